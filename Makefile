@@ -1,0 +1,67 @@
+# Two commands set a fresh machine up: `make demo` and `make test`. They need Python >= 3.11, pip and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+CORES ?= 2
+# A container that forbids bytecode makes every process compile torch afresh; the environments below keep theirs.
+unexport PYTHONDONTWRITEBYTECODE
+export UV_LINK_MODE ?= copy
+
+FULL := .venv/ready
+LIGHT := .venv-light/ready
+RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
+RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
+
+.PHONY: help demo test evidence lint format lock schema clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (about 4 minutes on 2 cores)
+	@$(RUN) python -m pipeline demo --cores $(CORES)
+
+test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present, never the network
+	@$(RUN) python -m pytest -n $(CORES) --dist loadfile
+
+evidence: $(LIGHT)  ## The released TR-DETR predictions against the paper's tables (EVIDENCE_FROM=DIR: local copies)
+	@$(RUN_LIGHT) snakemake --cores $(CORES) --quiet all $(if $(EVIDENCE_FROM),--config 'local=$(abspath $(EVIDENCE_FROM))') -- evidence
+	@$(RUN_LIGHT) python -m pipeline show results/tables/evidence.json
+
+lint: $(FULL)  ## ruff, ruff format, mypy, snakefmt, snakemake --lint
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy pipeline
+	@$(RUN) snakefmt --check workflow
+	@$(RUN) snakemake --lint
+
+format: $(FULL)  ## Let ruff and snakefmt lay the code out
+	@$(RUN) ruff check --fix -q . ; $(RUN) ruff format -q . ; $(RUN) snakefmt -q workflow
+
+schema: $(LIGHT)  ## Write workflow/schemas/config.schema.json from the typed config
+	@$(RUN_LIGHT) python -m pipeline schema > workflow/schemas/config.schema.json
+
+COMPILE = .venv/bin/uv pip compile pyproject.toml --universal --fork-strategy fewest --python-version 3.11 \
+	--generate-hashes --annotation-style line --custom-compile-command "make lock" --quiet
+lock: $(FULL)  ## Resolve the locks again (keeps what still fits; see pyproject.toml)
+	$(COMPILE) --extra extract --extra train --extra dev -o requirements/full.lock
+	$(COMPILE) -c requirements/full.lock -o requirements/light.lock
+
+clean:  ## Remove the environments; results/ stays
+	rm -rf .venv .venv-light
+
+# One recipe for both environments. uv installs five times faster than pip and checks the same hashes.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + " → make PYTHON=python3.12 …")'
+	@echo "Installing $(1) from $(2) ($(3)); this happens once."
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@$(1)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2)
+	@touch $(1)/ready
+endef
+
+$(FULL): requirements/full.lock requirements/bootstrap.lock
+	$(call install,.venv,requirements/full.lock,about 3 GB to fetch)
+
+$(LIGHT): requirements/light.lock requirements/bootstrap.lock
+	$(call install,.venv-light,requirements/light.lock,about 80 MB to fetch)

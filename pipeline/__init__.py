@@ -1,0 +1,1 @@
+"""Videos to the tables of the TR-DETR paper: one room per stage, importable without Snakemake."""

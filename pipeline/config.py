@@ -1,0 +1,297 @@
+"""The typed definition of config.yaml: what may be said there, what is said when nothing is, and what is refused.
+
+One definition, three uses: it validates the file, resolves every experiment (defaults of the dataset under the
+experiment's own lines under a sweep point's), and generates `workflow/schemas/config.schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import PipelineError
+from pipeline.provenance import FAMILIES
+
+DatasetName = Literal["qvhighlights", "charades_sta", "tvsum"]
+Grid = Literal["2s", "1s", "0.5s", "1-6s"]
+Domain = Literal["VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS"]
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+DOMAINS: tuple[str, ...] = ("VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS")
+"""TVSum's ten, in the order of Table 3."""
+
+
+def _known_family(name: str) -> str:
+    if name not in FAMILIES:
+        raise ValueError(f"no such family; known are {', '.join(FAMILIES)}")
+    return name
+
+
+FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
+
+
+class Strict(BaseModel):
+    """A section of the file: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(Strict):
+    """The network. Numbers are the released system's; the switches are Table 4's columns."""
+
+    name: Literal["tr_detr"] = "tr_detr"
+    formulation: Literal["released"] = "released"
+    alignment: bool = True
+    refinement: bool = True
+    mr2hd: bool = True
+    hd2mr: bool = True
+    hidden_dim: Positive = 256
+    heads: Positive = 8
+    queries: Positive = 10
+    t2v_layers: Positive = 2
+    encoder_layers: Positive = 2
+    decoder_layers: Positive = 2
+    feedforward_dim: Positive = 1024
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class LossWeights(Strict):
+    """Weights of the total; the matcher uses span, gIoU and label too."""
+
+    span: Weight = 10.0
+    giou: Weight = 1.0
+    label: Weight = 4.0
+    saliency: Weight = 1.0
+    global_alignment: Weight = 0.3
+    local_alignment: Weight = 0.5
+
+
+class Training(Strict):
+    """One schedule. Epochs, not steps; `max_clips`, `max_tokens` cut what is longer (None: keep all)."""
+
+    epochs: Positive = 200
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Weight = 1e-4
+    drop_learning_rate_after: Positive = 400
+    gradient_clip: Annotated[float, Field(gt=0)] = 0.1
+    evaluate_every: Positive = 5
+    evaluation_batch_size: Positive = 100
+    stop_after_evaluations_without_gain: Positive | None = None
+    saliency_margin: Weight = 0.2
+    loss_weights: LossWeights = LossWeights()
+    max_clips: Positive | None = 75
+    max_tokens: Positive | None = 32
+    max_windows: Positive = 5
+
+
+class Features(Strict):
+    """Families a run reads. Video families are concatenated in this order."""
+
+    video: Annotated[list[FamilyName], Field(min_length=1)]
+    audio: list[FamilyName] = []
+    text: FamilyName = "clip-text"
+
+    @property
+    def all(self) -> list[str]:
+        """Every family, video first."""
+        return [*self.video, *self.audio, self.text]
+
+
+class SweepPoint(Strict):
+    """What one point of a sweep changes."""
+
+    model: Model
+    training: Training
+
+
+class Experiment(Strict):
+    """A row (or, with `sweep` or TVSum's domains, a few) of one table, and how to make it.
+
+    row: the row's key in published.csv; `{point}` stands for the sweep point's name. report: the split its numbers
+    stand on. source: where the run enters: raw videos, a released feature archive (`archive`, a name in sources.csv)
+    or released prediction files (`predictions`, split to name). note: said in every table that shows the row.
+    """
+
+    table: Literal[1, 2, 3, 4] | None = None
+    row: str | None = None
+    dataset: DatasetName
+    source: Literal["raw", "features", "predictions"] = "raw"
+    archive: str | None = None
+    predictions: dict[Literal["val", "test"], str] = {}
+    features: Features | None = None
+    model: Model
+    training: Training
+    sweep: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+$")], SweepPoint] = {}
+    domains: list[Domain] = []
+    report: Literal["val", "test"] = "val"
+    seeds: Annotated[list[int], Field(min_length=1)] = [2017]
+    jobs: Positive = 1
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Experiment:
+        if self.source == "predictions" and not self.predictions:
+            raise ValueError("`source: predictions` needs `predictions: {val: NAME}` (names in sources.csv)")
+        if self.source != "predictions" and self.features is None:
+            raise ValueError(f"`source: {self.source}` needs `features: {{video: [...], text: ...}}`")
+        if self.source == "features" and not self.archive:
+            raise ValueError("`source: features` needs `archive: NAME` (a name in sources.csv)")
+        if self.source == "raw" and self.features:
+            for family in self.features.all:
+                if FAMILIES[family].reader is None:
+                    raise ValueError(f"{family} is released only and cannot be made from raw: use `source: features`")
+        if self.domains and self.dataset != "tvsum":
+            raise ValueError("`domains` belong to tvsum")
+        return self
+
+    @property
+    def run_domains(self) -> list[str]:
+        """TVSum is trained once per domain; the other datasets once on everything (`all`)."""
+        return (list(self.domains) or list(DOMAINS)) if self.dataset == "tvsum" else ["all"]
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of all runs, `{point-}{domain or all}-s{seed}`, in a fixed order."""
+        points = [f"{point}-" for point in self.sweep] or [""]
+        return [f"{p}{d}-s{seed}" for p in points for d in self.run_domains for seed in self.seeds]
+
+    def settings_of(self, run: str) -> SweepPoint:
+        """Model and training of one run. The name is one of `runs`."""
+        for point, settings in self.sweep.items():
+            if run.startswith(f"{point}-"):
+                return settings
+        return SweepPoint(model=self.model, training=self.training)
+
+
+class Dataset(Strict):
+    """How a dataset is laid out here. clip: the grid of its labels; grids: families that live on another one."""
+
+    shards: Positive = 32
+    clip: Grid = "2s"
+    grids: dict[FamilyName, Grid] = {}
+    annotations: dict[Literal["train", "val", "test"], str]
+    videos: str | None = None
+
+    def grid_of(self, family: str) -> str:
+        """The grid one family lives on; words live on `tokens`."""
+        if family in ("clip-text", "clip-token-table"):
+            return "tokens"
+        return self.grids.get(family, self.clip)
+
+
+class Acquire(Strict):
+    """How files are fetched. None of it can change a result: digests decide what a file is.
+
+    local: folders that are searched for a file of the right digest before the network is asked. sources: another
+    sources.csv. attempts: tries per file; timeout_s: silence after which a connection is given up.
+    """
+
+    local: list[str] = []
+    sources: str | None = None
+    attempts: Positive = 5
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+
+
+class Encoding(Strict):
+    """What can change an array. weights: source name → `released`, or `random:SEED` (demo and tests only)."""
+
+    dtype: Literal["float16", "float32"] = "float16"
+    weights: dict[str, Annotated[str, Field(pattern=r"^(released|random:\d+)$")]] = {}
+    seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
+
+
+class Config(Strict):
+    """The whole file."""
+
+    title: str = "TR-DETR"
+    results: str = "results"
+    acquire: Acquire = Acquire()
+    encoding: Encoding = Encoding()
+    datasets: dict[DatasetName, Dataset]
+    model: Model = Model()
+    training: dict[DatasetName, Training]
+    experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not isinstance(raw.get("experiments"), dict):
+            return raw
+        return raw | {
+            "experiments": {name: _resolved(raw, experiment) for name, experiment in raw["experiments"].items()}
+        }
+
+    @model_validator(mode="after")
+    def _names_known_datasets(self) -> Config:
+        for name, experiment in self.experiments.items():
+            if experiment.dataset not in self.datasets:
+                raise ValueError(f"experiments.{name}.dataset: {experiment.dataset} has no section under `datasets`")
+        return self
+
+
+def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
+    """Validate what a YAML file held. Raises PipelineError naming each offending key, its value and what is allowed."""
+    with _complaints(where, "correct it there and run again"):
+        return Config.model_validate(dict(raw))
+
+
+def experiment_from_json(text: str) -> Experiment:
+    """A resolved experiment as a rule hands it to a job. Raises PipelineError."""
+    with _complaints("--settings", "pass a resolved experiment"):
+        return Experiment.model_validate_json(text)
+
+
+@contextmanager
+def _complaints(where: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise PipelineError("; ".join(map(_complaint, error.errors())), where=where, remedy=remedy) from error
+
+
+def schema() -> str:
+    """The JSON schema of config.yaml, as committed under workflow/schemas/."""
+    return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def _resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
+    """An experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it."""
+    if not isinstance(experiment, Mapping):
+        return experiment
+    schedules = raw.get("training")
+    schedule = schedules.get(experiment.get("dataset"), {}) if isinstance(schedules, Mapping) else {}
+    base = _laid_over({"model": raw.get("model", {}), "training": schedule}, experiment)
+    sweep = experiment.get("sweep", {})
+    if isinstance(sweep, Mapping):
+        sweep = {str(point): _laid_over(base, changes) for point, changes in sweep.items()}
+    return {**base, "sweep": sweep}
+
+
+def _laid_over(base: Mapping[str, Any], changes: Any) -> Any:
+    """`changes` with the model and training of `base` where they say nothing."""
+    if not isinstance(changes, Mapping):
+        return changes
+    return {**changes, **{key: _merged(base[key], changes.get(key, {})) for key in ("model", "training")}}
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return over
+    return {**base, **{key: _merged(base.get(key), value) if key in base else value for key, value in over.items()}}
+
+
+def _complaint(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    if error["type"] == "extra_forbidden":
+        return f"`{key}` is an unknown key"
+    if error["type"] == "missing":
+        return f"`{key}` is missing"
+    value = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
+    return f"`{key}`: {error['msg']}{value}".replace("Value error, ", "").replace("``: ", "")

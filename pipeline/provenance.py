@@ -1,0 +1,190 @@
+"""Where a result comes from: revisions, passports, manifests, and the no-op rule every stage follows.
+
+A stage's declared output is its manifest: small, written last, equal bytes for equal work. Before importing anything
+heavy a stage compares the digests of its inputs and its resolved settings with the manifest it wrote last time, and
+ends when nothing changed (decisions 1 and 2 of the plan: Snakemake re-runs more than changes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.errors import PipelineError
+
+REVISIONS: dict[str, int] = {
+    # stages
+    "fetch": 1,
+    "unpack": 1,
+    "annotations": 1,
+    "videos": 1,
+    "segment": 1,
+    "extract": 1,
+    "import": 1,
+    "train": 1,
+    "predict": 1,
+    "evaluate": 1,
+    "tables": 1,
+    # families
+    "clip-vit-b32": 1,
+    "clip-text": 1,
+    "clip-token-table": 1,
+    "i3d-inception-rgb-tvsum": 1,
+    "i3d-inception-flow-tvsum": 1,
+    "pann-cnn14": 1,
+}
+"""Raised by one when the numbers of a stage or family change, so that a fixed bug is visible to re-runs."""
+
+
+@dataclass
+class Outcome:
+    """What a stage's work left behind.
+
+    files: everything it made and a later stage may read. counts: what a reader of the manifest wants to see.
+    skipped: one row per thing left out, `{"vid": …, "why": …}` (or `qid`).
+    """
+
+    files: Iterable[Path] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+
+def run_stage(
+    stage: str,
+    manifest: Path | str,
+    work: Callable[[], Outcome],
+    *,
+    inputs: Iterable[Path | str] = (),
+    settings: Mapping[str, Any] | None = None,
+    under: Iterable[str] | None = None,
+) -> bool:
+    """Do `work` unless `manifest` says that it was done already; write the manifest. Returns whether work was done.
+
+    inputs: the manifests (or plain files) the work reads. settings: everything else that can change a result, as
+    JSON values. under: keep only those files of the input manifests whose path contains one of these parts, so that
+    a change of PANN leaves a training on video alone untouched.
+    A lock beside the manifest keeps a second process away (PipelineError).
+    """
+    manifest = Path(manifest)
+    with files.lock(manifest):
+        header = {
+            "stage": stage,
+            "revision": REVISIONS[stage],
+            "settings": dict(settings or {}),
+            "inputs": input_digests(inputs, under),
+        }
+        if is_done(manifest, header):
+            os.utime(manifest)
+            return False
+        outcome = work()
+        files.write_json(
+            manifest,
+            header
+            | {
+                "files": [describe(path) for path in sorted(map(Path, outcome.files))],
+                "counts": dict(outcome.counts),
+                "skipped": outcome.skipped,
+            },
+        )
+    return True
+
+
+def input_digests(inputs: Iterable[Path | str], under: Iterable[str] | None = None) -> dict[str, str]:
+    """Map each input to its SHA-256. A manifest stands for the files it lists: their recorded digests are taken."""
+    digests: dict[str, str] = {}
+    wanted = None if under is None else tuple(under)
+    for path in map(Path, inputs):
+        listed = _listed_files(path)
+        if listed is None:
+            digests[str(path)] = files.sha256(path)
+            continue
+        for entry in listed:
+            if wanted is None or any(part in entry["path"] for part in wanted):
+                digests[entry["path"]] = entry["sha256"]
+    return digests
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """One file as a manifest lists it: path, bytes, sha256."""
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": files.sha256(path)}
+
+
+def is_done(manifest: Path, header: Mapping[str, Any]) -> bool:
+    """Whether `manifest` records exactly this work and every file it lists is still there at its size."""
+    try:
+        old = files.read_json(manifest)
+    except PipelineError:
+        return False
+    return isinstance(old, dict) and all(old.get(key) == header[key] for key in header) and is_whole(old)
+
+
+def is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether every file that a manifest lists exists at the size it had."""
+    for entry in manifest.get("files", ()):
+        try:
+            if os.stat(entry["path"]).st_size != entry["bytes"]:
+                return False
+        except OSError:
+            return False
+    return True
+
+
+def files_of(manifest: Path | str) -> list[Path]:
+    """The files a manifest lists. Raises PipelineError where it is missing or none."""
+    listed = _listed_files(Path(manifest))
+    if listed is None:
+        raise PipelineError("is no manifest of this pipeline", where=manifest, remedy="delete it and run again")
+    return [Path(entry["path"]) for entry in listed]
+
+
+def _listed_files(path: Path) -> list[dict[str, Any]] | None:
+    if path.suffix != ".json":
+        return None
+    content = files.read_json(path)
+    return content["files"] if isinstance(content, dict) and "stage" in content and "files" in content else None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One exact kind of feature: what makes it (`reader`, the source row of its weights) and the length of a row.
+
+    reader: `frames224`, `native`, `sound` or `words`; None for families that only an archive has ("released only").
+    weights: name in sources.csv, None where a family needs none or nobody has them.
+    """
+
+    reader: str | None
+    dim: int
+    weights: str | None = None
+
+
+FAMILIES: dict[str, Family] = {
+    "clip-vit-b32": Family("frames224", 512, "clip-vit-b32"),
+    "clip-text": Family("words", 512, "clip-vit-b32"),
+    "clip-token-table": Family(None, 512),
+    "i3d-inception-rgb-tvsum": Family(None, 1024),
+    "i3d-inception-flow-tvsum": Family(None, 1024),
+    "pann-cnn14": Family(None, 2048),
+}
+
+
+@dataclass(frozen=True)
+class Passport:
+    """What says that two arrays are of one kind: the root attributes of every feature store.
+
+    origin: `raw`, or the released archive's name in sources.csv. weights: digest of the weight file, `random:{seed}`,
+    or `released`. grid: `2s`, `1s`, `0.5s`, `1-6s` or `tokens`. dim: length of a row. dtype: `float16` or `float32`.
+    preprocessing: one line that names sampling, resize filter, crop and normalisation.
+    """
+
+    family: str
+    revision: int
+    origin: str
+    weights: str
+    grid: str
+    dim: int
+    dtype: str
+    preprocessing: str

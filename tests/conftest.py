@@ -1,0 +1,41 @@
+"""What every test may use: the one place that looks for real data, and quiet single-threaded numerics."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real annotations, features, videos and golden tensors beside the checkout; tests that need them skip without."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared/data beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def torch_one_thread():
+    """torch with one thread, so that sums have one order."""
+    import torch
+
+    torch.set_num_threads(1)
+    return torch
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say on the last lines whether real data took part."""
+    used = "was used" if SHARED.is_dir() else "not present beside this checkout; tests that need it were skipped"
+    terminalreporter.write_line(f"real data (../shared/data) {used}")
