@@ -1,0 +1,1 @@
+"""Labels, batches, matching, losses, the loop, checkpoints and predictions."""
