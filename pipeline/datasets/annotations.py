@@ -1,0 +1,70 @@
+"""The annotations stage: one released file to one file of common records, checked and counted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import files, provenance, records
+from pipeline.datasets import charades_sta, qvhighlights, tvsum
+from pipeline.errors import PipelineError
+
+READERS = {"qvhighlights": qvhighlights.read, "charades_sta": charades_sta.read, "tvsum": tvsum.read}
+RELEASED = {"qvhighlights": qvhighlights.RELEASED, "charades_sta": charades_sta.RELEASED, "tvsum": tvsum.RELEASED}
+
+
+def annotations(results: Path, dataset: str, split: str, source_file: Path, manifest: Path) -> bool:
+    """Write `{results}/annotations/{dataset}/{split}.jsonl` from a file in the dataset's released form.
+
+    Durations and windows in seconds. Counts in the manifest: queries, videos, windows. Returns whether there was work
+    to do. Raises PipelineError for a row that does not fit, for a released file of another split, for counts that
+    differ from the released file's, and for a `train` or `val` file without ground truth.
+    """
+    target = Path(results) / "annotations" / dataset / f"{split}.jsonl"
+
+    def work() -> provenance.Outcome:
+        queries = READERS[dataset](source_file)
+        counts = count(queries)
+        check_released(dataset, split, source_file, counts)
+        _check_ground_truth(split, source_file, queries)
+        records.write_jsonl(target, map(records.to_row, queries))
+        return provenance.Outcome([target], counts)
+
+    settings = {"dataset": dataset, "split": split}
+    return provenance.run_stage("annotations", manifest, work, inputs=[source_file], settings=settings)
+
+
+def count(queries: Sequence[records.Query]) -> dict[str, int]:
+    """Number of queries, of different videos and of ground-truth windows."""
+    return {
+        "queries": len(queries),
+        "videos": len({query.vid for query in queries}),
+        "windows": sum(len(query.relevant_windows or ()) for query in queries),
+    }
+
+
+def check_released(dataset: str, split: str, source_file: Path, counts: dict[str, int]) -> None:
+    """Compare a file that we know by its digest with what it is known to hold; any other file passes.
+
+    Raises PipelineError for another split or another number of queries or videos.
+    """
+    known = RELEASED[dataset].get(files.sha256(source_file))
+    if known is None:
+        return
+    known_split, queries, videos = known
+    if split != known_split:
+        raise PipelineError(
+            f"is the released {known_split} split, not {split}",
+            where=source_file,
+            remedy=f"name the {split} file under datasets.{dataset}.annotations.{split}",
+        )
+    if (counts["queries"], counts["videos"]) != (queries, videos):
+        raise PipelineError(
+            f"was read as {counts['queries']} queries on {counts['videos']} videos, it holds {queries} on {videos}",
+            where=source_file,
+            remedy="report this: the reader is wrong",
+        )
+
+
+def _check_ground_truth(split: str, source_file: Path, queries: Sequence[records.Query]) -> None:
+    # Only a test file may hide it; predictions on it can still be made.
+    if split != "test" and all(query.relevant_windows is None and query.label is None for query in queries):
+        raise PipelineError(f"has no ground truth, which {split} needs", where=source_file, remedy="name another file")

@@ -1,0 +1,45 @@
+"""Reading annotation rows one by one, each with the place a complaint about it has to name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline import records
+from pipeline.errors import PipelineError
+
+
+def read(path: Path | str) -> Iterator[tuple[str, records.Query]]:
+    """Yield (place, query) for every row of a JSONL file; the place is `FILE, line N`.
+
+    Raises PipelineError for a row without `qid`, `query`, `vid` or `duration`, for a qid that an earlier row has,
+    and for a file without rows.
+    """
+    first_line: dict[int | str, int] = {}
+    for number, row in records.read_jsonl(path):
+        where = f"{path}, line {number}"
+        query = records.query_from_row(row, where)
+        demand(query.qid not in first_line, f"qid {query.qid} is already on line {first_line.get(query.qid)}", where)
+        first_line[query.qid] = number
+        yield where, query
+    demand(bool(first_line), "has no annotation rows", str(path))
+
+
+def demand(fact: bool, complaint: str, where: str) -> None:
+    """Raise PipelineError with `complaint` unless `fact` holds."""
+    if not fact:
+        raise PipelineError(complaint, where=where, remedy="correct the row, or fetch the released file again")
+
+
+def is_table(value: object, width: int) -> bool:
+    """Whether `value` is rows of exactly `width` numbers each; no rows at all are fine."""
+    return isinstance(value, tuple) and all(
+        isinstance(row, tuple) and len(row) == width and all(isinstance(number, int | float) for number in row)
+        for row in value
+    )
+
+
+def demand_one_duration(query: records.Query, seen: dict[str, float], where: str) -> None:
+    """Refuse a video that has another duration here than in an earlier row; `seen` maps vid to seconds."""
+    known = seen.setdefault(query.vid, query.duration)
+    demand(known == query.duration, f"{query.vid} lasts {query.duration} s here and {known} s further up", where)

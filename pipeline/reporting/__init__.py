@@ -1,0 +1,1 @@
+"""What people read: tables of published and reproduced numbers side by side."""
