@@ -73,9 +73,12 @@ class LossWeights(Strict):
 
 
 class Training(Strict):
-    """One schedule. Epochs, not steps; `max_clips`, `max_tokens` cut what is longer (None: keep all)."""
+    """One schedule. Epochs, not steps (0: the untrained network).
 
-    epochs: Positive = 200
+    max_clips, max_tokens: what is longer is cut; None keeps all.
+    """
+
+    epochs: Annotated[int, Field(ge=0)] = 200
     batch_size: Positive = 32
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Weight = 1e-4

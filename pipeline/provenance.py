@@ -188,3 +188,33 @@ class Passport:
     dim: int
     dtype: str
     preprocessing: str
+
+
+MANIFESTS = (
+    "resources/*/*.json",
+    "annotations/*/*.json",
+    "videos/*/*.json",
+    "segments/*/*.json",
+    "features/*/*.json",
+    "features/*/*/*.json",
+    "runs/*.json",
+    "predictions/*.json",
+    "metrics/*.json",
+    "tables/*.json",
+)
+"""Where manifests lie under a results folder."""
+
+
+def drop_incomplete(results: Path) -> list[Path]:
+    """Remove manifests whose files are gone or of another size, so that the workflow makes them again; return those.
+
+    Called while the workflow is parsed: a manifest is the only output a rule declares, so nothing else would notice.
+    """
+    dropped = []
+    for pattern in MANIFESTS:
+        for path in sorted(results.glob(pattern)):
+            content = files.read_json(path)
+            if isinstance(content, dict) and "stage" in content and not is_whole(content):
+                path.unlink()
+                dropped.append(path)
+    return dropped

@@ -1,0 +1,76 @@
+"""config.yaml is validated by one definition, and an error names the key, its value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import config
+from pipeline.errors import PipelineError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shipped():
+    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+def small(**experiment):
+    return {
+        "datasets": {"tvsum": {"annotations": {"train": "a", "val": "b"}}},
+        "training": {"tvsum": {"epochs": 7, "loss_weights": {"span": 3}}},
+        "model": {"dropout": 0.2},
+        "experiments": {"one": {"dataset": "tvsum", "features": {"video": ["clip-vit-b32"]}, **experiment}},
+    }
+
+
+def test_the_shipped_config_holds_the_papers_hyper_parameters():
+    shipped_config = config.load(shipped())
+    tvsum, qvhighlights = shipped_config.experiments["tvsum_v"], shipped_config.experiments["qvhighlights_v"]
+    assert (tvsum.training.epochs, tvsum.training.batch_size, tvsum.training.learning_rate) == (2000, 4, 1e-3)
+    assert (qvhighlights.training.epochs, qvhighlights.training.batch_size) == (200, 32)
+    assert len(tvsum.runs) == 10
+    assert list(shipped_config.experiments["ablation"].sweep) == list("abcdefghij")
+
+
+def test_the_committed_schema_is_the_generated_one():
+    assert (ROOT / "workflow/schemas/config.schema.json").read_text(encoding="utf-8") == config.schema()
+
+
+def test_an_experiment_takes_the_defaults_of_file_and_dataset_and_lays_its_own_over_them():
+    raw = small(training={"epochs": 9}, sweep={"x": {"model": {"mr2hd": False}}, "y": {"training": {"epochs": 2}}})
+    one = config.load(raw).experiments["one"]
+    assert (one.training.epochs, one.training.loss_weights.span, one.model.dropout) == (9, 3, 0.2)
+    assert (one.sweep["x"].model.mr2hd, one.sweep["x"].model.dropout, one.sweep["x"].training.epochs) == (False, 0.2, 9)
+    assert (one.sweep["y"].model.mr2hd, one.sweep["y"].training.epochs) == (True, 2)
+
+
+def test_a_run_is_named_by_point_domain_and_seed_and_finds_its_settings():
+    one = config.load(small(sweep={"x": {"model": {"mr2hd": False}}}, domains=["BK"], seeds=[1, 2])).experiments["one"]
+    assert one.runs == ["x-BK-s1", "x-BK-s2"]
+    assert not one.settings_of("x-BK-s2").model.mr2hd
+
+
+def test_a_resolved_experiment_survives_the_way_through_a_rule():
+    one = config.load(small()).experiments["one"]
+    assert config.experiment_from_json(one.model_dump_json()) == one
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 3}, "`experiments.one.epochs` is an unknown key"),
+        ({"dataset": "tvsums"}, r"`experiments.one.dataset`: .*'qvhighlights', 'charades_sta' or 'tvsum'.*'tvsums'"),
+        ({"features": {"video": ["clip"]}}, r"`experiments.one.features.video.0`: no such family; known are clip-vit"),
+        ({"features": {"video": ["pann-cnn14"]}}, "pann-cnn14 is released only"),
+        ({"source": "features"}, "needs `archive: NAME`"),
+        ({"training": {"batch_size": 0}}, r"`experiments.one.training.batch_size`: .*greater than 0 \(found 0\)"),
+        ({"domains": ["XX"]}, r"`experiments.one.domains.0`: .*\(found 'XX'\)"),
+    ],
+)
+def test_an_offending_key_is_named_with_its_value_and_what_is_allowed(change, message):
+    with pytest.raises(PipelineError, match=message) as caught:
+        config.load(small(**change))
+    assert "\n" not in str(caught.value)

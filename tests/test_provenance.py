@@ -1,0 +1,101 @@
+"""A stage whose inputs, settings and revision did not change does no work."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline import files, provenance
+from pipeline.errors import PipelineError
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Run `segment` over one input file and count how often it works."""
+    source, product, manifest = tmp_path / "in.csv", tmp_path / "out.csv", tmp_path / "m.json"
+    source.write_text("a")
+    done = []
+
+    def run(settings=None):
+        def work():
+            done.append(1)
+            product.write_text("made")
+            return provenance.Outcome([product], {"videos": 1}, [{"vid": "x", "why": "404"}])
+
+        provenance.run_stage("segment", manifest, work, inputs=[source], settings=settings or {"grid": "2s"})
+        return len(done)
+
+    run.source, run.product, run.manifest = source, product, manifest
+    return run
+
+
+def test_equal_work_is_not_done_again_and_its_manifest_gets_a_fresh_time(stage):
+    stage()
+    before, old = stage.manifest.read_bytes(), stage.manifest.stat().st_mtime_ns
+    stage.source.touch()
+    assert stage() == 1
+    assert stage.manifest.read_bytes() == before
+    assert stage.manifest.stat().st_mtime_ns >= old
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run.source.write_text("b"),
+        lambda run: run.product.unlink(),
+        lambda run: run.product.write_text("another size"),
+        lambda run: run.manifest.write_text("torn"),
+    ],
+    ids=["input", "product gone", "product of another size", "manifest torn"],
+)
+def test_work_is_done_again_when_something_changed(stage, change):
+    stage()
+    change(stage)
+    assert stage() == 2
+
+
+def test_work_is_done_again_for_other_settings_and_for_a_raised_revision(stage, monkeypatch):
+    stage()
+    assert stage({"grid": "1s"}) == 2
+    monkeypatch.setitem(provenance.REVISIONS, "segment", 99)
+    assert stage({"grid": "1s"}) == 3
+
+
+def test_a_failed_stage_leaves_the_old_manifest(stage, tmp_path):
+    stage()
+    before = stage.manifest.read_bytes()
+
+    def fail():
+        raise PipelineError("no")
+
+    with pytest.raises(PipelineError):
+        provenance.run_stage("segment", stage.manifest, fail, inputs=[stage.source], settings={"grid": "9"})
+    assert stage.manifest.read_bytes() == before
+
+
+def test_a_manifest_holds_what_was_made_counted_and_skipped_and_no_time(stage):
+    stage()
+    content = files.read_json(stage.manifest)
+    assert set(content) == {"stage", "revision", "settings", "inputs", "files", "counts", "skipped"}
+    assert content["files"] == [{"path": str(stage.product), "bytes": 4, "sha256": files.sha256(stage.product)}]
+    assert content["skipped"] == [{"vid": "x", "why": "404"}]
+
+
+def test_a_manifest_as_input_stands_for_the_files_under_the_named_parts(tmp_path):
+    for name in ("clip", "pann"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "s.h5").write_text(name)
+    both = [provenance.describe(tmp_path / name / "s.h5") for name in ("clip", "pann")]
+    files.write_json(tmp_path / "m.json", {"stage": "extract", "files": both})
+    digests = provenance.input_digests([tmp_path / "m.json"], under=["/clip/"])
+    assert list(digests) == [str(tmp_path / "clip" / "s.h5")]
+
+
+def test_manifests_of_missing_files_are_dropped_and_whole_ones_stay(tmp_path):
+    for shard in ("00000", "00001"):
+        store = tmp_path / f"{shard}.h5"
+        store.write_text("x")
+        manifest = {"stage": "extract", "files": [provenance.describe(store)]}
+        files.write_json(tmp_path / "features" / "tvsum" / "frames224" / f"{shard}.json", manifest)
+    (tmp_path / "00001.h5").unlink()
+    assert [path.stem for path in provenance.drop_incomplete(tmp_path)] == ["00001"]
+    assert (tmp_path / "features" / "tvsum" / "frames224" / "00000.json").exists()
