@@ -55,7 +55,7 @@ def test_a_git_blob_digest_is_gits(tmp_path):
 
 
 def test_a_place_is_locked_against_another_process_and_free_after_its_death(tmp_path):
-    hold = "import sys, time\nfrom pipeline import files\nwith files.lock(sys.argv[1]): print(1, flush=True); time.sleep(60)"
+    hold = "import sys, time\nfrom pipeline import files\nwith files.lock(sys.argv[1]):\n    print(1, flush=True)\n    time.sleep(9)"
     holder = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "m")], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "1\n"
