@@ -1,0 +1,103 @@
+"""Attention on torch's fused kernel, and the sine positions it is steered by.
+
+Axes: B samples, H heads, Q queries, K keys, d width. Masks named `keep` are boolean and broadcast to [B, H, Q, K];
+every query keeps at least one key.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, heads: int, keep: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """Scaled dot-product attention over `heads`; dropout acts on the weights, after the softmax.
+
+    query [B, Q, H·e], key [B, K, H·e], value [B, K, H·v] (e and v may differ). Returns [B, Q, H·v].
+    """
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep, dropout_p=dropout)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+class MultiHeadAttention(nn.Module):
+    """Standard multi-head attention with one stacked matrix [3d, d] for query, key and value."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.in_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out = zero_bias(nn.Linear(dim, dim))
+        nn.init.xavier_uniform_(self.in_weight)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None) -> Tensor:
+        """query [B, Q, d], key and value [B, K, d]. Returns [B, Q, d]."""
+        weights, biases = self.in_weight.chunk(3), self.in_bias.chunk(3)
+        query, key, value = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+        dropout = self.dropout if self.training else 0.0
+        return self.out(attend(query, key, value, heads=self.heads, keep=keep, dropout=dropout))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with PReLU (one slope) and dropout between."""
+
+    def __init__(self, dim: int, inner_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(dim, inner_dim)
+        self.activation = nn.PReLU()
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(inner_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., d] to [..., d]."""
+        return self.outer(self.dropout(self.activation(self.inner(x))))
+
+
+class Mlp(nn.Module):
+    """Linear layers of the given widths, ReLU between, none after the last."""
+
+    def __init__(self, *dims: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., dims[0]] to [..., dims[-1]]."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def clip_positions(mask: Tensor, dim: int) -> Tensor:
+    """Sine positions of valid clips, counted from 1 and stretched so that every full video spans (0, 2π].
+
+    mask: [B, L] float, 1 = valid. Returns [B, L, dim]; padded clips all sit at 2π.
+    """
+    count = mask.cumsum(1)
+    return sine(2 * math.pi * count / (count[:, -1:] + 1e-6), dim)
+
+
+def sine(angle: Tensor, dim: int) -> Tensor:
+    """Sine at even, cosine at odd features of `angle` over wavelengths up to 10000. [...] to [..., dim]."""
+    feature = torch.arange(dim, device=angle.device, dtype=torch.float32)
+    angles = angle[..., None] / 10000 ** (2 * torch.div(feature, 2, rounding_mode="floor") / dim)
+    return torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), dim=-1).flatten(-2)
+
+
+def zero_bias(linear: nn.Linear) -> nn.Linear:
+    """The layer, its bias started at zero."""
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def xavier(module: nn.Module) -> None:
+    """Start every matrix of a module Xavier-uniform, as the released transformer does; vectors stay as they are."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

@@ -1,0 +1,75 @@
+"""Task cooperation: highlight scores that steer retrieval (HD2MR), retrieved moments that steer scores (MR2HD).
+
+Axes: B samples, L clips, Q queries, d width. The paper's equations (12)-(16).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ScoreHead(nn.Module):
+    """One score per clip: the features of a linear layer, summed, over √d. Equal to one linear d → 1 in effect."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """[B, L, d] to [B, L], unbounded."""
+        return self.linear(clips).sum(-1) / clips.shape[-1] ** 0.5
+
+
+def inject_scores(memory: Tensor, joint: Tensor, scores: Tensor) -> Tensor:
+    """HD2MR, equation (13), released form: what enters the second encoder pass.
+
+    memory: the first pass, joint: what it was made from, both [B, L, d]; scores [B, L]. Returns [B, L, d].
+    The softmax runs over padded clips too, as released.
+    """
+    return memory + scores.softmax(1)[..., None] * joint
+
+
+class MomentSimilarity(nn.Module):
+    """MR2HD, equations (14), (15), released form: how much each clip resembles the best moment.
+
+    The GRU runs on through the zero rows behind the moment to the padded length L, and mostly forgets it.
+    """
+
+    def __init__(self, dim: int, clip_s: float) -> None:
+        super().__init__()
+        self.clip_s = clip_s
+        self.gru = nn.GRU(dim, dim, batch_first=True)
+
+    def forward(self, logits: Tensor, spans: Tensor, video: Tensor) -> Tensor:
+        """logits, spans [B, Q, 2], video [B, L, d] projected. Returns plain dot products [B, L]."""
+        start, end = best_moment(logits, spans, video.shape[1], self.clip_s)
+        _, state = self.gru(slice_rows(video, start, end))
+        return torch.einsum("bld,bd->bl", video, state[0])
+
+
+@torch.no_grad()
+def best_moment(logits: Tensor, spans: Tensor, n_clips: int, clip_s: float) -> tuple[Tensor, Tensor]:
+    """First and last clip of the query with the largest foreground probability.
+
+    logits, spans [B, Q, 2]; n_clips: released takes the padded length L for every sample. Returns two long [B];
+    the first may be negative, the last beyond the video. float32 in this order: a floor hangs on the rounding.
+    """
+    best = logits.softmax(-1)[..., 0].argmax(1)
+    centre, width = spans[torch.arange(len(best), device=best.device), best].float().unbind(-1)
+    start = (centre - 0.5 * width) * (n_clips * clip_s) / clip_s
+    end = (centre + 0.5 * width) * (n_clips * clip_s) / clip_s
+    return start.floor().long(), end.floor().long()
+
+
+def slice_rows(rows: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """rows[start : end + 1] of every sample, zero rows behind it up to the full length.
+
+    rows [B, L, d]; start, end long [B], with the sequence semantics the released system falls into: a negative
+    bound counts from the back, what lies outside is cut, an empty slice is all zeros. Returns [B, L, d].
+    """
+    length = rows.shape[1]
+    first, stop = (torch.where(at < 0, at + length, at).clamp(0, length) for at in (start, end + 1))
+    index = first[:, None] + torch.arange(length, device=rows.device)
+    taken = rows.gather(1, index.clamp(max=length - 1)[..., None].expand_as(rows))
+    return taken * (index < stop[:, None])[..., None]

@@ -1,0 +1,59 @@
+"""Visual feature refinement: what of the video the query asks for, by attention from both sides.
+
+Axes: B samples, L clips, N tokens, d width. The paper's equations (6)-(10).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKED = -1e30
+
+
+class Refinement(nn.Module):
+    """The released form: trilinear similarity, learned text pool, two linear layers and a ReLU."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.clip_weight = nn.Parameter(torch.empty(dim))
+        self.word_weight = nn.Parameter(torch.empty(dim))
+        self.product_weight = nn.Parameter(torch.empty(dim))
+        self.pool_weight = nn.Parameter(torch.empty(dim))
+        self.dropout = nn.Dropout(dropout)
+        self.mix = nn.Linear(4 * dim, dim)
+        self.fuse = nn.Linear(2 * dim, dim)
+        for weight in (self.clip_weight, self.word_weight, self.pool_weight):
+            nn.init.uniform_(weight, -((6 / (dim + 1)) ** 0.5), (6 / (dim + 1)) ** 0.5)
+        nn.init.uniform_(self.product_weight, -((3 / dim) ** 0.5), (3 / dim) ** 0.5)
+
+    def forward(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> Tensor:
+        """video [B, L, d], text [B, N, d], masks [B, L], [B, N]. Returns [B, L, d], not negative."""
+        similarity = self._similarity(self.dropout(video), self.dropout(text))
+        attended = attended_words_and_clips(similarity, video, text, video_mask, text_mask)
+        mixed = self.mix(torch.cat((video, attended[0], video * attended[0], video * attended[1]), dim=-1))
+        pooled = masked_softmax(text @ self.pool_weight, text_mask, dim=1)[:, None] @ text
+        return F.relu(self.fuse(torch.cat((mixed, pooled.expand_as(mixed)), dim=-1)))
+
+    def _similarity(self, video: Tensor, text: Tensor) -> Tensor:
+        """[B, L, N]."""
+        alone = (video @ self.clip_weight)[:, :, None] + (text @ self.word_weight)[:, None]
+        return alone + (video * self.product_weight) @ text.transpose(1, 2)
+
+
+def attended_words_and_clips(
+    similarity: Tensor, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Equations (7), (8): per clip the words it resembles, and the clips that those words resemble.
+
+    similarity [B, L, N], video [B, L, d], text [B, N, d]. Returns two [B, L, d].
+    """
+    over_words = masked_softmax(similarity, text_mask[:, None], dim=2)
+    over_clips = masked_softmax(similarity, video_mask[:, :, None], dim=1)
+    return over_words @ text, over_words @ (over_clips.transpose(1, 2) @ video)
+
+
+def masked_softmax(x: Tensor, mask: Tensor, dim: int) -> Tensor:
+    """Softmax over the valid entries of `dim`; mask broadcasts to x, 1 = valid. A row of none is uniform."""
+    return torch.softmax(x + (1 - mask) * MASKED, dim=dim)
