@@ -11,6 +11,14 @@ import pytest
 from pipeline import files
 from pipeline.errors import PipelineError
 
+HOLD = """
+import sys, time
+from pipeline import files
+with files.lock(sys.argv[1]):
+    print(1, flush=True)
+    time.sleep(60)
+"""
+
 
 def test_a_file_appears_only_when_its_block_ends_well(tmp_path):
     target = tmp_path / "deep" / "table.csv"
@@ -55,8 +63,7 @@ def test_a_git_blob_digest_is_gits(tmp_path):
 
 
 def test_a_place_is_locked_against_another_process_and_free_after_its_death(tmp_path):
-    hold = "import sys, time\nfrom pipeline import files\nwith files.lock(sys.argv[1]):\n    print(1, flush=True)\n    time.sleep(9)"
-    holder = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "m")], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "m")], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "1\n"
     with pytest.raises(PipelineError, match="another process is at work"), files.lock(tmp_path / "m"):
