@@ -1,0 +1,161 @@
+"""The table of sources: the only place that knows an address. One row per address; rows of one name are mirrors.
+
+Columns of a table (`sources.csv` beside this file, or another one named by `acquire.sources` in the config):
+
+    name     what config and stages call it; rows of one name are tried in their order
+    kind     file, archive (unpacked after fetching), video (one file per vid) or youtube (one page per video)
+    file     the name it is kept under; the same for all mirrors
+    url      https, http or file; of kinds video and youtube it holds `{vid}`
+    digest   `sha256:HEX`, `md5:HEX` or `git-blob:HEX`; empty where nobody publishes one (pinned at first sight)
+    bytes    exact size; empty where unknown
+    licence  what its publisher says
+    note     where the facts come from, what is uncertain
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, get_args
+
+from pipeline.errors import PipelineError
+
+Kind = Literal["file", "archive", "video", "youtube"]
+
+PACKAGED = Path(__file__).with_name("sources.csv")
+COLUMNS = ("name", "kind", "file", "url", "digest", "bytes", "licence", "note")
+DIGEST_LENGTHS = {"sha256": 64, "md5": 32, "git-blob": 40}
+SHARED = ("kind", "file", "digest", "bytes")
+"""Columns in which mirrors of one name must agree: they offer the same file."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing that can be fetched.
+
+    digest: `algorithm:hex`, None where nobody publishes one. n_bytes: exact size, None where unknown.
+    addresses: mirrors of the same file, in the order in which they are tried.
+    """
+
+    name: str
+    kind: Kind
+    file: str
+    digest: str | None
+    n_bytes: int | None
+    addresses: tuple[str, ...]
+    licence: str
+
+
+class Sources:
+    """A checked table, looked up by name."""
+
+    def __init__(self, by_name: dict[str, Source], table: Path) -> None:
+        self.by_name = by_name
+        self.table = table
+
+    def __getitem__(self, name: str) -> Source:
+        """The source of that name. Raises PipelineError, with the nearest names, for one the table lacks."""
+        try:
+            return self.by_name[name]
+        except KeyError:
+            near = get_close_matches(name, self.by_name, n=3) or sorted(self.by_name)
+            raise PipelineError(
+                f"no source {name!r}", where=self.table, remedy=f"name one of {', '.join(near)}, or add a row"
+            ) from None
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self.by_name.values())
+
+    def is_archive(self, name: str | None) -> bool:
+        """Whether that source is unpacked after fetching. None (a dataset without videos) is not."""
+        return name is not None and self[name].kind == "archive"
+
+
+def load(table: Path | str | None = None) -> Sources:
+    """Read and check a table; the packaged one by default.
+
+    Raises PipelineError naming the table's line and column for anything that does not fit.
+    """
+    path = PACKAGED if table is None else Path(table)
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_header(reader.fieldnames, path)
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PipelineError(f"cannot be read ({reason})", where=path, remedy="name a UTF-8 CSV file") from error
+    by_name: dict[str, list[dict[str, str]]] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        _check_row(row, where)
+        _check_mirror(row, by_name.setdefault(row["name"], []), where)
+        by_name[row["name"]].append(row)
+    return Sources({name: _source(mirrors) for name, mirrors in by_name.items()}, path)
+
+
+def _source(mirrors: list[dict[str, str]]) -> Source:
+    first = mirrors[0]
+    return Source(
+        name=first["name"],
+        kind=first["kind"],  # type: ignore[arg-type]  # checked against Kind
+        file=first["file"],
+        digest=first["digest"] or None,
+        n_bytes=int(first["bytes"]) if first["bytes"] else None,
+        addresses=tuple(row["url"] for row in mirrors),
+        licence=first["licence"],
+    )
+
+
+def _check_header(header: object, path: Path) -> None:
+    if list(header or ()) != list(COLUMNS):  # type: ignore[call-overload]
+        raise PipelineError(
+            f"has the columns {header}", where=f"{path}, line 1", remedy=f"write {','.join(COLUMNS)}, in this order"
+        )
+
+
+def _check_row(row: dict[str, str], where: str) -> None:
+    if None in row or None in row.values():
+        raise PipelineError(f"has not {len(COLUMNS)} fields", where=where, remedy="quote what contains a comma")
+    for column, (pattern, allowed) in PATTERNS.items():
+        if not re.fullmatch(pattern, row[column]):
+            raise PipelineError(f"`{column}` is {row[column]!r}", where=where, remedy=f"write {allowed}")
+    algorithm, _, value = row["digest"].partition(":")
+    if row["digest"] and len(value) != DIGEST_LENGTHS[algorithm]:
+        raise PipelineError(
+            f"`digest` has {len(value)} characters", where=where, remedy=f"{algorithm} has {DIGEST_LENGTHS[algorithm]}"
+        )
+    if ("{vid}" in row["url"]) != (row["kind"] in ("video", "youtube")):
+        raise PipelineError(
+            f"`url` is {row['url']!r} and `kind` {row['kind']}",
+            where=where,
+            remedy="write {vid} into the url of a video or youtube source, and of no other",
+        )
+
+
+def _check_mirror(row: dict[str, str], earlier: list[dict[str, str]], where: str) -> None:
+    for other in earlier:
+        if row["url"] == other["url"]:
+            raise PipelineError(f"`url` stands twice under {row['name']}", where=where, remedy="remove one of the rows")
+        for column in SHARED:
+            if row[column] != other[column]:
+                raise PipelineError(
+                    f"`{column}` is {row[column]!r}, {other[column]!r} in an earlier row of {row['name']}",
+                    where=where,
+                    remedy="mirrors offer one file: make them agree, or give another name",
+                )
+
+
+PATTERNS = {
+    "name": (r"[A-Za-z0-9][A-Za-z0-9-]*", "letters, digits and hyphens"),
+    "kind": ("|".join(get_args(Kind)), f"one of {', '.join(get_args(Kind))}"),
+    "file": (r"(\{vid\}|[A-Za-z0-9])[A-Za-z0-9._=-]*", "a plain file name"),
+    "url": (r"(https?://[^/\s]+/\S*)|(file:///\S+)", "an https, http or file address without blanks"),
+    "digest": (r"((sha256|md5|git-blob):[0-9a-f]+)?", "`algorithm:hex` (sha256, md5, git-blob), or nothing"),
+    "bytes": (r"([1-9][0-9]*)?", "a whole number, or nothing"),
+}
+"""Column, what it must match, and how to say so."""
