@@ -1,0 +1,75 @@
+"""Acquire: files by address and digest, archives unpacked, annotations in one form, an account of every video.
+
+reads   pipeline/acquire/sources.csv (the only place that knows an address)
+writes  paths.fetched, paths.unpacked, paths.annotations, paths.videos
+beside  results/resources/{name}/, results/annotations/{dataset}/{split}.jsonl, results/videos/{dataset}/{shard}.csv
+"""
+
+
+rule fetch:
+    """Fetch {wildcards.name}."""
+    output:
+        manifest=update(paths.fetched),
+    log:
+        f"{cfg.results}/logs/fetch/{{name}}.log",
+    retries: 1
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        acquire=settings(acquire=cfg.acquire),
+    shell:
+        RUN + "fetch {wildcards.name} --settings {params.acquire:q}" " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule unpack:
+    """Unpack {wildcards.name}."""
+    input:
+        fetched=paths.fetched,
+    output:
+        manifest=update(paths.unpacked),
+    log:
+        f"{cfg.results}/logs/unpack/{{name}}.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1_000,
+    shell:
+        RUN + "unpack {wildcards.name} --fetched {input.fetched:q}" " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule annotate:
+    """Annotations of {wildcards.dataset}, {wildcards.split}, in the common form."""
+    input:
+        fetched=lambda wc: expand(paths.fetched, name=cfg.datasets[wc.dataset].annotations[wc.split]),
+    output:
+        manifest=update(paths.annotations),
+    log:
+        f"{cfg.results}/logs/annotate/{{dataset}}.{{split}}.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1_000,
+    shell:
+        RUN + "annotate --dataset {wildcards.dataset} --split {wildcards.split} --fetched {input.fetched:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule videos:
+    """Account for every video of {wildcards.dataset}, shard {wildcards.shard}."""
+    input:
+        videos_of_shard,
+    output:
+        manifest=update(paths.videos),
+    log:
+        f"{cfg.results}/logs/videos/{{dataset}}.{{shard}}.log",
+    conda:
+        "../envs/extract.yaml"
+    resources:
+        mem_mb=1_000,
+    params:
+        settings=lambda wc: settings(dataset=cfg.datasets[wc.dataset], acquire=cfg.acquire),
+    shell:
+        RUN + "videos --dataset {wildcards.dataset} --shard {wildcards.shard} --inputs {input:q}"
+        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"

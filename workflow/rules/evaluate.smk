@@ -1,0 +1,35 @@
+"""Evaluate: the community's numbers of every run. Test is scored by a rule of its own, on which only Table 1 depends.
+
+reads   paths.predictions (or a released prediction file), paths.annotations
+writes  paths.metrics
+beside  results/metrics/{experiment}/{run}/{split}-{epoch}.json and .queries.jsonl
+"""
+
+
+rule evaluate:
+    """Score {wildcards.experiment} on val."""
+    input:
+        predictions=to_score,
+        annotations=lambda wc: annotations_of(experiment_of(wc).dataset, ["val"]),
+    output:
+        manifest=update(paths.metrics.replace("{split}", "{split,val}")),
+    log:
+        f"{cfg.results}/logs/evaluate/{{experiment}}.{{split}}.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=2_000,
+    params:
+        settings=lambda wc: settings(experiment=experiment_of(wc)),
+    shell:
+        RUN + "score {wildcards.experiment} --split {wildcards.split}"
+        " --predictions {input.predictions:q} --annotations {input.annotations:q}"
+        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+use rule evaluate as score_test with:
+    input:
+        predictions=to_score,
+        annotations=lambda wc: annotations_of(experiment_of(wc).dataset, ["test"]),
+    output:
+        manifest=update(paths.metrics.replace("{split}", "{split,test}")),

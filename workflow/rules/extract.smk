@@ -1,0 +1,57 @@
+"""Extract: one reader decodes a shard of videos once and makes one store per family of that reader.
+
+reads   paths.segments (words: paths.annotations), the weights of this reader's families
+writes  paths.features, paths.archive (stores made from a released archive)
+beside  results/features/{dataset}/{grid}/{family}/{shard}.h5, which outlive a failed job
+"""
+
+
+rule extract:
+    """Encode {wildcards.dataset}, shard {wildcards.shard}, reader {wildcards.reader}."""
+    input:
+        decoded=decoded_for,
+        weights=weights_of_reader,
+    output:
+        manifest=update(paths.features),
+    log:
+        f"{cfg.results}/logs/extract/{{dataset}}.{{reader}}.{{shard}}.log",
+    conda:
+        "../envs/extract.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda wc, attempt: 8_000 * attempt,
+    params:
+        settings=lambda wc: settings(
+            dataset=cfg.datasets[wc.dataset],
+            families=raw_families(wc.dataset, wc.reader),
+            encoding=cfg.encoding,
+        ),
+    shell:
+        RUN + "features extract --dataset {wildcards.dataset} --shard {wildcards.shard}"
+        " --reader {wildcards.reader} --inputs {input.decoded:q} --weights {input.weights:q}"
+        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule import_archive:
+    """Stores of {wildcards.dataset} from the released archive {wildcards.name}."""
+    input:
+        unpacked=paths.unpacked,
+        annotations=lambda wc: annotations_of(wc.dataset),
+    output:
+        manifest=update(paths.archive),
+    log:
+        f"{cfg.results}/logs/import/{{dataset}}.{{name}}.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=2_000,
+    params:
+        settings=lambda wc: settings(
+            dataset=cfg.datasets[wc.dataset],
+            families=archive_families(wc.dataset, wc.name),
+        ),
+    shell:
+        RUN + "features import {wildcards.name} --dataset {wildcards.dataset}"
+        " --unpacked {input.unpacked:q} --annotations {input.annotations:q}"
+        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"

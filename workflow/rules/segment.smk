@@ -1,0 +1,25 @@
+"""Segment: clip boundaries of every video on every grid that a family lives on. Video is never cut or re-encoded.
+
+reads   paths.videos
+writes  paths.segments
+beside  results/segments/{dataset}/{grid}/{shard}.csv
+"""
+
+
+rule segment:
+    """Cut the videos of {wildcards.dataset}, shard {wildcards.shard}, into clips."""
+    input:
+        videos=paths.videos,
+    output:
+        manifest=update(paths.segments),
+    log:
+        f"{cfg.results}/logs/segment/{{dataset}}.{{shard}}.log",
+    conda:
+        "../envs/extract.yaml"
+    resources:
+        mem_mb=500,
+    params:
+        grids=lambda wc: ",".join(grids_of(wc.dataset)),
+    shell:
+        RUN + "segment --dataset {wildcards.dataset} --shard {wildcards.shard} --grids {params.grids:q}"
+        " --videos {input.videos:q} --manifest {output.manifest:q} 2> {log:q}"

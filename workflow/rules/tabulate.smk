@@ -1,0 +1,26 @@
+"""Tabulate: every row of the paper, published beside reproduced, and what each number stands on.
+
+reads   paths.metrics, paths.runs (log.csv: last epoch, luck), pipeline/reporting/published.csv
+writes  paths.table, paths.evidence
+beside  results/tables/{table}.{csv,md,tex,html}
+"""
+
+
+rule tabulate:
+    """Table {wildcards.table}."""
+    input:
+        metrics=lambda wc: metrics_behind(wc.table),
+        runs=lambda wc: runs_behind(wc.table),
+    output:
+        manifest=update(paths.table),
+    log:
+        f"{cfg.results}/logs/tabulate/{{table}}.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1_000,
+    params:
+        settings=lambda wc: settings(title=cfg.title, experiments=shown_in(wc.table)),
+    shell:
+        RUN + "tabulate {wildcards.table} --metrics {input.metrics:q} --runs {input.runs:q}"
+        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"

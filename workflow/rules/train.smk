@@ -1,0 +1,59 @@
+"""Train and predict: one job for all runs of an experiment, or a fixed part of them (`jobs` in config.yaml).
+
+reads   paths.annotations (test only to predict: its labels are never looked at), paths.features
+writes  paths.runs, paths.predictions
+beside  results/runs/{experiment}/{run}/: weights, state to resume from, log.csv, predictions/
+"""
+
+
+rule train:
+    """Train {wildcards.experiment}, part {wildcards.part}."""
+    input:
+        annotations=lambda wc: annotations_of(experiment_of(wc).dataset, ["train", "val"]),
+        features=features_of,
+    output:
+        manifest=update(paths.runs),
+    log:
+        f"{cfg.results}/logs/train/{{experiment}}.{{part}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda wc, attempt: 16_000 * attempt,
+    params:
+        settings=lambda wc: settings(
+            experiment=experiment_of(wc),
+            dataset=cfg.datasets[experiment_of(wc).dataset],
+        ),
+    shell:
+        RUN + "train {wildcards.experiment} --part {wildcards.part}"
+        " --annotations {input.annotations:q} --features {input.features:q}"
+        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule predict:
+    """Predict with every run of {wildcards.experiment}."""
+    input:
+        annotations=lambda wc: annotations_of(experiment_of(wc).dataset, predicted_splits(wc)),
+        features=features_of,
+        runs=parts_of,
+    output:
+        manifest=update(paths.predictions),
+    log:
+        f"{cfg.results}/logs/predict/{{experiment}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda wc, attempt: 16_000 * attempt,
+    params:
+        settings=lambda wc: settings(
+            experiment=experiment_of(wc),
+            dataset=cfg.datasets[experiment_of(wc).dataset],
+        ),
+    shell:
+        RUN + "predict {wildcards.experiment} --runs {input.runs:q}"
+        " --annotations {input.annotations:q} --features {input.features:q}"
+        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
