@@ -20,7 +20,7 @@ rule fetch:
     params:
         acquire=settings(acquire=cfg.acquire),
     shell:
-        RUN + "fetch {wildcards.name} --settings {params.acquire:q}" " --manifest {output.manifest:q} 2> {log:q}"
+        pipeline("fetch {wildcards.name} --settings {params.acquire:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
 
 rule unpack:
@@ -36,7 +36,7 @@ rule unpack:
     resources:
         mem_mb=1_000,
     shell:
-        RUN + "unpack {wildcards.name} --fetched {input.fetched:q}" " --manifest {output.manifest:q} 2> {log:q}"
+        pipeline("unpack {wildcards.name} --fetched {input.fetched:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
 
 rule annotate:
@@ -52,8 +52,10 @@ rule annotate:
     resources:
         mem_mb=1_000,
     shell:
-        RUN + "annotate --dataset {wildcards.dataset} --split {wildcards.split} --fetched {input.fetched:q}"
-        " --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "annotate --dataset {wildcards.dataset} --split {wildcards.split} --fetched {input.fetched:q}"
+            " --manifest {output.manifest:q} 2> {log:q}"
+        )
 
 
 rule videos:
@@ -71,5 +73,7 @@ rule videos:
     params:
         settings=lambda wc: settings(dataset=cfg.datasets[wc.dataset], acquire=cfg.acquire),
     shell:
-        RUN + "videos --dataset {wildcards.dataset} --shard {wildcards.shard} --inputs {input:q}"
-        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "videos --dataset {wildcards.dataset} --shard {wildcards.shard} --inputs {input:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )

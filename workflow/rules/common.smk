@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 # The jobs' python is the one that runs Snakemake, and `pipeline` is found from the repository root.
 sys.path.insert(0, str(Path(workflow.basedir).parent))
-os.environ["PATH"] = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
 from pipeline import config as typed
 from pipeline import devices, provenance
@@ -27,9 +27,6 @@ try:
 except PipelineError as error:
     raise WorkflowError(str(error)) from None
 
-# How every rule calls its stage.
-RUN = f"python -m pipeline --results {shlex.quote(cfg.results)} "
-
 
 wildcard_constraints:
     dataset="qvhighlights|charades_sta|tvsum",
@@ -44,8 +41,8 @@ wildcard_constraints:
 
 paths = SimpleNamespace(
     **{
-        stage: f"{cfg.results}/{pattern}"
-        for stage, pattern in {
+        kind: f"{cfg.results}/{pattern}"
+        for kind, pattern in {
             "fetched": "resources/{name}/fetch.json",
             "unpacked": "resources/{name}/unpack.json",
             "annotations": "annotations/{dataset}/{split}.json",
@@ -61,6 +58,11 @@ paths = SimpleNamespace(
     },
     log=lambda stage: f"{cfg.results}/logs/{stage}/" + "{wildcards}.log",
 )
+
+
+def stage(command):
+    """The shell command that runs a stage; every rule's command is one of these."""
+    return f"python -m pipeline --results {shlex.quote(cfg.results)} {command}"
 
 
 def experiment_of(wildcards):

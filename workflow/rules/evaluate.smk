@@ -22,9 +22,11 @@ rule evaluate:
     params:
         settings=lambda wc: settings(experiment=experiment_of(wc)),
     shell:
-        RUN + "score {wildcards.experiment} --split {wildcards.split}"
-        " --predictions {input.predictions:q} --annotations {input.annotations:q}"
-        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "score {wildcards.experiment} --split {wildcards.split}"
+            " --predictions {input.predictions:q} --annotations {input.annotations:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )
 
 
 use rule evaluate as score_test with:

@@ -28,9 +28,11 @@ rule extract:
             encoding=cfg.encoding,
         ),
     shell:
-        RUN + "features extract --dataset {wildcards.dataset} --shard {wildcards.shard}"
-        " --reader {wildcards.reader} --inputs {input.decoded:q} --weights {input.weights:q}"
-        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "features extract --dataset {wildcards.dataset} --shard {wildcards.shard}"
+            " --reader {wildcards.reader} --inputs {input.decoded:q} --weights {input.weights:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )
 
 
 rule import_archive:
@@ -52,6 +54,8 @@ rule import_archive:
             families=archive_families(wc.dataset, wc.name),
         ),
     shell:
-        RUN + "features import {wildcards.name} --dataset {wildcards.dataset}"
-        " --unpacked {input.unpacked:q} --annotations {input.annotations:q}"
-        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "features import {wildcards.name} --dataset {wildcards.dataset}"
+            " --unpacked {input.unpacked:q} --annotations {input.annotations:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )

@@ -21,5 +21,7 @@ rule segment:
     params:
         grids=lambda wc: ",".join(grids_of(wc.dataset)),
     shell:
-        RUN + "segment --dataset {wildcards.dataset} --shard {wildcards.shard} --grids {params.grids:q}"
-        " --videos {input.videos:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "segment --dataset {wildcards.dataset} --shard {wildcards.shard} --grids {params.grids:q}"
+            " --videos {input.videos:q} --manifest {output.manifest:q} 2> {log:q}"
+        )

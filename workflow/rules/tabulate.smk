@@ -22,5 +22,7 @@ rule tabulate:
     params:
         settings=lambda wc: settings(title=cfg.title, experiments=shown_in(wc.table)),
     shell:
-        RUN + "tabulate {wildcards.table} --metrics {input.metrics:q} --runs {input.runs:q}"
-        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "tabulate {wildcards.table} --metrics {input.metrics:q} --runs {input.runs:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )

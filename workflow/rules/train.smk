@@ -27,9 +27,11 @@ rule train:
             dataset=cfg.datasets[experiment_of(wc).dataset],
         ),
     shell:
-        RUN + "train {wildcards.experiment} --part {wildcards.part}"
-        " --annotations {input.annotations:q} --features {input.features:q}"
-        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "train {wildcards.experiment} --part {wildcards.part}"
+            " --annotations {input.annotations:q} --features {input.features:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )
 
 
 rule predict:
@@ -54,6 +56,8 @@ rule predict:
             dataset=cfg.datasets[experiment_of(wc).dataset],
         ),
     shell:
-        RUN + "predict {wildcards.experiment} --runs {input.runs:q}"
-        " --annotations {input.annotations:q} --features {input.features:q}"
-        " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        stage(
+            "predict {wildcards.experiment} --runs {input.runs:q}"
+            " --annotations {input.annotations:q} --features {input.features:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )
