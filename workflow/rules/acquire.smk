@@ -20,7 +20,7 @@ rule fetch:
     params:
         acquire=settings(acquire=cfg.acquire),
     shell:
-        pipeline("fetch {wildcards.name} --settings {params.acquire:q}" " --manifest {output.manifest:q} 2> {log:q}")
+        stage("fetch {wildcards.name} --settings {params.acquire:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
 
 rule unpack:
@@ -36,7 +36,7 @@ rule unpack:
     resources:
         mem_mb=1_000,
     shell:
-        pipeline("unpack {wildcards.name} --fetched {input.fetched:q}" " --manifest {output.manifest:q} 2> {log:q}")
+        stage("unpack {wildcards.name} --fetched {input.fetched:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
 
 rule annotate:
