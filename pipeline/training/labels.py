@@ -1,0 +1,236 @@
+"""What a query's annotation asks of the network: spans, clip scores, the relevance mask, pairs of clips to rank.
+
+What does not depend on chance is worked out once per query; a batch then costs a few gathers and its random draws.
+Axes: B samples, L clips of the batch, ℓ clips of one sample, P pairs.
+
+Rules by what a row holds: ratings of relevant clips (QVHighlights), twenty people's ratings of every clip (TVSum), or
+windows alone (Charades-STA, for which nothing was released: lighthouse's rule).
+Hard pairs and TVSum's mask hang on the order of ties, which released code leaves to an unstable sort: here the sort is
+stable, so that the pair is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.errors import PipelineError
+from pipeline.models.batch import Labels
+from pipeline.records import Query, Window
+
+TVSUM_TOP = 80 / 12
+"""Twenty annotators above 1, four steps each, are scaled to QVHighlights' 0 … 12."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLabels:
+    """Everything about one query that no draw changes.
+
+    spans [k, 2] float32, centre and width as fractions of ℓ × clip length, not cut to the video. saliency, clip_mask:
+    [ℓ] float32; under `released` one longer where a relevant clip lies just beyond the features. fixed [f, 2]: pairs
+    (above, below) that never change. inside, outside: clips from which `drawn` further pairs are drawn.
+    """
+
+    spans: np.ndarray
+    saliency: np.ndarray
+    clip_mask: np.ndarray
+    fixed: np.ndarray
+    inside: np.ndarray
+    outside: np.ndarray
+    drawn: int
+
+
+def labels_of(query: Query, n_clips: int, clip_s: float, *, formulation: str = "released") -> QueryLabels:
+    """Labels of one query over `n_clips` clips of `clip_s` seconds.
+
+    Raises PipelineError, naming the qid, for a row without labels, a window that ends before it starts, and a
+    relevant clip that lies more than one clip beyond the features.
+    """
+    if query.label is not None:
+        return _from_everybody(np.asarray(query.label, dtype=np.float64)[:n_clips])
+    if not query.relevant_windows:
+        raise PipelineError("has no windows and no labels to learn from", where=f"qid {query.qid}", remedy="remove it")
+    if any(end < start for start, end in query.relevant_windows):
+        raise PipelineError("has a window that ends before it starts", where=f"qid {query.qid}", remedy="correct it")
+    spans = spans_of(query.relevant_windows, n_clips * clip_s)
+    if query.saliency_scores is None or query.relevant_clip_ids is None:
+        return _from_windows(spans, query.relevant_windows, n_clips, clip_s)
+    ids = np.asarray(query.relevant_clip_ids, dtype=np.int64)
+    if not ids.size or ids.max() > n_clips:
+        raise PipelineError(
+            f"has relevant clips up to {ids.max() if ids.size else None}, its features have {n_clips} clips",
+            where=f"qid {query.qid} (vid {query.vid})",
+            remedy="are the features cut short or on another grid? extract them again or skip the vid",
+        )
+    return _from_ratings(spans, ids, np.asarray(query.saliency_scores).sum(1), n_clips, formulation == "released")
+
+
+def spans_of(windows: Sequence[Window], duration_s: float) -> np.ndarray:
+    """Windows in seconds as spans [k, 2] float32: centre and width over `duration_s`."""
+    start, end = (np.asarray(windows, dtype=np.float64) / duration_s).T
+    return np.stack(((start + end) / 2, end - start), axis=1).astype(np.float32)
+
+
+def _from_ratings(spans: np.ndarray, ids: np.ndarray, sums: np.ndarray, n_clips: int, released: bool) -> QueryLabels:
+    """QVHighlights. Released bug, reproduced under `released`: a relevant clip at ℓ wipes the mask before it."""
+    saliency = np.zeros(max(n_clips, int(ids.max()) + 1), np.float32)
+    saliency[ids] = sums
+    clip_mask = np.zeros_like(saliency)
+    clip_mask[ids] = 1
+    if not released:
+        saliency, clip_mask = saliency[:n_clips], clip_mask[:n_clips]
+    elif len(clip_mask) > n_clips:
+        clip_mask[:n_clips] = 0
+    order = np.argsort(sums, kind="stable")
+    inside = np.minimum(ids, n_clips - 1)
+    return QueryLabels(
+        spans=spans,
+        saliency=saliency,
+        clip_mask=clip_mask,
+        fixed=inside[order[[-1, 0]]][None],
+        inside=inside,
+        outside=np.setdiff1d(np.arange(n_clips), ids),
+        drawn=1,
+    )
+
+
+def _from_everybody(label: np.ndarray) -> QueryLabels:
+    """TVSum: label [ℓ, 20], 1 to 5. The mask is the better half; best against worst is the one pair."""
+    total = (label - 1).sum(1)
+    order = np.argsort(total, kind="stable")
+    clip_mask = np.zeros(len(total), np.float32)
+    clip_mask[order[len(order) // 2 :]] = 1
+    nothing = np.zeros(0, np.int64)
+    return QueryLabels(
+        spans=np.zeros((0, 2), np.float32),
+        saliency=(total / TVSUM_TOP).astype(np.float32),
+        clip_mask=clip_mask,
+        fixed=order[[-1, 0]][None],
+        inside=nothing,
+        outside=nothing,
+        drawn=0,
+    )
+
+
+def _from_windows(spans: np.ndarray, windows: Sequence[Window], n_clips: int, clip_s: float) -> QueryLabels:
+    """Windows alone: whole clips inside score 1; the mask also takes clips that a window only touches."""
+    saliency, clip_mask = np.zeros(n_clips, np.float32), np.zeros(n_clips, np.float32)
+    for start_s, end_s in windows:
+        start, end = round(start_s / clip_s, 6), round(end_s / clip_s, 6)
+        last = max(0, min(math.floor(end), n_clips) - 1)
+        saliency[min(math.floor(start), last) : last + 1] = 1
+        first = min(math.floor(start), n_clips - 1)
+        clip_mask[first : max(math.ceil(end), first + 1)] = 1
+    return QueryLabels(
+        spans=spans,
+        saliency=saliency,
+        clip_mask=clip_mask,
+        fixed=np.zeros((0, 2), np.int64),
+        inside=np.flatnonzero(saliency),
+        outside=np.flatnonzero(saliency == 0),
+        drawn=2,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of different lengths, end to end."""
+
+    values: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[np.ndarray]) -> Self:
+        """Pack rows."""
+        lengths = [len(row) for row in rows]
+        return cls(np.concatenate(rows), np.array([0, *accumulate(lengths)][:-1]), np.array(lengths))
+
+    def padded(self, index: np.ndarray, length: int) -> Tensor:
+        """Rows at `index` [B, length], cut or filled with zeros."""
+        places = np.arange(length)
+        valid = places < self.lengths[index, None]
+        at = np.where(valid, self.starts[index, None] + places, 0)
+        return torch.from_numpy(np.where(valid, self.values[at], 0))
+
+    def picked(self, index: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Values at `place` [B, n] of the rows at `index`; 0 for a row without values."""
+        if not self.values.size:
+            return np.zeros_like(place)
+        at = np.minimum(self.starts[index, None] + place, len(self.values) - 1)
+        return np.where(self.lengths[index, None] > 0, self.values[at], 0)
+
+
+class Targets:
+    """Labels of many queries of one dataset, ready to be drawn batch by batch."""
+
+    def __init__(
+        self,
+        queries: Sequence[Query],
+        n_clips: Sequence[int],
+        clip_s: float,
+        *,
+        max_windows: int,
+        formulation: str = "released",
+    ) -> None:
+        """queries with the clips that each one's features have. Raises PipelineError as `labels_of` does."""
+        each = [labels_of(q, n, clip_s, formulation=formulation) for q, n in zip(queries, n_clips, strict=True)]
+        if len({(row.drawn, len(row.fixed)) for row in each}) != 1:
+            raise PipelineError(
+                "rows with ratings and rows without are mixed (or there is no row)",
+                where="annotations",
+                remedy="train on rows of one dataset",
+            )
+        self.n_clips, self.max_windows, self.drawn = np.asarray(n_clips), max_windows, each[0].drawn
+        self._spans = [torch.from_numpy(row.spans) for row in each]
+        self._saliency, self._clip_mask = Ragged.of([x.saliency for x in each]), Ragged.of([x.clip_mask for x in each])
+        self._inside, self._outside = Ragged.of([x.inside for x in each]), Ragged.of([x.outside for x in each])
+        self._fixed = np.stack([x.fixed for x in each])
+
+    def draw(self, index: Sequence[int], rng: np.random.Generator) -> Labels:
+        """Labels of the queries at `index`, padded to the longest of them; every call draws anew, on the CPU.
+
+        More than `max_windows` windows: that many at random. Pairs: the fixed ones first, then the drawn ones.
+        """
+        at = np.asarray(index)
+        length = int(self.n_clips[at].max())
+        pairs = torch.from_numpy(np.concatenate((self._fixed[at], self._drawn_pairs(at, rng)), axis=1))
+        return Labels(
+            spans=tuple(self._some_windows(self._spans[i], rng) for i in at),
+            saliency=self._saliency.padded(at, length),
+            clip_mask=self._clip_mask.padded(at, length),
+            saliency_pos=pairs[..., 0].contiguous(),
+            saliency_neg=pairs[..., 1].contiguous(),
+        )
+
+    def _some_windows(self, spans: Tensor, rng: np.random.Generator) -> Tensor:
+        return spans if len(spans) <= self.max_windows else spans[rng.permutation(len(spans))[: self.max_windows]]
+
+    def _drawn_pairs(self, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """[B, drawn, 2]: different clips inside, different clips outside.
+
+        Where too few lie outside: the fixed pair once more (released, QVHighlights), or, without one, the clips
+        inside against themselves (lighthouse, Charades-STA).
+        """
+        above = self._inside.picked(at, _places(self._inside.lengths[at], self.drawn, rng))
+        below = self._outside.picked(at, _places(self._outside.lengths[at], self.drawn, rng))
+        pairs = np.stack((above, below), axis=-1)
+        short = self._outside.lengths[at] < self.drawn
+        instead = self._fixed[at] if self._fixed.shape[1] else np.stack((above, above), axis=-1)
+        return np.where(short[:, None, None], instead[:, : self.drawn], pairs)
+
+
+def _places(lengths: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """[B, n], n at most 2: different places in 0 … length-1, uniform; the same one twice where there is one."""
+    chance = rng.random((len(lengths), n))
+    places = (chance * np.maximum(lengths[:, None] - np.arange(n), 1)).astype(np.int64)
+    if n == 2:
+        places[:, 1] += (places[:, 1] >= places[:, 0]) & (lengths > 1)
+    return places
