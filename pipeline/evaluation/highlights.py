@@ -1,0 +1,106 @@
+"""Highlight detection on QVHighlights: HL-mAP and HIT@1 per level, for all queries and annotators at once.
+
+The average precision is the community's own: the plain mean of interpolated precisions over the distinct scores whose
+clips include a positive. It is not weighted by recall, and equal scores count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.evaluation.ragged import Ragged, chunks
+
+LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
+"""A clip is positive for an annotator who gave it at least this rating (0 to 4)."""
+ANNOTATORS = 3
+CLIP_S = 2
+CELLS = 16384
+"""Padded clips per chunk; each holds nine labels (three levels, three annotators)."""
+
+
+@dataclass(frozen=True)
+class HighlightScores:
+    """Per query, in the order given. ap: [queries, 3 annotators, 3 levels], 0 to 1. hit: [queries, 3 levels], bool."""
+
+    ap: np.ndarray
+    hit: np.ndarray
+
+
+def n_clips(duration_s: float) -> int:
+    """Whole 2-second clips of a video."""
+    return int(duration_s / CLIP_S)
+
+
+def score_highlights(
+    scores: Sequence[Sequence[float]],
+    durations_s: Sequence[float],
+    clip_ids: Sequence[Sequence[int]],
+    ratings: Sequence[Sequence[Sequence[int]]],
+) -> HighlightScores:
+    """Score every query's saliency against the three annotators.
+
+    scores: per query one number per clip, in time order; for AP cut to the video's clips, or filled up with 0.0.
+    clip_ids, ratings: per query the rated clips and their three ratings; other clips count as rated 0.
+    """
+    predicted, rated, given = Ragged.of(scores), Ragged.of(clip_ids), Ragged.of(ratings, ANNOTATORS)
+    clips = np.fromiter(map(n_clips, durations_s), np.int64, len(durations_s))
+    result = HighlightScores(
+        np.zeros((len(clips), ANNOTATORS, len(LEVELS))), np.zeros((len(clips), len(LEVELS)), dtype=bool)
+    )
+    for rows in chunks(clips, CELLS):
+        truth = _ratings(rated.padded(rows, fill=-1.0), given.padded(rows, fill=0.0), int(clips[rows].max()))
+        values = predicted.padded(rows, fill=-np.inf)
+        fitted = fit(values, predicted.lengths[rows], clips[rows])
+        order = np.argsort(-fitted, axis=1, kind="stable").T
+        positive = np.take_along_axis(truth, order[:, :, None], axis=0)[..., None] >= np.array(list(LEVELS.values()))
+        result.ap[rows] = average_precision(np.take_along_axis(fitted.T, order, axis=0), positive)
+        result.hit[rows] = _hits(values.argmax(axis=1), clips[rows], truth)
+    return result
+
+
+def fit(values: np.ndarray, lengths: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """Make score vectors as long as their videos: values [queries, longest] -> [queries, most clips].
+
+    A missing clip gets 0.0 (not neutral: scores are logits; the community's rule), a surplus one is cut. What lies
+    behind a video's last clip is -inf.
+    """
+    steps = np.arange(clips.max())
+    fitted = np.where(steps < clips[:, None], 0.0, -np.inf)
+    width = min(values.shape[1], len(steps))
+    given = steps[:width] < np.minimum(lengths, clips)[:, None]
+    fitted[:, :width][given] = values[:, :width][given]
+    return fitted
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """The community's highlight AP. The clip axis comes first, because accumulating along it is then vectorised.
+
+    scores: [clips, queries], descending, -inf behind the last clip. positive: [clips, queries, ...], bool, same order.
+    Returns [queries, ...]; 0 where nothing is positive.
+    """
+    ends_group = np.isfinite(scores)
+    ends_group[:-1] &= scores[:-1] != scores[1:]
+    ends_group = ends_group.reshape(ends_group.shape + (1,) * (positive.ndim - 2))
+    ranks = np.arange(1.0, len(scores) + 1).reshape(-1, *(1,) * (positive.ndim - 1))
+    found = np.where(ends_group, positive.cumsum(axis=0, dtype=np.int32), 0)
+    found_before = np.zeros_like(found)
+    found_before[1:] = np.maximum.accumulate(found, axis=0)[:-1]
+    interpolated = np.maximum.accumulate((found / ranks)[::-1], axis=0)[::-1]
+    counts = found > found_before
+    return (interpolated * counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+
+
+def _ratings(clip_ids: np.ndarray, given: np.ndarray, clips: int) -> np.ndarray:
+    """[clips + 1, queries, 3]: ratings of all clips; the padding of `clip_ids` (-1) lands in the last, unread row."""
+    truth = np.zeros((clips + 1, len(clip_ids), ANNOTATORS), dtype=np.int8)
+    truth[clip_ids.astype(np.int64), np.arange(len(clip_ids))[:, None]] = given
+    return truth
+
+
+def _hits(top: np.ndarray, clips: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Whether any annotator rates the top-scored clip at each level; a top clip behind the video's end is a miss."""
+    rating = truth[np.minimum(top, clips), np.arange(len(top))].max(axis=-1)
+    return (rating[:, None] >= np.array(list(LEVELS.values()))) & (top < clips)[:, None]

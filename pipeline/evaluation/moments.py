@@ -1,0 +1,143 @@
+"""Moment retrieval: windows to IoU, average precision and R1, for all queries, thresholds and length ranges at once.
+
+The rules are those of the community's scorer (Moment-DETR's `standalone_eval`), NaN and tie rules included. It uses
+two kinds of IoU, which differ in the last bit for decimal windows; the docstrings say which is used where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.ragged import Ragged, chunks
+
+THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+RANGES = {"full": (-np.inf, np.inf), "long": (30.0, 150.0), "middle": (10.0, 30.0), "short": (0.0, 10.0)}
+"""Length of the ground-truth window in seconds, first end excluded. `full` filters nothing."""
+MAX_PREDICTIONS = 10
+CELLS = 8192
+"""Padded ground-truth windows per chunk: a few MB of intermediate arrays, whatever the number of queries."""
+
+
+@dataclass(frozen=True)
+class RangeScores:
+    """Per query, in the order given; NaN for queries without a ground-truth window in the range.
+
+    ap: [queries, 10], average precision at each threshold, 0 to 1.
+    iou: [queries], hull IoU of the first listed prediction with its best window, 0 to 1.
+    """
+
+    ap: np.ndarray
+    iou: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        """[queries], whether the query has a window in the range."""
+        return ~np.isnan(self.iou)
+
+    def reaches(self, threshold: float) -> np.ndarray:
+        """[queries], 1.0 where the first prediction's IoU is at least `threshold`, 0.0 elsewhere."""
+        return (self.iou >= threshold).astype(np.float64)
+
+
+def score_moments(
+    pooled: Sequence[Sequence[Any]], first: Sequence[Sequence[Any]], truths: Sequence[Sequence[Any]]
+) -> dict[str, RangeScores]:
+    """Score every query in the four length ranges.
+
+    pooled: per query its predictions for AP, `[start_s, end_s, score]`, cut to ten by the caller **as listed**.
+    first: per query the first listed prediction, for R1. truths: per query its windows `[start_s, end_s]`.
+    Predictions of all lengths stay in every range: a right answer of another length is a false positive there.
+    """
+    predicted = _best_first(Ragged.of(pooled, 3))
+    leading = np.array([window[:2] for window in first], dtype=np.float64).reshape(-1, 2)
+    truth = Ragged.of(truths, 2)
+    return {name: _score_range(predicted, leading, _within(truth, name)) for name in RANGES}
+
+
+def sum_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over (sum of lengths - intersection) of windows [..., 2] in seconds, broadcast; NaN for 0 / 0.
+
+    Used inside AP, and to choose the window that R1 compares with.
+    """
+    intersection = _intersection(predicted, truth)
+    lengths = (predicted[..., 1] - predicted[..., 0]) + (truth[..., 1] - truth[..., 0])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return intersection / (lengths - intersection)
+
+
+def hull_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over the hull of both windows [..., 2] in seconds, broadcast; 0 for an empty hull. R1 and mIoU."""
+    hull = np.maximum(predicted[..., 1], truth[..., 1]) - np.minimum(predicted[..., 0], truth[..., 0])
+    return np.divide(_intersection(predicted, truth), hull, out=np.zeros_like(hull), where=hull != 0)
+
+
+def true_positives(iou: np.ndarray) -> np.ndarray:
+    """Match predictions to windows greedily, separately at each threshold.
+
+    iou: [queries, predictions, windows], predictions best first; NaN matches at every threshold, -1 is padding.
+    Returns [queries, predictions, 10], bool. A prediction takes the best free window with IoU >= threshold (the
+    ActivityNet rule); of equally good ones the one listed later, as the community's reversed sort has it.
+    """
+    preference = np.where(np.isnan(iou), np.inf, iou)[:, :, None, ::-1]
+    reaches = preference >= np.array(THRESHOLDS)[:, None]
+    free = np.ones((len(iou), len(THRESHOLDS), iou.shape[2]), dtype=bool)
+    hits = np.zeros((*iou.shape[:2], len(THRESHOLDS)), dtype=bool)
+    for rank in range(iou.shape[1]):
+        eligible = reaches[:, rank] & free
+        taken = np.where(eligible, preference[:, rank], -1.0).argmax(axis=-1)[..., None]
+        hit = np.take_along_axis(eligible, taken, axis=-1)
+        np.put_along_axis(free, taken, np.take_along_axis(free, taken, axis=-1) & ~hit, axis=-1)
+        hits[:, rank] = hit[..., 0]
+    return hits
+
+
+def average_precision(hits: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
+    """Interpolated average precision (VOC 2010): hits [queries, predictions, 10], n_windows [queries] -> [queries, 10].
+
+    Each true positive contributes the best precision at its rank or any later one.
+    """
+    ranks = np.arange(1, hits.shape[1] + 1)[:, None]
+    precision = hits.cumsum(axis=1) / ranks
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    return (best * hits).sum(axis=1) / n_windows[:, None]
+
+
+def _intersection(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    overlap = np.minimum(predicted[..., 1], truth[..., 1]) - np.maximum(predicted[..., 0], truth[..., 0])
+    return np.maximum(overlap, 0.0)
+
+
+def _best_first(predicted: Ragged) -> Ragged:
+    """Sort each query's predictions by score, descending; equal scores keep their listed order."""
+    order = np.lexsort((-predicted.values[:, 2], predicted.row))
+    return Ragged(predicted.values[order, :2], predicted.lengths)
+
+
+def _within(truth: Ragged, name: str) -> Ragged:
+    above, up_to = RANGES[name]
+    length_s = truth.values[:, 1] - truth.values[:, 0]
+    return truth.keep((length_s > above) & (length_s <= up_to))
+
+
+def _score_range(predicted: Ragged, leading: np.ndarray, truth: Ragged) -> RangeScores:
+    scores = RangeScores(np.full((len(leading), len(THRESHOLDS)), np.nan), np.full(len(leading), np.nan))
+    for rows in chunks(truth.lengths, CELLS):
+        windows = truth.padded(rows, fill=np.nan)
+        padding = np.isnan(windows[..., 0])
+        iou = sum_iou(predicted.padded(rows, fill=0.0)[:, :, None], windows[:, None])
+        iou[np.broadcast_to(padding[:, None], iou.shape)] = -1.0
+        iou[np.arange(iou.shape[1]) >= predicted.lengths[rows, None]] = -1.0
+        scores.ap[rows] = average_precision(true_positives(iou), truth.lengths[rows])
+        scores.iou[rows] = _leading_iou(leading[rows], windows, padding)
+    return scores
+
+
+def _leading_iou(leading: np.ndarray, windows: np.ndarray, padding: np.ndarray) -> np.ndarray:
+    """Hull IoU of each first prediction with the window of largest sum IoU (the first of equals; NaN is largest)."""
+    iou = np.where(padding, -np.inf, sum_iou(leading[:, None], windows))
+    best = iou.argmax(axis=1)
+    return hull_iou(leading, windows[np.arange(len(windows)), best])

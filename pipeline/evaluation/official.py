@@ -1,0 +1,100 @@
+"""The community's metrics file: its names, its order, its rounding, from per-query scores.
+
+Every value is a percentage at full precision until `rounded`. Beside each headline number stands the column of
+per-query values (0 to 1, NaN where a query does not take part) whose mean it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.highlights import LEVELS, HighlightScores
+from pipeline.evaluation.moments import RANGES, THRESHOLDS, RangeScores
+
+Tree = dict[str, Any]
+NAMES = [f"{threshold:g}" for threshold in THRESHOLDS]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task's share of the metrics file.
+
+    brief: headline numbers. trees: the other blocks. columns: per-query values of the headline numbers. counts:
+    queries in each length range.
+    """
+
+    brief: Tree
+    trees: Tree
+    columns: dict[str, np.ndarray]
+    counts: dict[str, int]
+
+
+NOTHING = Part({}, {}, {}, {})
+
+
+def moment_part(ranges: Mapping[str, RangeScores]) -> Part:
+    """The `MR-…` numbers of all length ranges; nulls for a range without queries."""
+    trees = {name: _range_tree(scores) for name, scores in ranges.items()}
+    full, others = ranges["full"], [name for name in RANGES if name != "full"]
+    precision, recall = trees["full"]["MR-mAP"], trees["full"]["MR-R1"]
+    brief = {
+        "MR-full-R1@0.5": recall["0.5"],
+        "MR-full-R1@0.7": recall["0.7"],
+        "MR-full-mAP": precision["average"],
+        "MR-full-mAP@0.5": precision["0.5"],
+        "MR-full-mAP@0.75": precision["0.75"],
+        **{f"MR-{name}-mAP": trees[name]["MR-mAP"]["average"] for name in others},
+    }
+    columns = {
+        "MR-full-R1@0.5": full.reaches(0.5),
+        "MR-full-R1@0.7": full.reaches(0.7),
+        "MR-full-mAP": full.ap.mean(axis=1),
+        "MR-full-mAP@0.5": full.ap[:, THRESHOLDS.index(0.5)],
+        "MR-full-mAP@0.75": full.ap[:, THRESHOLDS.index(0.75)],
+        **{f"MR-{name}-mAP": ranges[name].ap.mean(axis=1) for name in others},
+    }
+    return Part(brief, trees, columns, {name: int(ranges[name].present.sum()) for name in others})
+
+
+def charades_part(full: RangeScores) -> Part:
+    """What Charades-STA papers add, as CG-DETR reports it: R1@0.3 and the mean hull IoU of the first prediction."""
+    columns = {"MR-full-R1@0.3": full.reaches(0.3), "MR-full-mIoU": full.iou}
+    return Part({}, {"charades": {name: 100 * float(values.mean()) for name, values in columns.items()}}, columns, {})
+
+
+def highlight_part(scores: HighlightScores) -> Part:
+    """The `HL-…` numbers of the three levels."""
+    brief: Tree = {}
+    trees: Tree = {}
+    columns: dict[str, np.ndarray] = {}
+    for index, level in enumerate(LEVELS):
+        name, ap, hit = f"HL-min-{level}", scores.ap[:, :, index], scores.hit[:, index]
+        trees[name] = {"HL-mAP": 100 * float(ap.mean()), "HL-Hit1": 100 * float(hit.mean())}
+        brief |= {f"{name}-mAP": trees[name]["HL-mAP"], f"{name}-Hit1": trees[name]["HL-Hit1"]}
+        columns |= {f"{name}-mAP": ap.mean(axis=1), f"{name}-Hit1": hit.astype(np.float64)}
+    return Part(brief, trees, columns, {})
+
+
+def rounded(value: Any, decimals: int = 2) -> Any:
+    """A tree of numbers, each rounded as the community prints it: decimally, from its exact binary value."""
+    if isinstance(value, dict):
+        return {key: rounded(item, decimals) for key, item in value.items()}
+    return None if value is None else float(f"{value:.{decimals}f}")
+
+
+def _range_tree(scores: RangeScores) -> Tree:
+    present = scores.present
+    if not present.any():
+        nothing = dict.fromkeys(NAMES)
+        return {"MR-mAP": {**nothing, "average": None}, "MR-R1": nothing}
+    ap = scores.ap[present].mean(axis=0)
+    recall = (scores.iou[present, None] >= np.array(THRESHOLDS)).mean(axis=0)
+    return {"MR-mAP": {**_percent(ap), "average": 100 * float(ap.mean())}, "MR-R1": _percent(recall)}
+
+
+def _percent(values: np.ndarray) -> dict[str, float]:
+    return dict(zip(NAMES, (100 * values).tolist(), strict=True))

@@ -1,0 +1,93 @@
+"""Prediction files into rows and findings: `.jsonl` or `.jsonl.gz`, every bad line reported, none hides another."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.evaluation.truth import Truth
+from pipeline.evaluation.validate import Finding, Row, check, errors
+
+REMEDY = "correct the file, or ask for what can be scored (--despite-errors)"
+
+
+def load_predictions(path: Path | str, annotations: Truth, dataset: str) -> tuple[list[Row], list[Finding]]:
+    """Read and check a prediction file.
+
+    annotations: from `load_truth`. Returns the rows that can be scored and everything there is to say about the file.
+    Raises PipelineError only where the file as a whole cannot be read.
+    """
+    numbered: list[tuple[int, Row]] = []
+    broken: list[Finding] = []
+    for line, row, problem in _lines(path):
+        if problem:
+            broken.append(Finding("E", line, row.get("qid") if row else None, problem))
+        if row is not None:
+            numbered.append((line, row))
+    rows, findings = check(dataset, numbered, annotations)
+    return rows, sorted(broken + findings, key=lambda finding: (finding.line is None, finding.line or 0))
+
+
+def format_findings(findings: list[Finding]) -> str:
+    """All findings, one line each; what is said of several places is said once."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        places.setdefault((finding.level, finding.what), []).append(_place(finding))
+    names = {"E": "error", "W": "warning"}
+    return "\n".join(f"{names[level]}: {'; '.join(filter(None, at))}: {what}" for (level, what), at in places.items())
+
+
+def refuse_errors(findings: list[Finding], where: object) -> None:
+    """Raise one PipelineError that lists every error among the findings, if there are any."""
+    found = errors(findings)
+    if not found:
+        return
+    listed = format_findings(found).replace("error: ", "").replace(": : ", ": ").splitlines()
+    if len(listed) == 1:
+        raise PipelineError(listed[0], where=where, remedy=REMEDY)
+    raise PipelineError(
+        f"{len(found)} errors\n" + "\n".join(f"  {line}" for line in listed) + "\n", where=where, remedy=REMEDY
+    )
+
+
+def _place(finding: Finding) -> str:
+    parts = [f"line {finding.line}"] if finding.line else []
+    return ", ".join([*parts, f"qid {finding.qid}"] if finding.qid is not None else parts)
+
+
+def _lines(path: Path | str) -> Iterator[tuple[int, Row | None, str]]:
+    """Yield (line number, row or None, problem or empty) of each line that is not blank."""
+    odd: list[str] = []
+
+    def remember(name: str) -> float:
+        odd.append(name)
+        return float(name)
+
+    decoder = json.JSONDecoder(parse_constant=remember)
+    try:
+        with gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    odd.clear()
+                    row, problem = _parse(decoder, line)
+                    yield number, row, problem or (f"holds {odd[0]}, which is no JSON number" if odd else "")
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PipelineError(
+            f"cannot be read ({reason})", where=path, remedy="name a readable .jsonl or .jsonl.gz"
+        ) from error
+
+
+def _parse(decoder: json.JSONDecoder, line: bytes) -> tuple[dict[str, Any] | None, str]:
+    try:
+        row = decoder.decode(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None, "is not UTF-8"
+    except (ValueError, RecursionError) as error:
+        return None, f"is no JSON ({error})"
+    return (row, "") if isinstance(row, dict) else (None, f"is a {type(row).__name__}, not a JSON object")

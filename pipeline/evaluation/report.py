@@ -1,0 +1,117 @@
+"""Prediction files to metrics files and to lines a person reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import files, records
+from pipeline.evaluation.intervals import LEVEL, Comparison, Interval, compare, headline_intervals
+from pipeline.evaluation.predictions import load_predictions, refuse_errors
+from pipeline.evaluation.scoring import Result, score
+from pipeline.evaluation.truth import load_truth
+from pipeline.evaluation.validate import Finding, errors
+
+RESAMPLES = 10_000
+SEED = 0
+
+
+def score_files(
+    dataset: str,
+    predictions_path: Path | str,
+    annotations_path: Path | str,
+    output: Path | None = None,
+    *,
+    domain: str | None = None,
+    despite_errors: bool = False,
+) -> Result:
+    """Load, check and score one prediction file; with `output` FILE.json, write it and FILE.queries.jsonl beside it.
+
+    domain: score against this one of TVSum's domains only. despite_errors: score the rows that can be scored and say
+    so in the result's notes. The result's metrics gain `intervals` (95 %, over videos, percent).
+    Raises PipelineError listing all errors of the predictions, or naming what cannot be read or written.
+    """
+    truth = load_truth(dataset, annotations_path, domain)
+    rows, findings = load_predictions(predictions_path, truth, dataset)
+    if not despite_errors:
+        refuse_errors(findings, predictions_path)
+    result = score(dataset, rows, truth, findings)
+    if found := errors(findings):
+        result.metrics["notes"].append(f"scored despite {len(found):,} errors in the prediction file")
+    result.metrics["intervals"] = _interval_block(result)
+    if output is not None:
+        write_result(result, output)
+    return result
+
+
+def write_result(result: Result, output: Path) -> None:
+    """Write the metrics file, keys in the official order, and the per-query rows beside it."""
+    records.write_jsonl(output.with_suffix(".queries.jsonl"), result.queries)
+    with files.atomic(output) as file:
+        file.write(json.dumps(result.metrics, indent=2, ensure_ascii=False) + "\n")
+
+
+def validate_files(dataset: str, predictions_path: Path | str, annotations_path: Path | str) -> list[Finding]:
+    """Everything there is to say about one prediction file. Raises PipelineError for what cannot be read at all."""
+    return load_predictions(predictions_path, load_truth(dataset, annotations_path), dataset)[1]
+
+
+def compare_files(
+    dataset: str,
+    a: Path | str,
+    b: Path | str,
+    annotations: Path | str,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> list[Comparison]:
+    """Score two prediction files on the same annotations and compare them metric by metric. Raises PipelineError."""
+    truth = load_truth(dataset, annotations)
+
+    def scored(path: Path | str) -> Result:
+        rows, findings = load_predictions(path, truth, dataset)
+        refuse_errors(findings, path)
+        return score(dataset, rows, truth)
+
+    return compare(scored(a).queries, scored(b).queries, resamples=resamples, seed=seed)
+
+
+def format_headline(result: Result) -> str:
+    """The headline numbers, a line each, with interval, denominator and everything worth knowing about them."""
+    metrics = result.metrics
+    numbers = {**(metrics.get("percent") or metrics["brief"]), **metrics.get("charades", {})}
+    videos = len({row["video"] for row in result.queries})
+    lines = [f"{result.dataset}: {metrics['n_queries']['all']:,} queries of {videos:,} videos, percent [95 % interval]"]
+    spread = metrics.get("intervals", {}).get("percent", {})
+    for name, value in numbers.items():
+        shown = "–" if value is None else f"{value:.2f}"
+        low_high = spread.get("top5-mAP" if name == "average" else name)
+        lines.append(f"  {name:<22}{shown:>7}" + ("" if not low_high else f"  [{low_high[0]:.2f}, {low_high[1]:.2f}]"))
+    lines += [f"  note: {note}" for note in metrics["notes"]]
+    warnings = len(result.findings) - len(errors(result.findings))
+    return "\n".join([*lines, f"  {warnings:,} warnings (validate lists them)"] if warnings else lines)
+
+
+def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str = "B") -> str:
+    """A comparison as an aligned text table; differences whose interval leaves out zero carry a star."""
+    lines = [f"A = {name_a}", f"B = {name_b}", f"{'percent [95 %]':<22}{'A':>24}{'B':>24}{'A - B':>24}      p"]
+    for row in rows:
+        cells = "".join(f"{_cell(interval):>24}" for interval in (row.a, row.b, row.difference))
+        low, high = row.difference.low, row.difference.high
+        star = "*" if low is not None and high is not None and not low <= 0 <= high else " "
+        lines.append(f"{row.metric:<22}{cells}{star} {'–' if row.p is None else f'{row.p:.4f}'}")
+    return "\n".join(lines)
+
+
+def _cell(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.2f}"
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _interval_block(result: Result) -> dict[str, object]:
+    found = headline_intervals(result.queries, RESAMPLES, SEED)
+    bounds = {name: None if item.low is None else [item.low, item.high] for name, item in found.items()}
+    videos = len({row["video"] for row in result.queries})
+    return {"level": LEVEL, "resamples": RESAMPLES, "seed": SEED, "videos": videos, "percent": bounds}

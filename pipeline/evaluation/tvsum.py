@@ -1,0 +1,78 @@
+"""Highlight detection on TVSum: top-5 mAP as released, with a stable order and a warning where order was luck.
+
+Recall is relative to the positives among the five top clips, not to those of the video, so the order inside the five
+matters and the other clips do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+
+TOP = 5
+
+
+def top5_average_precision(scores: Sequence[float], label: Sequence[Sequence[float]]) -> np.ndarray:
+    """Average precision of the five top clips for each annotator, [annotators], 0 to 1.
+
+    scores: one per clip, cut to the labelled clips; missing clips are never picked. label: [clips, annotators].
+    Positive is what lies strictly above the annotator's lower median. Equal scores: the earlier clip first.
+    """
+    ratings = np.asarray(label, dtype=np.float64)
+    ranked = np.argsort(-np.asarray(scores, dtype=np.float64)[: len(ratings)], kind="stable")[:TOP]
+    median = np.sort(ratings, axis=0)[(len(ratings) - 1) // 2]
+    hits = ratings[ranked] > median
+    found = hits.cumsum(axis=0)
+    precision = found / np.arange(1, len(hits) + 1)[:, None]
+    before = np.vstack([np.ones_like(precision[:1]), precision[:-1]])
+    area: np.ndarray = (hits / np.maximum(found[-1], 1) * (precision + before) / 2).sum(axis=0)
+    return area
+
+
+def score_tvsum(rows: Iterable[tuple[Sequence[float], Sequence[Sequence[float]]]]) -> np.ndarray:
+    """Mean over annotators of each (scores, label), [videos], 0 to 1."""
+    return np.array([top5_average_precision(scores, label).mean() for scores, label in rows])
+
+
+def domain_means(values: np.ndarray, domains: Sequence[str]) -> dict[str, float]:
+    """Mean over the videos of each domain, in the order they first appear, and the `average` of the domains."""
+    names = np.array(domains)
+    means = {domain: float(values[names == domain].mean()) for domain in dict.fromkeys(domains)}
+    return means | {"average": float(np.mean(list(means.values())))}
+
+
+def tie_note(vid: str, scores: Sequence[float], n_clips: int) -> str | None:
+    """Say so when the five top clips, or their order, hang on how ties are broken; None when they do not."""
+    values = np.asarray(scores, dtype=np.float64)[:n_clips]
+    if len(values) > 1 and values.min() == values.max():
+        return f"{vid}: all {len(values)} scores are equal; its value says nothing about the model"
+    fifth = np.sort(values)[::-1][:TOP][-1]
+    sharing = int((values == fifth).sum())
+    return f"{vid}: {sharing} clips share the fifth-best score; the earlier come first" if sharing > 1 else None
+
+
+def duration_form(annotations: Iterable[Mapping[str, Any]]) -> str:
+    """Say in which form the annotations are: released rows count 2-s clips as `duration`, ours give seconds.
+
+    Raises PipelineError for a row whose duration fits its label in neither form.
+    """
+    forms = {_form(row) for row in annotations}
+    return " and ".join(sorted(forms))
+
+
+def _form(row: Mapping[str, Any]) -> str:
+    clips = len(row["label"])
+    if row["duration"] == clips:
+        return "durations count 2-second clips (released form)"
+    # One released label list is a clip shorter than its video, hence not the whole number of clips exactly.
+    if abs(row["duration"] / 2 - clips) < 2:
+        return "durations are seconds"
+    raise PipelineError(
+        f"duration {row['duration']} fits {clips} labelled clips neither as clips nor as seconds",
+        where=f"annotations, vid {row['vid']}",
+        remedy="correct the row",
+    )

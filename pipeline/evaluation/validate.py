@@ -1,0 +1,172 @@
+"""What is wrong with a prediction file, all of it, by line and qid; errors (nothing is scored) and warnings apart.
+
+The rules are those a careful reading of the community's scorer asks for: what would stop it, what it would silently
+mis-score, and what is legal but rarely meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from math import isfinite
+from numbers import Real
+from typing import Any, Literal
+
+from pipeline.evaluation.moments import MAX_PREDICTIONS
+from pipeline.evaluation.truth import Qid, Truth, as_qid, clips_of, task_of
+
+Row = dict[str, Any]
+Remark = tuple[Literal["E", "W"], str]
+WINDOWS, SALIENCY = "pred_relevant_windows", "pred_saliency_scores"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact about a prediction file.
+
+    level: E (error, refused) or W (warning). line: from 1, None for what no line holds (a missing query).
+    """
+
+    level: Literal["E", "W"]
+    line: int | None
+    qid: Any
+    what: str
+
+
+def check(dataset: str, rows: Iterable[tuple[int, Row]], truth: Truth) -> tuple[list[Row], list[Finding]]:
+    """Hold numbered prediction rows against the ground truth.
+
+    Returns the rows that can be scored (qids as the annotations have them) and all findings in line order. Rows with
+    an error may still be scorable: the community's scorer accepts a reversed window or a repeated query.
+    """
+    numbered = list(rows)
+    keys = expected_keys(dataset, (row for _, row in numbered))
+    scorable: list[Row] = []
+    findings: list[Finding] = []
+    lines: dict[Qid, int] = {}
+    if numbered and not keys:
+        findings.append(Finding("E", None, None, f"no row has `{WINDOWS}` or `{SALIENCY}`"))
+    for line, row in numbered:
+        qid, remarks = _identify(dataset, row, truth)
+        if qid is not None:
+            if qid in lines:
+                remarks.append(("E", f"repeats the query of line {lines[qid]}"))
+            lines.setdefault(qid, line)
+            sound = [_check_key(key, row, dataset, truth[qid], remarks) for key in keys]
+            if sound and all(sound):
+                scorable.append(row if row["qid"] == qid and type(row["qid"]) is type(qid) else row | {"qid": qid})
+        findings += [Finding(level, line, row.get("qid") if qid is None else qid, what) for level, what in remarks]
+    findings += [Finding("E", None, qid, "has no prediction") for qid in truth if qid not in lines]
+    return scorable, findings
+
+
+def expected_keys(dataset: str, rows: Iterable[Row]) -> list[str]:
+    """The keys that decide what is scored: those of the dataset's task that at least one row has."""
+    task = task_of(dataset)
+    possible = [key for key, wanted in ((WINDOWS, task.moments), (SALIENCY, task.highlights)) if wanted]
+    present = set(chain.from_iterable(rows))
+    return [key for key in possible if key in present]
+
+
+def errors(findings: Iterable[Finding]) -> list[Finding]:
+    """Only the errors."""
+    return [finding for finding in findings if finding.level == "E"]
+
+
+def _identify(dataset: str, row: Row, truth: Truth) -> tuple[Qid | None, list[Remark]]:
+    """The ground-truth qid a row belongs to, or None, and what there is to say about its naming."""
+    given = row.get("qid")
+    qid: Qid | None = as_qid(given)
+    if dataset == "tvsum":
+        qid = given if isinstance(given, str) else None
+    if qid is None:
+        found = "is missing" if given is None else f"is {given!r}"
+        return None, [("E", f"`qid` {found}; it must be {'the vid' if dataset == 'tvsum' else 'an integer'}")]
+    if qid not in truth:
+        return None, [("E", "is no query of the annotations")]
+    remarks: list[Remark] = []
+    if isinstance(given, str) and not isinstance(qid, str):
+        remarks.append(("W", f'`qid` is the string "{given}"; read as {qid}'))
+    remarks += [
+        ("W", f"`{key}` differs from the annotation: {row[key]!r}, there {truth[qid].get(key)!r}")
+        for key in ("vid", "query")
+        if key in row and row[key] != truth[qid].get(key)
+    ]
+    return qid, remarks
+
+
+def _check_key(key: str, row: Row, dataset: str, annotation: Row, remarks: list[Remark]) -> bool:
+    """Add the remarks on one key's value; whether it can be scored."""
+    if key not in row:
+        remarks.append(("E", f"has no `{key}`, other rows have"))
+        return False
+    value = row[key].tolist() if hasattr(row[key], "tolist") else row[key]
+    if key == WINDOWS:
+        problem = _windows_problem(value)
+        about = _about_windows(value, annotation["duration"]) if not problem else ()
+    else:
+        problem = _saliency_problem(value)
+        about = _about_saliency(value, clips_of(dataset, annotation)) if not problem else ()
+    remarks += [("E", problem)] if problem else about
+    return not problem
+
+
+def _windows_problem(windows: Any) -> str:
+    if not isinstance(windows, (list, tuple)) or not windows:
+        return f"`{WINDOWS}` must list at least one window"
+    if all(isinstance(window, (list, tuple)) and len(window) == 3 for window in windows) and _are_finite(
+        list(chain.from_iterable(windows))
+    ):
+        return ""
+    return f"`{WINDOWS}` must hold [start, end, score], three finite numbers each"
+
+
+def _saliency_problem(scores: Any) -> str:
+    sound = isinstance(scores, (list, tuple)) and len(scores) > 0 and _are_finite(scores)
+    return "" if sound else f"`{SALIENCY}` must be finite numbers, at least one"
+
+
+def _are_finite(values: Sequence[Any]) -> bool:
+    """Whether all are finite numbers a float can hold; booleans are not numbers."""
+    kinds = set(map(type, values))
+    if not kinds <= {int, float} and not all(issubclass(kind, Real) and kind is not bool for kind in kinds):
+        return False
+    try:
+        return all(map(isfinite, values))
+    except OverflowError:
+        return False
+
+
+def _about_windows(windows: Sequence[Sequence[float]], duration_s: float) -> Iterator[Remark]:
+    for start, end, _ in windows:
+        if not 0 <= start < end <= duration_s:
+            yield from _about_ends(start, end, duration_s)
+    if len({(start, end) for start, end, _ in windows}) < len(windows):
+        yield "W", "lists a window more than once"
+    if len(windows) > MAX_PREDICTIONS:
+        yield "W", f"{len(windows)} windows; only the first {MAX_PREDICTIONS} listed count"
+    scores = [score for _, _, score in windows]
+    if scores[0] < max(scores):
+        yield "W", "the first window, which R1 looks at, is not the most confident"
+    elif any(here < following for here, following in pairwise(scores)):
+        yield "W", "windows are not sorted by score"
+
+
+def _about_ends(start: float, end: float, duration_s: float) -> Iterator[Remark]:
+    if start > end:
+        yield "E", f"window [{start}, {end}] ends before it starts"
+    if start == end:
+        yield "W", f"window [{start}, {end}] has no length"
+    if start < 0:
+        yield "W", f"window [{start}, {end}] starts before 0"
+    if end > duration_s:
+        yield "W", f"window [{start}, {end}] ends after the video ({duration_s} s)"
+
+
+def _about_saliency(scores: Sequence[float], clips: int) -> Iterator[Remark]:
+    if len(scores) != clips:
+        level: Literal["E", "W"] = "W" if len(scores) == clips - 1 else "E"
+        yield level, f"{len(scores)} saliency scores for {clips} clips"
+    if len(scores) > 1 and min(scores) == max(scores):
+        yield "W", "all saliency scores are equal"
