@@ -1,0 +1,101 @@
+"""A feature archive for the demo's TVSum-like videos, in the layout that UMT released for the real ones.
+
+The rows are the demo's own and no network's: coarse statistics of the pictures and the sound of each clip, sent
+through a fixed random projection to the released widths. Words are random vectors, one per different word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import files
+from pipeline.datasets import synthetic_video as video_
+from pipeline.datasets.synthetic_plan import CLIP_S, Benchmark, Video
+
+RGB_DIM, FLOW_DIM, AUDIO_DIM, TEXT_DIM = 1024, 1024, 2048, 512
+FRAMES_PER_CLIP = 4
+SOUND_BANDS = 64
+
+
+def write_archive(benchmark: Benchmark, path: Path) -> None:
+    """Write the zip: two files a video in `video_features/`, one in `audio_features/`, one in `query_features/`.
+
+    The first video's sound has one row too many, as one video of the released archive has.
+    """
+    titles = {row["vid"]: row["query"] for rows in benchmark.rows.values() for row in rows}
+    with files.atomic(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, video in enumerate(benchmark.videos):
+            for name, content in _files_of(video, titles[video.vid], extra_sound_rows=int(number == 0)):
+                archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def picture_features(video: Video) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for what is seen and for how it changes: float32 [n_clips, RGB_DIM] and [n_clips, FLOW_DIM]."""
+    seen, changed = [], []
+    for clip in range(video.n_clips):
+        times = [(clip + (i + 0.5) / FRAMES_PER_CLIP) * CLIP_S for i in range(FRAMES_PER_CLIP)]
+        now = np.stack([_coarse(video_.frame(video, time)) for time in times])
+        next_ = np.stack([_coarse(video_.frame(video, time + 0.25)) for time in times])
+        seen.append(now.mean(axis=0))
+        changed.append(np.abs(next_ - now).mean(axis=0))
+    return _projected("rgb", np.stack(seen), RGB_DIM), _projected("flow", np.stack(changed), FLOW_DIM)
+
+
+def sound_features(video: Video) -> np.ndarray:
+    """Rows for what is heard, from the energy in bands of the spectrum: float32 [n_clips, AUDIO_DIM]."""
+    clips = video_.sound(video).reshape(video.n_clips, -1)
+    spectrum = np.abs(np.fft.rfft(clips, axis=1))[:, : clips.shape[1] // 16]  # up to 2 kHz: the tones end below
+    bands = [band.mean(axis=1) for band in np.array_split(spectrum, SOUND_BANDS, axis=1)]
+    return _projected("sound", np.log1p(np.stack(bands, axis=1)), AUDIO_DIM)
+
+
+def word_features(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens with a start and an end, and the whole text: float16 [n_words + 2, TEXT_DIM] and [1, TEXT_DIM]."""
+    tokens = np.stack([_random(f"word {word}", TEXT_DIM) for word in ["<start>", *text.lower().split(), "<end>"]])
+    # The norms of the released tokens (0.34) and texts (10.6).
+    text_row = tokens.mean(axis=0, keepdims=True)
+    text_row = text_row * (10.6 / np.linalg.norm(text_row))
+    return (0.34 * tokens / np.sqrt(TEXT_DIM)).astype(np.float16), text_row.astype(np.float16)
+
+
+def _files_of(video: Video, title: str, extra_sound_rows: int) -> Iterator[tuple[str, bytes]]:
+    rgb, flow = picture_features(video)
+    heard = sound_features(video)
+    heard = np.concatenate([heard, heard[len(heard) - extra_sound_rows :]])
+    token, text = word_features(title)
+    yield f"video_features/{video.vid}_rgb.npy", _bytes(np.save, rgb)
+    yield f"video_features/{video.vid}_opt.npy", _bytes(np.save, flow)
+    yield f"audio_features/{video.vid}.npy", _bytes(np.save, heard)
+    yield f"query_features/{video.vid}.npz", _bytes(np.savez, token=token, text=text)
+
+
+def _coarse(picture: np.ndarray) -> np.ndarray:
+    """Mean colours on a grid of 4 × 5 fields, flattened: [60], 0 to 1."""
+    rows, columns = video_.HEIGHT // 4, video_.WIDTH // 5
+    return picture.reshape(4, rows, 5, columns, 3).mean(axis=(1, 3)).ravel() / 255
+
+
+def _projected(name: str, statistics: np.ndarray, dim: int) -> np.ndarray:
+    """Non-negative, like the released rows: the positive part of a random projection that depends on `name` only."""
+    projection = _random(f"projection {name}", statistics.shape[1] * dim).reshape(-1, dim)
+    return np.maximum(statistics @ projection, 0).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _random(name: str, size: int) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.random.default_rng(seed).standard_normal(size)
+
+
+def _bytes(save: Any, *arrays: np.ndarray, **named: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, *arrays, **named)
+    return buffer.getvalue()

@@ -1,0 +1,199 @@
+"""What happens in each video of the demo's benchmarks, and what its annotators say about it.
+
+A video is a row of events on a plain dark background: one large coloured shape each, with a tone of its own. Colours
+differ between the events of a video, so that a query has to be understood to find its moment; a shape grows towards
+the middle of its event and shrinks again, and how large it is decides how highly a clip is rated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from pipeline.config import DOMAINS
+
+CLIP_S = 2
+COLOURS = {
+    "red": (225, 35, 35),
+    "green": (35, 190, 60),
+    "blue": (45, 70, 235),
+    "yellow": (240, 220, 40),
+    "purple": (165, 45, 205),
+    "white": (245, 245, 245),
+}
+SHAPES = ("circle", "square", "diamond", "cross")
+MOTIONS = ("stands still", "drifts to the right", "drifts to the left", "bounces")
+TEMPLATES = ("A {} {}", "A {} {} on a dark screen.", "The {} {}.", "we see how a {} {}")
+TITLES = ("{}, the best moments", "Watch this {}!", "How to film a {}", "{} compilation", "My {} - part 2")
+
+QVHIGHLIGHTS_CLIPS = 10
+QVHIGHLIGHTS_PIECES = {"train": 36, "val": 12, "test": 12}
+PIECES_PER_YOUTUBE_VIDEO = 3
+TVSUM_SPLITS = ("train", "train", "train", "train", "val")
+TVSUM_ANNOTATORS = 20
+
+
+@dataclass(frozen=True)
+class Event:
+    """A coloured shape that is seen and heard for `n_clips` clips from clip `first` on."""
+
+    first: int
+    n_clips: int
+    colour: str
+    shape: str
+    motion: str
+
+    @property
+    def window(self) -> list[int]:
+        """Start and end in seconds."""
+        return [self.first * CLIP_S, (self.first + self.n_clips) * CLIP_S]
+
+    @property
+    def clips(self) -> range:
+        """Numbers of its clips."""
+        return range(self.first, self.first + self.n_clips)
+
+    def size(self, time_s: float) -> float:
+        """How far the shape has grown at a time inside the event, 0 to 1; 1 is the middle of the event."""
+        return math.sin(math.pi * (time_s / CLIP_S - self.first) / self.n_clips)
+
+    def size_of_clip(self, clip: int) -> float:
+        """`size` at the middle of a clip."""
+        return self.size((clip + 0.5) * CLIP_S)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video to be made. background: grey level, 0 to 255. events: in time order, never overlapping."""
+
+    vid: str
+    n_clips: int
+    background: int
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Videos, and annotation rows in the released form for each split."""
+
+    videos: list[Video]
+    rows: dict[str, list[dict[str, Any]]]
+
+
+def plan_qvhighlights(seed: int) -> Benchmark:
+    """60 pieces of 20 s from 20 made-up YouTube videos, 117 queries; qids count through the splits.
+
+    No two splits share a YouTube video. The first piece of each split has one query, every other has two.
+    """
+    chance = _chance("qvhighlights", seed)
+    youtube_ids = _youtube_ids(chance, sum(QVHIGHLIGHTS_PIECES.values()) // PIECES_PER_YOUTUBE_VIDEO)
+    vids = [f"{name}_{60 + 20 * i}.0_{80 + 20 * i}.0" for name in youtube_ids for i in range(PIECES_PER_YOUTUBE_VIDEO)]
+    benchmark = Benchmark([], {split: [] for split in QVHIGHLIGHTS_PIECES})
+    splits = [split for split, pieces in QVHIGHLIGHTS_PIECES.items() for _ in range(pieces)]
+    for vid, split in zip(vids, splits, strict=True):
+        events = _scattered_events(chance)
+        benchmark.videos.append(Video(vid, QVHIGHLIGHTS_CLIPS, chance.randint(25, 60), tuple(events)))
+        queried = sorted({event.colour for event in events})
+        for colour in chance.sample(queried, 2 if benchmark.rows[split] else 1):
+            qid = sum(map(len, benchmark.rows.values()))
+            benchmark.rows[split].append(_moment_row(qid, vid, [e for e in events if e.colour == colour], chance))
+    return benchmark
+
+
+def plan_tvsum(seed: int) -> Benchmark:
+    """50 videos of 12 to 16 s, five per domain (four train, one val), rated by 20 annotators.
+
+    A domain has a theme (a colour and a shape); clips that show it are rated by its size, others low.
+    """
+    chance = _chance("tvsum", seed)
+    benchmark = Benchmark([], {"train": [], "val": []})
+    vids = iter(_youtube_ids(chance, len(DOMAINS) * len(TVSUM_SPLITS)))
+    for number, domain in enumerate(DOMAINS):
+        theme = list(COLOURS)[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
+        for split, title in zip(TVSUM_SPLITS, TITLES, strict=True):
+            n_clips = chance.choice((6, 7, 8))
+            events = _themed_events(theme, n_clips, chance)
+            video = Video(next(vids), n_clips, chance.randint(25, 60), tuple(events))
+            benchmark.videos.append(video)
+            benchmark.rows[split].append(_rated_row(video, domain, title.format(" ".join(theme)), theme[0], chance))
+    return benchmark
+
+
+def _scattered_events(chance: Random) -> list[Event]:
+    """Four kinds of event in ten clips, at times one of them twice, at times with a gap."""
+    kinds = [(colour, chance.choice(SHAPES), chance.choice(MOTIONS)) for colour in chance.sample(list(COLOURS), 4)]
+    order: list[tuple[str, str, str] | None] = [*kinds]
+    if chance.random() < 0.5:
+        order.append(chance.choice(kinds[:2]))  # two apart at least, so that its windows never touch
+    if chance.random() < 0.5:
+        order.insert(chance.randrange(len(order) + 1), None)
+    lengths = [1] * len(order)
+    while sum(lengths) < QVHIGHLIGHTS_CLIPS:
+        lengths[chance.choice([i for i, length in enumerate(lengths) if length < 4])] += 1
+    firsts = [sum(lengths[:i]) for i in range(len(order))]
+    return [Event(first, n, *kind) for first, n, kind in zip(firsts, lengths, order, strict=True) if kind]
+
+
+def _moment_row(qid: int, vid: str, events: list[Event], chance: Random) -> dict[str, Any]:
+    """A released QVHighlights row about events of one kind: three ratings 0 to 4 per clip, larger shapes higher."""
+    event = events[0]
+    sizes = {clip: event.size_of_clip(clip) for event in events for clip in event.clips}
+    return {
+        "qid": qid,
+        "query": chance.choice(TEMPLATES).format(f"{event.colour} {event.shape}", event.motion),
+        "duration": QVHIGHLIGHTS_CLIPS * CLIP_S,
+        "vid": vid,
+        "relevant_clip_ids": list(sizes),
+        "saliency_scores": [[_rating(1.6 + 2.6 * size, 0, 4, chance) for _ in range(3)] for size in sizes.values()],
+        "relevant_windows": [event.window for event in events],
+    }
+
+
+def _themed_events(theme: tuple[str, str], n_clips: int, chance: Random) -> list[Event]:
+    """Events of one or two clips, the theme and other colours by turns."""
+    others = [colour for colour in COLOURS if colour != theme[0]]
+    events: list[Event] = []
+    themed = chance.random() < 0.5
+    while (first := sum(event.n_clips for event in events)) < n_clips:
+        colour, shape = theme if themed else (chance.choice(others), chance.choice(SHAPES))
+        events.append(
+            Event(first, min(chance.choice((1, 1, 2)), n_clips - first), colour, shape, chance.choice(MOTIONS))
+        )
+        themed = not themed
+    return events
+
+
+def _rated_row(video: Video, domain: str, title: str, colour: str, chance: Random) -> dict[str, Any]:
+    """A released TVSum row: 20 ratings 1 to 5 per clip; `duration` counts clips."""
+    interest = [
+        2.2 + 2.4 * event.size_of_clip(clip) if event.colour == colour else 1.2 + 0.6 * event.size_of_clip(clip)
+        for event in video.events
+        for clip in event.clips
+    ]
+    return {
+        "qid": video.vid,
+        "query": title,
+        "duration": video.n_clips,
+        "vid": video.vid,
+        "relevant_clip_ids": None,
+        "relevant_windows": None,
+        "label": [[float(_rating(mean, 1, 5, chance)) for _ in range(TVSUM_ANNOTATORS)] for mean in interest],
+        "domain": domain,
+    }
+
+
+def _chance(name: str, seed: int) -> Random:
+    return Random(f"{name} {seed}")  # noqa: S311 - pictures, not secrets
+
+
+def _rating(mean: float, low: int, high: int, chance: Random) -> int:
+    return max(low, min(high, round(chance.gauss(mean, 0.5))))
+
+
+def _youtube_ids(chance: Random, count: int) -> list[str]:
+    """Made-up ids of 11 characters; the first begins with `-` and the second has a `_`, as real ones do at times."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+    ids = ["".join(chance.choices(letters, k=11)) for _ in range(count)]
+    return ["-" + ids[0][1:], ids[1][:4] + "_" + ids[1][5:], *ids[2:]]
