@@ -1,0 +1,203 @@
+"""One connection: ask for what is missing of a file, tell a file from a refusal, check the whole.
+
+What comes back is one of four: the file's digest, `NoSuchFileError`, `TransientError` (try again), or a
+PipelineError that no second try would cure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from pipeline import files
+from pipeline.acquire.partial import Partial
+from pipeline.errors import PipelineError
+
+RETRIED = {408, 425, 429, 500, 502, 503, 504}
+GONE = {404, 410}
+ARCHIVE_SUFFIXES = (".zip", ".gz", ".tgz", ".tar")
+ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")
+TAR_MAGIC_AT = 257
+PIECE_BYTES = 1 << 16
+"""What is read at once: a connection that breaks loses the piece at hand, so small."""
+ANOTHER_FILE = (
+    "it is another file: name a mirror in the table of sources, or a folder with the file under acquire.local"
+)
+
+
+class NoSuchFileError(PipelineError):
+    """There is no such file at the address (404, 410): trying again is of no use."""
+
+
+class TransientError(Exception):
+    """Something that may work next time. after_s: seconds the server asks to wait."""
+
+    def __init__(self, why: str, after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to get: from `url` to `target`. digest: `algorithm:hex` it must have; n_bytes: size it must have.
+
+    name: what errors and the progress line call it. remedy: what to do when another file is offered.
+    """
+
+    url: str
+    target: Path
+    name: str
+    digest: str | None = None
+    n_bytes: int | None = None
+    remedy: str = ANOTHER_FILE
+
+    @property
+    def where(self) -> str:
+        """The place, as errors name it."""
+        return f"{self.name}: {self.url}"
+
+    def check(self, path: Path, sha256: str) -> None:
+        """Compare a whole file, whose SHA-256 is known, with what it must be. Raises PipelineError for another file."""
+        self.check_size(path.stat().st_size)
+        algorithm, _, wanted = (self.digest or f"sha256:{sha256}").partition(":")
+        found = sha256 if algorithm == "sha256" else files.digest(path, algorithm)
+        if found != wanted:
+            raise PipelineError(f"has {algorithm} {found}, not {wanted}", where=self.where, remedy=self.remedy)
+
+    def check_size(self, found: int) -> None:
+        """Raises PipelineError for a size that the wanted file has not."""
+        if self.n_bytes is not None and found != self.n_bytes:
+            raise PipelineError(f"has {found:,} bytes, not {self.n_bytes:,}", where=self.where, remedy=self.remedy)
+
+
+def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
+    """Get the rest of `wanted` over http or https and put the whole under its target; return its SHA-256.
+
+    Raises NoSuchFileError, TransientError, or PipelineError: refused, a web page, another size or digest, no place.
+    """
+    version = partial.version(wanted.url)
+    headers = {"Accept-Encoding": "identity", "User-Agent": "tr-detr-pipeline"}
+    if version:
+        headers |= {"Range": f"bytes={partial.size}-", "If-Range": version}
+    try:
+        with requests.get(wanted.url, headers=headers, stream=True, timeout=timeout_s) as response:
+            _refuse_no_file(response, wanted, partial)
+            resumed = _is_rest(response, partial, version)
+            total = _total(response)
+            if total is not None:
+                wanted.check_size(total)
+            _write(response, wanted, partial, resumed, total)
+    except requests.RequestException as error:
+        raise TransientError(_reason(error, timeout_s)) from error
+    except OSError as error:
+        raise files.cannot_write(partial.path, error) from error
+    if total is not None and partial.size != total:
+        raise TransientError(f"the connection ended after {partial.size:,} of {total:,} bytes")
+    try:
+        wanted.check(partial.path, partial.sha256)
+    except PipelineError as error:
+        partial.drop()
+        if resumed:  # two halves that do not belong together: once more, from the beginning
+            raise TransientError(error.what) from error
+        raise
+    partial.finish(wanted.target)
+    return partial.sha256
+
+
+def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partial) -> None:
+    """Raise for every answer that brings neither a file nor its rest."""
+    status = response.status_code
+    answer = f"{status} {response.reason}"
+    if status in (200, 206):
+        return
+    if status == 416:
+        if response.headers.get("Content-Range") == f"bytes */{partial.size}":
+            return  # everything was here already
+        partial.drop()
+        raise TransientError("the server has a shorter file than the one begun")
+    if status in GONE:
+        raise NoSuchFileError(
+            f"no such file ({answer})", where=wanted.where, remedy="correct the address or name a mirror"
+        )
+    if status in RETRIED:
+        after = response.headers.get("Retry-After", "")
+        raise TransientError(f"the server answers {answer}", float(after) if after.isdigit() else 0.0)
+    raise PipelineError(
+        f"refused ({answer})", where=wanted.where, remedy="name a mirror, or a local copy under acquire.local"
+    )
+
+
+def _is_rest(response: requests.Response, partial: Partial, version: str | None) -> bool:
+    """Whether the answer goes on where the file broke off, else it starts anew. Raises TransientError if neither."""
+    if response.status_code == 200:
+        return False
+    begins = response.headers.get("Content-Range", "").startswith((f"bytes {partial.size}-", "bytes */"))
+    if not begins or _version(response) not in (version, None):
+        partial.drop()
+        raise TransientError("the server went on with other bytes than asked for")
+    return True
+
+
+def _total(response: requests.Response) -> int | None:
+    """Size of the whole file in bytes, where the server says."""
+    if response.status_code != 200:
+        size = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        size = "" if "Content-Encoding" in response.headers else response.headers.get("Content-Length", "")
+    return int(size) if size.isdigit() else None
+
+
+def _version(response: requests.Response) -> str | None:
+    """What names this version of the file in a later `If-Range`, where weak tags may not stand."""
+    if "Content-Encoding" in response.headers:
+        return None
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _write(response: requests.Response, wanted: Wanted, partial: Partial, resumed: bool, total: int | None) -> None:
+    held = partial.size if resumed else 0
+    with (
+        partial.go_on() if resumed else partial.start(wanted.url, _version(response)) as file,
+        tqdm(desc=wanted.name, total=total, initial=held, unit="B", unit_scale=True, disable=None) as bar,
+    ):
+        if response.status_code == 416:
+            return
+        for chunk in response.iter_content(PIECE_BYTES):
+            if not resumed and file.tell() == 0:
+                _refuse_web_page(chunk, response.headers.get("Content-Type", ""), wanted)
+            partial.write(file, chunk)
+            bar.update(len(chunk))
+
+
+def _refuse_web_page(first: bytes, content_type: str, wanted: Wanted) -> None:
+    """Raise PipelineError for a page where a file should be: big hosts refuse with one, and with status 200."""
+    start = first.lstrip()[:64].lower()
+    is_page = start.startswith((b"<!doctype html", b"<html")) or (start.startswith(b"<") and "html" in content_type)
+    if is_page and b"quota" in first.lower():
+        raise PipelineError(
+            "the host's download quota for this file is used up",
+            where=wanted.where,
+            remedy="run again tomorrow, or put the file into a folder named under acquire.local",
+        )
+    if is_page:
+        title = re.search(rb"<title>(.*?)</title>", first, re.DOTALL | re.IGNORECASE)
+        said = f" ({' '.join(title[1].decode(errors='replace').split())[:80]})" if title else ""
+        raise PipelineError(f"a web page{said} came instead of the file", where=wanted.where, remedy="name a mirror")
+    is_archive = first.startswith(ARCHIVE_STARTS) or first[TAR_MAGIC_AT:].startswith(b"ustar")
+    if wanted.target.name.endswith(ARCHIVE_SUFFIXES) and not is_archive:
+        raise PipelineError("something came that is no archive", where=wanted.where, remedy="name a mirror")
+
+
+def _reason(error: requests.RequestException, timeout_s: float) -> str:
+    """The innermost cause, in one line."""
+    if isinstance(error, requests.Timeout):
+        return f"no answer for {timeout_s:g} s"
+    cause: BaseException = error
+    while isinstance(inner := getattr(cause, "reason", None) or next(iter(cause.args), None), BaseException):
+        cause = inner
+    return f"the connection failed ({str(cause.args[-1] if cause.args else cause).rpartition(': ')[2]})"

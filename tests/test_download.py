@@ -1,0 +1,353 @@
+import hashlib
+import re
+import socket
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline import files
+from pipeline.acquire import download as downloading
+from pipeline.acquire.download import download, fetch
+from pipeline.acquire.sources import COLUMNS
+from pipeline.acquire.transfer import PIECE_BYTES, NoSuchFileError, Wanted
+from pipeline.config import Acquire
+from pipeline.errors import PipelineError
+
+BODY = bytes(range(256)) * 4096  # 1 MiB
+SHA = hashlib.sha256(BODY).hexdigest()
+
+
+@dataclass
+class Offer:
+    """What the server does with one path. statuses: of the first answers; cut: where each file sent breaks off."""
+
+    body: bytes = BODY
+    cut: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    ranges: bool = True
+    tag: str | None = '"v1"'
+    content_type: str = "application/octet-stream"
+    seen: list[str | None] = field(default_factory=list)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        offer = self.server.offers.get(self.path)
+        if offer is None:
+            return self.send_error(404)
+        asked = self.headers.get("Range")
+        offer.seen.append(asked)
+        if offer.statuses and (status := offer.statuses.pop(0)) != 200:
+            return self.send_error(status)
+        start = int(re.match(r"bytes=(\d+)-", asked)[1]) if asked else 0
+        resumes = bool(asked) and offer.ranges and self.headers.get("If-Range") == offer.tag
+        if resumes and start >= len(offer.body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(offer.body)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        return self.send_file(offer, start if resumes else None)
+
+    def send_file(self, offer, start):
+        resumes = start is not None
+        rest = offer.body[start:] if resumes else offer.body
+        self.send_response(206 if resumes else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.send_header("Content-Type", offer.content_type)
+        if offer.tag:
+            self.send_header("ETag", offer.tag)
+        if resumes:
+            self.send_header("Content-Range", f"bytes {start}-{len(offer.body) - 1}/{len(offer.body)}")
+        self.end_headers()
+        self.wfile.write(rest[: offer.cut.pop(0)] if offer.cut else rest)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(downloading, "BACKOFF_S", 0.0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.offers = {}
+        running.url = f"http://127.0.0.1:{running.server_port}"
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "folder" / "file.bin"
+
+
+def get(server, target, path="/a", digest=f"sha256:{SHA}", attempts=3, n_bytes=None):
+    wanted = Wanted(server.url + path, target, "a-file", digest, n_bytes)
+    return download(wanted, Acquire(attempts=attempts, timeout_s=5))
+
+
+def left_over(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def test_a_file_arrives_whole_and_alone(server, target):
+    server.offers["/a"] = Offer()
+    assert get(server, target) == SHA
+    assert target.read_bytes() == BODY
+    assert left_over(target) == ["file.bin"]
+
+
+def test_a_cut_connection_is_gone_on_with(server, target):
+    offer = server.offers["/a"] = Offer(cut=[4 * PIECE_BYTES, 2 * PIECE_BYTES])
+    get(server, target)
+    assert target.read_bytes() == BODY
+    assert offer.seen == [None, f"bytes={4 * PIECE_BYTES}-", f"bytes={6 * PIECE_BYTES}-"]
+
+
+def test_a_slow_server_may_hang_up_more_often_than_there_are_attempts(server, target):
+    server.offers["/a"] = Offer(cut=[100_000] * 10)
+    get(server, target, attempts=2)
+    assert target.read_bytes() == BODY
+
+
+def test_another_process_goes_on_where_a_killed_one_stopped(server, target):
+    offer = server.offers["/a"] = Offer(cut=[4 * PIECE_BYTES], statuses=[200, 403])
+    with pytest.raises(PipelineError, match="refused"):
+        get(server, target)
+    offer.seen.clear()
+    assert get(server, target) == SHA
+    assert offer.seen == [f"bytes={4 * PIECE_BYTES}-"]
+
+
+def test_a_whole_file_that_only_lacked_its_name_is_not_fetched_again(server, target):
+    server.offers["/a"] = Offer()
+    target.parent.mkdir()
+    (target.parent / ".file.bin.partial").write_bytes(BODY)
+    files.write_json(target.parent / ".file.bin.partial.json", {"url": f"{server.url}/a", "version": '"v1"'})
+    assert get(server, target) == SHA
+    assert left_over(target) == ["file.bin"]
+
+
+def test_a_server_without_ranges_starts_over(server, target):
+    server.offers["/a"] = Offer(cut=[300_000], ranges=False)
+    get(server, target)
+    assert target.read_bytes() == BODY
+
+
+def test_a_newer_version_is_not_glued_to_the_half_of_an_older_one(server, target):
+    target.parent.mkdir()
+    (target.parent / ".file.bin.partial").write_bytes(b"old" * 1000)
+    files.write_json(target.parent / ".file.bin.partial.json", {"url": f"{server.url}/a", "version": '"v0"'})
+    server.offers["/a"] = Offer()
+    get(server, target, digest=None)
+    assert target.read_bytes() == BODY
+
+
+def test_halves_that_do_not_belong_together_are_fetched_anew(server, target):
+    target.parent.mkdir()
+    (target.parent / ".file.bin.partial").write_bytes(b"x" * 1000)
+    files.write_json(target.parent / ".file.bin.partial.json", {"url": f"{server.url}/a", "version": '"v1"'})
+    server.offers["/a"] = Offer()
+    assert get(server, target) == SHA
+
+
+def test_the_half_from_another_mirror_is_not_used(server, target):
+    target.parent.mkdir()
+    (target.parent / ".file.bin.partial").write_bytes(BODY[:1000])
+    files.write_json(target.parent / ".file.bin.partial.json", {"url": f"{server.url}/b", "version": '"v1"'})
+    offer = server.offers["/a"] = Offer()
+    get(server, target)
+    assert offer.seen == [None]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_in_trouble_is_asked_again(server, target, status):
+    offer = server.offers["/a"] = Offer(statuses=[status, status])
+    assert get(server, target) == SHA
+    assert len(offer.seen) == 3
+
+
+def test_tries_without_progress_come_to_an_end(server, target):
+    offer = server.offers["/a"] = Offer(statuses=[503] * 9)
+    with pytest.raises(PipelineError, match=r"503.*3 tries without progress"):
+        get(server, target)
+    assert len(offer.seen) == 3
+
+
+def test_no_server_at_all_is_one_line(target):
+    with pytest.raises(PipelineError, match="Connection refused") as error:
+        download(Wanted("http://127.0.0.1:9/a", target, "a-file"), Acquire(attempts=1))
+    assert "\n" not in str(error.value)
+
+
+def test_a_404_names_the_source_and_the_address_and_is_not_tried_again(server, target):
+    with pytest.raises(NoSuchFileError) as error:
+        get(server, target, path="/none")
+    assert str(error.value).startswith(f"a-file: {server.url}/none: no such file (404")
+
+
+def test_a_refusal_is_not_tried_again(server, target):
+    offer = server.offers["/a"] = Offer(statuses=[403])
+    with pytest.raises(PipelineError, match=r"refused .403"):
+        get(server, target)
+    assert len(offer.seen) == 1
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5", "git-blob"])
+def test_a_wrong_digest_leaves_nothing_behind(server, target, algorithm):
+    server.offers["/a"] = Offer()
+    with pytest.raises(PipelineError, match=f"has {algorithm} .*, not 00"):
+        get(server, target, digest=f"{algorithm}:00")
+    assert left_over(target) == []
+
+
+def test_the_digest_of_git_is_that_of_a_blob(server, target):
+    server.offers["/a"] = Offer(body=b"what is up, doc?")
+    # The example of Git's own documentation.
+    get(server, target, digest="git-blob:bd9dbf5aae1a3862dd1526723246b20206e5fc37")
+
+
+def test_another_size_is_refused_before_anything_is_received(server, target):
+    server.offers["/a"] = Offer()
+    with pytest.raises(PipelineError, match=r"has 1,048,576 bytes, not 5"):
+        get(server, target, n_bytes=5)
+    assert left_over(target) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (b"<!DOCTYPE html><title>Sign in\n please</title>", "a web page .Sign in please. came"),
+        (b"\n<html><p>Quota exceeded for this file</p>", "quota"),
+    ],
+)
+def test_a_web_page_with_status_200_is_no_file(server, target, page, told):
+    server.offers["/a"] = Offer(body=page, content_type="text/html; charset=utf-8")
+    with pytest.raises(PipelineError, match=told):
+        get(server, target, digest=None)
+    assert not target.exists()
+
+
+def test_something_else_in_place_of_an_archive_is_refused(server, tmp_path):
+    server.offers["/a"] = Offer(body=b'{"error": "no"}')
+    with pytest.raises(PipelineError, match="no archive"):
+        get(server, tmp_path / "a.zip", digest=None)
+
+
+def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
+    server.offers["/a"] = Offer()
+    (tmp_path / "folder").write_text("a file stands here")
+    with pytest.raises(PipelineError, match="cannot be written"):
+        get(server, tmp_path / "folder" / "file.bin")
+
+
+# ---- the fetch stage ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stage(server, tmp_path):
+    """Fetch `a-file` from a table of these addresses; returns whether there was work."""
+
+    def run(*paths: str, digest: str = "", local: Path | None = None) -> bool:
+        rows = [f"a-file,file,file.bin,{server.url}{path},{digest},,," for path in paths]
+        (tmp_path / "sources.csv").write_text("\n".join([",".join(COLUMNS), *rows]))
+        acquire = Acquire(sources=str(tmp_path / "sources.csv"), local=[str(local)] if local else [], attempts=1)
+        return fetch("a-file", tmp_path / "results", acquire, tmp_path / "results/resources/a-file/fetch.json")
+
+    run.target = tmp_path / "results/resources/a-file/file.bin"
+    run.manifest = tmp_path / "results/resources/a-file/fetch.json"
+    return run
+
+
+def test_a_second_fetch_asks_nobody(stage, server):
+    offer = server.offers["/a"] = Offer()
+    assert stage("/a", digest=f"sha256:{SHA}")
+    assert not stage("/a", digest=f"sha256:{SHA}")
+    assert len(offer.seen) == 1
+
+
+def test_a_file_that_is_here_already_is_not_fetched_when_only_the_manifest_is_lost(stage, server):
+    offer = server.offers["/a"] = Offer()
+    stage("/a", digest=f"sha256:{SHA}")
+    stage.manifest.unlink()
+    assert stage("/a", digest=f"sha256:{SHA}")
+    assert len(offer.seen) == 1
+
+
+def test_mirrors_are_tried_in_their_order(stage, server):
+    server.offers["/bad"] = Offer(body=b"another file")
+    server.offers["/good"] = Offer()
+    stage("/none", "/bad", "/good", digest=f"sha256:{SHA}")
+    assert stage.target.read_bytes() == BODY
+
+
+def test_when_no_mirror_works_each_ones_reason_is_told(stage, server):
+    server.offers["/bad"] = Offer(body=b"another file")
+    with pytest.raises(PipelineError, match=r"2 addresses.*/none: no such file.*/bad: has sha256") as error:
+        stage("/none", "/bad", digest=f"sha256:{SHA}")
+    assert "acquire.local" in error.value.remedy
+
+
+def test_another_address_for_the_same_file_is_no_work(stage, server):
+    server.offers["/a"] = server.offers["/b"] = Offer()
+    stage("/a", digest=f"sha256:{SHA}")
+    assert not stage("/b", digest=f"sha256:{SHA}")
+
+
+def test_a_file_without_a_known_digest_is_pinned_at_first_sight(stage, server):
+    offer = server.offers["/a"] = Offer()
+    stage("/a")
+    stage.manifest.unlink()
+    stage.target.unlink()
+    offer.body = b"changed"
+    with pytest.raises(PipelineError, match="changed since it was first seen"):
+        stage("/a")
+    offer.body = BODY
+    assert stage("/a")
+
+
+def test_a_local_file_is_found_by_digest_whatever_its_name(stage, server, tmp_path):
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    (tmp_path / "mine" / "file.bin").write_bytes(b"the name alone does not count")
+    (tmp_path / "mine" / "deep" / "renamed.dat").write_bytes(BODY)
+    offer = server.offers["/a"] = Offer()
+    stage("/a", digest=f"sha256:{SHA}", local=tmp_path / "mine")
+    assert stage.target.read_bytes() == BODY
+    assert offer.seen == []
+
+
+def test_without_a_local_copy_the_network_is_asked(stage, server, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file.bin").write_bytes(b"another")
+    server.offers["/a"] = Offer()
+    stage("/a", digest=f"sha256:{SHA}", local=tmp_path / "mine")
+    assert stage.target.read_bytes() == BODY
+
+
+def test_where_no_digest_is_known_a_local_file_is_found_by_its_name(stage, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file.bin").write_bytes(b"134 GB")
+    stage("/none", local=tmp_path / "mine")
+    assert stage.target.read_bytes() == b"134 GB"
+
+
+def test_a_local_folder_that_is_not_there_is_named(stage, tmp_path):
+    with pytest.raises(PipelineError, match=r"acquire\.local: .*nowhere"):
+        stage("/a", local=tmp_path / "nowhere")
+
+
+def test_an_address_may_be_a_file_of_this_machine(tmp_path, target):
+    (tmp_path / "a b.bin").write_bytes(BODY)
+    assert download(Wanted((tmp_path / "a b.bin").as_uri(), target, "a-file"), Acquire()) == SHA
+    with pytest.raises(NoSuchFileError):
+        download(Wanted((tmp_path / "none").as_uri(), target, "a-file"), Acquire())
+
+
+def test_a_server_that_never_answers_is_given_up(target):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        with pytest.raises(PipelineError, match=r"no answer for 0\.1 s"):
+            download(Wanted(url, target, "a-file"), Acquire(attempts=1, timeout_s=0.1))
