@@ -1,0 +1,1 @@
+"""Video files: exact facts, clip boundaries, frame grids, and one way to read frames."""

@@ -1,0 +1,116 @@
+"""Clip boundaries: how many clips of a grid a video has. Videos are never cut or encoded again.
+
+reads   videos/{dataset}/{shard}.csv            one row per video, `duration_s` exact
+writes  segments/{dataset}/{grid}/{shard}.csv   vid, start_s, n_clips, status; clip i covers start_s + i·L
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+from pipeline import files, provenance
+from pipeline.errors import PipelineError
+
+COLUMNS = ("vid", "start_s", "n_clips", "status")
+
+_GRID_SECONDS = {"2s": Fraction(2), "1s": Fraction(1), "0.5s": Fraction(1, 2), "1-6s": Fraction(1, 6)}
+
+
+@dataclass(frozen=True)
+class Segments:
+    """One video on one grid: clip i covers start_s + i·L to start_s + (i + 1)·L. status `ok`, or why there are none."""
+
+    vid: str
+    start_s: Fraction
+    n_clips: int
+    status: str
+
+
+def grid_seconds(grid: str) -> Fraction:
+    """Length of a grid's clips in seconds: `2s`, `1s`, `0.5s`, `1-6s`. Raises PipelineError for another name."""
+    if grid not in _GRID_SECONDS:
+        raise PipelineError(f"no such clip grid; known are {', '.join(_GRID_SECONDS)}", where=grid)
+    return _GRID_SECONDS[grid]
+
+
+def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
+    """Clips of a video: T/L rounded, half up, at least one (features.md 2.3: 30.697 s at 2 s are 15)."""
+    return max(1, floor(duration_s / clip_s + Fraction(1, 2)))
+
+
+def segment(
+    results: Path, dataset: str, shard: str, *, grids: Iterable[str], videos_manifest: Path, manifest: Path
+) -> bool:
+    """Write the clip table of one shard on each grid, one manifest for all. Returns whether there was work to do."""
+    grids = sorted(set(grids))
+    source = results / "videos" / dataset / f"{shard}.csv"
+
+    def work() -> provenance.Outcome:
+        videos = list(_rows(source))
+        counts = {"videos": sum(row["status"] == "ok" for row in videos)}
+        tables = []
+        for grid in grids:
+            rows = [_segments(row, grid_seconds(grid), source) for row in videos]
+            tables.append(results / "segments" / dataset / grid / f"{shard}.csv")
+            write_segments(tables[-1], rows)
+            counts[f"clips_{grid}"] = sum(row.n_clips for row in rows)
+        skipped = [{"vid": row["vid"], "why": _why(row)} for row in videos if row["status"] != "ok"]
+        return provenance.Outcome(tables, counts, skipped)
+
+    return provenance.run_stage("segment", manifest, work, inputs=[videos_manifest], settings={"grids": grids})
+
+
+def write_segments(path: Path, rows: Iterable[Segments]) -> None:
+    """Write a clip table."""
+    with files.atomic(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows((row.vid, row.start_s, row.n_clips, row.status) for row in rows)
+
+
+def read_segments(path: Path) -> list[Segments]:
+    """Read a clip table. Raises PipelineError naming file and row for what does not fit."""
+    return [
+        Segments(row["vid"], _number(row, "start_s", path), int(_number(row, "n_clips", path)), row["status"])
+        for row in _rows(path)
+    ]
+
+
+def read_videos(path: Path) -> dict[str, dict[str, str]]:
+    """Read a shard's video table: vid → its row (status, why, path, duration_s, sha256, …), all as text."""
+    return {row["vid"]: row for row in _rows(path)}
+
+
+def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
+    if row["status"] != "ok":
+        return Segments(row["vid"], Fraction(0), 0, _why(row))
+    return Segments(row["vid"], Fraction(0), n_clips(_number(row, "duration_s", source), clip_s), "ok")
+
+
+def _why(row: dict[str, str]) -> str:
+    return f"{row['status']}: {row.get('why') or 'no reason given'}"
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+
+
+def _number(row: dict[str, str], column: str, path: Path) -> Fraction:
+    """An exact number out of a table: `460460/15000` and `30.697` are both read without rounding."""
+    try:
+        return Fraction(row[column])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise PipelineError(
+            f"`{column}` of {row.get('vid')} is no number ({row.get(column)!r})",
+            where=path,
+            remedy="make that table again",
+        ) from error
