@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,6 +21,7 @@ Grid = Literal["2s", "1s", "0.5s", "1-6s"]
 Domain = Literal["VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS"]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+S = TypeVar("S", bound="Strict")
 
 DOMAINS: tuple[str, ...] = ("VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS")
 """TVSum's ten, in the order of Table 3."""
@@ -165,6 +166,10 @@ class Experiment(Strict):
         points = [f"{point}-" for point in self.sweep] or [""]
         return [f"{p}{d}-s{seed}" for p in points for d in self.run_domains for seed in self.seeds]
 
+    def domain_of(self, run: str) -> str | None:
+        """TVSum's domain of a run, None for the other datasets. The name is one of `runs`."""
+        return run.rsplit("-", 1)[0].rsplit("-", 1)[-1] if self.dataset == "tvsum" else None
+
     def settings_of(self, run: str) -> SweepPoint:
         """Model and training of one run. The name is one of `runs`."""
         for point, settings in self.sweep.items():
@@ -245,10 +250,10 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
         return Config.model_validate(dict(raw))
 
 
-def experiment_from_json(text: str) -> Experiment:
-    """A resolved experiment as a rule hands it to a job. Raises PipelineError."""
-    with _complaints("--settings", "pass a resolved experiment"):
-        return Experiment.model_validate_json(text)
+def section(kind: type[S], text: str) -> S:
+    """A resolved section of the config, as a rule hands it to a job in `--settings`. Raises PipelineError."""
+    with _complaints("--settings", "pass what the rule of this stage passes"):
+        return kind.model_validate_json(text)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 
 REVISIONS: dict[str, int] = {
     # stages
+    "benchmark": 1,
     "fetch": 1,
     "unpack": 1,
     "annotations": 1,

@@ -51,11 +51,12 @@ def test_a_run_is_named_by_point_domain_and_seed_and_finds_its_settings():
     one = config.load(small(sweep={"x": {"model": {"mr2hd": False}}}, domains=["BK"], seeds=[1, 2])).experiments["one"]
     assert one.runs == ["x-BK-s1", "x-BK-s2"]
     assert not one.settings_of("x-BK-s2").model.mr2hd
+    assert one.domain_of("x-BK-s2") == "BK"
 
 
 def test_a_resolved_experiment_survives_the_way_through_a_rule():
     one = config.load(small()).experiments["one"]
-    assert config.experiment_from_json(one.model_dump_json()) == one
+    assert config.section(config.Experiment, one.model_dump_json()) == one
 
 
 @pytest.mark.parametrize(

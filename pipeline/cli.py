@@ -1,0 +1,169 @@
+"""The command line: one command per stage, `python -m pipeline STAGE …`. What each does stands in `commands.py`.
+
+A stage takes the manifests it reads, resolved `--settings` as JSON and the `--manifest` it writes; the
+workflow's rules call these commands, and so can anybody. Errors a user can act on end in one line and exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline import commands
+from pipeline.errors import PipelineError
+
+DATASETS = ("qvhighlights", "charades_sta", "tvsum")
+SPLITS = ("train", "val", "test")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except PipelineError as error:
+        sys.exit(f"{options.command}: {error}")
+    except BrokenPipeError:  # somebody read enough (`… | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands, in the order of the data flow."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
+    commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True)
+    _acquisition(commands_of)
+    _features(commands_of)
+    _training(commands_of)
+    _evaluation(commands_of)
+    _around(commands_of)
+    return parser
+
+
+def _acquisition(parsers: argparse._SubParsersAction) -> None:
+    fetch = _stage(parsers, "fetch", commands.fetch, "fetch one file of sources.csv: resumed, checked, pinned")
+    fetch.add_argument("name", help="its name in sources.csv")
+
+    unpack = _stage(parsers, "unpack", commands.unpack, "unpack a fetched archive")
+    unpack.add_argument("name", help="its name in sources.csv")
+    unpack.add_argument("--fetched", type=Path, required=True, help="manifest of `fetch`")
+
+    annotate = _stage(parsers, "annotate", commands.annotate, "released annotations to the common form")
+    annotate.add_argument("--dataset", choices=DATASETS, required=True)
+    annotate.add_argument("--split", choices=SPLITS, required=True)
+    annotate.add_argument("--fetched", type=Path, required=True, help="manifest of `fetch`, or the file itself")
+
+    videos = _stage(parsers, "videos", commands.videos, "an account of every video of a shard")
+    _shard(videos)
+    _paths(videos, "--inputs", "manifests of `annotate` (all splits) and, for an archive, of `unpack`")
+
+    segment = _stage(parsers, "segment", commands.segment, "clip boundaries of a shard's videos")
+    _shard(segment)
+    segment.add_argument("--grids", required=True, help="comma-separated: 2s, 1s, 0.5s, 1-6s")
+    segment.add_argument("--videos", type=Path, required=True, help="manifest of `videos`")
+
+    probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
+    probe.add_argument("video", type=Path, nargs="+")
+
+
+def _features(parsers: argparse._SubParsersAction) -> None:
+    group = parsers.add_parser("features", help="extract features, import released archives", description="features")
+    inner = group.add_subparsers(dest="features_command", metavar="WHAT", required=True)
+
+    extract = _stage(inner, "extract", commands.features_extract, "one decode of a shard, one store per family")
+    _shard(extract)
+    extract.add_argument("--reader", choices=("frames224", "native", "sound", "words"), required=True)
+    _paths(extract, "--inputs", "manifest of `segment`; for words, those of `annotate`")
+    _paths(extract, "--weights", "manifests of the weights' `fetch`")
+
+    archive = _stage(inner, "import", commands.features_import, "stores from a released feature archive")
+    archive.add_argument("name", help="the archive's name in sources.csv")
+    archive.add_argument("--dataset", choices=DATASETS, required=True)
+    archive.add_argument("--unpacked", type=Path, required=True, help="manifest of `unpack`, or the archive's folder")
+    _paths(archive, "--annotations", "manifests of `annotate`, all splits")
+
+
+def _training(parsers: argparse._SubParsersAction) -> None:
+    train = _stage(parsers, "train", commands.train, "train all runs of an experiment, or a part of them")
+    train.add_argument("experiment")
+    train.add_argument("--part", default="1of1", help="KofN: every N-th run, from the K-th")
+    _paths(train, "--annotations", "manifests of `annotate`: train and val")
+    _paths(train, "--features", "manifests of `features`")
+
+    predict = _stage(parsers, "predict", commands.predict, "predictions of every run, in the community's form")
+    predict.add_argument("experiment")
+    _paths(predict, "--runs", "manifests of `train`, all parts")
+    _paths(predict, "--annotations", "manifests of `annotate` of the splits to predict")
+    _paths(predict, "--features", "manifests of `features`")
+
+
+def _evaluation(parsers: argparse._SubParsersAction) -> None:
+    score = _stage(parsers, "score", commands.score, "the community's numbers of every run of an experiment")
+    score.add_argument("experiment")
+    score.add_argument("--split", choices=SPLITS, required=True)
+    score.add_argument("--predictions", type=Path, required=True, help="manifest of `predict` (or of a released file)")
+    score.add_argument("--annotations", type=Path, required=True, help="manifest of `annotate`")
+
+    tabulate = _stage(parsers, "tabulate", commands.tabulate, "a table of the paper: published beside reproduced")
+    tabulate.add_argument("table", choices=("table1", "table2", "table3", "table4", "evidence"))
+    _paths(tabulate, "--metrics", "manifests of `score`")
+    _paths(tabulate, "--runs", "manifests of `train`")
+
+    evaluate = _plain(parsers, "evaluate", commands.evaluate, "score one prediction file")
+    evaluate.add_argument("--dataset", choices=DATASETS, required=True)
+    evaluate.add_argument("--predictions", type=Path, required=True, metavar="FILE", help=".jsonl or .jsonl.gz")
+    evaluate.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="released form or ours")
+    evaluate.add_argument("--output", type=Path, metavar="FILE.json", help="and FILE.queries.jsonl beside it")
+    evaluate.add_argument("--despite-errors", action="store_true", help="score what can be scored")
+
+    validate = _plain(parsers, "validate", commands.validate, "everything there is to say about a prediction file")
+    validate.add_argument("--dataset", choices=DATASETS, required=True)
+    validate.add_argument("--predictions", type=Path, required=True, metavar="FILE")
+    validate.add_argument("--annotations", type=Path, required=True, metavar="FILE")
+
+    compare = _plain(parsers, "compare", commands.compare, "two prediction files, metric by metric, paired")
+    compare.add_argument("a", type=Path)
+    compare.add_argument("b", type=Path)
+    compare.add_argument("--dataset", choices=DATASETS, required=True)
+    compare.add_argument("--annotations", type=Path, required=True, metavar="FILE")
+    compare.add_argument("--resamples", type=int, default=10_000)
+    compare.add_argument("--seed", type=int, default=0)
+
+
+def _around(parsers: argparse._SubParsersAction) -> None:
+    show = _plain(parsers, "show", commands.show, "print the tables a manifest lists")
+    show.add_argument("manifest", type=Path, nargs="+")
+
+    demo = _plain(parsers, "demo", commands.demo, "small benchmarks made here, from videos to tables")
+    demo.add_argument("--cores", type=int, default=2)
+
+    _plain(parsers, "schema", commands.schema, "print the JSON schema of config.yaml")
+
+
+def _plain(
+    parsers: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], summary: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = parsers.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _stage(
+    parsers: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], summary: str
+) -> argparse.ArgumentParser:
+    parser = _plain(parsers, name, run, summary)
+    parser.add_argument("--manifest", type=Path, required=True, help="written last; equal work is not done again")
+    parser.add_argument("--settings", default="{}", help="resolved settings, JSON (the workflow passes them)")
+    return parser
+
+
+def _shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", choices=DATASETS, required=True)
+    parser.add_argument("--shard", required=True, help="five digits")
+
+
+def _paths(parser: argparse.ArgumentParser, flag: str, summary: str) -> None:
+    parser.add_argument(flag, type=Path, nargs="*", default=[], help=summary)

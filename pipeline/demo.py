@@ -1,0 +1,131 @@
+"""The main job in small: benchmarks made here, served here, taken from video files to tables by the real workflow."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+
+from pipeline import files, provenance, records
+from pipeline.errors import PipelineError
+
+SEED = 0
+PROFILE = "workflow/profiles/demo"
+RANDOM_WINDOWS = "random_windows.jsonl"
+TABLES = ("table1", "table2", "table3", "table4")
+
+
+def run(cores: int, results: Path = Path("results/demo")) -> None:
+    """Make the benchmarks, serve them, run the workflow on them and print its tables.
+
+    What is there already is not made again. Raises PipelineError when the workflow fails, or outside the repository.
+    """
+    if not Path(PROFILE).is_dir():
+        raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
+    benchmark = results / "benchmark"
+    print("Demo 1/3: benchmarks of about 60 and 50 short videos", flush=True)
+    make_benchmark(benchmark)
+    print("Demo 2/3: videos → clips → features → training → predictions → metrics → tables", flush=True)
+    with _served(benchmark) as address:
+        _write_sources(benchmark, address)
+        workflow = ["snakemake", "--profile", PROFILE, "--cores", str(cores)]
+        if code := subprocess.run(workflow, check=False).returncode:
+            raise PipelineError(
+                f"the workflow ended with code {code}", where=results / "logs", remedy="see above; run again to go on"
+            )
+    print("Demo 3/3: the tables", flush=True)
+    for table in TABLES:
+        show(results / "tables" / f"{table}.json")
+    print(f"Everything lies under {results}; the tables are {results}/tables/table*.{{md,html,csv}}")
+
+
+def make_benchmark(folder: Path) -> None:
+    """Videos, annotations, features and random predictions of the demo under `folder`, once."""
+
+    def work() -> provenance.Outcome:
+        from pipeline.datasets.synthetic import INDEX, QVHIGHLIGHTS_NAMES, make_benchmarks
+
+        made = make_benchmarks(folder, SEED)
+        rows = [row for _, row in records.read_jsonl(folder / QVHIGHLIGHTS_NAMES["test"])]
+        records.write_jsonl(folder / RANDOM_WINDOWS, random_predictions(rows, SEED))
+        listed = [folder / INDEX, folder / RANDOM_WINDOWS, *(folder / entry["path"] for entry in made)]
+        return provenance.Outcome(listed, {"files": len(listed)})
+
+    provenance.run_stage("benchmark", folder / "manifest.json", work, settings={"seed": SEED})
+
+
+def random_predictions(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
+    """Ten random windows on the 2-second grid, and random scores, for every annotation row."""
+    random = np.random.default_rng(seed)
+    for row in rows:
+        n_clips = int(row["duration"] / 2)
+        starts = random.integers(0, n_clips, 10)
+        ends = random.integers(starts, n_clips) + 1
+        scores = np.sort(random.random(10))[::-1]
+        yield {
+            **{key: row[key] for key in ("qid", "query", "vid")},
+            "pred_relevant_windows": np.column_stack([2 * starts, 2 * ends, scores.round(4)]).tolist(),
+            "pred_saliency_scores": random.random(n_clips).round(4).tolist(),
+        }
+
+
+def show(manifest: Path) -> None:
+    """Print the text form of the table behind a manifest."""
+    for path in provenance.files_of(manifest):
+        if path.suffix == ".txt":
+            print(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free local port for the length of the block; yields its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the workflow's own progress is on the terminal."""
+
+
+def _write_sources(benchmark: Path, address: str) -> None:
+    """The demo's table of sources. Addresses change with the port; digests do not, and only they are in results."""
+    from pipeline.acquire.sources import COLUMNS
+    from pipeline.datasets.synthetic import (
+        QVHIGHLIGHTS_ARCHIVE,
+        QVHIGHLIGHTS_NAMES,
+        TVSUM_FEATURES,
+        TVSUM_NAMES,
+        TVSUM_VIDEOS,
+    )
+
+    known = {entry["path"]: entry for entry in files.read_json(benchmark / "manifest.json")["files"]}
+    named = {f"demo-qvhighlights-{split}": ("file", name) for split, name in QVHIGHLIGHTS_NAMES.items()}
+    named |= {f"demo-tvsum-{split}": ("file", name) for split, name in TVSUM_NAMES.items()}
+    named |= {
+        "demo-random-windows": ("file", RANDOM_WINDOWS),
+        "demo-qvhighlights-videos": ("archive", QVHIGHLIGHTS_ARCHIVE),
+        "demo-tvsum-features": ("archive", TVSUM_FEATURES),
+    }
+    with files.atomic(benchmark / "sources.csv") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for name, (kind, path) in named.items():
+            entry = known[str(benchmark / path)]
+            digest = f"sha256:{entry['sha256']}"
+            table.writerow([name, kind, path, f"{address}/{path}", digest, entry["bytes"], "MIT", "made by the demo"])
+        url = f"{address}/{TVSUM_VIDEOS}/{{vid}}.mp4"
+        table.writerow(["demo-tvsum-videos", "video", "{vid}.mp4", url, "", "", "MIT", "made by the demo"])
