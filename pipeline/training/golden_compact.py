@@ -1,0 +1,105 @@
+"""Compact golden sets: one JSON file of shapes, labels and figures; weights and inputs follow from a generator.
+
+Generator: NumPy's legacy normal numbers, seeded with the CRC-32 of `{case}/{name}`; the rules stand at `_generated`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import files
+from pipeline.models.batch import Labels
+from pipeline.records import Query
+from pipeline.training.batches import collate
+from pipeline.training.data import Data, Packed
+from pipeline.training.golden_sets import GoldenSet, named_losses, named_outputs, spans_in_seconds, training_with
+
+
+def compact(path: Path) -> GoldenSet:
+    """Read one case and generate its weights and inputs."""
+    told = files.read_json(path)
+    case, shapes, clip_s = told["case"], told["parameter_shapes"], float(told["clip_length_s"])
+    video = _rows(f"{case}/video", told["video_lengths"], told["clips"], told["video_dim"])
+    parts = [video]
+    if told["audio_dim"]:
+        parts.append(_rows(f"{case}/audio", told["video_lengths"], told["clips"], told["audio_dim"]))
+    text = _rows(f"{case}/text", told["text_lengths"], told["tokens"], 512)
+    windows = told["windows_seconds"] or [[] for _ in told["video_lengths"]]
+    labels = Labels(
+        spans_in_seconds(windows, told["video_lengths"], clip_s),
+        *(torch.tensor(told[name], dtype=torch.float32) for name in ("saliency", "clip_mask")),
+        *(torch.tensor(told[name]) for name in ("saliency_pos", "saliency_neg")),
+    )
+    queries = [
+        Query(qid=n, query="", vid=str(n), duration=length * clip_s) for n, length in enumerate(told["video_lengths"])
+    ]
+    data = Data(
+        queries=queries,
+        video=_packed([np.concatenate(rows, axis=1) for rows in zip(*parts, strict=True)]),
+        text=_packed(text),
+        video_of=torch.arange(len(queries)),
+        video_dim=told["video_dim"],
+        audio_dim=told["audio_dim"],
+        text_dim=512,
+        clip_s=clip_s,
+        left_out=[],
+    )
+    n = len(queries), told["clips"]
+    sizes = {"pred_logits": (n[0], -1, 2), "pred_spans": (n[0], -1, 2), "saliency_scores": n}
+    outputs = {
+        name: torch.tensor(values).view(sizes[name.removeprefix("aux0_")]) for name, values in told["outputs"].items()
+    }
+    return GoldenSet(
+        name=path.stem,
+        dataset=told["dataset"],
+        dims=(told["video_dim"], told["audio_dim"], 512),
+        clip_s=clip_s,
+        training=training_with(told["loss_weights"], told["global_weight"], told["local_weight"]),
+        weights={name: _generated(case, name, tuple(shape)) for name, shape in shapes.items()},
+        n_parameters=told["n_parameters"],
+        batch=collate(data, range(len(queries)), labels),
+        labels=labels,
+        outputs=named_outputs(outputs, ""),
+        losses=named_losses(told["losses"]),
+        matches=(told["matcher"],) if told["matcher"] else (),
+        gradient_norms=told["gradient_norms"],
+    )
+
+
+def _packed(samples: list[np.ndarray]) -> Packed:
+    lengths = [len(rows) for rows in samples]
+    starts = np.cumsum([0, *lengths[:-1]])
+    rows = torch.from_numpy(np.concatenate(samples))
+    return Packed(rows, torch.zeros(len(rows), 0), (), torch.from_numpy(starts), torch.tensor(lengths))
+
+
+def _rows(tag: str, lengths: list[int], length: int, dim: int) -> list[np.ndarray]:
+    """Generated feature rows, normalised, each sample cut to its length."""
+    rows = _random(tag, (len(lengths), length, dim))
+    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+    return [sample[:n].astype(np.float32) for sample, n in zip(rows, lengths, strict=True)]
+
+
+def _generated(case: str, name: str, shape: tuple[int, ...]) -> Tensor:
+    """A weight of the compact form by its rules; the first that applies."""
+    noise = _random(f"{case}/{name}", shape)
+    if name.endswith("activation.weight"):
+        value = 0.25 + 0.05 * noise
+    elif len(shape) == 1:
+        value = (1.0 if name.endswith(".weight") else 0.0) + 0.05 * noise
+    elif name == "query_embed.weight":
+        value = noise
+    elif shape[:2] == (1, 1):
+        value = noise * np.sqrt(2 / (shape[2] + 1))
+    else:
+        value = noise * np.sqrt(2 / (shape[0] + shape[1]))
+    return torch.from_numpy(value.astype(np.float32))
+
+
+def _random(tag: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape)
