@@ -1,0 +1,195 @@
+"""Archives of strangers, unpacked into a folder that nothing in them can leave.
+
+Members go on where a killed job stopped (one that is there at its size is not written again). Zips inside an archive,
+as TVSum ships its videos, are unpacked too, into a folder of their name. Links and devices are left out and reported;
+a name that points outside the folder, or far more bytes than an archive of its size can honestly hold, is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tqdm import tqdm
+
+from pipeline import files, provenance
+from pipeline.errors import PipelineError
+
+INDEX_COLUMNS = ("member", "bytes")
+
+LARGEST_RATIO = 100
+"""Unpacked bytes per packed byte; video is near 1, features below 10, text below 30."""
+ALWAYS_ALLOWED_BYTES = 1 << 30
+
+NOT_A_FILE = "is a link or a device"
+
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, OSError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive. open: its content, to be read before the next member. why_not: the reason to leave it."""
+
+    name: str
+    n_bytes: int
+    open: Callable[[], IO[bytes]]
+    why_not: str | None = None
+
+
+def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
+    """Unpack a fetched archive into `{results}/resources/{name}/files/`. Returns whether there was anything to do.
+
+    fetched: manifest of its `fetch`. The manifest lists one file, `index.csv` beside (member, bytes): ten thousand
+    videos are named and measured there, and their digests taken where they are read.
+    Raises PipelineError for a damaged archive and for one that tries to get out of its folder or to fill the disk.
+    """
+    home = Path(results) / "resources" / name
+
+    def work() -> provenance.Outcome:
+        (archive,) = provenance.files_of(fetched)
+        unpacking = Unpacking(home / "files", max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * archive.stat().st_size))
+        unpacking.add(archive, PurePosixPath())
+        write_index(home / "index.csv", unpacking.members)
+        counts = {"files": len(unpacking.members), "bytes": sum(unpacking.members.values())}
+        return provenance.Outcome([home / "index.csv"], counts, unpacking.skipped)
+
+    return provenance.run_stage("unpack", manifest, work, inputs=[fetched], settings={"name": name})
+
+
+def write_index(path: Path, members: dict[str, int]) -> None:
+    """Write member paths (below `files/`) and sizes, sorted."""
+    with files.atomic(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(INDEX_COLUMNS)
+        table.writerows(sorted(members.items()))
+
+
+def read_index(path: Path) -> dict[str, int]:
+    """Member path below `files/` → bytes. Raises PipelineError where the index cannot be read."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return {row["member"]: int(row["bytes"]) for row in csv.DictReader(file)}
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+
+
+@dataclass
+class Unpacking:
+    """What has come out of an archive so far. folder: where to; allowed_bytes: more than this is a bomb."""
+
+    folder: Path
+    allowed_bytes: int
+    members: dict[str, int] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    n_bytes: int = 0
+
+    def add(self, archive: Path, below: PurePosixPath) -> None:
+        """Unpack one archive below a place in the folder. Raises PipelineError as `unpack` does."""
+        for member in tqdm(members_of(archive), desc=archive.name, unit=" files", disable=None):
+            place = below / safe_path(member.name, archive)
+            if member.why_not:
+                self.skipped.append({"member": str(place), "why": member.why_not})
+                continue
+            self._spend(member, archive)
+            target = self.folder / place
+            if not (target.is_file() and target.stat().st_size == member.n_bytes):
+                _write(member, target, archive)
+            if target.suffix.lower() == ".zip" and not below.parts:
+                self.add(target, place.with_suffix(""))
+                target.unlink()
+            else:
+                self.members[str(place)] = member.n_bytes
+
+    def _spend(self, member: Member, archive: Path) -> None:
+        self.n_bytes += member.n_bytes
+        if self.n_bytes > self.allowed_bytes:
+            raise PipelineError(
+                f"holds more than {self.allowed_bytes:,} bytes, over {LARGEST_RATIO} times its size",
+                where=f"{archive}, member {member.name}",
+                remedy="it was made to fill a disk: remove it and take another mirror",
+            )
+
+
+def safe_path(name: str, archive: Path) -> PurePosixPath:
+    """A member's name as a path that stays below its folder. Raises PipelineError for any other name."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise PipelineError(
+            f"member {name!r} points outside the folder",
+            where=archive,
+            remedy="it was made to do harm: remove it and take another mirror",
+        )
+    return path
+
+
+def members_of(archive: Path) -> Iterator[Member]:
+    """The files of a zip or a tar (of any compression), told apart by content. Raises PipelineError for damage."""
+    try:
+        with open(archive, "rb") as file:
+            is_zip = file.read(2) == b"PK"
+        if is_zip:
+            with zipfile.ZipFile(archive) as container:
+                yield from _of_zip(container)
+        else:
+            with tarfile.open(archive) as container:
+                yield from _of_tar(container)
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from error
+
+
+def _of_zip(container: zipfile.ZipFile) -> Iterator[Member]:
+    for info in container.infolist():
+        if info.is_dir():
+            continue
+        why_not = None
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            why_not = NOT_A_FILE
+        elif info.flag_bits & 1:
+            why_not = "needs a password"
+        yield Member(info.filename, info.file_size, partial(container.open, info), why_not)
+
+
+def _of_tar(container: tarfile.TarFile) -> Iterator[Member]:
+    for info in container:
+        if not info.isdir():
+            why_not = None if info.isreg() else NOT_A_FILE
+            yield Member(info.name, info.size, partial(_content, container, info), why_not)
+
+
+def _content(container: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = container.extractfile(info)
+    if content is None:
+        raise tarfile.ReadError(f"member {info.name} has no content")
+    return content
+
+
+def _write(member: Member, target: Path, archive: Path) -> None:
+    with files.atomic(target, "wb") as file:
+        for piece in _pieces(member, archive):
+            file.write(piece)
+
+
+def _pieces(member: Member, archive: Path) -> Iterator[bytes]:
+    try:
+        with member.open() as content:
+            while piece := content.read(files.CHUNK_BYTES):
+                yield piece
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: Exception) -> PipelineError:
+    return PipelineError(
+        f"cannot be unpacked: it is damaged, or no archive ({error})",
+        where=archive,
+        remedy="remove it and fetch it again",
+    )

@@ -1,0 +1,217 @@
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import files, provenance
+from pipeline.acquire import archives
+from pipeline.acquire.archives import read_index, safe_path, unpack
+from pipeline.errors import PipelineError
+
+CONTENT = {"top/a.mp4": b"a" * 3000, "top/-b.mp4": b"b" * 10, "c.txt": b""}
+
+
+def make_tar(path: Path, members: dict[str, bytes], *special: tarfile.TarInfo, mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for info in special:
+            tar.addfile(info)
+    return path
+
+
+def make_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+def special(name: str, kind: bytes, points_to: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, points_to
+    return info
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "results" / "resources" / "thing"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def unpacked(home, tmp_path):
+    """Run the stage on an archive; returns whether there was work."""
+
+    def run(archive: Path) -> bool:
+        listed = {"stage": "fetch", "files": [provenance.describe(archive)]}
+        files.write_json(home / "fetch.json", listed)
+        return unpack("thing", tmp_path / "results", home / "fetch.json", home / "unpack.json")
+
+    return run
+
+
+def everything_below(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: make_zip(path, CONTENT),
+        lambda path: make_tar(path, CONTENT, mode="w"),
+        lambda path: make_tar(path, CONTENT, mode="w:gz"),
+        lambda path: make_tar(path, CONTENT, mode="w:xz"),
+    ],
+)
+def test_every_kind_of_archive_is_told_by_its_content(home, unpacked, make):
+    unpacked(make(home / "no-suffix"))
+    assert everything_below(home / "files") == CONTENT
+    assert read_index(home / "index.csv") == {name: len(content) for name, content in CONTENT.items()}
+
+
+def test_the_manifest_lists_the_index_alone_and_counts(home, unpacked):
+    unpacked(make_zip(home / "a.zip", CONTENT))
+    manifest = files.read_json(home / "unpack.json")
+    assert [Path(entry["path"]).name for entry in manifest["files"]] == ["index.csv"]
+    assert manifest["counts"] == {"files": 3, "bytes": 3010}
+
+
+def test_unpacking_twice_is_no_work(home, unpacked):
+    assert unpacked(make_zip(home / "a.zip", CONTENT))
+    assert not unpacked(home / "a.zip")
+
+
+def test_members_that_are_there_are_not_written_again(home, unpacked):
+    archive = make_tar(home / "a.tgz", CONTENT)
+    unpacked(archive)
+    (home / "unpack.json").unlink()
+    (home / "files" / "top" / "-b.mp4").unlink()
+    before = (home / "files" / "top" / "a.mp4").stat().st_mtime_ns
+    unpacked(archive)
+    assert (home / "files" / "top" / "a.mp4").stat().st_mtime_ns == before
+    assert everything_below(home / "files") == CONTENT
+
+
+def test_a_half_written_member_is_written_again(home, unpacked):
+    (home / "files" / "top").mkdir(parents=True)
+    (home / "files" / "top" / "a.mp4").write_bytes(b"a" * 100)
+    unpacked(make_tar(home / "a.tgz", CONTENT))
+    assert everything_below(home / "files") == CONTENT
+
+
+def test_zips_inside_are_unpacked_beside_each_other_and_removed(home, unpacked):
+    inner = make_zip(home / "inner.zip", {"video/x.mp4": b"x"}).read_bytes()
+    unpacked(make_tar(home / "a.tgz", {"top/one.zip": inner, "top/two.zip": inner, "top/readme.txt": b"r"}))
+    expected = {"top/one/video/x.mp4": b"x", "top/two/video/x.mp4": b"x", "top/readme.txt": b"r"}
+    assert everything_below(home / "files") == expected
+    assert set(read_index(home / "index.csv")) == set(expected)
+
+
+@pytest.mark.parametrize("name", ["/etc/evil", "../evil", "a/../../evil", "a/..", "..", "//evil"])
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_a_member_that_points_outside_is_refused(home, unpacked, make, name):
+    with pytest.raises(PipelineError, match="points outside"):
+        unpacked(make(home / "a", {"good.txt": b"g", name: b"evil"}))
+    assert [path.name for path in home.rglob("*evil*")] == []
+
+
+@given(st.text(st.sampled_from("a./\\-~ \0\n"), max_size=12))
+def test_no_accepted_name_leaves_the_folder(name):
+    root = Path("/srv/files")
+    try:
+        place = safe_path(name, Path("a.zip"))
+    except PipelineError:
+        return
+    assert root in Path(os.path.normpath(root / place)).parents
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        special("link", tarfile.SYMTYPE, "/etc/passwd"),
+        special("hard", tarfile.LNKTYPE, "good.txt"),
+        special("pipe", tarfile.FIFOTYPE),
+        special("device", tarfile.CHRTYPE),
+    ],
+)
+def test_links_and_devices_of_a_tar_are_left_out_and_reported(home, unpacked, bad):
+    unpacked(make_tar(home / "a.tgz", {"good.txt": b"g"}, bad))
+    assert everything_below(home / "files") == {"good.txt": b"g"}
+    assert files.read_json(home / "unpack.json")["skipped"] == [{"member": bad.name, "why": "is a link or a device"}]
+
+
+def test_writing_through_a_link_inside_the_archive_is_impossible(home, unpacked, tmp_path):
+    with tarfile.open(home / "a.tgz", "w:gz") as tar:
+        tar.addfile(special("door", tarfile.SYMTYPE, str(tmp_path)))
+        info = tarfile.TarInfo("door/evil.txt")
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"evil"))
+    unpacked(home / "a.tgz")
+    assert not (tmp_path / "evil.txt").exists()
+    assert not (home / "files" / "door").is_symlink()
+
+
+def test_links_of_a_zip_are_left_out_and_reported(home, unpacked):
+    with zipfile.ZipFile(home / "a.zip", "w") as file:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        file.writestr(link, "/etc/passwd")
+        file.writestr("good.txt", "g")
+    unpacked(home / "a.zip")
+    assert everything_below(home / "files") == {"good.txt": b"g"}
+    assert files.read_json(home / "unpack.json")["skipped"][0]["member"] == "link"
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_an_archive_made_to_fill_the_disk_is_refused(home, unpacked, make, monkeypatch):
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED_BYTES", 1000)
+    bomb = {f"{i}": bytes(200_000) for i in range(20)}
+    with pytest.raises(PipelineError, match="over 100 times its size"):
+        unpacked(make(home / "a", bomb))
+    written = sum(path.stat().st_size for path in (home / "files").rglob("*"))
+    assert written <= 100 * (home / "a").stat().st_size
+
+
+def test_a_bomb_in_an_inner_zip_is_refused_too(home, unpacked, monkeypatch):
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED_BYTES", 1000)
+    inner = make_zip(home / "inner.zip", {"zeros": bytes(10_000_000)}).read_bytes()
+    with pytest.raises(PipelineError, match="over 100 times its size"):
+        unpacked(make_tar(home / "a.tgz", {"inner.zip": inner}))
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_an_archive_cut_in_half_is_an_error_that_names_it(home, unpacked, make):
+    noise = np.random.default_rng(0).bytes(100_000)
+    whole = make(home / "whole", {"a": noise, "b": noise}).read_bytes()
+    (home / "cut").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(PipelineError, match=r"cut: cannot be unpacked.*fetch it again"):
+        unpacked(home / "cut")
+    assert not (home / "unpack.json").exists()
+
+
+def test_a_flipped_byte_is_noticed(home, unpacked):
+    noise = np.random.default_rng(0).bytes(100_000)
+    archive = make_zip(home / "a.zip", {"a": noise}, zipfile.ZIP_STORED)
+    content = bytearray(archive.read_bytes())
+    content[50_000] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(PipelineError, match="CRC"):
+        unpacked(archive)
+    assert not (home / "files" / "a").exists()
+
+
+def test_what_is_no_archive_is_said_so(home, unpacked):
+    (home / "a.tar.gz").write_bytes(b"<html>no</html>")
+    with pytest.raises(PipelineError, match="no archive"):
+        unpacked(home / "a.tar.gz")
