@@ -1,0 +1,151 @@
+"""Each loss against its formula written out with loops, and the rules of the total."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from pipeline.config import LossWeights, Model, Training
+from pipeline.models.alignment import global_alignment, local_alignment
+from pipeline.models.batch import Batch, Labels, Outputs
+from pipeline.training.losses import compute_losses, label_loss, rank_contrastive, saliency_loss
+from pipeline.training.matching import Matches
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def problem():
+    generator = torch.Generator().manual_seed(3)
+    rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    mask = torch.tensor([[1.0] * 6, [1.0] * 4 + [0.0] * 2, [1.0] * 5 + [0.0]])
+    text_mask = torch.tensor([[1.0] * 4, [1.0] * 2 + [0.0] * 2, [1.0] * 3 + [0.0]])
+    saliency = torch.randint(0, 13, (3, 6), generator=generator) * mask
+    saliency[2] = 0
+    labels = Labels(
+        spans=(torch.tensor([[0.3, 0.2], [0.8, 0.2]]), torch.tensor([[0.5, 1.0]]), torch.tensor([[0.2, 0.1]])),
+        saliency=saliency,
+        clip_mask=(saliency > 0).float(),
+        saliency_pos=torch.tensor([[0, 1], [2, 3], [0, 4]]),
+        saliency_neg=torch.tensor([[3, 2], [1, 1], [1, 2]]),
+    )
+    names = ["a", "b", "c"]
+    batch = Batch(rand(3, 6, 4), mask, rand(3, 4, 4), text_mask, names, names, [12.0] * 3, [6, 4, 5], labels)
+    outputs = Outputs(
+        logits=rand(3, 5, 2),
+        spans=rand(3, 5, 2).sigmoid(),
+        aux_logits=rand(1, 3, 5, 2),
+        aux_spans=rand(1, 3, 5, 2).sigmoid(),
+        saliency=rand(3, 6),
+        video=rand(3, 6, 8),
+        text=rand(3, 4, 8),
+    )
+    return outputs, batch
+
+
+def losses_of(problem, *, weights=None, moments=True, **model):
+    training = Training(loss_weights=LossWeights(**(weights or {})))
+    return compute_losses(*problem, training, Model(**model), moments)
+
+
+def test_the_total_is_the_weighted_sum(problem):
+    losses = losses_of(problem)
+    weights = {"span": 10, "giou": 1, "label": 4, "aux_span": 10, "aux_giou": 1, "aux_label": 4, "saliency": 1}
+    weights |= {"global_alignment": 0.3, "local_alignment": 0.5}
+    assert losses.keys() - {"total"} == weights.keys()
+    assert float(losses["total"]) == pytest.approx(
+        sum(w * float(losses[name]) for name, w in weights.items()), rel=1e-6
+    )
+
+
+def test_without_moments_nothing_is_matched(problem, monkeypatch):
+    monkeypatch.setattr("pipeline.training.losses.match", None)
+    assert losses_of(problem, moments=False).keys() == {"saliency", "global_alignment", "local_alignment", "total"}
+
+
+def test_a_loss_of_weight_0_is_not_computed(problem, monkeypatch):
+    monkeypatch.setattr("pipeline.training.losses.global_alignment", None)
+    losses = losses_of(problem, weights={"global_alignment": 0, "giou": 0})
+    assert not losses.keys() & {"global_alignment", "giou", "aux_giou"}
+
+
+def test_without_alignment_both_its_losses_are_off(problem):
+    assert not losses_of(problem, alignment=False).keys() & {"global_alignment", "local_alignment"}
+
+
+def test_a_batch_made_for_prediction_is_refused(problem):
+    outputs, batch = problem
+    unlabelled = Batch(**{name: getattr(batch, name) for name in batch.__slots__ if name != "labels"})
+    with pytest.raises(ValueError, match="no labels"):
+        compute_losses(outputs, unlabelled, Training(), Model(), True)
+
+
+def test_a_batch_without_windows_has_finite_losses(problem):
+    outputs, batch = problem
+    empty = Labels(
+        tuple(torch.zeros(0, 2) for _ in range(3)), *(getattr(batch.labels, n) for n in Labels.__slots__[1:])
+    )
+    bare = Batch(**{name: getattr(batch, name) for name in batch.__slots__} | {"labels": empty})
+    assert math.isfinite(float(losses_of((outputs, bare))["total"]))
+
+
+def test_the_label_loss_is_the_focal_loss_of_its_formula(problem):
+    logits = problem[0].logits
+    matches = Matches(torch.tensor([0, 2]), torch.tensor([1, 4]), torch.tensor([0, 0]))
+    expected = []
+    for b, q, side in np.ndindex(3, 5, 2):
+        p = 1 / (1 + math.exp(-float(logits[b, q, side])))
+        target = ((b, q) in {(0, 1), (2, 4)}) == (side == 0)
+        expected.append(0.25 * (1 - p) ** 2 * -math.log(p) if target else 0.75 * p**2 * -math.log(1 - p))
+    assert float(label_loss(logits, matches)) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_the_rank_loss_is_its_formula_level_by_level(problem):
+    outputs, batch = problem
+    scores, targets, mask = (x.double().numpy() for x in (outputs.saliency, batch.labels.saliency, batch.video_mask))
+    x = (mask * scores + (1 - mask) * -1000) / 0.5
+    x = x - x.max(1, keepdims=True)
+    logp = x - np.log(np.exp(x).sum(1, keepdims=True) + 1e-6)
+    total = 0.0
+    for level in range(1, 12):
+        above = targets >= level
+        if above.any():
+            total += np.mean(-(above * logp * mask).sum(1) / (above.sum(1) + 1e-6))
+    ours = rank_contrastive(outputs.saliency, batch.labels.saliency, batch.video_mask)
+    assert float(ours) == pytest.approx(total / 12, rel=1e-5)
+
+
+def test_the_hinge_wants_the_margin_between_a_pair(problem):
+    _, batch = problem
+    scores = torch.zeros(3, 6)
+    flat = float(rank_contrastive(scores, batch.labels.saliency, batch.video_mask))
+    assert float(saliency_loss(scores, batch.labels, batch.video_mask, margin=0.2)) == pytest.approx(0.4 + flat)
+
+
+def test_a_padded_clip_adds_log_2_to_the_local_loss_and_no_gradient(problem):
+    outputs, batch = problem
+    video = outputs.video.clone().requires_grad_()
+    whole = local_alignment(video, outputs.text, batch.video_mask, batch.text_mask, batch.labels.clip_mask)
+    whole.backward()
+    assert not video.grad[batch.video_mask == 0].any()
+    z = torch.nn.functional.normalize
+    expected = 3 * math.log(2)
+    for b, (n, words) in enumerate(((6, 4), (4, 2), (5, 3))):
+        query = z(outputs.text[b, :words], dim=-1).mean(0)
+        for i in range(n):
+            p = float(torch.sigmoid(z(outputs.video[b, i], dim=-1) @ query / 0.07))
+            expected -= math.log(p if batch.labels.clip_mask[b, i] else 1 - p)
+    assert float(whole.detach()) == pytest.approx(expected / 18, rel=1e-4)
+
+
+def test_the_global_loss_is_blind_to_the_order_of_samples_and_to_scale(problem):
+    outputs, _ = problem
+    order = torch.tensor([2, 0, 1])
+    loss = global_alignment(outputs.video, outputs.text)
+    torch.testing.assert_close(global_alignment(outputs.video[order] * 3, outputs.text[order]), loss)
