@@ -45,7 +45,8 @@ def headline_intervals(
     queries: Sequence[dict[str, Any]], resamples: int = 10_000, seed: int = 0
 ) -> dict[str, Interval]:
     """The interval of every headline metric of `Result.queries`; metrics that no query takes part in are left out."""
-    metrics = _shared_metrics(queries)
+    if not (metrics := _shared_metrics(queries)):
+        return {}
     values, means = _resampled(queries, [queries], metrics, resamples, seed)
     return {metric: _interval(values[0, i], means[:, 0, i]) for i, metric in enumerate(metrics)}
 
@@ -117,7 +118,7 @@ def _resampled(
     sums, counts = (np.zeros((cluster.max() + 1, table.shape[1])) for _ in range(2))
     np.add.at(sums, cluster, np.nan_to_num(table))
     np.add.at(counts, cluster, ~np.isnan(table))
-    means = resampled_means(sums, counts, resamples if len(sums) > 1 else 0, seed)
+    means = resampled_means(sums, counts, resamples, seed) if len(sums) > 1 else np.empty((0, table.shape[1]))
     return np.nanmean(table, axis=0).reshape(len(files), -1), means.reshape(-1, len(files), len(metrics))
 
 

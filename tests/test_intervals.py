@@ -1,0 +1,129 @@
+"""Bootstrap over videos: determinism, pairing, clusters, coverage; and the luck of a selected epoch."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.evaluation import compare, headline_intervals, luck
+from pipeline.evaluation.intervals import resampled_means
+from pipeline.evaluation.scoring import video_of
+
+
+def rows(values, videos):
+    return [
+        {"qid": i, "vid": f"v{i}", "video": video, "metric": value}
+        for i, (value, video) in enumerate(zip(values, videos, strict=True))
+    ]
+
+
+def many(seed=0, n=300, gain=0.0):
+    random = np.random.default_rng(seed)
+    return rows((random.random(n) + gain).tolist(), [f"video {k // 3}" for k in range(n)])
+
+
+def test_a_seed_gives_one_interval_and_another_seed_another():
+    assert headline_intervals(many(), seed=1) == headline_intervals(many(), seed=1)
+    assert headline_intervals(many(), seed=1) != headline_intervals(many(), seed=2)
+
+
+def test_the_interval_is_about_the_mean_in_percent_and_holds_it():
+    interval = headline_intervals(many())["metric"]
+    assert interval.value == pytest.approx(100 * np.mean([row["metric"] for row in many()]))
+    assert interval.low < interval.value < interval.high
+
+
+def test_queries_of_one_video_are_drawn_together():
+    values = np.repeat(np.random.default_rng(0).random(60), 5)
+    clustered = headline_intervals(rows(values.tolist(), [k // 5 for k in range(300)]))["metric"]
+    apart = headline_intervals(rows(values.tolist(), range(300)))["metric"]
+    assert (clustered.high - clustered.low) == pytest.approx(math.sqrt(5) * (apart.high - apart.low), rel=0.1)
+
+
+def test_pieces_of_one_youtube_video_are_one_video_on_qvhighlights_only():
+    assert video_of("qvhighlights", "_a-b_c_60.0_210.0") == video_of("qvhighlights", "_a-b_c_210.0_360.0") == "_a-b_c"
+    assert video_of("tvsum", "_xMr-HKMfVA") == "_xMr-HKMfVA"
+
+
+def test_a_query_outside_a_length_range_takes_no_part():
+    values = [1.0, None, 0.0, None]
+    assert headline_intervals(rows(values, "abcd"))["metric"].value == 50.0
+    assert headline_intervals(rows([None, None], "ab")) == {}
+
+
+def test_one_video_has_no_interval():
+    interval = headline_intervals(rows([0.0, 1.0], "aa"))["metric"]
+    assert (interval.value, interval.low, interval.high) == (50.0, None, None)
+
+
+def test_a_file_does_not_differ_from_itself():
+    (comparison,) = compare(many(), many())
+    assert (comparison.difference.low, comparison.difference.high) == (0.0, 0.0)
+    assert comparison.p == 1.0
+
+
+def test_a_shared_difficulty_cancels_in_the_paired_difference():
+    a, b = many(), many(gain=-0.01)
+    (comparison,) = compare(a, list(reversed(b)))
+    assert comparison.difference.value == pytest.approx(1.0)
+    assert comparison.difference.low > 0.99
+    assert comparison.a.high - comparison.a.low > 3
+    assert comparison.p == pytest.approx(2 / 10_001)
+
+
+def test_p_agrees_with_the_interval():
+    for seed in range(30):
+        (comparison,) = compare(many(seed), many(seed + 100, gain=0.05), resamples=1000, seed=seed)
+        excludes_zero = not comparison.difference.low <= 0 <= comparison.difference.high
+        assert excludes_zero == (comparison.p < 0.05) or 0.04 < comparison.p < 0.06
+
+
+def test_files_on_other_queries_are_not_compared():
+    with pytest.raises(PipelineError, match="not the same"):
+        compare(many(n=30), many(n=33))
+
+
+@pytest.mark.parametrize("clusters", [60, 300])
+def test_a_95_percent_interval_covers_the_truth_about_95_times_in_100(clusters):
+    """Videos of 1 to 6 queries whose answers correlate inside a video; the true mean is 1/2."""
+    trials, covered = 400, 0
+    random = np.random.default_rng(clusters)
+    for trial in range(trials):
+        sizes = random.integers(1, 7, clusters)
+        difficulty = random.random(clusters)
+        sums = random.binomial(sizes, difficulty)
+        means = resampled_means(sums[:, None].astype(float), sizes[:, None].astype(float), 400, trial)
+        low, high = np.quantile(means[:, 0], [0.025, 0.975])
+        covered += low <= 0.5 <= high
+    assert 0.91 <= covered / trials <= 0.98
+
+
+def test_under_no_difference_p_is_below_5_percent_about_5_times_in_100():
+    small = 0
+    for trial in range(300):
+        random = np.random.default_rng(trial)
+        videos = [k // 3 for k in range(180)]
+        a, b = (rows((random.random(180) < 0.5).astype(float).tolist(), videos) for _ in range(2))
+        small += compare(a, b, resamples=400, seed=trial)[0].p < 0.05
+    assert 0.02 <= small / 300 <= 0.09
+
+
+def test_luck_is_the_height_above_five_neighbours_on_each_side():
+    curve = [0.0] * 10 + [10.0] + [2.0] * 10
+    assert luck(curve) == 10.0 - 1.0
+
+
+def test_luck_takes_fewer_neighbours_at_an_end_and_none_for_one_evaluation():
+    assert luck([1.0, 2.0, 4.0]) == 2.5
+    assert luck([4.0, 4.0, 1.0]) == 1.5
+    assert math.isnan(luck([4.0]))
+
+
+def test_luck_of_the_released_run(shared_data):
+    with open(shared_data / "predictions" / "trdetr_qvhighlights_val_curve.csv", newline="") as file:
+        curve = [float(row["MR-full-mAP"]) for row in csv.DictReader(file)]
+    assert luck(curve) == pytest.approx(1.295)
