@@ -89,7 +89,8 @@ def probe(path: Path | str) -> VideoFacts:
 def opened(path: Path) -> Iterator[InputContainer]:
     """Open a media file; FFmpeg's errors inside the block become PipelineErrors that name the file."""
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        # An absolute path is never taken for a protocol (`a:b.mp4`).
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             yield container
     except (av.error.FFmpegError, OSError) as error:
         if not path.exists():

@@ -1,0 +1,193 @@
+"""Frames against PyAV's own filter chain, and files that hang, crash or lie."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from made_videos import cut_from, filtered, make_video, rotated
+
+from pipeline.errors import PipelineError
+from pipeline.video import ahead, frame_grid
+from pipeline.video.ahead import Done, Failed, Plan, Request, decode_ahead
+from pipeline.video.decode import read_frames
+from pipeline.video.frame_grid import middle_frames, size_224
+from pipeline.video.probe import probe
+
+needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="no decord wheel for this platform")
+
+
+def reference(path, indices, turn=()):
+    """The 224-frames by FFmpeg's scale and crop filters, bilinear."""
+    facts = probe(path)
+    size = size_224(facts.width, facts.height)
+    chain = (
+        *turn,
+        ("scale", f"{size.width}:{size.height}:flags=bilinear"),
+        ("crop", f"224:224:{size.x}:{size.y}"),
+        ("format", "rgb24"),
+    )
+    frames = filtered(path, *chain)
+    return np.stack([frames[i].to_ndarray(format="rgb24") for i in indices])
+
+
+def read(path, indices):
+    chunks = list(read_frames(probe(path), indices))
+    assert [i for chunk in chunks for i in chunk.indices] == list(indices)
+    return np.concatenate([chunk.frames for chunk in chunks]), {chunk.decoder.split()[0] for chunk in chunks}
+
+
+def assert_frames_are_ffmpegs(path, indices, decoder, turn=()):
+    frames, decoders = read(path, indices)
+    assert decoders == {decoder}
+    assert frames.dtype == np.uint8
+    np.testing.assert_array_equal(frames, reference(path, indices, turn))
+
+
+@needs_decord
+@pytest.mark.parametrize(
+    ("name", "decoder"),
+    [
+        ("charades.mp4", "decord"),
+        ("v_GGSY1Qvo990.mp4", "decord"),
+        ("v_ZNVhz7ctTq0.mp4", "decord"),
+        ("big_buck_bunny_432_433.webm", "decord"),
+        ("test.avi", "pyav"),
+    ],
+)
+def test_real_frames_equal_ffmpegs_chain(shared_data, name, decoder):
+    path = shared_data / "videos" / name
+    assert_frames_are_ffmpegs(path, middle_frames(probe(path), Fraction(2))[:, 0].tolist(), decoder)
+
+
+@needs_decord
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (98, 34), (224, 224), (640, 360)])
+def test_both_decoders_give_ffmpegs_frames_at_every_shape(tmp_path, size):
+    path = make_video(tmp_path / "a.mp4", range(0, 1200, 20), *size)
+    assert_frames_are_ffmpegs(path, [3, 17, 18, 59], "decord")
+    assert_frames_are_ffmpegs(path, list(range(60)), "pyav")
+
+
+@needs_decord
+@pytest.mark.parametrize("name", ["-Ž; $(rm *) 'x'.mp4", "a:b?.mp4"])
+def test_any_file_name_can_be_read(tmp_path, monkeypatch, name):
+    make_video(tmp_path / name, range(0, 1200, 20))
+    monkeypatch.chdir(tmp_path)
+    for indices, decoder in (([5], "decord"), (list(range(60)), "pyav")):
+        assert read(Path(name), indices)[1] == {decoder}
+
+
+@needs_decord
+def test_variable_rates_and_edit_lists_show_the_frames_a_player_shows(tmp_path):
+    vfr = make_video(tmp_path / "vfr.mp4", np.cumsum(np.random.default_rng(0).integers(5, 60, 60)))
+    edit = cut_from(tmp_path / "edit.mp4", make_video(tmp_path / "a.mp4", range(0, 1800, 20)), Fraction(7, 10))
+    for path, last in ((vfr, 59), (edit, 68)):
+        assert_frames_are_ffmpegs(path, [0, 30, last], "decord")
+        assert_frames_are_ffmpegs(path, list(range(last + 1)), "pyav")
+
+
+@needs_decord
+def test_a_rotated_video_is_turned_and_squeezed_as_published(tmp_path):
+    path = rotated(tmp_path / "turned.mp4", make_video(tmp_path / "a.mp4", range(0, 1200, 20), 160, 120))
+    assert_frames_are_ffmpegs(path, [3, 50], "decord", (("transpose", "clock"),))
+    assert_frames_are_ffmpegs(path, list(range(60)), "pyav", (("transpose", "clock"),))
+
+
+def test_one_frame_is_enough(tmp_path):
+    assert_frames_are_ffmpegs(make_video(tmp_path / "a.mp4", [0]), [0], "pyav")
+
+
+def test_without_decord_pyav_reads_the_same(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
+    assert_frames_are_ffmpegs(make_video(tmp_path / "a.mp4", range(0, 1200, 20)), [3, 50], "pyav")
+
+
+def test_av1_goes_to_pyav(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libsvtav1", rate=30, options={"preset": "12", "svtav1-params": "lp=1"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for _ in range(20):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((96, 128, 3), 99, np.uint8), "rgb24")))
+        file.mux(stream.encode(None))
+    assert read(path, [10])[1] == {"pyav"}
+
+
+def test_zeros_in_the_middle_are_noticed_when_decoding(tmp_path):
+    path = make_video(tmp_path / "a.mp4", range(0, 1800, 20), 320, 240)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle - 2000 : middle + 2000] = bytes(4000)
+    path.write_bytes(data)
+    with pytest.raises(PipelineError, match=r"decodes to|cannot be read as video"):
+        read(path, list(range(90)))
+
+
+def events_of(paths, seconds=60.0):
+    requests = [Request(path, {"clip-vit-b32": ("middle", Fraction(2))}) for path in paths]
+    found = {k: [] for k in range(len(paths))}
+    for position, event in decode_ahead(requests, seconds):
+        found[position].append(event)
+    return list(found.values())
+
+
+def test_a_bad_video_costs_itself_alone(tmp_path):
+    good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
+    half = tmp_path / "half.mp4"
+    half.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    first, second, third = events_of([good, half, good])
+    for events in (first, third):
+        assert isinstance(events[0], Plan)
+        assert isinstance(events[-1], Done)
+        assert events[0].rows["clip-vit-b32"][:, 0].tolist() == [29, 89, 149]
+    (failure,) = second
+    assert "cannot be read as video" in failure.why
+
+
+def hang(facts, clip_s):
+    if "bad" in facts.path.name:
+        while True:
+            time.sleep(1)
+    return middle_frames(facts, clip_s)
+
+
+def crash(facts, clip_s):
+    if "bad" in facts.path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return middle_frames(facts, clip_s)
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "why"), [(hang, "took longer than 2 s"), (crash, "the decoder crashed (SIGKILL)")]
+)
+def test_a_hanging_or_crashing_video_costs_itself_alone(tmp_path, monkeypatch, misbehave, why):
+    good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
+    bad = make_video(tmp_path / "bad.mp4", range(0, 3600, 20))
+    start_in_the_child(monkeypatch, misbehave)
+    first, second, third = events_of([good, bad, good], seconds=2)
+    assert isinstance(first[-1], Done)
+    assert isinstance(third[-1], Done)
+    assert isinstance(second[-1], Failed)
+    assert why in second[-1].why
+
+
+def start_in_the_child(monkeypatch, sampling):
+    """Fork instead of spawn, so that the child sees what this test puts in place."""
+    monkeypatch.setitem(frame_grid.SAMPLINGS, "middle", sampling)
+    monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
+
+
+def test_a_consumer_may_stop_early(tmp_path):
+    good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
+    events = decode_ahead([Request(good, {"f": ("middle", Fraction(1, 6))})] * 5, 60)
+    next(events)
+    events.close()
