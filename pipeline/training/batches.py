@@ -1,0 +1,61 @@
+"""Samples to a padded batch by index arithmetic: one gather for the videos, one for the words, no loop over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.models.batch import Batch, Labels
+from pipeline.training.data import Data, Packed
+
+
+def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> Batch:
+    """Put the queries at `index` into one batch, padded with zeros to its longest video and its longest text.
+
+    Every clip gets its temporal endpoints (i/n, i/n + 1/n), n the clips of its own video; with audio the layout is
+    [video | endpoints | audio | endpoints]. The batch lies where the data's rows lie.
+    """
+    which = torch.as_tensor(index)
+    shown = data.video_of[which]
+    video, video_mask = _gather(data.video, shown)
+    text, text_mask = _gather(data.text, which)
+    endpoints = _endpoints(video_mask)
+    parts = [video[..., : data.video_dim], endpoints]
+    if data.audio_dim:
+        parts += [video[..., data.video_dim :], endpoints]
+    queries = [data.queries[i] for i in index]
+    return Batch(
+        video=torch.cat(parts, dim=-1),
+        video_mask=video_mask,
+        text=text,
+        text_mask=text_mask,
+        qids=[query.qid for query in queries],
+        vids=[query.vid for query in queries],
+        durations_s=[query.duration for query in queries],
+        n_clips=data.video.lengths[shown].tolist(),
+        labels=labels,
+    )
+
+
+def _gather(packed: Packed, samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised rows of `samples` [B, longest, dim] float32 and their mask [B, longest]."""
+    device = packed.rows.device
+    starts, lengths = packed.starts[samples, None], packed.lengths[samples, None]
+    places = torch.arange(int(lengths.max()))
+    valid = places < lengths
+    at = torch.where(valid, starts + places, starts).to(device)
+    mask = valid.to(device, torch.float32)
+    rows = packed.rows[at].float()
+    if packed.blocks:
+        blocks = zip(rows.split(packed.blocks, dim=-1), packed.norms[at].split(1, dim=-1), strict=True)
+        rows = torch.cat([block / norm for block, norm in blocks], dim=-1)
+    return rows * mask[..., None], mask
+
+
+def _endpoints(mask: Tensor) -> Tensor:
+    """Temporal endpoints [B, L, 2] as fractions of each sample's own length, zero where padded."""
+    lengths = mask.sum(dim=1, keepdim=True)
+    starts = torch.arange(mask.shape[1], device=mask.device) / lengths
+    return torch.stack((starts, starts + 1 / lengths), dim=-1) * mask[..., None]

@@ -1,0 +1,244 @@
+"""Features and annotations of one run, read once and kept in memory as packed tensors.
+
+All rows of all videos lie in one tensor, all tokens of all queries in another, at the precision of their stores; a
+sample is a slice. Normalisation divides by norms taken here, so a batch costs one gather (`batches.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import config, files, provenance
+from pipeline.errors import PipelineError
+from pipeline.features.store import ROWS_APART, Store
+from pipeline.records import Query
+from pipeline.video.segment import grid_seconds
+
+NORM_EPSILON = 1e-5
+SHOWN = 10
+"""Complaints of one kind that an error spells out; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Samples of different lengths, end to end.
+
+    rows: [total, dim], at the stores' precision. norms: [total, blocks] float32, what each block of columns is divided
+    by (L2 norm + 1e-5). blocks: columns per block, in order; empty where rows are used as stored. starts, lengths: [n],
+    always on the CPU, where shapes are decided without waiting for a device.
+    """
+
+    rows: Tensor
+    norms: Tensor
+    blocks: tuple[int, ...]
+    starts: Tensor
+    lengths: Tensor
+
+    def to(self, device: str) -> Packed:
+        """The same samples on `device`."""
+        return replace(self, rows=self.rows.to(device), norms=self.norms.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """The queries of one split (and domain) with what a network sees of them.
+
+    video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries],
+    where a query's video lies in `video` (CPU). video_dim, audio_dim, text_dim: widths without the endpoint columns.
+    clip_s: seconds per clip of the features' grid. left_out: queries whose features were skipped upstream, and why.
+    """
+
+    queries: list[Query]
+    video: Packed
+    text: Packed
+    video_of: Tensor
+    video_dim: int
+    audio_dim: int
+    text_dim: int
+    clip_s: float
+    left_out: list[dict[str, str]]
+
+    @property
+    def n_clips(self) -> list[int]:
+        """Clips of each query's video."""
+        return [int(n) for n in self.video.lengths[self.video_of]]
+
+    def to(self, device: str) -> Data:
+        """The same data with its tensors on `device`."""
+        return replace(self, video=self.video.to(device), text=self.text.to(device))
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where an experiment's features stand: a store per family and its shards, and what was left out upstream, why."""
+
+    stores: Mapping[str, Store]
+    paths: Mapping[str, Sequence[Path]]
+    skipped: Mapping[str, str]
+
+    def file_of(self, family: str, key: str) -> Path:
+        """The shard that holds one vid or qid."""
+        for path in self.paths[family]:
+            with Store([path]) as shard:
+                if key in shard:
+                    return path
+        raise KeyError(key)
+
+
+@contextmanager
+def open_shelf(families: Mapping[str, str], manifests: Sequence[Path]) -> Iterator[Shelf]:
+    """Open the stores that feature manifests list, for the length of a block.
+
+    families: the part of a path, `/{grid}/{folder}/`, that says which stores are a family's.
+    Raises PipelineError for a family that no manifest lists.
+    """
+    listed = [path for manifest in manifests for path in provenance.files_of(manifest)]
+    paths = {
+        family: sorted({path for path in listed if part in f"/{path.as_posix()}" and path.suffix == ".h5"})
+        for family, part in families.items()
+    }
+    for family, found in paths.items():
+        if not found:
+            raise PipelineError(
+                f"no store of {family} (…{families[family]}) is listed in {len(manifests)} feature manifests",
+                where=manifests[0].parent if manifests else "features",
+                remedy="extract or import that family first",
+            )
+    rows = [row for manifest in manifests for row in files.read_json(manifest).get("skipped", [])]
+    skipped = {str(row.get("vid", row.get("qid"))): str(row["why"]) for row in rows}
+    with ExitStack() as stack:
+        yield Shelf({family: stack.enter_context(Store(found)) for family, found in paths.items()}, paths, skipped)
+
+
+def load(
+    shelf: Shelf, features: config.Features, queries: Sequence[Query], *, dataset: str, training: config.Training
+) -> Data:
+    """Read what `queries` need: cut to the shortest family and to `max_clips` and `max_tokens`, packed, norms taken.
+
+    Raises PipelineError for families on two grids, for queries without features (all at once; those whose extraction
+    was skipped on record are left out instead), and for lengths more than one row apart.
+    Source: released loaders, x / (|x| + 1e-5) per family. TVSum's two streams are one vector; its text stays raw.
+    """
+    visual = [*features.video, *features.audio]
+    clip_s = _clip_seconds({family: shelf.stores[family].passport.grid for family in visual})
+    kept, left_out = _with_features(shelf, visual, features.text, queries)
+    dims = {family: shelf.stores[family].passport.dim for family in features.all}
+    video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
+    whole = dataset == "tvsum"
+    vids = {vid: index for index, vid in enumerate(dict.fromkeys(query.vid for query in kept))}
+    qids = [str(query.qid) for query in kept]
+    streams = [video_dim] if whole else [dims[family] for family in features.video]
+    return Data(
+        queries=kept,
+        video=_pack(
+            list(vids),
+            _clip_counts(shelf, visual, list(vids), training.max_clips),
+            [shelf.stores[family] for family in visual],
+            (*streams, *(dims[family] for family in features.audio)),
+        ),
+        text=_pack(
+            qids,
+            [_cut(shelf.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
+            [shelf.stores[features.text]],
+            () if whole else (dims[features.text],),
+        ),
+        video_of=torch.tensor([vids[query.vid] for query in kept]),
+        video_dim=video_dim,
+        audio_dim=audio_dim,
+        text_dim=dims[features.text],
+        clip_s=clip_s,
+        left_out=left_out,
+    )
+
+
+def _clip_seconds(grids: Mapping[str, str]) -> float:
+    if len(set(grids.values())) > 1:
+        raise PipelineError(
+            f"families live on different grids ({', '.join(f'{family} {grid}' for family, grid in grids.items())})",
+            where="features",
+            remedy="name families of one grid, or set `grids:` of the dataset",
+        )
+    return float(grid_seconds(next(iter(grids.values()))))
+
+
+def _with_features(
+    shelf: Shelf, visual: Sequence[str], text: str, queries: Sequence[Query]
+) -> tuple[list[Query], list[dict[str, str]]]:
+    """Queries that every family knows, and a row for each whose absence is on record."""
+    kept, left_out, missing = [], [], []
+    for query in queries:
+        keys = [(family, query.vid) for family in visual] + [(text, str(query.qid))]
+        absent = [family for family, key in keys if key not in shelf.stores[family]]
+        why = shelf.skipped.get(query.vid) or shelf.skipped.get(str(query.qid))
+        if not absent:
+            kept.append(query)
+        elif why:
+            left_out.append({"qid": str(query.qid), "vid": query.vid, "why": why})
+        else:
+            missing.append(f"qid {query.qid} (vid {query.vid}) in {', '.join(absent)}")
+    if missing:
+        raise PipelineError(
+            f"{len(missing)} of {len(queries)} queries have no features: {_first(missing)}",
+            where="features",
+            remedy="extract or import them, or take the rows out of the annotations",
+        )
+    if not kept:
+        raise PipelineError(
+            f"none of {len(queries)} queries has features", where="features", remedy="see what extraction skipped"
+        )
+    return kept, left_out
+
+
+def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max_clips: int | None) -> list[int]:
+    """Rows to keep of each video: the shortest family's, at most `max_clips`."""
+    counts, apart = [], []
+    for vid in vids:
+        lengths = {family: shelf.stores[family].n_rows(vid) for family in families}
+        if max(lengths.values()) - min(lengths.values()) > ROWS_APART:
+            found = ", ".join(f"{lengths[family]} clips in {shelf.file_of(family, vid)}" for family in families)
+            apart.append(f"vid {vid} has {found}")
+        counts.append(_cut(min(lengths.values()), max_clips))
+    if apart:
+        raise PipelineError(
+            f"clip counts of {len(apart)} videos differ by more than {ROWS_APART}: {_first(apart)}",
+            where="features",
+            remedy="is a stream cut short, or on another grid? extract those videos again",
+        )
+    return counts
+
+
+def _pack(keys: Sequence[str], lengths: Sequence[int], stores: Sequence[Store], blocks: tuple[int, ...]) -> Packed:
+    """Families side by side at the stores' precision (the round trip through float16 is exact)."""
+    half = all(store.passport.dtype == "float16" for store in stores)
+    ends = np.cumsum(lengths)
+    starts = ends - np.asarray(lengths)
+    rows = np.empty((ends[-1], sum(store.passport.dim for store in stores)), np.float16 if half else np.float32)
+    norms = np.empty((ends[-1], len(blocks)), np.float32)
+    for key, start, end in zip(keys, starts, ends, strict=True):
+        sample = np.concatenate([store.read(key)[: end - start] for store in stores], axis=1)
+        rows[start:end] = sample
+        for block, columns in enumerate(np.split(sample, np.cumsum(blocks)[:-1], axis=1) if blocks else ()):
+            norms[start:end, block] = np.linalg.norm(columns, axis=1) + NORM_EPSILON
+    return Packed(
+        rows=torch.from_numpy(rows),
+        norms=torch.from_numpy(norms),
+        blocks=blocks,
+        starts=torch.from_numpy(starts),
+        lengths=torch.tensor(lengths),
+    )
+
+
+def _cut(length: int, limit: int | None) -> int:
+    return length if limit is None else min(length, limit)
+
+
+def _first(complaints: Sequence[str]) -> str:
+    rest = len(complaints) - SHOWN
+    return "; ".join(complaints[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")

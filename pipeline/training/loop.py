@@ -1,0 +1,171 @@
+"""The training loop: one run, from its seed to its card.
+
+Random streams (order of the queries, label draws, dropout) begin anew every epoch from (seed, epoch), so that a run
+continued after a kill, wherever it was, walks the same path.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import StepLR
+
+from pipeline import config, records
+from pipeline.errors import PipelineError
+from pipeline.evaluation import evaluate
+from pipeline.models.batch import Batch
+from pipeline.models.tr_detr import TrDetr
+from pipeline.training import checkpoint
+from pipeline.training.batches import collate
+from pipeline.training.checkpoint import Progress
+from pipeline.training.data import Data
+from pipeline.training.labels import Targets
+from pipeline.training.losses import compute_losses
+from pipeline.training.predict import network, predict
+
+SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tvsum": "average"}
+"""The headline metric of the watched split whose largest value selects an epoch; `average`: TVSum's top-5 mAP."""
+
+SAVE_EVERY_S = 30.0
+"""Seconds of work that a kill may cost; states are written at ends of epochs. Changes no result."""
+
+ORDER, LABELS, DROPOUT = range(3)
+"""Names of the random streams."""
+
+Tell = Callable[[str, dict[str, float]], None]
+"""Told a run's name and the row of its log after every epoch."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. made_from: digest of everything that decides its result. folder: where it goes."""
+
+    name: str
+    dataset: str
+    seed: int
+    settings: config.SweepPoint
+    made_from: str
+    folder: Path
+
+
+def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: str, tell: Tell) -> None:
+    """Train on `data`, watch `watched`, leave weights, log and card in the run's folder; goes on where it was killed.
+
+    data, watched: on `device`. card: what the card says besides how the run went. Every epoch: AdamW over all
+    parameters (released: norms and biases decay too), gradients clipped, step schedule.
+    Raises PipelineError, naming epoch, step and qids, when a loss is not finite.
+    """
+    training = run.settings.training
+    torch.manual_seed(run.seed)
+    model = network(run.settings.model, data).to(device)
+    optimizer = AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    schedule = StepLR(optimizer, training.drop_learning_rate_after, gamma=0.1)
+    parts: dict[str, checkpoint.Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    targets = _targets(run, data)
+    progress = checkpoint.load_state(run.folder, run.made_from, parts, device)
+    for row in progress.log:
+        tell(run.name, row)
+    begun = saved = time.monotonic()
+    while not _is_over(progress, training):
+        progress.epoch += 1
+        row = {"epoch": progress.epoch, **_epoch(run, model, optimizer, data, targets, progress.epoch)}
+        schedule.step()
+        if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
+            metrics = _metrics(run, model, watched)
+            progress.judge(metrics[SELECTED_BY[run.dataset]], model)
+            row |= metrics
+        progress.log.append(row)
+        tell(run.name, row)
+        now = time.monotonic()
+        progress.seconds.append(now - begun)
+        begun = now
+        if now - saved >= SAVE_EVERY_S:
+            checkpoint.save_state(run.folder, run.made_from, parts, progress)
+            saved = now
+    checkpoint.finish(run.folder, model, progress, card | _summary(run, progress, data, watched))
+
+
+def _is_over(progress: Progress, training: config.Training) -> bool:
+    patience = training.stop_after_evaluations_without_gain
+    return progress.epoch >= training.epochs or (patience is not None and progress.without_gain >= patience)
+
+
+def _epoch(run: Run, model: TrDetr, optimizer: AdamW, data: Data, targets: Targets, epoch: int) -> dict[str, float]:
+    """One pass over the data in a random order, the last short batch kept. Returns losses, mean over the batches."""
+    order = _stream(run.seed, epoch, ORDER).permutation(len(data.queries))
+    draws = _stream(run.seed, epoch, LABELS)
+    torch.manual_seed(int(_stream(run.seed, epoch, DROPOUT).integers(2**63)))
+    model.train()
+    steps: list[dict[str, Tensor]] = []
+    for start in range(0, len(order), run.settings.training.batch_size):
+        index = order[start : start + run.settings.training.batch_size].tolist()
+        batch = collate(data, index, targets.draw(index, draws).to(data.video.rows.device))
+        steps.append(_step(run, model, optimizer, batch, f"epoch {epoch}, step {len(steps) + 1}"))
+    means = torch.stack([torch.stack(list(step.values())) for step in steps]).mean(0)
+    return {name: round(value, 6) for name, value in zip(steps[0], means.tolist(), strict=True)}
+
+
+def _step(run: Run, model: TrDetr, optimizer: AdamW, batch: Batch, when: str) -> dict[str, Tensor]:
+    model_settings, training = run.settings.model, run.settings.training
+    try:
+        losses = compute_losses(model(batch), batch, training, model_settings, moments=run.dataset != "tvsum")
+    except PipelineError as error:
+        raise _stopped(run, batch, when, error.what) from error
+    if not bool(losses["total"].isfinite()):
+        values = ", ".join(f"{name} {float(loss):g}" for name, loss in losses.items())
+        raise _stopped(run, batch, when, f"the loss is not finite ({values})")
+    optimizer.zero_grad()
+    losses["total"].backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
+    optimizer.step()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _stopped(run: Run, batch: Batch, when: str, what: str) -> PipelineError:
+    return PipelineError(
+        f"{what} at {when}; qids of the batch: {', '.join(map(str, batch.qids))}",
+        where=f"run {run.name} ({run.folder})",
+        remedy="look at the features of those queries, or lower `learning_rate`",
+    )
+
+
+def _metrics(run: Run, model: TrDetr, watched: Data) -> dict[str, float]:
+    """Headline numbers of the watched split, official names and rounding."""
+    predictions = predict(model, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
+    result = evaluate(run.dataset, list(map(records.to_row, predictions)), map(records.to_row, watched.queries))
+    return {name: value for name, value in result.metrics["brief"].items() if value is not None}
+
+
+def _targets(run: Run, data: Data) -> Targets:
+    return Targets(
+        data.queries,
+        data.n_clips,
+        data.clip_s,
+        max_windows=run.settings.training.max_windows,
+        formulation=run.settings.model.formulation,
+    )
+
+
+def _summary(run: Run, progress: Progress, data: Data, watched: Data) -> dict[str, Any]:
+    """What a card says of how the run went."""
+    metric = SELECTED_BY[run.dataset]
+    return {
+        "made_from": run.made_from,
+        "metric": metric,
+        "n_train": len(data.queries),
+        "n_watched": len(watched.queries),
+        "selected": {"epoch": progress.best_epoch, "value": progress.best},
+        "last": {"epoch": progress.epoch, "value": progress.log[-1].get(metric) if progress.log else None},
+    }
+
+
+def _stream(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng((seed, epoch, stream))

@@ -1,0 +1,165 @@
+"""What a training or prediction job does, run by run, and what each run reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline import config, records
+from pipeline.errors import PipelineError
+from pipeline.files import read_json
+from pipeline.provenance import Outcome
+from pipeline.training import checkpoint, pool
+from pipeline.training.data import Data, load, open_shelf
+from pipeline.training.loop import Run, train
+from pipeline.training.predict import network, predict
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some runs of one experiment. Travels to worker processes; keeps what it has read.
+
+    features: what they read. annotations: JSONL by split. families: the path part of each family's stores. manifests:
+    of the stores. made_from: per run, the digest of its settings and inputs. folder: where the runs go.
+    """
+
+    name: str
+    experiment: config.Experiment
+    features: config.Features
+    annotations: Mapping[str, Path]
+    families: Mapping[str, str]
+    manifests: Sequence[Path]
+    made_from: Mapping[str, str]
+    folder: Path
+    device: str
+    threads: int = 1
+    _read: dict[Any, tuple[Data, dict[str, Any]]] = field(default_factory=dict)
+
+    def data(self, split: str, run: str) -> tuple[Data, dict[str, Any]]:
+        """What a run sees of a split, on the job's device, and the passports of its features; read once.
+
+        Raises PipelineError where the split has no query of the run's domain, and as `load` does.
+        """
+        training, domain = self.experiment.settings_of(run).training, self.experiment.domain_of(run)
+        key = (split, domain, training.max_clips, training.max_tokens)
+        if key not in self._read:
+            queries = records.read_queries(self.annotations[split])
+            mine = [query for query in queries if domain in (None, query.domain)]
+            if not mine:
+                raise PipelineError(
+                    f"no query of domain {domain} among {len(queries)}",
+                    where=self.annotations[split],
+                    remedy="make the annotations again, or take the domain out of `domains`",
+                )
+            with open_shelf(self.families, self.manifests) as shelf:
+                data = load(shelf, self.features, mine, dataset=self.experiment.dataset, training=training)
+                passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}
+            self._read[key] = (data.to(self.device), passports)
+        return self._read[key]
+
+    def train(self, run: str, tell: pool.Tell) -> None:
+        """Train one run."""
+        data, passports = self.data("train", run)
+        watched, _ = self.data("val", run)
+        settings = self.experiment.settings_of(run)
+        seed = int(run.rsplit("-s", 1)[1])
+        card = {
+            "experiment": self.name,
+            "run": run,
+            "dataset": self.experiment.dataset,
+            "seed": seed,
+            "device": self.device,
+            "threads": self.threads,
+            "selected_on": "val",
+            "features": passports,
+            "left_out": {"train": data.left_out, "val": watched.left_out},
+            **settings.model_dump(mode="json"),
+        }
+        _be_repeatable(self.device)
+        here = Run(run, self.experiment.dataset, seed, settings, self.made_from[run], self.folder / run)
+        train(here, data, watched, card, device=self.device, tell=tell)
+
+    def predict(self, run: str, tell: pool.Tell) -> None:
+        """Write one run's predictions for every split, with the weights of both epochs."""
+        settings = self.experiment.settings_of(run)
+        for split in self.annotations:
+            data, _ = self.data(split, run)
+            model = network(settings.model, data).to(self.device)
+            for epoch in checkpoint.EPOCHS_KEPT:
+                model.load_state_dict(checkpoint.read_weights(self.folder / run, epoch, self.device))
+                rows = predict(
+                    model,
+                    data,
+                    dataset=self.experiment.dataset,
+                    batch_size=settings.training.evaluation_batch_size,
+                )
+                records.write_jsonl(predictions_path(self.folder, run, split, epoch), map(records.to_row, rows))
+                tell(run, {})
+
+    def left_out(self, run: str) -> Iterator[dict[str, str]]:
+        """Queries that a split of a run had to do without."""
+        for split in self.annotations:
+            yield from self.data(split, run)[0].left_out
+
+
+def predictions_path(folder: Path, run: str, split: str, epoch: str) -> Path:
+    """Where a run's predictions lie; epoch: `selected` or `last`."""
+    return folder / run / "predictions" / f"{split}-{epoch}.jsonl"
+
+
+def train_all(job: Job, runs: Sequence[str]) -> Outcome:
+    """Train those of `runs` that are not complete yet. Raises PipelineError after all others when one failed."""
+    folders = {run: job.folder / run for run in runs}
+    missing = [run for run in runs if not checkpoint.is_complete(folders[run], job.made_from[run])]
+    processes, threads = pool.shared_out(len(runs), job.device)
+    epochs = sum(job.experiment.settings_of(run).training.epochs for run in missing)
+    work = replace(job, threads=threads).train
+    pool.run_all(work, missing, processes=processes, threads=threads, title=f"train {job.name}", total=epochs)
+    cards = [read_json(folder / checkpoint.CARD) for folder in folders.values()]
+    _show(cards)
+    return Outcome(
+        files=[path for folder in folders.values() for path in checkpoint.outputs(folder)],
+        counts={"runs": len(runs)},
+        skipped=_once(row for card in cards for rows in card["left_out"].values() for row in rows),
+    )
+
+
+def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
+    """Predict every split with every run."""
+    processes, threads = pool.shared_out(len(runs), job.device)
+    epochs = checkpoint.EPOCHS_KEPT
+    total = len(runs) * len(job.annotations) * len(epochs)
+    pool.run_all(job.predict, runs, processes=processes, threads=threads, title=f"predict {job.name}", total=total)
+    return Outcome(
+        files=[
+            predictions_path(job.folder, run, split, e) for run in runs for split in job.annotations for e in epochs
+        ],
+        counts={"runs": len(runs), "files": total},
+        skipped=_once(row for run in runs for row in job.left_out(run)),
+    )
+
+
+def _be_repeatable(device: str) -> None:
+    if device == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _show(cards: Sequence[Mapping[str, Any]]) -> None:
+    """One line per run: the selected epoch and the last, each with the metric that selected."""
+    for card in cards:
+        selected, last = card["selected"], card["last"]
+        print(
+            f"{card['experiment']}/{card['run']}: {card['metric']} on {card['selected_on']} (n = {card['n_watched']})"
+            f" {selected['value']} at the selected epoch {selected['epoch']},"
+            f" {last['value']} at the last, {last['epoch']}",
+            file=sys.stderr,
+        )
+
+
+def _once(rows: Iterator[dict[str, str]]) -> list[dict[str, str]]:
+    return list({row["qid"]: row for row in rows}.values())
