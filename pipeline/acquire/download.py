@@ -77,6 +77,30 @@ def download(wanted: Wanted, acquire: Acquire) -> str:
             time.sleep(min(LONGEST_WAIT_S, max(trouble.after_s, BACKOFF_S * 2.0 ** max(useless - 1, 0))))
 
 
+def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
+    """Download from the first address that gives the file.
+
+    Raises PipelineError with every address's reason; NoSuchFileError where that is each one's.
+    """
+    problems: list[PipelineError] = []
+    for wanted in mirrors:
+        try:
+            download(wanted, acquire)
+        except PipelineError as problem:
+            problems.append(problem)
+        else:
+            return
+    if len(problems) == 1:
+        raise problems[0]
+    reasons = "; ".join(f"{wanted.url}: {problem.what}" for wanted, problem in zip(mirrors, problems, strict=True))
+    gone = all(isinstance(problem, NoSuchFileError) for problem in problems)
+    raise (NoSuchFileError if gone else PipelineError)(
+        f"none of {len(mirrors)} addresses gave the file ({reasons})",
+        where=mirrors[0].name,
+        remedy=f"put the file ({mirrors[0].digest or mirrors[0].target.name}) into a folder named under acquire.local",
+    )
+
+
 def take(path: Path, wanted: Wanted) -> str:
     """Link or copy a file of this machine to a target after checking it; return its SHA-256.
 
@@ -130,7 +154,7 @@ def _fetch(source: Source, target: Path, acquire: Acquire) -> None:
         remedy = (
             ANOTHER_FILE if source.digest else f"it changed since it was first seen; to take it remove {pin.parent}"
         )
-        _first_that_works([Wanted(u, target, source.name, digest, source.n_bytes, remedy) for u in addresses], acquire)
+        first_that_works([Wanted(u, target, source.name, digest, source.n_bytes, remedy) for u in addresses], acquire)
     if source.digest is None:
         files.write_json(pin, {"sha256": files.sha256(target), "bytes": target.stat().st_size})
 
@@ -142,23 +166,3 @@ def _pinned(pin: Path) -> str | None:
 def _has(path: Path, digest: str | None) -> bool:
     algorithm, _, value = (digest or "").partition(":")
     return digest is None or files.digest(path, algorithm) == value
-
-
-def _first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
-    """Download from the first address that gives the file. Raises PipelineError with every address's reason."""
-    problems: list[PipelineError] = []
-    for wanted in mirrors:
-        try:
-            download(wanted, acquire)
-        except PipelineError as problem:
-            problems.append(problem)
-        else:
-            return
-    if len(problems) == 1:
-        raise problems[0]
-    reasons = "; ".join(f"{wanted.url}: {problem.what}" for wanted, problem in zip(mirrors, problems, strict=True))
-    raise PipelineError(
-        f"none of {len(mirrors)} addresses gave the file ({reasons})",
-        where=mirrors[0].name,
-        remedy=f"put the file ({mirrors[0].digest or mirrors[0].target.name}) into a folder named under acquire.local",
-    )

@@ -1,0 +1,177 @@
+"""An account of every video of a shard: where it is, what it is, or why it is not here.
+
+A video that does not exist (`missing`), one that could not be fetched this time (`failed`) and one that cannot be
+decoded (`corrupt`) are three things, and none of them stops the job. Shards with failures are never taken for done:
+whenever the stage is started again, it tries those videos again, and only those.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from pipeline import files, provenance, records
+from pipeline.acquire import sources, youtube
+from pipeline.acquire.archives import read_index
+from pipeline.acquire.download import first_that_works
+from pipeline.acquire.sources import Source
+from pipeline.acquire.transfer import NoSuchFileError, Wanted
+from pipeline.config import Acquire, Dataset
+from pipeline.errors import PipelineError
+
+STATUSES = ("ok", "missing", "failed", "corrupt")
+SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
+
+
+@dataclass(frozen=True)
+class Video:
+    """One row of the account. why: the reason for a status that is not `ok`. path: as given from where we stand.
+
+    duration_s, fps: exact (`460460/15000`), of the video stream. source: name in the table of sources.
+    """
+
+    vid: str
+    status: str
+    why: str = ""
+    path: str = ""
+    bytes: int | str = ""
+    duration_s: Fraction | str = ""
+    fps: Fraction | str = ""
+    sha256: str = ""
+    source: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Video))
+
+
+def videos(
+    results: Path,
+    dataset_name: str,
+    dataset: Dataset,
+    shard: str,
+    inputs: Sequence[Path],
+    acquire: Acquire,
+    manifest: Path,
+) -> bool:
+    """Write `{results}/videos/{dataset}/{shard}.csv`, a row per video in COLUMNS. Returns whether there was work.
+
+    inputs: manifests of `annotate` (all splits) and, where the dataset's videos are an archive, of its `unpack`.
+    The manifest counts the statuses and lists every video that is not `ok`, with the reason.
+    Raises PipelineError for a dataset without a source of videos and for a vid that is no file name.
+    """
+    results = Path(results)
+    target = results / "videos" / dataset_name / f"{shard}.csv"
+
+    def work() -> provenance.Outcome:
+        from pipeline.datasets.shards import vids_of_shard
+
+        listed = [path for manifest in inputs for path in provenance.files_of(manifest)]
+        find = finder(dataset, results, listed, acquire)
+        vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
+        progress = tqdm(vids, desc=f"{dataset_name} {shard}", unit=" videos", disable=None)
+        rows = [account(vid, find, str(dataset.videos)) for vid in progress]
+        write_account(target, rows)
+        return provenance.Outcome(
+            [target],
+            {status: Counter(row.status for row in rows)[status] for status in STATUSES},
+            [{"vid": row.vid, "why": f"{row.status}: {row.why}"} for row in rows if row.status != "ok"],
+        )
+
+    _forget_failures(manifest)
+    settings = {"dataset": dataset_name, "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
+    return provenance.run_stage("videos", manifest, work, inputs=inputs, settings=settings)
+
+
+def write_account(path: Path, rows: Iterable[Video]) -> None:
+    """Write the table of one shard."""
+    with files.atomic(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(astuple(row) for row in rows)
+
+
+def vids_in(listed: Iterable[Path]) -> set[str]:
+    """The vids of all annotation files (`.jsonl`) among `listed`. Raises PipelineError for one that is no file name."""
+    vids = {str(row["vid"]) for path in listed if path.suffix == ".jsonl" for _, row in records.read_jsonl(path)}
+    for vid in vids:
+        # A vid becomes part of paths and addresses.
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", vid):
+            raise PipelineError(f"vid {vid!r} is no file name", remedy="use letters, digits, `_`, `-` and `.` only")
+    return vids
+
+
+def finder(dataset: Dataset, results: Path, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
+    """What brings a vid's video to this machine and says where it is: by the kind of the dataset's source.
+
+    The function raises NoSuchFileError for a video that does not exist, PipelineError for one that did not come.
+    """
+    if dataset.videos is None:
+        raise PipelineError("no source of videos", where="datasets.*.videos", remedy="name one of sources.csv there")
+    source = sources.load(acquire.sources)[dataset.videos]
+    home = results / "resources" / source.name / "files"
+    if source.kind == "archive":
+        index = next((path for path in listed if path.name == "index.csv"), None)
+        if index is None:
+            raise PipelineError("its videos are an archive", where=source.name, remedy="name its `unpack` manifest too")
+        return partial(_in_archive, _by_vid(read_index(index)), home, source.name)
+    if source.kind in ("video", "youtube"):
+        return partial(_one_by_one, source, home, acquire)
+    raise PipelineError(f"holds no videos (kind {source.kind})", where=source.name, remedy="name another source")
+
+
+def account(vid: str, find: Callable[[str], Path], source: str) -> Video:
+    """Find one video and look at it; whatever goes wrong is in the row."""
+    from pipeline.video.probe import probe
+
+    try:
+        path = find(vid)
+    except NoSuchFileError as problem:
+        return Video(vid, "missing", problem.what, source=source)
+    except PipelineError as problem:
+        return Video(vid, "failed", problem.what, source=source)
+    known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
+    try:
+        facts = probe(path)
+    except PipelineError as problem:
+        return replace(known, status="corrupt", why=problem.what)
+    return replace(known, duration_s=facts.duration, fps=facts.rate)
+
+
+def _by_vid(index: dict[str, int]) -> dict[str, str]:
+    """vid → member of an unpacked archive, in whatever folder it lies; of several the one nearest to the top."""
+    members = [PurePosixPath(member) for member in index]
+    found = sorted((m for m in members if m.suffix.lower() in SUFFIXES), key=lambda m: (-len(m.parts), str(m)))
+    return {member.stem: str(member) for member in found}
+
+
+def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Path:
+    if vid not in members:
+        raise NoSuchFileError(f"not among the {len(members):,} videos of {name}")
+    path = home / members[vid]
+    if not path.is_file():
+        raise PipelineError(f"was unpacked from {name}, but is gone")
+    return path
+
+
+def _one_by_one(source: Source, home: Path, acquire: Acquire, vid: str) -> Path:
+    path = home / source.file.replace("{vid}", vid)
+    if path.is_file():  # it got its name when it was whole
+        return path
+    if source.kind == "youtube":
+        youtube.fetch_video(vid, source.addresses[0], path, acquire)
+    else:
+        first_that_works([Wanted(url.replace("{vid}", vid), path, vid) for url in source.addresses], acquire)
+    return path
+
+
+def _forget_failures(manifest: Path) -> None:
+    if manifest.exists() and files.read_json(manifest).get("counts", {}).get("failed"):
+        manifest.unlink()

@@ -1,0 +1,20 @@
+"""Weight files that were fetched. How one is read without running anything is each encoder's own rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import provenance
+from pipeline.errors import PipelineError
+
+
+def weights_file(name: str, results: Path) -> Path:
+    """The fetched file of the source `name`. Raises PipelineError with the command that fetches it where it is not."""
+    manifest = Path(results) / "resources" / name / "fetch.json"
+    remedy = f"python -m pipeline fetch {name} --results {results} --manifest {manifest}"
+    if not manifest.exists():
+        raise PipelineError("these weights are not here", where=name, remedy=remedy)
+    (path,) = provenance.files_of(manifest)
+    if not path.is_file():
+        raise PipelineError("these weights were fetched, but are gone", where=path, remedy=remedy)
+    return path

@@ -1,0 +1,118 @@
+"""One video, or one section of it, from YouTube through yt-dlp: a library with many habits, met here alone.
+
+An id never becomes a command line: yt-dlp runs as a library and is given a full address. What YouTube says is sorted
+into two: the video is gone (`NoSuchFileError`), or it did not work this time (PipelineError).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.acquire.transfer import NoSuchFileError
+from pipeline.config import Acquire
+from pipeline.errors import PipelineError
+
+FORMATS = "bv*[vcodec^=avc1]+ba[ext=m4a]/b[vcodec^=avc1]/bv*+ba/b"
+"""H.264 with AAC where YouTube has it (every decoder reads it the same), else the best there is."""
+LINES = 720
+"""Preferred height in pixels: no encoder here sees more than 256."""
+
+_VID = re.compile(r"(?P<id>[A-Za-z0-9_-]{11})(_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?))?")
+
+_GONE = ("private video", "video unavailable", "not available anymore", "has been removed", "has been terminated")
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a vid stands for. start_s, end_s: seconds in the YouTube video; both None for all of it."""
+
+    youtube_id: str
+    start_s: float | None
+    end_s: float | None
+
+
+def section_of(vid: str) -> Section:
+    """Read `{id}` or `{id}_{start}_{end}` (QVHighlights). The id has 11 characters, which may be `-` and `_`.
+
+    Raises PipelineError for any other vid.
+    """
+    match = _VID.fullmatch(vid)
+    if match is None:
+        raise PipelineError(
+            "is no YouTube id, nor one with _start_end", where=vid, remedy="name another source under datasets.*.videos"
+        )
+    start, end = match["start"], match["end"]
+    return Section(match["id"], None if start is None else float(start), None if end is None else float(end))
+
+
+def fetch_video(vid: str, address: str, target: Path, acquire: Acquire) -> None:
+    """Put a vid's video under `target`. address: the page, with `{vid}` where the YouTube id stands.
+
+    A section is cut at exact times, so it is encoded again at its borders. Raises NoSuchFileError where the video is
+    gone, PipelineError for everything else, also where ffmpeg is not here: yt-dlp cuts and joins with it.
+    """
+    if shutil.which("ffmpeg") is None:
+        raise PipelineError("yt-dlp needs the program ffmpeg", where=vid, remedy="install ffmpeg, or name an archive")
+    section = section_of(vid)
+    url = address.replace("{vid}", section.youtube_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".youtube-") as folder:
+        _run(vid, url, _options(section, Path(folder), acquire))
+        found = [path for path in Path(folder).iterdir() if path.suffix == ".mp4"]
+        if len(found) != 1:
+            raise PipelineError("yt-dlp left no MP4 file", where=f"{vid}: {url}", remedy="run again")
+        found[0].replace(target)
+
+
+def _run(vid: str, url: str, options: dict[str, Any]) -> None:
+    from yt_dlp import YoutubeDL
+    from yt_dlp.utils import YoutubeDLError
+
+    try:
+        with YoutubeDL(options) as library:
+            library.extract_info(url, download=True)
+    except YoutubeDLError as error:
+        said = " ".join(str(error).removeprefix("ERROR: ").split())
+        kind = NoSuchFileError if any(reason in said.lower() for reason in _GONE) else PipelineError
+        raise kind(f"YouTube: {said}", where=f"{vid}: {url}", remedy="run again later, or leave it out") from error
+
+
+def _options(section: Section, folder: Path, acquire: Acquire) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "format": FORMATS,
+        "format_sort": [f"res:{LINES}"],
+        "merge_output_format": "mp4",
+        "outtmpl": "video.%(ext)s",
+        "paths": {"home": str(folder)},
+        "noplaylist": True,
+        "cachedir": False,
+        "quiet": True,
+        "noprogress": True,
+        "logger": _Silent(),
+        "retries": acquire.attempts,
+        "socket_timeout": acquire.timeout_s,
+        # YouTube hides its addresses behind a script; any of these can run it.
+        "js_runtimes": {"deno": {}, "node": {}, "bun": {}, "quickjs": {}},
+    }
+    if section.start_s is not None:
+        times = {"start_time": section.start_s, "end_time": section.end_s}
+        options |= {"download_ranges": lambda _info, _library: [times], "force_keyframes_at_cuts": True}
+    return options
+
+
+class _Silent:
+    """Takes what yt-dlp wants to print; what matters comes as an exception."""
+
+    def debug(self, message: str) -> None:
+        """Ignore."""
+
+    def warning(self, message: str) -> None:
+        """Ignore."""
+
+    def error(self, message: str) -> None:
+        """Ignore."""

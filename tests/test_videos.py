@@ -1,0 +1,305 @@
+import csv
+import shutil
+import sys
+import threading
+import types
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from pipeline import files, provenance, records
+from pipeline.acquire import archives, download, youtube
+from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
+from pipeline.acquire.videos import COLUMNS, videos
+from pipeline.acquire.weights import weights_file
+from pipeline.config import Acquire, Dataset
+from pipeline.errors import PipelineError
+
+av = pytest.importorskip("av")
+
+
+def make_video(path, seconds=2, options=None):
+    """A small H.264 MP4 at 10 frames per second."""
+    noise = np.random.default_rng(0)
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(seconds * 10):
+            frame = av.VideoFrame.from_ndarray(noise.integers(0, 255, (48, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """One good video; copies of it stand for all others."""
+    return make_video(tmp_path_factory.mktemp("film") / "film.mp4", options={"movflags": "faststart"})
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    seen = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as running:
+        running.folder, running.seen, running.url = folder, seen, f"http://127.0.0.1:{running.server_port}"
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def stage(tmp_path, server):
+    """The stage on a dataset of one shard whose videos come from a table of sources."""
+    results = tmp_path / "results"
+    acquire = Acquire(sources=str(tmp_path / "sources.csv"), attempts=1, timeout_s=5)
+
+    def run(*vids, kind="video", url="{server}/{vid}.mp4", also=()):
+        row = ["films", kind, "films.zip" if kind == "archive" else "{vid}.mp4", url.replace("{server}", server.url)]
+        table = [SOURCE_COLUMNS, [*row, "", "", "", ""]]
+        (tmp_path / "sources.csv").write_text("\n".join(map(",".join, table)))
+        rows = [{"qid": i, "query": "q", "vid": vid, "duration": 2} for i, vid in enumerate(vids)]
+        records.write_jsonl(results / "annotations/qvhighlights/val.jsonl", rows)
+        annotations = results / "annotations/qvhighlights/val.json"
+        described = [provenance.describe(results / "annotations/qvhighlights/val.jsonl")]
+        files.write_json(annotations, {"stage": "annotations", "files": described})
+        dataset = Dataset(shards=1, annotations={"val": "any"}, videos="films")
+        return videos(results, "qvhighlights", dataset, "00000", [annotations, *also], acquire, run.manifest)
+
+    def rows():
+        with open(results / "videos/qvhighlights/00000.csv", newline="") as file:
+            return {row["vid"]: row for row in csv.DictReader(file)}
+
+    run.results, run.rows, run.manifest = results, rows, results / "videos/qvhighlights/00000.json"
+    return run
+
+
+def test_a_video_that_is_there_is_measured(stage, server, film):
+    shutil.copy(film, server.folder / "a.mp4")
+    assert stage("a")
+    row = stage.rows()["a"]
+    assert tuple(row) == COLUMNS
+    assert (row["status"], row["why"], row["source"]) == ("ok", "", "films")
+    assert (Fraction(row["duration_s"]), Fraction(row["fps"])) == (2, 10)
+    assert (row["bytes"], row["sha256"]) == (str(film.stat().st_size), files.sha256(film))
+    assert row["path"] == str(stage.results / "resources/films/files/a.mp4")
+
+
+def test_missing_failed_and_corrupt_are_told_apart_and_the_job_goes_on(stage, server, film):
+    whole = film.read_bytes()
+    (server.folder / "good.mp4").write_bytes(whole)
+    (server.folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    (server.folder / "page.mp4").write_bytes(b"<!doctype html><title>Too many requests</title>")
+    stage("good", "half", "page", "nowhere")
+    statuses = {vid: row["status"] for vid, row in stage.rows().items()}
+    assert statuses == {"good": "ok", "half": "corrupt", "page": "failed", "nowhere": "missing"}
+    assert "404" in stage.rows()["nowhere"]["why"]
+    assert "Too many requests" in stage.rows()["page"]["why"]
+    assert "cut short" in stage.rows()["half"]["why"]
+
+
+def test_the_manifest_counts_each_status_and_gives_the_reasons(stage, server, film):
+    shutil.copy(film, server.folder / "good.mp4")
+    stage("good", "nowhere")
+    manifest = files.read_json(stage.manifest)
+    assert manifest["counts"] == {"ok": 1, "missing": 1, "failed": 0, "corrupt": 0}
+    assert [row["vid"] for row in manifest["skipped"]] == ["nowhere"]
+    assert manifest["skipped"][0]["why"].startswith("missing: no such file (404")
+
+
+def test_a_half_file_with_its_index_at_the_end_is_corrupt_too(stage, server, tmp_path):
+    whole = make_video(tmp_path / "v.mp4").read_bytes()
+    (server.folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    stage("half")
+    assert stage.rows()["half"]["status"] == "corrupt"
+
+
+def test_a_shard_without_failures_is_done(stage, server, film):
+    shutil.copy(film, server.folder / "a.mp4")
+    stage("a", "nowhere")
+    assert not stage("a", "nowhere")
+
+
+def test_failed_downloads_are_tried_again_and_finished_ones_are_not(stage, server, film):
+    shutil.copy(film, server.folder / "good.mp4")
+    (server.folder / "late.mp4").write_bytes(b"<html>busy</html>")
+    stage("good", "late")
+    server.seen.clear()
+    shutil.copy(film, server.folder / "late.mp4")
+    assert stage("good", "late")
+    assert server.seen == ["/late.mp4"]
+    assert stage.rows()["late"]["status"] == "ok"
+
+
+def test_equal_work_gives_equal_bytes(stage, server, film):
+    shutil.copy(film, server.folder / "a.mp4")
+    stage("a", "b")
+    before = stage.manifest.read_bytes()
+    stage.manifest.unlink()
+    stage("a", "b")
+    assert stage.manifest.read_bytes() == before
+
+
+def test_vids_that_look_like_numbers_or_options_stay_what_they_are(stage, server, film):
+    for vid in ("00607", "-x--y_60.0_210.0", "1E5"):
+        shutil.copy(film, server.folder / f"{vid}.mp4")
+    stage("00607", "-x--y_60.0_210.0", "1E5")
+    assert {vid: row["status"] for vid, row in stage.rows().items()} == dict.fromkeys(
+        ("00607", "-x--y_60.0_210.0", "1E5"), "ok"
+    )
+
+
+@pytest.mark.parametrize("vid", ["../etc", "a/b", ".hidden", "a b", "a;rm", "é"])
+def test_a_vid_that_is_no_file_name_is_refused(stage, vid):
+    with pytest.raises(PipelineError, match="no file name"):
+        stage(vid)
+
+
+# ---- videos of an archive ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unpacked(stage, film):
+    """The index and manifest that `unpack` leaves, for members that are copies of the film."""
+
+    def make(*members):
+        home = stage.results / "resources/films"
+        for member in members:
+            (home / "files" / member).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(film, home / "files" / member)
+        archives.write_index(home / "index.csv", dict.fromkeys(members, film.stat().st_size))
+        described = [provenance.describe(home / "index.csv")]
+        files.write_json(home / "unpack.json", {"stage": "unpack", "files": described})
+        return home / "unpack.json"
+
+    return make
+
+
+def from_archive(stage, manifest, *vids):
+    return stage(*vids, kind="archive", url="https://example.org/films.zip", also=[manifest])
+
+
+def test_videos_are_found_in_whatever_folder_of_the_archive_they_lie(stage, unpacked):
+    manifest = unpacked("deep/in/a_60.0_210.0.mp4", "b.MKV", "b.txt")
+    from_archive(stage, manifest, "a_60.0_210.0", "b", "c")
+    rows = stage.rows()
+    assert rows["a_60.0_210.0"]["path"].endswith("files/deep/in/a_60.0_210.0.mp4")
+    assert rows["b"]["path"].endswith("files/b.MKV")
+    assert (rows["c"]["status"], rows["c"]["why"]) == ("missing", "not among the 2 videos of films")
+
+
+def test_a_member_that_was_removed_afterwards_is_a_failure(stage, unpacked):
+    manifest = unpacked("a.mp4")
+    (stage.results / "resources/films/files/a.mp4").unlink()
+    from_archive(stage, manifest, "a")
+    assert stage.rows()["a"]["status"] == "failed"
+
+
+# ---- YouTube -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(monkeypatch, film):
+    """yt-dlp's place taken by one that notes what it is asked and writes the film, or raises what it is told to."""
+
+    class Error(Exception):
+        pass
+
+    class Library:
+        asked, trouble = [], None
+
+        def __init__(self, options):
+            self.options = options
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def extract_info(self, url, download):
+            Library.asked.append((url, self.options))
+            if Library.trouble:
+                raise Error(Library.trouble)
+            shutil.copy(film, f"{self.options['paths']['home']}/video.mp4")
+
+    monkeypatch.setitem(sys.modules, "yt_dlp", types.SimpleNamespace(YoutubeDL=Library))
+    monkeypatch.setitem(sys.modules, "yt_dlp.utils", types.SimpleNamespace(YoutubeDLError=Error))
+    monkeypatch.setattr(youtube.shutil, "which", lambda program: f"/usr/bin/{program}")
+    return Library
+
+
+PAGE = "https://www.youtube.com/watch?v={vid}"
+
+
+def test_a_vid_with_times_becomes_a_section_of_a_full_address(stage, library):
+    stage("-_bcdefghij_60.0_210.0", kind="youtube", url=PAGE)
+    ((url, options),) = library.asked
+    assert url == "https://www.youtube.com/watch?v=-_bcdefghij"
+    assert list(options["download_ranges"](None, None)) == [{"start_time": 60.0, "end_time": 210.0}]
+    assert stage.rows()["-_bcdefghij_60.0_210.0"]["status"] == "ok"
+    assert [path.name for path in (stage.results / "resources/films/files").iterdir()] == ["-_bcdefghij_60.0_210.0.mp4"]
+
+
+def test_a_plain_id_is_the_whole_video(stage, library):
+    stage("_xMr-HKMfVA", kind="youtube", url=PAGE)
+    assert "download_ranges" not in library.asked[0][1]
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("ERROR: [youtube] x: Video unavailable. This video has been removed by the uploader", "missing"),
+        ("ERROR: [youtube] x: Private video. Sign in if you've been granted access", "missing"),
+        ("ERROR: [youtube] x: Sign in to confirm you are not a bot", "failed"),
+        ("ERROR: Unable to download webpage: timed out", "failed"),
+    ],
+)
+def test_a_video_that_is_gone_is_told_from_one_that_did_not_come(stage, library, said, status):
+    library.trouble = said
+    stage("_xMr-HKMfVA", kind="youtube", url=PAGE)
+    row = stage.rows()["_xMr-HKMfVA"]
+    assert (row["status"], row["why"]) == (status, f"YouTube: {said.removeprefix('ERROR: ')}")
+
+
+@pytest.mark.parametrize("vid", ["00607", "_xMr-HKMfVA_60.0", "a" * 12])
+def test_a_vid_that_is_no_youtube_id_is_a_failure_of_its_row(stage, library, vid):
+    stage(vid, kind="youtube", url=PAGE)
+    assert stage.rows()[vid]["status"] == "failed"
+    assert library.asked == []
+
+
+def test_qvhighlights_vids_are_split_from_the_right(shared_data):
+    rows = (row for _, row in records.read_jsonl(shared_data / "annotations/qvhighlights_train.jsonl"))
+    for vid in {row["vid"] for row in rows}:
+        youtube_id, start, end = vid.rsplit("_", 2)
+        assert youtube.section_of(vid) == youtube.Section(youtube_id, float(start), float(end))
+
+
+# ---- weights -----------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_were_not_fetched_are_answered_with_the_command(tmp_path):
+    with pytest.raises(PipelineError, match="python -m pipeline fetch clip-vit-b32"):
+        weights_file("clip-vit-b32", tmp_path)
+
+
+def test_fetched_weights_are_found(tmp_path):
+    (tmp_path / "weights.bin").write_bytes(b"w")
+    manifest = tmp_path / "resources/clip-vit-b32/fetch.json"
+    files.write_json(manifest, {"stage": "fetch", "files": [provenance.describe(tmp_path / "weights.bin")]})
+    assert weights_file("clip-vit-b32", tmp_path) == tmp_path / "weights.bin"
