@@ -1,0 +1,239 @@
+"""A table in four written forms (CSV, Markdown, LaTeX, HTML) and, from its Markdown, on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+NOTHING = "–"
+"""Printed where there is no number."""
+
+BOLD = "Bold: best published number, underlined: second best, computed within the rows of one kind of feature."
+"""The one note that says nothing on a terminal."""
+
+FACTS = ("luck", "runs", "queries", "source", "selection", "note")
+"""What reproduced numbers stand on, as CSV columns."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number. text: as people read it. plain: as a CSV reader wants it. mark: `best`, `second` or ''."""
+
+    text: str
+    plain: str
+    mark: str = ""
+    spread: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table.
+
+    kind: `published`, or under a published line `reproduced`, `difference`, `verdict`, `last epoch`. label: method or
+    experiment. cells: column → cell; a column without one has no number. switches: Table 4's, `yes` or `no`. facts:
+    what the numbers stand on. remark: in words, at the end of the line. only_csv: too long-winded for people.
+    """
+
+    kind: str
+    label: str
+    source: str
+    cells: dict[str, Cell]
+    switches: Sequence[str] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+    remark: str = ""
+    only_csv: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is to be printed. switches: names of Table 4's extra columns. notes: lines under the table."""
+
+    title: str
+    switches: Sequence[str]
+    columns: Sequence[str]
+    lines: Sequence[Line]
+    notes: Sequence[str]
+
+
+def to_csv(table: Table) -> str:
+    """One line per line of the table and a header; numbers plain, spread as a line of its own."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["line", "label", "features", *table.switches, *table.columns, *FACTS])
+    for line in table.lines:
+        start, switches = [line.label, line.source], list(line.switches) or [""] * len(table.switches)
+        cells = [line.cells.get(column, Cell("", "")) for column in table.columns]
+        facts = [line.facts.get(name, "") for name in FACTS]
+        if line.remark:
+            facts[-1] = line.remark
+        writer.writerow([line.kind, *start, *switches, *(cell.plain for cell in cells), *facts])
+        if any(cell.spread for cell in cells):
+            writer.writerow(
+                ["standard deviation", *start, *switches, *(cell.spread for cell in cells), *[""] * len(FACTS)]
+            )
+    return buffer.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table under its title, notes below."""
+    emphasis = {"best": "**{}**", "second": "<u>{}</u>", "": "{}", None: "{}"}
+    rows = [
+        [emphasis[mark].format(text.replace("|", r"\|")) for text, mark in _texts(table, line)]
+        for line in _for_people(table)
+    ]
+    header = _header(table)
+    body = ["| " + " | ".join(row) + " |" for row in [header, [":--", *["--:"] * (len(header) - 2), ":--"], *rows]]
+    return "\n".join([f"### {table.title}", "", *body, "", *(f"- {note}" for note in table.notes)]) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment for booktabs; wide: meant for `table*` or a landscape page where the text is narrow."""
+    emphasis = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}", None: "{}"}
+    header = _header(table)
+    lines = [
+        r"% needs \usepackage{booktabs} and, for Table 4, \usepackage{amssymb}",
+        r"\begin{table}",
+        rf"\caption{{{_tex(table.title)}}}",
+        r"\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{tabular}}{{l{'r' * (len(header) - 2)}p{{0.3\linewidth}}}}",
+        r"\toprule",
+        " & ".join(map(_tex, header)) + r" \\",
+        r"\midrule",
+    ]
+    lines += [
+        " & ".join(emphasis[mark].format(_tex(text)) for text, mark in _texts(table, line)) + r" \\"
+        for line in _for_people(table)
+    ]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par {_tex(note)}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """A page of its own."""
+    emphasis = {"best": "<b>{}</b>", "second": "<u>{}</u>", "": "{}", None: "{}"}
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in _header(table))
+    body = "\n".join(
+        f'<tr class="{line.kind.split()[0]}">'
+        + "".join(f"<td>{emphasis[mark].format(html.escape(text))}</td>" for text, mark in _texts(table, line))
+        + "</tr>"
+        for line in _for_people(table)
+    )
+    notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    title = html.escape(table.title)
+    return PAGE.format(title=title, head=head, body=body, notes=notes)
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
+
+TEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {
+        "±": r"$\pm$",
+        "√": r"$\surd$",
+        "✓": r"$\checkmark$",
+        "↳": r"\quad ",
+        "–": "--",
+        "·": r"$\cdot$",
+        "…": r"\dots{}",
+    }
+)
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; }}
+h1 {{ font-size: 17px; max-width: 60em; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 3px 9px; text-align: right; white-space: nowrap; }}
+th {{ border-top: 2px solid; border-bottom: 1px solid; }}
+tr:last-child td {{ border-bottom: 2px solid; }}
+th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left; }}
+td:last-child {{ white-space: normal; min-width: 22em; font-size: 12px; }}
+tr.reproduced td {{ background: #eef4fb; }}
+tr.difference td, tr.last td {{ background: #f7fafd; color: #555; }}
+ul {{ max-width: 70em; color: #555; font-size: 12px; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<table>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table>
+<ul>
+{notes}
+</ul>
+</body>
+</html>
+"""
+
+
+def terminal(markdown: str, width: int = 118) -> str:
+    """The Markdown of a table as aligned text; what numbers stand on goes below, numbered."""
+    title, *lines = markdown.splitlines()
+    rows = [[_unmarked(cell) for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
+    header, body = rows[0], rows[2:]
+    remarks = list(dict.fromkeys(row[-1] for row in body if row[-1]))
+    number = {remark: f"[{i}]" for i, remark in enumerate(remarks, start=1)} | {"": ""}
+    shown = [[*header[:-1], ""], *([*row[:-1], number[row[-1]]] for row in body)]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
+    text = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in shown
+    ]
+    rule = "-" * min(width, max(map(len, text)))
+    below = [f"{number[remark]} {remark}" for remark in remarks]
+    below += [line.removeprefix("- ") for line in lines if line.startswith("- ") and BOLD not in line]
+    wrapped = [part for line in below for part in textwrap.wrap(line, width, subsequent_indent="    ")]
+    head = textwrap.wrap(title.lstrip("# "), width)
+    return (
+        "\n".join([*head, rule, text[0].rstrip(), rule, *(line.rstrip() for line in text[1:]), rule, *wrapped]) + "\n"
+    )
+
+
+def _header(table: Table) -> list[str]:
+    return ["Method", "Features", *table.switches, *table.columns, *["Luck"][: _has_luck(table)], "Stands on"]
+
+
+def _has_luck(table: Table) -> bool:
+    return any(line.facts.get("luck") for line in table.lines)
+
+
+def _for_people(table: Table) -> list[Line]:
+    return [line for line in table.lines if not line.only_csv]
+
+
+def _texts(table: Table, line: Line) -> list[tuple[str, str | None]]:
+    """Texts of a line with their marks; None for what is no number."""
+    label = line.label if line.kind == "published" else f"↳ {line.label}"
+    switches = [{"yes": "✓"}.get(switch, "") for switch in line.switches] or [""] * len(table.switches)
+    empty = Cell(NOTHING, "")
+    numbers: list[tuple[str, str | None]] = [
+        (cell.text, cell.mark) for cell in (line.cells.get(column, empty) for column in table.columns)
+    ]
+    stands_on = line.remark or "; ".join(v for name, v in line.facts.items() if v and name != "luck")
+    start = [(text, None) for text in (label, line.source, *switches)]
+    luck = [(line.facts.get("luck", ""), None)][: _has_luck(table)]
+    return [*start, *numbers, *luck, (stands_on, None)]
+
+
+def _tex(text: str) -> str:
+    return text.translate(TEX)
+
+
+def _unmarked(text: str) -> str:
+    return re.sub(r"\*\*|</?u>", "", text).replace(r"\|", "|").strip()

@@ -1,0 +1,158 @@
+"""What our runs gave for a row of a table: one value per seed and column, and what they stand on."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pipeline import files, provenance
+from pipeline.config import DOMAINS, Experiment
+from pipeline.errors import PipelineError
+from pipeline.evaluation.selection import luck
+
+METRIC_OF = {
+    "R1@0.5": "MR-full-R1@0.5",
+    "R1@0.7": "MR-full-R1@0.7",
+    "mAP@0.5": "MR-full-mAP@0.5",
+    "mAP@0.75": "MR-full-mAP@0.75",
+    "mAP Avg.": "MR-full-mAP",
+    "HD mAP": "HL-min-VeryGood-mAP",
+    "HIT@1": "HL-min-VeryGood-Hit1",
+}
+"""Column of Tables 1, 2 and 4 → the community's name. Table 3's columns are domains and their mean, `Avg.`"""
+
+SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tvsum": "average"}
+"""Column of `log.csv` whose largest value selected the epoch; TVSum's is a fraction."""
+
+Scores = dict[str, list[float]]
+"""Column → one value per seed, percent at full precision. A column without values is absent."""
+
+
+@dataclass
+class Reproduced:
+    """The runs of one experiment (of one sweep point) for one row.
+
+    selected, last: scores of the selected and of the last epoch; of released predictions there is no last. luck: one
+    value per seed, in percent. n_queries: queries (TVSum: videos) behind every value. half_widths: column → half of
+    the 95 % interval over videos, of the first run. notes: what the scorer had to say, each once.
+    """
+
+    experiment: str
+    settings: Experiment
+    row: str
+    selected: Scores = field(default_factory=dict)
+    last: Scores = field(default_factory=dict)
+    luck: list[float] = field(default_factory=list)
+    seeds: list[str] = field(default_factory=list)
+    n_queries: int = 0
+    half_widths: dict[str, float] = field(default_factory=dict)
+    n_videos: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def collect(
+    experiments: Mapping[str, Experiment], metrics: Iterable[Path], runs: Iterable[Path]
+) -> dict[str, list[Reproduced]]:
+    """Row key → what was reproduced for it, in the order of the experiments.
+
+    metrics, runs: manifests of the score and train stages. An experiment that they list nothing of is left out.
+    Raises PipelineError for a metrics file without the numbers of its dataset.
+    """
+    scored = {(path.parent.parent.name, path.parent.name, path.stem): path for path in _listed(metrics, ".json")}
+    logs = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "log.csv")}
+    rows: dict[str, list[Reproduced]] = {}
+    for name, experiment in experiments.items():
+        for point in experiment.sweep or [""]:
+            key = (experiment.row or "").format(point=point)
+            found = _reproduced(name, experiment, key, _runs_by_seed(experiment, point), scored, logs)
+            if found.selected:
+                rows.setdefault(key, []).append(found)
+    return rows
+
+
+def _reproduced(
+    name: str,
+    experiment: Experiment,
+    key: str,
+    runs_by_seed: Mapping[str, Sequence[str]],
+    scored: Mapping[tuple[str, str, str], Path],
+    logs: Mapping[tuple[str, str], Path],
+) -> Reproduced:
+    found = Reproduced(name, experiment, key)
+    for seed, runs in runs_by_seed.items():
+        selected = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-selected")) in scored]
+        if not selected:
+            continue
+        found.seeds.append(seed)
+        contents = [files.read_json(path) for path in selected]
+        _add(found.selected, _values(experiment.dataset, zip(selected, contents, strict=True)))
+        last = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-last")) in scored]
+        _add(found.last, _values(experiment.dataset, ((path, files.read_json(path)) for path in last)))
+        if curves := [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]:
+            found.luck.append(fmean(curves))
+        found.notes += [note for metrics in contents for note in metrics.get("notes", ()) if note not in found.notes]
+        found.n_queries = sum(metrics["n_queries"]["all"] for metrics in contents)
+        if len(found.seeds) == 1 and experiment.dataset != "tvsum":
+            _add_intervals(found, contents[0])
+    return found
+
+
+def curve(log: Path, dataset: str) -> list[float]:
+    """The selection metric at every evaluation of a run, in percent, from its `log.csv`."""
+    column, scale = SELECTED_BY[dataset], 100 if dataset == "tvsum" else 1
+    with open(log, encoding="utf-8", newline="") as file:
+        values = [row.get(column) for row in csv.DictReader(file)]
+    return [scale * float(value) for value in values if value]
+
+
+def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
+    """Seed → runs of a sweep point ('' without a sweep); TVSum has one per domain."""
+    if experiment.source == "predictions":
+        return {"": ["released"]}
+    seeds: dict[str, list[str]] = {str(seed): [] for seed in experiment.seeds}
+    for run in experiment.runs:
+        if not point or run.startswith(f"{point}-"):
+            seeds[run.rsplit("-s", 1)[1]].append(run)
+    return seeds
+
+
+def _values(dataset: str, contents: Iterable[tuple[Path, dict[str, Any]]]) -> dict[str, float]:
+    """Column → value of one seed. TVSum's ten files make one row; without all ten there is no average."""
+    values: dict[str, float] = {}
+    for path, metrics in contents:
+        try:
+            brief = metrics["unrounded"]["brief"]
+            if dataset == "tvsum":
+                values |= {domain: 100 * brief[domain] for domain in DOMAINS if domain in brief}
+            else:
+                values |= {column: brief[name] for column, name in METRIC_OF.items() if brief.get(name) is not None}
+        except (KeyError, TypeError) as error:
+            raise PipelineError(
+                f"is no metrics file of {dataset} (no {error})", where=path, remedy="delete it and score again"
+            ) from error
+    if dataset == "tvsum" and all(domain in values for domain in DOMAINS):
+        values["Avg."] = fmean(values[domain] for domain in DOMAINS)
+    return values
+
+
+def _add(scores: Scores, values: Mapping[str, float]) -> None:
+    for column, value in values.items():
+        scores.setdefault(column, []).append(value)
+
+
+def _add_intervals(found: Reproduced, metrics: Mapping[str, Any]) -> None:
+    block = metrics.get("intervals") or {"percent": {}, "videos": 0}
+    found.n_videos = block["videos"]
+    for column, name in METRIC_OF.items():
+        low_high = block["percent"].get(name)
+        if low_high and all(map(math.isfinite, low_high)):
+            found.half_widths[column] = (low_high[1] - low_high[0]) / 2
+
+
+def _listed(manifests: Iterable[Path], ending: str) -> list[Path]:
+    return [path for manifest in manifests for path in provenance.files_of(manifest) if path.name.endswith(ending)]

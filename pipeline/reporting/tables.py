@@ -1,0 +1,222 @@
+"""Tables 1 to 4: every row of the paper with its published numbers, and beside each row that has runs, ours.
+
+A row without runs shows published numbers alone. Under a row with runs stand one line of reproduced numbers, one of
+differences and, where the epoch was selected on the reported split, one of the last epoch's numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from pipeline import files, provenance
+from pipeline.config import Experiment
+from pipeline.reporting import published, render, verdict
+from pipeline.reporting.render import NOTHING, Cell, Line, Table
+from pipeline.reporting.reproduced import Reproduced, Scores, collect
+
+
+@dataclass(frozen=True)
+class About:
+    """What a table shows. decimals: as the paper prints. queries: behind the published numbers. ours: TR-DETR's row."""
+
+    subject: str
+    decimals: int
+    queries: int
+    ours: str
+
+
+ABOUT = {
+    1: About(
+        "moment retrieval and highlight detection on QVHighlights test (its ground truth is public today: reproduced "
+        "numbers are scored by ourselves, published ones were by the competition's server)",
+        2,
+        1542,
+        "TR-DETR V",
+    ),
+    2: About("moment retrieval on Charades-STA test", 2, 3720, "TR-DETR SF+C"),
+    3: About("highlight detection on TVSum val, top-5 mAP per domain", 1, 10, "TR-DETR V"),
+    4: About("the modules one by one, QVHighlights val", 2, 1550, "(j)"),
+}
+SOURCES = {
+    "raw": "from raw videos",
+    "features": "from released features ({archive})",
+    "predictions": "released predictions ({prediction})",
+}
+ON_REPORTED_SPLIT = "selected on the reported split"
+LEGEND = (
+    "↳ reproduced numbers: means over seeds (± standard deviation from two seeds on); difference = reproduced - "
+    "published. Verdict: does the published number lie where 95 % of further runs would fall (three seeds at least)?"
+)
+LUCK = (
+    "Luck: how far the selected evaluation stands above its five neighbours on each side, in points of the metric it "
+    "was selected by."
+)
+
+
+def tabulate(
+    results: Path,
+    name: str,
+    title: str,
+    experiments: Mapping[str, Experiment],
+    metrics: Sequence[Path],
+    runs: Sequence[Path],
+    manifest: Path,
+) -> bool:
+    """Write {results}/tables/{name}.{csv,md,tex,html}; name is `table1` … `table4`, or `evidence`.
+
+    title: whose tables these are. experiments: those the table shows. metrics, runs: manifests of the score and train
+    stages. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
+    """
+    folder = Path(results) / "tables"
+
+    def work() -> provenance.Outcome:
+        table = build(name, title, experiments, metrics, runs)
+        made = []
+        for suffix, write in render.FORMATS.items():
+            made.append(folder / f"{name}.{suffix}")
+            with files.atomic(made[-1]) as file:
+                file.write(write(table))
+        reproduced = sum(line.kind == "reproduced" for line in table.lines)
+        return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
+
+    settings = {"title": title, "experiments": {n: e.model_dump(mode="json") for n, e in experiments.items()}}
+    inputs = [published.PUBLISHED, *metrics, *runs]
+    return provenance.run_stage("tables", manifest, work, inputs=inputs, settings=settings)
+
+
+def build(
+    name: str, title: str, experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]
+) -> Table:
+    """Put a table together; see `tabulate`."""
+    numbers = [int(name[-1])] if name != "evidence" else sorted({e.table for e in experiments.values() if e.table})
+    lines: list[Line] = []
+    notes: list[str] = []
+    for number in numbers:
+        shown = {key: e for key, e in experiments.items() if e.table == number}
+        rows = collect(shown, metrics, runs)
+        marks = published.computed_marks(number)
+        for row in published.table(number):
+            if name != "evidence" or row.key in rows:
+                lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
+                lines += [line for found in rows.get(row.key, ()) for line in _lines_under(number, row, found)]
+        notes += _resolution(number, rows)
+    heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
+    if name == "evidence":
+        heading = "the authors' released predictions, scored here"
+    switches = published.SWITCHES if name == "table4" else ()
+    return Table(f"{title}, {heading}", switches, published.columns(numbers[0]), lines, [*notes, *_legend(lines)])
+
+
+def _legend(lines: Sequence[Line]) -> list[str]:
+    explained = {render.BOLD: True, LEGEND: any(line.facts for line in lines)}
+    explained[LUCK] = any(line.facts.get("luck") for line in lines)
+    return [note for note, is_needed in explained.items() if is_needed]
+
+
+def _published_line(
+    number: int, row: published.Row, marks: Mapping[tuple[str, str], str], *, in_evidence: bool
+) -> Line:
+    cells = {
+        column: Cell(row.values[column] or NOTHING, row.values[column], marks.get((row.key, column), ""))
+        for column in published.columns(number)
+    }
+    method = f"Table {number}, {row.key}" if in_evidence else row.method
+    switches = [row.values[switch] for switch in published.SWITCHES] if number == 4 and not in_evidence else []
+    return Line("published", method, row.source, cells, switches=switches)
+
+
+def _lines_under(number: int, row: published.Row, found: Reproduced) -> list[Line]:
+    """Reproduced numbers, their spread (CSV), differences, verdicts (CSV) and, where due, the last epoch's numbers."""
+    about, columns = ABOUT[number], published.columns(number)
+    verdicts = _verdicts(row, found)
+    lines = [
+        Line(
+            "reproduced",
+            found.experiment,
+            "",
+            _means(found.selected, columns, about.decimals),
+            facts=_facts(number, found),
+        ),
+        Line(
+            "difference", "difference", "", _differences(row, found, about.decimals), remark=_summary(verdicts, found)
+        ),
+        Line("verdict", found.experiment, "", {c: Cell(v, v) for c, v in verdicts.items()}, only_csv=True),
+    ]
+    if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
+        lines.append(Line("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
+    return lines
+
+
+def _means(scores: Scores, columns: Sequence[str], decimals: int) -> dict[str, Cell]:
+    cells = {}
+    for column in columns:
+        values = scores.get(column, [])
+        mean = f"{fmean(values):.{decimals}f}" if values else ""
+        spread = f" ± {stdev(values):.{decimals}f}" if len(values) > 1 else ""
+        cells[column] = Cell(mean + spread or NOTHING, mean, spread=spread.removeprefix(" ± "))
+    return cells
+
+
+def _differences(row: published.Row, found: Reproduced, decimals: int) -> dict[str, Cell]:
+    """Of the numbers as printed, so that a reader who subtracts finds the same."""
+    cells = {}
+    for column, values in found.selected.items():
+        if row.values.get(column):
+            value = round(round(fmean(values), decimals) - float(row.values[column]), decimals) + 0.0
+            text = f"{value:+.{decimals}f}" if value else f"{value:.{decimals}f}"
+            cells[column] = Cell(text, text)
+    return cells
+
+
+def _verdicts(row: published.Row, found: Reproduced) -> dict[str, str]:
+    """Column → verdict, for every column with a published and a reproduced number."""
+    both = {column: values for column, values in found.selected.items() if row.values.get(column)}
+    if found.settings.source == "predictions":
+        return {column: verdict.against_predictions(row.values[column], values[0]) for column, values in both.items()}
+    return {column: verdict.against_runs(float(row.values[column]), values) for column, values in both.items()}
+
+
+def _summary(verdicts: Mapping[str, str], found: Reproduced) -> str:
+    """The verdicts in words: one where all columns agree, else the columns of each."""
+    kinds = list(dict.fromkeys(verdicts.values()))
+    if kinds == [verdict.TOO_FEW]:
+        return f"{verdict.TOO_FEW} for a verdict (n = {len(found.seeds)})"
+    if found.settings.source != "predictions":
+        kinds = [kind for kind in kinds if kind != verdict.TOO_FEW]
+    parts = [f"{kind}: {', '.join(c for c, v in verdicts.items() if v == kind)}" for kind in kinds]
+    words = kinds[0] if len(kinds) == 1 else "; ".join(parts)
+    return words if found.settings.source == "predictions" else f"published is {words} (n = {len(found.seeds)})"
+
+
+def _facts(number: int, found: Reproduced) -> dict[str, str]:
+    """What reproduced numbers stand on, in the order of the CSV columns."""
+    experiment, n, unit = found.settings, found.n_queries, "videos" if number == 3 else "queries"
+    prediction = experiment.predictions.get(experiment.report, "")
+    expected = ABOUT[number].queries
+    return {
+        "luck": f"{fmean(found.luck):.2f}" if found.luck else "",
+        "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),
+        "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,})"),
+        "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
+        "selection": ON_REPORTED_SPLIT if experiment.report == "val" else "epoch selected on val",
+        "note": "; ".join(filter(None, [experiment.note, *found.notes])),
+    }
+
+
+def _seeds(seeds: Sequence[str]) -> str:
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(seeds)})"
+
+
+def _resolution(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> list[str]:
+    """One line: how far apart two numbers of this benchmark have to be before anybody should care."""
+    found = next((f for f in rows.get(ABOUT[number].ours, ()) if f.half_widths), None)
+    if found is None:
+        return []
+    widths = ", ".join(f"{column} ±{width:.2f}" for column, width in found.half_widths.items())
+    return [
+        f"Resolution of the benchmark of Table {number} (half of the 95 % interval over {found.n_videos:,} videos, "
+        f"{found.n_queries:,} queries, from {found.experiment}): {widths}."
+    ]

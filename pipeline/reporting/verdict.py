@@ -1,0 +1,53 @@
+"""Is a published number what our runs give? The published value against where one more run would fall."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+LEVEL = 0.95
+FEWEST_RUNS = 3
+
+WITHIN, OUTSIDE, TOO_FEW = "within", "outside", "not enough runs"
+EXACT, DIFFERENT = "re-derived exactly", "not re-derived"
+
+
+def against_runs(published: float, values: Sequence[float]) -> str:
+    """Compare a published number with the spread of our runs (one value per seed).
+
+    `within` where it lies in mean ± t·s·√(1 + 1/n), the 95 % interval for one more run; `not enough runs` below three.
+    """
+    n = len(values)
+    if n < FEWEST_RUNS:
+        return TOO_FEW
+    reach = student_t(n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
+    return WITHIN if abs(published - statistics.fmean(values)) <= reach else OUTSIDE
+
+
+def against_predictions(published: str, value: float) -> str:
+    """Compare a published number, as printed, with a released prediction file's: equal at two decimals or not."""
+    return EXACT if f"{float(published):.2f}" == f"{value:.2f}" else DIFFERENT
+
+
+def student_t(freedom: int, level: float = LEVEL) -> float:
+    """The t beyond which Student's distribution has (1 - level) in both tails together; freedom ≥ 1, whole."""
+    low, high = 0.0, 1.0
+    while _central_mass(high, freedom) < level:
+        high *= 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _central_mass(middle, freedom) < level else (low, middle)
+    return high
+
+
+def _central_mass(t: float, freedom: int) -> float:
+    """P(|T| ≤ t), by the finite sums that whole degrees of freedom allow (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for k in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine * cosine * k / (k + 1)
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total

@@ -1,0 +1,355 @@
+"""Tables: published and reproduced side by side, a verdict that needs runs, and no number that nobody computed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from html.parser import HTMLParser
+
+import pytest
+
+from pipeline import config, files, provenance
+from pipeline.errors import PipelineError
+from pipeline.reporting import published, render, tables, verdict
+from pipeline.reporting.reproduced import METRIC_OF, curve
+
+QVH = {"dataset": "qvhighlights", "features": {"video": ["clip-vit-b32"]}, "model": {}, "training": {}}
+TVSUM = {"dataset": "tvsum", "source": "features", "archive": "umt", "features": {"video": ["clip-vit-b32"]}}
+
+
+def experiment(**lines) -> config.Experiment:
+    return config.Experiment.model_validate(QVH | lines)
+
+
+def tvsum_experiment(**lines) -> config.Experiment:
+    return config.Experiment.model_validate(TVSUM | {"model": {}, "training": {}} | lines)
+
+
+def qvh_metrics(start: float, queries: int = 1542) -> dict:
+    brief = {name: start + i for i, name in enumerate(METRIC_OF.values())}
+    bounds = {name: [value - 2, value + 2.5] for name, value in brief.items()}
+    intervals = {"videos": 476, "percent": bounds}
+    return {"unrounded": {"brief": brief}, "n_queries": {"all": queries}, "notes": [], "intervals": intervals}
+
+
+class Results:
+    """A results folder with made-up scores and logs."""
+
+    def __init__(self, folder):
+        self.folder, self.scored, self.logs = folder, [], []
+
+    def score(self, name: str, run: str, file: str, metrics: dict) -> None:
+        path = self.folder / "metrics" / name / run / f"{file}.json"
+        files.write_json(path, metrics)
+        self.scored.append(path)
+
+    def log(self, name: str, run: str, column: str, values: list) -> None:
+        path = self.folder / "runs" / name / run / "log.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"epoch,total,{column}\n" + "".join(f"{i},0.5,{v}\n" for i, v in enumerate(values, start=1)))
+        self.logs.append(path)
+
+    def manifests(self) -> tuple[list, list]:
+        for name, made in (("scored", self.scored), ("logs", self.logs)):
+            listed = [provenance.describe(path) for path in made]
+            files.write_json(self.folder / f"{name}.json", {"stage": name, "files": listed})
+        return [self.folder / "scored.json"], [self.folder / "logs.json"]
+
+    def build(self, table: str, experiments: dict) -> render.Table:
+        return tables.build(table, "Test", experiments, *self.manifests())
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Results(tmp_path)
+
+
+def under(table: render.Table, kind: str) -> list[render.Line]:
+    return [line for line in table.lines if line.kind == kind]
+
+
+def texts(line: render.Line) -> list[str]:
+    return [cell.text for cell in line.cells.values()]
+
+
+# what a table shows
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_without_runs_a_table_is_the_papers_alone(results, number):
+    table = results.build(f"table{number}", {})
+    assert {line.kind for line in table.lines} == {"published"}
+    printed = [[cell.plain for cell in line.cells.values()] for line in table.lines]
+    rows = published.table(number)
+    assert printed == [[row.values[column] for column in published.columns(number)] for row in rows]
+
+
+def test_reproduced_numbers_stand_under_their_row_with_what_they_stand_on(results):
+    results.score("qvh_v", "all-s2017", "test-selected", qvh_metrics(60.0))
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", note="CLIP only")})
+    at = [line.label for line in table.lines].index("qvh_v")
+    assert (table.lines[at - 1].label, table.lines[at - 1].source) == ("TR-DETR", "V")
+    assert texts(table.lines[at]) == ["60.00", "61.00", "62.00", "63.00", "64.00", "65.00", "66.00"]
+    assert texts(table.lines[at + 1]) == ["-4.66", "+12.04", "-1.98", "+19.27", "+21.38", "+25.09", "+2.58"]
+    assert table.lines[at].facts == {
+        "luck": "",
+        "runs": "1 seed (2017)",
+        "queries": "1,542 queries",
+        "source": "from raw videos",
+        "selection": "epoch selected on val",
+        "note": "CLIP only",
+    }
+    assert table.lines[at + 1].remark == "not enough runs for a verdict (n = 1)"
+    assert not under(table, "last epoch")
+
+
+def test_seeds_become_mean_and_standard_deviation(results):
+    for seed, value in ((0, 60.0), (1, 62.0), (2, 64.0)):
+        results.score("qvh_v", f"all-s{seed}", "test-selected", qvh_metrics(value))
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[0, 1, 2])})
+    (line,) = under(table, "reproduced")
+    assert line.cells["R1@0.5"].text == "62.00 ± 2.00"
+    assert line.facts["runs"] == "3 seeds (0, 1, 2)"
+    (judged,) = under(table, "verdict")
+    assert judged.cells["R1@0.5"].text == "within"
+    assert judged.cells["R1@0.7"].text == "outside"
+    (difference,) = under(table, "difference")
+    assert difference.remark.startswith("published is within: R1@0.5, mAP@0.5, HIT@1; outside: R1@0.7, ")
+
+
+def test_a_number_on_other_queries_carries_the_published_denominator(results):
+    results.score("qvh_v", "all-s2017", "test-selected", qvh_metrics(60.0, queries=23))
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test")})
+    assert under(table, "reproduced")[0].facts["queries"] == "23 queries (published: 1,542)"
+
+
+def test_sweep_points_fill_the_rows_they_name_and_no_others(results):
+    points = {point: {"model": {}, "training": {}} for point in ("a", "j")}
+    results.score("ablation", "j-all-s1", "val-selected", qvh_metrics(60.0, queries=1550))
+    results.score("ablation", "j-all-s1", "val-last", qvh_metrics(59.0, queries=1550))
+    table = results.build("table4", {"ablation": experiment(table=4, row="({point})", sweep=points, seeds=[1])})
+    assert [line.kind for line in table.lines[-5:]] == [
+        "published", "reproduced", "difference", "verdict", "last epoch",
+    ]  # fmt: skip
+    assert len(under(table, "reproduced")) == 1
+
+
+def test_selection_on_the_reported_split_is_marked_and_the_last_epoch_stands_beside_it(results):
+    results.score("val", "all-s1", "val-selected", qvh_metrics(60.0))
+    results.score("val", "all-s1", "val-last", qvh_metrics(58.5))
+    table = results.build("table4", {"val": experiment(table=4, row="(j)", seeds=[1])})
+    assert under(table, "reproduced")[0].facts["selection"] == "selected on the reported split"
+    assert texts(under(table, "last epoch")[0])[0] == "58.50"
+
+
+def test_a_metric_that_is_null_stays_empty(results):
+    metrics = qvh_metrics(60.0)
+    metrics["unrounded"]["brief"]["HL-min-VeryGood-mAP"] = None
+    results.score("qvh_v", "all-s1", "test-selected", metrics)
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
+    assert under(table, "reproduced")[0].cells["HD mAP"].text == "–"
+    assert "HD mAP" not in under(table, "difference")[0].cells
+
+
+def test_the_scorers_notes_are_shown_once(results):
+    for seed in (1, 2):
+        metrics = qvh_metrics(60.0) | {"notes": ["scored on 1,500 of 1,542 queries"]}
+        results.score("qvh_v", f"all-s{seed}", "test-selected", metrics)
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1, 2])})
+    assert under(table, "reproduced")[0].facts["note"] == "scored on 1,500 of 1,542 queries"
+
+
+def score_domain(results, domain: str, value: float, epoch: str = "selected") -> None:
+    brief = {domain: value, "average": value}
+    metrics = {"unrounded": {"brief": brief}, "n_queries": {"all": 1, domain: 1}, "notes": []}
+    results.score("tvsum_v", f"{domain}-s1", f"val-{epoch}", metrics)
+
+
+def test_tvsums_ten_domains_make_one_row_with_their_mean(results):
+    for i, domain in enumerate(config.DOMAINS):
+        score_domain(results, domain, 0.8 + i / 100)
+        score_domain(results, domain, 0.5, "last")
+    table = results.build("table3", {"tvsum_v": tvsum_experiment(table=3, row="TR-DETR V", seeds=[1])})
+    assert texts(under(table, "reproduced")[0]) == [f"{80 + i}.0" for i in range(10)] + ["84.5"]
+    assert texts(under(table, "last epoch")[0]) == ["50.0"] * 11
+    assert under(table, "reproduced")[0].facts["queries"] == "10 videos"
+    assert under(table, "reproduced")[0].facts["source"] == "from released features (umt)"
+
+
+def test_without_all_ten_domains_there_is_no_average(results):
+    score_domain(results, "BK", 0.9)
+    lines = {"table": 3, "row": "TR-DETR V", "seeds": [1], "domains": ["BK"]}
+    table = results.build("table3", {"tvsum_v": tvsum_experiment(**lines)})
+    cells = under(table, "reproduced")[0].cells
+    assert (cells["BK"].text, cells["VT"].text, cells["Avg."].text) == ("90.0", "–", "–")
+
+
+def test_released_predictions_that_agree_are_re_derived_exactly(results):
+    row = next(row for row in published.table(1) if row.key == "TR-DETR V")
+    metrics = qvh_metrics(0.0)
+    brief = {METRIC_OF[column]: float(value) + 0.0043 for column, value in row.values.items()}
+    metrics["unrounded"]["brief"] = brief
+    results.score("released", "released", "test-selected", metrics)
+    lines = {"table": 1, "row": "TR-DETR V", "report": "test", "source": "predictions", "predictions": {"test": "them"}}
+    table = results.build("table1", {"released": experiment(**lines)})
+    (difference,) = under(table, "difference")
+    assert difference.remark == "re-derived exactly"
+    assert set(texts(difference)) == {"0.00"}
+    assert under(table, "reproduced")[0].facts["source"] == "released predictions (them)"
+
+
+def test_real_released_predictions_re_derive_both_rows(shared_data, results):
+    from pipeline.evaluation import score_files
+
+    experiments = {}
+    for number, key, split, truth in ((1, "TR-DETR V", "test", "test_with_gt"), (4, "(j)", "val", "val")):
+        output = results.folder / "metrics" / f"released_{split}" / "released" / f"{split}-selected.json"
+        predictions = shared_data / f"predictions/trdetr_qvhighlights_{split}.jsonl"
+        score_files("qvhighlights", predictions, shared_data / f"annotations/qvhighlights_{truth}.jsonl", output)
+        results.scored.append(output)
+        lines = {"table": number, "row": key, "report": split, "source": "predictions", "predictions": {split: "x"}}
+        experiments[f"released_{split}"] = experiment(**lines)
+    table = results.build("evidence", experiments)
+    assert [line.label for line in under(table, "published")] == ["Table 1, TR-DETR V", "Table 4, (j)"]
+    assert [line.remark for line in under(table, "difference")] == ["re-derived exactly"] * 2
+
+
+def test_the_resolution_of_the_benchmark_stands_below(results):
+    results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
+    assert table.notes[0].startswith(
+        "Resolution of the benchmark of Table 1 (half of the 95 % interval over 476 videos"
+    )
+    assert "R1@0.5 ±2.25" in table.notes[0]
+
+
+def test_table_1_says_that_test_is_self_scored(results):
+    assert "scored by ourselves" in results.build("table1", {}).title
+
+
+def test_a_file_that_is_no_metrics_file_is_named(results):
+    results.score("qvh_v", "all-s1", "test-selected", {"brief": {}})
+    with pytest.raises(PipelineError, match=r"test-selected.json: is no metrics file of qvhighlights"):
+        results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
+
+
+# luck
+
+
+def test_luck_is_read_from_the_log(results):
+    results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
+    results.log("qvh_v", "all-s1", "MR-full-mAP", ["", 40, "", 41, "", 44, "", 42])
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
+    assert under(table, "reproduced")[0].facts["luck"] == "3.00"
+
+
+def test_tvsum_logs_are_fractions(results):
+    results.log("tvsum_v", "BK-s1", "average", [0.5, "", 0.75])
+    assert curve(results.logs[0], "tvsum") == [50.0, 75.0]
+
+
+def test_luck_of_the_released_run(shared_data, results):
+    with open(shared_data / "predictions/trdetr_qvhighlights_val_curve.csv", newline="") as file:
+        values = [row["MR-full-mAP"] for row in csv.DictReader(file)]
+    results.score("val", "all-s1", "val-selected", qvh_metrics(60.0))
+    results.log("val", "all-s1", "MR-full-mAP", values)
+    table = results.build("table4", {"val": experiment(table=4, row="(j)", seeds=[1])})
+    assert under(table, "reproduced")[0].facts["luck"] in ("1.29", "1.30")  # 1.295
+
+
+# verdict
+
+
+def test_students_t_is_the_tables():
+    known = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 9: 2.2622, 30: 2.0423, 1000: 1.9623}
+    assert {n: round(verdict.student_t(n), 4) for n in known} == known
+
+
+def test_the_verdict_is_a_prediction_interval():
+    values = [42.0, 43.0, 44.0]
+    reach = 4.30265 * statistics.stdev(values) * (4 / 3) ** 0.5
+    assert verdict.against_runs(43 + reach - 0.001, values) == "within"
+    assert verdict.against_runs(43 + reach + 0.001, values) == "outside"
+    assert verdict.against_runs(43, values[:2]) == "not enough runs"
+
+
+def test_predictions_are_judged_at_two_decimals():
+    assert verdict.against_predictions("58.8", 58.804) == "re-derived exactly"
+    assert verdict.against_predictions("58.80", 58.806) == "not re-derived"
+
+
+# written forms
+
+
+@pytest.fixture
+def table(results):
+    for seed, value in ((0, 60.0), (1, 62.0)):
+        results.score("abl_j", f"all-s{seed}", "val-selected", qvh_metrics(value))
+        results.score("abl_j", f"all-s{seed}", "val-last", qvh_metrics(value - 1))
+        results.log("abl_j", f"all-s{seed}", "MR-full-mAP", [40, 43, 42])
+    return results.build("table4", {"abl_j": experiment(table=4, row="(j)", seeds=[0, 1], note="a | b_c & 50 % <i>")})
+
+
+def test_csv_has_plain_numbers_and_every_line(table):
+    rows = list(csv.DictReader(io.StringIO(render.to_csv(table))))
+    ours = {row["line"]: row for row in rows if row["label"] == "abl_j"}
+    assert ours["reproduced"]["R1@0.5"] == "61.00"
+    assert ours["standard deviation"]["R1@0.5"] == "1.41"
+    assert ours["reproduced"]["luck"] == "2.00"
+    assert ours["reproduced"]["selection"] == "selected on the reported split"
+    assert ours["verdict"]["R1@0.5"] == "not enough runs"
+    assert [row["line"] for row in rows].count("published") == 10
+    assert rows[9]["R1@0.5"] == "67.10"
+
+
+def test_markdown_rows_have_as_many_cells_as_the_header(table):
+    lines = [line for line in render.to_markdown(table).splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+    assert "**67.10**" in render.to_markdown(table)
+    assert "<u>66.32</u>" in render.to_markdown(table)
+
+
+def test_latex_escapes_what_it_must(table):
+    text = render.to_latex(table)
+    assert r"a | b\_c \& 50 \%" in text
+    assert r"\textbf{67.10}" in text
+    assert r"61.00 $\pm$ 1.41" in text
+    assert all(line.count("&") - line.count(r"\&") == 14 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_html_is_well_formed_and_escapes_notes(table):
+    text = render.to_html(table)
+    stack = []
+
+    class Checker(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag != "meta":
+                stack.append(tag)
+
+        def handle_endtag(self, tag):
+            assert stack.pop() == tag
+
+    Checker().feed(text)
+    assert not stack
+    assert "50 % &lt;i&gt;" in text
+
+
+def test_the_terminal_shows_the_same_numbers_aligned(table):
+    text = render.terminal(render.to_markdown(table))
+    body = [line for line in text.splitlines() if line.startswith("(")]
+    assert len(body) == 10
+    assert len({len(line) for line in body}) == 1
+    assert "[1] 2 seeds (0, 1); 1,542 queries (published: 1,550); from raw videos" in text
+    assert "**" not in text
+
+
+def test_the_stage_writes_four_files_and_then_has_nothing_to_do(results):
+    results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
+    experiments = {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])}
+    arguments = (results.folder, "table1", "Demo", experiments, *results.manifests(), results.folder / "table1.json")
+    assert [tables.tabulate(*arguments) for _ in range(2)] == [True, False]
+    assert {path.name for path in (results.folder / "tables").iterdir()} == {
+        "table1.csv", "table1.md", "table1.tex", "table1.html",
+    }  # fmt: skip
+    assert (results.folder / "tables/table1.md").read_text().startswith("### Demo, Table 1: ")
