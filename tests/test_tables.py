@@ -122,6 +122,7 @@ def test_a_number_on_other_queries_carries_the_published_denominator(results):
     results.score("qvh_v", "all-s2017", "test-selected", qvh_metrics(60.0, queries=23))
     table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test")})
     assert under(table, "reproduced")[0].facts["queries"] == "23 queries (published: 1,542)"
+    assert under(table, "difference")[0].remark == "no verdict: other queries than the published number's"
 
 
 def test_sweep_points_fill_the_rows_they_name_and_no_others(results):
@@ -298,7 +299,7 @@ def test_csv_has_plain_numbers_and_every_line(table):
     assert ours["standard deviation"]["R1@0.5"] == "1.41"
     assert ours["reproduced"]["luck"] == "2.00"
     assert ours["reproduced"]["selection"] == "selected on the reported split"
-    assert ours["verdict"]["R1@0.5"] == "not enough runs"
+    assert ours["verdict"]["R1@0.5"] == "other queries"
     assert [row["line"] for row in rows].count("published") == 10
     assert rows[9]["R1@0.5"] == "67.10"
 
@@ -344,12 +345,12 @@ def test_the_terminal_shows_the_same_numbers_aligned(table):
     assert "**" not in text
 
 
-def test_the_stage_writes_four_files_and_then_has_nothing_to_do(results):
+def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
     results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
     experiments = {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])}
     arguments = (results.folder, "table1", "Demo", experiments, *results.manifests(), results.folder / "table1.json")
     assert [tables.tabulate(*arguments) for _ in range(2)] == [True, False]
     assert {path.name for path in (results.folder / "tables").iterdir()} == {
-        "table1.csv", "table1.md", "table1.tex", "table1.html",
+        "table1.csv", "table1.md", "table1.tex", "table1.html", "table1.txt",
     }  # fmt: skip
     assert (results.folder / "tables/table1.md").read_text().startswith("### Demo, Table 1: ")

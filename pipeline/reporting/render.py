@@ -1,4 +1,4 @@
-"""A table in four written forms (CSV, Markdown, LaTeX, HTML) and, from its Markdown, on a terminal."""
+"""A table in its written forms: CSV, Markdown, LaTeX, HTML, and aligned text for a terminal."""
 
 from __future__ import annotations
 
@@ -129,8 +129,6 @@ def to_html(table: Table) -> str:
     return PAGE.format(title=title, head=head, body=body, notes=notes)
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
-
 TEX = str.maketrans(
     {character: f"\\{character}" for character in "&%_#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -203,6 +201,20 @@ def terminal(markdown: str, width: int = 118) -> str:
     return (
         "\n".join([*head, rule, text[0].rstrip(), rule, *(line.rstrip() for line in text[1:]), rule, *wrapped]) + "\n"
     )
+
+
+def to_text(table: Table) -> str:
+    """What a terminal shows."""
+    return terminal(to_markdown(table))
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "csv": to_csv,
+    "md": to_markdown,
+    "tex": to_latex,
+    "html": to_html,
+    "txt": to_text,
+}
 
 
 def _header(table: Table) -> list[str]:

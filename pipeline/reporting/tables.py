@@ -65,7 +65,7 @@ def tabulate(
     runs: Sequence[Path],
     manifest: Path,
 ) -> bool:
-    """Write {results}/tables/{name}.{csv,md,tex,html}; name is `table1` … `table4`, or `evidence`.
+    """Write {results}/tables/{name}.{csv,md,tex,html,txt}; name is `table1` … `table4`, or `evidence`.
 
     title: whose tables these are. experiments: those the table shows. metrics, runs: manifests of the score and train
     stages. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
@@ -131,7 +131,7 @@ def _published_line(
 def _lines_under(number: int, row: published.Row, found: Reproduced) -> list[Line]:
     """Reproduced numbers, their spread (CSV), differences, verdicts (CSV) and, where due, the last epoch's numbers."""
     about, columns = ABOUT[number], published.columns(number)
-    verdicts = _verdicts(row, found)
+    verdicts = _verdicts(number, row, found)
     lines = [
         Line(
             "reproduced",
@@ -171,9 +171,12 @@ def _differences(row: published.Row, found: Reproduced, decimals: int) -> dict[s
     return cells
 
 
-def _verdicts(row: published.Row, found: Reproduced) -> dict[str, str]:
+def _verdicts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]:
     """Column → verdict, for every column with a published and a reproduced number."""
     both = {column: values for column, values in found.selected.items() if row.values.get(column)}
+    # A domain of Table 3 stands on its own video, however many domains were run.
+    if number != 3 and found.n_queries != ABOUT[number].queries:
+        return dict.fromkeys(both, verdict.OTHER_QUERIES)
     if found.settings.source == "predictions":
         return {column: verdict.against_predictions(row.values[column], values[0]) for column, values in both.items()}
     return {column: verdict.against_runs(float(row.values[column]), values) for column, values in both.items()}
@@ -182,6 +185,8 @@ def _verdicts(row: published.Row, found: Reproduced) -> dict[str, str]:
 def _summary(verdicts: Mapping[str, str], found: Reproduced) -> str:
     """The verdicts in words: one where all columns agree, else the columns of each."""
     kinds = list(dict.fromkeys(verdicts.values()))
+    if kinds == [verdict.OTHER_QUERIES]:
+        return f"no verdict: {verdict.OTHER_QUERIES} than the published number's"
     if kinds == [verdict.TOO_FEW]:
         return f"{verdict.TOO_FEW} for a verdict (n = {len(found.seeds)})"
     if found.settings.source != "predictions":
@@ -201,9 +206,16 @@ def _facts(number: int, found: Reproduced) -> dict[str, str]:
         "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),
         "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,})"),
         "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
-        "selection": ON_REPORTED_SPLIT if experiment.report == "val" else "epoch selected on val",
+        "selection": _selection(experiment),
         "note": "; ".join(filter(None, [experiment.note, *found.notes])),
     }
+
+
+def _selection(experiment: Experiment) -> str:
+    """How the epoch was chosen; '' where only the authors of released predictions could say."""
+    if experiment.report == "val":
+        return ON_REPORTED_SPLIT
+    return "" if experiment.source == "predictions" else "epoch selected on val"
 
 
 def _seeds(seeds: Sequence[str]) -> str:

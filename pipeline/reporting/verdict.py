@@ -10,6 +10,7 @@ LEVEL = 0.95
 FEWEST_RUNS = 3
 
 WITHIN, OUTSIDE, TOO_FEW = "within", "outside", "not enough runs"
+OTHER_QUERIES = "other queries"
 EXACT, DIFFERENT = "re-derived exactly", "not re-derived"
 
 
