@@ -25,7 +25,7 @@ test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present,
 	@$(RUN) python -m pytest -n $(CORES) --dist loadfile
 
 evidence: $(LIGHT)  ## The released TR-DETR predictions against the paper's tables (EVIDENCE_FROM=DIR: local copies)
-	@$(RUN_LIGHT) snakemake --cores $(CORES) --quiet all $(if $(EVIDENCE_FROM),--config 'local=$(abspath $(EVIDENCE_FROM))') -- evidence
+	@$(RUN_LIGHT) snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence
 	@$(RUN_LIGHT) python -m pipeline show results/tables/evidence.json
 
 lint: $(FULL)  ## ruff, ruff format, mypy, snakefmt, snakemake --lint
@@ -36,7 +36,7 @@ lint: $(FULL)  ## ruff, ruff format, mypy, snakefmt, snakemake --lint
 	@$(RUN) snakemake --lint
 
 format: $(FULL)  ## Let ruff and snakefmt lay the code out
-	@$(RUN) ruff check --fix -q . ; $(RUN) ruff format -q . ; $(RUN) snakefmt -q workflow
+	@$(RUN) ruff check --fix -q . ; $(RUN) ruff format -q . ; $(RUN) snakefmt workflow
 
 schema: $(LIGHT)  ## Write workflow/schemas/config.schema.json from the typed config
 	@$(RUN_LIGHT) python -m pipeline schema > workflow/schemas/config.schema.json

@@ -15,11 +15,90 @@ from pipeline import config, provenance
 from pipeline.errors import PipelineError
 
 
+def fetch(options: Namespace) -> None:
+    """One file of sources.csv."""
+    from pipeline.acquire.download import fetch as stage
+
+    stage(options.name, options.results, _section(options, "acquire", config.Acquire), options.manifest)
+
+
+def unpack(options: Namespace) -> None:
+    """A fetched archive."""
+    from pipeline.acquire.archives import unpack as stage
+
+    stage(options.name, options.results, options.fetched, options.manifest)
+
+
 def annotate(options: Namespace) -> None:
     """Released annotations to the common form."""
     from pipeline.datasets.annotations import annotations
 
     annotations(options.results, options.dataset, options.split, _file(options.fetched), options.manifest)
+
+
+def videos(options: Namespace) -> None:
+    """An account of a shard's videos."""
+    from pipeline.acquire.videos import videos as stage
+
+    acquire = _section(options, "acquire", config.Acquire)
+    dataset = _section(options, "dataset", config.Dataset)
+    stage(options.results, options.dataset, dataset, options.shard, options.inputs, acquire, options.manifest)
+
+
+def segment(options: Namespace) -> None:
+    """Clip boundaries of a shard's videos."""
+    from pipeline.video.segment import segment as stage
+
+    place = (options.results, options.dataset, options.shard)
+    stage(*place, grids=options.grids.split(","), videos_manifest=options.videos, manifest=options.manifest)
+
+
+def probe(options: Namespace) -> None:
+    """What video files hold, a line each. Raises PipelineError at the end when one of them cannot be used."""
+    from pipeline.video.probe import probe as look
+
+    unusable = 0
+    for path in options.video:
+        try:
+            print(f"{path}: {look(path)}")
+        except PipelineError as error:
+            unusable += 1
+            print(error)
+    if unusable:
+        raise PipelineError(f"{unusable} of {len(options.video)} files cannot be used", remedy="fetch those again")
+
+
+def train(options: Namespace) -> None:
+    """Train the runs of an experiment."""
+    from pipeline.training.stage import train as stage
+
+    number, _, _ = options.part.partition("of")
+    stage(
+        options.experiment,
+        _section(options, "experiment", config.Experiment),
+        _section(options, "dataset", config.Dataset),
+        int(number) - 1,
+        options.results,
+        _by_split(options.annotations),
+        options.features,
+        options.manifest,
+    )
+
+
+def predict(options: Namespace) -> None:
+    """Predict with the runs of an experiment."""
+    from pipeline.training.stage import predict as stage
+
+    stage(
+        options.experiment,
+        _section(options, "experiment", config.Experiment),
+        _section(options, "dataset", config.Dataset),
+        options.results,
+        _by_split(options.annotations),
+        options.runs,
+        options.features,
+        options.manifest,
+    )
 
 
 def score(options: Namespace) -> None:
@@ -29,12 +108,40 @@ def score(options: Namespace) -> None:
     score_experiment(
         options.results,
         options.experiment,
-        _experiment(options),
+        _section(options, "experiment", config.Experiment),
         options.split,
         options.predictions,
         options.annotations,
         options.manifest,
     )
+
+
+def tabulate(options: Namespace) -> None:
+    """A table of the paper, published beside reproduced."""
+    from pipeline.reporting.tables import tabulate as stage
+
+    settings = _settings(options)
+    experiments = {
+        name: config.section(config.Experiment, json.dumps(raw))
+        for name, raw in settings.get("experiments", {}).items()
+    }
+    title = settings.get("title", "")
+    stage(options.results, options.table, title, experiments, options.metrics, options.runs, options.manifest)
+
+
+def show(options: Namespace) -> None:
+    """Print tables that were made."""
+    for manifest in options.manifest:
+        for path in provenance.files_of(manifest):
+            if path.suffix == ".txt":
+                print(path.read_text(encoding="utf-8"))
+
+
+def demo(options: Namespace) -> None:
+    """Small benchmarks made here, from videos to tables."""
+    from pipeline.demo import run
+
+    run(options.cores)
 
 
 def evaluate(options: Namespace) -> None:
@@ -81,36 +188,23 @@ def _settings(options: Namespace) -> dict[str, Any]:
     return settings
 
 
-def _setting(options: Namespace, key: str) -> str:
-    """One section of `--settings`, as JSON text. Raises PipelineError where it is missing."""
+def _section(options: Namespace, key: str, kind: type[config.S]) -> config.S:
+    """A section of the config among the settings. Raises PipelineError where it is missing or does not fit."""
     settings = _settings(options)
     if key not in settings:
         raise PipelineError(f"has no `{key}`", where="--settings", remedy="pass what the rule of this stage passes")
-    return json.dumps(settings[key])
+    return config.section(kind, json.dumps(settings[key]))
 
 
-def _experiment(options: Namespace) -> config.Experiment:
-    return config.section(config.Experiment, _setting(options, "experiment"))
-
-
-def _dataset(options: Namespace) -> config.Dataset:
-    return config.section(config.Dataset, _setting(options, "dataset"))
+def _by_split(manifests: list[Path]) -> dict[str, Path]:
+    """Annotation manifests (or files) by the split they are named after."""
+    return {path.stem: path for path in manifests}
 
 
 def _file(path: Path) -> Path:
     """The one file behind a `fetch` manifest; any other path stands for itself."""
     return provenance.files_of(path)[0] if path.suffix == ".json" else path
 
-# STUBS
-def fetch(options): ...
-def unpack(options): ...
-def videos(options): ...
-def segment(options): ...
-def probe(options): ...
+
 def features_extract(options): ...
 def features_import(options): ...
-def train(options): ...
-def predict(options): ...
-def tabulate(options): ...
-def show(options): ...
-def demo(options): ...

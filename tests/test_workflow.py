@@ -1,0 +1,116 @@
+"""The workflow as its users start it: what it plans, and what it never runs at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import files
+
+ROOT = Path(__file__).resolve().parents[1]
+JOBS_OF_THE_PAPER = 600
+
+
+def snakemake(*arguments, env=None):
+    """Run Snakemake at the repository root; returns (exit code, everything it said)."""
+    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
+    answer = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
+    )
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+def planned(text):
+    """Jobs per rule of a dry run."""
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.MULTILINE)}
+
+
+def test_the_whole_paper_is_planned_from_raw_video_on_a_machine_that_has_nothing(tmp_path):
+    code, text = snakemake("--cores", 8, "--resources", "gpu=1", "-n", "all_tables", "--config", f"results={tmp_path}")
+    assert code == 0, text
+    jobs = planned(text)
+    assert {"fetch", "unpack", "videos", "segment", "extract", "train", "predict", "evaluate", "tabulate"} <= set(jobs)
+    assert sum(jobs.values()) <= JOBS_OF_THE_PAPER
+
+
+@pytest.mark.parametrize(
+    ("target", "absent"), [("table2", "train"), ("table3", "extract"), ("evidence", "train"), ("table4", "score_test")]
+)
+def test_a_target_plans_its_own_part(tmp_path, target, absent):
+    code, text = snakemake("--cores", 2, "-n", target, "--config", f"results={tmp_path}")
+    assert code == 0, text
+    assert planned(text)["tabulate"] == 1
+    assert absent not in planned(text)
+
+
+def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path):
+    config = tmp_path / "config.yaml"
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    raw["experiments"]["tvsum_v"]["sedes"] = [1]
+    config.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    code, text = snakemake("--cores", 1, "-n", "--configfile", config)
+    assert code == 1
+    assert "`experiments.tvsum_v.sedes` is an unknown key" in text
+    assert "Traceback" not in text
+
+
+@pytest.fixture
+def words_only(tmp_path):
+    """A config whose cheapest gpu jobs are the text features of a three-shard dataset; returns (config, targets)."""
+    rows = [
+        {
+            "qid": i,
+            "query": f"person opens door {i}.",
+            "duration": 30.0,
+            "vid": f"V{i:04d}",
+            "relevant_windows": [[1, 9]],
+        }
+        for i in range(12)
+    ]
+    table = ["name,kind,file,url,digest,bytes,licence,note"]
+    for split in ("train", "val"):
+        path = tmp_path / f"{split}.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in rows[:6] if split == "train" or row["qid"] < 3))
+        table.append(f"{split},file,{split}.jsonl,{path.as_uri()},sha256:{files.sha256(path)},,,")
+    (tmp_path / "sources.csv").write_text("\n".join(table) + "\n")
+    config = {
+        "results": str(tmp_path / "results"),
+        "acquire": {"sources": str(tmp_path / "sources.csv")},
+        "encoding": {"weights": {"clip-vit-b32": "random:0"}},
+        "datasets": {"charades_sta": {"clip": "1s", "shards": 3, "annotations": {"train": "train", "val": "val"}}},
+        "training": {"charades_sta": {}},
+        "experiments": {"one": {"dataset": "charades_sta", "features": {"video": ["clip-vit-b32"]}}},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    targets = [tmp_path / f"results/features/charades_sta/words/{shard:05d}.json" for shard in range(3)]
+    return tmp_path / "config.yaml", targets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cap", [["--resources", "gpu=1"], []], ids=["--resources gpu=1", "the default profile's cap"])
+def test_no_two_gpu_jobs_run_at_once(words_only, cap, tmp_path):
+    config, targets = words_only
+    code, text = snakemake("--cores", 4, "--configfile", config, *cap, "--", *targets)
+    assert code == 0, text
+    times = [metadata(target) for target in targets]
+    assert all(not (a < d and c < b) for i, (a, b) in enumerate(times) for c, d in times[i + 1 :]), times
+    assert "no GPU here: gpu rules run on the CPU" in text or "gpu rules run on" in text
+    code, text = snakemake("--cores", 4, "--configfile", config, *cap, "--", *targets)
+    assert "Nothing to be done" in text
+
+
+def metadata(target):
+    """Start and end time of the job that made `target`, from Snakemake's own records."""
+    import base64
+
+    name = base64.b64encode(str(target).encode()).decode()
+    record = json.loads((ROOT / ".snakemake" / "metadata" / name).read_text())
+    return record["starttime"], record["endtime"]
