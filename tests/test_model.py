@@ -16,8 +16,7 @@ from pipeline.config import Model
 from pipeline.models.attention import MultiHeadAttention, attend, clip_positions
 from pipeline.models.batch import Batch
 from pipeline.models.cooperation import MomentSimilarity, best_moment, slice_rows
-from pipeline.models.encoder import keep_words_as_released
-from pipeline.models.refinement import masked_softmax
+from pipeline.models.masking import keep_words_as_released, masked_softmax
 from pipeline.models.tr_detr import TrDetr
 
 torch.set_num_threads(1)
@@ -193,13 +192,13 @@ def test_mr2hd_slices_per_sample_as_a_plain_loop_does():
         moment = sample[start : end + 1]
         moment = torch.cat((moment, torch.zeros(20 - len(moment), 16)))
         expected.append(sample @ module.gru(moment)[1][0])
-    torch.testing.assert_close(module(logits, spans, video), torch.stack(expected))
+    torch.testing.assert_close(module(logits, spans, video, torch.ones(6, 20)), torch.stack(expected))
 
 
 def test_the_best_moment_is_the_most_probable_querys():
     logits = torch.tensor([[[0.0, 2.0], [1.0, 0.5], [3.0, 2.9]]])
     spans = torch.tensor([[[0.5, 0.5], [0.25, 0.26], [0.9, 0.1]]])
-    start, end = best_moment(logits, spans, 10, 2.0)
+    start, end = best_moment(logits, spans, torch.tensor([10.0]), 2.0)
     assert (start.tolist(), end.tolist()) == ([1], [3])
 
 

@@ -62,6 +62,7 @@ class Outputs:
     aux_logits, aux_spans: [decoder layers - 1, B, Q, 2], the earlier layers'.
     saliency: [B, L], one unbounded score per clip, meaningless at padded clips.
     video, text: [B, L, d], [B, N, d], the projected features that the alignment losses compare.
+    negative_saliency: [B, L], scores under the next sample's query; only while training in the `paper` formulation.
     """
 
     logits: Tensor
@@ -71,6 +72,7 @@ class Outputs:
     saliency: Tensor
     video: Tensor
     text: Tensor
+    negative_saliency: Tensor | None = None
 
 
 def _moved(record: Any, device: torch.device | str) -> Any:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.models.masking import masked_softmax
 
 
 class ScoreHead(nn.Module):
@@ -21,13 +24,13 @@ class ScoreHead(nn.Module):
         return self.linear(clips).sum(-1) / clips.shape[-1] ** 0.5
 
 
-def inject_scores(memory: Tensor, joint: Tensor, scores: Tensor) -> Tensor:
-    """HD2MR, equation (13), released form: what enters the second encoder pass.
+def inject_scores(base: Tensor, joint: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
+    """HD2MR, equation (13): what enters the second encoder pass.
 
-    memory: the first pass, joint: what it was made from, both [B, L, d]; scores [B, L]. Returns [B, L, d].
-    The softmax runs over padded clips too, as released.
+    base [B, L, d]: released adds to the first pass, the paper to Z itself; joint [B, L, d]: Z; scores [B, L];
+    counted [B, L]: the clips that take part in the softmax (released: padded ones too). Returns [B, L, d].
     """
-    return memory + scores.softmax(1)[..., None] * joint
+    return base + masked_softmax(scores, counted, dim=1)[..., None] * joint
 
 
 class MomentSimilarity(nn.Module):
@@ -41,18 +44,37 @@ class MomentSimilarity(nn.Module):
         self.clip_s = clip_s
         self.gru = nn.GRU(dim, dim, batch_first=True)
 
-    def forward(self, logits: Tensor, spans: Tensor, video: Tensor) -> Tensor:
-        """logits, spans [B, Q, 2], video [B, L, d] projected. Returns plain dot products [B, L]."""
-        start, end = best_moment(logits, spans, video.shape[1], self.clip_s)
+    def forward(self, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor) -> Tensor:
+        """logits, spans [B, Q, 2], video [B, L, d] projected; counted [B, L]: all clips, padded ones too.
+
+        Returns plain dot products [B, L].
+        """
+        start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
         _, state = self.gru(slice_rows(video, start, end))
         return torch.einsum("bld,bd->bl", video, state[0])
 
 
+class PrintedMomentSimilarity(MomentSimilarity):
+    """MR2HD as printed: the GRU over the moment alone, its last state compared by cosine, a softmax over the video.
+
+    "The retrieved moments" are read as the best one; its bounds are kept within the video, one clip at least.
+    """
+
+    def forward(self, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor) -> Tensor:
+        """As above, counted [B, L]: valid clips. Returns weights [B, L] that sum to 1."""
+        last = counted.sum(1).long() - 1
+        start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
+        start, end = (torch.minimum(at.clamp(min=0), last) for at in (start, end))
+        states, _ = self.gru(slice_rows(video, start, end))
+        state = states[torch.arange(len(end), device=end.device), end - start]
+        return masked_softmax(F.cosine_similarity(video, state[:, None], dim=-1), counted, dim=1)
+
+
 @torch.no_grad()
-def best_moment(logits: Tensor, spans: Tensor, n_clips: int, clip_s: float) -> tuple[Tensor, Tensor]:
+def best_moment(logits: Tensor, spans: Tensor, n_clips: Tensor, clip_s: float) -> tuple[Tensor, Tensor]:
     """First and last clip of the query with the largest foreground probability.
 
-    logits, spans [B, Q, 2]; n_clips: released takes the padded length L for every sample. Returns two long [B];
+    logits, spans [B, Q, 2]; n_clips [B] float: released takes the padded length for all. Returns two long [B];
     the first may be negative, the last beyond the video. float32 in this order: a floor hangs on the rounding.
     """
     best = logits.softmax(-1)[..., 0].argmax(1)

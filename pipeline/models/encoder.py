@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.models.attention import FeedForward, MultiHeadAttention, xavier
@@ -59,21 +58,3 @@ class Stack(nn.Module):
         for layer in self.layers:
             clips = layer(clips, positions, *context)
         return clips
-
-
-def keep_valid(mask: Tensor) -> Tensor:
-    """[B, K] float, 1 = valid, to a mask [B, 1, 1, K] that drops padded keys."""
-    return (mask > 0)[:, None, None]
-
-
-def keep_words_as_released(video_mask: Tensor, text_mask: Tensor, heads: int) -> Tensor:
-    """The t2v mask of the released system, with its mistake. Returns [B, H, L, N].
-
-    Padded words are dropped. Besides, head h of sample b loses (clip, word) where both are padded in sample
-    g = (H·b + h) mod B: a mask built per sample was tiled with heads outermost and read with samples outermost.
-    At least the first word always stays.
-    """
-    n_samples = len(text_mask)
-    other = torch.arange(n_samples * heads, device=text_mask.device).remainder(n_samples).view(n_samples, heads)
-    both_padded = (video_mask == 0)[other][..., :, None] & (text_mask == 0)[other][..., None, :]
-    return keep_valid(text_mask) & ~both_padded

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MASKED = -1e30
+from pipeline.models.masking import masked_mean, masked_softmax
 
 
 class Refinement(nn.Module):
@@ -31,8 +31,8 @@ class Refinement(nn.Module):
     def forward(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> Tensor:
         """video [B, L, d], text [B, N, d], masks [B, L], [B, N]. Returns [B, L, d], not negative."""
         similarity = self._similarity(self.dropout(video), self.dropout(text))
-        attended = attended_words_and_clips(similarity, video, text, video_mask, text_mask)
-        mixed = self.mix(torch.cat((video, attended[0], video * attended[0], video * attended[1]), dim=-1))
+        words, clips = attended_words_and_clips(similarity, video, text, video_mask, text_mask)
+        mixed = self.mix(torch.cat((video, words, video * words, video * clips), dim=-1))
         pooled = masked_softmax(text @ self.pool_weight, text_mask, dim=1)[:, None] @ text
         return F.relu(self.fuse(torch.cat((mixed, pooled.expand_as(mixed)), dim=-1)))
 
@@ -40,6 +40,25 @@ class Refinement(nn.Module):
         """[B, L, N]."""
         alone = (video @ self.clip_weight)[:, :, None] + (text @ self.word_weight)[:, None]
         return alone + (video * self.product_weight) @ text.transpose(1, 2)
+
+
+class PrintedRefinement(nn.Module):
+    """The printed form: scaled dot product of two projections, five parts, one linear layer.
+
+    The text pool, of which the paper says no more than "pooling", is the mean that (5) uses.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.clip, self.word = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.fuse = nn.Linear(5 * dim, dim)
+
+    def forward(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> Tensor:
+        """video [B, L, d], text [B, N, d], masks [B, L], [B, N]. Returns [B, L, d]."""
+        similarity = self.clip(video) @ self.word(text).transpose(1, 2) / video.shape[-1] ** 0.5
+        words, clips = attended_words_and_clips(similarity, video, text, video_mask, text_mask)
+        pooled = masked_mean(text, text_mask)[:, None].expand_as(video)
+        return self.fuse(torch.cat((video, words, video * words, video * clips, pooled), dim=-1))
 
 
 def attended_words_and_clips(
@@ -52,8 +71,3 @@ def attended_words_and_clips(
     over_words = masked_softmax(similarity, text_mask[:, None], dim=2)
     over_clips = masked_softmax(similarity, video_mask[:, :, None], dim=1)
     return over_words @ text, over_words @ (over_clips.transpose(1, 2) @ video)
-
-
-def masked_softmax(x: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Softmax over the valid entries of `dim`; mask broadcasts to x, 1 = valid. A row of none is uniform."""
-    return torch.softmax(x + (1 - mask) * MASKED, dim=dim)

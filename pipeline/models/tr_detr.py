@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor, nn
 
 from pipeline.config import Model
 from pipeline.models.alignment import Projection
 from pipeline.models.attention import clip_positions
 from pipeline.models.batch import Batch, Outputs
-from pipeline.models.cooperation import MomentSimilarity, ScoreHead, inject_scores
+from pipeline.models.cooperation import MomentSimilarity, PrintedMomentSimilarity, ScoreHead, inject_scores
 from pipeline.models.decoder import DabDecoder, DecoderLayer, MomentHeads
-from pipeline.models.encoder import CrossLayer, SelfLayer, Stack, keep_valid, keep_words_as_released
-from pipeline.models.refinement import Refinement
+from pipeline.models.encoder import CrossLayer, SelfLayer, Stack
+from pipeline.models.masking import keep_valid, keep_words_as_released
+from pipeline.models.refinement import PrintedRefinement, Refinement
 
 
 class TrDetr(nn.Module):
-    """The network in the released formulation, every module of Table 4 a switch.
+    """The network in both formulations, every module of Table 4 a switch.
 
     video_dim, audio_dim (0: none), text_dim: widths of the raw features; two temporal-endpoint columns belong to
     video and audio each and are added here. clip_s: seconds per clip.
@@ -23,11 +27,14 @@ class TrDetr(nn.Module):
     projected video goes straight on, without `hd2mr` the encoder runs once, without `mr2hd` the first pass's
     scores are the highlight scores; what is off has no parameters and costs nothing.
 
-    In the released formulation a sample's outputs depend on its batch: the t2v mask's head order
-    (`keep_words_as_released`), HD2MR's softmax over padded clips (`inject_scores`), and MR2HD, which scales the
-    moment with the padded length, may slice padded clips and runs its GRU to the padded length
+    Formulation `released` is what made the published numbers. There a sample's outputs depend on its batch: the t2v
+    mask's head order (`keep_words_as_released`), HD2MR's softmax over padded clips (`inject_scores`), and MR2HD,
+    which scales the moment with the padded length, may slice padded clips and runs its GRU to the padded length
     (`MomentSimilarity`). The global alignment loss averages over padded rows, the local one divides by them. A batch
     whose videos (and texts, for that loss) have one length is free of all of these.
+    Formulation `paper` is the printed equations (1)-(16); there padding changes nothing. What the paper does not
+    mention (positions, feed-forwards, PReLU, decoder, endpoints, dropouts) is the same in both. While training it
+    also scores every video under the next sample's query, whole path, for the loss that it shares with QD-DETR.
     """
 
     def __init__(self, settings: Model, video_dim: int, audio_dim: int, text_dim: int, clip_s: float) -> None:
@@ -36,39 +43,50 @@ class TrDetr(nn.Module):
         layer = (dim, heads, settings.feedforward_dim, dropout)
         input_dim = video_dim + 2 + (audio_dim + 2 if audio_dim else 0)
         self.dim, self.heads, self.hd2mr = dim, heads, settings.hd2mr
+        self.printed = settings.formulation == "paper"
+        n_projections = 3 if self.printed else 2
         self.t2v = Stack(CrossLayer(*layer), settings.t2v_layers)
         self.encoder = Stack(SelfLayer(*layer), settings.encoder_layers)
         self.decoder = DabDecoder(DecoderLayer(*layer), dim, settings.queries, settings.decoder_layers)
         self.moments = MomentHeads(dim)
-        self.text_projection = Projection(text_dim, dim, settings.input_dropout, n_layers=2)
-        self.video_projection = Projection(input_dim, dim, settings.input_dropout, n_layers=2)
+        self.text_projection = Projection(text_dim, dim, settings.input_dropout, n_projections)
+        self.video_projection = Projection(input_dim, dim, settings.input_dropout, n_projections)
         self.score = ScoreHead(dim)
-        self.refinement = Refinement(dim, dropout) if settings.refinement else None
-        self.mr2hd = MomentSimilarity(dim, clip_s) if settings.mr2hd else None
+        self.refinement: nn.Module | None = None
+        if settings.refinement:
+            self.refinement = PrintedRefinement(dim) if self.printed else Refinement(dim, dropout)
+        self.mr2hd: nn.Module | None = None
+        if settings.mr2hd:
+            self.mr2hd = (PrintedMomentSimilarity if self.printed else MomentSimilarity)(dim, clip_s)
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict spans with foreground logits and clip scores for every query of the batch."""
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
-        positions = clip_positions(batch.video_mask, self.dim)
-        keep = keep_valid(batch.video_mask)
-        joint = self.t2v(self._refined(video, text, batch), positions, text, self._keep_words(batch))
+        outputs = self._predict(video, text, batch.video_mask, batch.text_mask)
+        if self.printed and self.training and len(text) > 1:
+            wrong = self._predict(video, text.roll(-1, 0), batch.video_mask, batch.text_mask.roll(-1, 0))
+            return replace(outputs, negative_saliency=wrong.saliency)
+        return outputs
+
+    def _predict(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> Outputs:
+        """From projected features [B, L, d], [B, N, d]."""
+        positions, keep = clip_positions(video_mask, self.dim), keep_valid(video_mask)
+        counted = video_mask if self.printed else torch.ones_like(video_mask)
+        refined = video if self.refinement is None else self.refinement(video, text, video_mask, text_mask)
+        joint = self.t2v(refined, positions, text, self._keep_words(video_mask, text_mask))
         memory = self.encoder(joint, positions, keep)
         scores = None
         if self.hd2mr:
             scores = self.score(memory)
-            memory = self.encoder(inject_scores(memory, joint, scores), positions, keep)
+            base = joint if self.printed else memory
+            memory = self.encoder(inject_scores(base, joint, scores, counted), positions, keep)
         logits, spans = self.moments(*self.decoder(memory, positions, keep))
         if self.mr2hd is not None:
-            similarity = self.mr2hd(logits[-1], spans[-1], video)
-            scores = self.score(memory * (1 + similarity[..., None]))
+            base, weight = joint if self.printed else memory, self.mr2hd(logits[-1], spans[-1], video, counted)
+            scores = self.score(base + weight[..., None] * memory)
         elif scores is None:
             scores = self.score(memory)
         return Outputs(logits[-1], spans[-1], logits[:-1], spans[:-1], scores, video, text)
 
-    def _refined(self, video: Tensor, text: Tensor, batch: Batch) -> Tensor:
-        if self.refinement is None:
-            return video
-        return self.refinement(video, text, batch.video_mask, batch.text_mask)
-
-    def _keep_words(self, batch: Batch) -> Tensor:
-        return keep_words_as_released(batch.video_mask, batch.text_mask, self.heads)
+    def _keep_words(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
+        return keep_valid(text_mask) if self.printed else keep_words_as_released(video_mask, text_mask, self.heads)
