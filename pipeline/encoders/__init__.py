@@ -1,0 +1,1 @@
+"""Frames, sound or words to vectors: one file per network."""

@@ -1,0 +1,93 @@
+"""What an encoder is: frames or words in, rows out. One class per family, found here by the family's name.
+
+An encoder's class says what it needs before its network is built (or its library imported), so that a shard with
+nothing to encode costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from pipeline import files
+from pipeline.errors import PipelineError
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a network's numbers come from. passport: the file's SHA-256, or `random:{seed}`; it goes into every store.
+
+    path: a local safetensors file; no network is ever asked. seed: for random numbers (demo and tests only).
+    """
+
+    passport: str
+    path: Path | None = None
+    seed: int = 0
+
+    @classmethod
+    def named(cls, choice: str, path: Path | None, sha256: str | None = None) -> Weights:
+        """`released` with a path, or `random:SEED`. Raises PipelineError for `released` without a file."""
+        if choice.startswith("random:"):
+            return cls(choice, seed=int(choice.removeprefix("random:")))
+        if path is None:
+            raise PipelineError(
+                "no weight file was given", where="weights", remedy="fetch it, or ask for `random:SEED`"
+            )
+        return cls(sha256 or files.sha256(path), path)
+
+
+class Words(NamedTuple):
+    """One query encoded. tokens: float32 [n_tokens, dim]. pooled: float32 [dim]."""
+
+    tokens: np.ndarray
+    pooled: np.ndarray
+
+
+class FrameEncoder(Protocol):
+    """Frames to rows. sampling: a name in `video.frame_grid.SAMPLINGS`. batch: rows per call of `encode`."""
+
+    preprocessing: ClassVar[str]
+    sampling: ClassVar[str]
+    batch: ClassVar[int]
+
+    def __init__(self, weights: Weights, device: str) -> None:
+        """Build the network. Raises PipelineError for a weight file that does not fit."""
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Uint8 RGB [rows, frames per row, 224, 224, 3] → float32 [rows, dim]; rows may come from several videos."""
+
+
+class WordEncoder(Protocol):
+    """Queries to token states. batch: queries per call of `encode`."""
+
+    preprocessing: ClassVar[str]
+    batch: ClassVar[int]
+
+    def __init__(self, weights: Weights, device: str) -> None:
+        """Build the network. Raises PipelineError for a weight file that does not fit."""
+
+    def encode(self, queries: Sequence[str]) -> list[Words]:
+        """One Words per query, in order."""
+
+
+_CLASSES = {
+    "clip-vit-b32": ("pipeline.encoders.clip", "ImageEncoder"),
+    "clip-text": ("pipeline.encoders.clip", "TextEncoder"),
+}
+
+
+def encoder_class(family: str) -> Any:
+    """The FrameEncoder or WordEncoder class of a family. Raises PipelineError for a family that nothing here makes."""
+    if family not in _CLASSES:
+        raise PipelineError(
+            f"no encoder makes this family; there are {', '.join(_CLASSES)}",
+            where=family,
+            remedy="import it from a released archive (`source: features`)",
+        )
+    module, name = _CLASSES[family]
+    return getattr(import_module(module), name)
