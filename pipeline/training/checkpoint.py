@@ -85,8 +85,9 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
             part.load_state_dict(state[name])
         return Progress(**state["progress"])
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        kind = type(error).__name__  # torch's own words advise to load the file without its safeguard
         raise PipelineError(
-            f"is no training state ({error})", where=path, remedy="delete it; that run starts again"
+            f"is no training state ({kind})", where=path, remedy="delete it; that run starts again"
         ) from error
 
 

@@ -197,14 +197,14 @@ def _with_features(
 
 
 def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max_clips: int | None) -> list[int]:
-    """Rows to keep of each video: the shortest family's, at most `max_clips`."""
+    """Rows to keep of each video: the shortest family's, at most `max_clips`; beyond that they may disagree."""
     counts, apart = [], []
     for vid in vids:
-        lengths = {family: shelf.stores[family].n_rows(vid) for family in families}
+        lengths = {family: _cut(shelf.stores[family].n_rows(vid), max_clips) for family in families}
         if max(lengths.values()) - min(lengths.values()) > ROWS_APART:
             found = ", ".join(f"{lengths[family]} clips in {shelf.file_of(family, vid)}" for family in families)
             apart.append(f"vid {vid} has {found}")
-        counts.append(_cut(min(lengths.values()), max_clips))
+        counts.append(min(lengths.values()))
     if apart:
         raise PipelineError(
             f"clip counts of {len(apart)} videos differ by more than {ROWS_APART}: {_first(apart)}",

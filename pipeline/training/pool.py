@@ -28,6 +28,9 @@ POLL_S = 0.2
 SELDOM_S = 30.0
 """Seconds between two states of the progress line where nobody watches (a log file)."""
 
+SHARED_IMPORTS = ["pipeline.training.runs", "torch._dynamo", "scipy.optimize"]
+"""Two seconds of imports (the second when an optimizer is made, the third at the first matching), once for all."""
+
 _worker: tuple[Work, Tell]
 
 
@@ -83,7 +86,7 @@ def _one_by_one(work: Work, runs: Sequence[str], threads: int, tell: Tell) -> li
 
 def _pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell: Tell) -> list[PipelineError]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.training.runs"])  # torch is imported once, not once per worker
+    context.set_forkserver_preload(SHARED_IMPORTS)
     told = context.Queue()
     with ProcessPoolExecutor(processes, context, initializer=_start, initargs=(work, told, threads)) as pool:
         futures = [pool.submit(_do, run) for run in runs]

@@ -1,0 +1,212 @@
+"""Training runs: they learn, repeat to the bit, survive kill -9, and say what stopped them."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tiny_benchmark import MODEL, Benchmark, experiment, train_with_states
+
+from pipeline import files
+from pipeline.errors import PipelineError
+from pipeline.training import checkpoint, pool
+
+pytestmark = pytest.mark.usefixtures("torch_one_thread")
+WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory) -> Benchmark:
+    return Benchmark(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def trained(benchmark) -> Path:
+    """The folder of one finished run of four epochs."""
+    return benchmark.train(experiment()) / "all-s2017"
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    with open(run / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def bytes_of(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in WEIGHTS}
+
+
+def test_a_toy_problem_is_learned_on_videos_that_were_held_out(benchmark):
+    longer = {"epochs": 30, "evaluate_every": 30, "learning_rate": 3e-3}
+    run = benchmark.train(experiment(training=longer), "learned") / "all-s2017"
+    untrained = benchmark.train(experiment(training={"epochs": 1}), "one-epoch") / "all-s2017"
+    highlights = "HL-min-VeryGood-Hit1"
+    assert float(log_of(run)[-1][highlights]) > 80 > 50 > float(log_of(untrained)[-1][highlights])
+    assert float(log_of(run)[-1]["total"]) < 0.7 * float(log_of(run)[0]["total"])
+
+
+def test_the_same_seed_gives_the_same_bytes(benchmark, trained, tmp_path):
+    again = benchmark.train(experiment(), results=tmp_path) / "all-s2017"
+    assert bytes_of(again) == bytes_of(trained)
+
+
+def test_another_seed_gives_other_weights(benchmark, trained):
+    other = benchmark.train(experiment(seeds=[1]), "other-seed") / "all-s1"
+    assert bytes_of(other)["last.safetensors"] != bytes_of(trained)["last.safetensors"]
+
+
+def test_runs_side_by_side_give_the_bytes_of_runs_one_after_the_other(benchmark, tmp_path, monkeypatch):
+    two_seeds = experiment(seeds=[0, 1])
+    alone = benchmark.train(two_seeds, "seeds")
+    monkeypatch.setattr(pool, "shared_out", lambda n_runs, device: (2, 1))
+    together = benchmark.train(two_seeds, "seeds", results=tmp_path)
+    for run in ("all-s0", "all-s1"):
+        assert bytes_of(together / run) == bytes_of(alone / run)
+
+
+def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(benchmark, tmp_path):
+    train_with_states(benchmark, tmp_path / "whole")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(pool.SHARED_IMPORTS)
+    run = tmp_path / "killed/runs/tiny/all-s2017"
+    seen = []
+    for patience_s in (0.0, 0.02, 0.05):  # from just after a state was written to somewhere in an epoch
+        epochs_before = len(log_of(run)) if (run / "log.csv").exists() else 0
+        process = context.Process(target=train_with_states, args=(benchmark, tmp_path / "killed"))
+        process.start()
+        deadline = time.monotonic() + 30
+        while not (run / "log.csv").exists() or len(log_of(run)) <= epochs_before:
+            assert time.monotonic() < deadline and process.is_alive()
+            time.sleep(0.002)
+        time.sleep(patience_s)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (run / "card.json").exists()
+        seen.append(len(log_of(run)))
+    assert seen == sorted(seen)
+    train_with_states(benchmark, tmp_path / "killed")
+    assert bytes_of(run) == bytes_of(tmp_path / "whole/runs/tiny/all-s2017")
+    assert not (run / "state.pt").exists()
+
+
+def test_a_job_started_again_does_only_the_runs_that_are_missing(benchmark, tmp_path):
+    runs = benchmark.train(experiment(seeds=[0, 1]), results=tmp_path)
+    before = {run: (runs / run / "card.json").stat().st_mtime_ns for run in ("all-s0", "all-s1")}
+    (runs / "all-s1/last.safetensors").unlink()
+    benchmark.train(experiment(seeds=[0, 1]), results=tmp_path)
+    after = {run: (runs / run / "card.json").stat().st_mtime_ns for run in before}
+    assert after["all-s0"] == before["all-s0"]
+    assert after["all-s1"] > before["all-s1"]
+
+
+def test_runs_of_other_settings_are_trained_again(benchmark, tmp_path):
+    first = bytes_of(benchmark.train(experiment(), results=tmp_path) / "all-s2017")
+    faster = experiment(training={"learning_rate": 1e-2})
+    second = bytes_of(benchmark.train(faster, results=tmp_path) / "all-s2017")
+    assert first["last.safetensors"] != second["last.safetensors"]
+
+
+def test_a_job_whose_inputs_did_not_change_does_nothing(benchmark, trained):
+    before = (trained / "card.json").stat().st_mtime_ns
+    benchmark.train(experiment())
+    assert (trained / "card.json").stat().st_mtime_ns == before
+
+
+def test_a_loss_that_is_not_finite_names_run_epoch_step_and_qids(benchmark, tmp_path):
+    with pytest.raises(PipelineError, match=r"run all-s2017 .*at epoch \d+, step \d+; qids of the batch: \d+, \d+"):
+        benchmark.train(experiment(training={"learning_rate": 1e30, "gradient_clip": 1e30}), "wild", results=tmp_path)
+
+
+def test_one_run_that_fails_leaves_the_others_complete(benchmark, tmp_path):
+    point = {"model": MODEL.model_dump(), "training": {"epochs": 2, "batch_size": 8}}
+    wild = point | {"training": point["training"] | {"learning_rate": 1e30, "gradient_clip": 1e30}}
+    with pytest.raises(PipelineError, match=r"1 of 2 runs failed.*wild-all-s2017"):
+        benchmark.train(experiment(sweep={"wild": wild, "tame": point}), "mixed", results=tmp_path)
+    assert (tmp_path / "runs/mixed/tame-all-s2017/card.json").exists()
+
+
+def test_an_epoch_is_selected_only_when_it_is_strictly_better():
+    progress, model = checkpoint.Progress(), Weightless()
+    for progress.epoch, value in enumerate((3.0, 5.0, 5.0, 4.0), start=1):
+        progress.judge(value, model)
+    assert (progress.best, progress.best_epoch, progress.without_gain) == (5.0, 2, 2)
+
+
+def test_training_stops_after_so_many_evaluations_without_gain(benchmark, tmp_path):
+    frozen = {"epochs": 50, "evaluate_every": 1, "learning_rate": 1e-12, "stop_after_evaluations_without_gain": 2}
+    run = benchmark.train(experiment(training=frozen), "frozen", results=tmp_path) / "all-s2017"
+    assert len(log_of(run)) == 3
+    assert files.read_json(run / "card.json")["selected"]["epoch"] == 1
+
+
+def test_no_epochs_leave_the_untrained_network(benchmark, tmp_path):
+    run = benchmark.train(experiment(training={"epochs": 0}), "untrained", results=tmp_path) / "all-s2017"
+    assert (run / "selected.safetensors").read_bytes() == (run / "last.safetensors").read_bytes()
+    assert files.read_json(run / "card.json")["selected"] == {"epoch": 0, "value": None}
+
+
+def test_a_card_says_what_the_weights_stand_on(trained):
+    card = files.read_json(trained / "card.json")
+    assert card["features"]["clip-vit-b32"]["weights"] == "random:0"
+    assert (card["experiment"], card["seed"], card["n_train"], card["n_watched"]) == ("tiny", 2017, 24, 8)
+    assert card["metric"] == "MR-full-mAP" and card["selected_on"] == "val"
+
+
+def test_a_damaged_state_is_named_with_its_remedy(benchmark, tmp_path):
+    state = tmp_path / "runs/tiny/all-s2017/state.pt"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"no state")
+    with pytest.raises(PipelineError, match=r"state.pt: is no training state.*delete it"):
+        benchmark.train(experiment(), results=tmp_path)
+
+
+def test_features_of_families_that_are_not_read_do_not_concern_a_training(benchmark, trained):
+    manifest = benchmark.results / "runs/tiny.1of1.json"
+    inputs = files.read_json(manifest)["inputs"]
+    assert sorted(Path(path).parent.name for path in inputs) == ["clip-text", "clip-vit-b32"] + ["qvhighlights"] * 2
+
+
+def test_workers_die_with_the_job_that_started_them(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    job = context.Process(target=start_two_sleepers, args=(tmp_path,))
+    job.start()
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    os.kill(job.pid, signal.SIGKILL)
+    job.join()
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(workers) == 2 and not any(map(is_alive, workers))
+
+
+def start_two_sleepers(folder: Path) -> None:
+    pool.SHARED_IMPORTS[:] = ["torch"]
+    pool.run_all(partial(sleep_after_signing, folder), ["a", "b"], processes=2, threads=1, title="t", total=2)
+
+
+def sleep_after_signing(folder: Path, run: str, tell: pool.Tell) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+class Weightless:
+    """A network without weights."""
+
+    def state_dict(self) -> dict:
+        return {}

@@ -1,0 +1,112 @@
+"""A benchmark small enough to train on in a second: stores, annotations and settings, in the shape of QVHighlights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import config, files, provenance, records
+from pipeline.features.store import StoreWriter
+from pipeline.training import stage
+
+N_CLIPS, VIDEO_DIM, TEXT_DIM = 12, 16, 8
+MODEL = config.Model(
+    hidden_dim=32, heads=2, queries=4, t2v_layers=1, encoder_layers=1, decoder_layers=2, feedforward_dim=32
+)
+DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})
+FEATURES = config.Features(video=["clip-vit-b32"], text="clip-text")
+
+
+def passport(family: str, dim: int, grid: str = "2s", dtype: str = "float32") -> provenance.Passport:
+    return provenance.Passport(family, 1, "raw", "random:0", grid, dim, dtype, "made up")
+
+
+def write_store(path: Path, passport: provenance.Passport, rows: Mapping[str, np.ndarray]) -> Path:
+    with StoreWriter(path, passport) as writer:
+        for key, value in rows.items():
+            writer.add(key, value)
+    return path
+
+
+def list_stores(manifest: Path, paths: list[Path], skipped: tuple[dict[str, str], ...] = ()) -> Path:
+    described = [provenance.describe(path) for path in paths]
+    files.write_json(manifest, {"stage": "extract", "files": described, "skipped": list(skipped)})
+    return manifest
+
+
+def experiment(**changes) -> config.Experiment:
+    training = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "evaluate_every": 2} | changes.pop("training", {})
+    given = {"dataset": "qvhighlights", "features": FEATURES, "model": MODEL} | changes
+    return config.Experiment(**given, training=config.Training(**training))
+
+
+def query(qid: int, start: int, length: int) -> records.Query:
+    ids = tuple(range(start, start + length))
+    return records.Query(
+        qid=qid,
+        query="something happens",
+        vid=f"v{qid}",
+        duration=2.0 * N_CLIPS,
+        relevant_windows=((2.0 * start, 2.0 * (start + length)),),
+        relevant_clip_ids=ids,
+        saliency_scores=((4, 3, 4),) * length,
+    )
+
+
+class Benchmark:
+    """Videos in which the relevant clips look different; one query each. `train` and `predict` call the stages."""
+
+    def __init__(self, folder: Path, n_train: int = 24, n_val: int = 8) -> None:
+        rng = np.random.default_rng(0)
+        self.results = folder / "results"
+        look = rng.normal(size=VIDEO_DIM)
+        queries, video, text = [], {}, {}
+        for qid in range(n_train + n_val):
+            start, length = int(rng.integers(0, N_CLIPS - 4)), int(rng.integers(2, 5))
+            queries.append(query(qid, start, length))
+            rows = rng.normal(size=(N_CLIPS, VIDEO_DIM))
+            rows[start : start + length] += 3 * look
+            video[f"v{qid}"] = rows
+            text[str(qid)] = rng.normal(size=(int(rng.integers(3, 6)), TEXT_DIM))
+        self.splits = {"train": queries[:n_train], "val": queries[n_train:]}
+        self.annotations = {name: self._annotate(name, rows) for name, rows in self.splits.items()}
+        features = self.results / "features/qvhighlights"
+        words = passport("clip-text", TEXT_DIM, "tokens")
+        self.stores = [
+            write_store(features / "2s/clip-vit-b32/00000.h5", passport("clip-vit-b32", VIDEO_DIM), video),
+            write_store(features / "tokens/clip-text/00000.h5", words, text),
+        ]
+        self.features = [list_stores(features / "all/00000.json", self.stores)]
+
+    def _annotate(self, split: str, queries: list[records.Query]) -> Path:
+        path = self.results / f"annotations/qvhighlights/{split}.jsonl"
+        records.write_jsonl(path, map(records.to_row, queries))
+        return path
+
+    def train(self, experiment: config.Experiment, name: str = "tiny", results: Path | None = None) -> Path:
+        """Train every run; returns the folder of the runs."""
+        results = results or self.results
+        manifest = results / f"runs/{name}.1of1.json"
+        stage.train(name, experiment, DATASET, 0, results, self.annotations, self.features, manifest, "cpu")
+        return results / "runs" / name
+
+    def predict(self, experiment: config.Experiment, name: str = "tiny") -> Path:
+        """Predict val with every run; returns the folder of the runs."""
+        runs = [self.results / f"runs/{name}.1of1.json"]
+        manifest = self.results / f"predictions/{name}.json"
+        val = {"val": self.annotations["val"]}
+        stage.predict(name, experiment, DATASET, self.results, val, runs, self.features, manifest, "cpu")
+        return self.results / "runs" / name
+
+
+def train_with_states(benchmark: Benchmark, results: Path) -> None:
+    """Train ten epochs with a state after every one, so that there is something to be killed in."""
+    from pipeline.training import loop
+
+    loop.SAVE_EVERY_S, seldom = 0, loop.SAVE_EVERY_S
+    try:
+        benchmark.train(experiment(training={"epochs": 10}), results=results)
+    finally:
+        loop.SAVE_EVERY_S = seldom
