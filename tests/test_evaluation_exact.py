@@ -9,9 +9,12 @@ import sys
 import numpy as np
 import pytest
 import reference_metrics as reference
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.evaluation import evaluate, format_comparison, format_headline, score_files
 from pipeline.evaluation.intervals import compare
+from pipeline.evaluation.official import rounded
 
 HEADLINE = (
     "MR-full-R1@0.5",
@@ -171,6 +174,44 @@ def test_a_file_of_one_tvsum_domain_is_scored_on_that_domain(shared_data, tmp_pa
     result = score_files("tvsum", path, annotations, None, domain="PK")
     assert result.metrics["n_queries"] == {"all": 1, "PK": 1}
     assert result.metrics["brief"]["PK"] == result.metrics["brief"]["average"]
+
+
+@st.composite
+def whole_files(draw):
+    """Predictions and annotations of up to six queries as the JSONL files hold them, sometimes more than ten windows."""
+    window = st.tuples(st.integers(0, 160), st.integers(0, 160)).map(sorted)
+    rating = st.lists(st.integers(0, 4), min_size=3, max_size=3)
+    confidence = st.sampled_from([0.1, 0.5, 0.9])
+    predictions, annotations = [], []
+    for qid in range(draw(st.integers(1, 6))):
+        n = draw(st.integers(1, 8))
+        clips = draw(st.lists(st.integers(0, n - 1), unique=True))
+        annotations.append(
+            {
+                "qid": qid,
+                "vid": f"v{qid % 2}_0.0_150.0",
+                "duration": 2 * n,
+                "relevant_windows": draw(st.lists(window, min_size=1, max_size=4)),
+                "relevant_clip_ids": clips,
+                "saliency_scores": [draw(rating) for _ in clips],
+            }
+        )
+        listed = draw(st.lists(st.tuples(window, confidence), min_size=1, max_size=13))
+        scores = draw(st.lists(st.sampled_from([-1.0, 0.0, 0.5]), min_size=max(n - 1, 1), max_size=n))
+        windows = [[*map(float, ends), score] for ends, score in listed]
+        predictions.append({"qid": qid, "pred_relevant_windows": windows, "pred_saliency_scores": scores})
+    return draw(st.permutations(predictions)), annotations
+
+
+@given(whole_files())
+def test_whole_files_score_like_the_reference_in_any_row_order(files):
+    ours = dict(flat(evaluate("qvhighlights", *files).metrics["unrounded"]))
+    for name, value in flat(reference.qvhighlights(*files)):
+        assert ours[name] == (None if value is None else pytest.approx(value, rel=1e-12, abs=1e-12)), name
+
+
+def test_rounding_is_decimal_and_from_the_exact_binary_value():
+    assert rounded({"b": None, "a": 2.675, "c": 0.125, "d": 67.1}) == {"b": None, "a": 2.67, "c": 0.12, "d": 67.1}
 
 
 def test_windows_alone_give_the_moment_numbers_alone(shared_data):

@@ -113,8 +113,8 @@ def test_under_no_difference_p_is_below_5_percent_about_5_times_in_100():
 
 
 def test_luck_is_the_height_above_five_neighbours_on_each_side():
-    curve = [0.0] * 10 + [10.0] + [2.0] * 10
-    assert luck(curve) == 10.0 - 1.0
+    curve = [float(k * k) for k in range(10)] + [1000.0] + [float(k) for k in range(10, 20)]
+    assert luck(curve) == 1000 - (25 + 36 + 49 + 64 + 81 + 10 + 11 + 12 + 13 + 14) / 10
 
 
 def test_luck_takes_fewer_neighbours_at_an_end_and_none_for_one_evaluation():

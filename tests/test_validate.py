@@ -219,8 +219,13 @@ def test_nan_is_an_error_even_in_a_key_that_nobody_reads(tmp_path, annotation_fi
     assert "NaN" in finding.what
 
 
+PACKED = gzip.compress(b'{"qid": 7}', mtime=0)
+
+
 @pytest.mark.parametrize(
-    "data", [b"not gzip", gzip.compress(b'{"qid": 7}', mtime=0)[:20]], ids=["no gzip", "cut short"]
+    "data",
+    [b"not gzip", PACKED[:20], PACKED[:10] + b"\xff" + PACKED[11:]],
+    ids=["no gzip", "cut short", "damaged"],
 )
 def test_a_file_that_is_no_gzip_or_is_cut_short_is_named(tmp_path, annotation_file, data):
     path = tmp_path / "p.jsonl.gz"

@@ -101,6 +101,7 @@ def _ratings(clip_ids: np.ndarray, given: np.ndarray, clips: int) -> np.ndarray:
 
 
 def _hits(top: np.ndarray, clips: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Whether any annotator rates the top-scored clip at each level; a top clip behind the video's end is a miss."""
+    """Whether any annotator rates the top-scored clip at each level; behind the video's end nothing is rated."""
     rating = truth[np.minimum(top, clips), np.arange(len(top))].max(axis=-1)
-    return (rating[:, None] >= np.array(list(LEVELS.values()))) & (top < clips)[:, None]
+    reached: np.ndarray = rating[:, None] >= np.array(list(LEVELS.values()))
+    return reached
