@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -19,17 +20,16 @@ def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> B
     """
     which = torch.as_tensor(index)
     shown = data.video_of[which]
-    video, video_mask = _gather(data.video, shown)
-    text, text_mask = _gather(data.text, which)
+    families, video_mask = _gather(data.video, shown)
+    words, text_mask = _gather(data.text, which)
     endpoints = _endpoints(video_mask)
-    parts = [video[..., : data.video_dim], endpoints]
-    if data.audio_dim:
-        parts += [video[..., data.video_dim :], endpoints]
+    n_visual = [*accumulate(data.video.blocks)].index(data.video_dim) + 1
+    sound = [*families[n_visual:], endpoints] if data.audio_dim else []
     queries = [data.queries[i] for i in index]
     return Batch(
-        video=torch.cat(parts, dim=-1),
+        video=torch.cat([*families[:n_visual], endpoints, *sound], dim=-1),
         video_mask=video_mask,
-        text=text,
+        text=torch.cat(words, dim=-1),
         text_mask=text_mask,
         qids=[query.qid for query in queries],
         vids=[query.vid for query in queries],
@@ -39,19 +39,17 @@ def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> B
     )
 
 
-def _gather(packed: Packed, samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised rows of `samples` [B, longest, dim] float32 and their mask [B, longest]."""
+def _gather(packed: Packed, samples: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Normalised rows of `samples`, [B, longest, columns] float32 per block, and their mask [B, longest]."""
     device = packed.rows.device
     starts, lengths = packed.starts[samples, None], packed.lengths[samples, None]
     places = torch.arange(int(lengths.max()))
     valid = places < lengths
     at = torch.where(valid, starts + places, starts).to(device)
-    mask = valid.to(device, torch.float32)
-    rows = packed.rows[at].float()
-    if packed.blocks:
-        blocks = zip(rows.split(packed.blocks, dim=-1), packed.norms[at].split(1, dim=-1), strict=True)
-        rows = torch.cat([block / norm for block, norm in blocks], dim=-1)
-    return rows * mask[..., None], mask
+    valid = valid.to(device)
+    norms = packed.norms[at].masked_fill(~valid[..., None], torch.inf)  # padded rows become zero on the way
+    blocks = zip(packed.rows[at].split(packed.blocks, dim=-1), norms.split(1, dim=-1), strict=True)
+    return [block / norm for block, norm in blocks], valid.float()
 
 
 def _endpoints(mask: Tensor) -> Tensor:

@@ -30,14 +30,14 @@ SHOWN = 10
 class Packed:
     """Samples of different lengths, end to end.
 
-    rows: [total, dim], at the stores' precision. norms: [total, blocks] float32, what each block of columns is divided
-    by (L2 norm + 1e-5). blocks: columns per block, in order; empty where rows are used as stored. starts, lengths: [n],
-    always on the CPU, where shapes are decided without waiting for a device.
+    rows: [total, dim], at the stores' precision. blocks: columns per block, in order. norms: [total, blocks] float32,
+    what each block is divided by (L2 norm + 1e-5; 1 where rows are used as stored). starts, lengths: [n], always on the
+    CPU, where shapes are decided without waiting for a device.
     """
 
     rows: Tensor
-    norms: Tensor
     blocks: tuple[int, ...]
+    norms: Tensor
     starts: Tensor
     lengths: Tensor
 
@@ -131,10 +131,10 @@ def load(
     kept, left_out = _with_features(shelf, visual, features.text, queries)
     dims = {family: shelf.stores[family].passport.dim for family in features.all}
     video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
-    whole = dataset == "tvsum"
+    is_tvsum = dataset == "tvsum"
     vids = {vid: index for index, vid in enumerate(dict.fromkeys(query.vid for query in kept))}
     qids = [str(query.qid) for query in kept]
-    streams = [video_dim] if whole else [dims[family] for family in features.video]
+    streams = [video_dim] if is_tvsum else [dims[family] for family in features.video]
     return Data(
         queries=kept,
         video=_pack(
@@ -147,7 +147,8 @@ def load(
             qids,
             [_cut(shelf.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
             [shelf.stores[features.text]],
-            () if whole else (dims[features.text],),
+            (dims[features.text],),
+            normalise=not is_tvsum,
         ),
         video_of=torch.tensor([vids[query.vid] for query in kept]),
         video_dim=video_dim,
@@ -214,22 +215,30 @@ def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max
     return counts
 
 
-def _pack(keys: Sequence[str], lengths: Sequence[int], stores: Sequence[Store], blocks: tuple[int, ...]) -> Packed:
+def _pack(
+    keys: Sequence[str],
+    lengths: Sequence[int],
+    stores: Sequence[Store],
+    blocks: tuple[int, ...],
+    *,
+    normalise: bool = True,
+) -> Packed:
     """Families side by side at the stores' precision (the round trip through float16 is exact)."""
     half = all(store.passport.dtype == "float16" for store in stores)
     ends = np.cumsum(lengths)
     starts = ends - np.asarray(lengths)
     rows = np.empty((ends[-1], sum(store.passport.dim for store in stores)), np.float16 if half else np.float32)
-    norms = np.empty((ends[-1], len(blocks)), np.float32)
+    norms = np.ones((ends[-1], len(blocks)), np.float32)
     for key, start, end in zip(keys, starts, ends, strict=True):
         sample = np.concatenate([store.read(key)[: end - start] for store in stores], axis=1)
         rows[start:end] = sample
-        for block, columns in enumerate(np.split(sample, np.cumsum(blocks)[:-1], axis=1) if blocks else ()):
-            norms[start:end, block] = np.linalg.norm(columns, axis=1) + NORM_EPSILON
+        if normalise:
+            columns = np.split(sample, np.cumsum(blocks)[:-1], axis=1)
+            norms[start:end] = np.stack([np.linalg.norm(c, axis=1) for c in columns], axis=1) + NORM_EPSILON
     return Packed(
         rows=torch.from_numpy(rows),
-        norms=torch.from_numpy(norms),
         blocks=blocks,
+        norms=torch.from_numpy(norms),
         starts=torch.from_numpy(starts),
         lengths=torch.tensor(lengths),
     )
