@@ -56,7 +56,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a model predicts for a batch (Q moment queries), with what its losses need besides.
+    """What a model predicts for a batch (Q moment queries), with what its losses need besides. All float32.
 
     logits: [B, Q, 2], index 0 = foreground. spans: [B, Q, 2], centre and width as fractions of the video.
     aux_logits, aux_spans: [decoder layers - 1, B, Q, 2], the earlier layers'.

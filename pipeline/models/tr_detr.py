@@ -86,7 +86,8 @@ class TrDetr(nn.Module):
             scores = self.score(base + weight[..., None] * memory)
         elif scores is None:
             scores = self.score(memory)
-        return Outputs(logits[-1], spans[-1], logits[:-1], spans[:-1], scores, video, text)
+        found = (logits[-1], spans[-1], logits[:-1], spans[:-1], scores, video, text)
+        return Outputs(*(x.float() for x in found))  # under autocast, too: losses stay float32
 
     def _keep_words(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
         return keep_valid(text_mask) if self.printed else keep_words_as_released(video_mask, text_mask, self.heads)

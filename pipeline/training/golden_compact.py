@@ -40,8 +40,8 @@ def compact(path: Path) -> GoldenSet:
     ]
     data = Data(
         queries=queries,
-        video=_packed([np.concatenate(rows, axis=1) for rows in zip(*parts, strict=True)]),
-        text=_packed(text),
+        video=_packed([list(rows) for rows in zip(*parts, strict=True)]),
+        text=_packed([[rows] for rows in text]),
         video_of=torch.arange(len(queries)),
         video_dim=told["video_dim"],
         audio_dim=told["audio_dim"],
@@ -71,11 +71,17 @@ def compact(path: Path) -> GoldenSet:
     )
 
 
-def _packed(samples: list[np.ndarray]) -> Packed:
-    lengths = [len(rows) for rows in samples]
-    starts = np.cumsum([0, *lengths[:-1]])
-    rows = torch.from_numpy(np.concatenate(samples))
-    return Packed(rows, torch.zeros(len(rows), 0), (), torch.from_numpy(starts), torch.tensor(lengths))
+def _packed(samples: list[list[np.ndarray]]) -> Packed:
+    """Samples, each a list of parts side by side that need no further norm."""
+    rows = torch.from_numpy(np.concatenate([np.concatenate(parts, axis=1) for parts in samples]))
+    lengths = [len(parts[0]) for parts in samples]
+    return Packed(
+        rows=rows,
+        blocks=tuple(part.shape[1] for part in samples[0]),
+        norms=torch.ones(len(rows), len(samples[0])),
+        starts=torch.from_numpy(np.cumsum([0, *lengths[:-1]])),
+        lengths=torch.tensor(lengths),
+    )
 
 
 def _rows(tag: str, lengths: list[int], length: int, dim: int) -> list[np.ndarray]:
