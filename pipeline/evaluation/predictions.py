@@ -34,12 +34,9 @@ def load_predictions(path: Path | str, annotations: Truth, dataset: str) -> tupl
 
 
 def format_findings(findings: list[Finding]) -> str:
-    """All findings, one line each; what is said of several places is said once."""
-    places: dict[tuple[str, str], list[str]] = {}
-    for finding in findings:
-        places.setdefault((finding.level, finding.what), []).append(_place(finding))
+    """All findings, one line each; what is said of several places is said once, with their number."""
     names = {"E": "error", "W": "warning"}
-    return "\n".join(f"{names[level]}: {'; '.join(filter(None, at))}: {what}" for (level, what), at in places.items())
+    return "\n".join(f"{names[level]}: {line}" for level, line in _grouped(findings))
 
 
 def refuse_errors(findings: list[Finding], where: object) -> None:
@@ -47,12 +44,24 @@ def refuse_errors(findings: list[Finding], where: object) -> None:
     found = errors(findings)
     if not found:
         return
-    listed = format_findings(found).replace("error: ", "").replace(": : ", ": ").splitlines()
-    if len(listed) == 1:
-        raise PipelineError(listed[0], where=where, remedy=REMEDY)
-    raise PipelineError(
-        f"{len(found)} errors\n" + "\n".join(f"  {line}" for line in listed) + "\n", where=where, remedy=REMEDY
-    )
+    listed = [line for _, line in _grouped(found)]
+    if len(listed) > 1:
+        listed = [f"{len(found):,} errors", *(f"  {line}" for line in listed), ""]
+    raise PipelineError("\n".join(listed), where=where, remedy=REMEDY)
+
+
+def _grouped(findings: list[Finding]) -> list[tuple[str, str]]:
+    """(level, line) of what there is to say, equal facts on one line."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        places.setdefault((finding.level, finding.what), []).append(_place(finding))
+    return [
+        (
+            level,
+            ": ".join(filter(None, [*at, what])) if len(at) == 1 else f"{what} ({len(at):,} times): {'; '.join(at)}",
+        )
+        for (level, what), at in places.items()
+    ]
 
 
 def _place(finding: Finding) -> str:
