@@ -126,6 +126,12 @@ def test_stores_of_half_precision_stay_half_in_memory_and_lose_nothing(tmp_path)
     np.testing.assert_allclose(batch.video[0, :, :6], norm(shelf.rows[VIDEO[0]]["c"]), atol=1e-7)
 
 
+@pytest.mark.parametrize(("grid", "seconds"), [("2s", 2.0), ("0.5s", 0.5), ("1-6s", 1 / 6)])
+def test_the_length_of_a_clip_is_read_off_the_stores(tmp_path, grid, seconds):
+    shelf = Shelf(tmp_path).put("clip-vit-b32", 4, grid=grid).put("clip-text", 3, TOKENS, "tokens")
+    assert shelf.load(config.Features(video=["clip-vit-b32"], text="clip-text")).clip_s == seconds
+
+
 def test_families_on_two_grids_are_refused_by_name(tmp_path):
     shelf = Shelf(tmp_path).put(VIDEO[0], 6).put(VIDEO[1], 4, grid="1s").put("clip-text", 3, TOKENS, "tokens")
     with pytest.raises(PipelineError, match=r"different grids.*rgb-tvsum 2s, i3d-inception-flow-tvsum 1s"):

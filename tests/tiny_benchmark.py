@@ -102,11 +102,11 @@ class Benchmark:
 
 
 def train_with_states(benchmark: Benchmark, results: Path) -> None:
-    """Train ten epochs with a state after every one, so that there is something to be killed in."""
+    """Train 14 epochs with a state after every one, so that there is something to be killed in."""
     from pipeline.training import loop
 
     loop.SAVE_EVERY_S, seldom = 0, loop.SAVE_EVERY_S
     try:
-        benchmark.train(experiment(training={"epochs": 10}), results=results)
+        benchmark.train(experiment(training={"epochs": 14}), results=results)
     finally:
         loop.SAVE_EVERY_S = seldom
