@@ -83,7 +83,7 @@ def draw(curves: Mapping[str, Tensor], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams |= {"svg.hashsalt": "mr2hd", "font.size": 9}
+    mpl.rcParams |= {"svg.hashsalt": "mr2hd", "svg.fonttype": "none", "font.size": 9}
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(5.2, 2.8), layout="constrained")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.config import Model
 from pipeline.models.attention import MultiHeadAttention, attend, clip_positions
 from pipeline.models.batch import Batch
-from pipeline.models.cooperation import MomentSimilarity, best_moment, slice_rows
+from pipeline.models.cooperation import MomentSimilarity, PrintedMomentSimilarity, best_moment, slice_rows
 from pipeline.models.masking import keep_words_as_released, masked_softmax
 from pipeline.models.tr_detr import TrDetr
 
@@ -249,3 +249,15 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(model(batch).saliency, model(batch).saliency)
     model.train()
     assert not torch.equal(model(batch).saliency, model(batch).saliency)
+
+
+def test_the_released_mr2hd_forgets_the_moment_and_the_printed_one_does_not():
+    """Forty zero rows behind a moment leave nothing of it in the state (docs/paper-vs-released.md)."""
+    torch.manual_seed(0)
+    released, printed = MomentSimilarity(256, 2.0), PrintedMomentSimilarity(256, 2.0)
+    logits, video, valid = torch.zeros(1, 1, 2), torch.randn(1, 75, 256), torch.ones(1, 75)
+    early, late = torch.tensor([[[0.1, 0.2]]]), torch.tensor([[[0.8, 0.2]]])
+    same = [released(logits, spans, video, valid) for spans in (early, late)]
+    torch.testing.assert_close(*same, rtol=0, atol=1e-4)
+    apart = [printed(logits, spans, video, valid) for spans in (early, late)]
+    assert (apart[0] - apart[1]).abs().max() > 1e-4

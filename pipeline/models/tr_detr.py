@@ -32,8 +32,9 @@ class TrDetr(nn.Module):
     which scales the moment with the padded length, may slice padded clips and runs its GRU to the padded length
     (`MomentSimilarity`). The global alignment loss averages over padded rows, the local one divides by them. A batch
     whose videos (and texts, for that loss) have one length is free of all of these.
-    Formulation `paper` is the printed equations (1)-(16); there padding changes nothing. What the paper does not
-    mention (positions, feed-forwards, PReLU, decoder, endpoints, dropouts) is the same in both. While training it
+    Formulation `paper` is the printed equations (1)-(16); there padding changes nothing. The attention of (11) and the
+    MHA of (12) and (13) are read as what stands inside these encoder layers. What the paper does not mention
+    (positions, feed-forwards, PReLU, decoder, endpoints, dropouts) is the same in both. While training, the paper's
     also scores every video under the next sample's query, whole path, for the loss that it shares with QD-DETR.
     """
 
