@@ -13,6 +13,9 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.truth import Truth
 from pipeline.evaluation.validate import Finding, Row, check, errors
 
+SHOWN_PLACES = 10
+"""Places an error message names for one fact; `validate` lists every one."""
+
 REMEDY = "correct the file, or ask for what can be scored (--despite-errors)"
 
 
@@ -40,28 +43,29 @@ def format_findings(findings: list[Finding]) -> str:
 
 
 def refuse_errors(findings: list[Finding], where: object) -> None:
-    """Raise one PipelineError that lists every error among the findings, if there are any."""
+    """Raise one PipelineError that lists every error among the findings, if there are any; long lists of places cut."""
     found = errors(findings)
     if not found:
         return
-    listed = [line for _, line in _grouped(found)]
+    listed = [line for _, line in _grouped(found, SHOWN_PLACES)]
     if len(listed) > 1:
         listed = [f"{len(found):,} errors", *(f"  {line}" for line in listed), ""]
     raise PipelineError("\n".join(listed), where=where, remedy=REMEDY)
 
 
-def _grouped(findings: list[Finding]) -> list[tuple[str, str]]:
-    """(level, line) of what there is to say, equal facts on one line."""
+def _grouped(findings: list[Finding], shown: int | None = None) -> list[tuple[str, str]]:
+    """(level, line) of what there is to say, equal facts on one line with all (or the first `shown`) of their places."""
     places: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         places.setdefault((finding.level, finding.what), []).append(_place(finding))
-    return [
-        (
-            level,
-            ": ".join(filter(None, [*at, what])) if len(at) == 1 else f"{what} ({len(at):,} times): {'; '.join(at)}",
-        )
-        for (level, what), at in places.items()
-    ]
+    return [(level, _said_of(what, at, shown)) for (level, what), at in places.items()]
+
+
+def _said_of(what: str, places: list[str], shown: int | None) -> str:
+    if len(places) == 1:
+        return ": ".join(filter(None, [*places, what]))
+    more = f" and {len(places) - shown:,} more (`validate` lists them)" if shown and len(places) > shown else ""
+    return f"{what} ({len(places):,} times): {'; '.join(places[:shown])}{more}"
 
 
 def _place(finding: Finding) -> str:
