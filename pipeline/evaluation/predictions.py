@@ -54,7 +54,7 @@ def refuse_errors(findings: list[Finding], where: object) -> None:
 
 
 def _grouped(findings: list[Finding], shown: int | None = None) -> list[tuple[str, str]]:
-    """(level, line) of what there is to say, equal facts on one line with all (or the first `shown`) of their places."""
+    """(level, line) of what there is to say, equal facts on one line with all (or `shown`) of their places."""
     places: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         places.setdefault((finding.level, finding.what), []).append(_place(finding))
