@@ -11,7 +11,7 @@ import multiprocessing
 import queue
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing.connection import Connection
@@ -61,7 +61,7 @@ class Failed:
 Event = Plan | Chunk | Done | Failed
 
 
-def decode_ahead(requests: Sequence[Request], seconds_per_video: float) -> Iterator[tuple[int, Event]]:
+def decode_ahead(requests: Sequence[Request], seconds_per_video: float) -> Generator[tuple[int, Event], None, None]:
     """Yield (position of the request, event): Plan, Chunks, Done or Failed, video by video in order.
 
     Each video is decoded once, at the union of the frames its families want.

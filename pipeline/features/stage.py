@@ -1,0 +1,123 @@
+"""The extract and import stages: what they stand on, what they record; nothing heavy is imported before there is work.
+
+extract   segments/{dataset}/{grid}/{shard}.csv, videos/{dataset}/{shard}.csv (words: annotations) and weights
+          → features/{dataset}/{grid}/{family}/{shard}.h5, one manifest per reader and shard
+import    a released archive, unpacked, and annotations
+          → features/{dataset}/{grid}/{family}+{archive}/{shard}.h5, one manifest and one report per archive
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline import provenance
+from pipeline.config import Dataset, Encoding
+from pipeline.errors import PipelineError
+from pipeline.provenance import FAMILIES, REVISIONS, Outcome
+
+
+def extract(
+    results: Path,
+    dataset_name: str,
+    shard: str,
+    *,
+    dataset: Dataset,
+    reader: str,
+    families: Sequence[str],
+    encoding: Encoding,
+    weights: Mapping[str, Path],
+    inputs: Sequence[Path],
+    manifest: Path,
+    device: str,
+) -> bool:
+    """Fill the stores of one reader's families for one shard. Returns whether there was work.
+
+    weights: source name → weight file, or the manifest of its fetch; not needed where `encoding` says `random:SEED`.
+    inputs: the manifest of `segment`; for words those of all splits' annotations. device: `cpu` or `cuda`.
+    Only what is stale is encoded: a family whose passport changed, a video whose file did. Videos that cannot be read
+    are left out and listed in the manifest. Raises PipelineError for a family of another reader and for weights that
+    are missing or do not fit.
+    """
+    for family in families:
+        _check_reader(family, reader)
+    grids = {family: dataset.grid_of(family) for family in sorted(families)}
+    sources = {family: FAMILIES[family].weights or "" for family in grids}
+    choices = {name: encoding.weights.get(name, "released") for name in sorted(set(sources.values()))}
+    weight_files = {name: weights[name] for name in choices if choices[name] == "released" and name in weights}
+    accounts = [] if reader == "words" else [results / "videos" / dataset_name / f"{shard}.csv"]
+    stores = {f: results / "features" / dataset_name / grid / f / f"{shard}.h5" for f, grid in grids.items()}
+
+    def work() -> Outcome:
+        from pipeline.encoders.base import Weights
+        from pipeline.features.encode import Recipe
+        from pipeline.features.extract import fill_from_queries, fill_from_videos
+
+        files = {name: _listed([path])[0] for name, path in weight_files.items()}
+        found = {name: Weights.named(choice, files.get(name)) for name, choice in choices.items()}
+        recipes = {stores[f]: Recipe(f, grid, found[sources[f]], encoding.dtype) for f, grid in grids.items()}
+        if reader == "words":
+            return fill_from_queries(recipes, _listed(inputs), shard, dataset.shards, device)
+        return fill_from_videos(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
+
+    settings = {
+        "families": {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()},
+        "encoding": {"dtype": encoding.dtype, "weights": choices, "seconds_per_video": encoding.seconds_per_video},
+        "shards": dataset.shards,
+    }
+    read = [*inputs, *accounts, *weight_files.values()]
+    return provenance.run_stage("extract", manifest, work, inputs=read, settings=settings)
+
+
+def import_archive(
+    results: Path,
+    dataset_name: str,
+    archive: str,
+    *,
+    dataset: Dataset,
+    families: Sequence[str],
+    unpacked: Path,
+    annotations: Sequence[Path],
+    manifest: Path,
+) -> bool:
+    """Make stores of a released feature archive. Returns whether there was work.
+
+    archive: its name in the table of sources. unpacked: the manifest of its `unpack`, or the folder it lies in.
+    annotations: manifests of all splits. Every file is read and checked; what is missing, broken or of another length
+    is left out, listed in the manifest and, with the lengths that are one row off, in `+{archive}.csv` beside it.
+    Raises PipelineError for a family that the archive's layout has no place for, and for a folder that holds no file
+    of it.
+    """
+    grids = {family: dataset.grid_of(family) for family in sorted(families)}
+    folder = unpacked
+    read = [*annotations]
+    if unpacked.suffix == ".json":
+        folder = provenance.files_of(unpacked)[0].parent / "files"
+        read.append(unpacked)
+    else:
+        read += sorted(path for path in unpacked.rglob("*.np[yz]") if path.is_file())
+
+    def work() -> Outcome:
+        from pipeline.features.released import fill_from_archive
+
+        return fill_from_archive(results, dataset_name, archive, grids, folder, _listed(annotations), dataset.shards)
+
+    settings = {
+        "archive": archive,
+        "families": {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()},
+        "shards": dataset.shards,
+    }
+    return provenance.run_stage("import", manifest, work, inputs=read, settings=settings)
+
+
+def _check_reader(family: str, reader: str) -> None:
+    known = [name for name, kind in FAMILIES.items() if kind.reader == reader]
+    if family not in known:
+        raise PipelineError(
+            f"reader {reader} does not make it", where=family, remedy=f"name families of {reader}: {', '.join(known)}"
+        )
+
+
+def _listed(paths: Sequence[Path]) -> list[Path]:
+    """The files behind manifests; other paths stand for themselves."""
+    return [file for path in paths for file in (provenance.files_of(path) if path.suffix == ".json" else [path])]

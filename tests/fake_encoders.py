@@ -1,0 +1,69 @@
+"""Encoders without a network: what extraction does shows in their rows."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+
+from pipeline.encoders.base import Words
+
+CALLS: list[int] = []
+"""Rows of every call of `encode`."""
+
+
+class MeanColour:
+    """512 numbers: the mean colour of a row's frames, then zeros."""
+
+    preprocessing = "mean colour"
+    sampling = "middle"
+    batch = 4
+
+    def __init__(self, weights, device):
+        self.seed = weights.seed
+
+    def encode(self, frames):
+        CALLS.append(len(frames))
+        rows = np.zeros((len(frames), 512), np.float32)
+        rows[:, :3] = frames.mean((1, 2, 3))
+        rows[:, 3] = self.seed
+        return rows
+
+
+class EveryFrame(MeanColour):
+    """Rows of eight neighbouring frames, as a network of motion has."""
+
+    sampling = "eights"
+    batch = 3
+
+
+class KillsItself(MeanColour):
+    """Dies without a word in its second batch."""
+
+    batch = 2
+
+    def encode(self, frames):
+        if CALLS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().encode(frames)
+
+
+class Letters:
+    """A token per word: its length; pooled: their sum."""
+
+    preprocessing = "letters"
+    batch = 2
+
+    def __init__(self, weights, device):
+        pass
+
+    def encode(self, queries):
+        CALLS.append(len(queries))
+        tokens = [np.array([[len(word)] * 512 for word in query.split()], np.float32) for query in queries]
+        return [Words(rows, rows.sum(axis=0)) for rows in tokens]
+
+
+def eights(facts, clip_s):
+    """Frames 8n … 8n + 7, each clip_s / 4 s."""
+    return np.arange(facts.n_frames // 8 * 8).reshape(-1, 8)

@@ -1,0 +1,314 @@
+"""Extraction of a shard: one decode, stores that match their segments, and only what is stale made again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_encoders
+import numpy as np
+import pytest
+from made_videos import decoded, make_video
+
+from pipeline import config, files, provenance, records
+from pipeline.acquire.videos import account, write_account
+from pipeline.encoders import base
+from pipeline.encoders.base import Weights
+from pipeline.errors import PipelineError
+from pipeline.features.encode import Recipe
+from pipeline.features.extract import extract_file
+from pipeline.features.stage import extract
+from pipeline.features.store import Store
+from pipeline.video import ahead, frame_grid
+from pipeline.video.segment import segment
+
+SETTINGS = config.Dataset(shards=1, annotations={"val": "x"}, grids={})
+RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
+DURATIONS = {"-a": 6, "b_": 4, "00607": 9, "d": 2}
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch):
+    monkeypatch.setattr(
+        base,
+        "_CLASSES",
+        {"clip-vit-b32": ("fake_encoders", "MeanColour"), "clip-text": ("fake_encoders", "Letters")},
+    )
+    fake_encoders.CALLS.clear()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    return {vid: make_video(folder / f"{vid}.mp4", range(0, 600 * s, 20)) for vid, s in DURATIONS.items()}
+
+
+def write_videos(results, paths):
+    table = results / "videos" / "qvhighlights" / "00000.csv"
+    write_account(table, [account(vid, lambda vid: paths[vid], "here") for vid in paths])
+    digest = files.sha256(table)
+    provenance.run_stage(
+        "videos", table.with_suffix(".json"), lambda: provenance.Outcome([table]), settings={"d": digest}
+    )
+    segments = results / "segments" / "qvhighlights" / "00000.json"
+    manifest = table.with_suffix(".json")
+    segment(results, "qvhighlights", "00000", grids=["2s"], videos_manifest=manifest, manifest=segments)
+    return segments
+
+
+def run(results, segments, encoding=RANDOM, families=("clip-vit-b32",), weights=None):
+    manifest = results / "features" / "qvhighlights" / "frames224" / "00000.json"
+    ran = extract(
+        results,
+        "qvhighlights",
+        "00000",
+        dataset=SETTINGS,
+        reader="frames224",
+        families=families,
+        encoding=encoding,
+        weights=weights or {},
+        inputs=[segments],
+        manifest=manifest,
+        device="cpu",
+    )
+    return ran, files.read_json(manifest)
+
+
+def store_of(results, family="clip-vit-b32", grid="2s"):
+    return results / "features" / "qvhighlights" / grid / family / "00000.h5"
+
+
+def test_every_clip_has_the_row_of_its_middle_frame(tmp_path, clips):
+    _, manifest = run(tmp_path, write_videos(tmp_path, clips))
+    assert manifest["counts"] == {"clip-vit-b32_arrays": 4, "clip-vit-b32_rows": 3 + 2 + 5 + 1}
+    assert manifest["skipped"] == []
+    with Store([store_of(tmp_path)]) as store:
+        assert store.passport.weights == "random:7"
+        store.require({"-a": 3, "b_": 2, "00607": 5, "d": 1})
+        for vid, path in clips.items():
+            blue = [frame.to_ndarray(format="rgb24")[:, :, 2].mean() for frame in decoded(path)]
+            middles = [blue[30 + 60 * n - 1] for n in range(store.n_rows(vid))]
+            if DURATIONS[vid] > 2:  # the rule for very short videos takes others
+                np.testing.assert_allclose(store.read(vid)[:, 2], middles, atol=3)
+            assert store.attributes(vid)["source"] == files.sha256(path)
+            assert store.attributes(vid)["decoder"].split()[0] in ("decord", "pyav")
+
+
+def test_batches_cross_the_borders_of_videos(tmp_path, clips):
+    run(tmp_path, write_videos(tmp_path, clips))
+    assert fake_encoders.CALLS == [4, 4, 3]
+
+
+def test_a_second_run_finds_nothing_to_do_and_a_forced_one_gives_equal_bytes(tmp_path, clips):
+    segments = write_videos(tmp_path, clips)
+    run(tmp_path, segments)
+    before = store_of(tmp_path).read_bytes()
+    assert not run(tmp_path, segments)[0]
+    store_of(tmp_path).unlink()
+    assert run(tmp_path, segments)[0]
+    assert store_of(tmp_path).read_bytes() == before
+
+
+def test_only_a_video_that_changed_is_encoded_again(tmp_path, clips):
+    run(tmp_path, write_videos(tmp_path, clips))
+    fake_encoders.CALLS.clear()
+    changed = clips | {"d": make_video(tmp_path / "d.mp4", range(0, 2400, 20))}
+    run(tmp_path, write_videos(tmp_path, changed))
+    assert fake_encoders.CALLS == [2]
+    assert Store([store_of(tmp_path)]).n_rows("d") == 2
+
+
+def test_other_weights_make_everything_anew_under_another_passport(tmp_path, clips):
+    segments = write_videos(tmp_path, clips)
+    run(tmp_path, segments)
+    run(tmp_path, segments, config.Encoding(weights={"clip-vit-b32": "random:8"}))
+    store = Store([store_of(tmp_path)])
+    assert (store.passport.weights, store.passport.dtype) == ("random:8", "float16")
+    assert store.read("d")[0, 3] == 8
+
+
+def test_a_longer_patience_encodes_nothing_again(tmp_path, clips):
+    segments = write_videos(tmp_path, clips)
+    run(tmp_path, segments)
+    fake_encoders.CALLS.clear()
+    assert run(tmp_path, segments, RANDOM.model_copy(update={"seconds_per_video": 10}))[0]
+    assert fake_encoders.CALLS == []
+
+
+def test_bad_videos_are_listed_with_their_reasons_and_the_job_goes_on(tmp_path, clips):
+    half = tmp_path / "half.mp4"
+    half.write_bytes(clips["-a"].read_bytes()[:3000])
+    segments = write_videos(
+        tmp_path, clips | {"half": half, "later": make_video(tmp_path / "later.mp4", range(0, 2400, 20))}
+    )
+    (tmp_path / "later.mp4").unlink()
+    _, manifest = run(tmp_path, segments)
+    assert manifest["counts"]["clip-vit-b32_arrays"] == 4
+    assert [row["vid"] for row in manifest["skipped"]] == ["half", "later"]
+    assert manifest["skipped"][0]["why"].startswith("corrupt: cannot be read as video")
+    assert manifest["skipped"][1]["why"] == "no such video file"
+
+
+def test_a_video_that_no_longer_fits_its_segments_is_left_out(tmp_path, clips):
+    mine = make_video(tmp_path / "x.mp4", range(0, 600 * 10, 20))
+    segments = write_videos(tmp_path, {"x": mine, "d": clips["d"]})
+    make_video(mine, range(0, 600 * 6, 20))
+    _, manifest = run(tmp_path, segments)
+    assert manifest["skipped"] == [
+        {"vid": "x", "why": "clip-vit-b32 would have 3 rows where its segments have 5 clips"}
+    ]
+
+
+def test_an_empty_shard_has_an_empty_store(tmp_path):
+    _, manifest = run(tmp_path, write_videos(tmp_path, {}))
+    assert manifest["counts"] == {"clip-vit-b32_arrays": 0, "clip-vit-b32_rows": 0}
+    assert Store([store_of(tmp_path)]).keys() == []
+
+
+def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp_path, clips, monkeypatch):
+    monkeypatch.setitem(provenance.FAMILIES, "eights", provenance.Family("frames224", 512, "clip-vit-b32"))
+    monkeypatch.setitem(provenance.REVISIONS, "eights", 1)
+    monkeypatch.setitem(base._CLASSES, "eights", ("fake_encoders", "EveryFrame"))
+    monkeypatch.setitem(frame_grid.SAMPLINGS, "eights", fake_encoders.eights)
+    monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
+    dataset = SETTINGS.model_copy(update={"grids": {"eights": "0.5s"}})
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", dataset)
+    paths = {
+        "-a": make_video(tmp_path / "a.mp4", range(0, 3600, 37)),
+        "b_": make_video(tmp_path / "b.mp4", range(0, 2400, 37)),
+    }
+    segments = write_videos(tmp_path, paths)
+    table = tmp_path / "videos" / "qvhighlights" / "00000.json"
+    segment(tmp_path, "qvhighlights", "00000", grids=["2s", "0.5s"], videos_manifest=table, manifest=segments)
+    both = ("clip-vit-b32", "eights")
+    run(tmp_path, segments, families=both)
+    with Store([store_of(tmp_path, "eights", "0.5s")]) as dense, Store([store_of(tmp_path)]) as sparse:
+        assert dense.n_rows("-a") == 98 // 8
+        assert sparse.n_rows("-a") == 3
+        blue = [frame.to_ndarray(format="rgb24")[:, :, 2].mean() for frame in decoded(paths["-a"])]
+        np.testing.assert_allclose(dense.read("-a")[:, 2], np.reshape(blue[:96], (-1, 8)).mean(axis=1), atol=3)
+    fake_encoders.CALLS.clear()
+    monkeypatch.setitem(provenance.REVISIONS, "eights", 2)
+    run(tmp_path, segments, families=both)
+    assert sum(fake_encoders.CALLS) == sum(Store([store_of(tmp_path, "eights", "0.5s")]).n_rows(v) for v in paths)
+
+
+def test_kill_minus_nine_loses_only_the_videos_at_hand(tmp_path, clips):
+    segments = write_videos(tmp_path, clips)
+    script = (
+        "import test_extract as t, fake_encoders\nfrom pathlib import Path\n"
+        "t.base._CLASSES['clip-vit-b32'] = ('fake_encoders', 'KillsItself')\n"
+        f"t.run(Path({str(tmp_path)!r}), Path({str(segments)!r}))\n"
+    )
+    here = Path(__file__).parent
+    killed = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=here.parent,
+        env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}"},
+        check=False,
+    )
+    assert killed.returncode == -9
+    assert not store_of(tmp_path).exists()
+    ran, manifest = run(tmp_path, segments)
+    assert ran
+    assert manifest["counts"]["clip-vit-b32_arrays"] == 4
+    assert sum(fake_encoders.CALLS) <= 11
+
+
+def annotations(results, **splits):
+    manifests = []
+    for split, rows in splits.items():
+        path = results / "annotations" / "qvhighlights" / f"{split}.jsonl"
+        records.write_jsonl(path, [{"qid": q, "query": text, "vid": vid, "duration": 4} for q, text, vid in rows])
+        manifests.append(path.with_suffix(".json"))
+        provenance.run_stage("annotations", manifests[-1], lambda path=path: provenance.Outcome([path]))
+    return manifests
+
+
+def run_words(results, manifests, shard="00000", shards=1):
+    manifest = results / "features" / "qvhighlights" / "words" / f"{shard}.json"
+    extract(
+        results,
+        "qvhighlights",
+        shard,
+        dataset=SETTINGS.model_copy(update={"shards": shards}),
+        reader="words",
+        families=["clip-text"],
+        encoding=RANDOM,
+        weights={},
+        inputs=manifests,
+        manifest=manifest,
+        device="cpu",
+    )
+    return results / "features" / "qvhighlights" / "tokens" / "clip-text" / f"{shard}.h5"
+
+
+def test_queries_of_all_splits_are_encoded_with_their_pooled_vector(tmp_path):
+    manifests = annotations(tmp_path, train=[(1, "a dog runs", "x"), (2, "no", "y")], val=[(3, "Ž & 'so'", "x")])
+    store = Store([run_words(tmp_path, manifests)])
+    assert store.keys() == ["1", "2", "3"]
+    assert store.read("1")[:, 0].tolist() == [1, 3, 4]
+    assert store.read_pooled("1")[0] == 8
+    assert store.attributes("3") == {"query": "Ž & 'so'"}
+
+
+def test_a_query_lives_in_the_shard_of_its_video(tmp_path):
+    manifests = annotations(tmp_path, val=[(k, "a b", f"vid{k % 7}") for k in range(40)])
+    shards = [Store([run_words(tmp_path, manifests, f"{k:05d}", 3)]).keys() for k in range(3)]
+    assert sorted(qid for keys in shards for qid in keys) == sorted(map(str, range(40)))
+    assert all(len({k for k, keys in enumerate(shards) for q in keys if int(q) % 7 == v}) == 1 for v in range(7))
+
+
+def test_one_qid_with_two_texts_is_refused(tmp_path):
+    with pytest.raises(PipelineError, match="qid 1 has two texts"):
+        run_words(tmp_path, annotations(tmp_path, train=[(1, "a", "x")], val=[(1, "b", "x")]))
+
+
+def test_a_family_of_another_reader_is_refused(tmp_path):
+    with pytest.raises(PipelineError, match="pann-cnn14: reader frames224 does not make it → name families of"):
+        run(tmp_path, tmp_path, families=["pann-cnn14"])
+
+
+def test_released_weights_that_are_not_there_are_an_error(tmp_path, clips):
+    segments = write_videos(tmp_path, clips)
+    with pytest.raises(PipelineError, match="no weight file"):
+        run(tmp_path, segments, config.Encoding())
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, clips):
+    segments = write_videos(tmp_path, clips)
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "qvhighlights").write_text("a file where a folder should be")
+    with pytest.raises(PipelineError, match=r"features/qvhighlights.* cannot be written"):
+        run(tmp_path, segments)
+
+
+def test_one_file_of_ones_own(tmp_path, clips):
+    recipe = Recipe("clip-vit-b32", "1s", Weights.named("random:0", None), "float16")
+    store = extract_file(clips["-a"], recipe, tmp_path / "own.h5", "cpu")
+    assert store.n_rows("-a") == 6
+    half = tmp_path / "half.mp4"
+    half.write_bytes(clips["-a"].read_bytes()[:3000])
+    with pytest.raises(PipelineError, match=r"half.mp4: cannot be read as video"):
+        extract_file(half, recipe, tmp_path / "half.h5", "cpu")
+
+
+def test_real_videos_have_the_rows_of_the_published_features(tmp_path, shared_data):
+    paths = {path.stem: path for path in sorted((shared_data / "videos").glob("*.*"))}
+    _, manifest = run(tmp_path, write_videos(tmp_path, paths))
+    assert manifest["skipped"] == []
+    store = Store([store_of(tmp_path)])
+    assert {vid: store.n_rows(vid) for vid in paths} == {
+        "big_buck_bunny_0_30": 15,
+        "big_buck_bunny_432_433": 1,
+        "charades": 15,
+        "test": 3,
+        "v_GGSY1Qvo990": 9,
+        "v_ZNVhz7ctTq0": 7,
+        "women_long_jump": 18,
+    }
+    published = np.load(shared_data / "videos" / "paired" / "charades_clip_vit_b32.npz")
+    assert len(published[published.files[0]]) == store.n_rows("charades")
