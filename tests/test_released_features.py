@@ -1,0 +1,197 @@
+"""Released archives into stores: every file accounted for, and look-alikes kept apart."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from pipeline import config, files, provenance, records
+from pipeline.errors import PipelineError
+from pipeline.features.stage import import_archive
+from pipeline.features.store import Store
+
+TVSUM = ["i3d-inception-rgb-tvsum", "i3d-inception-flow-tvsum", "pann-cnn14", "clip-token-table"]
+CLIPS = {"-a": 5, "_b": 3, "c": 4}
+
+
+def rows(n, dim, dtype=np.float32):
+    return np.random.default_rng(n).random((n, dim)).astype(dtype)
+
+
+def tvsum_archive(folder, clips=CLIPS):
+    for name in ("video_features", "audio_features", "query_features"):
+        (folder / name).mkdir(parents=True)
+    for vid, n in clips.items():
+        np.save(folder / f"video_features/{vid}_rgb.npy", rows(n, 1024, np.float64))
+        np.save(folder / f"video_features/{vid}_opt.npy", rows(n, 1024))
+        np.save(folder / f"audio_features/{vid}.npy", rows(n, 2048))
+        np.savez(folder / f"query_features/{vid}.npz", token=rows(6, 512, np.float16), text=rows(1, 512, np.float16))
+    return folder
+
+
+def annotate(results, dataset, queries):
+    path = results / "annotations" / dataset / "val.jsonl"
+    records.write_jsonl(path, queries)
+    provenance.run_stage("annotations", path.with_suffix(".json"), lambda: provenance.Outcome([path]))
+    return path.with_suffix(".json")
+
+
+def run(results, folder, dataset="tvsum", families=TVSUM, queries=None, shards=2):
+    queries = queries or [{"qid": v, "query": "t", "vid": v, "duration": 2 * n} for v, n in CLIPS.items()]
+    manifest = results / "features" / dataset / "+umt.json"
+    ran = import_archive(
+        results,
+        dataset,
+        "umt",
+        dataset=config.Dataset(shards=shards, annotations={"val": "x"}),
+        families=families,
+        unpacked=folder,
+        annotations=[annotate(results, dataset, queries)],
+        manifest=manifest,
+    )
+    return ran, files.read_json(manifest)
+
+
+def store_of(results, family, dataset="tvsum", grid="2s"):
+    return Store(sorted((results / "features" / dataset / grid / f"{family}+umt").glob("*.h5")))
+
+
+def report(results, dataset="tvsum"):
+    with open(results / "features" / dataset / "+umt.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_family_becomes_stores_that_name_the_archive(tmp_path):
+    ran, manifest = run(tmp_path, tvsum_archive(tmp_path / "in"))
+    assert ran
+    assert manifest["counts"] == {f"{family}_arrays": 3 for family in TVSUM}
+    store = store_of(tmp_path, "i3d-inception-rgb-tvsum")
+    assert (store.passport.origin, store.passport.weights, store.passport.dtype) == ("umt", "released", "float32")
+    store.require(CLIPS)
+    np.testing.assert_array_equal(store.read("-a"), rows(5, 1024, np.float64).astype(np.float32))
+    words = store_of(tmp_path, "clip-token-table", grid="tokens")
+    assert words.passport.dtype == "float16"
+    assert words.read("c").shape == (6, 512)
+    assert words.read_pooled("c").shape == (512,)
+
+
+@pytest.mark.parametrize("top", ["", "tvsum", "data/tvsum"])
+def test_an_archive_may_have_folders_on_top(tmp_path, top):
+    tvsum_archive(tmp_path / "in" / top)
+    assert run(tmp_path, tmp_path / "in")[0]
+
+
+def test_an_unpacked_archive_is_found_through_its_manifest(tmp_path):
+    home = tmp_path / "resources" / "umt"
+    tvsum_archive(home / "files")
+    (home / "index.csv").write_text("member,bytes\n")
+    provenance.run_stage("unpack", home / "unpack.json", lambda: provenance.Outcome([home / "index.csv"]))
+    assert run(tmp_path, home / "unpack.json")[1]["counts"]["pann-cnn14_arrays"] == 3
+
+
+def test_the_second_import_finds_nothing_to_do(tmp_path):
+    folder = tvsum_archive(tmp_path / "in")
+    assert run(tmp_path, folder)[0]
+    assert not run(tmp_path, folder)[0]
+
+
+def test_what_is_missing_broken_or_of_another_length_is_listed_at_once(tmp_path):
+    folder = tvsum_archive(tmp_path / "in")
+    (folder / "video_features/-a_rgb.npy").unlink()
+    (folder / "video_features/_b_rgb.npy").write_bytes(b"\x93NUMPY")
+    np.save(folder / "audio_features/-a.npy", rows(6, 2048))
+    np.save(folder / "audio_features/c.npy", rows(9, 2048))
+    np.save(folder / "video_features/-a_opt.npy", rows(5, 2048))
+    np.save(folder / "video_features/c_opt.npy", np.full((4, 1024), np.nan))
+    np.savez(folder / "query_features/_b.npz", last_hidden_state=rows(6, 512), text=rows(1, 512))
+    _, manifest = run(tmp_path, folder)
+    found = {(row["family"], row["key"]): (row["finding"], row["detail"]) for row in report(tmp_path)}
+    assert found["i3d-inception-rgb-tvsum", "-a"] == ("missing", "no such file")
+    assert found["i3d-inception-rgb-tvsum", "_b"][0] == "broken"
+    assert found["pann-cnn14", "-a"] == ("one row off", "6 rows where the annotations have 5 clips")
+    assert found["pann-cnn14", "c"] == ("length", "9 rows where the annotations have 4 clips")
+    assert found["i3d-inception-flow-tvsum", "-a"][1] == "float32 [5, 2048] where floats [n, 1024] are expected"
+    assert found["i3d-inception-flow-tvsum", "c"] == ("broken", "holds NaN or infinity")
+    assert found["clip-token-table", "_b"][1].startswith("has no array")
+    assert len(found) == 7
+    assert len(manifest["skipped"]) == 6
+    assert {"vid": "-a", "why": "i3d-inception-rgb-tvsum: missing, no such file"} in manifest["skipped"]
+    assert store_of(tmp_path, "pann-cnn14").keys() == ["-a", "_b"]
+
+
+def test_nothing_in_an_archive_is_unpickled(tmp_path):
+    folder = tvsum_archive(tmp_path / "in")
+    np.save(folder / "audio_features/c.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    run(tmp_path, folder)
+    (row,) = report(tmp_path)
+    assert (row["finding"], row["key"]) == ("broken", "c")
+    assert "allow_pickle" in row["detail"]
+
+
+@pytest.mark.parametrize(
+    ("families", "message"),
+    [(["clip-text"], "released archives of tvsum have no place for it"), (TVSUM, "holds no folder audio_features|in")],
+)
+def test_a_wrong_family_or_folder_is_refused(tmp_path, families, message):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(PipelineError, match=message):
+        run(tmp_path, tmp_path / "in", families=families)
+
+
+def test_an_archive_of_other_videos_is_refused(tmp_path):
+    folder = tvsum_archive(tmp_path / "in", {"elsewhere": 4})
+    with pytest.raises(PipelineError, match="none of 3 files of clip-token-table can be imported"):
+        run(tmp_path, folder)
+
+
+def test_qvhighlights_archives_are_read_by_vid_and_qid(tmp_path):
+    folder = tmp_path / "in" / "features"
+    for name in ("clip_features", "clip_text_features", "pann_features"):
+        (folder / name).mkdir(parents=True)
+    vid = "-_NaMhcMCdPI_60.0_210.0"
+    np.savez(folder / f"clip_features/{vid}.npz", features=rows(75, 512, np.float16))
+    np.save(folder / f"pann_features/{vid}.npy", rows(74, 2048))
+    np.savez(
+        folder / "clip_text_features/qid7.npz",
+        last_hidden_state=rows(9, 512, np.float16),
+        pooler_output=rows(1, 512, np.float16)[0],
+    )
+    queries = [{"qid": 7, "query": "t", "vid": vid, "duration": 150}]
+    families = ["clip-vit-b32", "clip-text", "pann-cnn14"]
+    run(tmp_path, tmp_path / "in", "qvhighlights", families, queries)
+    assert store_of(tmp_path, "clip-vit-b32", "qvhighlights").n_rows(vid) == 75
+    assert store_of(tmp_path, "clip-text", "qvhighlights", "tokens").keys() == ["7"]
+    (row,) = report(tmp_path, "qvhighlights")
+    assert (row["family"], row["finding"]) == ("pann-cnn14", "one row off")
+
+
+def test_rows_of_an_archive_and_of_our_own_never_mix(tmp_path):
+    from dataclasses import replace
+
+    from pipeline.features.store import StoreWriter
+
+    run(tmp_path, tvsum_archive(tmp_path / "in"), families=["pann-cnn14"], shards=1)
+    released = store_of(tmp_path, "pann-cnn14")
+    with StoreWriter(tmp_path / "own.h5", replace(released.passport, origin="raw")) as own:
+        own.add("x", rows(2, 2048))
+    with pytest.raises(PipelineError, match="origin: raw ≠ umt"):
+        Store([tmp_path / "features/tvsum/2s/pann-cnn14+umt/00000.h5", tmp_path / "own.h5"])
+
+
+def test_the_real_tvsum_archive_is_whole_but_for_one_row(tmp_path, shared_data):
+    queries = [
+        row | {"duration": 2 * row["duration"]}
+        for split in ("train", "val")
+        for _, row in records.read_jsonl(shared_data / "annotations" / f"tvsum_{split}.jsonl")
+    ]
+    _, manifest = run(tmp_path, shared_data / "features" / "tvsum", queries=queries, shards=4)
+    assert manifest["counts"] == {f"{family}_arrays": 50 for family in TVSUM} | {"pann-cnn14_one_row_off": 1}
+    assert manifest["skipped"] == []
+    (row,) = report(tmp_path)
+    assert (row["key"], row["detail"]) == ("kLxoNp-UchI", "65 rows where the annotations have 64 clips")
+    store = store_of(tmp_path, "i3d-inception-rgb-tvsum")
+    assert sum(map(store.n_rows, store.keys())) == 6266
+    video = np.load(shared_data / "features/tvsum/video_features/-esJrBWj2d8_rgb.npy")
+    np.testing.assert_array_equal(store.read("-esJrBWj2d8"), video)
