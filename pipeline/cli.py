@@ -140,6 +140,15 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     demo = _plain(parsers, "demo", commands.demo, "small benchmarks made here, from videos to tables")
     demo.add_argument("--cores", type=int, default=2)
 
+    golden = _plain(
+        parsers, "verify-golden", commands.verify_golden, "our network against what the released one computes"
+    )
+    golden.add_argument("path", type=Path, help="a golden set: a folder or a .json file")
+
+    released = _plain(parsers, "import-checkpoint", commands.import_checkpoint, "a released .ckpt to our weights")
+    released.add_argument("checkpoint", type=Path, metavar="FILE.ckpt")
+    released.add_argument("output", type=Path, metavar="FILE.safetensors")
+
     _plain(parsers, "schema", commands.schema, "print the JSON schema of config.yaml")
 
 

@@ -68,6 +68,25 @@ def probe(options: Namespace) -> None:
         raise PipelineError(f"{unusable} of {len(options.video)} files cannot be used", remedy="fetch those again")
 
 
+def features_extract(options: Namespace) -> None:
+    """One decode of a shard, one store per family."""
+    from pipeline.features.extract import extract as stage
+
+    stage(
+        options.results,
+        options.dataset,
+        options.shard,
+        dataset=_section(options, "dataset", config.Dataset),
+        reader=options.reader,
+        families=_settings(options).get("families", []),
+        encoding=_section(options, "encoding", config.Encoding),
+        weights={manifest.parent.name: manifest for manifest in options.weights},
+        inputs=options.inputs,
+        manifest=options.manifest,
+        device="cpu",
+    )
+
+
 def train(options: Namespace) -> None:
     """Train the runs of an experiment."""
     from pipeline.training.stage import train as stage
@@ -82,6 +101,7 @@ def train(options: Namespace) -> None:
         _by_split(options.annotations),
         options.features,
         options.manifest,
+        "cpu",
     )
 
 
@@ -98,6 +118,7 @@ def predict(options: Namespace) -> None:
         options.runs,
         options.features,
         options.manifest,
+        "cpu",
     )
 
 
@@ -172,6 +193,26 @@ def compare(options: Namespace) -> None:
     print(format_comparison(rows, str(options.a), str(options.b)))
 
 
+def verify_golden(options: Namespace) -> None:
+    """Print the largest difference per quantity. Raises PipelineError where one is above its tolerance."""
+    from pipeline.training.golden import verify
+
+    checks = verify(options.path)
+    for check in checks:
+        print(
+            f"{'ok ' if check.ok else 'BAD'} {check.quantity:<48} {check.difference:.2e}  allowed {check.tolerance:.2e}"
+        )
+    if bad := sum(not check.ok for check in checks):
+        raise PipelineError(f"{bad} of {len(checks)} quantities differ", where=options.path, remedy="see the list")
+
+
+def import_checkpoint(options: Namespace) -> None:
+    """A released checkpoint to our weights; nothing in it is executed."""
+    from pipeline.training.released_checkpoint import import_checkpoint as convert
+
+    convert(options.checkpoint, options.output)
+
+
 def schema(options: Namespace) -> None:  # noqa: ARG001 - every command has this form
     """Print the JSON schema of config.yaml."""
     print(config.schema(), end="")
@@ -206,5 +247,4 @@ def _file(path: Path) -> Path:
     return provenance.files_of(path)[0] if path.suffix == ".json" else path
 
 
-def features_extract(options): ...
 def features_import(options): ...

@@ -46,7 +46,7 @@ class Model(Strict):
     """The network. Numbers are the released system's; the switches are Table 4's columns."""
 
     name: Literal["tr_detr"] = "tr_detr"
-    formulation: Literal["released"] = "released"
+    formulation: Literal["released", "paper"] = "released"
     alignment: bool = True
     refinement: bool = True
     mr2hd: bool = True

@@ -23,7 +23,7 @@ from pipeline.training.matching import Matches
 
 torch.set_num_threads(1)
 
-PAPER = Model(hidden_dim=32, heads=4, feedforward_dim=48, queries=5).model_copy(update={"formulation": "paper"})
+PAPER = Model(formulation="paper", hidden_dim=32, heads=4, feedforward_dim=48, queries=5)
 LENGTHS, WORDS = (6, 4), (4, 2)
 
 
