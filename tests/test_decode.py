@@ -17,7 +17,7 @@ import pytest
 from made_videos import cut_from, filtered, make_video, rotated
 
 from pipeline.errors import PipelineError
-from pipeline.video import ahead, frame_grid
+from pipeline.video import ahead, decode, frame_grid
 from pipeline.video.ahead import Done, Failed, Plan, Request, decode_ahead
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import middle_frames, size_224
@@ -109,6 +109,14 @@ def test_one_frame_is_enough(tmp_path):
 def test_without_decord_pyav_reads_the_same(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "decord", None)
     assert_frames_are_ffmpegs(make_video(tmp_path / "a.mp4", range(0, 1200, 20)), [3, 50], "pyav")
+
+
+@needs_decord
+def test_more_frames_than_memory_should_hold_are_read_by_pyav(tmp_path, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", range(0, 1200, 20))
+    assert read(path, [3, 17, 50])[1] == {"decord"}
+    monkeypatch.setattr(decode, "AT_ONCE", 2)
+    assert read(path, [3, 17, 50])[1] == {"pyav"}
 
 
 def test_av1_goes_to_pyav(tmp_path):

@@ -69,7 +69,7 @@ class _Video:
     source: Source
     rows: np.ndarray
     encoded: list[np.ndarray] = field(default_factory=list)
-    decoders: set[str] = field(default_factory=set)
+    decoder: str = ""
     gathered: int = 0
     is_whole: bool = False
 
@@ -99,7 +99,7 @@ class Line:
         video = self._video
         if video is None:
             return
-        video.decoders.add(chunk.decoder)
+        video.decoder = chunk.decoder
         self._frames.update(zip(chunk.indices, chunk.frames, strict=True))
         last = chunk.indices[-1]
         while video.gathered < len(video.rows) and video.rows[video.gathered].max() <= last:
@@ -136,8 +136,8 @@ class Line:
 
     def _store_if_complete(self, video: _Video) -> None:
         if video.is_whole and len(video.encoded) == len(video.rows):
-            decoder = ", then ".join(sorted(video.decoders))
-            self.store.add(video.source.vid, np.stack(video.encoded), source=video.source.sha256, decoder=decoder)
+            source, rows = video.source, np.stack(video.encoded)
+            self.store.add(source.vid, rows, source=source.sha256, decoder=video.decoder)
 
 
 def encode_videos(sources: Iterable[Source], lines: Sequence[Line], seconds_per_video: float) -> list[dict[str, str]]:

@@ -60,9 +60,7 @@ def queries_of(annotations: Iterable[Path], shard: str, n_shards: int) -> dict[s
             if shard_name(shard_of(query.vid, n_shards)) != shard:
                 continue
             if queries.setdefault(str(query.qid), query.query) != query.query:
-                raise PipelineError(
-                    f"qid {query.qid} has two texts", where=path, remedy="make qids unique"
-                )
+                raise PipelineError(f"qid {query.qid} has two texts", where=path, remedy="make qids unique")
     return queries
 
 

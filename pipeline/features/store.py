@@ -193,11 +193,11 @@ class Store:
 
     def read(self, key: str) -> np.ndarray:
         """Rows of one vid (or qid), float32 [n, dim]. Raises PipelineError for a key that no shard holds."""
-        return self._dataset(key).astype("float32")[()]
+        return self._dataset(key)[()].astype(np.float32)
 
     def read_pooled(self, key: str) -> np.ndarray:
         """The vector for the whole query, float32 [dim]. Raises PipelineError where there is none."""
-        return self._dataset(key, f"{POOLED}/{key}").astype("float32")[()]
+        return self._dataset(key, f"{POOLED}/{key}")[()].astype(np.float32)
 
     def n_rows(self, key: str) -> int:
         """Number of rows under one key, read from the header alone."""

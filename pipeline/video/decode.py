@@ -3,7 +3,7 @@
 decord where few frames are wanted (it seeks), PyAV where many are and wherever decord is missing (no wheel for ARM),
 refuses (AV1, damage) or keeps other times than the packets (AVI). Both scale in one bilinear swscale pass; their frames
 are equal byte for byte (features.md 2.2). Only this file knows decord's manners: it decodes ahead without bound while a
-reader lies idle, and shows frames that an edit list hides by repeating others at the end.
+reader lies idle, and makes up for frames that an edit list hides by repeating others at the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ CHUNK = 32
 """Frames handed over at a time: 4.8 MB."""
 
 SPARSE = 4
-"""decord pays when fewer than one frame in this many is wanted."""
+"""decord pays when at most one frame in this many is wanted."""
+
+AT_ONCE = 512
+"""And at most this many: a reader that waits for the encoder decodes ahead without bound, so it is read in one go."""
 
 _TURNS = {0: (), 90: (("transpose", "cclock"),), -90: (("transpose", "clock"),), 180: (("hflip", ""), ("vflip", ""))}
 
@@ -50,29 +53,28 @@ def read_frames(facts: VideoFacts, indices: Sequence[int]) -> Iterator[Chunk]:
     Raises PipelineError when the file decodes to fewer frames than its packets promise, or not at all.
     """
     size = size_224(facts.width, facts.height)
-    done = 0
-    if len(indices) * SPARSE <= facts.n_frames:
+    if len(indices) <= min(AT_ONCE, facts.n_frames // SPARSE):
         try:
-            for chunk in _by_decord(facts, indices, size):
-                done += len(chunk.indices)
-                yield chunk
+            frames, decoder = _by_decord(facts, indices, size)
         except _RefusedError:
-            pass  # PyAV is the second opinion; the decoder of every chunk is recorded
-    if done < len(indices):
-        yield from _by_pyav(facts, indices[done:], size)
+            pass  # PyAV is the second opinion; the decoder of every array is recorded
+        else:
+            for start in range(0, len(indices), CHUNK):
+                part = slice(start, start + CHUNK)
+                yield Chunk(indices[part], frames[part], decoder)
+            return
+    yield from _by_pyav(facts, indices, size)
 
 
-def _by_decord(facts: VideoFacts, indices: Sequence[int], size: Size) -> Iterator[Chunk]:
+def _by_decord(facts: VideoFacts, indices: Sequence[int], size: Size) -> tuple[np.ndarray, str]:
     decord = _decord()
     try:
         reader = decord.VideoReader(str(facts.path.absolute()), width=size.width, height=size.height, num_threads=1)
         _check_times(reader, facts)
-        for start in range(0, len(indices), CHUNK):
-            part = indices[start : start + CHUNK]
-            frames = reader.get_batch(part).asnumpy()
-            yield Chunk(part, _cropped(frames, size), f"decord {decord.__version__}")
+        frames = reader.get_batch(indices).asnumpy()
     except (decord.DECORDError, RuntimeError) as error:
         raise _RefusedError from error
+    return _cropped(frames, size), f"decord {decord.__version__}"
 
 
 def _decord() -> Any:
