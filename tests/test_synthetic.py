@@ -79,8 +79,18 @@ def test_a_query_names_the_colour_of_its_windows_and_of_no_other_time(moments):
         assert [event.window for event in events] == row["relevant_windows"]
 
 
-def test_every_video_shows_other_colours_than_the_queried_one(moments):
-    assert all(len({event.colour for event in video.events}) == 4 for video in moments.videos)
+def test_every_video_has_one_large_event_in_each_half_of_two_colours(moments):
+    for video in moments.videos:
+        large = [event for event in video.events if event.scale == 1]
+        assert [event.first // 5 for event in large] == [(event.clips[-1]) // 5 for event in large] == [0, 1]
+        assert large[0].colour != large[1].colour
+
+
+def test_small_events_have_colours_that_nobody_asks_for(moments):
+    for video in moments.videos:
+        asked = {event.colour for event in video.events if event.scale == 1}
+        assert asked.isdisjoint(event.colour for event in video.events if event.scale < 1)
+    assert sum(event.scale < 1 for video in moments.videos for event in video.events) > 100
 
 
 def test_every_colour_is_asked_for_in_every_split(moments):
@@ -133,7 +143,8 @@ def test_decoded_frames_show_the_event_of_their_clip(moments, encoded):
         for clip in event.clips:
             middle = frames[int((clip + 0.5) * 2 * synthetic_video.FPS)].astype(int)
             away = np.abs(middle - synthetic_plan.COLOURS[event.colour]).max(axis=2)
-            assert (away < 40).mean() > 0.15, f"clip {clip} does not show a {event.colour} {event.shape}"
+            share = 0.15 if event.scale == 1 else 0.01
+            assert (away < 40).mean() > share, f"clip {clip} does not show a {event.colour} {event.shape}"
 
 
 def test_the_same_plan_gives_the_same_bytes(moments, encoded, tmp_path):

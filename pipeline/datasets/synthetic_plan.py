@@ -1,8 +1,9 @@
 """What happens in each video of the demo's benchmarks, and what its annotators say about it.
 
-A video is a row of events on a plain dark background: one large coloured shape each, with a tone of its own. Colours
-differ between the events of a video, so that a query has to be understood to find its moment; a shape grows towards
-the middle of its event and shrinks again, and how large it is decides how highly a clip is rated.
+A video is a row of events on a plain dark background: a coloured shape each, with a tone of its own. A shape grows
+towards the middle of its event and shrinks again; how large it is decides how highly a clip is rated. A
+QVHighlights-like video has one large event in each half, and small ones of other colours around them: what is large is
+worth finding, and the query (when, which colour, which shape) says which of the two.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "diamond", "cross")
 MOTIONS = ("stands still", "drifts to the right", "drifts to the left", "bounces")
-TEMPLATES = ("A {} {}", "A {} {} on a dark screen.", "The {} {}.", "we see how a {} {}")
+HALVES = ("First", "Near the end of the video")
+TEMPLATES = ("{when} a {colour} {shape} {motion}", "{when} a {colour} {shape} {motion}.")
+SMALL = 0.35
 TITLES = ("{}, the best moments", "Watch this {}!", "How to film a {}", "{} compilation", "My {} - part 2")
 
 QVHIGHLIGHTS_CLIPS = 10
@@ -37,13 +40,14 @@ TVSUM_ANNOTATORS = 20
 
 @dataclass(frozen=True)
 class Event:
-    """A coloured shape that is seen and heard for `n_clips` clips from clip `first` on."""
+    """A coloured shape that is seen and heard for `n_clips` clips from clip `first` on. scale: of its size, up to 1."""
 
     first: int
     n_clips: int
     colour: str
     shape: str
     motion: str
+    scale: float = 1.0
 
     @property
     def window(self) -> list[int]:
@@ -93,12 +97,14 @@ def plan_qvhighlights(seed: int) -> Benchmark:
     benchmark = Benchmark([], {split: [] for split in QVHIGHLIGHTS_PIECES})
     splits = [split for split, pieces in QVHIGHLIGHTS_PIECES.items() for _ in range(pieces)]
     for vid, split in zip(vids, splits, strict=True):
-        events = _scattered_events(chance)
-        benchmark.videos.append(Video(vid, QVHIGHLIGHTS_CLIPS, chance.randint(25, 60), tuple(events)))
-        queried = sorted({event.colour for event in events})
-        for colour in chance.sample(queried, 2 if benchmark.rows[split] else 1):
+        halves = _two_halves(chance)
+        events = tuple(event for half in halves for event in half)
+        benchmark.videos.append(Video(vid, QVHIGHLIGHTS_CLIPS, chance.randint(25, 60), events))
+        large = [next(event for event in half if event.scale == 1) for half in halves]
+        asked = list(zip(HALVES, large, strict=True))
+        for when, event in asked if benchmark.rows[split] else asked[:1]:
             qid = sum(map(len, benchmark.rows.values()))
-            benchmark.rows[split].append(_moment_row(qid, vid, [e for e in events if e.colour == colour], chance))
+            benchmark.rows[split].append(_moment_row(qid, vid, when, event, chance))
     return benchmark
 
 
@@ -121,33 +127,35 @@ def plan_tvsum(seed: int) -> Benchmark:
     return benchmark
 
 
-def _scattered_events(chance: Random) -> list[Event]:
-    """Four kinds of event in ten clips, at times one of them twice, at times with a gap."""
-    kinds = [(colour, chance.choice(SHAPES), chance.choice(MOTIONS)) for colour in chance.sample(list(COLOURS), 4)]
-    order: list[tuple[str, str, str] | None] = [*kinds]
-    if chance.random() < 0.5:
-        order.append(chance.choice(kinds[:2]))  # two apart at least, so that its windows never touch
-    if chance.random() < 0.5:
-        order.insert(chance.randrange(len(order) + 1), None)
-    lengths = [1] * len(order)
-    while sum(lengths) < QVHIGHLIGHTS_CLIPS:
-        lengths[chance.choice([i for i, length in enumerate(lengths) if length < 4])] += 1
-    firsts = [sum(lengths[:i]) for i in range(len(order))]
-    return [Event(first, n, *kind) for first, n, kind in zip(firsts, lengths, order, strict=True) if kind]
+def _two_halves(chance: Random) -> list[list[Event]]:
+    """In each half one large event of two to four clips; of the other clips, two in three show a small one."""
+    colours = chance.sample(list(COLOURS), 4)
+    clips = QVHIGHLIGHTS_CLIPS // 2
+    halves = []
+    for half in range(2):
+        n_clips = chance.choice((2, 3, 4))
+        first = half * clips + chance.randint(0, clips - n_clips)
+        events = [Event(first, n_clips, colours[half], chance.choice(SHAPES), chance.choice(MOTIONS))]
+        for clip in range(half * clips, (half + 1) * clips):
+            if clip not in events[0].clips and chance.random() < 2 / 3:
+                colour = chance.choice(colours[2:])
+                events.append(Event(clip, 1, colour, chance.choice(SHAPES), chance.choice(MOTIONS), SMALL))
+        halves.append(sorted(events, key=lambda event: event.first))
+    return halves
 
 
-def _moment_row(qid: int, vid: str, events: list[Event], chance: Random) -> dict[str, Any]:
-    """A released QVHighlights row about events of one kind: three ratings 0 to 4 per clip, larger shapes higher."""
-    event = events[0]
-    sizes = {clip: event.size_of_clip(clip) for event in events for clip in event.clips}
+def _moment_row(qid: int, vid: str, when: str, event: Event, chance: Random) -> dict[str, Any]:
+    """A released QVHighlights row about one event: three ratings 0 to 4 per clip, larger shapes higher."""
+    words = {"when": when, "colour": event.colour, "shape": event.shape, "motion": event.motion}
+    means = [1.6 + 2.6 * event.size_of_clip(clip) for clip in event.clips]
     return {
         "qid": qid,
-        "query": chance.choice(TEMPLATES).format(f"{event.colour} {event.shape}", event.motion),
+        "query": chance.choice(TEMPLATES).format(**words),
         "duration": QVHIGHLIGHTS_CLIPS * CLIP_S,
         "vid": vid,
-        "relevant_clip_ids": list(sizes),
-        "saliency_scores": [[_rating(1.6 + 2.6 * size, 0, 4, chance) for _ in range(3)] for size in sizes.values()],
-        "relevant_windows": [event.window for event in events],
+        "relevant_clip_ids": list(event.clips),
+        "saliency_scores": [[_rating(mean, 0, 4, chance) for _ in range(3)] for mean in means],
+        "relevant_windows": [event.window],
     }
 
 

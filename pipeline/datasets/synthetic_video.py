@@ -41,7 +41,7 @@ def sound(video: Video) -> np.ndarray:
         start, end = (second * SAMPLE_RATE for second in event.window)
         time_s = np.arange(end - start) / SAMPLE_RATE
         tone_hz = 220 * 2 ** (list(COLOURS).index(event.colour) / 2)
-        loudness = 0.1 + 0.4 * np.sin(np.pi * time_s / (event.n_clips * CLIP_S))
+        loudness = event.scale * (0.1 + 0.4 * np.sin(np.pi * time_s / (event.n_clips * CLIP_S)))
         samples[start:end] = loudness * np.sin(2 * np.pi * tone_hz * time_s)
     return samples
 
@@ -84,5 +84,5 @@ def _mask(event: Event, time_s: float) -> np.ndarray:
         "bounces": (0.0, 0.25 * np.sin(2 * np.pi * time_s)),
     }[event.motion]
     x, y = np.abs(_X - WIDTH * (0.5 + 0.3 * right)), np.abs(_Y - HEIGHT * (0.5 + down))
-    reach = HEIGHT * (0.34 + 0.28 * event.size(time_s))
+    reach = event.scale * HEIGHT * (0.34 + 0.28 * event.size(time_s))
     return INSIDE[event.shape](x, y, reach)
