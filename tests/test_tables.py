@@ -245,6 +245,13 @@ def test_luck_is_read_from_the_log(results):
     assert under(table, "reproduced")[0].facts["luck"] == "3.00"
 
 
+def test_a_single_evaluation_has_no_luck(results):
+    results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
+    results.log("qvh_v", "all-s1", "MR-full-mAP", [40])
+    table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
+    assert under(table, "reproduced")[0].facts["luck"] == ""
+
+
 def test_tvsum_logs_are_fractions(results):
     results.log("tvsum_v", "BK-s1", "average", [0.5, "", 0.75])
     assert curve(results.logs[0], "tvsum") == [50.0, 75.0]

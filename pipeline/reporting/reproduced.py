@@ -93,8 +93,9 @@ def _reproduced(
         _add(found.selected, _values(experiment.dataset, zip(selected, contents, strict=True)))
         last = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-last")) in scored]
         _add(found.last, _values(experiment.dataset, ((path, files.read_json(path)) for path in last)))
-        if curves := [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]:
-            found.luck.append(fmean(curves))
+        of_runs = [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]
+        if any(map(math.isfinite, of_runs)):
+            found.luck.append(fmean(filter(math.isfinite, of_runs)))
         found.notes += [note for metrics in contents for note in metrics.get("notes", ()) if note not in found.notes]
         found.n_queries = sum(metrics["n_queries"]["all"] for metrics in contents)
         if len(found.seeds) == 1 and experiment.dataset != "tvsum":
