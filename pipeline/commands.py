@@ -38,7 +38,7 @@ def annotate(options: Namespace) -> None:
 
 def videos(options: Namespace) -> None:
     """An account of a shard's videos."""
-    from pipeline.acquire.videos import videos as stage
+    from pipeline.video.account import videos as stage
 
     acquire = _section(options, "acquire", config.Acquire)
     dataset = _section(options, "dataset", config.Dataset)
@@ -70,7 +70,7 @@ def probe(options: Namespace) -> None:
 
 def features_extract(options: Namespace) -> None:
     """One decode of a shard, one store per family."""
-    from pipeline.features.extract import extract as stage
+    from pipeline.features.stage import extract as stage
 
     stage(
         options.results,
@@ -83,7 +83,22 @@ def features_extract(options: Namespace) -> None:
         weights={manifest.parent.name: manifest for manifest in options.weights},
         inputs=options.inputs,
         manifest=options.manifest,
-        device="cpu",
+    )
+
+
+def features_import(options: Namespace) -> None:
+    """Stores from a released archive."""
+    from pipeline.features.stage import import_archive as stage
+
+    stage(
+        options.results,
+        options.dataset,
+        options.name,
+        dataset=_section(options, "dataset", config.Dataset),
+        families=_settings(options).get("families", []),
+        unpacked=options.unpacked,
+        annotations=options.annotations,
+        manifest=options.manifest,
     )
 
 
@@ -101,7 +116,6 @@ def train(options: Namespace) -> None:
         _by_split(options.annotations),
         options.features,
         options.manifest,
-        "cpu",
     )
 
 
@@ -118,7 +132,6 @@ def predict(options: Namespace) -> None:
         options.runs,
         options.features,
         options.manifest,
-        "cpu",
     )
 
 
@@ -152,10 +165,10 @@ def tabulate(options: Namespace) -> None:
 
 def show(options: Namespace) -> None:
     """Print tables that were made."""
+    from pipeline.reporting.tables import texts
+
     for manifest in options.manifest:
-        for path in provenance.files_of(manifest):
-            if path.suffix == ".txt":
-                print(path.read_text(encoding="utf-8"))
+        print(texts(manifest))
 
 
 def demo(options: Namespace) -> None:
@@ -245,6 +258,3 @@ def _by_split(manifests: list[Path]) -> dict[str, Path]:
 def _file(path: Path) -> Path:
     """The one file behind a `fetch` manifest; any other path stands for itself."""
     return provenance.files_of(path)[0] if path.suffix == ".json" else path
-
-
-def features_import(options): ...

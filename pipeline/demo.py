@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline import files, provenance, records
 from pipeline.errors import PipelineError
+from pipeline.reporting.tables import texts
 
 SEED = 0
 PROFILE = "workflow/profiles/demo"
@@ -43,7 +44,7 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
             )
     print("Demo 3/3: the tables", flush=True)
     for table in TABLES:
-        show(results / "tables" / f"{table}.json")
+        print(texts(results / "tables" / f"{table}.json"))
     print(f"Everything lies under {results}; the tables are {results}/tables/table*.{{md,html,csv}}")
 
 
@@ -75,13 +76,6 @@ def random_predictions(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[s
             "pred_relevant_windows": np.column_stack([2 * starts, 2 * ends, scores.round(4)]).tolist(),
             "pred_saliency_scores": random.random(n_clips).round(4).tolist(),
         }
-
-
-def show(manifest: Path) -> None:
-    """Print the text form of the table behind a manifest."""
-    for path in provenance.files_of(manifest):
-        if path.suffix == ".txt":
-            print(path.read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -60,18 +60,20 @@ def claimed() -> Iterator[str]:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
-def torch_device(kind: str) -> str:
-    """`kind` again, once torch agrees. Raises PipelineError where a GPU is there that torch cannot use."""
-    if kind == "cuda":
-        import torch
+@contextmanager
+def claimed_for_torch() -> Iterator[str]:
+    """`claimed`, once torch agrees. Raises PipelineError where a GPU is there that torch cannot use."""
+    with claimed() as kind:
+        if kind == "cuda":
+            import torch
 
-        if not torch.cuda.is_available():
-            raise PipelineError(
-                f"there is a GPU here, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it",
-                where=os.environ.get("CUDA_VISIBLE_DEVICES"),
-                remedy="update the NVIDIA driver, or set CUDA_VISIBLE_DEVICES= to work on the CPU",
-            )
-    return kind
+            if not torch.cuda.is_available():
+                raise PipelineError(
+                    f"there is a GPU here, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it",
+                    where=os.environ.get("CUDA_VISIBLE_DEVICES"),
+                    remedy="update the NVIDIA driver, or set CUDA_VISIBLE_DEVICES= to work on the CPU",
+                )
+        yield kind
 
 
 def _first_free(gpus: list[str]) -> tuple[str, int]:

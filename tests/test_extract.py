@@ -14,7 +14,6 @@ import pytest
 from made_videos import decoded, make_video
 
 from pipeline import config, files, provenance, records
-from pipeline.acquire.videos import account, write_account
 from pipeline.encoders import base
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
@@ -23,6 +22,7 @@ from pipeline.features.extract import extract_file
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
 from pipeline.video import ahead, frame_grid
+from pipeline.video.account import account, write_account
 from pipeline.video.segment import segment
 
 SETTINGS = config.Dataset(shards=1, annotations={"val": "x"}, grids={})
@@ -72,7 +72,6 @@ def run(results, segments, encoding=RANDOM, families=("clip-vit-b32",), weights=
         weights=weights or {},
         inputs=[segments],
         manifest=manifest,
-        device="cpu",
     )
     return ran, files.read_json(manifest)
 
@@ -241,7 +240,6 @@ def run_words(results, manifests, shard="00000", shards=1):
         weights={},
         inputs=manifests,
         manifest=manifest,
-        device="cpu",
     )
     return results / "features" / "qvhighlights" / "tokens" / "clip-text" / f"{shard}.h5"
 

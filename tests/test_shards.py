@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.shards import shard_names, shard_of, vids_of_shard
 from pipeline.errors import PipelineError
+from pipeline.shards import shard_names, shard_of, vids_of_shard
 
 vids = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
 

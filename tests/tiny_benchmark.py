@@ -89,7 +89,7 @@ class Benchmark:
         """Train every run; returns the folder of the runs."""
         results = results or self.results
         manifest = results / f"runs/{name}.1of1.json"
-        stage.train(name, experiment, DATASET, 0, results, self.annotations, self.features, manifest, "cpu")
+        stage.train(name, experiment, DATASET, 0, results, self.annotations, self.features, manifest)
         return results / "runs" / name
 
     def predict(self, experiment: config.Experiment, name: str = "tiny") -> Path:
@@ -97,7 +97,7 @@ class Benchmark:
         runs = [self.results / f"runs/{name}.1of1.json"]
         manifest = self.results / f"predictions/{name}.json"
         val = {"val": self.annotations["val"]}
-        stage.predict(name, experiment, DATASET, self.results, val, runs, self.features, manifest, "cpu")
+        stage.predict(name, experiment, DATASET, self.results, val, runs, self.features, manifest)
         return self.results / "runs" / name
 
 

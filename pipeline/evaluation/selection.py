@@ -1,9 +1,14 @@
-"""How much of a selected epoch is luck."""
+"""By what an epoch is selected, and how much of the selected one is luck."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+
+SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tvsum": "average"}
+"""The headline number of the watched split whose largest value selects an epoch (released rule); a column of `log.csv`.
+
+`average`: TVSum's top-5 mAP, a fraction."""
 
 NEIGHBOURS = 5
 

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline import files, records
-from pipeline.datasets.shards import shard_name, shard_of
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Line, Recipe, Source, encode_videos, encode_words
 from pipeline.features.store import Store, StoreWriter
 from pipeline.provenance import Outcome
+from pipeline.shards import shard_name, shard_of
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips, read_segments, read_videos
 

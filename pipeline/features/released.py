@@ -18,10 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import files, records
-from pipeline.datasets.shards import shard_name, shard_names, shard_of
 from pipeline.errors import PipelineError
 from pipeline.features.store import ROWS_APART, StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome, Passport
+from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.segment import grid_seconds, n_clips
 
 

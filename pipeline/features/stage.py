@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import provenance
+from pipeline import devices, provenance
 from pipeline.config import Dataset, Encoding
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome
@@ -29,12 +29,11 @@ def extract(
     weights: Mapping[str, Path],
     inputs: Sequence[Path],
     manifest: Path,
-    device: str,
 ) -> bool:
     """Fill the stores of one reader's families for one shard. Returns whether there was work.
 
     weights: source name → weight file, or the manifest of its fetch; not needed where `encoding` says `random:SEED`.
-    inputs: the manifest of `segment`; for words those of all splits' annotations. device: `cpu` or `cuda`.
+    inputs: the manifest of `segment`; for words those of all splits' annotations.
     Only what is stale is encoded: a family whose passport changed, a video whose file did. Videos that cannot be read
     are left out and listed in the manifest. Raises PipelineError for a family of another reader and for weights that
     are missing or do not fit.
@@ -56,9 +55,10 @@ def extract(
         files = {name: _listed([path])[0] for name, path in weight_files.items()}
         found = {name: Weights.named(choice, files.get(name)) for name, choice in choices.items()}
         recipes = {stores[f]: Recipe(f, grid, found[sources[f]], encoding.dtype) for f, grid in grids.items()}
-        if reader == "words":
-            return fill_from_queries(recipes, _listed(inputs), shard, dataset.shards, device)
-        return fill_from_videos(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
+        with devices.claimed_for_torch() as device:
+            if reader == "words":
+                return fill_from_queries(recipes, _listed(inputs), shard, dataset.shards, device)
+            return fill_from_videos(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
 
     settings = {
         "families": {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()},

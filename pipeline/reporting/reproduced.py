@@ -13,7 +13,7 @@ from typing import Any
 from pipeline import files, provenance
 from pipeline.config import DOMAINS, Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.selection import luck
+from pipeline.evaluation.selection import SELECTED_BY, luck
 
 METRIC_OF = {
     "R1@0.5": "MR-full-R1@0.5",
@@ -25,9 +25,6 @@ METRIC_OF = {
     "HIT@1": "HL-min-VeryGood-Hit1",
 }
 """Column of Tables 1, 2 and 4 → the community's name. Table 3's columns are domains and their mean, `Avg.`"""
-
-SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tvsum": "average"}
-"""Column of `log.csv` whose largest value selected the epoch; TVSum's is a fraction."""
 
 Scores = dict[str, list[float]]
 """Column → one value per seed, percent at full precision. A column without values is absent."""

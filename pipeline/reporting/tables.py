@@ -87,6 +87,11 @@ def tabulate(
     return provenance.run_stage("tables", manifest, work, inputs=inputs, settings=settings)
 
 
+def texts(manifest: Path) -> str:
+    """The text form of the table behind a manifest, for a terminal. Raises PipelineError for another manifest."""
+    return "\n".join(path.read_text("utf-8") for path in provenance.files_of(manifest) if path.suffix == ".txt")
+
+
 def build(
     name: str, title: str, experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]
 ) -> Table:

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import StepLR
 from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
+from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.models.batch import Batch
 from pipeline.models.tr_detr import TrDetr
 from pipeline.training import checkpoint
@@ -30,9 +31,6 @@ from pipeline.training.data import Data
 from pipeline.training.labels import Targets
 from pipeline.training.losses import compute_losses
 from pipeline.training.predict import network, predict
-
-SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tvsum": "average"}
-"""The headline metric of the watched split whose largest value selects an epoch; `average`: TVSum's top-5 mAP."""
 
 SAVE_EVERY_S = 30.0
 """Seconds of work that a kill may cost; states are written at ends of epochs. Changes no result."""

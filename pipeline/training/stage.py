@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import config, provenance
+from pipeline import config, devices, provenance
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ def train(
     annotations: Mapping[str, Path],
     features: Sequence[Path],
     manifest: Path,
-    device: str,
 ) -> bool:
     """Train every `jobs`-th run of an experiment, from the `part`-th (counted from 0). Returns whether there was work.
 
     annotations: manifests (or JSONL files) of train and val; val selects the epoch. features: manifests; only the
-    stores of the experiment's families count. device: `cpu` or `cuda`.
+    stores of the experiment's families count.
     Raises PipelineError for a split or family that is missing and, after all other runs, for runs that failed.
     """
     runs = experiment.runs[part :: experiment.jobs]
@@ -39,11 +38,12 @@ def train(
     under = [*_folders(name, experiment, dataset).values(), "/annotations/"]
 
     def work() -> provenance.Outcome:
-        from pipeline.training.runs import train_all
-
         digests = provenance.input_digests(inputs, under)
         made_from = {run: _digest(settings | {"runs": {run: settings["runs"][run]}, "inputs": digests}) for run in runs}
-        return train_all(_job(name, experiment, dataset, results, annotations, features, made_from, device), runs)
+        with devices.claimed_for_torch() as device:
+            from pipeline.training.runs import train_all
+
+            return train_all(_job(name, experiment, dataset, results, annotations, features, made_from, device), runs)
 
     return provenance.run_stage("train", manifest, work, inputs=inputs, settings=settings, under=under)
 
@@ -57,7 +57,6 @@ def predict(
     runs: Sequence[Path],
     features: Sequence[Path],
     manifest: Path,
-    device: str,
 ) -> bool:
     """Predict the splits of `annotations` with every run, selected and last epoch both. Returns whether there was work.
 
@@ -69,9 +68,11 @@ def predict(
     under = [*_folders(name, experiment, dataset).values(), "/annotations/", f"/runs/{name}/"]
 
     def work() -> provenance.Outcome:
-        from pipeline.training.runs import predict_all
+        with devices.claimed_for_torch() as device:
+            from pipeline.training.runs import predict_all
 
-        return predict_all(_job(name, experiment, dataset, results, annotations, features, {}, device), experiment.runs)
+            job = _job(name, experiment, dataset, results, annotations, features, {}, device)
+            return predict_all(job, experiment.runs)
 
     return provenance.run_stage("predict", manifest, work, inputs=inputs, settings=settings, under=under)
 

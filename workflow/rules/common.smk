@@ -16,7 +16,7 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get
 from pipeline import config as typed
 from pipeline import devices, provenance
 from pipeline.acquire import sources as source_table
-from pipeline.datasets.shards import shard_names
+from pipeline.shards import shard_names
 from pipeline.errors import PipelineError
 
 try:

@@ -26,6 +26,8 @@ from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
+from pipeline.shards import vids_of_shard
+from pipeline.video.probe import probe
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
@@ -71,8 +73,6 @@ def videos(
     target = results / "videos" / dataset_name / f"{shard}.csv"
 
     def work() -> provenance.Outcome:
-        from pipeline.datasets.shards import vids_of_shard
-
         listed = [path for manifest in inputs for path in provenance.files_of(manifest)]
         find = finder(dataset, results, listed, acquire)
         vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
@@ -129,8 +129,6 @@ def finder(dataset: Dataset, results: Path, listed: Iterable[Path], acquire: Acq
 
 def account(vid: str, find: Callable[[str], Path], source: str) -> Video:
     """Find one video and look at it; whatever goes wrong is in the row."""
-    from pipeline.video.probe import probe
-
     try:
         path = find(vid)
     except NoSuchFileError as problem:

@@ -13,10 +13,10 @@ import pytest
 from pipeline import files, provenance, records
 from pipeline.acquire import archives, download, youtube
 from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
-from pipeline.acquire.videos import COLUMNS, videos
 from pipeline.acquire.weights import weights_file
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
+from pipeline.video.account import COLUMNS, videos
 
 av = pytest.importorskip("av")
 
