@@ -161,8 +161,8 @@ def test_tvsum_scores_the_same_with_durations_in_clips_and_in_seconds(shared_dat
     ]
     released, ours = (evaluate("tvsum", predictions, rows).metrics for rows in (clips, seconds))
     assert released["brief"] == ours["brief"]
-    assert "released form" in released["notes"][0]
-    assert "seconds" in ours["notes"][0]
+    assert "released form" in released["annotations"]
+    assert "seconds" in ours["annotations"]
 
 
 def test_a_file_of_one_tvsum_domain_is_scored_on_that_domain(shared_data, tmp_path):

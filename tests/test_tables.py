@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import statistics
 from html.parser import HTMLParser
 
@@ -361,3 +363,11 @@ def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
         "table1.csv", "table1.md", "table1.tex", "table1.html", "table1.txt",
     }  # fmt: skip
     assert (results.folder / "tables/table1.md").read_text().startswith("### Demo, Table 1: ")
+
+
+def test_a_run_stands_beside_released_predictions_with_their_paired_difference(tmp_path):
+    for name, hits in {"ours": (1, 0, 1, 0), "theirs": (1, 1, 1, 0)}.items():
+        rows = [{"qid": i, "vid": f"v{i}", "video": f"v{i}", "MR-full-mAP": hit} for i, hit in enumerate(hits)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    text = verdict.paired(tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl", "MR-full-mAP")
+    assert re.fullmatch(r"-25\.00 \[-75\.00, \+0\.00\]", text)

@@ -88,7 +88,8 @@ def format_headline(result: Result) -> str:
         shown = "–" if value is None else f"{value:.2f}"
         low_high = spread.get("top5-mAP" if name == "average" else name)
         lines.append(f"  {name:<22}{shown:>7}" + ("" if not low_high else f"  [{low_high[0]:.2f}, {low_high[1]:.2f}]"))
-    lines += [f"  note: {note}" for note in metrics["notes"]]
+    notes = [metrics["annotations"]] if "annotations" in metrics else []
+    lines += [f"  note: {note}" for note in [*notes, *metrics["notes"]]]
     warnings = len(result.findings) - len(errors(result.findings))
     return "\n".join([*lines, f"  {warnings:,} warnings (validate lists them)"] if warnings else lines)
 

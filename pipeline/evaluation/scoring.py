@@ -124,9 +124,10 @@ def _score_tvsum(predicted: Truth, annotations: Truth) -> tuple[Tree, dict[str, 
         "percent": rounded({domain: 100 * value for domain, value in means.items()}),
         "n_queries": {"all": len(values), **{domain: domains.count(domain) for domain in dict.fromkeys(domains)}},
         "unrounded": {"brief": means},
+        "annotations": duration_form(annotations.values()),
     }
     ties = (tie_note(row["vid"], predicted[qid][SALIENCY], clips_of("tvsum", row)) for qid, row in annotations.items())
-    return metrics, {"top5-mAP": values}, [duration_form(annotations.values()), *filter(None, ties)]
+    return metrics, {"top5-mAP": values}, [*filter(None, ties)]
 
 
 def _query_rows(dataset: str, annotations: Truth, columns: Mapping[str, np.ndarray]) -> list[Row]:

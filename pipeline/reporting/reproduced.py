@@ -36,7 +36,8 @@ class Reproduced:
 
     selected, last: scores of the selected and of the last epoch; of released predictions there is no last. luck: one
     value per seed, in percent. n_queries: queries (TVSum: videos) behind every value. half_widths: column → half of
-    the 95 % interval over videos, of the first run. notes: what the scorer had to say, each once.
+    the 95 % interval over videos, of the first run. queries: per-query results of that run. notes: what the scorer had
+    to say, each once.
     """
 
     experiment: str
@@ -49,6 +50,7 @@ class Reproduced:
     n_queries: int = 0
     half_widths: dict[str, float] = field(default_factory=dict)
     n_videos: int = 0
+    queries: Path | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -93,9 +95,10 @@ def _reproduced(
         of_runs = [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]
         if any(map(math.isfinite, of_runs)):
             found.luck.append(fmean(filter(math.isfinite, of_runs)))
-        found.notes += [note for metrics in contents for note in metrics.get("notes", ()) if note not in found.notes]
+        found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))
         found.n_queries = sum(metrics["n_queries"]["all"] for metrics in contents)
         if len(found.seeds) == 1 and experiment.dataset != "tvsum":
+            found.queries = selected[0].with_suffix(".queries.jsonl")
             _add_intervals(found, contents[0])
     return found
 

@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 
 from pipeline import files, provenance
 from pipeline.config import Experiment
+from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
@@ -106,7 +107,7 @@ def build(
         for row in published.table(number):
             if name != "evidence" or row.key in rows:
                 lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
-                lines += [line for found in rows.get(row.key, ()) for line in _lines_under(number, row, found)]
+                lines += _lines_of_row(number, row, rows.get(row.key, ()))
         notes += _resolution(number, rows)
     heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
     if name == "evidence":
@@ -131,6 +132,26 @@ def _published_line(
     method = f"Table {number}, {row.key}" if in_evidence else row.method
     switches = [row.values[switch] for switch in published.SWITCHES] if number == 4 and not in_evidence else []
     return Line("published", method, row.source, cells, switches=switches)
+
+
+def _lines_of_row(number: int, row: published.Row, founds: Sequence[Reproduced]) -> list[Line]:
+    released = next((found for found in founds if found.settings.source == "predictions"), None)
+    lines = []
+    for found in founds:
+        under = _lines_under(number, row, found)
+        if released and found is not released and found.n_queries == released.n_queries == ABOUT[number].queries:
+            under[0].facts["note"] = "; ".join(filter(None, [under[0].facts["note"], _against(found, released)]))
+        lines += under
+    return lines
+
+
+def _against(found: Reproduced, released: Reproduced) -> str:
+    """The first seed's run against the authors' predictions for the same queries, by the metric that selects."""
+    if found.queries is None or released.queries is None:
+        return ""
+    metric = SELECTED_BY[found.settings.dataset]
+    difference = verdict.paired(found.queries, released.queries, metric)
+    return f"seed {found.seeds[0]} - {released.experiment}, paired over videos: {metric} {difference}"
 
 
 def _lines_under(number: int, row: published.Row, found: Reproduced) -> list[Line]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import records
+from pipeline.evaluation.intervals import compare
 
 LEVEL = 0.95
 FEWEST_RUNS = 3
@@ -29,6 +33,18 @@ def against_runs(published: float, values: Sequence[float]) -> str:
 def against_predictions(published: str, value: float) -> str:
     """Compare a published number, as printed, with a released prediction file's: equal at two decimals or not."""
     return EXACT if f"{float(published):.2f}" == f"{value:.2f}" else DIFFERENT
+
+
+def paired(ours: Path, released: Path, metric: str) -> str:
+    """Our run against a released prediction file on the same queries: difference in percent and its 95 % interval.
+
+    ours, released: per-query results of the score stage. Raises PipelineError when they cover other queries.
+    """
+    mine, theirs = ([row for _, row in records.read_jsonl(path)] for path in (ours, released))
+    (row,) = (row for row in compare(mine, theirs) if row.metric == metric)
+    low, high = row.difference.low, row.difference.high
+    interval = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
+    return f"{row.difference.value:+.2f}{interval}"
 
 
 def student_t(freedom: int, level: float = LEVEL) -> float:
