@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import h5py
@@ -39,6 +39,18 @@ class Entry:
     rows: np.ndarray
     pooled: np.ndarray | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Place(NamedTuple):
+    """Where the rows of one key lie in their file. offset: of the first byte, None where they lie in pieces.
+
+    shape: [n, dim]. dtype: as stored.
+    """
+
+    path: Path
+    offset: int | None
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
 
 class StoreWriter:
@@ -203,6 +215,14 @@ class Store:
         """Number of rows under one key, read from the header alone."""
         return int(self._dataset(key).shape[0])
 
+    def place(self, key: str) -> Place:
+        """Where the rows of one key lie, for whoever reads many at once (`bulk.py`). Raises PipelineError."""
+        if key not in self:
+            self._dataset(key)
+        # A quarter of the time of the high-level call; ten thousand videos ask.
+        data = h5py.h5d.open(self._files[key].id, key.encode())
+        return Place(Path(self._files[key].filename), data.get_offset(), data.shape, data.dtype)
+
     def attributes(self, key: str) -> dict[str, str]:
         """How the rows of one key came about: `decoder`, digest of the source and the like."""
         return {name: str(value) for name, value in self._dataset(key).attrs.items()}
@@ -260,6 +280,17 @@ class Store:
                     f"`{key}` is in {self._files[key].filename} too", where=path, remedy="name each shard once"
                 )
             self._files[key] = file
+
+
+def open_stores(path: Path | str) -> Store:
+    """The store at a path: a file, or the folder of a family's shards. Raises PipelineError where there is none."""
+    path = Path(path)
+    paths = sorted(path.glob("*.h5")) if path.is_dir() else [path]
+    if not paths:
+        raise PipelineError(
+            "holds no feature store (*.h5)", where=path, remedy="name a store, or the folder of a family's shards"
+        )
+    return Store(paths)
 
 
 def passport_differences(a: Passport, b: Passport) -> list[str]:
