@@ -7,14 +7,13 @@ HDF5's bookkeeping costs more per array than reading CLIP's 75 rows does (`Store
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from io import FileIO
-from pathlib import Path
+from operator import itemgetter
 
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.features.store import Place, Store
+from pipeline.features.store import Store
 
 
 def read_packed(
@@ -27,43 +26,40 @@ def read_packed(
     Raises PipelineError for a key that no shard holds or that has fewer rows, and for a file that is cut short.
     """
     places = [store.place(key) for key in keys]
-    wanted = [place.shape[0] for place in places] if lengths is None else list(lengths)
+    wanted = [place.n for place in places] if lengths is None else list(lengths)
     ends = np.cumsum([0, *wanted])
     rows = np.empty((ends[-1], store.passport.dim), store.passport.dtype) if out is None else out
-    order = sorted(range(len(keys)), key=lambda i: (places[i].path, places[i].offset or 0))
-    with ExitStack() as stack:
-        opened: dict[Path, FileIO] = {}
-        for i in order:
-            place = places[i]
-            if place.path not in opened:
-                opened[place.path] = stack.enter_context(open(place.path, "rb", buffering=0))
-            _check(place, wanted[i], keys[i])
-            target = rows[ends[i] : ends[i + 1]]
-            if place.offset is None:
-                target[:] = store.entry(keys[i]).rows[: wanted[i]]
-            else:
-                _read(opened[place.path], place, target)
+    jobs: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for key, place, start, end in zip(keys, places, ends, ends[1:], strict=False):
+        if end - start > place.n:
+            why = f"{key} has {place.n} rows where {end - start} are wanted"
+            raise PipelineError(why, where=place.file, remedy="extract it again")
+        if place.offset is None:
+            rows[start:end] = store.entry(key).rows[: end - start]
+        else:
+            jobs.setdefault(place.file, []).append((place.offset, rows[start:end]))
+    for path, parts in sorted(jobs.items()):
+        _read_file(path, sorted(parts, key=itemgetter(0)), np.dtype(store.passport.dtype))
     return rows
 
 
-def _check(place: Place, wanted: int, key: str) -> None:
-    if wanted > place.shape[0]:
-        raise PipelineError(
-            f"{key} has {place.shape[0]} rows where {wanted} are wanted", where=place.path, remedy="extract it again"
-        )
+def _read_file(path: str, parts: list[tuple[int, np.ndarray]], dtype: np.dtype) -> None:
+    """Fill each target with the rows at its offset."""
+    scratch = np.empty(max(target.size for _, target in parts), dtype)
+    with open(path, "rb", buffering=0) as file:
+        for offset, target in parts:
+            is_direct = target.flags.c_contiguous and target.dtype == dtype
+            rows = target if is_direct else scratch[: target.size].reshape(target.shape)
+            file.seek(offset)
+            _fill(rows.reshape(-1).view(np.uint8).data, file, path)
+            if not is_direct:
+                target[:] = rows
 
 
-def _read(file: FileIO, place: Place, target: np.ndarray) -> None:
-    """Fill `target` with the first rows that lie at a place."""
-    is_direct = target.flags.c_contiguous and target.dtype == place.dtype
-    rows = target if is_direct else np.empty(target.shape, place.dtype)
-    buffer = rows.reshape(-1).view(np.uint8).data
-    file.seek(place.offset or 0)
+def _fill(buffer: memoryview, file: FileIO, path: str) -> None:
     filled = 0
     while filled < len(buffer):
         n = file.readinto(buffer[filled:])
         if not n:
-            raise PipelineError("is cut short", where=place.path, remedy="delete it and extract again")
+            raise PipelineError("is cut short", where=path, remedy="delete it and extract again")
         filled += n
-    if not is_direct:
-        target[:] = rows

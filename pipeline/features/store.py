@@ -42,15 +42,11 @@ class Entry:
 
 
 class Place(NamedTuple):
-    """Where the rows of one key lie in their file. offset: of the first byte, None where they lie in pieces.
+    """Where the `n` rows of one key lie in their file. offset: of the first byte; None where they lie in pieces."""
 
-    shape: [n, dim]. dtype: as stored.
-    """
-
-    path: Path
+    file: str
     offset: int | None
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    n: int
 
 
 class StoreWriter:
@@ -181,6 +177,7 @@ class Store:
                 passports[path] = _passport_of(file, path)
                 self._index(file, path)
             self.passport = _one_passport(passports)
+            self._row_bytes = self.passport.dim * np.dtype(self.passport.dtype).itemsize
             self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -217,11 +214,12 @@ class Store:
 
     def place(self, key: str) -> Place:
         """Where the rows of one key lie, for whoever reads many at once (`bulk.py`). Raises PipelineError."""
-        if key not in self:
-            self._dataset(key)
+        file = self._files.get(key) or self._dataset(key).file
         # A quarter of the time of the high-level call; ten thousand videos ask.
-        data = h5py.h5d.open(self._files[key].id, key.encode())
-        return Place(Path(self._files[key].filename), data.get_offset(), data.shape, data.dtype)
+        data = h5py.h5d.open(file.id, key.encode())
+        n, *dims = data.shape
+        is_plain = dims == [self.passport.dim] and data.get_storage_size() == n * self._row_bytes
+        return Place(file.filename, data.get_offset() if is_plain else None, n)
 
     def attributes(self, key: str) -> dict[str, str]:
         """How the rows of one key came about: `decoder`, digest of the source and the like."""
