@@ -111,13 +111,19 @@ def test_what_is_missing_broken_or_of_another_length_is_listed_at_once(tmp_path)
     assert found["i3d-inception-rgb-tvsum", "-a"] == ("missing", "no such file")
     assert found["i3d-inception-rgb-tvsum", "_b"][0] == "broken"
     assert found["pann-cnn14", "-a"] == ("one row off", "6 rows where the annotations have 5 clips")
-    assert found["pann-cnn14", "c"] == ("length", "9 rows where the annotations have 4 clips")
+    assert found["pann-cnn14", "c"] == (
+        "length",
+        "9 rows where the annotations have 4 clips, allowed: 1 apart; "
+        "i3d-inception-rgb-tvsum has 4 (video_features/c_rgb.npy)",
+    )
     assert found["i3d-inception-flow-tvsum", "-a"][1] == "float32 [5, 2048] where floats [n, 1024] are expected"
     assert found["i3d-inception-flow-tvsum", "c"] == ("broken", "holds NaN or infinity")
-    assert found["clip-token-table", "_b"][1].startswith("has no array")
+    assert found["clip-token-table", "_b"][1] == "has no array token"
     assert len(found) == 7
     assert len(manifest["skipped"]) == 6
-    assert {"vid": "-a", "why": "i3d-inception-rgb-tvsum: missing, no such file"} in manifest["skipped"]
+    assert {"vid": "-a", "why": "i3d-inception-rgb-tvsum, video_features/-a_rgb.npy: no such file"} in manifest[
+        "skipped"
+    ]
     assert store_of(tmp_path, "pann-cnn14").keys() == ["-a", "_b"]
 
 
@@ -146,25 +152,64 @@ def test_an_archive_of_other_videos_is_refused(tmp_path):
         run(tmp_path, folder)
 
 
-def test_qvhighlights_archives_are_read_by_vid_and_qid(tmp_path):
-    folder = tmp_path / "in" / "features"
-    for name in ("clip_features", "clip_text_features", "pann_features"):
-        (folder / name).mkdir(parents=True)
-    vid = "-_NaMhcMCdPI_60.0_210.0"
-    np.savez(folder / f"clip_features/{vid}.npz", features=rows(75, 512, np.float16))
-    np.save(folder / f"pann_features/{vid}.npy", rows(74, 2048))
-    np.savez(
-        folder / "clip_text_features/qid7.npz",
-        last_hidden_state=rows(9, 512, np.float16),
-        pooler_output=rows(1, 512, np.float16)[0],
-    )
-    queries = [{"qid": 7, "query": "t", "vid": vid, "duration": 150}]
-    families = ["clip-vit-b32", "clip-text", "pann-cnn14"]
-    run(tmp_path, tmp_path / "in", "qvhighlights", families, queries)
-    assert store_of(tmp_path, "clip-vit-b32", "qvhighlights").n_rows(vid) == 75
-    assert store_of(tmp_path, "clip-text", "qvhighlights", "tokens").keys() == ["7"]
+QVHIGHLIGHTS = ["slowfast-r50-caffe2", "clip-vit-b32", "clip-text", "pann-cnn14"]
+VID = "-_NaMhcMCdPI_60.0_210.0"
+
+
+def qvhighlights_archive(top, slowfast=75, pann=74):
+    for name in ("slowfast_features", "clip_features", "clip_text_features", "pann_features"):
+        (top / name).mkdir(parents=True)
+    np.savez(top / f"slowfast_features/{VID}.npz", features=rows(slowfast, 2304, np.float16))
+    np.savez_compressed(top / f"clip_features/{VID}.npz", features=rows(75, 512, np.float16))
+    np.save(top / f"pann_features/{VID}.npy", rows(pann, 2048))
+    states = {"last_hidden_state": rows(9, 512, np.float16), "pooler_output": rows(1, 512, np.float16)[0]}
+    np.savez(top / "clip_text_features/qid7.npz", **states)
+    return [{"qid": 7, "query": "t", "vid": VID, "duration": 150}]
+
+
+@pytest.mark.parametrize("top", ["features", "", "data/qvhighlights"])
+def test_qvhighlights_archives_are_read_by_vid_and_qid(tmp_path, top):
+    queries = qvhighlights_archive(tmp_path / "in" / top)
+    run(tmp_path, tmp_path / "in", "qvhighlights", QVHIGHLIGHTS, queries)
+    slowfast = store_of(tmp_path, "slowfast-r50-caffe2", "qvhighlights")
+    assert (slowfast.passport.origin, slowfast.passport.dtype) == ("umt", "float16")
+    np.testing.assert_array_equal(slowfast.read(VID), rows(75, 2304, np.float16))
+    words = store_of(tmp_path, "clip-text", "qvhighlights", "tokens")
+    assert words.keys() == ["7"]
+    np.testing.assert_array_equal(words.read_pooled("7"), rows(1, 512, np.float16)[0])
     (row,) = report(tmp_path, "qvhighlights")
-    assert (row["family"], row["finding"]) == ("pann-cnn14", "one row off")
+    assert (row["family"], row["finding"], row["file"]) == ("pann-cnn14", "one row off", f"pann_features/{VID}.npy")
+
+
+def test_streams_that_lie_apart_are_one_line_with_vid_files_and_lengths(tmp_path, capsys):
+    queries = qvhighlights_archive(tmp_path / "in", slowfast=71)
+    queries.append({"qid": 8, "query": "t", "vid": "whole", "duration": 10})
+    np.savez(tmp_path / "in/slowfast_features/whole.npz", features=rows(5, 2304, np.float16))
+    run(tmp_path, tmp_path / "in", "qvhighlights", QVHIGHLIGHTS, queries)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"vid {VID}")]
+    assert said == [
+        f"vid {VID}: slowfast-r50-caffe2, slowfast_features/{VID}.npz: 71 rows where the annotations have 75 clips, "
+        f"allowed: 1 apart; clip-vit-b32 has 75 (clip_features/{VID}.npz), pann-cnn14 has 74 (pann_features/{VID}.npy)"
+    ]
+
+
+def test_files_that_no_annotation_asks_for_are_counted(tmp_path):
+    queries = qvhighlights_archive(tmp_path / "in")
+    np.savez(tmp_path / "in/clip_features/nobody.npz", features=rows(5, 512))
+    _, manifest = run(tmp_path, tmp_path / "in", "qvhighlights", QVHIGHLIGHTS, queries)
+    assert {name: n for name, n in manifest["counts"].items() if "unasked" in name} == {"clip-vit-b32_unasked": 1}
+
+
+def test_a_compressed_file_with_a_flipped_bit_is_broken_not_a_crash(tmp_path):
+    queries = qvhighlights_archive(tmp_path / "in")
+    path = tmp_path / f"in/clip_features/{VID}.npz"
+    damaged = bytearray(path.read_bytes())
+    damaged[300:340] = bytes(40)
+    path.write_bytes(damaged)
+    with pytest.raises(
+        PipelineError, match=r"none of 1 files of clip-vit-b32 can be imported; the first: .* cannot"
+    ):
+        run(tmp_path, tmp_path / "in", "qvhighlights", ["clip-vit-b32"], queries)
 
 
 def test_rows_of_an_archive_and_of_our_own_never_mix(tmp_path):

@@ -79,7 +79,7 @@ def test_half_a_file_and_a_foreign_file_are_refused_with_their_names(tmp_path):
     (tmp_path / "half.h5").write_bytes(whole.read_bytes()[:700])
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = rows()
-    for name, message in (("half", "no whole HDF5"), ("foreign", "no feature store"), ("none", "is missing")):
+    for name, message in (("half", "no whole HDF5"), ("foreign", "has no passport"), ("none", "is missing")):
         with pytest.raises(PipelineError, match=message) as error:
             Store([tmp_path / f"{name}.h5"])
         assert f"{name}.h5" in str(error.value)

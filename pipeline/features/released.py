@@ -1,64 +1,43 @@
 """Released feature archives into our stores: every file read, checked and accounted for.
 
-Layouts: UMT's TVSum archive, and Moment-DETR's and UMT's QVHighlights archives (features.md 4, datasets.md 1.2, 3.4).
-A family keeps its name and gets its archive's beside it, so that it never mixes with rows of our own.
+A family keeps its name and gets its archive's beside it, so that it never mixes with rows of our own. Where the layouts
+put what stands in `layouts.py`.
 """
 
 from __future__ import annotations
 
 import csv
-import zipfile
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from pipeline import files, records
 from pipeline.errors import PipelineError
-from pipeline.features.store import ROWS_APART, StoreWriter
+from pipeline.features.layouts import Layout, layout_of, read_passports, read_released
+from pipeline.features.store import ROWS_APART, StoreWriter, passport_differences
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome, Passport
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.segment import grid_seconds, n_clips
 
-
-@dataclass(frozen=True)
-class Layout:
-    """Where an archive has a family: file per vid (or qid), and the arrays' names in an npz."""
-
-    file: str
-    rows: str = ""
-    pooled: str = ""
-
-    @property
-    def folder(self) -> str:
-        """The folder that marks the archive's top."""
-        return self.file.split("/", maxsplit=1)[0]
-
-
-LAYOUTS: Mapping[str, Mapping[str, Layout]] = {
-    "tvsum": {
-        "i3d-inception-rgb-tvsum": Layout("video_features/{vid}_rgb.npy"),
-        "i3d-inception-flow-tvsum": Layout("video_features/{vid}_opt.npy"),
-        "pann-cnn14": Layout("audio_features/{vid}.npy"),
-        "clip-token-table": Layout("query_features/{vid}.npz", "token", "text"),
-    },
-    "qvhighlights": {
-        "clip-vit-b32": Layout("clip_features/{vid}.npz", "features"),
-        "pann-cnn14": Layout("pann_features/{vid}.npy"),
-        "clip-text": Layout("clip_text_features/qid{qid}.npz", "last_hidden_state", "pooler_output"),
-    },
-}
+SHOWN = 10
+"""Files left out that are said on stderr; the rest are counted."""
 
 REPORT_COLUMNS = ("family", "key", "finding", "file", "detail")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one file: `missing`, `broken` or `length` (left out), or `one row off` (kept)."""
+    """What is wrong with one file: `missing`, `broken` or `length` (left out), or `one row off` (kept).
+
+    file: its path below the archive's top.
+    """
 
     family: str
     key: str
@@ -83,6 +62,26 @@ class _Item:
     n_clips: int | None
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """One family, every file of it read once. good: what can be imported; n_rows: of every readable file, by key."""
+
+    family: str
+    layout: Layout
+    passport: Passport
+    good: list[_Item]
+    n_rows: Mapping[str, int]
+    findings: list[Finding]
+    n_unasked: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the manifest says of this family."""
+        kinds = Counter(f"{self.family}_{finding.finding.replace(' ', '_')}" for finding in self.findings)
+        unasked = {f"{self.family}_unasked": self.n_unasked} if self.n_unasked else {}
+        return {f"{self.family}_arrays": len(self.good)} | dict(kinds) | unasked
+
+
 def fill_from_archive(
     results: Path,
     dataset: str,
@@ -94,51 +93,18 @@ def fill_from_archive(
 ) -> Outcome:
     """Check and import the families of `grids` (family → grid), all shards. Writes the report beside the manifest."""
     queries = [query for path in annotations for query in records.read_queries(path)]
-    findings: list[Finding] = []
-    made: list[Path] = []
-    counts: Counter[str] = Counter()
-    for family, grid in grids.items():
-        layout = _layout(dataset, family)
-        items = _items(queries, grid, layout, _top(folder, layout))
-        good, dtype, found = _checked(items, family, layout)
-        findings += found
-        passport = _passport(family, archive, grid, dtype, layout)
-        home = results / "features" / dataset / grid / f"{family}+{archive}"
-        made += _write(good, layout, passport, home, n_shards)
-        counts[f"{family}_arrays"] = len(good)
-        counts.update({f"{family}_{finding.finding.replace(' ', '_')}": 1 for finding in found})
+    checked = [_checked(folder, dataset, archive, family, grid, queries) for family, grid in grids.items()]
+    findings = [_beside_others(finding, checked) for family in checked for finding in family.findings]
     report = results / "features" / dataset / f"+{archive}.csv"
     _write_report(report, findings)
-    skipped = [{"vid": f.vid, "why": f"{f.family}: {f.finding}, {f.detail}"} for f in findings if f.is_fatal]
-    return Outcome([*made, report], counts, skipped)
-
-
-def read_released(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows [n, dim] and the pooled vector [dim] of one released file, as stored.
-
-    Raises ValueError with the reason for a file that cannot be read or has no such array; nothing is unpickled.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not layout.rows:
-            return np.asarray(loaded), None
-        with loaded as arrays:
-            return arrays[layout.rows], arrays[layout.pooled].reshape(-1) if layout.pooled else None
-    except KeyError as error:
-        raise ValueError(f"has no array {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise ValueError(f"cannot be read ({error})") from error
-
-
-def _layout(dataset: str, family: str) -> Layout:
-    known = LAYOUTS.get(dataset, {})
-    if family not in known:
-        raise PipelineError(
-            f"released archives of {dataset} have no place for it",
-            where=family,
-            remedy=f"name one of {', '.join(known) or 'another dataset'}",
-        )
-    return known[family]
+    made = [report]
+    for family in checked:
+        home = results / "features" / dataset / family.passport.grid / f"{family.family}+{archive}"
+        made += _write(family, home, n_shards)
+    counts = {name: count for family in checked for name, count in family.counts.items()}
+    skipped = [{"vid": f.vid, "why": f"{f.family}, {f.file}: {f.detail}"} for f in findings if f.is_fatal]
+    _say(skipped, report)
+    return Outcome(made, counts, skipped)
 
 
 def _top(folder: Path, layout: Layout) -> Path:
@@ -157,7 +123,7 @@ def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Pat
     for query in queries:
         if "/" in query.vid or "/" in str(query.qid):
             raise PipelineError(f"`{query.vid}`, `{query.qid}` name no file", remedy="correct the annotations")
-        path = top / layout.file.format(vid=query.vid, qid=query.qid)
+        path = layout.path(top, query.vid, query.qid)
         if grid == "tokens":
             items[str(query.qid)] = _Item(str(query.qid), query.vid, path, None)
         else:
@@ -166,16 +132,24 @@ def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Pat
     return [items[key] for key in sorted(items)]
 
 
-def _checked(items: Sequence[_Item], family: str, layout: Layout) -> tuple[list[_Item], str, list[Finding]]:
-    """Read every file once. Returns what can be imported, its dtype (float16 only if all are), and the findings."""
-    good, findings, dtypes = [], [], set()
+def _checked(
+    folder: Path, dataset: str, archive: str, family: str, grid: str, queries: Sequence[records.Query]
+) -> _Checked:
+    """Read every file of a family once. Its store is float16 only if all files are."""
+    layout = layout_of(dataset, family)
+    top = _top(folder, layout)
+    items = _items(queries, grid, layout, top)
+    good, findings, dtypes, n_rows = [], [], set(), {}
     for item in tqdm(items, desc=family, unit="file", disable=None):
-        finding, detail, dtype = _look(item, family, layout)
-        if finding:
-            findings.append(Finding(family, item.key, item.vid, finding, item.path.name, detail))
-        if finding in ("", "one row off"):
+        looked = _look(item, family, layout)
+        if looked.finding:
+            file = item.path.relative_to(top).as_posix()
+            findings.append(Finding(family, item.key, item.vid, looked.finding, file, looked.detail))
+        if looked.dtype is not None:
+            n_rows[item.key] = looked.n_rows
+        if looked.finding in ("", "one row off"):
             good.append(item)
-            dtypes.add(dtype)
+            dtypes.add(looked.dtype)
     if not good:
         first = f"; the first: {findings[0].file}, {findings[0].detail}" if findings else ""
         raise PipelineError(
@@ -183,47 +157,85 @@ def _checked(items: Sequence[_Item], family: str, layout: Layout) -> tuple[list[
             where=layout.file,
             remedy="fetch the archive again, or name the right folder",
         )
-    return good, "float16" if dtypes == {np.dtype("float16")} else "float32", findings
+    unasked = set(top.glob(layout.file.format(vid="*", qid="*"))) - {item.path for item in items}
+    dtype = "float16" if dtypes == {np.dtype("float16")} else "float32"
+    passport = _passport(top, family, archive, grid, dtype, layout)
+    return _Checked(family, layout, passport, good, n_rows, findings, len(unasked))
 
 
-def _look(item: _Item, family: str, layout: Layout) -> tuple[str, str, np.dtype | None]:
-    """(finding or "", detail, dtype) of one file."""
+class _Looked(NamedTuple):
+    """What one file holds. dtype: None where its rows cannot be used at all."""
+
+    finding: str = ""
+    detail: str = ""
+    dtype: np.dtype | None = None
+    n_rows: int = 0
+
+
+def _look(item: _Item, family: str, layout: Layout) -> _Looked:
     if not item.path.is_file():
-        return "missing", "no such file", None
+        return _Looked("missing", "no such file")
     try:
         rows, pooled = read_released(item.path, layout)
     except ValueError as error:
-        return "broken", str(error), None
+        return _Looked("broken", str(error))
     dim = FAMILIES[family].dim
-    vectors = [rows] if pooled is None else [rows, pooled[None]]
-    for array in vectors:
+    for array in [rows] if pooled is None else [rows, pooled[None]]:
         if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != dim or not len(array):
-            return "broken", f"{array.dtype} {list(array.shape)} where floats [n, {dim}] are expected", None
+            return _Looked("broken", f"{array.dtype} {list(array.shape)} where floats [n, {dim}] are expected")
         if not np.isfinite(array).all():
-            return "broken", "holds NaN or infinity", None
+            return _Looked("broken", "holds NaN or infinity")
     apart = 0 if item.n_clips is None else len(rows) - item.n_clips
-    detail = f"{len(rows)} rows where the annotations have {item.n_clips} clips"
-    if abs(apart) > ROWS_APART:
-        return "length", detail, rows.dtype
-    return ("one row off" if apart else ""), detail if apart else "", rows.dtype
+    finding = "length" if abs(apart) > ROWS_APART else "one row off" if apart else ""
+    detail = f"{len(rows)} rows where the annotations have {item.n_clips} clips" if apart else ""
+    return _Looked(finding, detail, rows.dtype, len(rows))
 
 
-def _passport(family: str, archive: str, grid: str, dtype: str, layout: Layout) -> Passport:
+def _beside_others(finding: Finding, checked: Sequence[_Checked]) -> Finding:
+    """A wrong length beside those of the video's other streams: whose fault it is shows in the comparison."""
+    if finding.finding != "length":
+        return finding
+    others = [
+        f"{other.family} has {other.n_rows[finding.vid]} ({other.layout.path(Path(), finding.vid, finding.vid)})"
+        for other in checked
+        if other.family != finding.family and finding.vid in other.n_rows and other.passport.grid != "tokens"
+    ]
+    beside = f"; {', '.join(others)}" if others else ""
+    return replace(finding, detail=f"{finding.detail}, allowed: {ROWS_APART} apart{beside}")
+
+
+def _passport(top: Path, family: str, archive: str, grid: str, dtype: str, layout: Layout) -> Passport:
+    """The archive's origin over what its exporter signed; a publisher signs nothing."""
     made = f"as its publisher made it: {layout.file}"
-    return Passport(family, REVISIONS[family], archive, "released", grid, FAMILIES[family].dim, dtype, made)
+    published = Passport(family, REVISIONS[family], archive, "released", grid, FAMILIES[family].dim, dtype, made)
+    signed = read_passports(top).get(family)
+    if signed is None:
+        return published
+    passport = replace(signed, origin=archive, dtype=dtype)
+    if differ := passport_differences(passport, replace(passport, family=family, grid=grid, dim=published.dim)):
+        raise PipelineError(f"was exported as {'; '.join(differ)} asked for", where=top, remedy="name its own grid")
+    return passport
 
 
-def _write(items: Sequence[_Item], layout: Layout, passport: Passport, home: Path, n_shards: int) -> Iterator[Path]:
+def _write(family: _Checked, home: Path, n_shards: int) -> Iterator[Path]:
     """One store per shard, empty ones too."""
     shards: dict[str, list[_Item]] = {name: [] for name in shard_names(n_shards)}
-    for item in items:
+    for item in family.good:
         shards[shard_name(shard_of(item.vid, n_shards))].append(item)
     for name, members in shards.items():
-        with StoreWriter(home / f"{name}.h5", passport) as store:
+        with StoreWriter(home / f"{name}.h5", family.passport) as store:
             for item in members:
-                rows, pooled = read_released(item.path, layout)
+                rows, pooled = read_released(item.path, family.layout)
                 store.add(item.key, rows, pooled=pooled, file=item.path.name)
         yield home / f"{name}.h5"
+
+
+def _say(skipped: Sequence[Mapping[str, str]], report: Path) -> None:
+    """The first lines of what is left out, on stderr; all of them stand in the report."""
+    for row in skipped[:SHOWN]:
+        print(f"vid {row['vid']}: {row['why']}", file=sys.stderr)
+    if len(skipped) > SHOWN:
+        print(f"and {len(skipped) - SHOWN} more: {report}", file=sys.stderr)
 
 
 def _write_report(path: Path, findings: Sequence[Finding]) -> None:

@@ -95,7 +95,8 @@ def import_archive(
         folder = provenance.files_of(unpacked)[0].parent / "files"
         read.append(unpacked)
     else:
-        read += sorted(path for path in unpacked.rglob("*.np[yz]") if path.is_file())
+        kinds = ("*.npy", "*.npz", "passports.json")
+        read += sorted(path for kind in kinds for path in unpacked.rglob(kind) if path.is_file())
 
     def work() -> Outcome:
         from pipeline.features.released import fill_from_archive

@@ -174,7 +174,7 @@ class Store:
             passports = {}
             for path in map(Path, paths):
                 file = stack.enter_context(_open(path))
-                passports[path] = _passport_of(file, path)
+                passports[path] = passport_from(file.attrs, path)
                 self._index(file, path)
             self.passport = _one_passport(passports)
             self._row_bytes = self.passport.dim * np.dtype(self.passport.dtype).itemsize
@@ -291,6 +291,19 @@ def open_stores(path: Path | str) -> Store:
     return Store(paths)
 
 
+def passport_from(values: Mapping[str, Any], where: Path) -> Passport:
+    """A passport out of a store's attributes or a JSON object. Raises PipelineError naming the fields it lacks."""
+    missing = [entry.name for entry in fields(Passport) if entry.name not in values]
+    if missing:
+        raise PipelineError(
+            f"has no passport of this pipeline (no {', '.join(missing)})",
+            where=where,
+            remedy="import the archive it came from, or extract again",
+        )
+    numbers = {"revision": int(values["revision"]), "dim": int(values["dim"])}
+    return Passport(**{entry.name: values[entry.name] for entry in fields(Passport)} | numbers)
+
+
 def passport_differences(a: Passport, b: Passport) -> list[str]:
     """The fields in which two passports differ, as `field: value of a ≠ value of b`."""
     left, right = asdict(a), asdict(b)
@@ -303,18 +316,6 @@ def _open(path: Path) -> h5py.File:
     except OSError as error:
         reason = "is missing" if not path.exists() else f"is no whole HDF5 file ({error})"
         raise PipelineError(reason, where=path, remedy="delete it and extract again") from error
-
-
-def _passport_of(file: h5py.File, path: Path) -> Passport:
-    missing = [entry.name for entry in fields(Passport) if entry.name not in file.attrs]
-    if missing:
-        raise PipelineError(
-            f"is no feature store of this pipeline (no attribute {', '.join(missing)})",
-            where=path,
-            remedy="import the archive it came from, or extract again",
-        )
-    values: dict[str, Any] = {entry.name: file.attrs[entry.name] for entry in fields(Passport)}
-    return Passport(**values | {"revision": int(values["revision"]), "dim": int(values["dim"])})
 
 
 def _one_passport(passports: Mapping[Path, Passport]) -> Passport:

@@ -1,0 +1,87 @@
+"""Our stores in the layouts of the released archives, so that other codebases can read our features.
+
+A file per vid or qid, as Moment-DETR, UMT and their descendants load them; beside the folders lies `passports.json`,
+which says how each family was made and which `features import` reads back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline import files
+from pipeline.errors import PipelineError
+from pipeline.features.layouts import PASSPORTS, Layout, layout_of, read_passports, write_released
+from pipeline.features.store import Entry, Store, open_stores, passport_differences
+from pipeline.provenance import Passport
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written of one family. rounded: files whose rows lost digits, since the archives keep float16."""
+
+    family: str
+    folder: Path
+    n_files: int
+    rounded: int
+
+    def __str__(self) -> str:
+        loss = f", {self.rounded} of them rounded to float16" if self.rounded else ""
+        return f"{self.folder}: {self.n_files} files of {self.family}{loss}"
+
+
+def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]:
+    """Write stores (files, or folders of a family's shards) into `output` in the layout of a dataset's archives.
+
+    Raises PipelineError for a family that the layout has no place for, for an `output` that holds rows of the same
+    family made in another way, for values that the layout's dtype cannot hold, and for words without a pooled vector.
+    """
+    done = []
+    for path in stores:
+        with open_stores(path) as store:
+            layout = layout_of(dataset, store.passport.family)
+            _sign(output, store.passport)
+            rounded = sum(_write(store, key, layout, output) for key in tqdm(store.keys(), unit="file", disable=None))
+            done.append(Exported(store.passport.family, output / layout.folder, len(store), rounded))
+    return done
+
+
+def _sign(output: Path, passport: Passport) -> None:
+    """Say how a family was made, before its first file is there."""
+    signed = read_passports(output)
+    if differ := passport_differences(passport, signed.setdefault(passport.family, passport)):
+        raise PipelineError(
+            f"holds {passport.family} of another kind: {'; '.join(differ)}",
+            where=output,
+            remedy="export into another folder",
+        )
+    files.write_json(output / PASSPORTS, {family: asdict(signed[family]) for family in signed})
+
+
+def _write(store: Store, key: str, layout: Layout, output: Path) -> bool:
+    """Write the file of one key. Returns whether its rows lost digits."""
+    entry = store.entry(key)
+    if layout.pooled and entry.pooled is None:
+        raise PipelineError(
+            f"{key} has no pooled vector, and the layout needs one ({layout.pooled})",
+            where=f"features {store.passport.family}",
+            remedy="extract it again",
+        )
+    cast = _cast(entry, layout.dtype)
+    if not all(np.isfinite(array).all() for array in (cast.rows, cast.pooled) if array is not None):
+        raise PipelineError(
+            f"{key} holds values that {layout.dtype} cannot",
+            where=f"features {store.passport.family}",
+            remedy="see what the encoder was given",
+        )
+    write_released(layout.path(output, key, key), layout, cast.rows, cast.pooled if layout.pooled else None)
+    return not np.array_equal(cast.rows, entry.rows)
+
+
+def _cast(entry: Entry, dtype: str) -> Entry:
+    with np.errstate(over="ignore"):
+        return Entry(entry.rows.astype(dtype), None if entry.pooled is None else entry.pooled.astype(dtype))

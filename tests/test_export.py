@@ -1,0 +1,138 @@
+"""Export: the released layouts, out and in again, and nothing of ours that could pass for published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import config, provenance, records
+from pipeline.errors import PipelineError
+from pipeline.features.export import export
+from pipeline.features.layouts import LAYOUTS, layout_of
+from pipeline.features.stage import import_archive
+from pipeline.features.store import Store, StoreWriter, open_stores
+from pipeline.provenance import FAMILIES, Passport
+
+KEY = "-_odd 名.0"
+PLACES = [(dataset, family) for dataset in LAYOUTS for family in LAYOUTS[dataset]]
+
+
+def write(path, dataset, family, rows, key=KEY, **changes):
+    layout = layout_of(dataset, family)
+    grid = "tokens" if layout.pooled else "2s"
+    made = Passport(family, 1, "raw", "random:3", grid, FAMILIES[family].dim, layout.dtype, "made here")
+    with StoreWriter(path, replace(made, **changes)) as store:
+        store.add(key, rows, pooled=rows[-1] if layout.pooled else None, decoder="decord")
+    return path
+
+
+def take_in(results, dataset, family, folder, n_rows, grids=None):
+    """Import what was exported, as an archive named `ours`."""
+    annotations = results / "annotations" / dataset / "val.jsonl"
+    records.write_jsonl(annotations, [{"qid": KEY, "query": "t", "vid": KEY, "duration": 2 * n_rows}])
+    provenance.run_stage("annotations", annotations.with_suffix(".json"), lambda: provenance.Outcome([annotations]))
+    settings_ = config.Dataset(shards=2, annotations={"val": "x"}, grids=grids or {})
+    manifest = results / "features" / dataset / "+ours.json"
+    place = {"unpacked": folder, "annotations": [annotations.with_suffix(".json")], "manifest": manifest}
+    import_archive(results, dataset, "ours", dataset=settings_, families=[family], **place)
+    (home,) = (results / "features" / dataset).glob(f"*/{family}+ours")
+    return open_stores(home)
+
+
+@pytest.mark.parametrize(("dataset", "family"), PLACES)
+@settings(max_examples=6)
+@given(data=st.data(), n_rows=st.integers(1, 4))
+def test_what_was_exported_and_imported_is_what_it_was(tmp_path_factory, dataset, family, data, n_rows):
+    dtype = np.dtype(layout_of(dataset, family).dtype)
+    finite = st.floats(width=dtype.itemsize * 8, allow_nan=False, allow_infinity=False)
+    values = data.draw(st.lists(finite, min_size=1, max_size=20))
+    rows = np.resize(np.array(values, dtype), (n_rows, FAMILIES[family].dim))
+    folder = tmp_path_factory.mktemp("export")
+    (done,) = export([write(folder / "a.h5", dataset, family, rows)], dataset, folder / "out")
+    assert (done.n_files, done.rounded) == (1, 0)
+    before, after = Store([folder / "a.h5"]), take_in(folder, dataset, family, folder / "out", len(rows))
+    assert after.passport == replace(before.passport, origin="ours")
+    np.testing.assert_array_equal(after.read(KEY), before.read(KEY))
+    if layout_of(dataset, family).pooled:
+        np.testing.assert_array_equal(after.read_pooled(KEY), before.read_pooled(KEY))
+
+
+def rows_of(family, n=3, dtype=np.float16):
+    return np.random.default_rng(0).standard_normal((n, FAMILIES[family].dim)).astype(dtype)
+
+
+def test_files_are_what_other_codebases_load(tmp_path):
+    for dataset, family in PLACES:
+        export(
+            [write(tmp_path / f"{dataset}-{family}.h5", dataset, family, rows_of(family))], dataset, tmp_path / dataset
+        )
+    expected = {
+        ("qvhighlights/slowfast_features", "npz", "features"): ((3, 2304), "float16"),
+        ("qvhighlights/clip_features", "npz", "features"): ((3, 512), "float16"),
+        ("qvhighlights/clip_text_features", "npz", "last_hidden_state"): ((3, 512), "float16"),
+        ("qvhighlights/clip_text_features", "npz", "pooler_output"): ((512,), "float16"),
+        ("qvhighlights/pann_features", "npy", None): ((3, 2048), "float32"),
+        ("tvsum/query_features", "npz", "token"): ((3, 512), "float16"),
+        ("tvsum/query_features", "npz", "text"): ((1, 512), "float16"),
+        ("tvsum/audio_features", "npy", None): ((3, 2048), "float32"),
+    }
+    for (folder, suffix, name), wanted in expected.items():
+        stem = f"qid{KEY}" if "clip_text" in folder else KEY
+        loaded = np.load(tmp_path / folder / f"{stem}.{suffix}", allow_pickle=False)
+        array = loaded[name] if name else loaded
+        assert (array.shape, str(array.dtype)) == wanted, folder
+    assert {path.name for path in (tmp_path / "tvsum/video_features").iterdir()} == {f"{KEY}_rgb.npy", f"{KEY}_opt.npy"}
+
+
+def test_digits_that_float16_cannot_keep_are_counted_and_what_it_cannot_hold_is_refused(tmp_path):
+    rows = rows_of("clip-vit-b32", dtype=np.float32)
+    store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows, dtype="float32")
+    (done,) = export([store], "qvhighlights", tmp_path / "out")
+    assert str(done) == f"{tmp_path / 'out' / 'clip_features'}: 1 files of clip-vit-b32, 1 of them rounded to float16"
+    store = write(tmp_path / "b.h5", "qvhighlights", "clip-vit-b32", rows * 1e6, dtype="float32")
+    with pytest.raises(PipelineError, match=f"{KEY} holds values that float16 cannot"):
+        export([store], "qvhighlights", tmp_path / "out2")
+
+
+def test_random_weights_stay_known_after_export_and_import(tmp_path):
+    store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"))
+    export([store], "qvhighlights", tmp_path / "out")
+    assert take_in(tmp_path, "qvhighlights", "clip-vit-b32", tmp_path / "out", 3).passport.weights == "random:3"
+
+
+def test_two_kinds_of_one_family_never_share_a_folder(tmp_path):
+    first = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"))
+    other = write(tmp_path / "b.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"), weights="random:4")
+    export([first], "qvhighlights", tmp_path / "out")
+    with pytest.raises(PipelineError, match=r"out: holds clip-vit-b32 of another kind: weights: random:4 ≠ random:3"):
+        export([other], "qvhighlights", tmp_path / "out")
+
+
+def test_a_family_without_a_place_in_the_layout_is_refused(tmp_path):
+    store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"))
+    with pytest.raises(PipelineError, match="released archives of tvsum have no place for it"):
+        export([store], "tvsum", tmp_path / "out")
+
+
+def test_an_export_on_another_grid_is_not_imported(tmp_path):
+    store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"), grid="1s")
+    export([store], "qvhighlights", tmp_path / "out")
+    with pytest.raises(PipelineError, match="was exported as grid: 1s ≠ 2s asked for"):
+        take_in(tmp_path, "qvhighlights", "clip-vit-b32", tmp_path / "out", 3)
+
+
+def test_a_folder_without_a_store_is_refused(tmp_path):
+    with pytest.raises(PipelineError, match=r"holds no feature store"):
+        export([tmp_path], "tvsum", tmp_path / "out")
+
+
+def test_passports_that_somebody_spoiled_are_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "passports.json").write_text("[1]")
+    store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"))
+    with pytest.raises(PipelineError, match=r"passports.json: lists no passports"):
+        export([store], "qvhighlights", tmp_path / "out")
