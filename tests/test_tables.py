@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import re
+import shutil
 import statistics
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -363,6 +365,17 @@ def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
         "table1.csv", "table1.md", "table1.tex", "table1.html", "table1.txt",
     }  # fmt: skip
     assert (results.folder / "tables/table1.md").read_text().startswith("### Demo, Table 1: ")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here")
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_latex_compiles_with_booktabs(tmp_path, number):
+    preamble = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,amssymb}\begin{document}"
+    body = render.to_latex(tables.build(f"table{number}", "A & B_c", {}, [], []))
+    (tmp_path / "t.tex").write_text(f"{preamble}\n{body}\n\\end{{document}}", encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout[-2000:]
 
 
 def test_a_run_stands_beside_released_predictions_with_their_paired_difference(tmp_path):

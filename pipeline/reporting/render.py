@@ -136,7 +136,7 @@ TEX = str.maketrans(
         "±": r"$\pm$",
         "√": r"$\surd$",
         "✓": r"$\checkmark$",
-        "↳": r"\quad ",
+        "↳": r"$\hookrightarrow$",
         "–": "--",
         "·": r"$\cdot$",
         "…": r"\dots{}",
@@ -244,7 +244,8 @@ def _texts(table: Table, line: Line) -> list[tuple[str, str | None]]:
 
 
 def _tex(text: str) -> str:
-    return text.translate(TEX)
+    minus = "$-$" if re.fullmatch(r"-[0-9.]+", text) else ""
+    return minus + text.translate(TEX)[bool(minus) :]
 
 
 def _unmarked(text: str) -> str:
