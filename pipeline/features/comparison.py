@@ -1,0 +1,133 @@
+"""What a comparison of two feature stores says: a verdict in one line, the worst videos, a table of all."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import files
+from pipeline.features.compare import Alignment, Comparison, Pair
+from pipeline.features.store import ROWS_APART, passport_differences
+
+SAME = 0.999
+"""Cosine that two extractions of the same features reach (features.md 3.1: float16 kernels, never bitwise)."""
+
+CLOSE = 0.98
+"""Cosine that another decoder, resize filter or precision still reaches."""
+
+NO_SCALE = 0.01
+"""Norms that differ by less are float16's."""
+
+SHOWN = 10
+"""Worst vids in the text; the CSV has all."""
+
+HEADINGS = ("rows A", "rows B", "cos min", "median", "best lag", "turn", "scale")
+
+COLUMNS = ("vid", "rows_a", "rows_b", "cosine_min", "cosine_median", "best_lag", "best_turn", "scale")
+
+
+def verdict(comparison: Comparison) -> str:
+    """Whether these are the same features, and what was done to them, in one line."""
+    pairs = comparison.pairs
+    if all(pair.is_equal for pair in pairs):
+        return f"identical: {len(pairs)} vids equal number by number{_besides(comparison)}"
+    median = float(np.median([np.median(pair.aligned) for pair in pairs]))
+    plain = float(np.median([np.median(pair.cosines) for pair in pairs]))
+    done = [*_moved(comparison.alignment, comparison.passports[0].dim), *_scaled(pairs)]
+    cosine = f"median cosine {median:.4f}"
+    if comparison.alignment != Alignment():
+        cosine += f" ({plain:.4f} as they are stored)"
+    beside = f"{cosine}, {comparison.chance:.4f} between any two rows{_besides(comparison)}"
+    if median - comparison.chance < (1 - comparison.chance) / 10:
+        return f"unrelated: {beside}"
+    if median < CLOSE:
+        return f"related, but not the same features: {beside}"
+    kind = "the same features" if median >= SAME else "nearly the same features (another decoder, filter, precision?)"
+    return ", ".join([f"{kind}, but {done[0]}" if done else kind, *done[1:], cosine]) + _besides(comparison)
+
+
+def text(comparison: Comparison, a: str, b: str) -> str:
+    """The whole comparison for a terminal; the verdict is its last line."""
+    left, right = comparison.passports
+    differ = passport_differences(left, right)
+    lengths = sum(pair.n_rows[0] != pair.n_rows[1] for pair in comparison.pairs)
+    lines = [
+        f"A  {a}: {left.family}, {left.grid}, {left.origin}, {len(comparison.pairs) + len(comparison.only[0])} vids",
+        f"B  {b}: {right.family}, {right.grid}, {right.origin}, {len(comparison.pairs) + len(comparison.only[1])} vids",
+        f"passports: {'; '.join(differ) or 'equal'}",
+        f"in both: {len(comparison.pairs)} vids, {lengths} of another length"
+        f"; only in A: {_named(comparison.only[0])}; only in B: {_named(comparison.only[1])}",
+        "",
+        f"{'worst vids':<28} " + " ".join(f"{name:>9}" for name in HEADINGS),
+        *(_line(pair) for pair in comparison.worst[:SHOWN]),
+        "",
+        f"verdict: {verdict(comparison)}",
+    ]
+    return "\n".join(lines)
+
+
+def write_csv(comparison: Comparison, path: Path) -> None:
+    """Every vid in both stores, the worst first."""
+    with files.atomic(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(_cells(pair) for pair in comparison.worst)
+
+
+def _moved(alignment: Alignment, dim: int) -> list[str]:
+    """What the alignment says in words."""
+    said = []
+    if alignment.lag:
+        rows = "row" if abs(alignment.lag) == 1 else "rows"
+        said.append(f"B is shifted by {alignment.lag:+d} {rows} (row i of A is row i{alignment.lag:+d} of B)")
+    if 2 * alignment.turn == dim:
+        said.append("the halves of the columns are exchanged")
+    elif alignment.turn:
+        said.append(f"the columns are in another order (the first {dim - alignment.turn} of A are the last of B)")
+    return said
+
+
+def _scaled(pairs: list[Pair]) -> list[str]:
+    scales = np.concatenate([pair.scales for pair in pairs])
+    if not len(scales):
+        return []
+    low, middle, high = np.percentile(scales, (2, 50, 98))
+    if high - low > NO_SCALE * middle:
+        return [f"each row of B has its own scale ({low:.4g} to {high:.4g}: normalised?)"]
+    return [f"B is scaled by {middle:.4g}"] if abs(middle - 1) > NO_SCALE else []
+
+
+def _besides(comparison: Comparison) -> str:
+    """What the cosines do not show."""
+    said = []
+    left, right = comparison.passports
+    if left.family != right.family:
+        said.append(f"the families differ by name ({left.family}, {right.family})")
+    strays = [pair for pair in comparison.pairs if np.median(pair.aligned) < CLOSE]
+    if 0 < len(strays) < len(comparison.pairs) / 2:
+        said.append(f"{len(strays)} of {len(comparison.pairs)} vids stand apart, {strays[0].key} among them")
+    if longer := sum(abs(pair.n_rows[0] - pair.n_rows[1]) > ROWS_APART for pair in comparison.pairs):
+        said.append(f"{longer} vids differ in length by more than {ROWS_APART}")
+    if any(comparison.only):
+        said.append(f"{sum(map(len, comparison.only))} vids are in one of them alone")
+    return "".join(f"; {text}" for text in said)
+
+
+def _cells(pair: Pair) -> tuple[object, ...]:
+    scale = f"{np.median(pair.scales):.6g}" if len(pair.scales) else ""
+    cosines = f"{pair.cosines.min():.6f}", f"{np.median(pair.cosines):.6f}"
+    return (pair.key, *pair.n_rows, *cosines, pair.best.lag, pair.best.turn, scale)
+
+
+def _line(pair: Pair) -> str:
+    key, *values = _cells(pair)
+    return f"{key:<28} " + " ".join(f"{value:>9}" for value in values)
+
+
+def _named(keys: list[str]) -> str:
+    if not keys:
+        return "none"
+    rest = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"{len(keys)} ({', '.join(keys[:3])}{rest})"
