@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.models.elementwise import Dropout
 from pipeline.models.masking import masked_mean
 
 TEMPERATURE = 0.07
@@ -26,7 +27,7 @@ class Projection(nn.Module):
         widths = [input_dim, *[dim] * (n_layers - 1)]
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         self.linears = nn.ModuleList(nn.Linear(width, dim) for width in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, input_dim] to [B, L, d]."""

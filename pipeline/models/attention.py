@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.models.elementwise import Dropout, PReLU, drop
+
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, *, heads: int, keep: Tensor | None = None, dropout: float = 0.0
@@ -22,8 +24,19 @@ def attend(
     query [B, Q, H·e], key [B, K, H·e], value [B, K, H·v] (e and v may differ). Returns [B, Q, H·v].
     """
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep, dropout_p=dropout)
+    if dropout and query.device.type == "cpu":
+        mixed = _attend_with_dropout(query, key, value, keep, dropout)
+    else:
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep, dropout_p=dropout)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def _attend_with_dropout(query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, rate: float) -> Tensor:
+    """The same written out: torch's fused kernels for a CPU know no dropout. [B, H, Q or K, e] to [B, H, Q, v]."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if keep is not None:
+        scores = scores + torch.zeros(keep.shape).masked_fill_(~keep, -torch.inf).to(scores.dtype)
+    return drop(scores.softmax(-1), rate) @ value
 
 
 class MultiHeadAttention(nn.Module):
@@ -51,8 +64,8 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, inner_dim: int, dropout: float) -> None:
         super().__init__()
         self.inner = nn.Linear(dim, inner_dim)
-        self.activation = nn.PReLU()
-        self.dropout = nn.Dropout(dropout)
+        self.activation = PReLU()
+        self.dropout = Dropout(dropout)
         self.outer = nn.Linear(inner_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:

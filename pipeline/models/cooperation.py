@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.models.gru import last_state
 from pipeline.models.masking import masked_softmax
 
 
@@ -21,7 +22,8 @@ class ScoreHead(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """[B, L, d] to [B, L], unbounded."""
-        return self.linear(clips).sum(-1) / clips.shape[-1] ** 0.5
+        weight, bias = self.linear.weight.sum(0), self.linear.bias.sum()  # summed before, not after the product
+        return (clips @ weight + bias) / clips.shape[-1] ** 0.5
 
 
 def inject_scores(base: Tensor, joint: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
@@ -50,8 +52,8 @@ class MomentSimilarity(nn.Module):
         Returns plain dot products [B, L].
         """
         start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
-        _, state = self.gru(slice_rows(video, start, end))
-        return torch.einsum("bld,bd->bl", video, state[0])
+        state = last_state(self.gru, slice_rows(video, start, end))
+        return torch.einsum("bld,bd->bl", video, state.to(video.dtype))
 
 
 class PrintedMomentSimilarity(MomentSimilarity):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.attention import FeedForward, Mlp, attend, sine, xavier, zero_bias
+from pipeline.models.elementwise import Dropout
 
 
 class DecoderLayer(nn.Module):
@@ -28,7 +29,7 @@ class DecoderLayer(nn.Module):
         self.cross_value, self.cross_out = nn.Linear(dim, dim), zero_bias(nn.Linear(dim, dim))
         self.feedforward = FeedForward(dim, feedforward_dim, dropout)
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

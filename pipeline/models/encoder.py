@@ -10,6 +10,7 @@ from copy import deepcopy
 from torch import Tensor, nn
 
 from pipeline.models.attention import FeedForward, MultiHeadAttention, xavier
+from pipeline.models.elementwise import Dropout
 
 
 class CrossLayer(nn.Module):
@@ -20,7 +21,7 @@ class CrossLayer(nn.Module):
         self.attention = MultiHeadAttention(dim, heads, dropout)
         self.feedforward = FeedForward(dim, feedforward_dim, dropout)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, clips: Tensor, positions: Tensor, words: Tensor, keep: Tensor) -> Tensor:
         """clips, positions [B, L, d], words [B, N, d], keep as in `attend`. Returns [B, L, d]."""
@@ -36,7 +37,7 @@ class SelfLayer(nn.Module):
         self.attention = MultiHeadAttention(dim, heads, dropout)
         self.feedforward = FeedForward(dim, feedforward_dim, dropout)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, clips: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
         """clips, positions [B, L, d], keep as in `attend`. Returns [B, L, d]."""

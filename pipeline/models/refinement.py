@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.models.elementwise import Dropout
 from pipeline.models.masking import masked_mean, masked_softmax
 
 
@@ -21,7 +22,7 @@ class Refinement(nn.Module):
         self.word_weight = nn.Parameter(torch.empty(dim))
         self.product_weight = nn.Parameter(torch.empty(dim))
         self.pool_weight = nn.Parameter(torch.empty(dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.mix = nn.Linear(4 * dim, dim)
         self.fuse = nn.Linear(2 * dim, dim)
         for weight in (self.clip_weight, self.word_weight, self.pool_weight):
