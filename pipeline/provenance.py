@@ -168,7 +168,7 @@ FAMILIES: dict[str, Family] = {
     "clip-token-table": Family(None, 512),
     "i3d-inception-rgb-tvsum": Family(None, 1024),
     "i3d-inception-flow-tvsum": Family(None, 1024),
-    "pann-cnn14": Family(None, 2048),
+    "pann-cnn14": Family("sound", 2048, "pann-cnn14"),
 }
 
 

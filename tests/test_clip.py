@@ -138,8 +138,8 @@ def test_random_weights_depend_on_their_seed_alone_and_say_so(small):
 
 
 def test_an_unknown_family_names_the_known():
-    with pytest.raises(PipelineError, match="pann-cnn14: no encoder makes this family; there are clip-vit-b32"):
-        encoder_class("pann-cnn14")
+    with pytest.raises(PipelineError, match="clip-token-table: no encoder makes this family; there are clip-vit-b32"):
+        encoder_class("clip-token-table")
 
 
 @pytest.mark.slow

@@ -78,6 +78,7 @@ class WordEncoder(Protocol):
 _CLASSES = {
     "clip-vit-b32": ("pipeline.encoders.clip", "ImageEncoder"),
     "clip-text": ("pipeline.encoders.clip", "TextEncoder"),
+    "pann-cnn14": ("pipeline.encoders.pann", "SoundEncoder"),
 }
 
 

@@ -51,6 +51,7 @@ def extract(
         from pipeline.encoders.base import Weights
         from pipeline.features.encode import Recipe
         from pipeline.features.extract import fill_from_queries, fill_from_videos
+        from pipeline.features.sound import fill_from_sounds
 
         files = {name: _listed([path])[0] for name, path in weight_files.items()}
         found = {name: Weights.named(choice, files.get(name)) for name, choice in choices.items()}
@@ -58,7 +59,8 @@ def extract(
         with devices.claimed_for_torch() as device:
             if reader == "words":
                 return fill_from_queries(recipes, _listed(inputs), shard, dataset.shards, device)
-            return fill_from_videos(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
+            fill = fill_from_sounds if reader == "sound" else fill_from_videos
+            return fill(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
 
     settings = {
         "families": {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()},

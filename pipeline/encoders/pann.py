@@ -1,0 +1,140 @@
+"""PANN Cnn14: 2 s of sound to 2,048 numbers, as UMT's released features have them (features.md 3.7).
+
+Network: Cnn14 of `panns_inference`, trained on AudioSet at 32 kHz (there is one for 16 kHz: not this).
+Sampling: mono float in -1 … 1, pieces of 64,000 samples, each an input of its own; no overlap, the remainder dropped.
+Front end: STFT 1024, hop 320, Hann, centred with reflection; 64 mel bands 50 to 14,000 Hz; log power (reference 1,
+floor 1e-10, nothing cut below the loudest): 201 × 64 per piece. Its tensors are part of the weight file.
+Layer: `embedding` = ReLU(fc1(maximum over time + mean over time of the frequency-mean map)), so never negative; not the
+527 class scores. Pooling: in the layer. Not normalised.
+Weights: `Cnn14_mAP=0.431.pth` of Zenodo record 3987831, CC BY 4.0, key `model`; 80,753,615 trained numbers.
+
+`panns_inference` has bad manners, and they end here: importing it, or any submodule, fetches a table into the user's
+home folder through a shell, and without network sets the number of classes to 0 for good; importing its `models` draws
+in matplotlib, which writes a font list there. So `models` is loaded under a private name that runs no `__init__`, with
+nothing in matplotlib's place, and what it fetches for (527 classes) is said to it. Building the spectrogram makes
+librosa compile kernels through numba (15 s, once): they are kept beside librosa; where that folder is read-only, set
+NUMBA_CACHE_DIR, or each job compiles them anew in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.encoders.base import Weights
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SETTINGS = {
+    "sample_rate": 32_000,
+    "window_size": 1024,
+    "hop_size": 320,
+    "mel_bins": 64,
+    "fmin": 50,
+    "fmax": 14_000,
+    "classes_num": 527,
+}
+
+_PRIVATE = "_pipeline_panns"
+"""The name under which the package's folder is imported; `panns_inference` itself never is."""
+
+
+class SoundEncoder:
+    """Pieces of sound → embeddings. batch: pieces per call of `encode`."""
+
+    preprocessing = "mean of channels, soxr_hq to 32 kHz; 2 s around each row's middle, zeros beyond the edges"
+    batch = 32
+
+    def __init__(self, weights: Weights, device: str) -> None:
+        """Build the network. Raises PipelineError for a weight file that does not hold it."""
+        self._device = device
+        self._network: Any = _built(weights.seed)
+        if weights.path is not None:
+            _load(self._network, weights.path)
+        self._network.eval().requires_grad_(False).to(device)
+
+    def encode(self, pieces: np.ndarray) -> np.ndarray:
+        """Float32 [rows, 64000] → float32 [rows, 2048], no number below 0."""
+        import torch
+
+        # cuDNN's short-cuts reach the quiet end of the log spectrogram.
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            return self._network(torch.from_numpy(pieces).to(self._device))["embedding"].cpu().numpy()
+
+
+def _built(seed: int) -> nn.Module:
+    """Cnn14 with the numbers of its own initialisation, equal for equal seeds."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), _numba_cache():
+        torch.manual_seed(seed)
+        return _models().Cnn14(**_SETTINGS)
+
+
+def _models() -> ModuleType:
+    """`panns_inference.models`, without what else the package does."""
+    name = f"{_PRIVATE}.models"
+    if name not in sys.modules:
+        spec = find_spec("panns_inference")
+        if spec is None or spec.submodule_search_locations is None:
+            raise PipelineError("is not installed", where="panns_inference", remedy="install the extra `extract`")
+        package = ModuleType(_PRIVATE)
+        package.__path__ = list(spec.submodule_search_locations)
+        sys.modules[_PRIVATE] = package
+        with _without_matplotlib():
+            import_module(name)
+    return sys.modules[name]
+
+
+@contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Empty modules stand in for a matplotlib that nobody has imported yet; it is imported there and never used."""
+    stands_in = [name for name in ("matplotlib", "matplotlib.pyplot") if name not in sys.modules]
+    sys.modules.update({name: ModuleType(name) for name in stands_in})
+    if stands_in:
+        sys.modules["matplotlib"].pyplot = sys.modules["matplotlib.pyplot"]  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for name in stands_in:
+            del sys.modules[name]
+
+
+@contextmanager
+def _numba_cache() -> Iterator[None]:
+    """Keep numba's cache out of the user's home, its choice where librosa's folder is read-only."""
+    librosa = find_spec("librosa")
+    is_kept = librosa is None or os.access(Path(str(librosa.origin)).parent, os.W_OK)
+    if is_kept or "NUMBA_CACHE_DIR" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="numba-") as folder:
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["NUMBA_CACHE_DIR"]
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    import torch
+
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError, EOFError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PipelineError(f"does not hold Cnn14 ({reason})", where=path, remedy="fetch it again") from error
