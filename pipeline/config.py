@@ -179,13 +179,17 @@ class Experiment(Strict):
 
 
 class Dataset(Strict):
-    """How a dataset is laid out here. clip: the grid of its labels; grids: families that live on another one."""
+    """How a dataset is laid out here.
+
+    clip: the grid of its labels; grids: families that live on another one. annotations, videos: names in sources.csv;
+    a video is taken from the first of `videos` that has it.
+    """
 
     shards: Positive = 32
     clip: Grid = "2s"
     grids: dict[FamilyName, Grid] = {}
     annotations: dict[Literal["train", "val", "test"], str]
-    videos: str | None = None
+    videos: list[str] = []
 
     def grid_of(self, family: str) -> str:
         """The grid one family lives on; words live on `tokens`."""

@@ -68,16 +68,17 @@ def stage(tmp_path, server):
     results = tmp_path / "results"
     acquire = Acquire(sources=str(tmp_path / "sources.csv"), attempts=1, timeout_s=5)
 
-    def run(*vids, kind="video", url="{server}/{vid}.mp4", also=()):
+    def run(*vids, kind="video", url="{server}/{vid}.mp4", also=(), then=()):
         row = ["films", kind, "films.zip" if kind == "archive" else "{vid}.mp4", url.replace("{server}", server.url)]
         table = [SOURCE_COLUMNS, [*row, "", "", "", ""]]
+        table += [[name, "video", "{vid}.mp4", f"{server.url}/{{vid}}.mp4", "", "", "", ""] for name in then]
         (tmp_path / "sources.csv").write_text("\n".join(map(",".join, table)))
         rows = [{"qid": i, "query": "q", "vid": vid, "duration": 2} for i, vid in enumerate(vids)]
         records.write_jsonl(results / "annotations/qvhighlights/val.jsonl", rows)
         annotations = results / "annotations/qvhighlights/val.json"
         described = [provenance.describe(results / "annotations/qvhighlights/val.jsonl")]
         files.write_json(annotations, {"stage": "annotations", "files": described})
-        dataset = Dataset(shards=1, annotations={"val": "any"}, videos="films")
+        dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["films", *then])
         return videos(results, "qvhighlights", dataset, "00000", [annotations, *also], acquire, run.manifest)
 
     def rows():
@@ -189,8 +190,8 @@ def unpacked(stage, film):
     return make
 
 
-def from_archive(stage, manifest, *vids):
-    return stage(*vids, kind="archive", url="https://example.org/films.zip", also=[manifest])
+def from_archive(stage, manifest, *vids, then=()):
+    return stage(*vids, kind="archive", url="https://example.org/films.zip", also=[manifest], then=then)
 
 
 def test_videos_are_found_in_whatever_folder_of_the_archive_they_lie(stage, unpacked):
@@ -200,6 +201,18 @@ def test_videos_are_found_in_whatever_folder_of_the_archive_they_lie(stage, unpa
     assert rows["a_60.0_210.0"]["path"].endswith("files/deep/in/a_60.0_210.0.mp4")
     assert rows["b"]["path"].endswith("files/b.MKV")
     assert (rows["c"]["status"], rows["c"]["why"]) == ("missing", "not among the 2 videos of films")
+
+
+def test_what_the_first_source_lacks_is_asked_of_the_next(stage, unpacked, server, film):
+    shutil.copy(film, server.folder / "b.mp4")
+    from_archive(stage, unpacked("a.mp4"), "a", "b", "c", then=["more"])
+    rows = stage.rows()
+    assert [(rows[vid]["status"], rows[vid]["source"]) for vid in "abc"] == [
+        ("ok", "films"),
+        ("ok", "more"),
+        ("missing", "films, more"),
+    ]
+    assert rows["c"]["why"].startswith("films: not among the 1 videos of films; more: ")
 
 
 def test_a_member_that_was_removed_afterwards_is_a_failure(stage, unpacked):

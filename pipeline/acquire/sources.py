@@ -70,9 +70,9 @@ class Sources:
     def __iter__(self) -> Iterator[Source]:
         return iter(self.by_name.values())
 
-    def is_archive(self, name: str | None) -> bool:
-        """Whether that source is unpacked after fetching. None (a dataset without videos) is not."""
-        return name is not None and self[name].kind == "archive"
+    def is_archive(self, name: str) -> bool:
+        """Whether that source is unpacked after fetching. Raises PipelineError for an unknown name."""
+        return self[name].kind == "archive"
 
 
 def load(table: Path | str | None = None) -> Sources:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from fractions import Fraction
 from functools import partial
@@ -69,15 +69,18 @@ def videos(
     The manifest counts the statuses and lists every video that is not `ok`, with the reason.
     Raises PipelineError for a dataset without a source of videos and for a vid that is no file name.
     """
+    if not dataset.videos:
+        where = f"datasets.{dataset_name}.videos"
+        raise PipelineError("no source of videos", where=where, remedy="name some of sources.csv there")
     results = Path(results)
     target = results / "videos" / dataset_name / f"{shard}.csv"
 
     def work() -> provenance.Outcome:
         listed = [path for manifest in inputs for path in provenance.files_of(manifest)]
-        find = finder(dataset, results, listed, acquire)
+        finders = {name: finder(name, results, listed, acquire) for name in dataset.videos}
         vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
         progress = tqdm(vids, desc=f"{dataset_name} {shard}", unit=" videos", disable=None)
-        rows = [account(vid, find, str(dataset.videos)) for vid in progress]
+        rows = [account(vid, finders) for vid in progress]
         write_account(target, rows)
         return provenance.Outcome(
             [target],
@@ -108,17 +111,16 @@ def vids_in(listed: Iterable[Path]) -> set[str]:
     return vids
 
 
-def finder(dataset: Dataset, results: Path, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
-    """What brings a vid's video to this machine and says where it is: by the kind of the dataset's source.
+def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
+    """What brings a vid's video to this machine and says where it is: by the kind of the source of that name.
 
-    The function raises NoSuchFileError for a video that does not exist, PipelineError for one that did not come.
+    listed: what the input manifests list; an archive's index is among it. The function raises NoSuchFileError for a
+    video that does not exist, PipelineError for one that did not come.
     """
-    if dataset.videos is None:
-        raise PipelineError("no source of videos", where="datasets.*.videos", remedy="name one of sources.csv there")
-    source = sources.load(acquire.sources)[dataset.videos]
+    source = sources.load(acquire.sources)[name]
     home = results / "resources" / source.name / "files"
     if source.kind == "archive":
-        index = next((path for path in listed if path.name == "index.csv"), None)
+        index = next((path for path in listed if path == home.with_name("index.csv")), None)
         if index is None:
             raise PipelineError("its videos are an archive", where=source.name, remedy="name its `unpack` manifest too")
         return partial(_in_archive, _by_vid(read_index(index)), home, source.name)
@@ -127,14 +129,26 @@ def finder(dataset: Dataset, results: Path, listed: Iterable[Path], acquire: Acq
     raise PipelineError(f"holds no videos (kind {source.kind})", where=source.name, remedy="name another source")
 
 
-def account(vid: str, find: Callable[[str], Path], source: str) -> Video:
-    """Find one video and look at it; whatever goes wrong is in the row."""
-    try:
-        path = find(vid)
-    except NoSuchFileError as problem:
-        return Video(vid, "missing", problem.what, source=source)
-    except PipelineError as problem:
-        return Video(vid, "failed", problem.what, source=source)
+def account(vid: str, finders: Mapping[str, Callable[[str], Path]]) -> Video:
+    """Find one video, in the first source that has it, and look at it; whatever goes wrong is in the row.
+
+    finders: by source name, in the order they are asked. A video is `missing` where every source says so.
+    """
+    reasons: dict[str, str] = {}
+    status = "missing"
+    for source, find in finders.items():
+        try:
+            return _looked_at(vid, find(vid), source)
+        except NoSuchFileError as problem:
+            reasons[source] = problem.what
+        except PipelineError as problem:
+            reasons[source] = problem.what
+            status = "failed"
+    why = "; ".join(reasons.values()) if len(reasons) == 1 else "; ".join(f"{s}: {w}" for s, w in reasons.items())
+    return Video(vid, status, why, source=", ".join(reasons))
+
+
+def _looked_at(vid: str, path: Path, source: str) -> Video:
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
     try:
         facts = probe(path)

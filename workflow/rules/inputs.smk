@@ -1,0 +1,124 @@
+"""One input function per question a rule asks ("which manifests does this shard stand on?"). No rules."""
+
+
+def experiment_of(wildcards):
+    """The resolved experiment a job works for."""
+    try:
+        return cfg.experiments[wildcards.experiment]
+    except KeyError:
+        known = ", ".join(cfg.experiments)
+        raise WorkflowError(f"no experiment {wildcards.experiment!r} in the config; known are {known}") from None
+
+
+def raw_families(dataset, reader=None):
+    """Families that experiments of `dataset` make from raw (by `reader`), each once, in a fixed order."""
+    wanted = {
+        family
+        for experiment in cfg.experiments.values()
+        if experiment.dataset == dataset and experiment.source == "raw"
+        for family in experiment.features.all
+    }
+    return sorted(f for f in wanted if reader in (None, provenance.FAMILIES[f].reader))
+
+
+def grids_of(dataset):
+    """Grids on which videos of `dataset` are cut into clips."""
+    grids = {cfg.datasets[dataset].grid_of(family) for family in raw_families(dataset)}
+    return sorted(grids - {"tokens"})
+
+
+def annotations_of(dataset, splits=None):
+    """Annotation manifests of a dataset, all splits or those named."""
+    splits = splits or list(cfg.datasets[dataset].annotations)
+    return expand(paths.annotations, dataset=dataset, split=splits)
+
+
+def all_annotations():
+    """Annotation manifests of every dataset."""
+    return [manifest for dataset in cfg.datasets for manifest in annotations_of(dataset)]
+
+
+def videos_of_shard(wildcards):
+    """What a shard's account of videos stands on: all splits' annotations, and the archive where there is one."""
+    archives = [name for name in cfg.datasets[wildcards.dataset].videos if SOURCES.is_archive(name)]
+    return annotations_of(wildcards.dataset) + expand(paths.unpacked, name=archives)
+
+
+def decoded_for(wildcards):
+    """Segments of the shard for what sees or hears, annotations for what reads."""
+    if wildcards.reader == "words":
+        return annotations_of(wildcards.dataset)
+    return expand(paths.segments, **wildcards)
+
+
+def weights_of_reader(wildcards):
+    """Weight files of the reader's families; none for random weights (demo, tests)."""
+    names = {provenance.FAMILIES[f].weights for f in raw_families(wildcards.dataset, wildcards.reader)}
+    released = [n for n in sorted(names - {None}) if cfg.encoding.weights.get(n, "released") == "released"]
+    return expand(paths.fetched, name=released)
+
+
+def features_of(wildcards):
+    """Every feature manifest an experiment trains on: its readers' shards, or the one of its archive."""
+    experiment = experiment_of(wildcards)
+    if experiment.source == "features":
+        return expand(paths.archive, dataset=experiment.dataset, name=experiment.archive)
+    readers = sorted({provenance.FAMILIES[f].reader for f in experiment.features.all})
+    shards = shard_names(cfg.datasets[experiment.dataset].shards)
+    return expand(paths.features, dataset=experiment.dataset, reader=readers, shard=shards)
+
+
+def parts_of(wildcards):
+    """Training manifests of all parts of an experiment."""
+    jobs = experiment_of(wildcards).jobs
+    return expand(
+        paths.runs,
+        experiment=wildcards.experiment,
+        part=[f"{i + 1}of{jobs}" for i in range(jobs)],
+    )
+
+
+def to_score(wildcards):
+    """Where an experiment's predictions come from: its own, or the released file."""
+    experiment = experiment_of(wildcards)
+    if experiment.source == "predictions":
+        return expand(paths.fetched, name=experiment.predictions[wildcards.split])
+    return expand(paths.predictions, experiment=wildcards.experiment)
+
+
+def predicted_splits(wildcards):
+    """Splits an experiment predicts: val, and test where its row reports test."""
+    return sorted({"val", experiment_of(wildcards).report}, reverse=True)
+
+
+def archive_families(dataset, archive):
+    """Families that experiments of `dataset` take from a released archive."""
+    wanted = {
+        family
+        for experiment in cfg.experiments.values()
+        if (experiment.dataset, experiment.source, experiment.archive) == (dataset, "features", archive)
+        for family in experiment.features.all
+    }
+    return sorted(wanted)
+
+
+def shown_in(table):
+    """The experiments that a table (`table1` … `table4`, or `evidence`) shows, by name."""
+    if table == "evidence":
+        return {name: e for name, e in cfg.experiments.items() if e.source == "predictions"}
+    return {name: e for name, e in cfg.experiments.items() if f"table{e.table}" == table}
+
+
+def metrics_behind(table):
+    """Metric manifests behind a table, each on the split its row reports."""
+    return [paths.metrics.format(experiment=name, split=e.report) for name, e in shown_in(table).items()]
+
+
+def runs_behind(table):
+    """Training manifests behind a table: their logs say how the reported epoch was selected."""
+    trained = {name: e for name, e in shown_in(table).items() if e.source != "predictions"}
+    return [
+        paths.runs.format(experiment=name, part=f"{i + 1}of{e.jobs}")
+        for name, e in trained.items()
+        for i in range(e.jobs)
+    ]
