@@ -33,6 +33,8 @@ REVISIONS: dict[str, int] = {
     # families
     "clip-vit-b32": 1,
     "clip-text": 1,
+    "slowfast-r50-caffe2": 1,
+    "slowfast-r50-pytorchvideo": 1,
     "clip-token-table": 1,
     "i3d-inception-rgb-tvsum": 1,
     "i3d-inception-flow-tvsum": 1,
@@ -165,6 +167,8 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "clip-vit-b32": Family("frames224", 512, "clip-vit-b32"),
     "clip-text": Family("words", 512, "clip-vit-b32"),
+    "slowfast-r50-caffe2": Family("frames224", 2304, "slowfast-r50-caffe2"),
+    "slowfast-r50-pytorchvideo": Family("frames224", 2304, "slowfast-r50-pytorchvideo"),
     "clip-token-table": Family(None, 512),
     "i3d-inception-rgb-tvsum": Family(None, 1024),
     "i3d-inception-flow-tvsum": Family(None, 1024),

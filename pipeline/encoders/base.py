@@ -10,19 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 @dataclass(frozen=True)
 class Weights:
     """Where a network's numbers come from. passport: the file's SHA-256, or `random:{seed}`; it goes into every store.
 
-    path: a local safetensors file; no network is ever asked. seed: for random numbers (demo and tests only).
+    path: a local file; no network is ever asked. seed: for random numbers (demo and tests only).
     """
 
     passport: str
@@ -79,6 +82,8 @@ _CLASSES = {
     "clip-vit-b32": ("pipeline.encoders.clip", "ImageEncoder"),
     "clip-text": ("pipeline.encoders.clip", "TextEncoder"),
     "pann-cnn14": ("pipeline.encoders.pann", "SoundEncoder"),
+    "slowfast-r50-caffe2": ("pipeline.encoders.slowfast", "Caffe2SlowFast"),
+    "slowfast-r50-pytorchvideo": ("pipeline.encoders.slowfast", "PytorchvideoSlowFast"),
 }
 
 
@@ -92,3 +97,19 @@ def encoder_class(family: str) -> Any:
         )
     module, name = _CLASSES[family]
     return getattr(import_module(module), name)
+
+
+def randomise(network: nn.Module, seed: int) -> None:
+    """Fill a network in place with seeded numbers that keep the scale of what passes through it.
+
+    Equal seeds give equal networks; matrices and kernels are drawn, scales and variances are 1, everything else 0.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in sorted(network.state_dict().items()):
+            if tensor.ndim > 1:
+                tensor.normal_(0, tensor[0].numel() ** -0.5, generator=generator)
+            else:
+                tensor.fill_(name.endswith(("weight", "running_var")))

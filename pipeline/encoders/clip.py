@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.encoders.base import Weights, Words
+from pipeline.encoders.base import Weights, Words, randomise
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class ImageEncoder:
         import torch
 
         with torch.inference_mode():
-            pixels = torch.from_numpy(frames[:, 0]).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+            pixels = (
+                torch.from_numpy(frames[:, 0]).to(self._device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+            )
             return self._tower(pixels.sub_(self._mean).div_(self._std)).cpu().numpy()
 
 
@@ -121,7 +123,7 @@ def _empty_model() -> Any:
 def _placed(tower: nn.Module, prefix: str, weights: Weights) -> Any:
     """The tower with its numbers, for inference: from the file's tensors under `prefix`, or random."""
     if weights.path is None:
-        _randomise(tower.to_empty(device="cpu"), weights.seed)
+        randomise(tower.to_empty(device="cpu"), weights.seed)
     else:
         _load(tower, prefix, weights)
     return tower.eval().requires_grad_(False)
@@ -138,16 +140,3 @@ def _load(tower: nn.Module, prefix: str, weights: Weights) -> None:
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise PipelineError(f"does not hold {MODEL} ({reason})", where=weights.path, remedy="fetch it again") from error
-
-
-def _randomise(tower: nn.Module, seed: int) -> None:
-    """Seeded numbers that keep the scale of what passes through; equal seeds give equal towers."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in sorted(tower.named_parameters()):
-            if parameter.ndim > 1:
-                parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
-            else:
-                parameter.fill_(float(name.endswith("weight")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,10 @@ class Size(NamedTuple):
 
 
 CROP = 224
+
+MOTION_RATE = 30
+MOTION_FRAMES = 32
+"""SlowFast's grid in frames per second, and its frames per clip."""
 
 
 def size_224(width: int, height: int) -> Size:
@@ -68,11 +72,37 @@ def middle_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
     limit = None
     if facts.stored_duration and facts.duration < clip_s + Fraction(1, 10):
         rate, limit = Fraction(2, max(int(facts.duration), 1)), n_clips(facts.duration, clip_s)
+    return _shown(facts, rate)[:limit, None]
+
+
+def motion_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
+    """SlowFast's frames: the 32 of each clip's fast pathway on the 30-fps grid, int64 [rows, 32] (features.md 3.3).
+
+    They span 64F/30 grid frames, F the whole part of the source's average rate: at 25 fps 1.77 of 2 seconds, at 60 fps
+    every other frame is the clip's last. Seconds are padded with the last frame, clips with the last second. Rows:
+    ⌈seconds/L⌉, at most ⌈T/L⌉ where the container stores a duration.
+    """
+    grid = _shown(facts, Fraction(MOTION_RATE))
+    n_seconds = ceil(len(grid) / MOTION_RATE)
+    n_rows = ceil(n_seconds / clip_s)
+    if facts.stored_duration:
+        n_rows = min(n_rows, max(1, ceil(facts.duration / clip_s)))
+    per_clip = int(MOTION_RATE * clip_s)
+    span = 64 * floor(facts.rate) / MOTION_RATE - 1
+    # In float32, as published: an index that lands on a whole number may fall to either side.
+    spread = np.linspace(0, span, MOTION_FRAMES, dtype=np.float32).clip(0, per_clip - 1).astype(np.int64)
+    second, frame = np.divmod(np.arange(n_rows)[:, None] * per_clip + spread, MOTION_RATE)
+    return grid[np.minimum(MOTION_RATE * np.minimum(second, n_seconds - 1) + frame, len(grid) - 1)]
+
+
+def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
+    """Source index at every grid frame from 0 on, int64 [n ≥ 1].
+
+    A stream that starts late shows its first frame until then, so that row n stays clip n.
+    """
     first, shown = frame_grid(facts.pts, facts.time_base, rate, facts.duration)
-    # A stream that starts late: rows before its first frame show that frame, so that row n stays clip n.
-    rows = [0] * first + shown if shown else [0]
-    return np.array(rows[:limit], dtype=np.int64)[:, None]
+    return np.array([0] * first + shown if shown else [0], dtype=np.int64)
 
 
-SAMPLINGS: Mapping[str, Sampling] = {"middle": middle_frames}
+SAMPLINGS: Mapping[str, Sampling] = {"middle": middle_frames, "motion": motion_frames}
 """By the name an encoder gives; a name crosses to the decoding process, a network does not."""
