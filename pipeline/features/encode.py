@@ -6,7 +6,9 @@ the way leaves nothing but the reason.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,10 +66,14 @@ class Source:
 
 @dataclass
 class _Video:
-    """One video on its way through one network. rows: source frames of each row, int64 [rows, frames per row]."""
+    """One video on its way through one network. rows: source frames of each row, int64 [rows, frames per row].
+
+    frames: those that came and that rows to come need.
+    """
 
     source: Source
     rows: np.ndarray
+    frames: dict[int, np.ndarray] = field(default_factory=dict)
     encoded: list[np.ndarray] = field(default_factory=list)
     decoder: str = ""
     gathered: int = 0
@@ -75,64 +81,87 @@ class _Video:
 
 
 class Line:
-    """One family at work: its store, the batch being filled, and its network, built when the first batch is full."""
+    """One family at work: its store, the batch being filled, and its network, built when a first video has come.
 
-    def __init__(self, recipe: Recipe, store: StoreWriter, device: str) -> None:
+    `worker` encodes one batch while the next is filled; of each line one batch may be at work and one wait.
+    """
+
+    def __init__(self, recipe: Recipe, store: StoreWriter, device: str, worker: Executor) -> None:
         self.recipe, self.store = recipe, store
-        self._device = device
-        self._network: FrameEncoder | None = None
-        self._batch: list[tuple[_Video, np.ndarray]] = []
-        self._frames: dict[int, np.ndarray] = {}
-        self._video: _Video | None = None
+        self._device, self._worker = device, worker
+        self._network: Future[FrameEncoder] | None = None
+        self._videos: dict[str, _Video] = {}
+        self._frames = np.empty(0, np.uint8)
+        self._owners: list[_Video] = []
+        self._pending: tuple[list[_Video], Future[np.ndarray]] | None = None
 
     def begin(self, source: Source, rows: np.ndarray) -> str | None:
         """Begin a video; or say why not, when its rows do not fit its segments."""
         n_clips = source.n_clips[self.recipe.grid]
         if abs(len(rows) - n_clips) > ROWS_APART:
             return f"{self.recipe.family} would have {len(rows)} rows where its segments have {n_clips} clips"
-        self._video = _Video(source, rows)
-        self._frames.clear()
+        if self._network is None:
+            self._network = self._worker.submit(self.recipe.encoder, self.recipe.weights, self._device)
+        self._videos[source.vid] = _Video(source, rows)
         return None
 
-    def take(self, chunk: Chunk) -> None:
-        """Gather every row whose frames have all come, and forget the frames that no later row needs."""
-        video = self._video
+    def take(self, source: Source, chunk: Chunk) -> None:
+        """Gather every row whose frames have all come; copy the frames that later rows need, forget the others."""
+        video = self._videos.get(source.vid)
         if video is None:
             return
         video.decoder = chunk.decoder
-        self._frames.update(zip(chunk.indices, chunk.frames, strict=True))
+        frames = video.frames | dict(zip(chunk.indices, chunk.frames, strict=True))
         last = chunk.indices[-1]
         while video.gathered < len(video.rows) and video.rows[video.gathered].max() <= last:
-            self._gather(video)
-        needed = video.rows[video.gathered :].min(initial=last + 1)
-        self._frames = {index: frame for index, frame in self._frames.items() if index >= needed}
+            self._gather(video, frames)
+        to_come = video.rows[video.gathered :]
+        needed = np.unique(to_come[to_come <= last]).tolist()
+        video.frames = {
+            index: video.frames[index] if index in video.frames else frames[index].copy() for index in needed
+        }
 
-    def end(self, *, is_whole: bool) -> None:
+    def end(self, source: Source, *, is_whole: bool) -> None:
         """The video was read to its end, or failed: then its rows go nowhere."""
-        if self._video is not None and is_whole:
-            self._video.is_whole = True
-            self._store_if_complete(self._video)
-        self._video = None
-
-    def flush(self) -> None:
-        """Encode the batch as it stands."""
-        if not self._batch:
-            return
-        if self._network is None:
-            self._network = self.recipe.encoder(self.recipe.weights, self._device)
-        rows = self._network.encode(np.stack([frames for _, frames in self._batch]))
-        videos = [video for video, _ in self._batch]
-        self._batch = []
-        for video, row in zip(videos, rows, strict=True):
-            video.encoded.append(row)
+        video = self._videos.pop(source.vid, None)
+        if video is not None and is_whole:
+            video.is_whole = True
             self._store_if_complete(video)
 
-    def _gather(self, video: _Video) -> None:
+    def finish(self) -> None:
+        """Encode what is left and wait for it."""
+        self._submit()
+        self._settle()
+
+    def _gather(self, video: _Video, frames: Mapping[int, np.ndarray]) -> None:
         indices = video.rows[video.gathered].tolist()
-        self._batch.append((video, np.stack([self._frames[index] for index in indices])))
+        if not self._owners:
+            self._frames = _memory((self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape), self._device)
+        for place, index in enumerate(indices):
+            self._frames[len(self._owners), place] = frames[index]
+        self._owners.append(video)
         video.gathered += 1
-        if len(self._batch) == self.recipe.encoder.batch:
-            self.flush()
+        if len(self._owners) == len(self._frames):
+            self._submit()
+
+    def _submit(self) -> None:
+        """Hand the batch as it stands to the worker, then store the rows of the one before."""
+        if not self._owners or self._network is None:
+            return
+        owners, frames = self._owners, self._frames[: len(self._owners)]
+        self._owners = []
+        submitted = self._worker.submit(_encode, self._network, frames)
+        self._settle()
+        self._pending = owners, submitted
+
+    def _settle(self) -> None:
+        if self._pending is None:
+            return
+        owners, submitted = self._pending
+        self._pending = None
+        for video, row in zip(owners, submitted.result(), strict=True):
+            video.encoded.append(row)
+            self._store_if_complete(video)
 
     def _store_if_complete(self, video: _Video) -> None:
         if video.is_whole and len(video.encoded) == len(video.rows):
@@ -153,7 +182,7 @@ def encode_videos(sources: Iterable[Source], lines: Sequence[Line], seconds_per_
     skipped: list[dict[str, str]] = []
     n_frames = 0
     with (
-        closing(decode_ahead(requests, seconds_per_video)) as events,
+        closing(decode_ahead(requests, seconds_per_video, _n_decoders())) as events,
         tqdm(total=len(work), unit="video", disable=None) as bar,
     ):
         for position, event in events:
@@ -164,7 +193,7 @@ def encode_videos(sources: Iterable[Source], lines: Sequence[Line], seconds_per_
             skipped += [{"vid": source.vid, "why": why} for why in _pass_on(event, source, waiting)]
             bar.update(isinstance(event, Done | Failed))
         for line in lines:
-            line.flush()
+            line.finish()
     return skipped
 
 
@@ -178,6 +207,25 @@ def encode_words(queries: Mapping[str, str], recipe: Recipe, store: StoreWriter,
         part = waiting[start : start + size]
         for (qid, query), words in zip(part, network.encode([query for _, query in part]), strict=True):
             store.add(qid, words.tokens, pooled=words.pooled, query=query)
+
+
+def _n_decoders() -> int:
+    """Videos decoded at a time: a core each, one left to the networks, within the four threads of the rule."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(3, cores - 1))
+
+
+def _memory(shape: tuple[int, ...], device: str) -> np.ndarray:
+    """Room for a batch; page-locked where a GPU fetches it, so that the copy holds nobody up."""
+    if device == "cpu":
+        return np.empty(shape, np.uint8)
+    import torch
+
+    return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
+
+
+def _encode(network: Future[FrameEncoder], frames: np.ndarray) -> np.ndarray:
+    return network.result().encode(frames)
 
 
 def _stale(source: Source, lines: Sequence[Line]) -> list[Line]:
@@ -195,7 +243,7 @@ def _pass_on(event: Plan | Chunk | Done | Failed, source: Source, lines: Sequenc
         if isinstance(event, Plan):
             reasons += filter(None, [line.begin(source, event.rows[line.recipe.family])])
         elif isinstance(event, Chunk):
-            line.take(event)
+            line.take(source, event)
         else:
-            line.end(is_whole=isinstance(event, Done))
+            line.end(source, is_whole=isinstance(event, Done))
     return [*reasons, event.why] if isinstance(event, Failed) else reasons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def fill_from_videos(
     sources, skipped = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes.values()})
     with ExitStack() as stack:
         writers = {path: stack.enter_context(StoreWriter(path, recipe.passport)) for path, recipe in recipes.items()}
-        lines = [Line(recipe, writers[path], device) for path, recipe in recipes.items()]
+        worker = stack.enter_context(ThreadPoolExecutor(1))
+        lines = [Line(recipe, writers[path], device, worker) for path, recipe in recipes.items()]
         skipped += encode_videos(sources, lines, seconds_per_video)
     return Outcome(recipes, _counts(recipes), sorted(skipped, key=lambda row: row["vid"]))
 
@@ -46,8 +48,8 @@ def extract_file(video: Path, recipe: Recipe, output: Path, device: str, seconds
     """
     clips = n_clips(probe(video).duration, grid_seconds(recipe.grid))
     source = Source(video.stem, video, files.sha256(video), {recipe.grid: clips})
-    with StoreWriter(output, recipe.passport) as store:
-        for row in encode_videos([source], [Line(recipe, store, device)], seconds_per_video):
+    with StoreWriter(output, recipe.passport) as store, ThreadPoolExecutor(1) as worker:
+        for row in encode_videos([source], [Line(recipe, store, device, worker)], seconds_per_video):
             raise PipelineError(row["why"], where=video, remedy="replace the file")
     return Store([output])
 

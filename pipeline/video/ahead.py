@@ -1,34 +1,41 @@
-"""Decode a list of videos in another process, a little ahead of whoever encodes them.
+"""Decode a list of videos in other processes, a little ahead of whoever encodes them.
 
-Strangers' files hang and crash decoders. The decoding process carries an alarm that kills it when one video takes too
+Strangers' files hang and crash decoders. A decoding process carries an alarm that kills it when one video takes too
 long (even inside C code that never returns); its death, by alarm or crash, costs that video alone: a new process goes
-on behind it. The alarm rests while a chunk waits for the encoder, so that a slow network is no video's fault.
+on behind it. The alarm rests while frames wait for the encoder, so that a slow network is no video's fault.
+
+Frames travel in shared memory, for they are many: a pipe would cost a tenth of the decoding. Where there are cores for
+it several videos are decoded at a time, and their events taken in turns, so that the order does not hang on who is
+faster.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import queue
 import signal
-import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.video.decode import Chunk, read_frames
-from pipeline.video.frame_grid import SAMPLINGS
+from pipeline.video.decode import CHUNK, Chunk, read_frames
+from pipeline.video.frame_grid import CROP, SAMPLINGS
 from pipeline.video.probe import probe
 
 START = multiprocessing.get_context("spawn")
 """A fork would inherit torch's threads in whatever state they are."""
 
 AHEAD = 8
-"""Chunks that wait for the encoder at most: 38 MB."""
+"""Chunks of one process that wait for the encoder at most: 19 MB (containers often share no more than 64 MB)."""
+
+_SLOTS = (AHEAD, CHUNK, CROP, CROP, 3)
 
 
 @dataclass(frozen=True)
@@ -61,65 +68,98 @@ class Failed:
 Event = Plan | Chunk | Done | Failed
 
 
-def decode_ahead(requests: Sequence[Request], seconds_per_video: float) -> Generator[tuple[int, Event], None, None]:
-    """Yield (position of the request, event): Plan, Chunks, Done or Failed, video by video in order.
+@dataclass(frozen=True)
+class _Slot:
+    """A Chunk on its way: its frames lie in this slot of the shared memory."""
 
-    Each video is decoded once, at the union of the frames its families want.
+    number: int
+    indices: Sequence[int]
+    decoder: str
+
+
+def decode_ahead(
+    requests: Sequence[Request], seconds_per_video: float, n_processes: int = 1
+) -> Generator[tuple[int, Event], None, None]:
+    """Yield (position of the request, event): of each video a Plan, its Chunks, and Done or Failed.
+
+    Each video is decoded once, at the union of the frames its families want. `n_processes` videos are at hand at a
+    time, an event of each in turn. The frames of a Chunk are overwritten once the next event is asked for.
     """
-    position = 0
-    while position < len(requests):
-        process = _Process(requests[position:], seconds_per_video)
-        try:
-            while position < len(requests):
-                event = process.next_event()
-                yield position, event
-                position += isinstance(event, Done | Failed)
-                if process.is_lost:
-                    break
-        finally:
-            process.stop()
+    numbered = list(enumerate(requests))
+    decoders = [_Decoder(numbered[k::n_processes], seconds_per_video) for k in range(min(n_processes, len(numbered)))]
+    try:
+        while working := [decoder for decoder in decoders if decoder.waiting]:
+            for decoder in working:
+                yield decoder.waiting[0][0], decoder.next_event()
+    finally:
+        for decoder in decoders:
+            decoder.stop()
 
 
-class _Process:
-    """The decoding process and the thread that takes its events off the pipe, up to AHEAD of them."""
+class _Decoder:
+    """A decoding process and the memory it shares with us; behind a video that killed it another one goes on.
 
-    def __init__(self, requests: Sequence[Request], seconds_per_video: float) -> None:
-        self._connection, theirs = START.Pipe(duplex=False)
-        self._process = START.Process(target=_work, args=(theirs, requests, seconds_per_video), daemon=True)
-        self._process.start()
-        theirs.close()
+    waiting: (position, request) of the videos that have not had their last event.
+    """
+
+    def __init__(self, requests: Sequence[tuple[int, Request]], seconds_per_video: float) -> None:
+        self.waiting = deque(requests)
         self._seconds = seconds_per_video
-        self._events: queue.Queue[Event | None] = queue.Queue(AHEAD)
-        self._thread = threading.Thread(target=self._drain, daemon=True)
-        self._thread.start()
-        self.is_lost = False
+        self._memory = START.RawArray("B", int(np.prod(_SLOTS)))
+        self._frames = np.frombuffer(self._memory, np.uint8).reshape(_SLOTS)
+        self._taken: int | None = None
+        self._start()
 
     def next_event(self) -> Event:
-        """The next event; Failed with the reason when the process has died."""
-        event = self._events.get()
-        if event is not None:
-            return event
-        self.is_lost = True
-        self._process.join()
-        return Failed(self._cause_of_death())
+        """The next event of the first video that waits; Failed with the reason when the process has died."""
+        if self._taken is not None:
+            self._offer(self._taken)
+            self._taken = None
+        try:
+            event = self._events.recv()
+        except (EOFError, OSError):
+            return self._go_on_behind()
+        if isinstance(event, _Slot):
+            self._taken = event.number
+            return Chunk(event.indices, self._frames[event.number, : len(event.indices)], event.decoder)
+        if isinstance(event, Done | Failed):
+            self.waiting.popleft()
+        return event
 
     def stop(self) -> None:
-        """End the process and the thread, whatever they are at."""
+        """End the process, whatever it is at."""
         self._process.kill()
-        while self._thread.is_alive():
-            try:
-                self._events.get(timeout=0.05)
-            except queue.Empty:
-                continue
         self._process.join()
-        self._connection.close()
+        self._events.close()
+        self._free.close()
 
-    def _drain(self) -> None:
-        try:
-            while True:
-                self._events.put(self._connection.recv())
-        except (EOFError, OSError):
-            self._events.put(None)
+    def _start(self) -> None:
+        self._events, theirs = START.Pipe(duplex=False)
+        free, self._free = START.Pipe(duplex=False)
+        requests = [request for _, request in self.waiting]
+        self._process = START.Process(
+            target=_work, args=(theirs, free, self._memory, requests, self._seconds), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        free.close()
+        for slot in range(AHEAD):
+            self._offer(slot)
+
+    def _offer(self, slot: int) -> None:
+        # A process that has died takes nothing; what it sent before is still to be read.
+        with suppress(OSError):
+            self._free.send(slot)
+
+    def _go_on_behind(self) -> Failed:
+        """The video at hand has killed the process."""
+        self._process.join()
+        why = self._cause_of_death()
+        self.stop()
+        self.waiting.popleft()
+        if self.waiting:
+            self._start()
+        return Failed(why)
 
     def _cause_of_death(self) -> str:
         code = self._process.exitcode
@@ -130,16 +170,28 @@ class _Process:
         return f"the decoding process ended with code {code}"
 
 
-def _work(connection: Connection, requests: Sequence[Request], seconds_per_video: float) -> None:
+def _work(
+    events: Connection, free: Connection, memory: Any, requests: Sequence[Request], seconds_per_video: float
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    for request in requests:
-        signal.setitimer(signal.ITIMER_REAL, seconds_per_video)
-        for event in _events(request):
-            left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
-            connection.send(event)
-            signal.setitimer(signal.ITIMER_REAL, left)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    slots = np.frombuffer(memory, np.uint8).reshape(_SLOTS)
+    try:
+        for request in requests:
+            signal.setitimer(signal.ITIMER_REAL, seconds_per_video)
+            for event in _events(request):
+                left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+                events.send(_shared(event, slots, free) if isinstance(event, Chunk) else event)
+                signal.setitimer(signal.ITIMER_REAL, left)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except (EOFError, BrokenPipeError):
+        return  # nobody reads any more
+
+
+def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot:
+    number = free.recv()
+    slots[number, : len(chunk.indices)] = chunk.frames
+    return _Slot(number, chunk.indices, chunk.decoder)
 
 
 def _events(request: Request) -> Iterator[Event]:
