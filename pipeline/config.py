@@ -43,10 +43,14 @@ class Strict(BaseModel):
 
 
 class Model(Strict):
-    """The network. Numbers are the released system's; the switches are Table 4's columns."""
+    """The network. Numbers are the released system's; the switches are Table 4's columns.
+
+    plain_masks: `released` without its mistake in the words' mask, by which samples of a batch change each other.
+    """
 
     name: Literal["tr_detr"] = "tr_detr"
     formulation: Literal["released", "paper"] = "released"
+    plain_masks: bool = False
     alignment: bool = True
     refinement: bool = True
     mr2hd: bool = True
@@ -76,7 +80,8 @@ class LossWeights(Strict):
 class Training(Strict):
     """One schedule. Epochs, not steps (0: the untrained network).
 
-    max_clips, max_tokens: what is longer is cut; None keeps all.
+    max_clips, max_tokens: what is longer is cut; None keeps all. normalise_text: words to length 1; None does as
+    released (all datasets but TVSum). precision: of products while training; bfloat16 is autocast.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 200
@@ -92,6 +97,8 @@ class Training(Strict):
     loss_weights: LossWeights = LossWeights()
     max_clips: Positive | None = 75
     max_tokens: Positive | None = 32
+    normalise_text: bool | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     max_windows: Positive = 5
 
 

@@ -26,7 +26,7 @@ REVISIONS: dict[str, int] = {
     "segment": 1,
     "extract": 1,
     "import": 1,
-    "train": 1,
+    "train": 2,
     "predict": 1,
     "evaluate": 1,
     "tables": 1,

@@ -77,10 +77,11 @@ class Outputs:
 
 def _moved(record: Any, device: torch.device | str) -> Any:
     moved: dict[str, Any] = {}
+    ahead = torch.device(device).type != "cpu"  # on the way to a GPU nobody has to wait
     for field in fields(record):
         value = getattr(record, field.name)
         if isinstance(value, Tensor | Labels):
-            moved[field.name] = value.to(device)
+            moved[field.name] = value.to(device) if isinstance(value, Labels) else value.to(device, non_blocking=ahead)
         elif field.name == "spans":
-            moved[field.name] = tuple(span.to(device) for span in value)
+            moved[field.name] = tuple(span.to(device, non_blocking=ahead) for span in value)
     return replace(record, **moved)

@@ -45,6 +45,7 @@ class TrDetr(nn.Module):
         input_dim = video_dim + 2 + (audio_dim + 2 if audio_dim else 0)
         self.dim, self.heads, self.hd2mr = dim, heads, settings.hd2mr
         self.printed = settings.formulation == "paper"
+        self.plain_masks = self.printed or settings.plain_masks
         n_projections = 3 if self.printed else 2
         self.t2v = Stack(CrossLayer(*layer), settings.t2v_layers)
         self.encoder = Stack(SelfLayer(*layer), settings.encoder_layers)
@@ -91,4 +92,4 @@ class TrDetr(nn.Module):
         return Outputs(*(x.float() for x in found))  # under autocast, too: losses stay float32
 
     def _keep_words(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
-        return keep_valid(text_mask) if self.printed else keep_words_as_released(video_mask, text_mask, self.heads)
+        return keep_valid(text_mask) if self.plain_masks else keep_words_as_released(video_mask, text_mask, self.heads)

@@ -124,7 +124,8 @@ def load(
 
     Raises PipelineError for families on two grids, for queries without features (all at once; those whose extraction
     was skipped on record are left out instead), and for lengths more than one row apart.
-    Source: released loaders, x / (|x| + 1e-5) per family. TVSum's two streams are one vector; its text stays raw.
+    Source: released loaders, x / (|x| + 1e-5) per family. TVSum's two streams are one vector; its text
+    stays raw unless `normalise_text` says otherwise.
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: shelf.stores[family].passport.grid for family in visual})
@@ -148,7 +149,7 @@ def load(
             [_cut(shelf.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
             [shelf.stores[features.text]],
             (dims[features.text],),
-            normalise=not is_tvsum,
+            normalise=not is_tvsum if training.normalise_text is None else training.normalise_text,
         ),
         video_of=torch.tensor([vids[query.vid] for query in kept]),
         video_dim=video_dim,

@@ -7,7 +7,7 @@ continued after a kill, wherever it was, walks the same path.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ from pipeline.training.predict import network, predict
 SAVE_EVERY_S = 30.0
 """Seconds of work that a kill may cost; states are written at ends of epochs. Changes no result."""
 
+CHECK_EVERY = 32
+"""Steps between two looks at whether losses are finite: a look waits for the GPU."""
+
 ORDER, LABELS, DROPOUT = range(3)
 """Names of the random streams."""
 
@@ -52,6 +55,14 @@ class Run:
     settings: config.SweepPoint
     made_from: str
     folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is kept of a step: its batch's qids and its losses, still on the device."""
+
+    qids: Sequence[int | str]
+    losses: dict[str, Tensor]
 
 
 def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: str, tell: Tell) -> None:
@@ -102,24 +113,31 @@ def _epoch(run: Run, model: TrDetr, optimizer: AdamW, data: Data, targets: Targe
     draws = _stream(run.seed, epoch, LABELS)
     torch.manual_seed(int(_stream(run.seed, epoch, DROPOUT).integers(2**63)))
     model.train()
-    steps: list[dict[str, Tensor]] = []
+    steps: list[Step] = []
     for start in range(0, len(order), run.settings.training.batch_size):
         index = order[start : start + run.settings.training.batch_size].tolist()
         batch = collate(data, index, targets.draw(index, draws).to(data.video.rows.device))
-        steps.append(_step(run, model, optimizer, batch, f"epoch {epoch}, step {len(steps) + 1}"))
-    means = torch.stack([torch.stack(list(step.values())) for step in steps]).mean(0)
-    return {name: round(value, 6) for name, value in zip(steps[0], means.tolist(), strict=True)}
+        try:
+            steps.append(Step(batch.qids, _step(run, model, optimizer, batch)))
+        except PipelineError as error:
+            _must_be_finite(run, epoch, steps)
+            raise _stopped(run, epoch, len(steps), batch.qids, error.what) from error
+        if len(steps) % CHECK_EVERY == 0:
+            _must_be_finite(run, epoch, steps)
+    _must_be_finite(run, epoch, steps)
+    means = torch.stack([torch.stack(list(step.losses.values())) for step in steps]).mean(0)
+    return {name: round(value, 6) for name, value in zip(steps[0].losses, means.tolist(), strict=True)}
 
 
-def _step(run: Run, model: TrDetr, optimizer: AdamW, batch: Batch, when: str) -> dict[str, Tensor]:
-    model_settings, training = run.settings.model, run.settings.training
-    try:
-        losses = compute_losses(model(batch), batch, training, model_settings, moments=run.dataset != "tvsum")
-    except PipelineError as error:
-        raise _stopped(run, batch, when, error.what) from error
-    if not bool(losses["total"].isfinite()):
-        values = ", ".join(f"{name} {float(loss):g}" for name, loss in losses.items())
-        raise _stopped(run, batch, when, f"the loss is not finite ({values})")
+def _step(run: Run, model: TrDetr, optimizer: AdamW, batch: Batch) -> dict[str, Tensor]:
+    """Forward, losses, backward, update. Nothing here waits for a GPU except the matching, which is solved on the CPU.
+
+    Parameters that get no gradient (on TVSum the decoder and its heads) cost no backward pass and no update.
+    """
+    training = run.settings.training
+    with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+        outputs = model(batch)
+    losses = compute_losses(outputs, batch, training, run.settings.model, moments=run.dataset != "tvsum")
     optimizer.zero_grad()
     losses["total"].backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
@@ -127,9 +145,19 @@ def _step(run: Run, model: TrDetr, optimizer: AdamW, batch: Batch, when: str) ->
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def _stopped(run: Run, batch: Batch, when: str, what: str) -> PipelineError:
+def _must_be_finite(run: Run, epoch: int, steps: Sequence[Step]) -> None:
+    """Look at the steps since the last look, with one transfer, and name the first whose loss is not finite."""
+    since = max(len(steps) - 1, 0) // CHECK_EVERY * CHECK_EVERY
+    if not steps or bool(torch.stack([step.losses["total"] for step in steps[since:]]).isfinite().all()):
+        return
+    number, step = next((n, s) for n, s in enumerate(steps) if n >= since and not bool(s.losses["total"].isfinite()))
+    values = ", ".join(f"{name} {float(loss):g}" for name, loss in step.losses.items())
+    raise _stopped(run, epoch, number, step.qids, f"the loss is not finite ({values})")
+
+
+def _stopped(run: Run, epoch: int, n_before: int, qids: Sequence[int | str], what: str) -> PipelineError:
     return PipelineError(
-        f"{what} at {when}; qids of the batch: {', '.join(map(str, batch.qids))}",
+        f"{what} at epoch {epoch}, step {n_before + 1}; qids of the batch: {', '.join(map(str, qids))}",
         where=f"run {run.name} ({run.folder})",
         remedy="look at the features of those queries, or lower `learning_rate`",
     )

@@ -97,9 +97,9 @@ def _span_losses(
 
 def focal_loss(logits: Tensor, matches: Matches) -> Tensor:
     """Sigmoid focal loss on both logits [B, Q, 2]: (1, 0) for matched queries, (0, 1) for the others. A scalar."""
-    target = torch.zeros_like(logits)
-    target[..., 1] = 1
-    target[matches.sample, matches.query] = target.new_tensor([1.0, 0.0])
+    matched = torch.zeros_like(logits[..., 0])
+    matched[matches.sample, matches.query] = 1
+    target = torch.stack((matched, 1 - matched), dim=-1)
     chance = logits.sigmoid()
     miss = torch.where(target > 0, 1 - chance, chance)
     share = torch.where(target > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)

@@ -46,7 +46,7 @@ class Job:
         Raises PipelineError where the split has no query of the run's domain, and as `load` does.
         """
         training, domain = self.experiment.settings_of(run).training, self.experiment.domain_of(run)
-        key = (split, domain, training.max_clips, training.max_tokens)
+        key = (split, domain, training.max_clips, training.max_tokens, training.normalise_text)
         if key not in self._read:
             queries = records.read_queries(self.annotations[split])
             mine = [query for query in queries if domain in (None, query.domain)]
