@@ -17,6 +17,8 @@ from pipeline.errors import PipelineError
 
 DATASETS = ("qvhighlights", "charades_sta", "tvsum")
 SPLITS = ("train", "val", "test")
+STORE = "a feature store, or a folder with all shards of a family"
+EXTRACT = "one decode of a shard, one store per family; or (--video) features of one file of your own"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,20 +72,42 @@ def _acquisition(parsers: argparse._SubParsersAction) -> None:
 
 
 def _features(parsers: argparse._SubParsersAction) -> None:
-    group = parsers.add_parser("features", help="extract features, import released archives", description="features")
+    group = parsers.add_parser("features", help="extract, import, export, compare and look at features")
     inner = group.add_subparsers(dest="features_command", metavar="WHAT", required=True)
 
-    extract = _stage(inner, "extract", commands.features_extract, "one decode of a shard, one store per family")
-    _shard(extract)
-    extract.add_argument("--reader", choices=("frames224", "native", "sound", "words"), required=True)
+    extract = _stage(inner, "extract", commands.features_extract, EXTRACT, required=False)
+    _shard(extract, required=False)
+    extract.add_argument("--reader", choices=("frames224", "native", "sound", "words"))
     _paths(extract, "--inputs", "manifest of `segment`; for words, those of `annotate`")
-    _paths(extract, "--weights", "manifests of the weights' `fetch`")
+    extract.add_argument("--video", type=Path, metavar="FILE", help="one file of your own instead of a shard")
+    extract.add_argument("--family", help="with --video: what to make of it")
+    extract.add_argument("--grid", choices=("2s", "1s", "0.5s", "1-6s"), help="with --video: length of a clip (2s)")
+    extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store to make")
+    weights = extract.add_mutually_exclusive_group()
+    _paths(weights, "--weights", "manifests of the weights' `fetch`; with --video: the weight file or its manifest")
+    weights.add_argument("--random", type=int, metavar="SEED", help="with --video: random weights, to try it out")
 
     archive = _stage(inner, "import", commands.features_import, "stores from a released feature archive")
     archive.add_argument("name", help="the archive's name in sources.csv")
     archive.add_argument("--dataset", choices=DATASETS, required=True)
     archive.add_argument("--unpacked", type=Path, required=True, help="manifest of `unpack`, or the archive's folder")
     _paths(archive, "--annotations", "manifests of `annotate`, all splits")
+
+    export = _plain(inner, "export", commands.features_export, "stores in the layout of the released archives")
+    export.add_argument("stores", type=Path, nargs="+", metavar="STORE", help=STORE)
+    export.add_argument("--dataset", choices=DATASETS, required=True, help="whose archives' layout")
+    export.add_argument("--output", type=Path, required=True, metavar="DIR")
+
+    compare = _plain(inner, "compare", commands.features_compare, "two stores of one family: the same features?")
+    compare.add_argument("a", type=Path, help=STORE)
+    compare.add_argument("b", type=Path)
+    compare.add_argument("--output", type=Path, metavar="FILE.csv", help="every vid, the worst first")
+
+    inspect = _plain(inner, "inspect", commands.features_inspect, "what a store holds; one video's rows as a picture")
+    inspect.add_argument("store", type=Path, help=STORE)
+    inspect.add_argument("vid", nargs="?", help="whose rows to draw (one that begins with -: `-- STORE VID`, last)")
+    inspect.add_argument("--video", type=Path, metavar="FILE", help="the video, for a contact sheet")
+    inspect.add_argument("--output", type=Path, metavar="DIR", help="where the picture goes (RESULTS/inspect)")
 
 
 def _training(parsers: argparse._SubParsersAction) -> None:
@@ -161,18 +185,23 @@ def _plain(
 
 
 def _stage(
-    parsers: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], summary: str
+    parsers: argparse._SubParsersAction,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    summary: str,
+    *,
+    required: bool = True,
 ) -> argparse.ArgumentParser:
     parser = _plain(parsers, name, run, summary)
-    parser.add_argument("--manifest", type=Path, required=True, help="written last; equal work is not done again")
+    parser.add_argument("--manifest", type=Path, required=required, help="written last; equal work is not done again")
     parser.add_argument("--settings", default="{}", help="resolved settings, JSON (the workflow passes them)")
     return parser
 
 
-def _shard(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", choices=DATASETS, required=True)
-    parser.add_argument("--shard", required=True, help="five digits")
+def _shard(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--dataset", choices=DATASETS, required=required)
+    parser.add_argument("--shard", required=required, help="five digits")
 
 
-def _paths(parser: argparse.ArgumentParser, flag: str, summary: str) -> None:
+def _paths(parser: argparse._ActionsContainer, flag: str, summary: str) -> None:
     parser.add_argument(flag, type=Path, nargs="*", default=[], help=summary)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,13 @@ def probe(options: Namespace) -> None:
 
 
 def features_extract(options: Namespace) -> None:
-    """One decode of a shard, one store per family."""
+    """One decode of a shard, one store per family; or features of one file of one's own."""
+    shard, own = ("dataset", "shard", "reader", "manifest"), ("video", "family", "output")
+    if options.video is not None:
+        _one_form(options, own, (*shard, "inputs"))
+        _extract_own(options)
+        return
+    _one_form(options, shard, (*own, "grid", "random"))
     from pipeline.features.stage import extract as stage
 
     stage(
@@ -86,6 +93,34 @@ def features_extract(options: Namespace) -> None:
     )
 
 
+def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str]) -> None:
+    """Raise PipelineError for options of the other form of a command, and for a needed one that is not given."""
+    given = {name for name in (*needed, *foreign) if getattr(options, name) not in (None, [])}
+    forms = "name a shard (--dataset --shard --reader --manifest), or a file of your own (--video --family --output)"
+    if strange := [f"--{name}" for name in foreign if name in given]:
+        raise PipelineError(f"{', '.join(strange)} cannot stand beside --{needed[0]}", remedy=forms)
+    if missing := [f"--{name}" for name in needed if name not in given]:
+        raise PipelineError(f"{', '.join(missing)} not given", remedy=forms)
+
+
+def _extract_own(options: Namespace) -> None:
+    from pipeline.acquire.weights import weights_file
+    from pipeline.encoders.base import Weights
+    from pipeline.features.inspection import describe_rows
+    from pipeline.features.own_file import extract_own
+
+    if len(options.weights) > 1:
+        raise PipelineError("one family has one weight file", where="--weights", remedy="name one")
+    if options.random is not None:
+        weights = Weights.named(f"random:{options.random}", None)
+    else:
+        source = provenance.FAMILIES[options.family].weights if options.family in provenance.FAMILIES else None
+        path = _file(options.weights[0]) if options.weights else weights_file(source or "", options.results)
+        weights = Weights.named("released", path)
+    with extract_own(options.video, options.family, options.grid or "2s", weights, options.output) as store:
+        print(f"{options.output}: {describe_rows(store, options.video.stem)}")
+
+
 def features_import(options: Namespace) -> None:
     """Stores from a released archive."""
     from pipeline.features.stage import import_archive as stage
@@ -100,6 +135,41 @@ def features_import(options: Namespace) -> None:
         annotations=options.annotations,
         manifest=options.manifest,
     )
+
+
+def features_export(options: Namespace) -> None:
+    """Stores in the layout of the released archives."""
+    from pipeline.features.export import export
+
+    for done in export(options.stores, options.dataset, options.output):
+        print(done)
+
+
+def features_compare(options: Namespace) -> None:
+    """Print how two stores differ, the verdict last."""
+    from pipeline.features.compare import compare_stores
+    from pipeline.features.comparison import text, write_csv
+
+    comparison = compare_stores(options.a, options.b)
+    if options.output:
+        write_csv(comparison, options.output)
+    print(text(comparison, str(options.a), str(options.b)))
+
+
+def features_inspect(options: Namespace) -> None:
+    """Print what a store holds; draw one video's rows."""
+    from pipeline.features.inspection import describe, describe_rows, draw
+    from pipeline.features.store import open_stores
+
+    with open_stores(options.store) as store:
+        vid = options.vid or (store.keys()[0] if len(store) == 1 else None)
+        if vid is None and options.video:
+            raise PipelineError(f"holds {len(store)} vids", where=options.store, remedy="name the video's vid too")
+        if options.vid is None:
+            print(describe(store))
+        if vid is not None:
+            print(describe_rows(store, vid))
+            print(draw(store, vid, options.video, options.output or options.results / "inspect"))
 
 
 def train(options: Namespace) -> None:

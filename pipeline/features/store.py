@@ -76,6 +76,7 @@ class StoreWriter:
         try:
             if kind is None:
                 self._assemble()
+            if kind is None or not any(self._staging.glob("*.npz")):
                 shutil.rmtree(self._staging, ignore_errors=True)
         finally:
             if self._old is not None:
@@ -264,7 +265,7 @@ class Store:
         if file is None or (name is not None and name not in file):
             raise PipelineError(
                 f"{self.passport.family} has no `{name or key}`",
-                where=file.filename if file is not None else f"{len(self)} keys",
+                where=file.filename if file is not None else f"{len(self)} arrays",
                 remedy="extract it, or leave it out of the annotations",
             )
         return file[name or key]

@@ -1,0 +1,140 @@
+"""Look at features: what a store holds, and one video's rows as a picture.
+
+The picture: a contact sheet with the frame at the middle of each row's clip, and the self-similarity of the rows. Where
+the picture changes and the matrix does not (or a row later), something is wrong.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import mul
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline import files
+from pipeline.errors import PipelineError
+from pipeline.features.store import ROWS_APART, Store
+from pipeline.video.decode import read_frames
+from pipeline.video.frame_grid import middle_frames
+from pipeline.video.probe import probe
+from pipeline.video.segment import grid_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+THUMB = 112
+"""Side of a frame on the contact sheet, pixels: half of what the network saw."""
+
+ACROSS = 10
+"""Frames side by side."""
+
+MAX_FRAMES = 200
+"""A contact sheet shows at most this many rows, evenly chosen."""
+
+
+def describe(store: Store) -> str:
+    """What a store holds, and everything that is wrong with it, as text. Reads all rows."""
+    p, keys = store.passport, store.keys()
+    lengths = [store.n_rows(key) for key in keys]
+    lines = [
+        f"{p.family} (revision {p.revision}), grid {p.grid}, {p.dim} numbers a row, {p.dtype}",
+        f"origin {p.origin}, weights {p.weights}",
+        f"made by: {p.preprocessing}",
+        f"{len(keys)} arrays of {min(lengths, default=0)} to {max(lengths, default=0)} rows, {sum(lengths)} in all"
+        f": {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}",
+    ]
+    return "\n".join([*lines, *(f"wrong: {line}" for line in store.problems(dict.fromkeys(keys)))])
+
+
+def describe_rows(store: Store, vid: str) -> str:
+    """One video's rows in one line: their number, norms, silence, and how alike neighbours are."""
+    rows = store.read(vid)
+    norms = np.linalg.norm(rows, axis=1)
+    beside = np.diag(similarity(rows), 1)
+    alike = f", cosine of neighbours {np.median(beside):.3f} (median)" if len(beside) else ""
+    attributes = ", ".join(f"{name} {value:.40}" for name, value in sorted(store.attributes(vid).items()))
+    return (
+        f"{vid}: {len(rows)} rows, norm {norms.min():.3g} to {norms.max():.3g}, {(norms == 0).sum()} of zeros, "
+        f"{(beside > 1 - 1e-6).sum()} equal to the next{alike}; {attributes}"
+    )
+
+
+def draw(store: Store, vid: str, video: Path | None, folder: Path) -> Path:
+    """Write the picture of one video's rows, `{vid}.{family}.png`; without `video` the matrix alone. Returns its path.
+
+    Raises PipelineError for a vid that the store has not, and for a video whose clips are not the store's rows.
+    """
+    rows = store.read(vid)
+    passport = store.passport
+    shown = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_FRAMES)).round().astype(int))
+    frames = None if video is None else _frames(video, passport.grid, len(rows), vid, shown)
+    clip_s = None if passport.grid == "tokens" else float(grid_seconds(passport.grid))
+
+    from matplotlib.figure import Figure
+
+    height = 0 if frames is None else THUMB * 1.15 / 100 * -(-len(shown) // ACROSS)
+    figure = Figure(figsize=(THUMB * ACROSS / 100, height + 8), layout="constrained", dpi=100)
+    figure.suptitle(f"{vid}: {passport.family}, {passport.grid}, {len(rows)} rows, weights {passport.weights[:16]}")
+    if frames is None:
+        _matrix(figure.subplots(), rows, clip_s)
+    else:
+        sheet, matrix = figure.subplots(2, 1, height_ratios=(height, 8))
+        _contact_sheet(sheet, frames, shown, clip_s or 0)
+        _matrix(matrix, rows, clip_s)
+    path = folder / f"{vid}.{passport.family}.png"
+    with files.atomic_path(path) as partial:
+        figure.savefig(partial)
+    return path
+
+
+def similarity(rows: np.ndarray) -> np.ndarray:
+    """Cosine of every row with every other, [n, n]; rows of zeros are like nothing."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    units = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return units @ units.T
+
+
+def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) -> np.ndarray:
+    """The frame before the middle of each shown row's clip, uint8 [shown, 224, 224, 3]."""
+    if grid == "tokens":
+        raise PipelineError("words have no frames", where=vid, remedy="leave out --video")
+    facts = probe(video)
+    middles = middle_frames(facts, grid_seconds(grid))[:, 0]
+    if abs(len(middles) - n_rows) > ROWS_APART:
+        raise PipelineError(
+            f"has {len(middles)} clips of {grid} where the store has {n_rows} rows for {vid}",
+            where=video,
+            remedy="name the video that these rows were made of",
+        )
+    wanted = middles[np.minimum(shown, len(middles) - 1)]
+    indices = np.unique(wanted)
+    frames = np.concatenate([chunk.frames for chunk in read_frames(facts, indices.tolist())])
+    return frames[np.searchsorted(indices, wanted)]
+
+
+def _contact_sheet(axes: Axes, frames: np.ndarray, shown: np.ndarray, clip_s: float) -> None:
+    lines = -(-len(frames) // ACROSS)
+    step = frames.shape[1] // THUMB
+    sheet = np.full((lines * THUMB, ACROSS * THUMB, 3), 255, np.uint8)
+    for position, (row, frame) in enumerate(zip(shown, frames, strict=True)):
+        y, x = THUMB * (position // ACROSS), THUMB * (position % ACROSS)
+        sheet[y : y + THUMB - 2, x : x + THUMB - 2] = frame[::step, ::step][: THUMB - 2, : THUMB - 2]
+        label = f"{row}: {row * clip_s:.4g} s"
+        axes.text(x + 3, y + 4, label, color="white", size=7, va="top", backgroundcolor=(0, 0, 0, 0.6))
+    axes.imshow(sheet, interpolation="none")
+    axes.set_axis_off()
+    axes.set_title("row: start of its clip; the frame before the clip's middle", size=9)
+
+
+def _matrix(axes: Axes, rows: np.ndarray, clip_s: float | None) -> None:
+    image = axes.imshow(similarity(rows), interpolation="none", vmax=1, cmap="magma")
+    axes.set_title("cosine of every row with every other", size=9)
+    axes.set_xlabel("row")
+    axes.set_ylabel("row")
+    if axes.figure is not None:
+        axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    if clip_s:
+        seconds = axes.secondary_xaxis("top", functions=(partial(mul, clip_s), partial(mul, 1 / clip_s)))
+        seconds.set_xlabel("seconds", size=8)
