@@ -85,7 +85,9 @@ class Line:
         return self._end(source, n_clips, event.end_s)
 
     def _end(self, source: Source, n_clips: int, end_s: Fraction) -> str | None:
-        detail = f"{len(self._rows)} rows where its segments have {n_clips} clips (its sound ends at {end_s:.2f} s)"
+        detail = (
+            f"{len(self._rows)} rows where its segments have {n_clips} clips (its sound ends at {float(end_s):.2f} s)"
+        )
         if len(self._rows) < n_clips - ROWS_APART:
             return f"{self.recipe.family} would have {detail}"
         finding = {} if len(self._rows) == n_clips else {"finding": "one row off", "detail": detail}

@@ -1,0 +1,107 @@
+"""Sound into stores: rows on every grid, only what is stale, nothing built for nothing."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import floor
+
+import av
+import numpy as np
+import pytest
+from made_videos import make_video
+
+from pipeline import files
+from pipeline.encoders import base
+from pipeline.encoders.base import Weights
+from pipeline.features.encode import Recipe, Source
+from pipeline.features.sound import Line, encode_sounds
+from pipeline.features.store import Store, StoreWriter
+from pipeline.video.audio import RATE, read_sound
+from pipeline.video.segment import grid_seconds
+
+CALLS: list[np.ndarray] = []
+"""What networks were given, call by call."""
+
+
+class Loudness:
+    """2048 numbers: a window's mean absolute sample, then zeros."""
+
+    preprocessing = "loudness"
+    batch = 4
+
+    def __init__(self, weights, device):
+        CALLS.append(np.zeros((0, 64_000), np.float32))
+
+    def encode(self, pieces):
+        CALLS.append(pieces)
+        return np.pad(np.abs(pieces).mean(axis=1)[:, None], ((0, 0), (0, 2047)))
+
+
+@pytest.fixture(autouse=True)
+def listening(monkeypatch):
+    monkeypatch.setattr(base, "_CLASSES", {"pann-cnn14": (__name__, "Loudness")})
+    CALLS.clear()
+
+
+def video(path, seconds, sound_s):
+    return make_video(path, range(0, 600 * seconds, 60), sound_s=sound_s)
+
+
+def encode(store, *wanted, seconds=60.0):
+    """wanted: (path, grid, n_clips) of one grid."""
+    grid = wanted[0][1]
+    recipe = Recipe("pann-cnn14", grid, Weights.named("random:1", None), "float32")
+    sources = [Source(path.stem, path, files.sha256(path), {grid: n_clips}) for path, _, n_clips in wanted]
+    with StoreWriter(store, recipe.passport) as writer:
+        return encode_sounds(sources, [Line(recipe, writer, "cpu")], seconds)
+
+
+@pytest.mark.parametrize("grid", ["2s", "1s", "0.5s", "1-6s"])
+def test_every_grid_has_a_row_per_clip_with_the_two_seconds_around_it(tmp_path, grid):
+    path = video(tmp_path / "a.mp4", 5, 4.0)
+    clip_s = grid_seconds(grid)
+    *chunks, ended = read_sound(path)
+    n_rows = floor(ended.end_s / clip_s)
+    assert encode(tmp_path / "a.h5", (path, grid, n_rows)) == []
+    heard = np.concatenate(CALLS)
+    track = np.concatenate([np.zeros(RATE), *chunks, np.zeros(RATE)])
+    middles = [floor((row + Fraction(1, 2)) * clip_s * RATE + Fraction(1, 2)) for row in range(n_rows)]
+    np.testing.assert_array_equal(heard, [track[middle : middle + 2 * RATE] for middle in middles])
+    rows = Store([tmp_path / "a.h5"]).read("a")
+    np.testing.assert_allclose(rows[:, 0], np.abs(heard).mean(axis=1), rtol=1e-6)
+
+
+def test_a_batch_holds_one_videos_rows_so_that_a_resumed_run_gives_equal_bits(tmp_path):
+    a, b = video(tmp_path / "a.mp4", 12, 12.0), video(tmp_path / "b.mp4", 6, 6.0)
+    encode(tmp_path / "s.h5", (a, "2s", 6), (b, "2s", 3))
+    assert [len(call) for call in CALLS] == [0, 4, 2, 3]
+
+
+def test_only_a_video_that_changed_is_encoded_again_and_one_without_sound_builds_no_network(tmp_path):
+    a, b = video(tmp_path / "a.mp4", 4, 4.0), video(tmp_path / "b.mp4", 4, 0)
+    encode(tmp_path / "s.h5", (b, "2s", 2))
+    assert CALLS == []
+    encode(tmp_path / "s.h5", (a, "2s", 2), (b, "2s", 2))
+    assert [len(call) for call in CALLS] == [0, 2]
+    encode(tmp_path / "s.h5", (a, "2s", 2), (b, "2s", 2))
+    assert len(CALLS) == 2
+    store = Store([tmp_path / "s.h5"])
+    assert not store.read("b").any()
+    assert store.attributes("b")["finding"] == "no sound"
+
+
+def test_a_failure_half_way_leaves_no_rows_behind_for_the_next_video(tmp_path):
+    a, b = video(tmp_path / "a.mp4", 40, 40.0), video(tmp_path / "b.mp4", 4, 4.0)
+    data = bytearray(a.read_bytes())
+    with av.open(str(a)) as file:
+        last = [packet for packet in file.demux(file.streams.audio[0]) if packet.size][-20:]
+    for packet in last:
+        data[packet.pos : packet.pos + packet.size] = b"\xa5" * packet.size
+    a.write_bytes(data)
+    (line,) = encode(tmp_path / "s.h5", (a, "2s", 20), (b, "2s", 2))
+    assert line["vid"] == "a"
+    assert line["why"].startswith("its sound cannot be decoded")
+    assert [len(call) for call in CALLS] == [0, 4, 4, 4, 4, 2]  # 32 s had come before the damage was met
+    alone = tmp_path / "alone.h5"
+    encode(alone, (b, "2s", 2))
+    np.testing.assert_array_equal(Store([tmp_path / "s.h5"]).read("b"), Store([alone]).read("b"))

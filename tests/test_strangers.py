@@ -1,0 +1,350 @@
+"""Strangers' videos through account, segments and both readers: a correct result or one line with the reason.
+
+`pytest tests/test_strangers.py -s -k matrix` prints the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import pytest
+import test_extract
+from made_videos import TIME_BASE, decoded, picture, rotated
+
+from pipeline import config, files, records
+from pipeline.encoders import base
+from pipeline.features.sound import REPORT_COLUMNS
+from pipeline.features.stage import extract
+from pipeline.features.store import Store
+from pipeline.video.segment import read_segments, read_videos
+
+RATE = 32_000
+SETTINGS = config.Dataset(shards=1, annotations={"val": "x"}, grids={})
+RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7", "pann-cnn14": "random:7"})
+FAMILIES = {"frames224": "clip-vit-b32", "sound": "pann-cnn14"}
+
+
+class Loudness:
+    """2048 numbers: a window's mean absolute sample, then zeros."""
+
+    preprocessing = "loudness"
+    batch = 4
+
+    def __init__(self, weights, device):
+        pass
+
+    def encode(self, pieces):
+        rows = np.zeros((len(pieces), 2048), np.float32)
+        rows[:, 0] = np.abs(pieces).mean(axis=1)
+        return rows
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fakes():
+    """Encoders whose rows show what they were given."""
+    kinds = {
+        "clip-vit-b32": ("fake_encoders", "MeanColour"),
+        "clip-text": ("fake_encoders", "Letters"),
+        "pann-cnn14": (__name__, "Loudness"),
+    }
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(base, "_CLASSES", kinds)
+        yield
+
+
+def make(
+    path, seconds=6.0, sound_s=6.0, width=64, height=48, codec="libx264", pixels="yuv420p", ticks=None, sound="aac"
+):
+    """A video whose blue tells the frame, with a tone that is n + 1 tenths loud in piece n."""
+    options = {"libx264": {"preset": "ultrafast"}, "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"}}
+    with av.open(str(path), "w") as file:
+        video = file.add_stream(codec, rate=30, options=options.get(codec, {}))
+        video.width, video.height, video.pix_fmt = width, height, pixels
+        video.codec_context.time_base = TIME_BASE
+        rate = 48_000 if sound == "libopus" else RATE
+        track = file.add_stream(sound, rate=rate, layout="mono") if sound_s else None
+        for k, tick in enumerate(range(0, round(600 * seconds), 20) if ticks is None else ticks):
+            frame = av.VideoFrame.from_ndarray(picture(k, width, height), "rgb24")
+            frame.pts, frame.time_base = int(tick), TIME_BASE
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        if track:
+            seconds = np.arange(round(rate * sound_s)) / rate
+            tone = ((seconds // 2 + 1) / 10 * np.sin(seconds * 6000)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(tone[None], "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            file.mux(track.encode(frame))
+            file.mux(track.encode(None))
+    return path
+
+
+def later(path, seconds=2):
+    """A copy, nothing encoded again, that an edit list starts `seconds` late, picture and sound."""
+    source = make(path.with_name("source.mp4"), 10, 10)
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        copies = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None:
+                shift = int(seconds / packet.time_base)
+                packet.pts, packet.dts, packet.stream = (
+                    packet.pts - shift,
+                    packet.dts - shift,
+                    copies[packet.stream.index],
+                )
+                new.mux(packet)
+    return path
+
+
+def half(path):
+    """The first half of a file."""
+    whole = make(path.with_name(f"whole{path.suffix}"), 20, 20, 160, 120)
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    return path
+
+
+def with_bad_sound(path):
+    """Noise in the place of some sound packets."""
+    data = bytearray(make(path, 8, 8).read_bytes())
+    with av.open(str(path)) as file:
+        for packet in [packet for packet in file.demux(file.streams.audio[0]) if packet.size][40:80]:
+            data[packet.pos : packet.pos + packet.size] = b"\xa5" * packet.size
+    path.write_bytes(data)
+    return path
+
+
+def only_sound(path):
+    """A tone, no picture."""
+    with av.open(str(path), "w") as file:
+        track = file.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, RATE), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = RATE, 0
+        file.mux(track.encode(frame))
+        file.mux(track.encode(None))
+    return path
+
+
+def written(content: bytes):
+    """A file that is no video."""
+
+    def write(path):
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+class Case(NamedTuple):
+    """A kind of file. clips: of its segments, or why there are none. sound: rows, or the reason. finding: reported."""
+
+    what: str
+    file: str
+    make: Callable[[Path], Path]
+    clips: int | str
+    sound: int | str = ""
+    finding: str = ""
+
+
+SHELL = "ünï 日本 'q' \"$(touch pwned)\" ;&|*?`~ 100%\n.mp4"
+UNEVEN = [0, 20, 50, 300, 310, 900, 960, 1500, 1502, 2000, 2400, 2700, 3000, 3300]
+
+CASES = (
+    Case("whole", "whole.mp4", make, 3, 3),
+    Case("WebM, VP8 and Opus", "w.webm", lambda p: make(p, codec="libvpx", sound="libopus"), 3, 3),
+    Case("truncated MP4", "half.mp4", half, "corrupt: cannot be read as video"),
+    Case("truncated Matroska", "half.mkv", half, "corrupt: is cut short or damaged"),
+    Case("no sound", "mute.mp4", lambda p: make(p, sound_s=0), 3, 3, "no sound"),
+    Case("sound one row short", "short.mp4", lambda p: make(p, 6, 4.9), 3, 2, "one row off"),
+    Case("sound cut short", "cut.mp4", lambda p: make(p, 8, 3), 4, "1 rows where its segments have 4 clips"),
+    Case("sound goes on", "long.mp4", lambda p: make(p, 4, 9), 2, 3, "one row off"),
+    Case("damaged sound", "noise.mp4", with_bad_sound, 4, "its sound cannot be decoded"),
+    Case("variable frame rate", "vfr.mp4", lambda p: make(p, ticks=UNEVEN), 3, 3),
+    Case("edit list", "later.mp4", later, 4, 4),
+    Case("rotated", "turned.mp4", lambda p: rotated(p, make(p.with_name("upright.mp4"), width=160)), 3, 3),
+    Case("AV1", "av1.mp4", lambda p: make(p, codec="libsvtav1", width=128, height=96), 3, 3),
+    Case("one frame", "one.mp4", lambda p: make(p, 1 / 30, 0.1), 1, 1),
+    Case("one frame, no sound", "still.mp4", lambda p: make(p, 1 / 30, 0), 1, 1, "no sound"),
+    Case("odd sizes", "odd.mp4", lambda p: make(p, width=101, height=57, pixels="yuv444p"), 3, 3),
+    Case("a narrow strip", "strip.mkv", lambda p: make(p, width=16, height=480), 3, 3),
+    Case("shell characters", SHELL, make, 3, 3),
+    Case("a name like an option", "-rf.mp4", make, 3, 3),
+    Case("a name like an address", "http:x.mp4", make, 3, 3),
+    Case("only sound", "song.mp4", only_sound, "corrupt: has no video stream"),
+    Case("empty", "empty.mp4", written(b""), "corrupt: is empty"),
+    Case("a web page", "page.mp4", written(b"<html>not found</html>"), "corrupt: cannot be read as video"),
+)
+VIDS = {case.what.replace(" ", "_").replace(",", ""): case for case in CASES}
+
+
+def run(results, segments, reader):
+    manifest = results / "features" / "qvhighlights" / reader / "00000.json"
+    extract(
+        results,
+        "qvhighlights",
+        "00000",
+        dataset=SETTINGS,
+        reader=reader,
+        families=[FAMILIES[reader]],
+        encoding=RANDOM,
+        weights={},
+        inputs=[segments],
+        manifest=manifest,
+    )
+    return files.read_json(manifest)
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    """All cases through account, segments and both readers, in one shard: (results, paths, manifest per reader)."""
+    results, home = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("strangers")
+    paths = {}
+    for vid, case in VIDS.items():
+        (home / vid).mkdir()
+        paths[vid] = case.make(home / vid / case.file)
+    segments = test_extract.write_videos(results, paths)
+    return results, paths, {reader: run(results, segments, reader) for reader in FAMILIES}
+
+
+def store_of(results, reader):
+    return Store([results / "features" / "qvhighlights" / "2s" / FAMILIES[reader] / "00000.h5"])
+
+
+def reasons(manifest):
+    return {row["vid"]: row["why"] for row in manifest["skipped"]}
+
+
+def middle_blues(path, n_clips):
+    """Blue of the last frame shown before each clip's middle, decoded by PyAV."""
+    shown = [(frame.pts * frame.time_base, frame) for frame in decoded(path) if frame.pts >= 0]
+    before = [[frame for time, frame in shown if time < 2 * n + 1] or [shown[0][1]] for n in range(n_clips)]
+    return [frames[-1].to_ndarray(format="rgb24")[:, :, 2].mean() for frames in before]
+
+
+@pytest.mark.parametrize("vid", VIDS)
+def test_a_strangers_video_gets_the_right_frames_or_a_reason(matrix, vid):
+    results, paths, manifests = matrix
+    case = VIDS[vid]
+    (row,) = [row for row in read_segments(results / "segments/qvhighlights/2s/00000.csv") if row.vid == vid]
+    if isinstance(case.clips, str):
+        assert row.status.startswith(case.clips)
+        assert all(reasons(manifest)[vid] == row.status for manifest in manifests.values())
+        return
+    assert (row.status, row.n_clips) == ("ok", case.clips)
+    rows = store_of(results, "frames224").read(vid)
+    np.testing.assert_allclose(rows[:, 2], middle_blues(paths[vid], case.clips), atol=4)
+
+
+@pytest.mark.parametrize("vid", [vid for vid, case in VIDS.items() if isinstance(case.clips, int)])
+def test_a_strangers_sound_gets_the_right_rows_or_a_reason(matrix, vid):
+    results, _, manifests = matrix
+    case = VIDS[vid]
+    if isinstance(case.sound, str):
+        assert case.sound in reasons(manifests["sound"])[vid]
+        assert vid not in store_of(results, "sound")
+        return
+    rows, attributes = store_of(results, "sound").read(vid), store_of(results, "sound").attributes(vid)
+    assert len(rows) == case.sound
+    assert attributes.get("finding", "") == case.finding
+    first = 1 if vid == "edit_list" else 0  # its first 2 s are hidden
+    expected = (np.arange(case.sound) + 1 + first) / 10 * 2 / np.pi * (case.finding != "no sound")
+    if "one_frame" not in vid:
+        np.testing.assert_allclose(rows[:, 0], expected, rtol=0.03)
+
+
+def test_all_that_was_left_out_or_odd_is_counted_and_listed(matrix):
+    results, _, manifests = matrix
+    print("\n" + table(results, manifests))  # shown by -s
+    bad = {vid for vid, case in VIDS.items() if isinstance(case.clips, str)}
+    mute = {vid for vid, case in VIDS.items() if isinstance(case.sound, str)}
+    assert set(reasons(manifests["frames224"])) == bad
+    assert set(reasons(manifests["sound"])) == bad | mute
+    assert manifests["frames224"]["counts"]["clip-vit-b32_arrays"] == len(VIDS) - len(bad)
+    findings = [case.finding for case in VIDS.values() if case.finding]
+    assert manifests["sound"]["counts"] == {
+        "pann-cnn14_arrays": len(VIDS) - len(bad | mute),
+        "pann-cnn14_rows": sum(case.sound for case in CASES if isinstance(case.clips, int) and case.sound in range(9)),
+        "pann-cnn14_no_sound": findings.count("no sound"),
+        "pann-cnn14_one_row_off": findings.count("one row off"),
+    }
+    report = (results / "features/qvhighlights/sound/00000.csv").read_text().splitlines()
+    assert report[0] == ",".join(REPORT_COLUMNS)
+    assert len(report) == 1 + len(findings)
+    assert (
+        "pann-cnn14,sound_goes_on,one row off,3 rows where its segments have 2 clips (its sound ends at" in report[-2]
+    )
+
+
+def test_nothing_in_a_name_is_run(matrix):
+    results, paths, _ = matrix
+    assert not list(results.rglob("pwned")) + list(paths["whole"].parents[1].rglob("pwned"))
+    assert not Path("pwned").exists()
+
+
+def test_the_sound_of_all_that_again_is_equal_bytes_and_a_second_run_a_no_op(matrix):
+    results, _, _ = matrix
+    segments = results / "segments" / "qvhighlights" / "00000.json"
+    store = Path(store_of(results, "sound").entry("whole") and results / "features/qvhighlights/2s/pann-cnn14/00000.h5")
+    report = results / "features/qvhighlights/sound/00000.csv"
+    before = store.read_bytes(), report.read_bytes()
+    store.unlink()
+    run(results, segments, "sound")
+    assert (store.read_bytes(), report.read_bytes()) == before
+    time = store.stat().st_mtime_ns
+    run(results, segments, "sound")
+    assert store.stat().st_mtime_ns == time
+
+
+def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more(matrix):
+    pytest.importorskip("torch")
+    from pipeline.training import data
+
+    results, _, _ = matrix
+    queries = [
+        (1, "a b", "whole"),
+        (2, "c", "sound_cut_short"),
+        (3, "d", "no_sound"),
+        (4, "e f", "sound_one_row_short"),
+    ]
+    splits = test_extract.annotations(results, val=queries)
+    test_extract.run_words(results, splits)
+    home = results / "features" / "qvhighlights"
+    parts = {family: f"/2s/{family}/" for family in FAMILIES.values()} | {"clip-text": "/tokens/clip-text/"}
+    manifests = [home / reader / "00000.json" for reader in (*FAMILIES, "words")]
+    features = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
+    asked = records.read_queries(results / "annotations" / "qvhighlights" / "val.jsonl")
+    with data.open_shelf(parts, manifests) as shelf:
+        loaded = data.load(shelf, features, asked, dataset="qvhighlights", training=config.Training())
+    (line,) = loaded.left_out
+    assert (line["qid"], line["vid"]) == ("2", "sound_cut_short")
+    assert "1 rows where its segments have 4 clips (its sound ends at 3.0" in line["why"]
+    assert {query.vid: n for query, n in zip(loaded.queries, loaded.n_clips, strict=True)} == {
+        "whole": 3,
+        "no_sound": 3,
+        "sound_one_row_short": 2,
+    }
+
+
+def table(results, manifests):
+    """What every stranger came to, a line each, and the counts."""
+    account = read_videos(results / "videos" / "qvhighlights" / "00000.csv")
+    lines = [f"{'video':<24} {'account':<8} {'frames224':<24} sound"]
+    for vid, case in VIDS.items():
+        cells = []
+        for reader, manifest in manifests.items():
+            store = store_of(results, reader)
+            if vid in store:
+                found = store.attributes(vid)
+                cells.append(
+                    f"{store.n_rows(vid)} rows, {found['decoder']}"
+                    + (f"; {found['finding']}" if "finding" in found else "")
+                )
+            else:
+                cells.append(reasons(manifest)[vid])
+        lines.append(f"{case.what:<24} {account[vid]['status']:<8} {cells[0]:<24} {cells[1]}")
+    return "\n".join(
+        [*lines, *(f"{reader}: {m['counts']}, left out {len(m['skipped'])}" for reader, m in manifests.items())]
+    )
