@@ -230,7 +230,8 @@ def tabulate(options: Namespace) -> None:
         for name, raw in settings.get("experiments", {}).items()
     }
     title = settings.get("title", "")
-    stage(options.results, options.table, title, experiments, options.metrics, options.runs, options.manifest)
+    about = options.results, options.table, title, experiments
+    stage(*about, options.metrics, options.runs, options.manifest, options.annotations)
 
 
 def show(options: Namespace) -> None:

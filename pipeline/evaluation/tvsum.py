@@ -24,13 +24,18 @@ def top5_average_precision(scores: Sequence[float], label: Sequence[Sequence[flo
     """
     ratings = np.asarray(label, dtype=np.float64)
     ranked = np.argsort(-np.asarray(scores, dtype=np.float64)[: len(ratings)], kind="stable")[:TOP]
-    median = np.sort(ratings, axis=0)[(len(ratings) - 1) // 2]
-    hits = ratings[ranked] > median
+    hits = ratings[ranked] > lower_median(ratings)
     found = hits.cumsum(axis=0)
     precision = found / np.arange(1, len(hits) + 1)[:, None]
     before = np.vstack([np.ones_like(precision[:1]), precision[:-1]])
     area: np.ndarray = (hits / np.maximum(found[-1], 1) * (precision + before) / 2).sum(axis=0)
     return area
+
+
+def lower_median(label: np.ndarray) -> np.ndarray:
+    """Each annotator's lower median: [clips, annotators] to [annotators]. What lies strictly above it is positive."""
+    median: np.ndarray = np.sort(label, axis=0)[(len(label) - 1) // 2]
+    return median
 
 
 def score_tvsum(rows: Iterable[tuple[Sequence[float], Sequence[Sequence[float]]]]) -> np.ndarray:

@@ -34,9 +34,10 @@ class Cell:
 class Line:
     """One line of a table.
 
-    kind: `published`, or under a published line `reproduced`, `difference`, `verdict`, `last epoch`. label: method or
-    experiment. cells: column → cell; a column without one has no number. switches: Table 4's, `yes` or `no`. facts:
-    what the numbers stand on. remark: in words, at the end of the line. only_csv: too long-winded for people.
+    kind: `published`, or under a published line `reproduced`, `difference`, `verdict`, `last epoch`; `yardstick` at the
+    end. label: method or experiment. cells: column → cell; a column without one has no number. switches: Table 4's,
+    `yes` or `no`. facts: what the numbers stand on. remark: in words, at the end of the line. only_csv: too
+    long-winded for people.
     """
 
     kind: str
@@ -231,7 +232,7 @@ def _for_people(table: Table) -> list[Line]:
 
 def _texts(table: Table, line: Line) -> list[tuple[str, str | None]]:
     """Texts of a line with their marks; None for what is no number."""
-    label = line.label if line.kind == "published" else f"↳ {line.label}"
+    label = line.label if line.kind in ("published", "yardstick") else f"↳ {line.label}"
     switches = [{"yes": "✓"}.get(switch, "") for switch in line.switches] or [""] * len(table.switches)
     empty = Cell(NOTHING, "")
     numbers: list[tuple[str, str | None]] = [

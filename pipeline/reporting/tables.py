@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from pipeline import files, provenance
-from pipeline.config import Experiment
+from pipeline import files, provenance, records
+from pipeline.config import DOMAINS, Experiment
 from pipeline.evaluation.selection import SELECTED_BY
+from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
@@ -65,16 +66,18 @@ def tabulate(
     metrics: Sequence[Path],
     runs: Sequence[Path],
     manifest: Path,
+    annotations: Sequence[Path] = (),
 ) -> bool:
     """Write {results}/tables/{name}.{csv,md,tex,html,txt}; name is `table1` … `table4`, or `evidence`.
 
     title: whose tables these are. experiments: those the table shows. metrics, runs: manifests of the score and train
-    stages. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
+    stages. annotations: of TVSum val, for the yardsticks beneath Table 3. `evidence` holds only the rows that have
+    runs, of any table. Returns whether there was work to do.
     """
     folder = Path(results) / "tables"
 
     def work() -> provenance.Outcome:
-        table = build(name, title, experiments, metrics, runs)
+        table = build(name, title, experiments, metrics, runs, annotations)
         made = []
         for suffix, write in render.FORMATS.items():
             made.append(folder / f"{name}.{suffix}")
@@ -84,7 +87,7 @@ def tabulate(
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
     settings = {"title": title, "experiments": {n: e.model_dump(mode="json") for n, e in experiments.items()}}
-    inputs = [published.PUBLISHED, *metrics, *runs]
+    inputs = [published.PUBLISHED, *metrics, *runs, *annotations]
     return provenance.run_stage("tables", manifest, work, inputs=inputs, settings=settings)
 
 
@@ -94,7 +97,12 @@ def texts(manifest: Path) -> str:
 
 
 def build(
-    name: str, title: str, experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]
+    name: str,
+    title: str,
+    experiments: Mapping[str, Experiment],
+    metrics: Sequence[Path],
+    runs: Sequence[Path],
+    annotations: Sequence[Path] = (),
 ) -> Table:
     """Put a table together; see `tabulate`."""
     numbers = [int(name[-1])] if name != "evidence" else sorted({e.table for e in experiments.values() if e.table})
@@ -109,11 +117,28 @@ def build(
                 lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
                 lines += _lines_of_row(number, row, rows.get(row.key, ()))
         notes += _resolution(number, rows)
+    lines += _yardstick_lines(annotations)
     heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
     if name == "evidence":
         heading = "the authors' released predictions, scored here"
     switches = published.SWITCHES if name == "table4" else ()
     return Table(f"{title}, {heading}", switches, published.columns(numbers[0]), lines, [*notes, *_legend(lines)])
+
+
+def _yardstick_lines(annotations: Sequence[Path]) -> list[Line]:
+    """What orders score that no model made, on the videos of Table 3's annotations; nothing without them."""
+    paths = [path for manifest in annotations for path in provenance.files_of(manifest)]
+    rows = [row for path in paths for _, row in records.read_jsonl(path)]
+    if not rows:
+        return []
+    lines = []
+    for name, values in yardsticks(rows).items():
+        numbers = {d: v for d, v in values.items() if d != "average"}
+        if len(numbers) == len(DOMAINS):
+            numbers["Avg."] = values["average"]
+        cells = {column: Cell(f"{value:.1f}", f"{value:.1f}") for column, value in numbers.items()}
+        lines.append(Line("yardstick", name, "", cells, remark=f"no model; {len(rows)} videos"))
+    return lines
 
 
 def _legend(lines: Sequence[Line]) -> list[str]:

@@ -1,6 +1,7 @@
 """Tabulate: every row of the paper, published beside reproduced, and what each number stands on.
 
-reads   paths.metrics, paths.runs (log.csv: last epoch, luck), pipeline/reporting/published.csv
+reads   paths.metrics, paths.runs (log.csv: last epoch, luck), pipeline/reporting/published.csv; for Table 3's
+        yardsticks paths.annotations
 writes  paths.table, paths.evidence
 beside  results/tables/{table}.{csv,md,tex,html}
 """
@@ -11,6 +12,7 @@ rule tabulate:
     input:
         metrics=lambda wc: metrics_behind(wc.table),
         runs=lambda wc: runs_behind(wc.table),
+        annotations=lambda wc: annotations_behind(wc.table),
     output:
         manifest=update(paths.table),
     log:
@@ -24,5 +26,5 @@ rule tabulate:
     shell:
         stage(
             "tabulate {wildcards.table} --metrics {input.metrics:q} --runs {input.runs:q}"
-            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+            " --annotations {input.annotations:q} --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )
