@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.errors import PipelineError
-from pipeline.features.store import Store, open_stores, passport_differences
+from pipeline.features.passports import passport_differences
+from pipeline.features.store import Store, open_stores
 from pipeline.provenance import Passport
 
 MAX_LAG = 3

@@ -9,7 +9,8 @@ import numpy as np
 
 from pipeline import files
 from pipeline.features.compare import Alignment, Comparison, Pair
-from pipeline.features.store import ROWS_APART, passport_differences
+from pipeline.features.passports import passport_differences
+from pipeline.features.store import ROWS_APART
 
 SAME = 0.999
 """Cosine that two extractions of the same features reach (features.md 3.1: float16 kernels, never bitwise)."""

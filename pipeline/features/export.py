@@ -16,7 +16,8 @@ from tqdm import tqdm
 from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.features.layouts import PASSPORTS, Layout, layout_of, read_passports, write_released
-from pipeline.features.store import Entry, Store, open_stores, passport_differences
+from pipeline.features.passports import passport_differences
+from pipeline.features.store import Entry, Store, open_stores
 from pipeline.provenance import Passport
 
 

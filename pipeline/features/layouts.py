@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.features.store import passport_from
+from pipeline.features.passports import passport_from
 from pipeline.provenance import Passport
 
 PASSPORTS = "passports.json"

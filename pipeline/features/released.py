@@ -21,7 +21,8 @@ from tqdm import tqdm
 from pipeline import files, records
 from pipeline.errors import PipelineError
 from pipeline.features.layouts import Layout, layout_of, read_passports, read_released
-from pipeline.features.store import ROWS_APART, StoreWriter, passport_differences
+from pipeline.features.passports import passport_differences
+from pipeline.features.store import ROWS_APART, StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome, Passport
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.segment import grid_seconds, n_clips

@@ -12,10 +12,10 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 import h5py
@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
+from pipeline.features.passports import one_passport, passport_from
 from pipeline.provenance import Passport
 
 POOLED = "pooled"
@@ -44,9 +45,16 @@ class Entry:
 class Place(NamedTuple):
     """Where the `n` rows of one key lie in their file. offset: of the first byte; None where they lie in pieces."""
 
-    file: str
     offset: int | None
     n: int
+
+
+class _Shard(NamedTuple):
+    """One file of a store. id: the file for HDF5's lower calls."""
+
+    path: str
+    file: h5py.File
+    id: h5py.h5f.FileID
 
 
 class StoreWriter:
@@ -170,14 +178,14 @@ class Store:
     def __init__(self, paths: Sequence[Path | str]) -> None:
         if not paths:
             raise PipelineError("no feature store was named", remedy="name at least one shard")
-        self._files: dict[str, h5py.File] = {}
+        self._shards: dict[str, _Shard] = {}
         with ExitStack() as stack:
             passports = {}
             for path in map(Path, paths):
                 file = stack.enter_context(_open(path))
                 passports[path] = passport_from(file.attrs, path)
                 self._index(file, path)
-            self.passport = _one_passport(passports)
+            self.passport = one_passport(passports)
             self._row_bytes = self.passport.dim * np.dtype(self.passport.dtype).itemsize
             self._open = stack.pop_all()
 
@@ -188,10 +196,10 @@ class Store:
         self.close()
 
     def __contains__(self, key: object) -> bool:
-        return key in self._files
+        return key in self._shards
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._shards)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -199,7 +207,7 @@ class Store:
 
     def keys(self) -> list[str]:
         """All vids (or qids), sorted."""
-        return sorted(self._files)
+        return sorted(self._shards)
 
     def read(self, key: str) -> np.ndarray:
         """Rows of one vid (or qid), float32 [n, dim]. Raises PipelineError for a key that no shard holds."""
@@ -215,12 +223,16 @@ class Store:
 
     def place(self, key: str) -> Place:
         """Where the rows of one key lie, for whoever reads many at once (`bulk.py`). Raises PipelineError."""
-        file = self._files.get(key) or self._dataset(key).file
+        shard = self._shard(key)
         # A quarter of the time of the high-level call; ten thousand videos ask.
-        data = h5py.h5d.open(file.id, key.encode())
+        data = h5py.h5d.open(shard.id, key.encode())
         n, *dims = data.shape
         is_plain = dims == [self.passport.dim] and data.get_storage_size() == n * self._row_bytes
-        return Place(file.filename, data.get_offset() if is_plain else None, n)
+        return Place(data.get_offset() if is_plain else None, n)
+
+    def file_of(self, key: str) -> str:
+        """The shard that holds one key. Raises PipelineError for a key that none holds."""
+        return self._shard(key).path
 
     def attributes(self, key: str) -> dict[str, str]:
         """How the rows of one key came about: `decoder`, digest of the source and the like."""
@@ -228,7 +240,7 @@ class Store:
 
     def entry(self, key: str) -> Entry:
         """Everything under one key, in the dtype it is stored in."""
-        file = self._files[key]
+        file = self._shard(key).file
         pooled = file[f"{POOLED}/{key}"][()] if f"{POOLED}/{key}" in file else None
         return Entry(file[key][()], pooled, self.attributes(key))
 
@@ -248,10 +260,11 @@ class Store:
             )
 
     def _problem(self, key: str, expected: int | None) -> str | None:
-        if key not in self._files:
+        if key not in self:
             return f"{key}: missing"
-        data = self._files[key][key]
-        where = f"{key} ({self._files[key].filename})"
+        shard = self._shard(key)
+        data = shard.file[key]
+        where = f"{key} ({shard.path})"
         if data.ndim != 2 or data.shape[1] != self.passport.dim:
             return f"{where}: shape {list(data.shape)} where the passport says [n, {self.passport.dim}]"
         if bad := _rows_not_finite(data[()]):
@@ -261,24 +274,34 @@ class Store:
         return None
 
     def _dataset(self, key: str, name: str | None = None) -> h5py.Dataset:
-        file = self._files.get(key)
-        if file is None or (name is not None and name not in file):
-            raise PipelineError(
-                f"{self.passport.family} has no `{name or key}`",
-                where=file.filename if file is not None else f"{len(self)} arrays",
-                remedy="extract it, or leave it out of the annotations",
-            )
-        return file[name or key]
+        shard = self._shard(key)
+        if name is not None and name not in shard.file:
+            raise self._lacks(name, shard.path)
+        return shard.file[name or key]
+
+    def _shard(self, key: str) -> _Shard:
+        shard = self._shards.get(key)
+        if shard is None:
+            raise self._lacks(key, f"{len(self)} arrays")
+        return shard
+
+    def _lacks(self, name: str, where: str) -> PipelineError:
+        return PipelineError(
+            f"{self.passport.family} has no `{name}`",
+            where=where,
+            remedy="extract it, or leave it out of the annotations",
+        )
 
     def _index(self, file: h5py.File, path: Path) -> None:
+        shard = _Shard(str(path), file, file.id)
         for key in file:
             if key == POOLED:
                 continue
-            if key in self._files:
+            if key in self._shards:
                 raise PipelineError(
-                    f"`{key}` is in {self._files[key].filename} too", where=path, remedy="name each shard once"
+                    f"`{key}` is in {self._shards[key].path} too", where=path, remedy="name each shard once"
                 )
-            self._files[key] = file
+            self._shards[key] = shard
 
 
 def open_stores(path: Path | str) -> Store:
@@ -292,43 +315,12 @@ def open_stores(path: Path | str) -> Store:
     return Store(paths)
 
 
-def passport_from(values: Mapping[str, Any], where: Path) -> Passport:
-    """A passport out of a store's attributes or a JSON object. Raises PipelineError naming the fields it lacks."""
-    missing = [entry.name for entry in fields(Passport) if entry.name not in values]
-    if missing:
-        raise PipelineError(
-            f"has no passport of this pipeline (no {', '.join(missing)})",
-            where=where,
-            remedy="import the archive it came from, or extract again",
-        )
-    numbers = {"revision": int(values["revision"]), "dim": int(values["dim"])}
-    return Passport(**{entry.name: values[entry.name] for entry in fields(Passport)} | numbers)
-
-
-def passport_differences(a: Passport, b: Passport) -> list[str]:
-    """The fields in which two passports differ, as `field: value of a ≠ value of b`."""
-    left, right = asdict(a), asdict(b)
-    return [f"{name}: {left[name]} ≠ {right[name]}" for name in left if left[name] != right[name]]
-
-
 def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
         reason = "is missing" if not path.exists() else f"is no whole HDF5 file ({error})"
         raise PipelineError(reason, where=path, remedy="delete it and extract again") from error
-
-
-def _one_passport(passports: Mapping[Path, Passport]) -> Passport:
-    (first, passport), *rest = passports.items()
-    for path, other in rest:
-        if other != passport:
-            raise PipelineError(
-                f"and {first} are of two kinds: {'; '.join(passport_differences(other, passport))}",
-                where=path,
-                remedy="never mix them: extract one of the two again",
-            )
-    return passport
 
 
 def _store_like(path: Path, passport: Passport) -> Store | None:
