@@ -179,7 +179,7 @@ def test_the_archive_of_equal_videos_has_equal_bytes_and_one_folder(tmp_path):
 def archive(highlights, tmp_path_factory):
     path = tmp_path_factory.mktemp("features") / "features.zip"
     few = synthetic_plan.Benchmark(highlights.videos[:15], highlights.rows)
-    synthetic_features.write_archive(few, path)
+    synthetic_features.write_tvsum_archive(few, path)
     with zipfile.ZipFile(path) as file:
         return {name: np.load(io.BytesIO(file.read(name)), allow_pickle=False) for name in file.namelist()}
 
@@ -194,6 +194,19 @@ def test_the_feature_archive_has_the_released_layout_and_widths(highlights, arch
     assert words["text"].shape == (1, 512)
     assert words["token"].dtype == np.float16
     assert len(archive) == 4 * 15
+
+
+def test_the_qvhighlights_archive_has_the_released_layout_and_widths(moments, tmp_path):
+    few = synthetic_plan.Benchmark(moments.videos[:2], {"test": moments.rows["test"][:1]})
+    synthetic_features.write_qvhighlights_archive(few, tmp_path / "features.zip")
+    with zipfile.ZipFile(tmp_path / "features.zip") as file:
+        made = {name: np.load(io.BytesIO(file.read(name)), allow_pickle=False) for name in file.namelist()}
+    vid, qid = few.videos[0].vid, few.rows["test"][0]["qid"]
+    assert made[f"slowfast_features/{vid}.npz"]["features"].shape == (10, 2304)
+    assert made[f"clip_features/{vid}.npz"]["features"].shape == (10, 512)
+    assert made[f"pann_features/{vid}.npy"].shape == (10, 2048)
+    assert made[f"clip_text_features/qid{qid}.npz"]["pooler_output"].shape == (512,)
+    assert len(made) == 3 * 2 + 1
 
 
 def test_one_sound_track_has_a_row_too_many(highlights, archive):

@@ -28,6 +28,8 @@ TVSUM_NAMES = {"train": "tvsum_train.jsonl", "val": "tvsum_val.jsonl"}
 QVHIGHLIGHTS_ARCHIVE = "qvhilights_videos.tar.gz"
 TVSUM_VIDEOS = "tvsum_videos"
 TVSUM_FEATURES = "tvsum_features.zip"
+QVHIGHLIGHTS_FEATURES = "qvhighlights_features.zip"
+ONE_CLIP = "one_clip.mp4"
 INDEX = "index.json"
 PROCESSES = 2
 
@@ -36,8 +38,8 @@ def make_benchmarks(folder: Path, seed: int) -> list[dict[str, Any]]:
     """Make both benchmarks under `folder`; the same seed gives the same bytes on one machine.
 
     Annotation files lie at the top, QVHighlights-like videos in one archive (`videos/{vid}.mp4` inside), TVSum-like
-    videos as files (`tvsum_videos/{vid}.mp4`) and their features in a zip of UMT's layout. Returns what `index.json`
-    lists: `{path, bytes, sha256}` of every file, paths relative to `folder`.
+    videos as files (`tvsum_videos/{vid}.mp4`), features of both in zips of UMT's layouts, and `one_clip.mp4` by
+    itself. Returns what `index.json` lists: `{path, bytes, sha256}` of every file, paths relative to `folder`.
     """
     folder = Path(folder)
     moments, highlights = synthetic_plan.plan_qvhighlights(seed), synthetic_plan.plan_tvsum(seed)
@@ -47,10 +49,17 @@ def make_benchmarks(folder: Path, seed: int) -> list[dict[str, Any]]:
     with TemporaryDirectory() as scratch:
         pieces = {video: Path(scratch) / f"{video.vid}.mp4" for video in moments.videos}
         whole = {video: folder / TVSUM_VIDEOS / f"{video.vid}.mp4" for video in highlights.videos}
-        _encode({**pieces, **whole})
+        _encode({**pieces, **whole, synthetic_plan.one_clip(): folder / ONE_CLIP})
         pack(pieces.values(), folder / QVHIGHLIGHTS_ARCHIVE)
-    synthetic_features.write_archive(highlights, folder / TVSUM_FEATURES)
-    made = [*QVHIGHLIGHTS_NAMES.values(), *TVSUM_NAMES.values(), QVHIGHLIGHTS_ARCHIVE, TVSUM_FEATURES]
+    with ProcessPoolExecutor(PROCESSES) as pool:
+        done = [
+            pool.submit(synthetic_features.write_tvsum_archive, highlights, folder / TVSUM_FEATURES),
+            pool.submit(synthetic_features.write_qvhighlights_archive, moments, folder / QVHIGHLIGHTS_FEATURES),
+        ]
+        for archive in done:
+            archive.result()
+    made = [*QVHIGHLIGHTS_NAMES.values(), *TVSUM_NAMES.values()]
+    made += [QVHIGHLIGHTS_ARCHIVE, QVHIGHLIGHTS_FEATURES, TVSUM_FEATURES, ONE_CLIP]
     made += sorted(f"{TVSUM_VIDEOS}/{video.vid}.mp4" for video in highlights.videos)
     index = [
         {"path": name, "bytes": (folder / name).stat().st_size, "sha256": files.sha256(folder / name)} for name in made

@@ -1,4 +1,4 @@
-"""A feature archive for the demo's TVSum-like videos, in the layout that UMT released for the real ones.
+"""Feature archives for the demo's videos, in the layouts that were released for the real ones.
 
 The rows are the demo's own and no network's: coarse statistics of the pictures and the sound of each clip, sent
 through a fixed random projection to the released widths. Words are random vectors, one per different word.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,35 @@ from pipeline import files
 from pipeline.datasets import synthetic_video as video_
 from pipeline.datasets.synthetic_plan import CLIP_S, Benchmark, Video
 
-RGB_DIM, FLOW_DIM, AUDIO_DIM, TEXT_DIM = 1024, 1024, 2048, 512
-FRAMES_PER_CLIP = 4
+RGB_DIM, FLOW_DIM, SLOWFAST_DIM, CLIP_DIM, AUDIO_DIM, TEXT_DIM = 1024, 1024, 2304, 512, 2048, 512
+FRAMES_PER_CLIP = 3
 SOUND_BANDS = 64
 
 
-def write_archive(benchmark: Benchmark, path: Path) -> None:
-    """Write the zip: two files a video in `video_features/`, one in `audio_features/`, one in `query_features/`.
+def write_tvsum_archive(benchmark: Benchmark, path: Path) -> None:
+    """Write a zip in UMT's layout: two streams, sound and words of every TVSum-like video.
 
     The first video's sound has one row too many, as one video of the released archive has.
     """
     titles = {row["vid"]: row["query"] for rows in benchmark.rows.values() for row in rows}
+    first = benchmark.videos[0]
+    _write(path, (pair for v in benchmark.videos for pair in _tvsum_files(v, titles[v.vid], int(v is first))))
+
+
+def write_qvhighlights_archive(benchmark: Benchmark, path: Path) -> None:
+    """Write a zip in UMT's layout: three kinds of rows of every QVHighlights-like video, and every query's words."""
+    queries = {row["qid"]: row["query"] for rows in benchmark.rows.values() for row in rows}
+    _write(path, chain.from_iterable([*map(_qvhighlights_files, benchmark.videos), _query_files(queries)]))
+
+
+def _write(path: Path, content: Iterable[tuple[str, bytes]]) -> None:
     with files.atomic(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, video in enumerate(benchmark.videos):
-            for name, content in _files_of(video, titles[video.vid], extra_sound_rows=int(number == 0)):
-                archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+        for name, data in content:
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
 
 
-def picture_features(video: Video) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for what is seen and for how it changes: float32 [n_clips, RGB_DIM] and [n_clips, FLOW_DIM]."""
+def picture_statistics(video: Video) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen in each clip and how it changes: two arrays [n_clips, 60], 0 to 1."""
     seen, changed = [], []
     for clip in range(video.n_clips):
         times = [(clip + (i + 0.5) / FRAMES_PER_CLIP) * CLIP_S for i in range(FRAMES_PER_CLIP)]
@@ -46,7 +57,7 @@ def picture_features(video: Video) -> tuple[np.ndarray, np.ndarray]:
         next_ = np.stack([_coarse(video_.frame(video, time + 0.25)) for time in times])
         seen.append(now.mean(axis=0))
         changed.append(np.abs(next_ - now).mean(axis=0))
-    return _projected("rgb", np.stack(seen), RGB_DIM), _projected("flow", np.stack(changed), FLOW_DIM)
+    return np.stack(seen), np.stack(changed)
 
 
 def sound_features(video: Video) -> np.ndarray:
@@ -66,15 +77,31 @@ def word_features(text: str) -> tuple[np.ndarray, np.ndarray]:
     return (0.34 * tokens / np.sqrt(TEXT_DIM)).astype(np.float16), text_row.astype(np.float16)
 
 
-def _files_of(video: Video, title: str, extra_sound_rows: int) -> Iterator[tuple[str, bytes]]:
-    rgb, flow = picture_features(video)
+def _tvsum_files(video: Video, title: str, extra_sound_rows: int) -> Iterator[tuple[str, bytes]]:
+    seen, changed = picture_statistics(video)
     heard = sound_features(video)
     heard = np.concatenate([heard, heard[len(heard) - extra_sound_rows :]])
     token, text = word_features(title)
-    yield f"video_features/{video.vid}_rgb.npy", _bytes(np.save, rgb)
-    yield f"video_features/{video.vid}_opt.npy", _bytes(np.save, flow)
+    yield f"video_features/{video.vid}_rgb.npy", _bytes(np.save, _projected("rgb", seen, RGB_DIM))
+    yield f"video_features/{video.vid}_opt.npy", _bytes(np.save, _projected("flow", changed, FLOW_DIM))
     yield f"audio_features/{video.vid}.npy", _bytes(np.save, heard)
     yield f"query_features/{video.vid}.npz", _bytes(np.savez, token=token, text=text)
+
+
+def _qvhighlights_files(video: Video) -> Iterator[tuple[str, bytes]]:
+    seen, changed = picture_statistics(video)
+    moving = _projected("slowfast", np.concatenate([seen, changed], axis=1), SLOWFAST_DIM)
+    yield f"slowfast_features/{video.vid}.npz", _bytes(np.savez, features=moving.astype(np.float16))
+    still = _projected("clip", seen, CLIP_DIM)
+    yield f"clip_features/{video.vid}.npz", _bytes(np.savez, features=still.astype(np.float16))
+    yield f"pann_features/{video.vid}.npy", _bytes(np.save, sound_features(video))
+
+
+def _query_files(queries: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
+    for qid, query in queries.items():
+        tokens, text = word_features(query)
+        arrays = {"last_hidden_state": tokens, "pooler_output": text[0]}
+        yield f"clip_text_features/qid{qid}.npz", _bytes(np.savez, **arrays)
 
 
 def _coarse(picture: np.ndarray) -> np.ndarray:

@@ -108,6 +108,11 @@ def plan_qvhighlights(seed: int) -> Benchmark:
     return benchmark
 
 
+def one_clip() -> Video:
+    """A single clip, for an encoder that takes seconds a row."""
+    return Video("one_clip", 1, 40, (Event(0, 1, "red", "circle", "bounces"),))
+
+
 def plan_tvsum(seed: int) -> Benchmark:
     """50 videos of 12 to 16 s, five per domain (four train, one val), rated by 20 annotators.
 
