@@ -48,7 +48,7 @@ def clips(tmp_path_factory):
 
 def write_videos(results, paths):
     table = results / "videos" / "qvhighlights" / "00000.csv"
-    write_account(table, [account(vid, lambda vid: paths[vid], "here") for vid in paths])
+    write_account(table, [account(vid, {"here": paths.__getitem__}) for vid in paths])
     digest = files.sha256(table)
     provenance.run_stage(
         "videos", table.with_suffix(".json"), lambda: provenance.Outcome([table]), settings={"d": digest}
