@@ -12,9 +12,23 @@ from pipeline.encoders import base
 from pipeline.features.store import Store, open_stores
 
 
+class Loudness:
+    """2048 numbers: the loudest sample of a row, then zeros."""
+
+    preprocessing = "loudness"
+    batch = 4
+
+    def __init__(self, weights, device):
+        pass
+
+    def encode(self, samples):
+        return np.pad(np.abs(samples).max(axis=1, keepdims=True), ((0, 0), (0, 2047))).astype(np.float32)
+
+
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    monkeypatch.setattr(base, "_CLASSES", {"clip-vit-b32": ("fake_encoders", "MeanColour")})
+    classes = {"clip-vit-b32": ("fake_encoders", "MeanColour"), "pann-cnn14": (__name__, "Loudness")}
+    monkeypatch.setattr(base, "_CLASSES", classes)
     fake_encoders.CALLS.clear()
 
 
@@ -48,6 +62,16 @@ def test_one_video_becomes_a_store_named_after_the_file(tmp_path, video, capsys)
 def test_the_grid_can_be_chosen(tmp_path, video):
     with Store([extract(video, tmp_path / "own.h5", "--grid", "1s")]) as store:
         assert store.n_rows("-my clip") == 6
+
+
+def test_its_sound_becomes_a_store_too(tmp_path):
+    video = make_video(tmp_path / "loud.mp4", range(0, 600 * 6, 20), sound_s=6)
+    asked = ("--family", "pann-cnn14", "--random", "0", "--output", tmp_path / "s.h5")
+    run("features", "extract", "--video", video, *asked)
+    with Store([tmp_path / "s.h5"]) as store:
+        assert store.passport.family == "pann-cnn14"
+        assert store.n_rows("loud") == 3
+        assert store.read("loud")[:, 0].min() > 0.9
 
 
 def test_a_store_of_other_videos_is_not_overwritten(tmp_path, video, capsys):

@@ -44,7 +44,8 @@ def test_similarity_is_the_cosine_and_zero_rows_are_like_nothing():
 def test_a_store_says_how_it_was_made_and_what_is_wrong_with_it(tmp_path):
     store = store_of(tmp_path / "a.h5", a=rows(3), b=rows(5))
     said = describe(store)
-    for words in ("clip-vit-b32 (revision 1), grid 2s", "random:0", "one line on how", "2 arrays of 3 to 5 rows, 8 in"):
+    rows_said = "2 arrays, 8 rows, at least 3 and at most 5 each: a, b"
+    for words in ("clip-vit-b32 (revision 1), grid 2s", "random:0", "one line on how", rows_said):
         assert words in said
     assert "wrong" not in said
 

@@ -42,7 +42,8 @@ def describe(store: Store) -> str:
         f"{p.family} (revision {p.revision}), grid {p.grid}, {p.dim} numbers a row, {p.dtype}",
         f"origin {p.origin}, weights {p.weights}",
         f"made by: {p.preprocessing}",
-        f"{len(keys)} arrays of {min(lengths, default=0)} to {max(lengths, default=0)} rows, {sum(lengths)} in all"
+        f"{len(keys)} arrays, {sum(lengths)} rows, at least {min(lengths, default=0)} and at most "
+        f"{max(lengths, default=0)} each"
         f": {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}",
     ]
     return "\n".join([*lines, *(f"wrong: {line}" for line in store.problems(dict.fromkeys(keys)))])
