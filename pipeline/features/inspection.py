@@ -16,9 +16,6 @@ import numpy as np
 from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.features.store import ROWS_APART, Store
-from pipeline.video.decode import read_frames
-from pipeline.video.frame_grid import middle_frames
-from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds
 
 if TYPE_CHECKING:
@@ -101,6 +98,10 @@ def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) ->
     """The frame before the middle of each shown row's clip, uint8 [shown, 224, 224, 3]."""
     if grid == "tokens":
         raise PipelineError("words have no frames", where=vid, remedy="leave out --video")
+    from pipeline.video.decode import read_frames
+    from pipeline.video.frame_grid import middle_frames
+    from pipeline.video.probe import probe
+
     facts = probe(video)
     middles = middle_frames(facts, grid_seconds(grid))[:, 0]
     if abs(len(middles) - n_rows) > ROWS_APART:
