@@ -171,6 +171,15 @@ def test_on_the_grid_of_two_seconds_windows_are_the_published_pieces():
     np.testing.assert_array_equal(found, samples[: 3 * WINDOW].reshape(3, WINDOW))
 
 
+def test_a_track_that_never_ends_is_not_kept_in_memory(tmp_path):
+    cutter = Windows(Fraction(2), limit=3)
+    for _ in range(100):
+        list(cutter.push(np.zeros(audio.CHUNK, np.float32)))
+        assert len(cutter._held) <= audio.CHUNK
+    path = make_video(tmp_path / "a.mp4", [0], sound_s=100.0)
+    assert [len(chunk) // audio.CHUNK for chunk in list(read_sound(path))[:-1]] == [1] * 6 + [0]
+
+
 def events_of(paths, seconds=60.0):
     found = {k: [] for k in range(len(paths))}
     for position, event in sounds_ahead(paths, seconds):
