@@ -90,3 +90,14 @@ def test_attention_that_drops_never_looks_at_a_masked_key():
         torch.manual_seed(1)
         results.append(attend(query, key, content, heads=2, keep=keep, dropout=0.2))
     assert torch.equal(*results)
+
+
+def test_under_autocast_the_gru_stays_in_float32():
+    gru = nn.GRU(6, 6, batch_first=True)
+    rows = torch.randn(3, 9, 6, requires_grad=True)
+    leaves = [rows, *gru.parameters()]
+    with torch.autocast("cpu", torch.bfloat16):
+        state = last_state(gru, rows)
+    assert state.dtype == torch.float32
+    for a, b in zip(with_gradients(state, leaves), with_gradients(gru(rows)[1][0], leaves), strict=True):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)

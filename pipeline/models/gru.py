@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.autocast_mode import custom_bwd, custom_fwd
 from torch.nn import functional as F
 
 
@@ -19,7 +20,7 @@ def last_state(gru: nn.GRU, rows: Tensor) -> Tensor:
         _, state = gru(rows)
         return state[0]
     weight, recurrent_weight, bias, recurrent_bias = gru.all_weights[0]
-    inputs = F.linear(rows, weight, bias).transpose(0, 1).float()
+    inputs = F.linear(rows, weight, bias).transpose(0, 1)
     return _LastState.apply(inputs, recurrent_weight, recurrent_bias)
 
 
@@ -27,6 +28,7 @@ class _LastState(torch.autograd.Function):
     """r = σ(i_r + h_r), z = σ(i_z + h_z), n = tanh(i_n + r ⊙ h_n), h ← (1 - z) ⊙ n + z ⊙ h, by hand."""
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """inputs [L, B, 3d] (r, z, n), weight [3d, d], bias [3d]. Returns [B, d]."""
         sizes, turned = (2 * weight.shape[1], weight.shape[1]), weight.t()
@@ -43,6 +45,7 @@ class _LastState(torch.autograd.Function):
         return states[-1]
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Chain rule, last step first; what does not hang on the gradient is taken for all steps at once."""
         weight, gates, to_new, new, states = ctx.saved_tensors

@@ -1,0 +1,260 @@
+"""CPU and wall seconds of a training step and its parts, beside a plain loop measured in the same run.
+
+    python benchmarks/training.py                # QVHighlights' shapes, one and two threads; TVSum's ten domains
+    python benchmarks/training.py --precision bfloat16
+
+QVHighlights: batch 32, 75 clips, 24 tokens, 2,818 inputs. TVSum: the clips and tokens of each domain's four training
+videos and its val video; one epoch is one step, every fifth is evaluated. Features are random: time does not hang on
+them. Ours and the plain loop (`plain_loop.py`) take turns; of each part the median over the steps is given. Beside
+them the released program's CPU seconds, measured elsewhere (one thread, a Zen 3 core).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import plain_loop
+import torch
+
+from pipeline import records
+from pipeline.config import LossWeights, Model, Training
+from pipeline.evaluation import evaluate
+from pipeline.models.batch import Batch
+from pipeline.models.tr_detr import TrDetr
+from pipeline.records import Query
+from pipeline.training.batches import collate
+from pipeline.training.data import Data, Packed
+from pipeline.training.labels import Targets
+from pipeline.training.losses import compute_losses
+from pipeline.training.predict import predict
+
+RELEASED_CPU_S = {"qvhighlights": 2.2, "tvsum": 6.71}
+"""A step of QVHighlights' shapes; a step of each of the ten domains, summed."""
+PARTS = ("batch", "forward", "losses", "backward", "clip + AdamW")
+QVHIGHLIGHTS_FAMILIES, TVSUM_FAMILIES = (2304, 512), (1024, 1024)
+TVSUM = {  # clips and tokens of the training videos, clips of the val video
+    "VT": ((144, 55, 93, 176), (11, 8, 13, 20), 292),
+    "VU": ((66, 161, 164, 116), (8, 15, 20, 9), 74),
+    "GA": ((72, 78, 70, 97), (15, 24, 8, 7), 225),
+    "MS": ((121, 198, 130, 95), (12, 7, 16, 11), 202),
+    "PK": ((72, 93, 117, 137), (6, 13, 9, 18), 323),
+    "PR": ((182, 138, 83, 55), (13, 13, 15, 14), 292),
+    "FM": ((74, 77, 108, 222), (14, 26, 23, 18), 76),
+    "BK": ((132, 49, 190, 83), (9, 10, 11, 7), 69),
+    "BT": ((82, 134, 99, 52), (8, 13, 9, 10), 71),
+    "DS": ((64, 94, 99, 115), (9, 10, 13, 9), 255),
+}
+EVALUATE_EVERY = 5
+Times = dict[str, tuple[float, float]]
+"""Part → CPU and wall seconds."""
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
+    options = parser.parse_args()
+    print(f"torch {torch.__version__}, {options.steps} steps, ours in {options.precision}")
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        _show_qvhighlights(options.steps, threads, options.precision)
+    torch.set_num_threads(1)
+    _show_tvsum(options.steps, options.precision)
+
+
+def _show_qvhighlights(steps: int, threads: int, precision: str) -> None:
+    queries = [_rated(n, 75) for n in range(64)]
+    training = Training(precision=precision)
+    with tempfile.TemporaryDirectory() as folder:
+        data = _made(queries, [75] * 64, [24] * 64, QVHIGHLIGHTS_FAMILIES, Path(folder), apart=True)
+        ours, plain = _Loop(data, training, Path(folder), ours=True), _Loop(data, training, Path(folder), ours=False)
+        found = _in_turns((ours.step, plain.step), steps)
+    print(f"\nQVHighlights' shapes, {threads} thread{'s' if threads > 1 else ''}")
+    print(f"{'':14}{'ours: CPU s':>13}{'wall s':>9}{'plain: CPU s':>15}{'wall s':>9}{'plain / ours, CPU':>20}")
+    for part in (*PARTS, "step"):
+        (cpu, wall), (plain_cpu, plain_wall) = (times[part] for times in found)
+        print(f"{part:14}{cpu:13.3f}{wall:9.3f}{plain_cpu:15.3f}{plain_wall:9.3f}{plain_cpu / cpu:20.2f}")
+    if threads == 1:
+        print(f"released {RELEASED_CPU_S['qvhighlights']} CPU s: {_ratio('qvhighlights', found[0]['step'][0])} of ours")
+
+
+def _show_tvsum(steps: int, precision: str) -> None:
+    print("\nTVSum, one thread, CPU s")
+    print(f"{'':8}{'ours: step':>12}{'evaluation':>12}{'plain: step':>13}{'evaluation':>12}{'plain / ours, whole':>21}")
+    training = Training(
+        batch_size=4,
+        learning_rate=1e-3,
+        max_clips=1000,
+        max_tokens=None,
+        precision=precision,
+        loss_weights=LossWeights(global_alignment=0.5, local_alignment=2.0),
+    )
+    sums = np.zeros(4)
+    for domain, (clips, tokens, val_clips) in TVSUM.items():
+        with tempfile.TemporaryDirectory() as folder:
+            queries = [_labelled(domain, n, length) for n, length in enumerate(clips)]
+            data = _made(queries, clips, tokens, TVSUM_FAMILIES, Path(folder), apart=False)
+            val = _made([_labelled(domain, 9, val_clips)], [val_clips], [12], TVSUM_FAMILIES, Path(folder), apart=False)
+            loops = [_Loop(data, training, Path(folder), ours=ours, val=val) for ours in (True, False)]
+            work = [work for loop in loops for work in (loop.step, loop.evaluation)]
+            row = np.array([times["step"][0] for times in _in_turns(work, steps)])
+        sums += row
+        _show_row(domain, row)
+    _show_row("sum", sums)
+    print(f"released {RELEASED_CPU_S['tvsum']} CPU s a step of all ten: {_ratio('tvsum', sums[0])} of ours")
+
+
+def _show_row(name: str, row: np.ndarray) -> None:
+    ours, plain = row[0] + row[1] / EVALUATE_EVERY, row[2] + row[3] / EVALUATE_EVERY
+    print(f"{name:8}{row[0]:12.3f}{row[1]:12.3f}{row[2]:13.3f}{row[3]:12.3f}{plain / ours:21.2f}")
+
+
+def _ratio(dataset: str, ours: float) -> str:
+    return f"{RELEASED_CPU_S[dataset] / ours:.2f} times that"
+
+
+def _in_turns(works: Sequence[Callable[[], Times]], steps: int) -> list[Times]:
+    """Median of every part of every work, over `steps` turns after one that warms up."""
+    rows = [[work() for work in works] for _ in range(steps + 1)][1:]
+    return [
+        {part: tuple(median(row[n][part][kind] for row in rows) for kind in (0, 1)) for part in rows[0][n]}
+        for n in range(len(works))
+    ]
+
+
+class _Loop:
+    """A training loop, ours or the plain one, step by step."""
+
+    def __init__(self, data: Data, training: Training, folder: Path, *, ours: bool, val: Data | None = None) -> None:
+        self.data, self.training, self.settings, self.val = data, training, Model(), val
+        self.moments = data.queries[0].label is None
+        self.parts = nullcontext if ours else plain_loop.plain_parts
+        torch.manual_seed(0)
+        with self.parts():
+            self.model = TrDetr(self.settings, data.video_dim, 0, data.text_dim, data.clip_s)
+        kind = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), **kind, fused=True if ours else None)
+        self.batches = self._ours() if ours else self._plain(folder)
+        self.half = ours and training.precision == "bfloat16"
+
+    def step(self) -> Times:
+        """One step."""
+        with self.parts():
+            self.model.train()
+            times: Times = {}
+            batch = _timed(times, "batch", lambda: next(self.batches))
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+                outputs = _timed(times, "forward", lambda: self.model(batch))
+            losses = _timed(
+                times,
+                "losses",
+                lambda: compute_losses(outputs, batch, self.training, self.settings, self.moments)["total"],
+            )
+            _timed(times, "backward", lambda: (self.optimizer.zero_grad(), losses.backward()))
+            _timed(times, "clip + AdamW", self._update)
+        return times | {"step": tuple(np.sum(list(times.values()), axis=0))}
+
+    def evaluation(self) -> Times:
+        """Predict and score the val video."""
+        times: Times = {}
+        with self.parts():
+            _timed(times, "step", self._evaluate)
+        return times
+
+    def _update(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
+        self.optimizer.step()
+
+    def _evaluate(self) -> None:
+        predictions = predict(self.model, self.val, dataset="tvsum", batch_size=100)
+        evaluate("tvsum", [records.to_row(p) for p in predictions], [records.to_row(q) for q in self.val.queries])
+
+    def _ours(self) -> Iterator[Batch]:
+        data, rng = self.data, np.random.default_rng(0)
+        targets = Targets(data.queries, data.n_clips, data.clip_s, max_windows=self.training.max_windows)
+        size = self.training.batch_size
+        while True:
+            order = rng.permutation(len(data.queries))
+            for start in range(0, len(order), size):
+                index = order[start : start + size].tolist()
+                yield collate(data, index, targets.draw(index, rng))
+
+    def _plain(self, folder: Path) -> Iterator[Batch]:
+        files = plain_loop.Files(folder, self.data.queries, apart=self.moments)
+        while True:
+            yield from plain_loop.loader(files, self.training.batch_size)
+
+
+def _timed(times: Times, part: str, work: Callable[[], Any]) -> Any:
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = work()
+    times[part] = (time.process_time() - cpu, time.perf_counter() - wall)
+    return result
+
+
+def _rated(number: int, clips: int) -> Query:
+    """A row as QVHighlights has them: two windows, their clips rated."""
+    rng = np.random.default_rng(number)
+    ids = (*range(5, 15), *range(40, 60))
+    ratings = tuple(map(tuple, rng.integers(0, 5, (len(ids), 3)).tolist()))
+    windows = ((10.0, 30.0), (80.0, 120.0))
+    return Query(number, "words", f"v{number}", 2.0 * clips, windows, ids, ratings)
+
+
+def _labelled(domain: str, number: int, clips: int) -> Query:
+    """A row as TVSum has them."""
+    label = np.random.default_rng(number).integers(1, 6, (clips, 20)).astype(float)
+    vid = f"{domain}{number}"
+    return Query(vid, "words", vid, 2.0 * clips, domain=domain, label=tuple(map(tuple, label.tolist())))
+
+
+def _made(
+    queries: Sequence[Query],
+    clips: Sequence[int],
+    tokens: Sequence[int],
+    families: tuple[int, int],
+    folder: Path,
+    *,
+    apart: bool,
+) -> Data:
+    """Random features: packed as ours, and as files for the plain loop."""
+    rng = np.random.default_rng(0)
+    videos = [[rng.standard_normal((n, dim), dtype=np.float32) for dim in families] for n in clips]
+    words = [rng.standard_normal((n, 512), dtype=np.float32) for n in tokens]
+    for query, rows, text in zip(queries, videos, words, strict=True):
+        plain_loop.write_files(folder, query, rows, text)
+    blocks = families if apart else (sum(families),)
+    return Data(
+        queries=list(queries),
+        video=_packed([np.concatenate(rows, axis=1) for rows in videos], blocks),
+        text=_packed(words, (512,)),
+        video_of=torch.arange(len(queries)),
+        video_dim=sum(families),
+        audio_dim=0,
+        text_dim=512,
+        clip_s=2.0,
+        left_out=[],
+    )
+
+
+def _packed(samples: Sequence[np.ndarray], blocks: tuple[int, ...]) -> Packed:
+    rows, lengths = torch.from_numpy(np.concatenate(samples)), torch.tensor([len(x) for x in samples])
+    norms = torch.stack([block.norm(dim=1) for block in rows.split(blocks, dim=1)], dim=1)
+    return Packed(rows, blocks, norms, lengths.cumsum(0) - lengths, lengths)
+
+
+if __name__ == "__main__":
+    main()
