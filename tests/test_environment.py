@@ -1,0 +1,41 @@
+"""The software of every stage is the lock's: same versions, hashed, and no address of any registry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)")
+
+
+def pins(text):
+    return dict(match.groups() for line in text.splitlines() if (match := PIN.match(line)))
+
+
+@pytest.mark.parametrize("env", ["light", "extract", "train"])
+def test_an_environment_file_pins_what_the_lock_pins(env):
+    lock = pins((ROOT / "requirements" / "full.lock").read_text())
+    content = yaml.safe_load((ROOT / "workflow" / "envs" / f"{env}.yaml").read_text())
+    listed = next(item["pip"] for item in content["dependencies"] if isinstance(item, dict))
+    assert len(pins("\n".join(listed))) == len(listed) > 30
+    assert {name: version for name, version in pins("\n".join(listed)).items() if lock.get(name) != version} == {}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_pin_of_a_lock_is_hashed_and_names_no_host(lock):
+    text = lock.read_text()
+    blocks = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len(pins(text)) > 0
+    assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
+    assert re.findall(r"https?://|--(?:extra-)?index|--find-links", text) == []
+
+
+def test_the_light_installation_has_no_torch_and_is_part_of_the_full_one():
+    light, full = (pins((ROOT / "requirements" / f"{name}.lock").read_text()) for name in ("light", "full"))
+    assert not {"torch", "av", "decord", "open-clip-torch", "scipy"} & set(light)
+    assert light.items() <= full.items()
