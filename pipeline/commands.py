@@ -20,7 +20,8 @@ def fetch(options: Namespace) -> None:
     """One file of sources.csv."""
     from pipeline.acquire.download import fetch as stage
 
-    stage(options.name, options.results, _section(options, "acquire", config.Acquire), options.manifest)
+    acquire = config.section(config.Acquire, json.dumps(_settings(options).get("acquire", {})))
+    stage(options.name, options.results, acquire, options.manifest)
 
 
 def unpack(options: Namespace) -> None:

@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 def weights_file(name: str, results: Path) -> Path:
     """The fetched file of the source `name`. Raises PipelineError with the command that fetches it where it is not."""
     manifest = Path(results) / "resources" / name / "fetch.json"
-    remedy = f"python -m pipeline fetch {name} --results {results} --manifest {manifest}"
+    remedy = f"python -m pipeline --results {results} fetch {name} --manifest {manifest}"
     if not manifest.exists():
         raise PipelineError("these weights are not here", where=name, remedy=remedy)
     (path,) = provenance.files_of(manifest)
