@@ -392,6 +392,15 @@ def test_no_more_frames_are_held_than_the_rows_at_hand_need(tmp_path, stubbed, m
     assert max(held) <= 32
 
 
+def test_batches_share_three_pieces_of_memory(tmp_path, stubbed, monkeypatch):
+    made = []
+    memory = encode._memory
+    monkeypatch.setattr(encode, "_memory", lambda *arguments: made.append(arguments) or memory(*arguments))
+    monkeypatch.setattr(Caffe2SlowFast, "batch", 2)
+    extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
+    assert 1 <= len(made) <= 3
+
+
 def test_weights_that_do_not_fit_stop_the_job_with_their_reason(tmp_path, monkeypatch):
     weights = tmp_path / "weights.pkl"
     weights.write_bytes(b"?")

@@ -68,22 +68,24 @@ class Source:
 class _Video:
     """One video on its way through one network. rows: source frames of each row, int64 [rows, frames per row].
 
-    frames: those that came and that rows to come need.
+    encoded: float32 [rows, dim], filled up to `n_encoded`. frames: those that came and that rows to come need.
     """
 
     source: Source
     rows: np.ndarray
+    encoded: np.ndarray
     frames: dict[int, np.ndarray] = field(default_factory=dict)
-    encoded: list[np.ndarray] = field(default_factory=list)
     decoder: str = ""
-    gathered: int = 0
+    n_gathered: int = 0
+    n_encoded: int = 0
     is_whole: bool = False
 
 
 class Line:
     """One family at work: its store, the batch being filled, and its network, built when a first video has come.
 
-    `worker` encodes one batch while the next is filled; of each line one batch may be at work and one wait.
+    `worker` encodes one batch while the next is filled; of each line one batch may be at work and one wait. Memory is
+    used again and again: given back and asked for anew, the holes left by frames and batches grew without end.
     """
 
     def __init__(self, recipe: Recipe, store: StoreWriter, device: str, worker: Executor) -> None:
@@ -91,9 +93,11 @@ class Line:
         self._device, self._worker = device, worker
         self._network: Future[FrameEncoder] | None = None
         self._videos: dict[str, _Video] = {}
-        self._frames = np.empty(0, np.uint8)
+        self._batch = np.empty(0, np.uint8)
         self._owners: list[_Video] = []
-        self._pending: tuple[list[_Video], Future[np.ndarray]] | None = None
+        self._pending: tuple[list[_Video], np.ndarray, Future[np.ndarray]] | None = None
+        self._spare_batches: list[np.ndarray] = []
+        self._spare_frames: list[np.ndarray] = []
 
     def begin(self, source: Source, rows: np.ndarray) -> str | None:
         """Begin a video; or say why not, when its rows do not fit its segments."""
@@ -102,7 +106,8 @@ class Line:
             return f"{self.recipe.family} would have {len(rows)} rows where its segments have {n_clips} clips"
         if self._network is None:
             self._network = self._worker.submit(self.recipe.encoder, self.recipe.weights, self._device)
-        self._videos[source.vid] = _Video(source, rows)
+        encoded = np.empty((len(rows), FAMILIES[self.recipe.family].dim), np.float32)
+        self._videos[source.vid] = _Video(source, rows, encoded)
         return None
 
     def take(self, source: Source, chunk: Chunk) -> None:
@@ -113,60 +118,71 @@ class Line:
         video.decoder = chunk.decoder
         frames = video.frames | dict(zip(chunk.indices, chunk.frames, strict=True))
         last = chunk.indices[-1]
-        while video.gathered < len(video.rows) and video.rows[video.gathered].max() <= last:
+        while video.n_gathered < len(video.rows) and video.rows[video.n_gathered].max() <= last:
             self._gather(video, frames)
-        to_come = video.rows[video.gathered :]
-        needed = np.unique(to_come[to_come <= last]).tolist()
-        video.frames = {
-            index: video.frames[index] if index in video.frames else frames[index].copy() for index in needed
-        }
+        to_come = video.rows[video.n_gathered :]
+        self._keep(video, frames, set(to_come[to_come <= last].tolist()))
 
     def end(self, source: Source, *, is_whole: bool) -> None:
         """The video was read to its end, or failed: then its rows go nowhere."""
         video = self._videos.pop(source.vid, None)
-        if video is not None and is_whole:
-            video.is_whole = True
-            self._store_if_complete(video)
+        if video is None:
+            return
+        self._keep(video, {}, set())
+        video.is_whole = is_whole
+        self._store_if_complete(video)
 
     def finish(self) -> None:
         """Encode what is left and wait for it."""
         self._submit()
         self._settle()
 
+    def _keep(self, video: _Video, frames: Mapping[int, np.ndarray], needed: set[int]) -> None:
+        """Copy what is needed of frames that will be overwritten."""
+        for index in video.frames.keys() - needed:
+            self._spare_frames.append(video.frames.pop(index))
+        for index in needed - video.frames.keys():
+            room = self._spare_frames.pop() if self._spare_frames else np.empty_like(frames[index])
+            room[:] = frames[index]
+            video.frames[index] = room
+
     def _gather(self, video: _Video, frames: Mapping[int, np.ndarray]) -> None:
-        indices = video.rows[video.gathered].tolist()
+        indices = video.rows[video.n_gathered].tolist()
         if not self._owners:
-            self._frames = _memory((self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape), self._device)
+            shape = (self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape)
+            self._batch = self._spare_batches.pop() if self._spare_batches else _memory(shape, self._device)
         for place, index in enumerate(indices):
-            self._frames[len(self._owners), place] = frames[index]
+            self._batch[len(self._owners), place] = frames[index]
         self._owners.append(video)
-        video.gathered += 1
-        if len(self._owners) == len(self._frames):
+        video.n_gathered += 1
+        if len(self._owners) == len(self._batch):
             self._submit()
 
     def _submit(self) -> None:
         """Hand the batch as it stands to the worker, then store the rows of the one before."""
         if not self._owners or self._network is None:
             return
-        owners, frames = self._owners, self._frames[: len(self._owners)]
+        owners, batch = self._owners, self._batch
         self._owners = []
-        submitted = self._worker.submit(_encode, self._network, frames)
+        submitted = self._worker.submit(_encode, self._network, batch[: len(owners)])
         self._settle()
-        self._pending = owners, submitted
+        self._pending = owners, batch, submitted
 
     def _settle(self) -> None:
         if self._pending is None:
             return
-        owners, submitted = self._pending
+        owners, batch, submitted = self._pending
         self._pending = None
         for video, row in zip(owners, submitted.result(), strict=True):
-            video.encoded.append(row)
+            video.encoded[video.n_encoded] = row
+            video.n_encoded += 1
             self._store_if_complete(video)
+        self._spare_batches.append(batch)
 
     def _store_if_complete(self, video: _Video) -> None:
-        if video.is_whole and len(video.encoded) == len(video.rows):
-            source, rows = video.source, np.stack(video.encoded)
-            self.store.add(source.vid, rows, source=source.sha256, decoder=video.decoder)
+        if video.is_whole and video.n_encoded == len(video.rows):
+            source = video.source
+            self.store.add(source.vid, video.encoded, source=source.sha256, decoder=video.decoder)
 
 
 def encode_videos(sources: Iterable[Source], lines: Sequence[Line], seconds_per_video: float) -> list[dict[str, str]]:
