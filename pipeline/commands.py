@@ -235,6 +235,14 @@ def tabulate(options: Namespace) -> None:
     stage(*about, options.metrics, options.runs, options.manifest, options.annotations)
 
 
+def figures(options: Namespace) -> None:
+    """Learning curves of an experiment and, for a sweep over numbers, its curve."""
+    from pipeline.reporting.figures import draw
+
+    experiment = _section(options, "experiment", config.Experiment)
+    draw(options.results, options.experiment, experiment, options.runs, options.manifest)
+
+
 def show(options: Namespace) -> None:
     """Print tables that were made."""
     from pipeline.reporting.tables import texts

@@ -30,6 +30,7 @@ REVISIONS: dict[str, int] = {
     "predict": 1,
     "evaluate": 1,
     "tables": 1,
+    "figures": 1,
     # families
     "clip-vit-b32": 1,
     "clip-text": 1,

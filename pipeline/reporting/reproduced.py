@@ -92,7 +92,11 @@ def _reproduced(
         _add(found.selected, _values(experiment.dataset, zip(selected, contents, strict=True)))
         last = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-last")) in scored]
         _add(found.last, _values(experiment.dataset, ((path, files.read_json(path)) for path in last)))
-        of_runs = [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]
+        of_runs = [
+            luck(curve(logs[name, run], experiment.dataset))
+            for run in runs
+            if (name, run) in logs
+        ]
         if any(map(math.isfinite, of_runs)):
             found.luck.append(fmean(filter(math.isfinite, of_runs)))
         found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))
@@ -104,11 +108,15 @@ def _reproduced(
 
 
 def curve(log: Path, dataset: str) -> list[float]:
-    """The selection metric at every evaluation of a run, in percent, from its `log.csv`."""
+    """The selection metric at every evaluation of a run, in percent."""
+    return [value for _, value in evaluations(log, dataset)]
+
+
+def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
+    """Epoch and selection metric (percent) of every evaluation of a run, from its `log.csv`."""
     column, scale = SELECTED_BY[dataset], 100 if dataset == "tvsum" else 1
     with open(log, encoding="utf-8", newline="") as file:
-        values = [row.get(column) for row in csv.DictReader(file)]
-    return [scale * float(value) for value in values if value]
+        return [(int(row["epoch"]), scale * float(row[column])) for row in csv.DictReader(file) if row.get(column)]
 
 
 def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:

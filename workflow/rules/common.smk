@@ -54,6 +54,7 @@ paths = SimpleNamespace(
             "predictions": "predictions/{experiment}.json",
             "metrics": "metrics/{experiment}.{split}.json",
             "table": "tables/{table}.json",
+            "figure": "figures/{experiment}.json",
         }.items()
     },
     log=lambda stage: f"{cfg.results}/logs/{stage}/" + "{wildcards}.log",
@@ -68,6 +69,11 @@ def stage(command):
 def annotations_behind(table):
     """Annotations whose yardsticks stand beneath a table with runs: TVSum's val for Table 3."""
     return annotations_of("tvsum", ["val"]) if table == "table3" and shown_in(table) else []
+
+
+def trained_experiments():
+    """Experiments that are trained here."""
+    return [name for name, e in cfg.experiments.items() if e.source != "predictions"]
 
 
 def settings(**values):

@@ -1,9 +1,9 @@
-"""Tabulate: every row of the paper, published beside reproduced, and what each number stands on.
+"""Tabulate: every row of the paper, published beside reproduced, and what each number stands on. And figures.
 
 reads   paths.metrics, paths.runs (log.csv: last epoch, luck), pipeline/reporting/published.csv; for Table 3's
         yardsticks paths.annotations
-writes  paths.table, paths.evidence
-beside  results/tables/{table}.{csv,md,tex,html}
+writes  paths.table, paths.figure
+beside  results/tables/{table}.{csv,md,tex,html}, results/figures/{experiment}.svg
 """
 
 
@@ -27,4 +27,25 @@ rule tabulate:
         stage(
             "tabulate {wildcards.table} --metrics {input.metrics:q} --runs {input.runs:q}"
             " --annotations {input.annotations:q} --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )
+
+
+rule draw:
+    """Learning curves of {wildcards.experiment}."""
+    input:
+        runs=parts_of,
+    output:
+        manifest=update(paths.figure),
+    log:
+        f"{cfg.results}/logs/draw/{{experiment}}.log",
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem_mb=1_000,
+    params:
+        settings=lambda wc: settings(experiment=experiment_of(wc)),
+    shell:
+        stage(
+            "figures {wildcards.experiment} --runs {input.runs:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )

@@ -1,0 +1,142 @@
+"""Figures of an experiment: its learning curves, and for a sweep over numbers (Figure 4's λ) what each point gave.
+
+The same files make the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import files, provenance
+from pipeline.config import Experiment
+from pipeline.evaluation.selection import SELECTED_BY
+from pipeline.reporting.reproduced import evaluations
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 5
+PANEL_INCHES = (2.4, 1.9)
+
+
+def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path], manifest: Path) -> bool:
+    """Write {results}/figures/{name}.svg and, for a sweep over numbers, {name}-sweep.svg.
+
+    runs: manifests of `train`, all parts. Returns whether there was work to do.
+    """
+    folder = Path(results) / "figures"
+
+    def work() -> provenance.Outcome:
+        logs = {path.parent.name: path for path in _listed(runs, "log.csv")}
+        made = [folder / f"{name}.svg"]
+        _learning_curves(name, experiment, logs, made[0])
+        if (numbers := _numbers(experiment)) and len(numbers) > 1:
+            cards = {path.parent.name: files.read_json(path) for path in _listed(runs, "card.json")}
+            made.append(folder / f"{name}-sweep.svg")
+            _sweep(name, experiment, numbers, cards, made[1])
+        return provenance.Outcome(made, {"runs": len(logs)})
+
+    settings = {"name": name, "experiment": experiment.model_dump(mode="json")}
+    return provenance.run_stage("figures", manifest, work, inputs=list(runs), settings=settings)
+
+
+def panels(experiment: Experiment) -> dict[str, list[str]]:
+    """Title → runs of one panel: a panel per sweep point and TVSum domain, the seeds together."""
+    found: dict[str, list[str]] = {}
+    for run in experiment.runs:
+        found.setdefault(run.rsplit("-s", 1)[0], []).append(run)
+    return found
+
+
+def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path], path: Path) -> None:
+    """The selection metric at every evaluation, a line per seed, the selected epoch marked."""
+    groups = panels(experiment)
+    columns = min(COLUMNS, len(groups))
+    rows = -(-len(groups) // columns)
+    figure, axes = _figure(rows, columns)
+    for axis, (title, runs) in zip(axes, groups.items(), strict=False):
+        for run in runs:
+            points = evaluations(logs[run], experiment.dataset)
+            if points:
+                epochs, values = zip(*points, strict=True)
+                selected = max(range(len(values)), key=values.__getitem__)
+                (line,) = axis.plot(epochs, values, linewidth=0.9, label=f"seed {run.rsplit('-s', 1)[1]}")
+                axis.plot(epochs[selected], values[selected], "o", color=line.get_color(), markersize=4)
+        axis.set_title(title, fontsize="medium")
+    for axis in axes[len(groups) :]:
+        axis.set_visible(False)
+    figure.supxlabel("epoch")
+    figure.supylabel(_metric(experiment))
+    figure.suptitle(f"{name}: at every evaluation on val; dot: selected epoch", fontsize="medium")
+    if len(experiment.seeds) > 1:
+        axes[0].legend(frameon=False, fontsize="small")
+    _save(figure, path)
+
+
+def _sweep(
+    name: str, experiment: Experiment, points: Mapping[str, float], cards: Mapping[str, Any], path: Path
+) -> None:
+    """Mean over runs of the selected and of the last epoch, against the sweep's numbers."""
+    figure, (axis,) = _figure(1, 1)
+    scale = _scale(experiment)
+    for epoch, style in (("selected", "o-"), ("last", "s--")):
+        means = []
+        for point in points:
+            values = [card[epoch]["value"] for run, card in cards.items() if run.startswith(f"{point}-")]
+            means.append(scale * sum(values) / len(values))
+        axis.plot(list(points.values()), means, style, markersize=4, label=f"{epoch} epoch")
+    axis.set(xlabel="swept value", ylabel=_metric(experiment))
+    axis.set_title(name, fontsize="medium")
+    axis.legend(frameon=False, fontsize="small")
+    _save(figure, path)
+
+
+def _numbers(experiment: Experiment) -> dict[str, float]:
+    """Sweep point → its name as a number; empty where one is none."""
+    try:
+        return {point: float(point) for point in experiment.sweep}
+    except ValueError:
+        return {}
+
+
+def _metric(experiment: Experiment) -> str:
+    return "top-5 mAP" if experiment.dataset == "tvsum" else SELECTED_BY[experiment.dataset]
+
+
+def _scale(experiment: Experiment) -> float:
+    """From a card's value to percent."""
+    return 100.0 if experiment.dataset == "tvsum" else 1.0
+
+
+def _figure(rows: int, columns: int) -> tuple[Any, list[Axes]]:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams |= {"svg.hashsalt": "pipeline", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+    from matplotlib import pyplot as plt
+
+    width, height = PANEL_INCHES if columns > 1 else (4.2, 2.8)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns + 0.4, height * rows + 0.5),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    return figure, list(axes.flat)
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    with files.atomic_path(path) as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _listed(manifests: Sequence[Path], name: str) -> list[Path]:
+    return [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == name]

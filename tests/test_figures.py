@@ -1,0 +1,71 @@
+"""Figures: what is drawn for which experiment, and that the same runs make the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from tiny_benchmark import MODEL, experiment
+
+from pipeline import files, provenance
+from pipeline.reporting.figures import draw, panels
+
+
+def trained(results: Path, runs: list[str], column: str = "MR-full-mAP") -> Path:
+    """Logs and cards as `train` leaves them, three evaluations a run, and their manifest."""
+    made = []
+    for number, run in enumerate(runs):
+        folder = results / "runs/tiny" / run
+        with files.atomic(folder / "log.csv") as file:
+            file.write(f"epoch,total,{column}\n1,9,\n2,8,{30 + number}\n3,7,\n4,6,{40 + number}\n6,5,{35 + number}\n")
+        values = {"selected": {"epoch": 4, "value": 40.0 + number}, "last": {"epoch": 6, "value": 35.0 + number}}
+        files.write_json(folder / "card.json", values)
+        made += [folder / "log.csv", folder / "card.json"]
+    manifest = results / "runs/tiny.1of1.json"
+    provenance.run_stage("train", manifest, lambda: provenance.Outcome(made), settings={})
+    return manifest
+
+
+def drawn(results: Path, settings) -> Path:
+    manifest = results / "figures/tiny.json"
+    draw(results, "tiny", settings, [trained(results, settings.runs)], manifest)
+    return manifest
+
+
+def test_a_panel_holds_the_seeds_of_one_point():
+    settings = experiment(seeds=[0, 1], sweep=points("a", "b"))
+    assert panels(settings) == {"a-all": ["a-all-s0", "a-all-s1"], "b-all": ["b-all-s0", "b-all-s1"]}
+
+
+def points(*names: str) -> dict:
+    return {name: {"model": MODEL.model_dump(), "training": {}} for name in names}
+
+
+def test_every_seed_has_a_curve(tmp_path):
+    drawn(tmp_path, experiment(seeds=[0, 1]))
+    text = (tmp_path / "figures/tiny.svg").read_text()
+    assert text.startswith("<?xml") and text.count('<g id="line2d_') > 2
+    assert not (tmp_path / "figures/tiny-sweep.svg").exists()
+
+
+def test_the_same_runs_make_the_same_bytes(tmp_path):
+    for folder in ("one", "two"):
+        drawn(tmp_path / folder, experiment(seeds=[0, 1]))
+    one, two = ((tmp_path / folder / "figures/tiny.svg").read_bytes() for folder in ("one", "two"))
+    assert one == two
+
+
+def test_a_sweep_over_numbers_is_drawn_against_them_and_one_over_names_is_not(tmp_path):
+    drawn(tmp_path / "numbers", experiment(sweep=points("0", "0.3", "1")))
+    drawn(tmp_path / "names", experiment(sweep=points("a", "b")))
+    assert (tmp_path / "numbers/figures/tiny-sweep.svg").is_file()
+    assert not (tmp_path / "names/figures/tiny-sweep.svg").exists()
+
+
+def test_a_figure_that_stands_is_not_drawn_again(tmp_path):
+    settings = experiment()
+    manifest = drawn(tmp_path, settings)
+    assert draw(tmp_path, "tiny", settings, [tmp_path / "runs/tiny.1of1.json"], manifest) is False
