@@ -91,6 +91,12 @@ def test_tvsum_normalises_both_streams_as_one_vector_and_leaves_words_as_stored(
     np.testing.assert_array_equal(batch.text[0], shelf.rows["clip-text"]["1"])
 
 
+def test_words_of_tvsum_are_normalised_where_asked_for(tmp_path):
+    shelf = two_streams(tmp_path).put("clip-text", 3, TOKENS, "tokens")
+    batch = collate(shelf.load(WORDS, dataset="tvsum", max_tokens=None, normalise_text=True), [0])
+    np.testing.assert_allclose(batch.text[0], norm(shelf.rows["clip-text"]["1"]), atol=1e-7)
+
+
 def test_sound_stands_behind_the_video_with_endpoints_of_its_own_and_shortens_it(tmp_path):
     shelf = two_streams(tmp_path).put("pann-cnn14", 5, {"a": 6, "b": 2, "c": 7}).put("clip-text", 3, TOKENS, "tokens")
     features = config.Features(video=VIDEO, audio=["pann-cnn14"], text="clip-text")

@@ -261,3 +261,10 @@ def test_the_released_mr2hd_forgets_the_moment_and_the_printed_one_does_not():
     torch.testing.assert_close(*same, rtol=0, atol=1e-4)
     apart = [printed(logits, spans, video, valid) for spans in (early, late)]
     assert (apart[0] - apart[1]).abs().max() > 1e-4
+
+
+def test_plain_masks_take_the_mistake_from_unequal_batches_and_change_nothing_else():
+    released, plain = small_model(), small_model(plain_masks=True)
+    equal, unequal = make_batch([9, 9], [4, 4]), make_batch([9, 6], [4, 2])
+    torch.testing.assert_close(plain(equal).saliency, released(equal).saliency)
+    assert not torch.allclose(plain(unequal).saliency, released(unequal).saliency)

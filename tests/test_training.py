@@ -7,15 +7,17 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_benchmark import MODEL, Benchmark, experiment, train_with_states
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.training import checkpoint, pool
+from pipeline.training import checkpoint, loop, pool
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
@@ -116,6 +118,45 @@ def test_a_job_whose_inputs_did_not_change_does_nothing(benchmark, trained):
     before = (trained / "card.json").stat().st_mtime_ns
     benchmark.train(experiment())
     assert (trained / "card.json").stat().st_mtime_ns == before
+
+
+def test_products_in_bfloat16_learn_other_weights_and_repeat_to_the_bit(benchmark, trained, tmp_path):
+    half = experiment(training={"precision": "bfloat16"})
+    first, second = (
+        bytes_of(benchmark.train(half, "half", results=tmp_path / name) / "all-s2017") for name in ("a", "b")
+    )
+    assert first == second
+    assert first["last.safetensors"] != bytes_of(trained)["last.safetensors"]
+
+
+@pytest.mark.parametrize("every", [1, 3, 100])
+def test_the_first_step_that_is_not_finite_is_named_however_seldom_one_looks(monkeypatch, every):
+    monkeypatch.setattr(loop, "CHECK_EVERY", every)
+    run = loop.Run("r", "tvsum", 0, experiment().settings_of("all-s2017"), "", Path("somewhere"))
+    values = [1.0, 2.0, float("inf"), float("nan")]
+    steps = []
+    with pytest.raises(PipelineError, match=r"not finite \(total inf\) at epoch 7, step 3; qids of the batch: 2"):
+        for qid, value in enumerate(values):
+            steps.append(loop.Step([qid], {"total": torch.tensor(value)}))
+            if len(steps) % every == 0:
+                loop._must_be_finite(run, 7, steps)
+        loop._must_be_finite(run, 7, steps)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_waits_for_a_gpu_only_to_match(benchmark, tmp_path):
+    from pipeline.training import matching
+
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            benchmark.train(experiment(training={"epochs": 1, "evaluate_every": 1}), "gpu", results=tmp_path)
+        waits = [w for w in caught if "synchroniz" in str(w.message) and "pipeline/training" in w.filename]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    inside_a_step = [w for w in waits if Path(w.filename).name not in ("loop.py", "checkpoint.py", "postprocess.py")]
+    assert {Path(w.filename) for w in inside_a_step} <= {Path(matching.__file__)}
 
 
 def test_a_loss_that_is_not_finite_names_run_epoch_step_and_qids(benchmark, tmp_path):
