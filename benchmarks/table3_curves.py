@@ -1,0 +1,109 @@
+"""The curves of the study of Table 3 as small CSV files, and their summary beside the released program's.
+
+    python benchmarks/table3_curves.py results/table3-study/runs docs/table3
+
+One file per experiment and seed, a row per evaluation, a column per domain: top-5 mAP in percent. Runs that are still
+going are taken as far as they came. Printed: per domain the best evaluation on the test video (how the published
+numbers were selected), its epoch, the last one, mean and standard deviation of the last 50, and the wall seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, stdev
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipeline.config import DOMAINS
+from pipeline.reporting.reproduced import evaluations
+
+LAST = 50
+RELEASED = {  # the released program, V, seed 2017, 300 epochs: best, its epoch, last, mean and sd of the last 50
+    "VT": (56.06, 20, 45.51, 41.42, 4.6),
+    "VU": (81.56, 260, 36.17, 52.20, 18.2),
+    "GA": (75.40, 210, 67.38, 54.73, 14.4),
+    "MS": (69.10, 125, 67.31, 67.03, 1.8),
+    "PK": (82.24, 140, 79.99, 75.14, 2.5),
+    "PR": (75.00, 170, 60.77, 45.06, 11.1),
+    "FM": (57.51, 170, 46.31, 49.80, 4.9),
+    "BK": (80.15, 235, 75.62, 70.41, 7.1),
+    "BT": (78.48, 105, 62.08, 68.18, 4.9),
+    "DS": (64.22, 35, 48.12, 40.64, 10.1),
+}
+Curve = list[tuple[int, float]]
+
+
+def main() -> None:
+    """Write the CSV files, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="results/…/runs")
+    parser.add_argument("output", type=Path, help="folder of the CSV files")
+    options = parser.parse_args()
+    for experiment in sorted(path for path in options.runs.iterdir() if path.is_dir()):
+        for seed, curves in by_seed(experiment).items():
+            write(options.output / f"{experiment.name}-s{seed}.csv", curves)
+            show(f"{experiment.name}, seed {seed}", curves, seconds(experiment, seed))
+    show_line("the released program, V, seed 2017", RELEASED)
+
+
+def by_seed(experiment: Path) -> dict[str, dict[str, Curve]]:
+    """Seed → domain → (epoch, percent) of every evaluation."""
+    found: dict[str, dict[str, Curve]] = defaultdict(dict)
+    for log in experiment.glob("*/log.csv"):
+        if match := re.fullmatch(r"([A-Z]{2})-s(\d+)", log.parent.name):
+            found[match[2]][match[1]] = evaluations(log, "tvsum")
+    return found
+
+
+def seconds(experiment: Path, seed: str) -> float:
+    """Wall seconds of all epochs of all domains."""
+    rows = [
+        row
+        for path in experiment.glob(f"*-s{seed}/seconds.csv")
+        for row in csv.DictReader(path.open(encoding="utf-8", newline=""))
+    ]
+    return sum(float(row["seconds"]) for row in rows)
+
+
+def write(path: Path, curves: dict[str, Curve]) -> None:
+    """One row per evaluation."""
+    domains = [domain for domain in DOMAINS if domain in curves]
+    values = {domain: dict(curves[domain]) for domain in domains}
+    epochs = sorted({epoch for curve in values.values() for epoch in curve})
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["epoch", *domains])
+        for epoch in epochs:
+            table.writerow([epoch, *(f"{values[d][epoch]:.2f}" if epoch in values[d] else "" for d in domains)])
+
+
+def show(title: str, curves: dict[str, Curve], wall_s: float) -> None:
+    """The summary of one seed, in Markdown."""
+    rows = {}
+    for domain in DOMAINS:
+        if len(curve := curves.get(domain, [])) > 1:
+            values = [value for _, value in curve]
+            best = max(range(len(values)), key=values.__getitem__)
+            late = values[-LAST:]
+            rows[domain] = (values[best], curve[best][0], values[-1], fmean(late), stdev(late))
+    ends = sorted({curve[-1][0] for curve in curves.values() if curve})
+    show_line(f"{title}: {len(rows)} domains, up to epoch {ends}, {wall_s:.0f} s wall", rows)
+
+
+def show_line(title: str, rows: dict[str, tuple[float, int, float, float, float]]) -> None:
+    """A Markdown table."""
+    print(f"\n{title}\n\n| domain | best | (epoch) | last | mean of the last {LAST} | sd |\n|---|---|---|---|---|---|")
+    for domain, (best, epoch, last, mean, sd) in rows.items():
+        print(f"| {domain} | {best:.2f} | {epoch} | {last:.2f} | {mean:.2f} | {sd:.1f} |")
+    if rows:
+        best, _, last, mean, sd = (fmean(column) for column in zip(*rows.values(), strict=True))
+        print(f"| **mean** | **{best:.2f}** | | **{last:.2f}** | **{mean:.2f}** | {sd:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
