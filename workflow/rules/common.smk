@@ -66,16 +66,6 @@ def stage(command):
     return f"python -m pipeline --results {shlex.quote(cfg.results)} {command}"
 
 
-def annotations_behind(table):
-    """Annotations whose yardsticks stand beneath a table with runs: TVSum's val for Table 3."""
-    return annotations_of("tvsum", ["val"]) if table == "table3" and shown_in(table) else []
-
-
-def trained_experiments():
-    """Experiments that are trained here."""
-    return [name for name, e in cfg.experiments.items() if e.source != "predictions"]
-
-
 def settings(**values):
     """Settings as the JSON a command takes."""
     return json.dumps(values, default=lambda value: value.model_dump(mode="json"))

@@ -122,3 +122,13 @@ def runs_behind(table):
         for name, e in trained.items()
         for i in range(e.jobs)
     ]
+
+
+def annotations_behind(table):
+    """Annotations whose yardsticks stand beneath a table with runs: TVSum's val for Table 3."""
+    return annotations_of("tvsum", ["val"]) if table == "table3" and shown_in(table) else []
+
+
+def trained_experiments():
+    """Experiments that are trained here."""
+    return [name for name, e in cfg.experiments.items() if e.source != "predictions"]
