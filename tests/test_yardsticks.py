@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import records
+from pipeline import provenance, records
+from pipeline.config import DOMAINS
 from pipeline.evaluation import yardsticks as module
 from pipeline.evaluation.tvsum import top5_average_precision
 from pipeline.evaluation.yardsticks import expected_best, yardsticks
+from pipeline.reporting import render, tables
 
 
 @pytest.fixture
@@ -53,6 +55,23 @@ def test_more_draws_never_expect_less(values, n):
 def test_a_video_of_fewer_than_five_clips_and_one_where_all_agree_have_yardsticks(few_orders):
     found = yardsticks(rows(np.array([[1.0], [5.0], [1.0]]), np.full((9, 2), 3.0)))
     assert found["best order found"] == {"D0": pytest.approx(100), "D1": 0.0, "average": pytest.approx(50)}
+
+
+def test_they_stand_beneath_table_3_with_an_average_only_over_all_domains(few_orders, tmp_path):
+    path = tmp_path / "val.jsonl"
+    labelled = np.random.default_rng(0).integers(1, 6, (10, 8, 4)).astype(float)
+    averages = []
+    for domains in (DOMAINS, DOMAINS[:9]):
+        made = [{"domain": d, "label": label.tolist()} for d, label in zip(domains, labelled, strict=False)]
+        records.write_jsonl(path, made)
+        manifest = tmp_path / f"{len(made)}.json"
+        provenance.run_stage("annotations", manifest, lambda: provenance.Outcome([path]), settings={})
+        table = tables.build("table3", "T", {}, [], [], [manifest])
+        line = next(line for line in table.lines if line.label == "best of 400 random orders")
+        assert (line.kind, line.remark) == ("yardstick", f"no model; {len(made)} videos")
+        averages.append(line.cells.get("Avg."))
+        assert "| best of 400 random orders |" in render.to_markdown(table)
+    assert averages[0] is not None and averages[1] is None
 
 
 def test_real_videos_have_the_known_yardsticks(shared_data):

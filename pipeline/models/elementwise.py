@@ -1,7 +1,7 @@
-"""Dropout and PReLU, which torch does slowly on a CPU: there they took a fourth of a training step, here a twentieth.
+"""Dropout and PReLU, which torch does slowly on a CPU.
 
-torch draws one number per value, one after the other; here 64 random bits serve four values. PReLU's slope has one
-number, whose gradient torch first spreads over every value.
+torch draws one number per value, one after the other: a sixth of a training step. Here 64 random bits serve four
+values: a fortieth. PReLU's slope is one number, whose gradient torch first spreads over every value.
 """
 
 from __future__ import annotations
