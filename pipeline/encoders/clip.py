@@ -37,7 +37,7 @@ class ImageEncoder:
         "frame before each clip's middle; short side 224, swscale bilinear; centre crop 224; RGB, CLIP mean and std"
     )
     sampling = "middle"
-    batch = 64
+    batch = 32
 
     def __init__(self, weights: Weights, device: str) -> None:
         import torch
