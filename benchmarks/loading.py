@@ -34,7 +34,7 @@ def main() -> None:
     """Print speeds and their ratio, from the disk and from the page cache."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=1015)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="where stores are made (a temporary folder): the disk to measure")
     options = parser.parse_args()
     with ExitStack() as stack:

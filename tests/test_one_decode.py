@@ -1,0 +1,111 @@
+"""CLIP and SlowFast from one decode: rows as from each alone, several videos at a time, memory that stays flat."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from importlib.util import find_spec
+
+import fake_encoders
+import numpy as np
+import pytest
+from made_videos import make_video
+
+from pipeline.encoders import base
+from pipeline.encoders.base import Weights
+from pipeline.encoders.slowfast import Caffe2SlowFast
+from pipeline.errors import PipelineError
+from pipeline.features import encode
+from pipeline.features.encode import Recipe
+from pipeline.features.extract import extract_file
+from pipeline.features.store import Store, StoreWriter
+from pipeline.video.probe import probe
+
+torch = pytest.importorskip("torch")
+
+
+class Pools(torch.nn.Module):
+    """Stands for the network: 2304 means of its input."""
+
+    def forward(self, streams):
+        slow, fast = (stream.mean((3, 4)).flatten(1) for stream in streams)
+        return torch.cat([slow, fast], 1).repeat(1, 20)[:, :2304, None, None, None]
+
+
+@pytest.fixture
+def stubbed(monkeypatch):
+    monkeypatch.setattr("pipeline.encoders.slowfast._network", lambda *_: Pools())
+    monkeypatch.setitem(base._CLASSES, "clip-vit-b32", ("fake_encoders", "MeanColour"))
+    fake_encoders.CALLS.clear()
+
+
+def recipe(family):
+    return Recipe(family, "2s", Weights.named("random:0", None), "float32")
+
+
+def test_both_encoders_of_one_decode_equal_each_alone(tmp_path, stubbed):
+    paths = {vid: make_video(tmp_path / f"{vid}.mp4", range(0, 600 * s, 24)) for vid, s in (("a", 9), ("b", 4))}
+    families = ("clip-vit-b32", "slowfast-r50-caffe2")
+    both = extracted(tmp_path / "both", paths, families)
+    alone = [extracted(tmp_path / family, paths, [family])[0] for family in families]
+    for together, single in zip(both, alone, strict=True):
+        for vid in paths:
+            np.testing.assert_array_equal(together[vid][0], single[vid][0])
+    assert [len(rows) for rows, _ in both[1].values()] == [5, 2]
+    assert {decoder for rows in both for _, decoder in rows.values()} == {"pyav"}
+    if find_spec("decord") is not None:
+        assert {decoder for _, decoder in alone[0].values()} == {"decord"}
+
+
+def extracted(folder, paths, families):
+    """Per family: vid → (rows, decoder), of one run."""
+    sources = [encode.Source(vid, path, "0", {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()]
+    with ExitStack() as stack, ThreadPoolExecutor(1) as worker:
+        writers = {f: stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families}
+        lines = [encode.Line(recipe(f), writer, "cpu", worker) for f, writer in writers.items()]
+        assert encode.encode_videos(sources, lines, 60) == []
+    stores = [Store([folder / family]) for family in families]
+    return [{vid: (s.read(vid), s.attributes(vid)["decoder"].split()[0]) for vid in paths} for s in stores]
+
+
+def test_several_videos_at_a_time_give_the_same_rows(tmp_path, stubbed, monkeypatch):
+    paths = {f"v{s}": make_video(tmp_path / f"{s}.mp4", range(0, 600 * s, 24)) for s in (5, 2, 8, 3)}
+    families = ("clip-vit-b32", "slowfast-r50-caffe2")
+    monkeypatch.setattr(encode, "_n_decoders", lambda: 1)
+    one = extracted(tmp_path / "one", paths, families)
+    monkeypatch.setattr(encode, "_n_decoders", lambda: 3)
+    three = extracted(tmp_path / "three", paths, families)
+    for a, b in zip(one, three, strict=True):
+        assert all(np.array_equal(a[vid][0], b[vid][0]) for vid in paths)
+
+
+def test_no_more_frames_are_held_than_the_rows_at_hand_need(tmp_path, stubbed, monkeypatch):
+    held = []
+    take = encode.Line.take
+
+    def watched(line, source, chunk):
+        take(line, source, chunk)
+        held.append(len(line._videos[source.vid].frames))
+
+    monkeypatch.setattr(encode.Line, "take", watched)
+    extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
+    assert len(held) > 15
+    assert max(held) <= 32
+
+
+def test_batches_share_three_pieces_of_memory(tmp_path, stubbed, monkeypatch):
+    made = []
+    memory = encode._memory
+    monkeypatch.setattr(encode, "_memory", lambda *arguments: made.append(arguments) or memory(*arguments))
+    monkeypatch.setattr(Caffe2SlowFast, "batch", 2)
+    extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
+    assert 1 <= len(made) <= 3
+
+
+def test_weights_that_do_not_fit_stop_the_job_with_their_reason(tmp_path, monkeypatch):
+    weights = tmp_path / "weights.pkl"
+    weights.write_bytes(b"?")
+    video = make_video(tmp_path / "a.mp4", range(0, 1200, 20))
+    bad = Recipe("slowfast-r50-caffe2", "2s", Weights.named("released", weights), "float16")
+    with pytest.raises(PipelineError, match=r"weights.pkl: does not hold SlowFast R50"):
+        extract_file(video, bad, tmp_path / "x.h5", "cpu")
