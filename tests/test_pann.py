@@ -177,3 +177,15 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(pann, "find_spec", lambda _: None)
     with pytest.raises(PipelineError, match="panns_inference: is not installed → install the extra `extract`"):
         pann._models()
+
+
+def test_a_matplotlib_that_is_there_is_left_as_it_was():
+    code = (
+        "import matplotlib\nfrom pipeline.encoders import pann\n"
+        "with pann._without_matplotlib(): pass\n"
+        "from matplotlib import pyplot\nprint(hasattr(pyplot, 'subplots'))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert answer.stdout.strip() == "True"
