@@ -307,7 +307,7 @@ def test_qvhighlights_vids_are_split_from_the_right(shared_data):
 
 
 def test_weights_that_were_not_fetched_are_answered_with_the_command(tmp_path):
-    with pytest.raises(PipelineError, match="python -m pipeline --results .* fetch clip-vit-b32"):
+    with pytest.raises(PipelineError, match=r"python -m pipeline --results .* fetch clip-vit-b32"):
         weights_file("clip-vit-b32", tmp_path)
 
 
