@@ -113,7 +113,7 @@ def _without_matplotlib() -> Iterator[None]:
         for name in stands_in:
             del sys.modules[name]
         if stands_in and "matplotlib" in sys.modules:  # the real one, imported before without its pyplot
-            del sys.modules["matplotlib"].pyplot  # type: ignore[attr-defined]
+            del sys.modules["matplotlib"].pyplot
 
 
 @contextmanager

@@ -92,11 +92,7 @@ def _reproduced(
         _add(found.selected, _values(experiment.dataset, zip(selected, contents, strict=True)))
         last = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-last")) in scored]
         _add(found.last, _values(experiment.dataset, ((path, files.read_json(path)) for path in last)))
-        of_runs = [
-            luck(curve(logs[name, run], experiment.dataset))
-            for run in runs
-            if (name, run) in logs
-        ]
+        of_runs = [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]
         if any(map(math.isfinite, of_runs)):
             found.luck.append(fmean(filter(math.isfinite, of_runs)))
         found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))
