@@ -93,6 +93,15 @@ def show(title: str, curves: dict[str, Curve], wall_s: float) -> None:
             rows[domain] = (values[best], curve[best][0], values[-1], fmean(late), stdev(late))
     ends = sorted({curve[-1][0] for curve in curves.values() if curve})
     show_line(f"{title}: {len(rows)} domains, up to epoch {ends}, {wall_s:.0f} s wall", rows)
+    if len(rows) == len(DOMAINS):
+        stops = range(50, ends[0] + 1, 50)
+        print("\nstopped at: " + ", ".join(f"{stop}: {stopped(curves, stop)}" for stop in stops))
+
+
+def stopped(curves: dict[str, Curve], stop: int) -> str:
+    """Means of ten domains, best and last, had the runs ended at this epoch."""
+    values = [[value for epoch, value in curve if epoch <= stop] for curve in curves.values()]
+    return f"{fmean(map(max, values)):.2f} / {fmean(v[-1] for v in values):.2f}"
 
 
 def show_line(title: str, rows: dict[str, tuple[float, int, float, float, float]]) -> None:
