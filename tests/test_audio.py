@@ -229,3 +229,4 @@ def test_a_consumer_may_stop_early(tmp_path):
     events = sounds_ahead([make_video(tmp_path / "a.mp4", range(0, 600, 20), sound_s=1.0)] * 3, 60)
     next(events)
     events.close()
+    assert multiprocessing.active_children() == []

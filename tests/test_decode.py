@@ -199,3 +199,4 @@ def test_a_consumer_may_stop_early(tmp_path):
     events = decode_ahead([Request(good, {"f": ("middle", Fraction(1, 6))})] * 5, 60)
     next(events)
     events.close()
+    assert multiprocessing.active_children() == []
