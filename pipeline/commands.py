@@ -10,10 +10,13 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import config, provenance
 from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.encoders.base import Weights
 
 
 def fetch(options: Namespace) -> None:
@@ -105,21 +108,32 @@ def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str])
 
 
 def _extract_own(options: Namespace) -> None:
-    from pipeline.acquire.weights import weights_file
     from pipeline.encoders.base import Weights
     from pipeline.features.inspection import describe_rows
     from pipeline.features.own_file import extract_own
 
-    if len(options.weights) > 1:
-        raise PipelineError("one family has one weight file", where="--weights", remedy="name one")
-    if options.random is not None:
-        weights = Weights.named(f"random:{options.random}", None)
-    else:
-        source = provenance.FAMILIES[options.family].weights if options.family in provenance.FAMILIES else None
-        path = _file(options.weights[0]) if options.weights else weights_file(source or "", options.results)
-        weights = Weights.named("released", path)
+    weights = Weights.joined(*_own_weights(options))
     with extract_own(options.video, options.family, options.grid or "2s", weights, options.output) as store:
         print(f"{options.output}: {describe_rows(store, options.video.stem)}")
+
+
+def _own_weights(options: Namespace) -> list[Weights]:
+    """Random ones, the files named, or those that were fetched: one for each network of the family."""
+    from pipeline.acquire.weights import weights_file
+    from pipeline.encoders.base import Weights
+    from pipeline.features.own_file import made_of_video
+
+    sources = made_of_video(options.family).weights
+    if options.random is not None:
+        return [Weights.named(f"random:{options.random}", None) for _ in sources]
+    if options.weights and len(options.weights) != len(sources):
+        raise PipelineError(
+            f"{options.family} takes a file each of {', '.join(sources)}; {len(options.weights)} are given",
+            where="--weights",
+            remedy="name them in that order",
+        )
+    files = [_file(path) for path in options.weights] or [weights_file(name, options.results) for name in sources]
+    return [Weights.named("released", path) for path in files]
 
 
 def features_import(options: Namespace) -> None:

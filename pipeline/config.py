@@ -33,6 +33,12 @@ def _known_family(name: str) -> str:
     return name
 
 
+def _released_only(name: str) -> str:
+    substitutes = [other for other, kind in FAMILIES.items() if kind.instead_of == name]
+    instead = f", or {' or '.join(substitutes)}, which stands in for it" if substitutes else ""
+    return f"{name} is released only and cannot be made from raw: use `source: features`{instead}"
+
+
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
 
 
@@ -157,7 +163,7 @@ class Experiment(Strict):
         if self.source == "raw" and self.features:
             for family in self.features.all:
                 if FAMILIES[family].reader is None:
-                    raise ValueError(f"{family} is released only and cannot be made from raw: use `source: features`")
+                    raise ValueError(_released_only(family))
         if self.domains and self.dataset != "tvsum":
             raise ValueError("`domains` belong to tvsum")
         return self
@@ -200,7 +206,7 @@ class Dataset(Strict):
 
     def grid_of(self, family: str) -> str:
         """The grid one family lives on; words live on `tokens`."""
-        if family in ("clip-text", "clip-token-table"):
+        if FAMILIES[family].reader == "words":
             return "tokens"
         return self.grids.get(family, self.clip)
 

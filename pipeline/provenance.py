@@ -34,12 +34,22 @@ REVISIONS: dict[str, int] = {
     # families
     "clip-vit-b32": 1,
     "clip-text": 1,
+    "clip-token-table": 1,
+    "glove-6b-300d": 1,
+    "glove-6b-300d-kept-stop": 1,
     "slowfast-r50-caffe2": 1,
     "slowfast-r50-pytorchvideo": 1,
-    "clip-token-table": 1,
+    "i3d-resnet50": 1,
     "i3d-inception-rgb-tvsum": 1,
     "i3d-inception-flow-tvsum": 1,
+    "i3d-inception-flow-raft-tvsum": 1,
+    "i3d-inception-rgb-charades": 1,
+    "vgg16-imagenet": 1,
+    "vgg16-charades": 1,
+    "vgg16-flow-charades": 1,
     "pann-cnn14": 1,
+    "pann-cnn14-centred": 1,
+    "pann-cnn14-charades": 1,
 }
 """Raised by one when the numbers of a stage or family change, so that a fixed bug is visible to re-runs."""
 
@@ -157,23 +167,37 @@ class Family:
     """One exact kind of feature: what makes it (`reader`, the source row of its weights) and the length of a row.
 
     reader: `frames224`, `native`, `sound` or `words`; None for families that only an archive has ("released only").
-    weights: name in sources.csv, None where a family needs none or nobody has them.
+    weights: names in sources.csv, in the order the encoder takes them; none where nobody has them.
+    instead_of: the released family that this one stands in for, because nobody can make that one again.
     """
 
     reader: str | None
     dim: int
-    weights: str | None = None
+    weights: tuple[str, ...] = ()
+    instead_of: str | None = None
 
 
 FAMILIES: dict[str, Family] = {
-    "clip-vit-b32": Family("frames224", 512, "clip-vit-b32"),
-    "clip-text": Family("words", 512, "clip-vit-b32"),
-    "slowfast-r50-caffe2": Family("frames224", 2304, "slowfast-r50-caffe2"),
-    "slowfast-r50-pytorchvideo": Family("frames224", 2304, "slowfast-r50-pytorchvideo"),
-    "clip-token-table": Family(None, 512),
-    "i3d-inception-rgb-tvsum": Family(None, 1024),
+    "clip-vit-b32": Family("frames224", 512, ("clip-vit-b32",)),
+    "clip-text": Family("words", 512, ("clip-vit-b32",)),
+    "clip-token-table": Family("words", 512, ("clip-vit-b32",)),
+    "glove-6b-300d": Family("words", 300, ("glove-6b",)),
+    "glove-6b-300d-kept-stop": Family("words", 300, ("glove-6b",)),
+    "slowfast-r50-caffe2": Family("frames224", 2304, ("slowfast-r50-caffe2",)),
+    "slowfast-r50-pytorchvideo": Family("frames224", 2304, ("slowfast-r50-pytorchvideo",)),
+    "i3d-resnet50": Family("frames224", 2048, ("i3d-resnet50",)),
+    "i3d-inception-rgb-tvsum": Family("native", 1024, ("i3d-inception-rgb-kinetics",)),
     "i3d-inception-flow-tvsum": Family(None, 1024),
-    "pann-cnn14": Family("sound", 2048, "pann-cnn14"),
+    "i3d-inception-flow-raft-tvsum": Family(
+        "native", 1024, ("i3d-inception-flow-kinetics", "raft-large"), instead_of="i3d-inception-flow-tvsum"
+    ),
+    "i3d-inception-rgb-charades": Family("native", 1024, ("i3d-inception-rgb-charades",)),
+    "vgg16-imagenet": Family("native", 4096, ("vgg16-imagenet",), instead_of="vgg16-charades"),
+    "vgg16-charades": Family(None, 4096),
+    "vgg16-flow-charades": Family(None, 4096),
+    "pann-cnn14": Family("sound", 2048, ("pann-cnn14",)),
+    "pann-cnn14-centred": Family("sound", 2048, ("pann-cnn14",), instead_of="pann-cnn14-charades"),
+    "pann-cnn14-charades": Family(None, 2048),
 }
 
 

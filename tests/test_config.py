@@ -65,7 +65,10 @@ def test_a_resolved_experiment_survives_the_way_through_a_rule():
         ({"epochs": 3}, "`experiments.one.epochs` is an unknown key"),
         ({"dataset": "tvsums"}, r"`experiments.one.dataset`: .*'qvhighlights', 'charades_sta' or 'tvsum'.*'tvsums'"),
         ({"features": {"video": ["clip"]}}, r"`experiments.one.features.video.0`: no such family; known are clip-vit"),
-        ({"features": {"video": ["clip-token-table"]}}, "clip-token-table is released only"),
+        (
+            {"features": {"video": ["vgg16-charades"]}},
+            "vgg16-charades is released only.*vgg16-imagenet, which stands in for it",
+        ),
         ({"source": "features"}, "needs `archive: NAME`"),
         ({"training": {"batch_size": 0}}, r"`experiments.one.training.batch_size`: .*greater than 0 \(found 0\)"),
         ({"domains": ["XX"]}, r"`experiments.one.domains.0`: .*\(found 'XX'\)"),

@@ -168,7 +168,7 @@ def test_an_empty_shard_has_an_empty_store(tmp_path):
 
 
 def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp_path, clips, monkeypatch):
-    monkeypatch.setitem(provenance.FAMILIES, "eights", provenance.Family("frames224", 512, "clip-vit-b32"))
+    monkeypatch.setitem(provenance.FAMILIES, "eights", provenance.Family("frames224", 512, ("clip-vit-b32",)))
     monkeypatch.setitem(provenance.REVISIONS, "eights", 1)
     monkeypatch.setitem(base._CLASSES, "eights", ("fake_encoders", "EveryFrame"))
     monkeypatch.setitem(frame_grid.SAMPLINGS, "eights", fake_encoders.eights)

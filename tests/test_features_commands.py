@@ -102,7 +102,10 @@ def test_a_store_of_other_videos_is_not_overwritten(tmp_path, video, capsys):
         ("--video x.mp4 --family clip-text --output o --random 1", "clip-text: is not made of a video → name one of"),
         ("--video x.mp4 --family nonsense --output o --random 1", "nonsense: is not made of a video"),
         ("--video x.mp4 --family clip-vit-b32 --output o --random 1", "x.mp4: no such video file"),
-        ("--video x.mp4 --family clip-vit-b32 --output o --weights a b", "one family has one weight file"),
+        (
+            "--video x.mp4 --family clip-vit-b32 --output o --weights a b",
+            "takes a file each of clip-vit-b32; 2 are given",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_said(tmp_path, capsys, monkeypatch, given, message):

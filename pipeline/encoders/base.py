@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 class Weights:
     """Where a network's numbers come from. passport: the file's SHA-256, or `random:{seed}`; it goes into every store.
 
-    path: a local file; no network is ever asked. seed: for random numbers (demo and tests only).
+    path: a local file; no network is ever asked. seed: for random numbers (demo and tests only). further: of the other
+    networks of a family that needs several.
     """
 
     passport: str
     path: Path | None = None
     seed: int = 0
+    further: tuple[Weights, ...] = ()
 
     @classmethod
     def named(cls, choice: str, path: Path | None, sha256: str | None = None) -> Weights:
@@ -42,6 +44,11 @@ class Weights:
                 "no weight file was given", where="weights", remedy="fetch it, or ask for `random:SEED`"
             )
         return cls(sha256 or files.sha256(path), path)
+
+    @classmethod
+    def joined(cls, first: Weights, *further: Weights) -> Weights:
+        """Those of a family with several networks, in the order of its `weights`."""
+        return cls("+".join([first.passport, *(more.passport for more in further)]), first.path, first.seed, further)
 
 
 class Words(NamedTuple):

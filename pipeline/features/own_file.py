@@ -10,7 +10,7 @@ from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Recipe, Source
 from pipeline.features.store import Store, StoreWriter
-from pipeline.provenance import FAMILIES
+from pipeline.provenance import FAMILIES, Family
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips
 
@@ -21,10 +21,7 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     Raises PipelineError for a family that no video gives, for a file that cannot be read, and for an `output` that
     holds anything else.
     """
-    reader = FAMILIES[family].reader if family in FAMILIES else None
-    if reader is None or reader == "words":
-        known = [name for name, kind in FAMILIES.items() if kind.reader not in (None, "words")]
-        raise PipelineError("is not made of a video", where=family, remedy=f"name one of {', '.join(known)}")
+    reader = made_of_video(family).reader
     if output.exists():
         with Store([output]) as old:
             if others := [key for key in old.keys() if key != video.stem]:  # noqa: SIM118 - no dict
@@ -39,6 +36,14 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
         from pipeline.features.extract import extract_file
 
         return extract_file(video, recipe, output, device, default.seconds_per_video)
+
+
+def made_of_video(family: str) -> Family:
+    """The family of this name. Raises PipelineError where no video gives it."""
+    known = {name: kind for name, kind in FAMILIES.items() if kind.reader not in (None, "words")}
+    if family not in known:
+        raise PipelineError("is not made of a video", where=family, remedy=f"name one of {', '.join(known)}")
+    return known[family]
 
 
 def _from_sound(video: Path, recipe: Recipe, output: Path, device: str, seconds: float) -> Store:

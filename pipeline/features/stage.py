@@ -41,8 +41,8 @@ def extract(
     for family in families:
         _check_reader(family, reader)
     grids = {family: dataset.grid_of(family) for family in sorted(families)}
-    sources = {family: FAMILIES[family].weights or "" for family in grids}
-    choices = {name: encoding.weights.get(name, "released") for name in sorted(set(sources.values()))}
+    sources = {name for family in grids for name in FAMILIES[family].weights}
+    choices = {name: encoding.weights.get(name, "released") for name in sorted(sources)}
     weight_files = {name: weights[name] for name in choices if choices[name] == "released" and name in weights}
     accounts = [] if reader == "words" else [results / "videos" / dataset_name / f"{shard}.csv"]
     stores = {f: results / "features" / dataset_name / grid / f / f"{shard}.h5" for f, grid in grids.items()}
@@ -55,7 +55,8 @@ def extract(
 
         files = {name: _listed([path])[0] for name, path in weight_files.items()}
         found = {name: Weights.named(choice, files.get(name)) for name, choice in choices.items()}
-        recipes = {stores[f]: Recipe(f, grid, found[sources[f]], encoding.dtype) for f, grid in grids.items()}
+        joined = {f: Weights.joined(*(found[name] for name in FAMILIES[f].weights)) for f in grids}
+        recipes = {stores[f]: Recipe(f, grid, joined[f], encoding.dtype) for f, grid in grids.items()}
         with devices.claimed_for_torch() as device:
             if reader == "words":
                 return fill_from_queries(recipes, _listed(inputs), shard, dataset.shards, device)

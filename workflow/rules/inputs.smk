@@ -53,8 +53,9 @@ def decoded_for(wildcards):
 
 def weights_of_reader(wildcards):
     """Weight files of the reader's families; none for random weights (demo, tests)."""
-    names = {provenance.FAMILIES[f].weights for f in raw_families(wildcards.dataset, wildcards.reader)}
-    released = [n for n in sorted(names - {None}) if cfg.encoding.weights.get(n, "released") == "released"]
+    families = raw_families(wildcards.dataset, wildcards.reader)
+    names = {name for family in families for name in provenance.FAMILIES[family].weights}
+    released = [n for n in sorted(names) if cfg.encoding.weights.get(n, "released") == "released"]
     return expand(paths.fetched, name=released)
 
 
