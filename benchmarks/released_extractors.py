@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from pipeline.encoders.base import FrameEncoder
-from pipeline.video.frame_grid import size_224
+from pipeline.video.views import size_224
 
 
 def clip_then_slowfast(path: Path, clip: FrameEncoder, slowfast: FrameEncoder, clip_s: int = 2) -> None:

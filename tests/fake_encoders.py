@@ -18,7 +18,9 @@ class MeanColour:
 
     preprocessing = "mean colour"
     sampling = "middle"
+    view = "frames224"
     batch = 4
+    rows_per_input = 1
 
     def __init__(self, weights, device):
         self.seed = weights.seed

@@ -20,8 +20,9 @@ from pipeline.errors import PipelineError
 from pipeline.video import ahead, decode, frame_grid
 from pipeline.video.ahead import Done, Failed, Plan, Request, decode_ahead
 from pipeline.video.decode import read_frames
-from pipeline.video.frame_grid import middle_frames, size_224
+from pipeline.video.frame_grid import middle_frames
 from pipeline.video.probe import probe
+from pipeline.video.views import size_224
 
 needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="no decord wheel for this platform")
 

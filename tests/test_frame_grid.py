@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_videos import cut_from, decoded, filtered, make_video
 
-from pipeline.video.frame_grid import frame_grid, middle_frames, size_224
+from pipeline.video.frame_grid import frame_grid, middle_frames
 from pipeline.video.probe import VideoFacts, probe
+from pipeline.video.views import size_224
 
 RATES = [Fraction(1, 2), Fraction(1), Fraction(16), Fraction(24), Fraction(25), Fraction(30)]
 

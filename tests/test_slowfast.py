@@ -20,8 +20,9 @@ from pipeline.encoders.base import Weights, encoder_class
 from pipeline.encoders.slowfast import CAFFE2_NAMES, Caffe2SlowFast, PytorchvideoSlowFast, pathways, read_blobs
 from pipeline.errors import PipelineError
 from pipeline.video.decode import read_frames
-from pipeline.video.frame_grid import motion_frames, size_224
+from pipeline.video.frame_grid import motion_frames
 from pipeline.video.probe import VideoFacts, probe
+from pipeline.video.views import size_224
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("pytorchvideo")

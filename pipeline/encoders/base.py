@@ -59,17 +59,27 @@ class Words(NamedTuple):
 
 
 class FrameEncoder(Protocol):
-    """Frames to rows. sampling: a name in `video.frame_grid.SAMPLINGS`. batch: rows per call of `encode`."""
+    """Frames to rows.
+
+    sampling: which frames, a name in `video.frame_grid.SAMPLINGS`; each of its rows is an input. view: what they look
+    like, `frames224` or a name in `video.views.VIEWS`. batch: inputs per call of `encode`, at most.
+    rows_per_input: rows that an input gives, in order of time; more than 1 where a network looks at several clips.
+    """
 
     preprocessing: ClassVar[str]
     sampling: ClassVar[str]
+    view: ClassVar[str]
     batch: ClassVar[int]
+    rows_per_input: ClassVar[int]
 
     def __init__(self, weights: Weights, device: str) -> None:
         """Build the network. Raises PipelineError for a weight file that does not fit."""
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, frames per row, 224, 224, 3] → float32 [rows, dim]; rows may come from several videos."""
+        """Uint8 RGB [n, frames, height, width, 3] → float32 [n · rows_per_input, dim].
+
+        The inputs may come from several videos, whose frames then have one shape.
+        """
 
 
 class WordEncoder(Protocol):

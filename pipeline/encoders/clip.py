@@ -37,7 +37,9 @@ class ImageEncoder:
         "frame before each clip's middle; short side 224, swscale bilinear; centre crop 224; RGB, CLIP mean and std"
     )
     sampling = "middle"
+    view = "frames224"
     batch = 32
+    rows_per_input = 1
 
     def __init__(self, weights: Weights, device: str) -> None:
         import torch

@@ -39,7 +39,9 @@ class Caffe2SlowFast:
         " short side 224, swscale bilinear; centre crop 224; RGB, mean 0.45, std 0.225"
     )
     sampling = "motion"
+    view = "frames224"
     batch = 8
+    rows_per_input = 1
 
     def __init__(self, weights: Weights, device: str) -> None:
         self._device = device

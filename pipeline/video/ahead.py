@@ -26,8 +26,9 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.video.decode import CHUNK, Chunk, read_frames
-from pipeline.video.frame_grid import CROP, SAMPLINGS
+from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
+from pipeline.video.views import CROP
 
 START = multiprocessing.get_context("spawn")
 """A fork would inherit torch's threads in whatever state they are."""

@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
-from pipeline.video.frame_grid import CROP, Size, size_224
 from pipeline.video.probe import VideoFacts, opened, video_stream
+from pipeline.video.views import CROP, Size, size_224
 
 CHUNK = 16
 """Frames handed over at a time: 2.4 MB."""

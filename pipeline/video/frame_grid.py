@@ -1,7 +1,7 @@
 """Which source frame is shown when: exact rational arithmetic from presentation times to frame indices.
 
-Every published extractor resamples with FFmpeg's `fps` filter and scales with one swscale pass; the rules here are
-that filter's (features.md 2.1, 2.2). Floating point would break ties: five wrong frames of 350 from 30 to 25 fps.
+Every published extractor resamples with FFmpeg's `fps` filter; the rules here are that filter's (features.md 2.1).
+Floating point would break ties: five wrong frames of 350 from 30 to 25 fps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from math import ceil, floor
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,29 +19,23 @@ Sampling = Callable[[VideoFacts, Fraction], np.ndarray]
 """(facts, clip length in seconds) → source frame indices, int64 [rows, frames per row], row minima ascending."""
 
 
-class Size(NamedTuple):
-    """Scale to width × height, then crop 224 × 224 at (x, y)."""
-
-    width: int
-    height: int
-    x: int
-    y: int
-
-
-CROP = 224
-
 MOTION_RATE = 30
 MOTION_FRAMES = 32
 """SlowFast's grid in frames per second, and its frames per clip."""
 
+STACK_RATE = 16
+STACK = 32
+"""TVSum's I3D: its grid in frames per second, and the frames of a row, 2 s (features.md 3.4)."""
 
-def size_224(width: int, height: int) -> Size:
-    """The 224-frame of CLIP and SlowFast: short side 224, long side truncated, centre crop (HERO's extractor)."""
-    if height >= width:
-        width, height = CROP, int(CROP * height / width)
-    else:
-        width, height = int(CROP * width / height), CROP
-    return Size(width, height, (width - CROP) // 2, (height - CROP) // 2)
+WINDOW_RATE = 24
+WINDOW = 24
+"""Charades' grid in frames per second, and the frames of an I3D window, 1 s (features.md 3.5)."""
+
+SHORTEST_WINDOW = 17
+"""Frames that I3D needs for three positions in time, and so for a window's two rows."""
+
+EVERY = 4
+"""Charades' VGG looks at every fourth frame of that grid (features.md 3.6)."""
 
 
 def frame_grid(pts: Sequence[int], time_base: Fraction, rate: Fraction, end: Fraction) -> tuple[int, list[int]]:
@@ -95,6 +88,46 @@ def motion_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
     return grid[np.minimum(MOTION_RATE * np.minimum(second, n_seconds - 1) + frame, len(grid) - 1)]
 
 
+def slow_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
+    """The 8 motion frames of each clip that SlowFast's slow pathway sees, int64 [rows, 8].
+
+    From 30 fps they stand 7 to 10 grid frames apart, as near as 2 s let pytorchvideo's "8 frames at stride 8" come;
+    nobody has published features of its ResNet I3D.
+    """
+    return motion_frames(facts, clip_s)[:, np.linspace(0, MOTION_FRAMES - 1, 8).astype(np.int64)]
+
+
+def stacks(facts: VideoFacts, n_frames: int = STACK) -> np.ndarray:
+    """TVSum's I3D: stacks of 32 frames of the 16-fps grid end to end, int64 [rows, n_frames] (features.md 3.4).
+
+    Rows: ⌊(n₁₆ − 1)/32⌋, for the flow of a stack takes the first frame of the next (`n_frames` 33). A video too short
+    for a row has one, filled up with its last frame.
+    """
+    grid = _shown(facts, Fraction(STACK_RATE))
+    n_rows = max(1, (len(grid) - 1) // STACK)
+    places = np.arange(n_rows)[:, None] * STACK + np.arange(n_frames)
+    return grid[np.minimum(places, len(grid) - 1)]
+
+
+def windows(facts: VideoFacts) -> np.ndarray:
+    """Charades' I3D: windows of 24 frames of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24] (features.md 3.5).
+
+    As published the last frame is never used, and the last window moves back until it is full. A video of less than 25
+    frames has one window of all but its last, filled up with the one before where the network needs more.
+    """
+    grid = _shown(facts, Fraction(WINDOW_RATE))
+    n_used = max(1, len(grid) - 1)
+    if n_used < WINDOW:
+        return grid[None, np.minimum(np.arange(max(n_used, SHORTEST_WINDOW)), n_used - 1)]
+    starts = np.minimum(np.arange(0, len(grid), WINDOW), n_used - WINDOW)
+    return grid[starts[:, None] + np.arange(WINDOW)]
+
+
+def every_fourth(facts: VideoFacts) -> np.ndarray:
+    """Charades' VGG: frames 0, 4, 8, … of the 24-fps grid, int64 [⌈n₂₄/4⌉, 1] (features.md 3.6)."""
+    return _shown(facts, Fraction(WINDOW_RATE))[::EVERY, None]
+
+
 def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
     """Source index at every grid frame from 0 on, int64 [n ≥ 1].
 
@@ -104,5 +137,14 @@ def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
     return np.array([0] * first + shown if shown else [0], dtype=np.int64)
 
 
-SAMPLINGS: Mapping[str, Sampling] = {"middle": middle_frames, "motion": motion_frames}
+SAMPLINGS: Mapping[str, Sampling] = {
+    "middle": middle_frames,
+    "motion": motion_frames,
+    "slow": slow_frames,
+    # A family whose frame rate is its own has one clip length; another one shows in the number of rows.
+    "stacks16": lambda facts, _: stacks(facts),
+    "stacks16-flow": lambda facts, _: stacks(facts, STACK + 1),
+    "windows24": lambda facts, _: windows(facts),
+    "every4of24": lambda facts, _: every_fourth(facts),
+}
 """By the name an encoder gives; a name crosses to the decoding process, a network does not."""

@@ -1,0 +1,85 @@
+"""What a network sees of a frame: resized or not, cropped or not. The decoding process makes it; few pixels travel.
+
+- `frames224` (CLIP, SlowFast, ResNet I3D): short side 224 by swscale while the decoder makes RGB; centre 224 × 224
+- `short256` (optical flow): short side 256, not cropped, so that its shape is the video's
+- `crop224of256` (TVSum's I3D, VGG): the centre 224 × 224 of that
+- `crop224` (Charades' I3D): not resized unless the short side is less than 226; centre 224 × 224
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+View = Callable[[np.ndarray], np.ndarray]
+"""Native RGB frame, uint8 [height, width, 3] → what the network sees, uint8 [height, width, 3]."""
+
+FRAMES224 = "frames224"
+CROP = 224
+SHORT = 256
+LEAST = 226
+"""The short side below which Charades' frames are enlarged."""
+
+
+class Size(NamedTuple):
+    """Scale to width × height, then crop 224 × 224 at (x, y)."""
+
+    width: int
+    height: int
+    x: int
+    y: int
+
+
+def size_224(width: int, height: int) -> Size:
+    """The 224-frame of CLIP and SlowFast: short side 224, long side truncated, centre crop (HERO's extractor)."""
+    if height >= width:
+        width, height = CROP, int(CROP * height / width)
+    else:
+        width, height = int(CROP * width / height), CROP
+    return Size(width, height, (width - CROP) // 2, (height - CROP) // 2)
+
+
+def short256(frame: np.ndarray) -> np.ndarray:
+    """Short side 256 by PIL's bilinear filter, long side ⌊256 · long/short⌋ (video_features; features.md 3.4)."""
+    height, width = frame.shape[:2]
+    short = min(height, width)
+    return _resized(frame, int(SHORT * width / short), int(SHORT * height / short))
+
+
+def crop224of256(frame: np.ndarray) -> np.ndarray:
+    """The centre 224 × 224 of `short256`, its offset rounded down."""
+    frame = short256(frame)
+    return _cropped(frame, (frame.shape[0] - CROP) // 2, (frame.shape[1] - CROP) // 2)
+
+
+def crop224(frame: np.ndarray) -> np.ndarray:
+    """The centre 224 × 224 of the frame as it is, its offset rounded half to even (features.md 3.5).
+
+    A short side below 226 is enlarged to 226: bilinear by PIL, where the published extractor takes OpenCV, which the
+    lock does not have; enlarging, the two filters are the same up to rounding.
+    """
+    height, width = frame.shape[:2]
+    if (short := min(height, width)) < LEAST:
+        frame = _resized(frame, round(width * LEAST / short), round(height * LEAST / short))
+        height, width = frame.shape[:2]
+    return _cropped(frame, round((height - CROP) / 2), round((width - CROP) / 2))
+
+
+VIEWS: Mapping[str, View] = {"short256": short256, "crop224of256": crop224of256, "crop224": crop224}
+"""The views that are made of a native frame, by the name an encoder gives."""
+
+
+def _resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    from PIL import Image
+
+    image: Image = Image.fromarray(frame)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _cropped(frame: np.ndarray, y: int, x: int) -> np.ndarray:
+    return frame[y : y + CROP, x : x + CROP]
