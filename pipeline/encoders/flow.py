@@ -1,0 +1,57 @@
+"""Optical flow between the frames of a stack, by torchvision's RAFT as the tool of the TVSum features uses RAFT today.
+
+    network        `raft_large`, weights C_T_SKHT_V1 (ported from RAFT's Sintel model), 20 updates, the last one taken
+    input          RGB in -1 … 1, both sides padded to a multiple of 8 by repeating the edges, the odd one at the end
+    output         pixels, of the padded frames: that tool crops them as they are
+    as pictures    clamped to ±20, rounded to 0 … 256 (halves to even), brought to -1 … 1
+
+The released flow rows were probably made with PWC-Net, whose code nobody can run any more (features.md 3.4, 6).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.models.optical_flow import raft_large
+
+from pipeline.encoders.base import Weights
+from pipeline.encoders.state import fill
+
+UPDATES = 20
+
+PAIRS = 4
+"""Pairs of frames at a time: at 256 × 455 pixels less than half a GB."""
+
+LIMIT = 20
+"""Pixels; faster movement is cut."""
+
+
+class Raft:
+    """RAFT with its numbers, on a device. Raises PipelineError for a file that does not hold it."""
+
+    def __init__(self, weights: Weights, device: str) -> None:
+        with torch.device("meta"):
+            empty = raft_large(weights=None)
+        self._network = fill(empty, weights, "RAFT (large)").to(device)
+
+    def between(self, frames: Tensor) -> Tensor:
+        """Uint8 RGB [n + 1, height, width, 3] → flow from each frame to the next, float32 [n, 2 (x, y), height, width].
+
+        Both sides of the result are rounded up to a multiple of 8.
+        """
+        images = padded(frames.permute(0, 3, 1, 2).float().div_(127.5).sub_(1))
+        pairs = zip(images[:-1].split(PAIRS), images[1:].split(PAIRS), strict=True)
+        return torch.cat([self._network(*pair, num_flow_updates=UPDATES)[-1] for pair in pairs])
+
+
+def padded(images: Tensor) -> Tensor:
+    """[n, channels, height, width] with both sides rounded up to a multiple of 8."""
+    height, width = (-size % 8 for size in images.shape[2:])
+    sides = (width // 2, width - width // 2, height // 2, height - height // 2)
+    return functional.pad(images, sides, mode="replicate")
+
+
+def as_pictures(flow: Tensor) -> Tensor:
+    """Flow in pixels → what a network of pictures is given: 2 · round(128 + 255 v / 40) / 255 − 1, in steps."""
+    return flow.clamp(-LIMIT, LIMIT).mul(255 / (2 * LIMIT)).add_(128).round_().mul_(2 / 255).sub_(1)
