@@ -99,6 +99,9 @@ _CLASSES = {
     "clip-vit-b32": ("pipeline.encoders.clip", "ImageEncoder"),
     "clip-text": ("pipeline.encoders.clip", "TextEncoder"),
     "pann-cnn14": ("pipeline.encoders.pann", "SoundEncoder"),
+    "i3d-inception-rgb-tvsum": ("pipeline.encoders.i3d", "TvsumRgb"),
+    "i3d-inception-flow-raft-tvsum": ("pipeline.encoders.i3d", "TvsumFlow"),
+    "i3d-inception-rgb-charades": ("pipeline.encoders.i3d", "CharadesRgb"),
     "slowfast-r50-caffe2": ("pipeline.encoders.slowfast", "Caffe2SlowFast"),
     "slowfast-r50-pytorchvideo": ("pipeline.encoders.slowfast", "PytorchvideoSlowFast"),
 }
