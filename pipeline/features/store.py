@@ -179,6 +179,7 @@ class Store:
         if not paths:
             raise PipelineError("no feature store was named", remedy="name at least one shard")
         self._shards: dict[str, _Shard] = {}
+        self._places: dict[str, Place] = {}
         with ExitStack() as stack:
             passports = {}
             for path in map(Path, paths):
@@ -219,16 +220,17 @@ class Store:
 
     def n_rows(self, key: str) -> int:
         """Number of rows under one key, read from the header alone."""
-        return int(self._dataset(key).shape[0])
+        return self.place(key).n
 
     def place(self, key: str) -> Place:
         """Where the rows of one key lie, for whoever reads many at once (`bulk.py`). Raises PipelineError."""
-        shard = self._shard(key)
-        # A quarter of the time of the high-level call; ten thousand videos ask.
-        data = h5py.h5d.open(shard.id, key.encode())
-        n, *dims = data.shape
-        is_plain = dims == [self.passport.dim] and data.get_storage_size() == n * self._row_bytes
-        return Place(data.get_offset() if is_plain else None, n)
+        if key not in self._places:
+            # A quarter of the time of the high-level call; ten thousand videos ask.
+            data = h5py.h5d.open(self._shard(key).id, key.encode())
+            n, *dims = data.shape
+            is_plain = dims == [self.passport.dim] and data.get_storage_size() == n * self._row_bytes
+            self._places[key] = Place(data.get_offset() if is_plain else None, n)
+        return self._places[key]
 
     def file_of(self, key: str) -> str:
         """The shard that holds one key. Raises PipelineError for a key that none holds."""

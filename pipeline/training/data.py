@@ -17,11 +17,15 @@ from torch import Tensor
 
 from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
+from pipeline.features.bulk import read_packed
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.records import Query
 from pipeline.video.segment import grid_seconds
 
 NORM_EPSILON = 1e-5
+PIECE = 1024
+"""Rows whose norms are taken at a time: at full precision they would need twice the memory of all rows."""
+
 SHOWN = 10
 """Complaints of one kind that an error spells out; the rest are counted."""
 
@@ -227,15 +231,12 @@ def _pack(
     """Families side by side at the stores' precision (the round trip through float16 is exact)."""
     half = all(store.passport.dtype == "float16" for store in stores)
     ends = np.cumsum(lengths)
+    columns = np.cumsum([0, *(store.passport.dim for store in stores)])
+    rows = np.empty((ends[-1], columns[-1]), np.float16 if half else np.float32)
+    for store, left, right in zip(stores, columns, columns[1:], strict=False):
+        read_packed(store, keys, lengths, out=rows[:, left:right])
     starts = ends - np.asarray(lengths)
-    rows = np.empty((ends[-1], sum(store.passport.dim for store in stores)), np.float16 if half else np.float32)
-    norms = np.ones((ends[-1], len(blocks)), np.float32)
-    for key, start, end in zip(keys, starts, ends, strict=True):
-        sample = np.concatenate([store.read(key)[: end - start] for store in stores], axis=1)
-        rows[start:end] = sample
-        if normalise:
-            columns = np.split(sample, np.cumsum(blocks)[:-1], axis=1)
-            norms[start:end] = np.stack([np.linalg.norm(c, axis=1) for c in columns], axis=1) + NORM_EPSILON
+    norms = _norms(rows, blocks) if normalise else np.ones((len(rows), len(blocks)), np.float32)
     return Packed(
         rows=torch.from_numpy(rows),
         blocks=blocks,
@@ -243,6 +244,17 @@ def _pack(
         starts=torch.from_numpy(starts),
         lengths=torch.tensor(lengths),
     )
+
+
+def _norms(rows: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
+    """What each block of each row is divided by, float32 [rows, blocks]."""
+    norms = np.empty((len(rows), len(blocks)), np.float32)
+    edges = np.cumsum(blocks)[:-1]
+    for start in range(0, len(rows), PIECE):
+        piece = rows[start : start + PIECE].astype(np.float32)
+        for block, part in enumerate(np.split(piece, edges, axis=1)):
+            norms[start : start + PIECE, block] = np.linalg.norm(part, axis=1) + NORM_EPSILON
+    return norms
 
 
 def _cut(length: int, limit: int | None) -> int:
