@@ -46,6 +46,7 @@ from pipeline.features.store import StoreWriter
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
+from pipeline.video.views import FRAMES224
 
 BOTH = ("clip-vit-b32", "slowfast-r50-caffe2")
 PARTS = ("overlap", "published", "shares", "memory")
@@ -160,7 +161,7 @@ def only_decode(path: Path) -> dict[str, float]:
     """Exact times, and every frame that both families want, scaled."""
     wall, cpu = time.perf_counter(), time.process_time()
     facts = probe(path)
-    n = sum(len(chunk.indices) for chunk in read_frames(facts, wanted(facts, BOTH)))
+    n = sum(len(chunk.indices) for chunk in read_frames(facts, {FRAMES224: wanted(facts, BOTH)}))
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "frames": n}
 
 
@@ -213,7 +214,7 @@ def in_parts(path: Path, family: str) -> dict[str, float]:
     spent = Counter()
     facts = probe(path)
     begun = time.process_time()
-    for _ in read_frames(facts, wanted(facts, [family])):
+    for _ in read_frames(facts, {FRAMES224: wanted(facts, [family])}):
         pass
     decoding = time.process_time() - begun
     kind = recipe(family).encoder

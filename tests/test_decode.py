@@ -18,7 +18,7 @@ from made_videos import cut_from, filtered, make_video, rotated
 
 from pipeline.errors import PipelineError
 from pipeline.video import ahead, decode, frame_grid
-from pipeline.video.ahead import Done, Failed, Plan, Request, decode_ahead
+from pipeline.video.ahead import Done, Failed, Plan, Request, Wanted, decode_ahead
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import middle_frames
 from pipeline.video.probe import probe
@@ -42,7 +42,7 @@ def reference(path, indices, turn=()):
 
 
 def read(path, indices):
-    chunks = list(read_frames(probe(path), indices))
+    chunks = list(read_frames(probe(path), {"frames224": indices}))
     assert [i for chunk in chunks for i in chunk.indices] == list(indices)
     return np.concatenate([chunk.frames for chunk in chunks]), {chunk.decoder.split()[0] for chunk in chunks}
 
@@ -142,7 +142,7 @@ def test_zeros_in_the_middle_are_noticed_when_decoding(tmp_path):
 
 
 def events_of(paths, seconds=60.0):
-    requests = [Request(path, {"clip-vit-b32": ("middle", Fraction(2))}) for path in paths]
+    requests = [Request(path, {"clip-vit-b32": Wanted("middle", "frames224", Fraction(2))}) for path in paths]
     found = {k: [] for k in range(len(paths))}
     for position, event in decode_ahead(requests, seconds):
         found[position].append(event)
@@ -197,7 +197,7 @@ def start_in_the_child(monkeypatch, sampling):
 
 def test_a_consumer_may_stop_early(tmp_path):
     good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
-    events = decode_ahead([Request(good, {"f": ("middle", Fraction(1, 6))})] * 5, 60)
+    events = decode_ahead([Request(good, {"f": Wanted("middle", "frames224", Fraction(1, 6))})] * 5, 60)
     next(events)
     events.close()
     assert multiprocessing.active_children() == []

@@ -109,9 +109,8 @@ def test_the_networks_input_is_ffmpegs_30_fps_grid(tmp_path, ticks):
     # Before a late first frame the clock shows that frame.
     grid = [f.to_ndarray(format="rgb24")[:, size.x : size.x + 224] for f in [shown[0]] * shown[0].pts + shown]
     rows = motion_frames(facts, Fraction(2))
-    read = {
-        k: f for c in read_frames(facts, np.unique(rows).tolist()) for k, f in zip(c.indices, c.frames, strict=True)
-    }
+    chunks = read_frames(facts, {"frames224": np.unique(rows).tolist()})
+    read = {k: frame for chunk in chunks for k, frame in zip(chunk.indices, chunk.frames, strict=True)}
     places = torch.linspace(0, 64 * floor(facts.rate) / 30 - 1, 32).clamp(0, 59).long()
     expected = torch.stack([torch.from_numpy(grid[place]) for place in places]).permute(3, 0, 1, 2)
     slow, fast = pathways(torch.from_numpy(np.stack([read[k] for k in rows[0]]))[None])

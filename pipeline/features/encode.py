@@ -20,7 +20,7 @@ from tqdm import tqdm
 from pipeline.encoders.base import FrameEncoder, Weights, WordEncoder, encoder_class
 from pipeline.features.store import ROWS_APART, StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Passport
-from pipeline.video.ahead import Done, Failed, Plan, Request, decode_ahead
+from pipeline.video.ahead import Done, Failed, Plan, Request, Wanted, decode_ahead
 from pipeline.video.decode import Chunk
 from pipeline.video.segment import grid_seconds
 
@@ -66,13 +66,13 @@ class Source:
 
 @dataclass
 class _Video:
-    """One video on its way through one network. rows: source frames of each row, int64 [rows, frames per row].
+    """One video on its way through one network. inputs: source frames of each input, int64 [inputs, frames].
 
-    encoded: float32 [rows, dim], filled up to `n_encoded`. frames: those that came and that rows to come need.
+    encoded: float32 [rows, dim], filled up to `n_encoded`. frames: those that came and that inputs to come need.
     """
 
     source: Source
-    rows: np.ndarray
+    inputs: np.ndarray
     encoded: np.ndarray
     frames: dict[int, np.ndarray] = field(default_factory=dict)
     decoder: str = ""
@@ -99,28 +99,30 @@ class Line:
         self._spare_batches: list[np.ndarray] = []
         self._spare_frames: list[np.ndarray] = []
 
-    def begin(self, source: Source, rows: np.ndarray) -> str | None:
+    def begin(self, source: Source, inputs: np.ndarray) -> str | None:
         """Begin a video; or say why not, when its rows do not fit its segments."""
         n_clips = source.n_clips[self.recipe.grid]
-        if abs(len(rows) - n_clips) > ROWS_APART:
-            return f"{self.recipe.family} would have {len(rows)} rows where its segments have {n_clips} clips"
+        per_input = self.recipe.encoder.rows_per_input
+        n_rows = per_input * len(inputs)
+        if abs(n_rows - n_clips) > max(ROWS_APART, per_input):
+            return f"{self.recipe.family} would have {n_rows} rows where its segments have {n_clips} clips"
         if self._network is None:
             self._network = self._worker.submit(self.recipe.encoder, self.recipe.weights, self._device)
-        encoded = np.empty((len(rows), FAMILIES[self.recipe.family].dim), np.float32)
-        self._videos[source.vid] = _Video(source, rows, encoded)
+        encoded = np.empty((n_rows, FAMILIES[self.recipe.family].dim), np.float32)
+        self._videos[source.vid] = _Video(source, inputs, encoded)
         return None
 
     def take(self, source: Source, chunk: Chunk) -> None:
-        """Gather every row whose frames have all come; copy the frames that later rows need, forget the others."""
+        """Gather every input whose frames have all come; copy the frames that later ones need, forget the others."""
         video = self._videos.get(source.vid)
-        if video is None:
+        if video is None or chunk.view != self.recipe.encoder.view:
             return
         video.decoder = chunk.decoder
         frames = video.frames | dict(zip(chunk.indices, chunk.frames, strict=True))
         last = chunk.indices[-1]
-        while video.n_gathered < len(video.rows) and video.rows[video.n_gathered].max() <= last:
+        while video.n_gathered < len(video.inputs) and video.inputs[video.n_gathered].max() <= last:
             self._gather(video, frames)
-        to_come = video.rows[video.n_gathered :]
+        to_come = video.inputs[video.n_gathered :]
         self._keep(video, frames, set(to_come[to_come <= last].tolist()))
 
     def end(self, source: Source, *, is_whole: bool) -> None:
@@ -142,15 +144,18 @@ class Line:
         for index in video.frames.keys() - needed:
             self._spare_frames.append(video.frames.pop(index))
         for index in needed - video.frames.keys():
-            room = self._spare_frames.pop() if self._spare_frames else np.empty_like(frames[index])
-            room[:] = frames[index]
-            video.frames[index] = room
+            room = _spare(self._spare_frames, frames[index].shape)
+            video.frames[index] = np.empty_like(frames[index]) if room is None else room
+            video.frames[index][:] = frames[index]
 
     def _gather(self, video: _Video, frames: Mapping[int, np.ndarray]) -> None:
-        indices = video.rows[video.n_gathered].tolist()
+        indices = video.inputs[video.n_gathered].tolist()
+        shape = (self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape)
+        if self._batch.shape != shape:
+            self._submit()
         if not self._owners:
-            shape = (self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape)
-            self._batch = self._spare_batches.pop() if self._spare_batches else _memory(shape, self._device)
+            room = _spare(self._spare_batches, shape)
+            self._batch = _memory(shape, self._device) if room is None else room
         for place, index in enumerate(indices):
             self._batch[len(self._owners), place] = frames[index]
         self._owners.append(video)
@@ -173,14 +178,15 @@ class Line:
             return
         owners, batch, submitted = self._pending
         self._pending = None
-        for video, row in zip(owners, submitted.result(), strict=True):
-            video.encoded[video.n_encoded] = row
-            video.n_encoded += 1
+        per_input = self.recipe.encoder.rows_per_input
+        for video, rows in zip(owners, submitted.result().reshape(len(owners), per_input, -1), strict=True):
+            video.encoded[video.n_encoded : video.n_encoded + per_input] = rows
+            video.n_encoded += per_input
             self._store_if_complete(video)
         self._spare_batches.append(batch)
 
     def _store_if_complete(self, video: _Video) -> None:
-        if video.is_whole and video.n_encoded == len(video.rows):
+        if video.is_whole and video.n_encoded == len(video.encoded):
             source = video.source
             self.store.add(source.vid, video.encoded, source=source.sha256, decoder=video.decoder)
 
@@ -240,6 +246,13 @@ def _memory(shape: tuple[int, ...], device: str) -> np.ndarray:
     return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
 
 
+def _spare(room: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray | None:
+    """Take a piece of spare memory; pieces of another shape, of an earlier video, are given back to the system."""
+    if room and room[-1].shape != shape:
+        room.clear()
+    return room.pop() if room else None
+
+
 def _encode(network: Future[FrameEncoder], frames: np.ndarray) -> np.ndarray:
     return network.result().encode(frames)
 
@@ -248,8 +261,9 @@ def _stale(source: Source, lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if not line.store.keep(source.vid, source=source.sha256)]
 
 
-def _wanted(line: Line) -> tuple[str, Any]:
-    return line.recipe.encoder.sampling, grid_seconds(line.recipe.grid)
+def _wanted(line: Line) -> Wanted:
+    encoder = line.recipe.encoder
+    return Wanted(encoder.sampling, encoder.view, grid_seconds(line.recipe.grid))
 
 
 def _pass_on(event: Plan | Chunk | Done | Failed, source: Source, lines: Sequence[Line]) -> list[str]:

@@ -101,6 +101,7 @@ def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) ->
     from pipeline.video.decode import read_frames
     from pipeline.video.frame_grid import middle_frames
     from pipeline.video.probe import probe
+    from pipeline.video.views import FRAMES224
 
     facts = probe(video)
     middles = middle_frames(facts, grid_seconds(grid))[:, 0]
@@ -112,7 +113,7 @@ def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) ->
         )
     wanted = middles[np.minimum(shown, len(middles) - 1)]
     indices = np.unique(wanted)
-    frames = np.concatenate([chunk.frames for chunk in read_frames(facts, indices.tolist())])
+    frames = np.concatenate([chunk.frames for chunk in read_frames(facts, {FRAMES224: indices.tolist()})])
     return frames[np.searchsorted(indices, wanted)]
 
 

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,6 @@ from pipeline.errors import PipelineError
 from pipeline.video.decode import CHUNK, Chunk, read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
-from pipeline.video.views import CROP
 
 START = multiprocessing.get_context("spawn")
 """A fork would inherit torch's threads in whatever state they are."""
@@ -36,15 +36,21 @@ START = multiprocessing.get_context("spawn")
 AHEAD = 8
 """Chunks of one process that wait for the encoder at most: 19 MB (containers often share no more than 64 MB)."""
 
-_SLOTS = (AHEAD, CHUNK, CROP, CROP, 3)
+
+class Wanted(NamedTuple):
+    """The frames of one family: names of their sampling and of their view, and the clip length in seconds."""
+
+    sampling: str
+    view: str
+    clip_s: Fraction
 
 
 @dataclass(frozen=True)
 class Request:
-    """One video and what is wanted of it: per family the name of its sampling and the clip length in seconds."""
+    """One video and what is wanted of it, by family."""
 
     path: Path
-    wanted: Mapping[str, tuple[str, Fraction]]
+    wanted: Mapping[str, Wanted]
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class _Slot:
     """A Chunk on its way: its frames lie in this slot of the shared memory."""
 
     number: int
+    shape: tuple[int, ...]
+    view: str
     indices: Sequence[int]
     decoder: str
 
@@ -106,8 +114,8 @@ class _Decoder:
     def __init__(self, requests: Sequence[tuple[int, Request]], seconds_per_video: float) -> None:
         self.waiting = deque(requests)
         self._seconds = seconds_per_video
-        self._memory = START.RawArray("B", int(np.prod(_SLOTS)))
-        self._frames = np.frombuffer(self._memory, np.uint8).reshape(_SLOTS)
+        self._memory = START.RawArray("B", AHEAD * CHUNK)
+        self._slots = np.frombuffer(self._memory, np.uint8).reshape(AHEAD, CHUNK)
         self._taken: int | None = None
         self._start()
 
@@ -122,7 +130,8 @@ class _Decoder:
             return self._go_on_behind()
         if isinstance(event, _Slot):
             self._taken = event.number
-            return Chunk(event.indices, self._frames[event.number, : len(event.indices)], event.decoder)
+            frames = self._slots[event.number, : prod(event.shape)].reshape(event.shape)
+            return Chunk(event.view, event.indices, frames, event.decoder)
         if isinstance(event, Done | Failed):
             self.waiting.popleft()
         return event
@@ -176,7 +185,7 @@ def _work(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    slots = np.frombuffer(memory, np.uint8).reshape(_SLOTS)
+    slots = np.frombuffer(memory, np.uint8).reshape(AHEAD, CHUNK)
     try:
         for request in requests:
             signal.setitimer(signal.ITIMER_REAL, seconds_per_video)
@@ -189,18 +198,28 @@ def _work(
         return  # nobody reads any more
 
 
-def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot:
+def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot | Chunk:
+    if chunk.frames.nbytes > CHUNK:
+        return chunk  # one frame of a long strip, larger than a slot: through the pipe
     number = free.recv()
-    slots[number, : len(chunk.indices)] = chunk.frames
-    return _Slot(number, chunk.indices, chunk.decoder)
+    slots[number, : chunk.frames.nbytes] = chunk.frames.reshape(-1)
+    return _Slot(number, chunk.frames.shape, chunk.view, chunk.indices, chunk.decoder)
 
 
 def _events(request: Request) -> Iterator[Event]:
     try:
         facts = probe(request.path)
-        rows = {family: SAMPLINGS[name](facts, clip_s) for family, (name, clip_s) in request.wanted.items()}
+        rows = {family: SAMPLINGS[what.sampling](facts, what.clip_s) for family, what in request.wanted.items()}
         yield Plan(rows)
-        yield from read_frames(facts, np.unique(np.concatenate([r.ravel() for r in rows.values()])).tolist())
+        yield from read_frames(facts, _by_view(request.wanted, rows))
         yield Done()
     except PipelineError as error:
         yield Failed(error.what)
+
+
+def _by_view(wanted: Mapping[str, Wanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """View → the source indices that any of its families wants, ascending."""
+    indices: dict[str, set[int]] = defaultdict(set)
+    for family, what in wanted.items():
+        indices[what.view].update(rows[family].ravel().tolist())
+    return {view: sorted(found) for view, found in indices.items()}

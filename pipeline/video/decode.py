@@ -1,14 +1,15 @@
-"""Frames of one video at given source indices, as the 224-frame of CLIP and SlowFast: one interface, two decoders.
+"""Frames of one video at given source indices, in the views that networks have of them: one pass, two decoders.
 
-decord where few frames are wanted (it seeks), PyAV where many are and wherever decord is missing (no wheel for ARM),
-refuses (AV1, damage) or keeps other times than the packets (AVI). Both scale in one bilinear swscale pass; their frames
-are equal byte for byte (features.md 2.2). Only this file knows decord's manners: it decodes ahead without bound while a
-reader lies idle, and makes up for frames that an edit list hides by repeating others at the end.
+decord where few 224-frames are wanted and nothing else (it seeks), PyAV where many are, for every other view, and
+wherever decord is missing (no wheel for ARM), refuses (AV1, damage) or keeps other times than the packets (AVI). Both
+scale in one bilinear swscale pass; their frames are equal byte for byte (features.md 2.2). Only this file knows
+decord's manners: it decodes ahead without bound while a reader lies idle, and makes up for frames that an edit list
+hides by repeating others at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,10 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
 from pipeline.video.probe import VideoFacts, opened, video_stream
-from pipeline.video.views import CROP, Size, size_224
+from pipeline.video.views import CROP, FRAMES224, VIEWS, Size, cropped, size_224
 
-CHUNK = 16
-"""Frames handed over at a time: 2.4 MB."""
+CHUNK = 16 * CROP * CROP * 3
+"""Bytes handed over at a time, 2.4 MB, where frames are not larger than that: 16 frames of 224 × 224."""
 
 SPARSE = 4
 """decord pays when at most one frame in this many is wanted."""
@@ -36,8 +37,9 @@ _TURNS = {0: (), 90: (("transpose", "cclock"),), -90: (("transpose", "clock"),),
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some of the frames asked for. indices: source indices, ascending. frames: uint8 RGB [n, 224, 224, 3]."""
+    """Some of the frames asked for. indices: source indices, ascending. frames: uint8 RGB [n, height, width, 3]."""
 
+    view: str
     indices: Sequence[int]
     frames: np.ndarray
     decoder: str
@@ -47,23 +49,25 @@ class _RefusedError(Exception):
     """decord cannot read this file, or not exactly."""
 
 
-def read_frames(facts: VideoFacts, indices: Sequence[int]) -> Iterator[Chunk]:
-    """Read frames by index (ascending, distinct, of the frames that are shown), a bounded number at a time.
+def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Iterator[Chunk]:
+    """Read frames by index in one pass, a bounded number at a time.
 
+    wanted: for each view (`video.views`) its source indices: ascending, distinct, of the frames that are shown.
     Raises PipelineError when the file decodes to fewer frames than its packets promise, or not at all.
     """
-    size = size_224(facts.width, facts.height)
-    if len(indices) <= min(AT_ONCE, facts.n_frames // SPARSE):
+    if [*wanted] == [FRAMES224] and len(wanted[FRAMES224]) <= min(AT_ONCE, facts.n_frames // SPARSE):
+        indices = wanted[FRAMES224]
         try:
-            frames, decoder = _by_decord(facts, indices, size)
+            frames, decoder = _by_decord(facts, indices, size_224(facts.width, facts.height))
         except _RefusedError:
             pass  # PyAV is the second opinion; the decoder of every array is recorded
         else:
-            for start in range(0, len(indices), CHUNK):
-                part = slice(start, start + CHUNK)
-                yield Chunk(indices[part], frames[part], decoder)
+            step = CHUNK // frames[0].nbytes
+            for start in range(0, len(indices), step):
+                part = slice(start, start + step)
+                yield Chunk(FRAMES224, indices[part], frames[part], decoder)
             return
-    yield from _by_pyav(facts, indices, size)
+    yield from _by_pyav(facts, wanted)
 
 
 def _by_decord(facts: VideoFacts, indices: Sequence[int], size: Size) -> tuple[np.ndarray, str]:
@@ -74,7 +78,7 @@ def _by_decord(facts: VideoFacts, indices: Sequence[int], size: Size) -> tuple[n
         frames = reader.get_batch(indices).asnumpy()
     except (decord.DECORDError, RuntimeError) as error:
         raise _RefusedError from error
-    return _cropped(frames, size), f"decord {decord.__version__}"
+    return cropped(frames, size.y, size.x), f"decord {decord.__version__}"
 
 
 def _decord() -> Any:
@@ -98,35 +102,68 @@ def _check_times(reader: Any, facts: VideoFacts) -> None:
         raise _RefusedError
 
 
-def _by_pyav(facts: VideoFacts, indices: Sequence[int], size: Size) -> Iterator[Chunk]:
-    """Decode from the start to the last index; only frames that are wanted are scaled."""
-    wanted = iter([*indices, None])
-    target = next(wanted)
+def _by_pyav(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Iterator[Chunk]:
+    """Decode from the start to the last index; only frames that are wanted become RGB, once for all native views."""
+    trays = [_Tray(view, indices) for view, indices in wanted.items()]
+    last = max(tray.last for tray in trays)
     seen = -1
-    batch: list[np.ndarray] = []
-    done: list[int] = []
+    look: _Looks | None = None
     with opened(facts.path) as container:
         stream = video_stream(container, facts.path)
-        scale: Callable[[VideoFrame], np.ndarray] | None = None
         for frame in container.decode(stream):
             if frame.pts is not None and frame.pts < 0:
                 continue
             seen += 1
-            if seen != target:
+            takers = [tray for tray in trays if seen in tray.wanted]
+            if not takers:
                 continue
             _check_time(frame, seen, facts)
-            scale = scale or _scaler(stream, frame.rotation, size)
-            batch.append(scale(frame))
-            done.append(seen)
-            target = next(wanted)
-            if target is None or len(batch) == CHUNK:
-                yield Chunk(done, np.stack(batch), f"pyav {av.__version__}")
-                batch, done = [], []
-            if target is None:
+            look = look or _Looks(stream, frame.rotation, facts)
+            for tray, picture in zip(takers, look.at(frame, [tray.view for tray in takers]), strict=True):
+                yield from tray.chunks(seen, picture)
+            if seen == last:
                 return
     raise PipelineError(
         f"decodes to {seen + 1} of {facts.n_frames} frames", where=facts.path, remedy="fetch it again, or leave it out"
     )
+
+
+class _Tray:
+    """Frames of one view on the way into its next chunk."""
+
+    def __init__(self, view: str, indices: Sequence[int]) -> None:
+        self.view, self.wanted, self.last = view, frozenset(indices), indices[-1]
+        self._frames: dict[int, np.ndarray] = {}
+
+    def chunks(self, index: int, frame: np.ndarray) -> Iterator[Chunk]:
+        """Take a frame; give the chunk that it fills."""
+        self._frames[index] = frame
+        if index == self.last or (len(self._frames) + 1) * frame.nbytes > CHUNK:
+            yield Chunk(self.view, list(self._frames), np.stack(list(self._frames.values())), f"pyav {av.__version__}")
+            self._frames = {}
+
+
+class _Looks:
+    """One video's decoded frames as its views. FFmpeg turns them as the display matrix says."""
+
+    def __init__(self, stream: VideoStream, rotation: int, facts: VideoFacts) -> None:
+        self._size = size_224(facts.width, facts.height)
+        turn = _TURNS.get(rotation, ())
+        scale = ("scale", f"{self._size.width}:{self._size.height}:flags=bilinear")
+        self._scaled = _rgb(stream, (*turn, scale))
+        self._native = _rgb(stream, turn)
+
+    def at(self, frame: VideoFrame, views: Sequence[str]) -> list[np.ndarray]:
+        """The frame in each of the views, uint8 RGB [height, width, 3]."""
+        native: np.ndarray | None = None
+        pictures = []
+        for view in views:
+            if view == FRAMES224:
+                pictures.append(cropped(self._scaled(frame), self._size.y, self._size.x))
+                continue
+            native = self._native(frame) if native is None else native
+            pictures.append(VIEWS[view](native))
+        return pictures
 
 
 def _check_time(frame: VideoFrame, index: int, facts: VideoFacts) -> None:
@@ -142,26 +179,17 @@ def _check_time(frame: VideoFrame, index: int, facts: VideoFacts) -> None:
         )
 
 
-def _scaler(stream: VideoStream, rotation: int, size: Size) -> Callable[[VideoFrame], np.ndarray]:
-    """FFmpeg's own chain: turn as the display matrix says, scale bilinearly to the coded proportions, crop."""
+def _rgb(stream: VideoStream, steps: Sequence[tuple[str, str]]) -> Callable[[VideoFrame], np.ndarray]:
+    """FFmpeg's own chain of filters, the last of which makes RGB."""
     graph = av.filter.Graph()
-    chain = (
-        *_TURNS.get(rotation, ()),
-        ("scale", f"{size.width}:{size.height}:flags=bilinear"),
-        ("format", "rgb24"),
-    )
-    nodes = [graph.add_buffer(template=stream), *(graph.add(*step) for step in chain), graph.add("buffersink")]
-    graph.link_nodes(*nodes).configure()
+    nodes = [graph.add(*step) for step in (*steps, ("format", "rgb24"))]
+    graph.link_nodes(graph.add_buffer(template=stream), *nodes, graph.add("buffersink")).configure()
 
-    def scale(frame: VideoFrame) -> np.ndarray:
+    def filtered(frame: VideoFrame) -> np.ndarray:
         graph.push(frame)
-        scaled = graph.pull()
-        if not isinstance(scaled, VideoFrame):
+        out = graph.pull()
+        if not isinstance(out, VideoFrame):
             raise TypeError("a chain of video filters gave no video frame")
-        return _cropped(scaled.to_ndarray(format="rgb24")[None], size)[0]
+        return out.to_ndarray(format="rgb24")
 
-    return scale
-
-
-def _cropped(frames: np.ndarray, size: Size) -> np.ndarray:
-    return np.ascontiguousarray(frames[:, size.y : size.y + CROP, size.x : size.x + CROP])
+    return filtered

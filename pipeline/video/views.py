@@ -9,12 +9,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 View = Callable[[np.ndarray], np.ndarray]
 """Native RGB frame, uint8 [height, width, 3] → what the network sees, uint8 [height, width, 3]."""
@@ -54,7 +51,7 @@ def short256(frame: np.ndarray) -> np.ndarray:
 def crop224of256(frame: np.ndarray) -> np.ndarray:
     """The centre 224 × 224 of `short256`, its offset rounded down."""
     frame = short256(frame)
-    return _cropped(frame, (frame.shape[0] - CROP) // 2, (frame.shape[1] - CROP) // 2)
+    return cropped(frame, (frame.shape[0] - CROP) // 2, (frame.shape[1] - CROP) // 2)
 
 
 def crop224(frame: np.ndarray) -> np.ndarray:
@@ -67,7 +64,12 @@ def crop224(frame: np.ndarray) -> np.ndarray:
     if (short := min(height, width)) < LEAST:
         frame = _resized(frame, round(width * LEAST / short), round(height * LEAST / short))
         height, width = frame.shape[:2]
-    return _cropped(frame, round((height - CROP) / 2), round((width - CROP) / 2))
+    return cropped(frame, round((height - CROP) / 2), round((width - CROP) / 2))
+
+
+def cropped(frames: np.ndarray, y: int, x: int) -> np.ndarray:
+    """224 × 224 of frames [..., height, width, 3], a copy that lets go of the rest."""
+    return np.ascontiguousarray(frames[..., y : y + CROP, x : x + CROP, :])
 
 
 VIEWS: Mapping[str, View] = {"short256": short256, "crop224of256": crop224of256, "crop224": crop224}
@@ -77,9 +79,4 @@ VIEWS: Mapping[str, View] = {"short256": short256, "crop224of256": crop224of256,
 def _resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
     from PIL import Image
 
-    image: Image = Image.fromarray(frame)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _cropped(frame: np.ndarray, y: int, x: int) -> np.ndarray:
-    return frame[y : y + CROP, x : x + CROP]
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
