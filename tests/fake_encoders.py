@@ -57,7 +57,7 @@ class Letters:
     preprocessing = "letters"
     batch = 2
 
-    def __init__(self, weights, device):
+    def __init__(self, weights, device, corpus):
         pass
 
     def encode(self, queries):

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import records
 from pipeline.encoders.base import Weights, encoder_class
-from pipeline.encoders.clip import ImageEncoder, TextEncoder
+from pipeline.encoders.clip import ImageEncoder, TextEncoder, TokenTable
 from pipeline.errors import PipelineError
 
 open_clip = pytest.importorskip("open_clip")
@@ -91,11 +91,45 @@ def test_real_queries_are_cut_as_often_as_published(reference, small, shared_dat
 
 def test_real_titles_have_the_archives_token_counts(reference, small, shared_data):
     encoder = TextEncoder(Weights.named("released", reference[1]), "cpu")
+    titles = real_titles(shared_data)
+    assert len(titles) == 50
+    assert all(len(encoder.tokens(title)) == len(tokens) for title, tokens in titles)
+
+
+def real_titles(shared_data):
+    """(title, the archive's tokens) of every TVSum video."""
     rows = [q for s in ("train", "val") for _, q in records.read_jsonl(shared_data / f"annotations/tvsum_{s}.jsonl")]
-    assert len(rows) == 50
-    for row in rows:
-        with np.load(shared_data / "features/tvsum/query_features" / f"{row['vid']}.npz") as archive:
-            assert len(encoder.tokens(row["query"])) == len(archive["token"])
+    folder = shared_data / "features/tvsum/query_features"
+    return [(row["query"], np.load(folder / f"{row['vid']}.npz")["token"]) for row in rows]
+
+
+def test_the_token_table_has_the_embedding_alone_and_encode_texts_vector(reference, small):
+    model, path = reference
+    ids = open_clip.tokenize(QUERIES[:2])
+    with torch.inference_mode():
+        embedded, pooled = model.token_embedding(ids).numpy(), model.encode_text(ids).numpy()
+    words = TokenTable(Weights.named("released", path), "cpu").encode(QUERIES[:2])
+    for k, word in enumerate(words):
+        np.testing.assert_array_equal(word.tokens, embedded[k, : int((ids[k] != 0).sum())])
+        np.testing.assert_allclose(word.pooled, pooled[k], atol=1e-5)
+
+
+def test_with_the_archives_vectors_in_the_table_its_tokens_come_out_bit_for_bit(monkeypatch, tmp_path, shared_data):
+    from safetensors.torch import save_file
+
+    wide = SMALL | {"embed_dim": 512, "text_cfg": SMALL["text_cfg"] | {"width": 512, "layers": 1, "heads": 8}}
+    monkeypatch.setattr(open_clip, "get_model_config", lambda _: json.loads(json.dumps(wide)))
+    model = open_clip.CLIP(**wide)
+    tokenizer = open_clip.SimpleTokenizer()
+    titles = real_titles(shared_data)
+    with torch.no_grad():
+        for title, tokens in titles:
+            ids = [tokenizer.sot_token_id, *tokenizer.encode(title), tokenizer.eot_token_id]
+            model.token_embedding.weight[ids] = torch.from_numpy(tokens.astype(np.float32))
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / "clip.safetensors")
+    encoder = TokenTable(Weights.named("released", tmp_path / "clip.safetensors"), "cpu")
+    for (title, tokens), words in zip(titles, encoder.encode([title for title, _ in titles]), strict=True):
+        np.testing.assert_array_equal(words.tokens.astype(np.float16), tokens, err_msg=title)
 
 
 @pytest.mark.parametrize("encoder", [ImageEncoder, TextEncoder])
@@ -138,8 +172,8 @@ def test_random_weights_depend_on_their_seed_alone_and_say_so(small):
 
 
 def test_an_unknown_family_names_the_known():
-    with pytest.raises(PipelineError, match="clip-token-table: no encoder makes this family; there are clip-vit-b32"):
-        encoder_class("clip-token-table")
+    with pytest.raises(PipelineError, match="vgg16-charades: no encoder makes this family; there are clip-vit-b32"):
+        encoder_class("vgg16-charades")
 
 
 @pytest.mark.slow
@@ -150,5 +184,5 @@ def test_at_full_size_both_towers_give_512_numbers(torch_one_thread):
     assert image.encode(frames(2)).shape == (2, 512)
     text = encoder_class("clip-text")(weights, "cpu")
     assert sum(p.numel() for p in text._model.parameters()) == 151_277_313 - 87_849_216
-    tokens, pooled = text.encode(["a dog"])[0]
+    tokens, pooled, _ = text.encode(["a dog"])[0]
     assert (tokens.shape, pooled.shape) == ((4, 512), (512,))

@@ -19,7 +19,7 @@ if find_spec("panns_inference") is None:
 
 from pipeline.encoders import pann
 from pipeline.encoders.base import Weights, encoder_class
-from pipeline.encoders.pann import SoundEncoder
+from pipeline.encoders.pann import Cnn14
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Recipe
 from pipeline.provenance import FAMILIES
@@ -28,7 +28,7 @@ from pipeline.video.audio import RATE, WINDOW
 
 @pytest.fixture(scope="module")
 def encoder(torch_one_thread):
-    return SoundEncoder(Weights.named("random:7", None), "cpu")
+    return Cnn14(Weights.named("random:7", None), "cpu")
 
 
 def pieces(n, seed=0):
@@ -71,7 +71,7 @@ def test_the_front_end_is_librosas_log_mel_spectrogram(encoder, torch_one_thread
 
 def test_random_weights_depend_on_their_seed_and_disturb_nobody(encoder, torch_one_thread):
     before = torch_one_thread.random.get_rng_state()
-    other = SoundEncoder(Weights.named("random:8", None), "cpu")
+    other = Cnn14(Weights.named("random:8", None), "cpu")
     assert torch_one_thread.equal(torch_one_thread.random.get_rng_state(), before)
     assert np.abs(other.encode(pieces(1)) - encoder.encode(pieces(1))).max() > 0
 
@@ -87,7 +87,7 @@ def test_a_weight_file_as_published_is_read(encoder, torch_one_thread, tmp_path)
     )
     path = tmp_path / "Cnn14_mAP=0.431.pth"
     torch.save({"iteration": 600_000, "model": state, "sampler": {"pointer": 3, "order": [2, 0, 1]}}, path)
-    read = SoundEncoder(Weights.named("released", path), "cpu")
+    read = Cnn14(Weights.named("released", path), "cpu")
     np.testing.assert_array_equal(read.encode(pieces(2)), encoder.encode(pieces(2)))
 
 
@@ -118,8 +118,9 @@ def test_a_file_that_is_not_cnn14_is_refused_and_nothing_in_it_runs(encoder, tor
 
 
 def test_the_family_says_what_it_is():
-    assert FAMILIES["pann-cnn14"] == FAMILIES["pann-cnn14"].__class__("sound", 2048, "pann-cnn14")
-    assert encoder_class("pann-cnn14") is SoundEncoder
+    assert FAMILIES["pann-cnn14"] == FAMILIES["pann-cnn14"].__class__("sound", 2048, ("pann-cnn14",))
+    assert encoder_class("pann-cnn14") is encoder_class("pann-cnn14-centred") is Cnn14
+    assert FAMILIES["pann-cnn14-centred"].instead_of == "pann-cnn14-charades"
     passport = Recipe("pann-cnn14", "2s", Weights.named("random:7", None), "float16").passport
     assert (passport.weights, passport.dim) == ("random:7", 2048)
     assert "32 kHz" in passport.preprocessing
@@ -134,9 +135,9 @@ def watch(event, arguments):
     if fetches or event == "os.system" or event.startswith("socket."):
         raise SystemExit(f"reached for {event} {arguments}")
 sys.addaudithook(watch)
-from pipeline.encoders.pann import SoundEncoder
+from pipeline.encoders.pann import Cnn14
 from pipeline.encoders.base import Weights
-rows = SoundEncoder(Weights.named("random:7", None), "cpu").encode(numpy.ones((1, 64000), numpy.float32))
+rows = Cnn14(Weights.named("random:7", None), "cpu").encode(numpy.ones((1, 64000), numpy.float32))
 left = sorted(name for name in sys.modules if name.split(".")[0] in ("panns_inference", "matplotlib"))
 print(hashlib.sha256(rows).hexdigest(), left)
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from fractions import Fraction
 from math import floor
 
@@ -13,11 +14,13 @@ from made_videos import make_video
 from pipeline import files
 from pipeline.encoders import base
 from pipeline.encoders.base import Weights
+from pipeline.features import sound
 from pipeline.features.encode import Recipe, Source
 from pipeline.features.sound import Line, encode_sounds
 from pipeline.features.store import Store, StoreWriter
-from pipeline.video.audio import RATE, read_sound
-from pipeline.video.segment import grid_seconds
+from pipeline.video.audio import RATE, read_sound, sounds_ahead
+from pipeline.video.probe import probe
+from pipeline.video.segment import grid_seconds, n_clips
 
 CALLS: list[np.ndarray] = []
 """What networks were given, call by call."""
@@ -39,7 +42,8 @@ class Loudness:
 
 @pytest.fixture(autouse=True)
 def listening(monkeypatch):
-    monkeypatch.setattr(base, "_CLASSES", {"pann-cnn14": (__name__, "Loudness")})
+    known = dict.fromkeys(("pann-cnn14", "pann-cnn14-centred"), (__name__, "Loudness"))
+    monkeypatch.setattr(base, "_CLASSES", known)
     CALLS.clear()
 
 
@@ -105,3 +109,25 @@ def test_a_failure_half_way_leaves_no_rows_behind_for_the_next_video(tmp_path):
     alone = tmp_path / "alone.h5"
     encode(alone, (b, "2s", 2))
     np.testing.assert_array_equal(Store([tmp_path / "s.h5"]).read("b"), Store([alone]).read("b"))
+
+
+def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_sixth(tmp_path, shared_data, monkeypatch):
+    decodes = []
+    monkeypatch.setattr(sound, "sounds_ahead", lambda paths, s: (decodes.append(paths), sounds_ahead(paths, s))[1])
+    path = shared_data / "videos" / "charades.mp4"
+    grids = {"pann-cnn14": "2s", "pann-cnn14-centred": "1-6s"}
+    clips = {grid: n_clips(probe(path).duration, grid_seconds(grid)) for grid in grids.values()}
+    weights = Weights.named("random:1", None)
+    recipes = {tmp_path / f"{family}.h5": Recipe(family, grid, weights, "float32") for family, grid in grids.items()}
+    with ExitStack() as stack:
+        writers = {at: stack.enter_context(StoreWriter(at, recipe.passport)) for at, recipe in recipes.items()}
+        lines = [Line(recipe, writers[at], "cpu") for at, recipe in recipes.items()]
+        assert encode_sounds([Source("v", path, "digest", clips)], lines, 60.0) == []
+    assert decodes == [[path]]
+    coarse, fine = (Store([at]).read("v")[:, 0] for at in recipes)
+    assert clips == {"2s": 15, "1-6s": 184}
+    assert abs(len(coarse) - clips["2s"]) <= 1
+    assert abs(len(fine) - clips["1-6s"]) <= 1
+    track = np.concatenate([np.zeros(RATE, np.float32), *list(read_sound(path))[:-1], np.zeros(RATE, np.float32)])
+    starts = [floor(Fraction(2 * row + 1, 12) * RATE + Fraction(1, 2)) for row in range(len(fine))]
+    np.testing.assert_allclose(fine, [np.abs(track[at : at + 2 * RATE]).mean() for at in starts], rtol=1e-5)

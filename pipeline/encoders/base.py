@@ -1,4 +1,4 @@
-"""What an encoder is: frames or words in, rows out. One class per family, found here by the family's name.
+"""What an encoder is: frames, sound or words in, rows out. One class per family, found here by the family's name.
 
 An encoder's class says what it needs before its network is built (or its library imported), so that a shard with
 nothing to encode costs nothing.
@@ -6,7 +6,7 @@ nothing to encode costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -52,10 +52,14 @@ class Weights:
 
 
 class Words(NamedTuple):
-    """One query encoded. tokens: float32 [n_tokens, dim]. pooled: float32 [dim]."""
+    """One query encoded. tokens: float32 [n_tokens, dim], at least one.
+
+    pooled: float32 [dim] for the whole query; None where the encoder has none. unknown: words that it does not know.
+    """
 
     tokens: np.ndarray
-    pooled: np.ndarray
+    pooled: np.ndarray | None = None
+    unknown: int = 0
 
 
 class FrameEncoder(Protocol):
@@ -82,14 +86,30 @@ class FrameEncoder(Protocol):
         """
 
 
-class WordEncoder(Protocol):
-    """Queries to token states. batch: queries per call of `encode`."""
+class SoundEncoder(Protocol):
+    """Pieces of sound to rows. batch: pieces per call of `encode`, at most."""
 
     preprocessing: ClassVar[str]
     batch: ClassVar[int]
 
     def __init__(self, weights: Weights, device: str) -> None:
         """Build the network. Raises PipelineError for a weight file that does not fit."""
+
+    def encode(self, pieces: np.ndarray) -> np.ndarray:
+        """Float32 [rows, 64000], 2 s each at 32 kHz in -1 … 1 → float32 [rows, dim]."""
+
+
+class WordEncoder(Protocol):
+    """Queries to tokens. batch: queries per call of `encode`."""
+
+    preprocessing: ClassVar[str]
+    batch: ClassVar[int]
+
+    def __init__(self, weights: Weights, device: str, corpus: Iterable[str]) -> None:
+        """Build the network, or look up the words of a corpus: every query of the dataset, all shards and splits.
+
+        Raises PipelineError for a weight file that does not fit.
+        """
 
     def encode(self, queries: Sequence[str]) -> list[Words]:
         """One Words per query, in order."""
@@ -98,7 +118,11 @@ class WordEncoder(Protocol):
 _CLASSES = {
     "clip-vit-b32": ("pipeline.encoders.clip", "ImageEncoder"),
     "clip-text": ("pipeline.encoders.clip", "TextEncoder"),
-    "pann-cnn14": ("pipeline.encoders.pann", "SoundEncoder"),
+    "clip-token-table": ("pipeline.encoders.clip", "TokenTable"),
+    "glove-6b-300d": ("pipeline.encoders.glove", "GloVe"),
+    "glove-6b-300d-kept-stop": ("pipeline.encoders.glove", "GloVeKeptStop"),
+    "pann-cnn14": ("pipeline.encoders.pann", "Cnn14"),
+    "pann-cnn14-centred": ("pipeline.encoders.pann", "Cnn14"),
     "i3d-inception-rgb-tvsum": ("pipeline.encoders.i3d", "TvsumRgb"),
     "i3d-inception-flow-raft-tvsum": ("pipeline.encoders.i3d", "TvsumFlow"),
     "i3d-inception-rgb-charades": ("pipeline.encoders.i3d", "CharadesRgb"),
@@ -108,7 +132,10 @@ _CLASSES = {
 
 
 def encoder_class(family: str) -> Any:
-    """The FrameEncoder or WordEncoder class of a family. Raises PipelineError for a family that nothing here makes."""
+    """The FrameEncoder, SoundEncoder or WordEncoder class of a family.
+
+    Raises PipelineError for a family that nothing here makes.
+    """
     if family not in _CLASSES:
         raise PipelineError(
             f"no encoder makes this family; there are {', '.join(_CLASSES)}",

@@ -7,7 +7,7 @@ the meta device (no initialisation to throw away) from the QuickGELU configurati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class TextEncoder:
     )
     batch = 32
 
-    def __init__(self, weights: Weights, device: str) -> None:
+    def __init__(self, weights: Weights, device: str, corpus: Iterable[str] = ()) -> None:  # noqa: ARG002 - any words
         import torch
         from open_clip import SimpleTokenizer
 
@@ -104,6 +104,23 @@ class TextEncoder:
         model = self._model
         embedded = model.token_embedding(ids) + model.positional_embedding[: self._length]
         return model.ln_final(model.transformer(embedded, attn_mask=model.attn_mask))
+
+
+class TokenTable(TextEncoder):
+    """Query → rows of the token embedding, one per token, and the projected EOT state (UMT's TVSum archive).
+
+    The rows know nothing of position or context: no positional embedding, no transformer, no normalisation.
+    """
+
+    preprocessing = "CLIP BPE of the lower-cased title, cut to 30 tokens, SOT and EOT around them; token embedding rows"
+
+    def encode(self, queries: Sequence[str]) -> list[Words]:
+        """One Words per query: embedding rows float32 [n_tokens, 512], pooled [512]."""
+        table = self._model.token_embedding.weight
+        return [
+            Words(table[self.tokens(query)].cpu().numpy(), words.pooled)
+            for query, words in zip(queries, super().encode(queries), strict=True)
+        ]
 
 
 def _empty_model() -> Any:

@@ -52,8 +52,8 @@ _PRIVATE = "_pipeline_panns"
 """The name under which the package's folder is imported; `panns_inference` itself never is."""
 
 
-class SoundEncoder:
-    """Pieces of sound → embeddings. batch: pieces per call of `encode`."""
+class Cnn14:
+    """Pieces of sound → embeddings. On grids finer than 2 s the pieces overlap: a stand-in, as `pann-cnn14-centred`."""
 
     preprocessing = "mean of channels, soxr_hq to 32 kHz; 2 s around each row's middle, zeros beyond the edges"
     batch = 32

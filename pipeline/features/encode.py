@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.encoders.base import FrameEncoder, Weights, WordEncoder, encoder_class
+from pipeline.encoders.base import FrameEncoder, Weights, encoder_class
 from pipeline.features.store import ROWS_APART, StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Passport
 from pipeline.video.ahead import Done, Failed, Plan, Request, Wanted, decode_ahead
@@ -217,18 +217,6 @@ def encode_videos(sources: Iterable[Source], lines: Sequence[Line], seconds_per_
         for line in lines:
             line.finish()
     return skipped
-
-
-def encode_words(queries: Mapping[str, str], recipe: Recipe, store: StoreWriter, device: str) -> None:
-    """Encode queries (qid → text) that the store has not, in batches."""
-    waiting = [(qid, query) for qid, query in queries.items() if not store.keep(qid, query=query)]
-    network: WordEncoder | None = None
-    size = recipe.encoder.batch
-    for start in tqdm(range(0, len(waiting), size), unit="batch", disable=None):
-        network = network or recipe.encoder(recipe.weights, device)
-        part = waiting[start : start + size]
-        for (qid, query), words in zip(part, network.encode([query for _, query in part]), strict=True):
-            store.add(qid, words.tokens, pooled=words.pooled, query=query)
 
 
 def _n_decoders() -> int:

@@ -1,4 +1,4 @@
-"""Extract: the stores of one shard, from its videos or its queries, or of one file of one's own."""
+"""Extract: the stores of one shard, from its videos, or of one file of one's own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline import files, records
+from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.features.encode import Line, Recipe, Source, encode_videos, encode_words
+from pipeline.features.encode import Line, Recipe, Source, encode_videos
 from pipeline.features.store import Store, StoreWriter
 from pipeline.provenance import Outcome
-from pipeline.shards import shard_name, shard_of
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips, read_segments, read_videos
 
@@ -30,17 +29,6 @@ def fill_from_videos(
     return Outcome(recipes, _counts(recipes), sorted(skipped, key=lambda row: row["vid"]))
 
 
-def fill_from_queries(
-    recipes: Mapping[Path, Recipe], annotations: Iterable[Path], shard: str, n_shards: int, device: str
-) -> Outcome:
-    """Encode the queries of the shard's videos, all splits, into the stores at `recipes`' paths."""
-    queries = queries_of(annotations, shard, n_shards)
-    for path, recipe in recipes.items():
-        with StoreWriter(path, recipe.passport) as store:
-            encode_words(queries, recipe, store, device)
-    return Outcome(recipes, _counts(recipes))
-
-
 def extract_file(video: Path, recipe: Recipe, output: Path, device: str, seconds_per_video: float = 900.0) -> Store:
     """Encode one video of one's own into a store with one key, the file's name without its suffix.
 
@@ -52,18 +40,6 @@ def extract_file(video: Path, recipe: Recipe, output: Path, device: str, seconds
         for row in encode_videos([source], [Line(recipe, store, device, worker)], seconds_per_video):
             raise PipelineError(row["why"], where=video, remedy="replace the file")
     return Store([output])
-
-
-def queries_of(annotations: Iterable[Path], shard: str, n_shards: int) -> dict[str, str]:
-    """qid → query of the shard's videos, over all splits' files. Raises PipelineError where one qid has two texts."""
-    queries: dict[str, str] = {}
-    for path in annotations:
-        for query in records.read_queries(path):
-            if shard_name(shard_of(query.vid, n_shards)) != shard:
-                continue
-            if queries.setdefault(str(query.qid), query.query) != query.query:
-                raise PipelineError(f"qid {query.qid} has two texts", where=path, remedy="make qids unique")
-    return queries
 
 
 def videos_of(

@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import files
+from pipeline.encoders.base import SoundEncoder
 from pipeline.features.encode import Recipe, Source
 from pipeline.features.extract import videos_of
 from pipeline.features.store import ROWS_APART, Store, StoreWriter
@@ -60,7 +61,7 @@ class Line:
     def __init__(self, recipe: Recipe, store: StoreWriter, device: str) -> None:
         self.recipe, self.store = recipe, store
         self._device = device
-        self._network: Any = None
+        self._network: SoundEncoder | None = None
         self._batch: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
         self._windows: Windows | None = None

@@ -50,8 +50,9 @@ def extract(
     def work() -> Outcome:
         from pipeline.encoders.base import Weights
         from pipeline.features.encode import Recipe
-        from pipeline.features.extract import fill_from_queries, fill_from_videos
+        from pipeline.features.extract import fill_from_videos
         from pipeline.features.sound import fill_from_sounds
+        from pipeline.features.words import fill_from_queries
 
         files = {name: _listed([path])[0] for name, path in weight_files.items()}
         found = {name: Weights.named(choice, files.get(name)) for name, choice in choices.items()}

@@ -1,0 +1,78 @@
+"""Queries into stores: the words of a shard's queries, all splits, and what of them the encoder does not know.
+
+A text of unknown words, or of none, has rows of zeros (GloVe; features.md 3.8). It is kept and counted: every family
+then has the same queries, and every row of a table stands on the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline import records
+from pipeline.encoders.base import WordEncoder
+from pipeline.errors import PipelineError
+from pipeline.features.encode import Recipe
+from pipeline.features.store import Store, StoreWriter
+from pipeline.provenance import Outcome
+from pipeline.shards import shard_name, shard_of
+
+UNKNOWN = "unknown_words"
+"""The attribute of a text that counts words which its encoder does not know."""
+
+
+def fill_from_queries(
+    recipes: Mapping[Path, Recipe], annotations: Iterable[Path], shard: str, n_shards: int, device: str
+) -> Outcome:
+    """Encode the queries of the shard's videos, all splits, into the stores at `recipes`' paths."""
+    queries = queries_of(annotations)
+    ours = {qid: q.query for qid, q in queries.items() if shard_name(shard_of(q.vid, n_shards)) == shard}
+    corpus = [query.query for query in queries.values()]
+    for path, recipe in recipes.items():
+        with StoreWriter(path, recipe.passport) as store:
+            encode_words(ours, recipe, store, device, corpus)
+    return Outcome(recipes, _counts(recipes))
+
+
+def encode_words(
+    queries: Mapping[str, str], recipe: Recipe, store: StoreWriter, device: str, corpus: Sequence[str]
+) -> None:
+    """Encode queries (qid → text) that the store has not, in batches. corpus: all texts of the dataset."""
+    waiting = [(qid, query) for qid, query in queries.items() if not store.keep(qid, query=query)]
+    network: WordEncoder | None = None
+    size = recipe.encoder.batch
+    for start in tqdm(range(0, len(waiting), size), unit="batch", disable=None):
+        network = network or recipe.encoder(recipe.weights, device, corpus)
+        part = waiting[start : start + size]
+        for (qid, query), words in zip(part, network.encode([query for _, query in part]), strict=True):
+            unknown = {UNKNOWN: str(words.unknown)} if words.unknown else {}
+            store.add(qid, words.tokens, pooled=words.pooled, query=query, **unknown)
+
+
+def queries_of(annotations: Iterable[Path]) -> dict[str, records.Query]:
+    """qid → query over all splits' files. Raises PipelineError where one qid has two texts."""
+    queries: dict[str, records.Query] = {}
+    for path in annotations:
+        for query in records.read_queries(path):
+            if queries.setdefault(str(query.qid), query).query != query.query:
+                raise PipelineError(f"qid {query.qid} has two texts", where=path, remedy="make qids unique")
+    return queries
+
+
+def _counts(recipes: Mapping[Path, Recipe]) -> dict[str, int]:
+    """Arrays and rows; unknown words and texts of zeros where there are some."""
+    counts: Counter[str] = Counter()
+    for path, recipe in recipes.items():
+        with Store([path]) as store:
+            qids = store.keys()
+            found = {
+                "arrays": len(qids),
+                "rows": sum(map(store.n_rows, qids)),
+                UNKNOWN: sum(int(store.attributes(qid).get(UNKNOWN, 0)) for qid in qids),
+                "texts_of_zeros": sum(not store.read(qid).any() for qid in qids),
+            }
+        counts.update({f"{recipe.family}_{name}": n for name, n in found.items() if n or name in ("arrays", "rows")})
+    return dict(counts)

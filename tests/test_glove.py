@@ -1,0 +1,198 @@
+"""GloVe: both rules about the full stop, zeros for what is unknown, and a zip of 400,000 lines read once."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from pipeline import config, files, provenance, records
+from pipeline.encoders import glove
+from pipeline.encoders.base import Weights, encoder_class
+from pipeline.encoders.glove import GloVe, GloVeKeptStop
+from pipeline.errors import PipelineError
+from pipeline.features.stage import extract
+from pipeline.features.store import Store
+
+WORDS = {word: k + 1 for k, word in enumerate(["a", "person", "opens", "the", "shelf", ".", "baby's", "é"])}
+
+
+def lines(words=WORDS, dim=300):
+    return "".join(f"{word} {' '.join(f'{number}.{k:03d}' for k in range(dim))}\n" for word, number in words.items())
+
+
+def zipped(folder, text=None, member=glove.MEMBER):
+    path = folder / "glove.6B.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("glove.6B.50d.txt", "a 1 2\n")
+        archive.writestr(member, lines() if text is None else text)
+    return path
+
+
+def vectors(text):
+    """The lines read one by one, without a library."""
+    return {line.split(" ")[0]: np.array(line.split(" ")[1:], np.float32) for line in text.splitlines()}
+
+
+def encode(kind, path, query):
+    return kind(Weights.named("released", path), "cpu", [query]).encode([query])[0]
+
+
+@pytest.mark.parametrize(("kind", "last"), [(GloVe, "shelf"), (GloVeKeptStop, None)])
+def test_the_full_stop_decides_about_the_last_word(tmp_path, kind, last):
+    query = "A person OPENS the  shelf."
+    words = encode(kind, zipped(tmp_path), query)
+    known = vectors(lines())
+    expected = [known.get(word, np.zeros(300)) for word in ("a", "person", "opens", "the", last)]
+    np.testing.assert_array_equal(words.tokens, np.array(expected, np.float32))
+    assert (words.tokens.dtype, words.pooled, words.unknown) == (np.float32, None, int(last is None))
+
+
+@pytest.mark.parametrize(
+    ("query", "rule", "kept"),
+    [
+        ("a shelf. ", ["a", "shelf"], ["a", "shelf."]),
+        ("a shelf .", ["a", "shelf"], ["a", "shelf", "."]),
+        ("the door.the bed, baby's", ["the", "door.the", "bed,", "baby's"], ["the", "door.the", "bed,", "baby's"]),
+        (".", [], ["."]),
+        ("", [], []),
+    ],
+)
+def test_words_are_split_at_blanks_alone(query, rule, kept):
+    weights = Weights.named("random:0", None)
+    assert GloVe(weights, "cpu", []).words(query) == rule
+    assert GloVeKeptStop(weights, "cpu", []).words(query) == kept
+
+
+def test_a_text_without_a_word_has_one_row_of_zeros(tmp_path):
+    words = encode(GloVe, zipped(tmp_path), " . ")
+    assert (words.tokens.shape, words.tokens.any(), words.unknown) == ((1, 300), False, 0)
+
+
+def test_a_text_of_unknown_words_has_a_row_of_zeros_for_each(tmp_path):
+    words = encode(GloVe, zipped(tmp_path), "qwx \ud800 vbn")
+    assert (words.tokens.shape, words.tokens.any(), words.unknown) == ((3, 300), False, 3)
+
+
+def test_real_lines_are_read_to_the_last_digit(tmp_path, shared_data):
+    with gzip.open(shared_data / "glove" / "glove.6B.300d.sample.txt.gz", "rt", encoding="utf-8") as file:
+        text = file.read()
+    expected = vectors(text)
+    words = encode(GloVeKeptStop, zipped(tmp_path, text), " ".join(expected))
+    np.testing.assert_array_equal(words.tokens, np.stack(list(expected.values())))
+
+
+def test_every_real_charades_query_ends_in_a_stop_and_has_at_most_ten_words(shared_data):
+    encoder, kept = (kind(Weights.named("random:0", None), "cpu", []) for kind in (GloVe, GloVeKeptStop))
+    queries = [
+        row["query"]
+        for split in ("train", "test")
+        for _, row in records.read_jsonl(shared_data / "annotations" / f"charades_sta_{split}.jsonl")
+    ]
+    assert len(queries) == 16_124
+    assert all(kept.words(query)[-1].endswith(".") for query in queries)
+    assert not any(encoder.words(query)[-1].endswith(".") for query in queries)
+    assert max(len(encoder.words(query)) for query in queries) == 10
+
+
+def test_the_zip_is_read_once_for_one_corpus(tmp_path, monkeypatch):
+    weights = Weights.named("released", zipped(tmp_path))
+    reads = []
+    copy = glove._copy_lines
+    monkeypatch.setattr(glove, "_copy_lines", lambda *a: (reads.append(a), copy(*a)))
+    with ThreadPoolExecutor(4) as jobs:
+        made = list(jobs.map(lambda _: GloVe(weights, "cpu", ["a shelf", "the é"]), range(4)))
+    assert len(reads) == 1
+    for encoder in made:
+        np.testing.assert_array_equal(encoder.encode(["é"])[0].tokens[0], vectors(lines())["é"])
+    GloVe(weights, "cpu", ["the É A", "shelf."])  # the same words
+    assert len(reads) == 1
+    GloVe(weights, "cpu", ["another corpus"])
+    GloVe(Weights("another digest", weights.path), "cpu", ["a shelf", "the é"])
+    assert len(reads) == 3
+
+
+def test_only_the_words_asked_for_are_kept_beside_the_zip(tmp_path):
+    GloVe(Weights.named("released", zipped(tmp_path)), "cpu", ["the shelf qwx.", "the shelf"])
+    (kept,) = tmp_path.glob("glove.6B.300d.*.txt")
+    assert kept.read_text("utf-8") == lines({"the": WORDS["the"], "shelf": WORDS["shelf"]})
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(b"<html>not found</html>"), "not a zip"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-200]), "not a zip"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"\x78", b"\x79")), "."),
+        (lambda path: path.unlink(), "No such file"),
+    ],
+)
+def test_a_damaged_zip_is_refused(tmp_path, damage, reason):
+    path = zipped(tmp_path)
+    weights = Weights.named("released", path)
+    damage(path)
+    with pytest.raises(PipelineError, match=f"does not hold glove.6B.300d.txt .*{reason}.* → delete it and fetch"):
+        GloVe(weights, "cpu", ["a"])
+    assert not list(tmp_path.glob("*.txt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "member"),
+    [(lines(dim=299), glove.MEMBER), (lines() + "a 1 2\nb x y\n", glove.MEMBER), (lines(), "glove.6B.200d.txt")],
+)
+def test_a_zip_of_other_vectors_is_refused(tmp_path, text, member):
+    with pytest.raises(PipelineError, match=r"does not hold glove\.6B\.300d\.txt"):
+        GloVe(Weights.named("released", zipped(tmp_path, text, member)), "cpu", ["a b"])
+
+
+def test_with_a_seed_every_word_has_a_vector_of_its_own_and_keeps_it():
+    one, same, other = (GloVe(Weights.named(f"random:{seed}", None), "cpu", []) for seed in (1, 1, 2))
+    words = one.encode(["the dog the"])[0]
+    np.testing.assert_array_equal(words.tokens[0], words.tokens[2])
+    np.testing.assert_array_equal(same.encode(["dog"])[0].tokens[0], words.tokens[1])
+    assert np.abs(other.encode(["dog"])[0].tokens[0] - words.tokens[1]).max() > 0.01
+    assert words.unknown == 0
+
+
+def test_a_shard_counts_what_it_does_not_know_and_keeps_every_query(tmp_path):
+    queries = [(1, "A person opens.", "x"), (2, "qwx", "x"), (3, ".", "y"), (4, "the qwx shelf", "y")]
+    path = tmp_path / "annotations" / "charades_sta" / "train.jsonl"
+    records.write_jsonl(path, [{"qid": q, "query": t, "vid": v, "duration": 9.5} for q, t, v in queries])
+    manifest = tmp_path / "features" / "charades_sta" / "words" / "00000.json"
+    extract(
+        tmp_path,
+        "charades_sta",
+        "00000",
+        dataset=config.Dataset(shards=1, annotations={"train": "x"}),
+        reader="words",
+        families=["glove-6b-300d", "glove-6b-300d-kept-stop"],
+        encoding=config.Encoding(dtype="float32"),
+        weights={"glove-6b": zipped(tmp_path)},
+        inputs=[path],
+        manifest=manifest,
+    )
+    assert files.read_json(manifest)["counts"] == {
+        "glove-6b-300d_arrays": 4,
+        "glove-6b-300d_rows": 8,
+        "glove-6b-300d_unknown_words": 2,
+        "glove-6b-300d_texts_of_zeros": 2,
+        "glove-6b-300d-kept-stop_arrays": 4,
+        "glove-6b-300d-kept-stop_rows": 8,
+        "glove-6b-300d-kept-stop_unknown_words": 3,
+        "glove-6b-300d-kept-stop_texts_of_zeros": 1,
+    }
+    store = Store([tmp_path / "features" / "charades_sta" / "tokens" / "glove-6b-300d" / "00000.h5"])
+    assert store.passport.weights == files.sha256(tmp_path / "glove.6B.zip")
+    assert [store.n_rows(qid) for qid in store.keys()] == [3, 1, 1, 3]  # noqa: SIM118 - no dict
+    with pytest.raises(PipelineError, match="glove-6b-300d has no `pooled/1`"):
+        store.read_pooled("1")
+
+
+def test_the_families_say_which_rule_they_follow():
+    assert encoder_class("glove-6b-300d") is GloVe
+    assert encoder_class("glove-6b-300d-kept-stop") is GloVeKeptStop
+    assert provenance.FAMILIES["glove-6b-300d"].dim == glove.DIM
+    assert GloVe.preprocessing != GloVeKeptStop.preprocessing
