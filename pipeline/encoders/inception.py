@@ -105,8 +105,8 @@ _MIXED: dict[str, tuple[int, ...]] = {
 def features(weights: Weights, conversion: Conversion, n_channels: int) -> nn.Sequential:
     """The network up to its pool, with its numbers: [batch, n_channels, time, 224, 224] → [batch, 1024, rows, 1, 1].
 
-    n_channels: 3 (RGB) or 2 (flow), each in -1 … 1. rows: ⌈time/8⌉ − 1. Raises PipelineError for a file that does not
-    hold it.
+    n_channels: 3 (RGB) or 2 (flow), each in -1 … 1. rows: ⌈time/8⌉ − 1, where HASSONY2 wants whole eighths. Raises
+    PipelineError for a file that does not hold it.
     """
     with torch.device("meta"):
         empty = network(conversion, n_channels)
@@ -150,7 +150,7 @@ class Unit(nn.Module):
         self._kernel, self._stride, self._conversion = (kernel,) * 3, (stride,) * 3, conversion
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[batch, n_in, time, height, width] → [batch, n_out, ⌈time/stride⌉, ⌈height/stride⌉, ⌈width/stride⌉]."""
+        """[batch, n_in, time, height, width] → [batch, n_out, …], each size divided by the stride."""
         return functional.relu_(self.norm(self.conv(self._conversion.pad(clips, self._kernel, self._stride))))
 
 
@@ -162,7 +162,7 @@ class Pool(nn.Module):
         self._kernel, self._stride, self._conversion = kernel, stride, conversion
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[batch, channels, time, height, width] → the same with each size divided by its stride, rounded up."""
+        """[batch, channels, time, height, width] → the same with each size divided by its stride."""
         padded = self._conversion.pad(clips, self._kernel, self._stride)
         rounds_up = not self._conversion.pads_by_size
         return functional.max_pool3d(padded, self._kernel, self._stride, ceil_mode=rounds_up)
