@@ -16,7 +16,7 @@ rule fetch:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
     params:
         acquire=settings(acquire=cfg.acquire),
     shell:
@@ -34,7 +34,9 @@ rule unpack:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=1_000,
+        mem_mb=growing(1_000),
+        runtime=growing(240),
+        disk_mb=growing(150_000),
     shell:
         stage("unpack {wildcards.name} --fetched {input.fetched:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
@@ -50,7 +52,7 @@ rule annotate:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=1_000,
+        mem_mb=growing(1_000),
     shell:
         stage(
             "annotate --dataset {wildcards.dataset} --split {wildcards.split} --fetched {input.fetched:q}"
@@ -69,7 +71,9 @@ rule videos:
     conda:
         "../envs/extract.yaml"
     resources:
-        mem_mb=1_000,
+        mem_mb=growing(1_000),
+        runtime=growing(240),
+        disk_mb=growing(10_000),
     params:
         settings=lambda wc: settings(dataset=cfg.datasets[wc.dataset], acquire=cfg.acquire),
     shell:

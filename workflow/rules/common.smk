@@ -66,6 +66,11 @@ def stage(command):
     return f"python -m pipeline --results {shlex.quote(cfg.results)} {command}"
 
 
+def growing(amount):
+    """A resource of a job that asks for as much again with every further attempt: MB, or minutes of runtime."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def settings(**values):
     """Settings as the JSON a command takes."""
     return json.dumps(values, default=lambda value: value.model_dump(mode="json"))

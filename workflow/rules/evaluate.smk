@@ -18,7 +18,7 @@ rule evaluate:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=2_000,
+        mem_mb=growing(2_000),
     params:
         settings=lambda wc: settings(experiment=experiment_of(wc)),
     shell:

@@ -20,7 +20,8 @@ rule extract:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda wc, attempt: 8_000 * attempt,
+        mem_mb=growing(8_000),
+        runtime=growing(480),
     params:
         settings=lambda wc: settings(
             dataset=cfg.datasets[wc.dataset],
@@ -47,7 +48,8 @@ rule import_archive:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=2_000,
+        mem_mb=growing(2_000),
+        runtime=growing(120),
     params:
         settings=lambda wc: settings(
             dataset=cfg.datasets[wc.dataset],

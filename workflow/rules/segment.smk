@@ -17,7 +17,7 @@ rule segment:
     conda:
         "../envs/extract.yaml"
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
     params:
         grids=lambda wc: ",".join(grids_of(wc.dataset)),
     shell:

@@ -20,7 +20,7 @@ rule tabulate:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=1_000,
+        mem_mb=growing(1_000),
     params:
         settings=lambda wc: settings(title=cfg.title, experiments=shown_in(wc.table)),
     shell:
@@ -41,7 +41,7 @@ rule draw:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=1_000,
+        mem_mb=growing(1_000),
     params:
         settings=lambda wc: settings(experiment=experiment_of(wc)),
     shell:

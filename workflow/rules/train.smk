@@ -20,7 +20,8 @@ rule train:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda wc, attempt: 16_000 * attempt,
+        mem_mb=growing(16_000),
+        runtime=growing(480),
     params:
         settings=lambda wc: settings(
             experiment=experiment_of(wc),
@@ -49,7 +50,8 @@ rule predict:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda wc, attempt: 16_000 * attempt,
+        mem_mb=growing(16_000),
+        runtime=growing(120),
     params:
         settings=lambda wc: settings(
             experiment=experiment_of(wc),
