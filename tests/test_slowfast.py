@@ -206,7 +206,7 @@ def frames(n):
 
 def test_every_number_of_the_network_comes_from_its_blob(plain, blobs, caffe2_file):
     assert len(blobs) == len(CAFFE2_NAMES) == 552
-    state = Caffe2SlowFast.read(caffe2_file)
+    state = Caffe2SlowFast.filled(Weights.named("released", caffe2_file)).state_dict()
     assert state.keys() == plain.state_dict().keys()
     assert len(state) == 662
     assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items() if tensor.ndim)
@@ -214,7 +214,7 @@ def test_every_number_of_the_network_comes_from_its_blob(plain, blobs, caffe2_fi
 
 def test_python_3s_way_of_writing_bytes_is_read_too(blobs, tmp_path):
     path = write_blobs(tmp_path / "x.pkl", {"conv1_w": blobs["conv1_w"]}, pickle.Pickler)
-    np.testing.assert_array_equal(read_blobs(path)["conv1_w"], blobs["conv1_w"])
+    np.testing.assert_array_equal(read_blobs(path, "SlowFast R50")["conv1_w"], blobs["conv1_w"])
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_a_row_is_the_same_alone_and_in_a_batch(encoder, two_rows):
 def test_pytorchvideos_checkpoint_holds_the_same_network(plain, tmp_path):
     path = tmp_path / "x.pyth"
     torch.save({"model_state": plain.state_dict(), "epoch": 196}, path)
-    state = PytorchvideoSlowFast.read(path)
+    state = PytorchvideoSlowFast.filled(Weights.named("released", path)).state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items())
     assert PytorchvideoSlowFast(Weights.named("released", path), "cpu")
 
@@ -290,7 +290,7 @@ def test_a_pickle_that_holds_code_is_refused_and_not_run(blobs, tmp_path):
     trap = tmp_path / "trap"
     path = write_blobs(tmp_path / "x.pkl", blobs | {"zzz": Hostile(trap)})
     with pytest.raises(PipelineError, match=r"x.pkl: does not hold SlowFast R50 .*asks for posix.mkdir, which arrays"):
-        Caffe2SlowFast.read(path)
+        read_blobs(path, "SlowFast R50")
     assert not trap.exists()
 
 
@@ -300,15 +300,15 @@ def test_no_other_name_is_resolved(tmp_path, name):
     path = tmp_path / "x.pkl"
     path.write_bytes(b"c%b\n%b\n(tR." % (module.encode(), function.encode()))
     with pytest.raises(PipelineError, match=f"asks for {name}"):
-        read_blobs(path)
+        read_blobs(path, "SlowFast R50")
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"conv1_w": None}, r"1 blobs are missing \['conv1_w'\], 0 are unknown"),
-        ({"nonlocal_conv4_1_w": np.ones(1, np.float32)}, r"0 blobs are missing \[\], 1 are unknown \['nonlocal"),
-        ({"conv1_w": np.ones(3, np.float32)}, "size mismatch for blocks.0.multipathway_blocks.0.conv.weight"),
+        ({"conv1_w": None}, "1 missing: conv1_w"),
+        ({"nonlocal_conv4_1_w": np.ones(1, np.float32)}, "1 unknown: nonlocal_conv4_1_w"),
+        ({"conv1_w": np.ones(3, np.float32)}, r"1 of another shape: conv1_w \(3,\) for \(64, 3, 1, 7, 7\)"),
         ({"conv1_w": np.array(["x"])}, "no numbers in conv1_w"),
     ],
 )

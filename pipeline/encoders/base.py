@@ -123,11 +123,13 @@ _CLASSES = {
     "glove-6b-300d-kept-stop": ("pipeline.encoders.glove", "GloVeKeptStop"),
     "pann-cnn14": ("pipeline.encoders.pann", "Cnn14"),
     "pann-cnn14-centred": ("pipeline.encoders.pann", "Cnn14"),
+    "i3d-resnet50": ("pipeline.encoders.i3d_resnet", "ResNetI3D"),
     "i3d-inception-rgb-tvsum": ("pipeline.encoders.i3d", "TvsumRgb"),
     "i3d-inception-flow-raft-tvsum": ("pipeline.encoders.i3d", "TvsumFlow"),
     "i3d-inception-rgb-charades": ("pipeline.encoders.i3d", "CharadesRgb"),
     "slowfast-r50-caffe2": ("pipeline.encoders.slowfast", "Caffe2SlowFast"),
     "slowfast-r50-pytorchvideo": ("pipeline.encoders.slowfast", "PytorchvideoSlowFast"),
+    "vgg16-imagenet": ("pipeline.encoders.vgg", "Vgg16"),
 }
 
 

@@ -7,8 +7,7 @@
     pooling        mean over 8×7×7 (slow, 2048) and 32×7×7 (fast, 256), concatenated slow first: 2304, float32
     source         the network of pytorchvideo; two weight files, two families, which never mix
 
-pytorchvideo's bad manners are met here: `pretrained=` reaches for the network and unpickles, and a call overwrites the
-list it is given. The Caffe2 file is a bare Python 2 pickle, read by an unpickler that knows arrays and nothing else.
+The Caffe2 file is a bare Python 2 pickle, read by an unpickler that knows arrays and nothing else.
 """
 
 from __future__ import annotations
@@ -21,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.encoders.base import Weights, randomise
-from pipeline.errors import PipelineError
+from pipeline.encoders.base import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+CALLED = "SlowFast R50"
 
 SLOW_OF_FAST = (0, 4, 8, 13, 17, 22, 26, 31)
 """⌊linspace(0, 31, 8)⌋."""
@@ -45,12 +45,15 @@ class Caffe2SlowFast:
 
     def __init__(self, weights: Weights, device: str) -> None:
         self._device = device
-        self._network = _network(weights, self.read).to(device)
+        self._network = _network(weights, self.filled).to(device)
 
     @staticmethod
-    def read(path: Path) -> dict[str, Tensor]:
-        """State entries, by pytorchvideo's names. Raises PipelineError for a file that holds other blobs, or code."""
-        return _from_blobs(read_blobs(path), path)
+    def filled(weights: Weights) -> Any:
+        """The whole network with its numbers. Raises PipelineError for a file that holds other blobs, or code."""
+        from pipeline.encoders.pytorchvideo_models import empty
+        from pipeline.encoders.state import fill
+
+        return fill(empty("slowfast_r50"), weights, CALLED, CAFFE2_NAMES.__getitem__, read_blobs)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Uint8 RGB [rows, 32, 224, 224, 3] → float32 [rows, 2304]."""
@@ -67,14 +70,12 @@ class PytorchvideoSlowFast(Caffe2SlowFast):
     """The same network with the numbers of pytorchvideo's own model zoo."""
 
     @staticmethod
-    def read(path: Path) -> dict[str, Tensor]:
-        """State entries, by pytorchvideo's names. Raises PipelineError for a file that is no such checkpoint."""
-        import torch
+    def filled(weights: Weights) -> Any:
+        """The whole network with its numbers. Raises PipelineError for a file that is no such checkpoint."""
+        from pipeline.encoders.pytorchvideo_models import empty, read_checkpoint
+        from pipeline.encoders.state import fill
 
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)["model_state"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise _unfit(path, str(error)) from error
+        return fill(empty("slowfast_r50"), weights, CALLED, read=read_checkpoint)
 
 
 def pathways(clips: Tensor) -> list[Tensor]:
@@ -82,7 +83,9 @@ def pathways(clips: Tensor) -> list[Tensor]:
 
     A new list at every call: the network overwrites it.
     """
-    fast = clips.permute(0, 4, 1, 2, 3).float().div_(255).sub_(0.45).div_(0.225)
+    from pipeline.encoders.pytorchvideo_models import normalised
+
+    fast = normalised(clips)
     return [fast[:, :, list(SLOW_OF_FAST)], fast]
 
 
@@ -115,20 +118,24 @@ CAFFE2_NAMES = _caffe2_names()
 """Every number of the network: pytorchvideo's name → Caffe2's blob. `t_`: fast pathway; `…_subsample`: fast to slow."""
 
 
-def read_blobs(path: Path) -> dict[str, np.ndarray]:
+def read_blobs(path: Path, called: str) -> dict[str, Tensor]:
     """The arrays of a Caffe2 file, `{"blobs": {name: array}}`, without those of the optimiser; nothing in it is run.
 
     Raises PipelineError for a pickle that asks for anything but arrays, and for another content.
     """
+    import torch
+
+    from pipeline.encoders.state import unfit
+
     try:
         with open(path, "rb") as file:
             content = _ArraysOnly(file, encoding="latin-1").load()
         blobs = {str(name): blob for name, blob in content["blobs"].items() if not str(name).endswith("_momentum")}
     except Exception as error:  # a broken pickle may raise anything
-        raise _unfit(path, f"{type(error).__name__}: {error}") from error
+        raise unfit(path, called, f"{type(error).__name__}: {error}") from error
     if strange := [name for name, blob in blobs.items() if not isinstance(blob, np.ndarray) or blob.dtype.kind != "f"]:
-        raise _unfit(path, f"no numbers in {', '.join(strange[:3])}")
-    return blobs
+        raise unfit(path, called, f"no numbers in {', '.join(strange[:3])}")
+    return {name: torch.from_numpy(blob) for name, blob in blobs.items()}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -146,58 +153,12 @@ class _ArraysOnly(pickle.Unpickler):
         return allowed[f"{module}.{name}"]
 
 
-def _from_blobs(blobs: dict[str, np.ndarray], path: Path) -> dict[str, Tensor]:
-    import torch
-
-    missing = [blob for blob in CAFFE2_NAMES.values() if blob not in blobs]
-    unknown = sorted(blobs.keys() - set(CAFFE2_NAMES.values()))
-    if missing or unknown:
-        raise _unfit(path, f"{len(missing)} blobs are missing {missing[:3]}, {len(unknown)} are unknown {unknown[:3]}")
-    # The counters of batches, which Caffe2 does not have, matter in training only.
-    counters = {entry: torch.tensor(0) for entry in _empty_network().state_dict() if entry not in CAFFE2_NAMES}
-    return counters | {entry: torch.from_numpy(blobs[blob]) for entry, blob in CAFFE2_NAMES.items()}
-
-
-def _network(weights: Weights, read: Callable[[Path], dict[str, Tensor]]) -> nn.Module:
-    """The network up to its pooled pathways, with its numbers, for inference. Raises PipelineError."""
+def _network(weights: Weights, filled: Callable[[Weights], Any]) -> nn.Module:
+    """The network up to its pooled pathways."""
     from torch import nn
 
-    network = _empty_network()
-    if weights.path is None:
-        randomise(network.to_empty(device="cpu"), weights.seed)
-    else:
-        try:
-            network.load_state_dict({name: tensor.float() for name, tensor in read(weights.path).items()}, assign=True)
-        except RuntimeError as error:
-            raise _unfit(weights.path, str(error)) from error
-    features = nn.Sequential(*network.blocks[:6]).eval().requires_grad_(False)
-    _fuse(features)
+    from pipeline.encoders.pytorchvideo_models import fuse
+
+    features = nn.Sequential(*filled(weights).blocks[:6])
+    fuse(features)
     return features
-
-
-def _empty_network() -> Any:
-    import torch
-    from pytorchvideo.models.hub import slowfast_r50
-
-    with torch.device("meta"):
-        return slowfast_r50(pretrained=False)
-
-
-def _fuse(module: nn.Module) -> None:
-    """Multiply every normalisation into the convolution before it: a seventh of the time, equal up to rounding."""
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    before = ("", module)
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm3d) and isinstance(before[1], nn.Conv3d):
-            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(module, name, nn.Identity())
-        else:
-            _fuse(child)
-        before = (name, child)
-
-
-def _unfit(path: Path, reason: str) -> PipelineError:
-    reason = " ".join(reason.split())[:300]
-    return PipelineError(f"does not hold SlowFast R50 ({reason})", where=path, remedy="fetch it again")

@@ -1,0 +1,75 @@
+"""VGG-16 of ImageNet: six rows a second, a named stand-in for the VGG of Charades (features.md 3.6).
+
+    sampling       every fourth frame of the 24-fps grid, as the dataset's own features have it
+    resize, crop   short side 256, PIL bilinear; centre 224 × 224
+    normalisation  RGB, ImageNet's mean and standard deviation
+    layer          fc7 after ReLU: 4096 numbers, none below 0
+    source         torchvision's `vgg16`; weights IMAGENET1K_V1 (the variant IMAGENET1K_FEATURES has no fc6 and fc7)
+
+The released features come from a network that was fine-tuned on Charades and that nobody can get any more: same shape,
+other numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.encoders.base import Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+FC7_RELU = 5
+"""Modules of torchvision's classifier up to fc7's ReLU: fc6, ReLU, dropout, fc7, ReLU."""
+
+
+class Vgg16:
+    """Frame → fc7 after ReLU, 4096 numbers, not normalised."""
+
+    preprocessing = (
+        "every 4th frame of 24 fps; short side 256, PIL bilinear; centre crop 224; RGB, ImageNet mean and std"
+    )
+    sampling = "every4of24"
+    view = "crop224of256"
+    batch = 16
+    rows_per_input = 1
+
+    def __init__(self, weights: Weights, device: str) -> None:
+        """Build the network. Raises PipelineError for a weight file that does not hold it."""
+        import torch
+
+        self._device = device
+        self._network = _up_to_fc7(filled(weights)).to(device)
+        self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
+        self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Uint8 RGB [rows, 1, 224, 224, 3] → float32 [rows, 4096]."""
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(frames[:, 0]).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+            return self._network(pixels.float().div_(255).sub_(self._mean).div_(self._std)).cpu().numpy()
+
+
+def filled(weights: Weights) -> Any:
+    """The whole network with its numbers, for inference."""
+    import torch
+    from torchvision.models import vgg16
+
+    from pipeline.encoders.state import fill
+
+    with torch.device("meta"):
+        empty = vgg16()
+    return fill(empty, weights, "VGG-16")
+
+
+def _up_to_fc7(network: Any) -> nn.Module:
+    from torch import nn
+
+    return nn.Sequential(network.features, network.avgpool, nn.Flatten(), *network.classifier[:FC7_RELU])
