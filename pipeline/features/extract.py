@@ -38,7 +38,7 @@ def extract_file(video: Path, recipe: Recipe, output: Path, device: str, seconds
     source = Source(video.stem, video, files.sha256(video), {recipe.grid: clips})
     with StoreWriter(output, recipe.passport) as store, ThreadPoolExecutor(1) as worker:
         for row in encode_videos([source], [Line(recipe, store, device, worker)], seconds_per_video):
-            raise PipelineError(row["why"], where=video, remedy="replace the file")
+            raise PipelineError(row["why"], where=video, remedy="replace the file, or name another grid")
     return Store([output])
 
 

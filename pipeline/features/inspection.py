@@ -7,6 +7,7 @@ the picture changes and the matrix does not (or a row later), something is wrong
 from __future__ import annotations
 
 from functools import partial
+from math import ceil
 from operator import mul
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,7 +106,8 @@ def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) ->
 
     facts = probe(video)
     middles = middle_frames(facts, grid_seconds(grid))[:, 0]
-    if abs(len(middles) - n_rows) > ROWS_APART:
+    # Families of half a second and less count whole seconds of video, rounded up.
+    if abs(len(middles) - n_rows) > max(ROWS_APART, ceil(1 / grid_seconds(grid))):
         raise PipelineError(
             f"has {len(middles)} clips of {grid} where the store has {n_rows} rows for {vid}",
             where=video,

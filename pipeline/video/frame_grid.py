@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from math import ceil, floor
 
 import numpy as np
 
+from pipeline.errors import PipelineError
 from pipeline.video.probe import VideoFacts
 from pipeline.video.segment import n_clips
 
@@ -110,7 +112,7 @@ def stacks(facts: VideoFacts, n_frames: int = STACK) -> np.ndarray:
 
 
 def windows(facts: VideoFacts) -> np.ndarray:
-    """Charades' I3D: windows of 24 frames of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24] (features.md 3.5).
+    """Charades' I3D: windows of 24 frames of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24], 2 rows each (features.md 3.5).
 
     As published the last frame is never used, and the last window moves back until it is full. A video of less than 25
     frames has one window of all but its last, filled up with the one before where the network needs more.
@@ -137,14 +139,28 @@ def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
     return np.array([0] * first + shown if shown else [0], dtype=np.int64)
 
 
+def _per(own_s: Fraction, frames: Callable[[VideoFacts], np.ndarray]) -> Sampling:
+    """A sampling whose clips have one length, whatever the grid. It raises PipelineError for a grid of another."""
+
+    def sampling(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
+        if clip_s != own_s:
+            raise PipelineError(
+                f"this family has a row per {own_s} s, and clips of {clip_s} s are asked for",
+                where=facts.path,
+                remedy="name the grid that it lives on",
+            )
+        return frames(facts)
+
+    return sampling
+
+
 SAMPLINGS: Mapping[str, Sampling] = {
     "middle": middle_frames,
     "motion": motion_frames,
     "slow": slow_frames,
-    # A family whose frame rate is its own has one clip length; another one shows in the number of rows.
-    "stacks16": lambda facts, _: stacks(facts),
-    "stacks16-flow": lambda facts, _: stacks(facts, STACK + 1),
-    "windows24": lambda facts, _: windows(facts),
-    "every4of24": lambda facts, _: every_fourth(facts),
+    "stacks16": _per(Fraction(STACK, STACK_RATE), stacks),
+    "stacks16-flow": _per(Fraction(STACK, STACK_RATE), partial(stacks, n_frames=STACK + 1)),
+    "windows24": _per(Fraction(WINDOW, 2 * WINDOW_RATE), windows),
+    "every4of24": _per(Fraction(EVERY, WINDOW_RATE), every_fourth),
 }
 """By the name an encoder gives; a name crosses to the decoding process, a network does not."""
