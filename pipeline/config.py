@@ -160,13 +160,24 @@ class Experiment(Strict):
             raise ValueError(f"`source: {self.source}` needs `features: {{video: [...], text: ...}}`")
         if self.source == "features" and not self.archive:
             raise ValueError("`source: features` needs `archive: NAME` (a name in sources.csv)")
-        if self.source == "raw" and self.features:
-            for family in self.features.all:
-                if FAMILIES[family].reader is None:
-                    raise ValueError(_released_only(family))
+        for family in self.made:
+            if FAMILIES[family].reader is None:
+                raise ValueError(_released_only(family))
         if self.domains and self.dataset != "tvsum":
             raise ValueError("`domains` belong to tvsum")
         return self
+
+    @property
+    def archived(self) -> list[str]:
+        """Families read from `archive`; the others are made here."""
+        families = self.features.all if self.features and self.source == "features" else []
+        return [family for family in families if not FAMILIES[family].looked_up]
+
+    @property
+    def made(self) -> list[str]:
+        """Families made here, from videos, sounds or queries."""
+        families = self.features.all if self.features and self.source != "predictions" else []
+        return [family for family in families if family not in self.archived]
 
     @property
     def run_domains(self) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def run_stage(
             "inputs": input_digests(inputs, under),
         }
         if is_done(manifest, header):
-            os.utime(manifest)
+            bring_back(manifest)
             return False
         outcome = work()
         files.write_json(
@@ -104,6 +105,7 @@ def run_stage(
                 "skipped": outcome.skipped,
             },
         )
+        aside(manifest).unlink(missing_ok=True)
     return True
 
 
@@ -128,12 +130,30 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def is_done(manifest: Path, header: Mapping[str, Any]) -> bool:
-    """Whether `manifest` records exactly this work and every file it lists is still there at its size."""
-    try:
-        old = files.read_json(manifest)
-    except PipelineError:
-        return False
-    return isinstance(old, dict) and all(old.get(key) == header[key] for key in header) and is_whole(old)
+    """Whether the last work recorded at `manifest` is exactly this and every file it lists is there at its size."""
+    old = last_record(manifest)
+    return bool(old) and all(old.get(key) == header[key] for key in header) and is_whole(old)
+
+
+def last_record(manifest: Path) -> dict[str, Any]:
+    """What a stage's last work left: its manifest, or the one that was set aside (`stale.py`); empty without one."""
+    for path in (manifest, aside(manifest)):
+        with suppress(PipelineError):
+            found = files.read_json(path)
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def aside(manifest: Path) -> Path:
+    """Where a manifest lies that Snakemake is not to see."""
+    return manifest.with_name(f".{manifest.name}.aside")
+
+
+def bring_back(manifest: Path) -> None:
+    """Let Snakemake see a manifest, with a fresh time."""
+    if not manifest.exists():
+        os.replace(aside(manifest), manifest)
+    os.utime(manifest)
 
 
 def is_whole(manifest: Mapping[str, Any]) -> bool:
@@ -169,20 +189,23 @@ class Family:
     reader: `frames224`, `native`, `sound` or `words`; None for families that only an archive has ("released only").
     weights: names in sources.csv, in the order the encoder takes them; none where nobody has them.
     instead_of: the released family that this one stands in for, because nobody can make that one again.
+    looked_up: words taken from a table while training in the released systems, so that no archive holds them: every
+    experiment makes them.
     """
 
     reader: str | None
     dim: int
     weights: tuple[str, ...] = ()
     instead_of: str | None = None
+    looked_up: bool = False
 
 
 FAMILIES: dict[str, Family] = {
     "clip-vit-b32": Family("frames224", 512, ("clip-vit-b32",)),
     "clip-text": Family("words", 512, ("clip-vit-b32",)),
     "clip-token-table": Family("words", 512, ("clip-vit-b32",)),
-    "glove-6b-300d": Family("words", 300, ("glove-6b",)),
-    "glove-6b-300d-kept-stop": Family("words", 300, ("glove-6b",)),
+    "glove-6b-300d": Family("words", 300, ("glove-6b",), looked_up=True),
+    "glove-6b-300d-kept-stop": Family("words", 300, ("glove-6b",), looked_up=True),
     "slowfast-r50-caffe2": Family("frames224", 2304, ("slowfast-r50-caffe2",)),
     "slowfast-r50-pytorchvideo": Family("frames224", 2304, ("slowfast-r50-pytorchvideo",)),
     "i3d-resnet50": Family("frames224", 2048, ("i3d-resnet50",)),
@@ -218,33 +241,3 @@ class Passport:
     dim: int
     dtype: str
     preprocessing: str
-
-
-MANIFESTS = (
-    "resources/*/*.json",
-    "annotations/*/*.json",
-    "videos/*/*.json",
-    "segments/*/*.json",
-    "features/*/*.json",
-    "features/*/*/*.json",
-    "runs/*.json",
-    "predictions/*.json",
-    "metrics/*.json",
-    "tables/*.json",
-)
-"""Where manifests lie under a results folder."""
-
-
-def drop_incomplete(results: Path) -> list[Path]:
-    """Remove manifests whose files are gone or of another size, so that the workflow makes them again; return those.
-
-    Called while the workflow is parsed: a manifest is the only output a rule declares, so nothing else would notice.
-    """
-    dropped = []
-    for pattern in MANIFESTS:
-        for path in sorted(results.glob(pattern)):
-            content = files.read_json(path)
-            if isinstance(content, dict) and "stage" in content and not is_whole(content):
-                path.unlink()
-                dropped.append(path)
-    return dropped

@@ -78,3 +78,9 @@ def test_an_offending_key_is_named_with_its_value_and_what_is_allowed(change, me
     with pytest.raises(PipelineError, match=message) as caught:
         config.load(small(**change))
     assert "\n" not in str(caught.value)
+
+
+def test_words_that_no_archive_has_are_made_beside_an_archive():
+    features = {"video": ["vgg16-charades"], "text": "glove-6b-300d"}
+    one = config.load(small(source="features", archive="a", features=features)).experiments["one"]
+    assert (one.archived, one.made) == (["vgg16-charades"], ["glove-6b-300d"])

@@ -258,8 +258,14 @@ def _facts(number: int, found: Reproduced) -> dict[str, str]:
         "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,})"),
         "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
         "selection": _selection(experiment),
-        "note": "; ".join(filter(None, [experiment.note, *found.notes])),
+        "note": "; ".join(filter(None, [*_stand_ins(experiment), experiment.note, *found.notes])),
     }
+
+
+def _stand_ins(experiment: Experiment) -> list[str]:
+    """Families that nobody can make again, and what was taken instead."""
+    instead = {family: provenance.FAMILIES[family].instead_of for family in experiment.made}
+    return [f"stand-in: {family} for {released}" for family, released in instead.items() if released]
 
 
 def _selection(experiment: Experiment) -> str:

@@ -98,8 +98,9 @@ def _features(name: str, experiment: config.Experiment) -> config.Features:
 
 def _folders(name: str, experiment: config.Experiment, dataset: config.Dataset) -> dict[str, str]:
     """Map each family to the `/{grid}/{folder}/` part of its stores' paths; archives have folders of their own."""
-    archive = f"+{experiment.archive}" if experiment.source == "features" else ""
-    return {family: f"/{dataset.grid_of(family)}/{family}{archive}/" for family in _features(name, experiment).all}
+    archive = dict.fromkeys(experiment.archived, f"+{experiment.archive}")
+    families = _features(name, experiment).all
+    return {family: f"/{dataset.grid_of(family)}/{family}{archive.get(family, '')}/" for family in families}
 
 
 def _splits(annotations: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, Path]:

@@ -13,10 +13,7 @@ def experiment_of(wildcards):
 def raw_families(dataset, reader=None):
     """Families that experiments of `dataset` make from raw (by `reader`), each once, in a fixed order."""
     wanted = {
-        family
-        for experiment in cfg.experiments.values()
-        if experiment.dataset == dataset and experiment.source == "raw"
-        for family in experiment.features.all
+        family for experiment in cfg.experiments.values() if experiment.dataset == dataset for family in experiment.made
     }
     return sorted(f for f in wanted if reader in (None, provenance.FAMILIES[f].reader))
 
@@ -60,13 +57,15 @@ def weights_of_reader(wildcards):
 
 
 def features_of(wildcards):
-    """Every feature manifest an experiment trains on: its readers' shards, or the one of its archive."""
+    """Every feature manifest an experiment trains on: its readers' shards, and the one of its archive."""
     experiment = experiment_of(wildcards)
-    if experiment.source == "features":
-        return expand(paths.archive, dataset=experiment.dataset, name=experiment.archive)
-    readers = sorted({provenance.FAMILIES[f].reader for f in experiment.features.all})
-    shards = shard_names(cfg.datasets[experiment.dataset].shards)
-    return expand(paths.features, dataset=experiment.dataset, reader=readers, shard=shards)
+    dataset = experiment.dataset
+    archives = [experiment.archive] if experiment.archived else []
+    readers = sorted({provenance.FAMILIES[f].reader for f in experiment.made})
+    shards = shard_names(cfg.datasets[dataset].shards)
+    return expand(paths.archive, dataset=dataset, name=archives) + expand(
+        paths.features, dataset=dataset, reader=readers, shard=shards
+    )
 
 
 def parts_of(wildcards):
@@ -97,8 +96,8 @@ def archive_families(dataset, archive):
     wanted = {
         family
         for experiment in cfg.experiments.values()
-        if (experiment.dataset, experiment.source, experiment.archive) == (dataset, "features", archive)
-        for family in experiment.features.all
+        if (experiment.dataset, experiment.archive) == (dataset, archive)
+        for family in experiment.archived
     }
     return sorted(wanted)
 
