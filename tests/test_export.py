@@ -9,16 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import config, provenance, records
+from pipeline import config, files, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.features.export import export
-from pipeline.features.layouts import LAYOUTS, layout_of
+from pipeline.features.layouts import LAYOUTS, layouts_of
 from pipeline.features.stage import import_archive
 from pipeline.features.store import Store, StoreWriter, open_stores
 from pipeline.provenance import FAMILIES, Passport
 
 KEY = "-_odd 名.0"
-PLACES = [(dataset, family) for dataset in LAYOUTS for family in LAYOUTS[dataset]]
+PLACES = sorted({(dataset, family) for dataset, archives in LAYOUTS.items() for names in archives for family in names})
+STAND_INS = [
+    ("tvsum", "i3d-inception-flow-raft-tvsum"),
+    ("charades_sta", "vgg16-imagenet"),
+    ("charades_sta", "pann-cnn14-centred"),
+]
+
+
+def layout_of(dataset, family):
+    return layouts_of(dataset, family)[0]
 
 
 def write(path, dataset, family, rows, key=KEY, **changes):
@@ -43,7 +52,7 @@ def take_in(results, dataset, family, folder, n_rows, grids=None):
     return open_stores(home)
 
 
-@pytest.mark.parametrize(("dataset", "family"), PLACES)
+@pytest.mark.parametrize(("dataset", "family"), PLACES + STAND_INS)
 @settings(max_examples=6)
 @given(data=st.data(), n_rows=st.integers(1, 4))
 def test_what_was_exported_and_imported_is_what_it_was(tmp_path_factory, dataset, family, data, n_rows):
@@ -79,6 +88,13 @@ def test_files_are_what_other_codebases_load(tmp_path):
         ("tvsum/query_features", "npz", "token"): ((3, 512), "float16"),
         ("tvsum/query_features", "npz", "text"): ((1, 512), "float16"),
         ("tvsum/audio_features", "npy", None): ((3, 2048), "float32"),
+        ("charades_sta/rgb_features", "npy", None): ((3, 4096), "float32"),
+        ("charades_sta/opt_features", "npy", None): ((3, 4096), "float32"),
+        ("charades_sta/audio_features", "npy", None): ((3, 2048), "float32"),
+        ("charades_sta/slowfast_features", "npz", "features"): ((3, 2304), "float16"),
+        ("charades_sta/clip_features", "npz", "features"): ((3, 512), "float16"),
+        ("charades_sta/clip_text_features", "npz", "last_hidden_state"): ((3, 512), "float16"),
+        ("charades_sta/.", "npy", None): ((3, 1024), "float32"),
     }
     for (folder, suffix, name), wanted in expected.items():
         stem = f"qid{KEY}" if "clip_text" in folder else KEY
@@ -86,6 +102,7 @@ def test_files_are_what_other_codebases_load(tmp_path):
         array = loaded[name] if name else loaded
         assert (array.shape, str(array.dtype)) == wanted, folder
     assert {path.name for path in (tmp_path / "tvsum/video_features").iterdir()} == {f"{KEY}_rgb.npy", f"{KEY}_opt.npy"}
+    assert files.read_json(tmp_path / "charades_sta/feature_shapes.json") == {KEY: 3}
 
 
 def test_digits_that_float16_cannot_keep_are_counted_and_what_it_cannot_hold_is_refused(tmp_path):
@@ -136,3 +153,45 @@ def test_passports_that_somebody_spoiled_are_named(tmp_path):
     store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"))
     with pytest.raises(PipelineError, match=r"passports.json: lists no passports"):
         export([store], "qvhighlights", tmp_path / "out")
+
+
+def test_rows_of_other_shards_stay_counted_in_the_shapes_file(tmp_path):
+    family = "i3d-inception-rgb-charades"
+    for shard, n in (("a", 3), ("b", 5)):
+        store = write(tmp_path / f"{shard}.h5", "charades_sta", family, rows_of(family, n), key=shard)
+        export([store], "charades_sta", tmp_path / "out")
+    assert files.read_json(tmp_path / "out/feature_shapes.json") == {"a": 3, "b": 5}
+
+
+FLOW, RAFT = "i3d-inception-flow-tvsum", "i3d-inception-flow-raft-tvsum"
+
+
+def test_a_stand_in_takes_the_place_of_the_released_family_and_never_its_name(tmp_path):
+    store = write(tmp_path / "a.h5", "tvsum", RAFT, rows_of(RAFT))
+    export([store], "tvsum", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out/video_features").iterdir()] == [f"{KEY}_opt.npy"]
+    assert take_in(tmp_path / "as it is", "tvsum", RAFT, tmp_path / "out", 3).passport.family == RAFT
+    with pytest.raises(PipelineError, match=f"is {RAFT} in this archive, not {FLOW} → ask for {RAFT}"):
+        take_in(tmp_path, "tvsum", FLOW, tmp_path / "out", 3)
+
+
+def test_what_is_released_is_no_stand_in(tmp_path):
+    released = tmp_path / "out/video_features" / f"{KEY}_opt.npy"
+    released.parent.mkdir(parents=True)
+    np.save(released, rows_of(FLOW))
+    with pytest.raises(PipelineError, match=f"is {FLOW} in this archive, not {RAFT} → ask for {FLOW}"):
+        take_in(tmp_path, "tvsum", RAFT, tmp_path / "out", 3)
+
+
+def test_a_stand_in_and_what_it_stands_in_for_never_share_a_folder(tmp_path):
+    export([write(tmp_path / "a.h5", "tvsum", FLOW, rows_of(FLOW))], "tvsum", tmp_path / "out")
+    with pytest.raises(PipelineError, match=f"out: holds {FLOW} where {RAFT} would go"):
+        export([write(tmp_path / "b.h5", "tvsum", RAFT, rows_of(RAFT))], "tvsum", tmp_path / "out")
+
+
+def test_words_without_a_place_in_any_archive_are_not_exported(tmp_path):
+    made = Passport("glove-6b-300d", 1, "raw", "random:3", "tokens", 300, "float16", "made here")
+    with StoreWriter(tmp_path / "a.h5", made) as store:
+        store.add(KEY, rows_of("glove-6b-300d"))
+    with pytest.raises(PipelineError, match="glove-6b-300d: released archives of charades_sta have no place for it"):
+        export([tmp_path / "a.h5"], "charades_sta", tmp_path / "out")

@@ -13,7 +13,7 @@ from pipeline.features.stage import import_archive
 from pipeline.features.store import Store
 
 TVSUM = ["i3d-inception-rgb-tvsum", "i3d-inception-flow-tvsum", "pann-cnn14", "clip-token-table"]
-CLIPS = {"-a": 5, "_b": 3, "c": 4}
+CLIPS = {"-a": 5, "_b": 3, "c": 4, "d": 6, "e": 7}
 
 
 def rows(n, dim, dtype=np.float32):
@@ -38,14 +38,14 @@ def annotate(results, dataset, queries):
     return path.with_suffix(".json")
 
 
-def run(results, folder, dataset="tvsum", families=TVSUM, queries=None, shards=2):
+def run(results, folder, dataset="tvsum", families=TVSUM, queries=None, shards=2, **settings):
     queries = queries or [{"qid": v, "query": "t", "vid": v, "duration": 2 * n} for v, n in CLIPS.items()]
     manifest = results / "features" / dataset / "+umt.json"
     ran = import_archive(
         results,
         dataset,
         "umt",
-        dataset=config.Dataset(shards=shards, annotations={"val": "x"}),
+        dataset=config.Dataset(shards=shards, annotations={"val": "x"}, **settings),
         families=families,
         unpacked=folder,
         annotations=[annotate(results, dataset, queries)],
@@ -66,7 +66,7 @@ def report(results, dataset="tvsum"):
 def test_every_family_becomes_stores_that_name_the_archive(tmp_path):
     ran, manifest = run(tmp_path, tvsum_archive(tmp_path / "in"))
     assert ran
-    assert manifest["counts"] == {f"{family}_arrays": 3 for family in TVSUM}
+    assert manifest["counts"] == {f"{family}_arrays": 5 for family in TVSUM}
     store = store_of(tmp_path, "i3d-inception-rgb-tvsum")
     assert (store.passport.origin, store.passport.weights, store.passport.dtype) == ("umt", "released", "float32")
     store.require(CLIPS)
@@ -88,7 +88,7 @@ def test_an_unpacked_archive_is_found_through_its_manifest(tmp_path):
     tvsum_archive(home / "files")
     (home / "index.csv").write_text("member,bytes\n")
     provenance.run_stage("unpack", home / "unpack.json", lambda: provenance.Outcome([home / "index.csv"]))
-    assert run(tmp_path, home / "unpack.json")[1]["counts"]["pann-cnn14_arrays"] == 3
+    assert run(tmp_path, home / "unpack.json")[1]["counts"]["pann-cnn14_arrays"] == 5
 
 
 def test_the_second_import_finds_nothing_to_do(tmp_path):
@@ -124,7 +124,7 @@ def test_what_is_missing_broken_or_of_another_length_is_listed_at_once(tmp_path)
     assert {"vid": "-a", "why": "i3d-inception-rgb-tvsum, video_features/-a_rgb.npy: no such file"} in manifest[
         "skipped"
     ]
-    assert store_of(tmp_path, "pann-cnn14").keys() == ["-a", "_b"]
+    assert store_of(tmp_path, "pann-cnn14").keys() == ["-a", "_b", "d", "e"]
 
 
 def test_nothing_in_an_archive_is_unpickled(tmp_path):
@@ -138,7 +138,10 @@ def test_nothing_in_an_archive_is_unpickled(tmp_path):
 
 @pytest.mark.parametrize(
     ("families", "message"),
-    [(["clip-text"], "released archives of tvsum have no place for it"), (TVSUM, "holds no folder audio_features|in")],
+    [
+        (["clip-text"], "released archives of tvsum have no place for it"),
+        (TVSUM, "in: holds no query_features → name the folder"),
+    ],
 )
 def test_a_wrong_family_or_folder_is_refused(tmp_path, families, message):
     (tmp_path / "in").mkdir()
@@ -148,7 +151,7 @@ def test_a_wrong_family_or_folder_is_refused(tmp_path, families, message):
 
 def test_an_archive_of_other_videos_is_refused(tmp_path):
     folder = tvsum_archive(tmp_path / "in", {"elsewhere": 4})
-    with pytest.raises(PipelineError, match="none of 3 files of clip-token-table can be imported"):
+    with pytest.raises(PipelineError, match="none of 5 files of clip-token-table can be imported"):
         run(tmp_path, folder)
 
 

@@ -7,7 +7,7 @@ which says how each family was made and which `features import` reads back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.features.layouts import PASSPORTS, Layout, layout_of, read_passports, write_released
+from pipeline.features.archive_files import read_passports, write_passports, write_released
+from pipeline.features.layouts import Layout, layouts_of, place_of
 from pipeline.features.passports import passport_differences
 from pipeline.features.store import Entry, Store, open_stores
 from pipeline.provenance import Passport
@@ -44,23 +45,35 @@ def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]
     done = []
     for path in stores:
         with open_stores(path) as store:
-            layout = layout_of(dataset, store.passport.family)
+            layout = layouts_of(dataset, store.passport.family)[0]
             _sign(output, store.passport)
             rounded = sum(_write(store, key, layout, output) for key in tqdm(store.keys(), unit="file", disable=None))
-            done.append(Exported(store.passport.family, output / layout.folder, len(store), rounded))
+            if layout.shapes:
+                _count_rows(store, output / layout.shapes)
+            done.append(Exported(store.passport.family, layout.path(output, "x", "x").parent, len(store), rounded))
     return done
 
 
 def _sign(output: Path, passport: Passport) -> None:
     """Say how a family was made, before its first file is there."""
     signed = read_passports(output)
+    if others := [f for f in signed if f != passport.family and place_of(f) == place_of(passport.family)]:
+        raise PipelineError(
+            f"holds {others[0]} where {passport.family} would go", where=output, remedy="export into another folder"
+        )
     if differ := passport_differences(passport, signed.setdefault(passport.family, passport)):
         raise PipelineError(
             f"holds {passport.family} of another kind: {'; '.join(differ)}",
             where=output,
             remedy="export into another folder",
         )
-    files.write_json(output / PASSPORTS, {family: asdict(signed[family]) for family in signed})
+    write_passports(output, signed)
+
+
+def _count_rows(store: Store, path: Path) -> None:
+    """The JSON file beside the arrays that says how many rows each has, of other shards too."""
+    before = files.read_json(path) if path.exists() else {}
+    files.write_json(path, before | {key: store.n_rows(key) for key in store.keys()})  # noqa: SIM118 - no dict
 
 
 def _write(store: Store, key: str, layout: Layout, output: Path) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ from tqdm import tqdm
 
 from pipeline import files, records
 from pipeline.errors import PipelineError
-from pipeline.features.layouts import Layout, layout_of, read_passports, read_released
+from pipeline.features.archive_files import find_top, read_passports, read_released
+from pipeline.features.layouts import Layout, layouts_of, place_of
 from pipeline.features.passports import passport_differences
-from pipeline.features.store import ROWS_APART, StoreWriter
+from pipeline.features.store import StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome, Passport
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.segment import grid_seconds, n_clips
@@ -30,12 +32,18 @@ from pipeline.video.segment import grid_seconds, n_clips
 SHOWN = 10
 """Files left out that are said on stderr; the rest are counted."""
 
+GRID_OFF = 0.1
+"""A configured clip length may differ from the files' own by this share of itself (datasets.md 2.4)."""
+
+ROWS_OFF = ("", "one row off", "two rows off")
+"""What is said of a file with so many rows more or less than its video has clips, where its layout allows them."""
+
 REPORT_COLUMNS = ("family", "key", "finding", "file", "detail")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one file: `missing`, `broken` or `length` (left out), or `one row off` (kept).
+    """What is wrong with one file: `missing`, `broken` or `length` (left out), or one of `ROWS_OFF` (kept).
 
     file: its path below the archive's top.
     """
@@ -50,16 +58,17 @@ class Finding:
     @property
     def is_fatal(self) -> bool:
         """Whether the file's rows are left out."""
-        return self.finding != "one row off"
+        return self.finding not in ROWS_OFF
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One array that should be there. n_clips: rows expected, None for words."""
+    """One array that should be there. duration: of the video, seconds. n_clips: rows expected, None for words."""
 
     key: str
     vid: str
     path: Path
+    duration: float
     n_clips: int | None
 
 
@@ -108,16 +117,6 @@ def fill_from_archive(
     return Outcome(made, counts, skipped)
 
 
-def _top(folder: Path, layout: Layout) -> Path:
-    """The folder that holds the layout's folders; archives have it at their top or below one or two more."""
-    for depth in ("", "*/", "*/*/"):
-        for found in sorted(folder.glob(f"{depth}{layout.folder}")):
-            return found.parent
-    raise PipelineError(
-        f"holds no folder {layout.folder}", where=folder, remedy="name the folder that the archive was unpacked into"
-    )
-
-
 def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Path) -> list[_Item]:
     """What the annotations ask for: one array per qid on the grid of words, per vid elsewhere; each once, sorted."""
     items = {}
@@ -126,10 +125,10 @@ def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Pat
             raise PipelineError(f"`{query.vid}`, `{query.qid}` name no file", remedy="correct the annotations")
         path = layout.path(top, query.vid, query.qid)
         if grid == "tokens":
-            items[str(query.qid)] = _Item(str(query.qid), query.vid, path, None)
+            items[str(query.qid)] = _Item(str(query.qid), query.vid, path, query.duration, None)
         else:
             clips = n_clips(Fraction(query.duration), grid_seconds(grid))
-            items[query.vid] = _Item(query.vid, query.vid, path, clips)
+            items[query.vid] = _Item(query.vid, query.vid, path, query.duration, clips)
     return [items[key] for key in sorted(items)]
 
 
@@ -137,8 +136,8 @@ def _checked(
     folder: Path, dataset: str, archive: str, family: str, grid: str, queries: Sequence[records.Query]
 ) -> _Checked:
     """Read every file of a family once. Its store is float16 only if all files are."""
-    layout = layout_of(dataset, family)
-    top = _top(folder, layout)
+    top, layout = find_top(folder, layouts_of(dataset, family))
+    passport = _passport(top, archive, family, grid, layout)
     items = _items(queries, grid, layout, top)
     good, findings, dtypes, n_rows = [], [], set(), {}
     for item in tqdm(items, desc=family, unit="file", disable=None):
@@ -148,9 +147,11 @@ def _checked(
             findings.append(Finding(family, item.key, item.vid, looked.finding, file, looked.detail))
         if looked.dtype is not None:
             n_rows[item.key] = looked.n_rows
-        if looked.finding in ("", "one row off"):
+        if looked.finding in ROWS_OFF:
             good.append(item)
             dtypes.add(looked.dtype)
+    if grid != "tokens":
+        _check_grid(archive, family, grid, [item.duration / n_rows[item.key] for item in items if item.key in n_rows])
     if not good:
         first = f"; the first: {findings[0].file}, {findings[0].detail}" if findings else ""
         raise PipelineError(
@@ -160,8 +161,7 @@ def _checked(
         )
     unasked = set(top.glob(layout.file.format(vid="*", qid="*"))) - {item.path for item in items}
     dtype = "float16" if dtypes == {np.dtype("float16")} else "float32"
-    passport = _passport(top, family, archive, grid, dtype, layout)
-    return _Checked(family, layout, passport, good, n_rows, findings, len(unasked))
+    return _Checked(family, layout, replace(passport, dtype=dtype), good, n_rows, findings, len(unasked))
 
 
 class _Looked(NamedTuple):
@@ -174,7 +174,7 @@ class _Looked(NamedTuple):
 
 
 def _look(item: _Item, family: str, layout: Layout) -> _Looked:
-    if not item.path.is_file():
+    if not item.path.exists():
         return _Looked("missing", "no such file")
     try:
         rows, pooled = read_released(item.path, layout)
@@ -187,33 +187,54 @@ def _look(item: _Item, family: str, layout: Layout) -> _Looked:
         if not np.isfinite(array).all():
             return _Looked("broken", "holds NaN or infinity")
     apart = 0 if item.n_clips is None else len(rows) - item.n_clips
-    finding = "length" if abs(apart) > ROWS_APART else "one row off" if apart else ""
+    finding = "length" if abs(apart) > layout.rows_apart else ROWS_OFF[abs(apart)]
     detail = f"{len(rows)} rows where the annotations have {item.n_clips} clips" if apart else ""
     return _Looked(finding, detail, rows.dtype, len(rows))
+
+
+def _check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[float]) -> None:
+    """Refuse a grid that is not the files' own: features on a wrong grid train without complaint.
+
+    clip_seconds: of each file that could be read, its video's duration by its rows.
+    """
+    if not clip_seconds:
+        return
+    derived, configured = median(clip_seconds), float(grid_seconds(grid))
+    if abs(derived - configured) > GRID_OFF * configured:
+        raise PipelineError(
+            f"{family} has a row per {derived:.3g} s (duration by rows, median of {len(clip_seconds)} videos) where"
+            f" {configured:.3g} s are configured",
+            where=archive,
+            remedy=f"set its grid in config.yaml, `grids: {{{family}: …}}` of the dataset; it is {grid}",
+        )
 
 
 def _beside_others(finding: Finding, checked: Sequence[_Checked]) -> Finding:
     """A wrong length beside those of the video's other streams: whose fault it is shows in the comparison."""
     if finding.finding != "length":
         return finding
+    own = next(family for family in checked if family.family == finding.family)
     others = [
         f"{other.family} has {other.n_rows[finding.vid]} ({other.layout.path(Path(), finding.vid, finding.vid)})"
         for other in checked
-        if other.family != finding.family and finding.vid in other.n_rows and other.passport.grid != "tokens"
+        if other is not own and finding.vid in other.n_rows and other.passport.grid == own.passport.grid
     ]
     beside = f"; {', '.join(others)}" if others else ""
-    return replace(finding, detail=f"{finding.detail}, allowed: {ROWS_APART} apart{beside}")
+    return replace(finding, detail=f"{finding.detail}, allowed: {own.layout.rows_apart} apart{beside}")
 
 
-def _passport(top: Path, family: str, archive: str, grid: str, dtype: str, layout: Layout) -> Passport:
-    """The archive's origin over what its exporter signed; a publisher signs nothing."""
-    made = f"as its publisher made it: {layout.file}"
-    published = Passport(family, REVISIONS[family], archive, "released", grid, FAMILIES[family].dim, dtype, made)
-    signed = read_passports(top).get(family)
-    if signed is None:
-        return published
-    passport = replace(signed, origin=archive, dtype=dtype)
-    if differ := passport_differences(passport, replace(passport, family=family, grid=grid, dim=published.dim)):
+def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -> Passport:
+    """The archive's origin over what its exporter signed; a publisher signs nothing. The dtype is the files' affair."""
+    signed = {name: signature for name, signature in read_passports(top).items() if place_of(name) == place_of(family)}
+    there = next(iter(signed), place_of(family))
+    if there != family:
+        raise PipelineError(
+            f"{layout.file} is {there} in this archive, not {family}", where=archive, remedy=f"ask for {there}"
+        )
+    made, dim = f"as its publisher made it: {layout.file}", FAMILIES[family].dim
+    published = Passport(family, REVISIONS[family], archive, "released", grid, dim, layout.dtype, made)
+    passport = replace(signed.get(family, published), origin=archive)
+    if differ := passport_differences(passport, replace(passport, family=family, grid=grid, dim=dim)):
         raise PipelineError(f"was exported as {'; '.join(differ)} asked for", where=top, remedy="name its own grid")
     return passport
 

@@ -99,7 +99,7 @@ def import_archive(
         folder = provenance.files_of(unpacked)[0].parent / "files"
         read.append(unpacked)
     else:
-        kinds = ("*.npy", "*.npz", "passports.json")
+        kinds = ("*.npy", "*.npz", "*.txt", "passports.json")
         read += sorted(path for kind in kinds for path in unpacked.rglob(kind) if path.is_file())
 
     def work() -> Outcome:
