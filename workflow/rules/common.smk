@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
 from pipeline import config as typed
-from pipeline import devices, provenance
+from pipeline import devices, provenance, stale
 from pipeline.acquire import sources as source_table
 from pipeline.shards import shard_names
 from pipeline.errors import PipelineError
@@ -23,7 +23,7 @@ try:
     cfg = typed.load(config)
     SOURCES = source_table.load(cfg.acquire.sources)
     if workflow.is_main_process:
-        provenance.drop_incomplete(Path(cfg.results))
+        stale.set_aside(Path(cfg.results))
 except PipelineError as error:
     raise WorkflowError(str(error)) from None
 
@@ -78,6 +78,9 @@ def settings(**values):
 
 def say_where_gpu_rules_run():
     """One line, once per invocation."""
+    if workflow.non_local_exec:
+        print("gpu rules ask the cluster for a GPU each", file=sys.stderr)
+        return
     gpus = devices.visible_gpus()
     print(
         (f"gpu rules run on {len(gpus)} GPU(s)" if gpus else "no GPU here: gpu rules run on the CPU"),
