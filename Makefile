@@ -12,7 +12,7 @@ LIGHT := .venv-light/ready
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 
-.PHONY: help demo test evidence lint format lock schema clean
+.PHONY: help demo test test-slurm evidence lint format lock schema clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -23,6 +23,9 @@ demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (a
 
 test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present, never the network
 	@$(RUN) python -m pytest -n $(CORES) --dist loadfile
+
+test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
+	@$(RUN) python -m pytest -m slurm -s tests/test_slurm.py
 
 evidence: $(LIGHT)  ## The released TR-DETR predictions against the paper's tables (EVIDENCE_FROM=DIR: local copies)
 	@$(RUN_LIGHT) snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence
