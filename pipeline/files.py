@@ -16,6 +16,10 @@ from pipeline.errors import PipelineError
 CHUNK_BYTES = 1 << 20
 
 
+class BusyError(PipelineError):
+    """Another process holds a lock."""
+
+
 @contextmanager
 def atomic(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file that appears under `path` only when the block ends without an error.
@@ -115,7 +119,7 @@ def digest(path: Path | str, algorithm: str) -> str:
 def lock(place: Path | str, *, wait: bool = False) -> Iterator[None]:
     """Hold `{place}.lock` for the length of the block; the kernel lets go of it when the process dies.
 
-    Raises PipelineError at once when another process holds it, unless `wait`.
+    Raises BusyError at once when another process holds it, unless `wait`.
     """
     path = Path(f"{place}.lock")
     try:
@@ -128,5 +132,5 @@ def lock(place: Path | str, *, wait: bool = False) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             remedy = f"wait for it, or see who holds it: fuser {path}"
-            raise PipelineError("another process is at work here", where=place, remedy=remedy) from error
+            raise BusyError("another process is at work here", where=place, remedy=remedy) from error
         yield

@@ -88,14 +88,3 @@ def test_a_manifest_as_input_stands_for_the_files_under_the_named_parts(tmp_path
     files.write_json(tmp_path / "m.json", {"stage": "extract", "files": both})
     digests = provenance.input_digests([tmp_path / "m.json"], under=["/clip/"])
     assert list(digests) == [str(tmp_path / "clip" / "s.h5")]
-
-
-def test_manifests_of_missing_files_are_dropped_and_whole_ones_stay(tmp_path):
-    for shard in ("00000", "00001"):
-        store = tmp_path / f"{shard}.h5"
-        store.write_text("x")
-        manifest = {"stage": "extract", "files": [provenance.describe(store)]}
-        files.write_json(tmp_path / "features" / "tvsum" / "frames224" / f"{shard}.json", manifest)
-    (tmp_path / "00001.h5").unlink()
-    assert [path.stem for path in provenance.drop_incomplete(tmp_path)] == ["00001"]
-    assert (tmp_path / "features" / "tvsum" / "frames224" / "00000.json").exists()

@@ -1,0 +1,77 @@
+"""What has to be made again although Snakemake sees no change: manifests whose files are gone, or of an older revision.
+
+Looked for while the workflow is parsed. A manifest is the only output a rule declares, so nothing else would notice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.provenance import REVISIONS, aside, is_whole
+
+MANIFESTS = (
+    "resources/*/*.json",
+    "annotations/*/*.json",
+    "videos/*/*.json",
+    "segments/*/*.json",
+    "features/*/*.json",
+    "features/*/*/*.json",
+    "runs/*.json",
+    "predictions/*.json",
+    "metrics/*.json",
+    "tables/*.json",
+    "figures/*.json",
+)
+"""Where manifests lie under a results folder."""
+
+Manifests = Mapping[Path, Mapping[str, Any]]
+
+
+def set_aside(results: Path) -> list[Path]:
+    """Hide manifests that no longer say what is there, so that the workflow makes them again; return those.
+
+    Snakemake makes a missing file only for a job that has to run. So whatever stands on a hidden manifest is hidden
+    too; its stage still finds it, and brings it back where the new files equal the old. Where a job is at work (of
+    another Snakemake, or left behind by a killed one), its manifest stays.
+    """
+    manifests = dict(_manifests(results))
+    stale = {path for path, content in manifests.items() if not (is_whole(content) and is_current(content))}
+    for path in _with_dependents(stale, manifests):
+        with suppress(files.BusyError), files.lock(path):
+            os.replace(path, aside(path))
+    return sorted(stale)
+
+
+def is_current(manifest: Mapping[str, Any]) -> bool:
+    """Whether the stage that wrote a manifest, and the families it made, still have the revision it names."""
+    made = manifest.get("settings", {}).get("families", {})
+    families = {name: made[name].get("revision") for name in made if isinstance(made[name], dict)}
+    written = {manifest["stage"]: manifest.get("revision")} | families
+    return all(REVISIONS.get(name) == revision for name, revision in written.items())
+
+
+def _manifests(results: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for path in _existing(results):
+        content = files.read_json(path)
+        if isinstance(content, dict) and "stage" in content:
+            yield path, content
+
+
+def _existing(results: Path) -> list[Path]:
+    return [path for pattern in MANIFESTS for path in sorted(results.glob(pattern))]
+
+
+def _with_dependents(stale: set[Path], manifests: Manifests) -> set[Path]:
+    """These manifests, those made from their files, those made from files of these, to the last table."""
+    found: set[Path] = set()
+    newest = stale
+    while newest:
+        found |= newest
+        made = {entry["path"] for path in newest for entry in manifests[path].get("files", ())}
+        newest = {path for path, content in manifests.items() if made & set(content.get("inputs", ()))} - found
+    return found
