@@ -103,6 +103,13 @@ def test_members_that_are_there_are_not_written_again(home, unpacked):
     assert everything_below(home / "files") == CONTENT
 
 
+def test_members_of_an_earlier_archive_do_not_pass_for_those_of_another_by_their_size(home, unpacked):
+    unpacked(make_tar(home / "a.tgz", CONTENT))
+    other = {name: bytes(len(content)) for name, content in CONTENT.items() if name != "c.txt"}
+    assert unpacked(make_tar(home / "a.tgz", other))
+    assert everything_below(home / "files") == other
+
+
 def test_a_half_written_member_is_written_again(home, unpacked):
     (home / "files" / "top").mkdir(parents=True)
     (home / "files" / "top" / "a.mp4").write_bytes(b"a" * 100)

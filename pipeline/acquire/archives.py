@@ -1,14 +1,16 @@
 """Archives of strangers, unpacked into a folder that nothing in them can leave.
 
-Members go on where a killed job stopped (one that is there at its size is not written again). Zips inside an archive,
-as TVSum ships its videos, are unpacked too, into a folder of their name. Links and devices are left out and reported;
-a name that points outside the folder, or far more bytes than an archive of its size can honestly hold, is refused.
+Members go on where a killed job stopped: one that is there at its size is not written again, as long as the archive is
+the same. Zips inside an archive, as TVSum ships its videos, are unpacked too, into a folder of their name. Links and
+devices are left out and reported; a name that points outside the folder, or far more bytes than an archive of its size
+can honestly hold, is refused.
 """
 
 from __future__ import annotations
 
 import csv
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -56,6 +58,7 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
 
     def work() -> provenance.Outcome:
         (archive,) = provenance.files_of(fetched)
+        _make_room(home, *provenance.input_digests([fetched]).values())
         unpacking = Unpacking(home / "files", max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * archive.stat().st_size))
         unpacking.add(archive, PurePosixPath())
         write_index(home / "index.csv", unpacking.members)
@@ -63,6 +66,20 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
         return provenance.Outcome([home / "index.csv"], counts, unpacking.skipped)
 
     return provenance.run_stage("unpack", manifest, work, inputs=[fetched], settings={"name": name})
+
+
+def _make_room(home: Path, archive_sha256: str) -> None:
+    """Keep members that came out of this very archive; another one's may have the same names and sizes."""
+    mark = home / "archive.sha256"
+    if mark.is_file() and mark.read_text() == archive_sha256:
+        return
+    try:
+        if (home / "files").exists():
+            shutil.rmtree(home / "files")
+    except OSError as error:
+        raise files.cannot_write(home / "files", error) from error
+    with files.atomic(mark) as file:
+        file.write(archive_sha256)
 
 
 def write_index(path: Path, members: dict[str, int]) -> None:

@@ -19,6 +19,7 @@ rule fetch:
         mem_mb=growing(500),
     params:
         acquire=settings(acquire=cfg.acquire),
+        digest=lambda wc: SOURCES[wc.name].digest,  # the one change of the table that makes another file of it
     shell:
         stage("fetch {wildcards.name} --settings {params.acquire:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
