@@ -1,4 +1,5 @@
 import csv
+import os
 import shutil
 import sys
 import threading
@@ -16,7 +17,9 @@ from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
 from pipeline.acquire.weights import weights_file
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
+from pipeline.video import account
 from pipeline.video.account import COLUMNS, videos
+from pipeline.video.probe import probe
 
 av = pytest.importorskip("av")
 
@@ -144,6 +147,46 @@ def test_failed_downloads_are_tried_again_and_finished_ones_are_not(stage, serve
     assert stage("good", "late")
     assert server.seen == ["/late.mp4"]
     assert stage.rows()["late"]["status"] == "ok"
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """Vids whose files were read, in order."""
+    seen = []
+    monkeypatch.setattr(account, "probe", lambda path: [seen.append(path.stem), probe(path)][1])
+    return seen
+
+
+def test_a_video_more_is_one_videos_work(stage, server, film, looked_at):
+    for vid in ("a", "b", "c"):
+        shutil.copy(film, server.folder / f"{vid}.mp4")
+    stage("a", "b")
+    before = stage.rows()
+    looked_at.clear()
+    stage("a", "b", "c")
+    assert looked_at == ["c"]
+    assert {vid: stage.rows()[vid] for vid in before} == before
+
+
+@pytest.mark.parametrize("change", ["size", "time", "revision"])
+def test_a_file_is_looked_at_again_when_it_was_touched_and_all_are_in_another_revision(
+    stage, server, film, looked_at, monkeypatch, change
+):
+    shutil.copy(film, server.folder / "a.mp4")
+    stage("a")
+    looked_at.clear()
+    path = stage.results / "resources/films/files/a.mp4"
+    if change == "size":
+        state = path.stat()
+        path.write_bytes(path.read_bytes() + b"0")
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    if change == "time":
+        later = stage.manifest.stat().st_mtime + 5
+        os.utime(path, (later, later))
+    if change == "revision":
+        monkeypatch.setitem(provenance.REVISIONS, "videos", 99)
+    stage("a", "nowhere")
+    assert looked_at == ["a"]
 
 
 def test_equal_work_gives_equal_bytes(stage, server, film):

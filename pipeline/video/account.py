@@ -2,7 +2,8 @@
 
 A video that does not exist (`missing`), one that could not be fetched this time (`failed`) and one that cannot be
 decoded (`corrupt`) are three things, and none of them stops the job. Shards with failures are never taken for done:
-whenever the stage is started again, it tries those videos again, and only those.
+whenever the stage is started again, it tries those videos again, and only those. A file that the last account holds
+and that was not touched since is not read again: a video more is one video's work.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
 from pipeline.shards import vids_of_shard
+from pipeline.stale import is_current
 from pipeline.video.probe import probe
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
@@ -80,7 +82,7 @@ def videos(
         finders = {name: finder(name, results, listed, acquire) for name in dataset.videos}
         vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
         progress = tqdm(vids, desc=f"{dataset_name} {shard}", unit=" videos", disable=None)
-        rows = [account(vid, finders) for vid in progress]
+        rows = [account(vid, finders, known) for vid in progress]
         write_account(target, rows)
         return provenance.Outcome(
             [target],
@@ -88,6 +90,7 @@ def videos(
             [{"vid": row.vid, "why": f"{row.status}: {row.why}"} for row in rows if row.status != "ok"],
         )
 
+    known = _known_files(target, manifest)
     _forget_failures(manifest)
     settings = {"dataset": dataset_name, "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
     return provenance.run_stage("videos", manifest, work, inputs=inputs, settings=settings)
@@ -129,16 +132,18 @@ def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -
     raise PipelineError(f"holds no videos (kind {source.kind})", where=source.name, remedy="name another source")
 
 
-def account(vid: str, finders: Mapping[str, Callable[[str], Path]]) -> Video:
+def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mapping[str, Video] | None = None) -> Video:
     """Find one video, in the first source that has it, and look at it; whatever goes wrong is in the row.
 
-    finders: by source name, in the order they are asked. A video is `missing` where every source says so.
+    finders: by source name, in the order they are asked. A video is `missing` where every source says so. known: rows
+    of files that were looked at already, by path.
     """
     reasons: dict[str, str] = {}
     status = "missing"
     for source, find in finders.items():
         try:
-            return _looked_at(vid, find(vid), source)
+            path = find(vid)
+            return (known or {}).get(str(path)) or _looked_at(vid, path, source)
         except NoSuchFileError as problem:
             reasons[source] = problem.what
         except PipelineError as problem:
@@ -155,6 +160,24 @@ def _looked_at(vid: str, path: Path, source: str) -> Video:
     except PipelineError as problem:
         return replace(known, status="corrupt", why=problem.what)
     return replace(known, duration_s=facts.duration, fps=facts.rate)
+
+
+def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
+    """Rows of an earlier account, by path, whose file has the size it had and is older than the account."""
+    record = provenance.last_record(manifest)
+    if not (record and is_current(record) and table.is_file()):
+        return {}
+    written = table.stat().st_mtime
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = [Video(**row) for row in csv.DictReader(file)]
+    return {row.path: row for row in rows if row.path and _is_untouched(Path(row.path), row.bytes, written)}
+
+
+def _is_untouched(path: Path, n_bytes: int | str, since: float) -> bool:
+    if not path.is_file():
+        return False
+    state = path.stat()
+    return str(state.st_size) == n_bytes and state.st_mtime < since
 
 
 def _by_vid(index: dict[str, int]) -> dict[str, str]:
@@ -185,5 +208,6 @@ def _one_by_one(source: Source, home: Path, acquire: Acquire, vid: str) -> Path:
 
 
 def _forget_failures(manifest: Path) -> None:
-    if manifest.exists() and files.read_json(manifest).get("counts", {}).get("failed"):
-        manifest.unlink()
+    if provenance.last_record(manifest).get("counts", {}).get("failed"):
+        manifest.unlink(missing_ok=True)
+        provenance.aside(manifest).unlink(missing_ok=True)
