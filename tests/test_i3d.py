@@ -255,13 +255,28 @@ def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path):
     assert not trap.exists()
 
 
-def as_bytes(content):
+def as_bytes(content, **options):
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(content, buffer, **options)
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", as_bytes([1]), as_bytes({"epoch": 3}), as_bytes({})])
+CUT = as_bytes({"a": torch.ones(5), "b": torch.ones(3)}, _use_new_zipfile_serialization=False)
+"""In the form that torch wrote before 2020, as the public files are; only what is left of it reaches the test."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no pickle",
+        as_bytes([1]),
+        as_bytes({"epoch": 3}),
+        as_bytes({}),
+        *(CUT[:n] for n in range(10, len(CUT), 40)),
+    ],
+    ids=len,
+)
 def test_a_file_that_is_no_weight_file_is_named(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(PipelineError, match=r"x: does not hold Inception-I3D of 3 channels \(.*→ fetch it again"):

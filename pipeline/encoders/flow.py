@@ -21,7 +21,7 @@ from pipeline.encoders.state import fill
 UPDATES = 20
 
 PAIRS = 4
-"""Pairs of frames at a time: at 256 × 455 pixels less than half a GB."""
+"""Pairs of frames at a time: at 256 × 455 pixels 1.5 GB for the whole process."""
 
 LIMIT = 20
 """Pixels; faster movement is cut."""

@@ -75,7 +75,7 @@ class TvsumFlow:
         self._network = inception.features(weights, inception.HASSONY2, 2).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 33, height, width, 3], no side below 217 → float32 [rows, 1024]."""
+        """Uint8 RGB [rows, 33, height, width, 3], short side 256 → float32 [rows, 1024]."""
         import torch
 
         with torch.inference_mode():
