@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 
 from pipeline import devices
+
+ROOT = Path(__file__).resolve().parents[1]
 
 JOB = """
 import os, sys, time
@@ -43,6 +45,40 @@ def run_jobs(n):
     return [(kind, gpu, float(start), float(end)) for kind, gpu, start, end in lines]
 
 
+FOUR_JOBS = """
+rule all:
+    input: expand("{job}.done", job=range(4))
+
+rule compute:
+    output: touch("{job}.done")
+    resources: gpu=1
+    retries: 1
+    shell: "{PYTHON} job.py {wildcards.job}"
+"""
+
+RENDEZVOUS = """
+import os, signal, sys, time
+from pathlib import Path
+from pipeline import devices
+
+def wait_for(names):
+    end = time.monotonic() + 30
+    while not all(Path(name).exists() for name in names):
+        assert time.monotonic() < end, f"still waiting for {names}"
+        time.sleep(0.05)
+
+job = sys.argv[1]
+first, again = Path(f"{job}.first"), Path(f"{job}.again")
+held = again if first.exists() else first
+with devices.claimed():
+    held.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    wait_for(["0.first", "1.first", "2.first", "3.first"])  # all four hold a device now
+    if job == "0" and held == first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    wait_for(["0.again"])  # the others hold theirs until the killed job has one again
+"""
+
+
 def overlap(a, b):
     return a[2] < b[3] and b[2] < a[3]
 
@@ -60,12 +96,27 @@ def test_two_jobs_on_two_devices_each_see_another(gpus):
     assert {job[1] for job in jobs} == {"GPU-a", "GPU-b"}
 
 
+def test_four_gpus_serve_four_jobs_of_snakemake_and_a_killed_one_is_restarted_on_its_device(gpus, tmp_path):
+    gpus("GPU-a", "GPU-b", "GPU-c", "GPU-d")
+    (tmp_path / "job.py").write_text(RENDEZVOUS)
+    (tmp_path / "Snakefile").write_text(FOUR_JOBS.replace("{PYTHON}", sys.executable))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "snakemake", "--cores", "8", "--resources", "gpu=4"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    held = {path.name: path.read_text() for path in [*tmp_path.glob("?.first"), *tmp_path.glob("?.again")]}
+    assert sorted(held[f"{job}.first"] for job in range(4)) == ["GPU-a", "GPU-b", "GPU-c", "GPU-d"]
+    assert held["0.again"] == held["0.first"]
+    assert len(held) == 5
+
+
 def test_a_killed_job_lets_go_of_its_device(gpus):
     gpus("GPU-a")
-    holder = subprocess.Popen([sys.executable, "-c", JOB.replace("sleep(0.5)", "sleep(60)")], stderr=subprocess.PIPE)
-    time.sleep(0.5)
+    holds = JOB.replace("start = time.time()", "print('holds', flush=True)").replace("sleep(0.5)", "sleep(60)")
+    holder = subprocess.Popen([sys.executable, "-c", holds], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "holds\n"
     holder.kill()
-    holder.wait()
+    holder.communicate()
     with devices.claimed() as kind:
         assert (kind, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cuda", "GPU-a")
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
