@@ -22,7 +22,7 @@ def plain(torch_one_thread):
     """pytorchvideo's whole network with numbers in all places."""
     network = i3d_resnet.filled(Weights.named("random:3", None))
     generator = torch.Generator().manual_seed(4)
-    for name, tensor in network.state_dict().items():
+    for tensor in network.state_dict().values():
         if tensor.ndim == 1:
             tensor.uniform_(0.5, 1.5, generator=generator)
     return network
@@ -42,15 +42,15 @@ def test_it_is_the_network_of_28_million_numbers(plain):
 def test_rows_are_pytorchvideos_pooled_last_stage(plain, checkpoint):
     encoder = i3d_resnet.ResNetI3D(Weights.named("released", checkpoint), "cpu")
     rows = encoder.encode(frames(2))
-    streams = (torch.from_numpy(frames(2)).permute(0, 4, 1, 2, 3) / 255 - 0.45) / 0.225
+    streams = (torch.from_numpy(frames(2)[1:]).permute(0, 4, 1, 2, 3) / 255 - 0.45) / 0.225
     with torch.inference_mode():
         for block in plain.blocks[:6]:
             streams = block(streams)
-    assert streams.shape == (2, 2048, 4, 7, 7)
+    assert streams.shape == (1, 2048, 4, 7, 7)
     expected = streams.mean((2, 3, 4)).numpy()
     assert (rows.dtype, rows.shape) == (np.float32, (2, FAMILIES["i3d-resnet50"].dim))
-    np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_allclose(encoder.encode(frames(2)[1:]), rows[1:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(rows[1:], expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(rows[0] - rows[1]).max() > 1e-4
 
 
 def test_random_weights_give_rows_that_float16_holds():
@@ -63,9 +63,8 @@ def test_slowfasts_checkpoint_is_refused(tmp_path):
     from pipeline.encoders.pytorchvideo_models import empty
 
     path = tmp_path / "x.pyth"
-    state = {
-        name: torch.tensor(0.0).expand(tensor.shape) for name, tensor in empty("slowfast_r50").state_dict().items()
-    }
+    shapes = {name: tensor.shape for name, tensor in empty("slowfast_r50").state_dict().items()}
+    state = {name: torch.tensor(0.0).expand(shape) for name, shape in shapes.items()}
     torch.save({"model_state": state}, path)
     with pytest.raises(PipelineError, match=r"x.pyth: does not hold I3D ResNet-50 \(\d+ missing: blocks"):
         i3d_resnet.ResNetI3D(Weights.named("released", path), "cpu")
