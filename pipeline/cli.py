@@ -1,4 +1,4 @@
-"""The command line: one command per stage, `python -m pipeline STAGE …`. What each does stands in `commands.py`.
+"""The command line: one command per stage, `python -m pipeline STAGE …`. What each does stands in `commands/`.
 
 A stage takes the manifests it reads, resolved `--settings` as JSON and the `--manifest` it writes; the
 workflow's rules call these commands, and so can anybody. Errors a user can act on end in one line and exit code 1.
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import commands
+from pipeline.commands import features as features_commands
 from pipeline.errors import PipelineError
 
 DATASETS = ("qvhighlights", "charades_sta", "tvsum")
@@ -75,7 +76,7 @@ def _features(parsers: argparse._SubParsersAction) -> None:
     group = parsers.add_parser("features", help="extract, import, export, compare and look at features")
     inner = group.add_subparsers(dest="features_command", metavar="WHAT", required=True)
 
-    extract = _stage(inner, "extract", commands.features_extract, EXTRACT, required=False)
+    extract = _stage(inner, "extract", features_commands.extract, EXTRACT, required=False)
     _shard(extract, required=False)
     extract.add_argument("--reader", choices=("frames224", "native", "sound", "words"))
     _paths(extract, "--inputs", "manifest of `segment`; for words, those of `annotate`")
@@ -87,23 +88,23 @@ def _features(parsers: argparse._SubParsersAction) -> None:
     _paths(weights, "--weights", "manifests of the weights' `fetch`; with --video: the weight file or its manifest")
     weights.add_argument("--random", type=int, metavar="SEED", help="with --video: random weights, to try it out")
 
-    archive = _stage(inner, "import", commands.features_import, "stores from a released feature archive")
+    archive = _stage(inner, "import", features_commands.import_archive, "stores from a released feature archive")
     archive.add_argument("name", help="the archive's name in sources.csv")
     archive.add_argument("--dataset", choices=DATASETS, required=True)
     archive.add_argument("--unpacked", type=Path, required=True, help="manifest of `unpack`, or the archive's folder")
     _paths(archive, "--annotations", "manifests of `annotate`, all splits")
 
-    export = _plain(inner, "export", commands.features_export, "stores in the layout of the released archives")
+    export = _plain(inner, "export", features_commands.export, "stores in the layout of the released archives")
     export.add_argument("stores", type=Path, nargs="+", metavar="STORE", help=STORE)
     export.add_argument("--dataset", choices=DATASETS, required=True, help="whose archives' layout")
     export.add_argument("--output", type=Path, required=True, metavar="DIR")
 
-    compare = _plain(inner, "compare", commands.features_compare, "two stores of one family: the same features?")
+    compare = _plain(inner, "compare", features_commands.compare, "two stores of one family: the same features?")
     compare.add_argument("a", type=Path, help=STORE)
     compare.add_argument("b", type=Path)
     compare.add_argument("--output", type=Path, metavar="FILE.csv", help="every vid, the worst first")
 
-    inspect = _plain(inner, "inspect", commands.features_inspect, "what a store holds; one video's rows as a picture")
+    inspect = _plain(inner, "inspect", features_commands.inspect, "what a store holds; one video's rows as a picture")
     inspect.add_argument("store", type=Path, help=STORE)
     inspect.add_argument("vid", nargs="?", help="whose rows to draw (one that begins with -: `-- STORE VID`, last)")
     inspect.add_argument("--video", type=Path, metavar="FILE", help="the video, for a contact sheet")

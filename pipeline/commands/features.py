@@ -1,0 +1,128 @@
+"""Commands about features: extract, import, export, compare, inspect."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline import config
+from pipeline.commands.options import file_behind, section, settings_of
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.encoders.base import Weights
+
+
+def extract(options: Namespace) -> None:
+    """One decode of a shard, one store per family; or features of one file of one's own."""
+    shard, own = ("dataset", "shard", "reader", "manifest"), ("video", "family", "output")
+    if options.video is not None:
+        _one_form(options, own, (*shard, "inputs"))
+        _extract_own(options)
+        return
+    _one_form(options, shard, (*own, "grid", "random"))
+    from pipeline.features.stage import extract as stage
+
+    stage(
+        options.results,
+        options.dataset,
+        options.shard,
+        dataset=section(options, "dataset", config.Dataset),
+        reader=options.reader,
+        families=settings_of(options).get("families", []),
+        encoding=section(options, "encoding", config.Encoding),
+        weights={manifest.parent.name: manifest for manifest in options.weights},
+        inputs=options.inputs,
+        manifest=options.manifest,
+    )
+
+
+def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str]) -> None:
+    """Raise PipelineError for options of the other form of a command, and for a needed one that is not given."""
+    given = {name for name in (*needed, *foreign) if getattr(options, name) not in (None, [])}
+    forms = "name a shard (--dataset --shard --reader --manifest), or a file of your own (--video --family --output)"
+    if strange := [f"--{name}" for name in foreign if name in given]:
+        raise PipelineError(f"{', '.join(strange)} cannot stand beside --{needed[0]}", remedy=forms)
+    if missing := [f"--{name}" for name in needed if name not in given]:
+        raise PipelineError(f"{', '.join(missing)} not given", remedy=forms)
+
+
+def _extract_own(options: Namespace) -> None:
+    from pipeline.encoders.base import Weights
+    from pipeline.features.inspection import describe_rows
+    from pipeline.features.own_file import extract_own
+
+    weights = Weights.joined(*_own_weights(options))
+    with extract_own(options.video, options.family, options.grid or "2s", weights, options.output) as store:
+        print(f"{options.output}: {describe_rows(store, options.video.stem)}")
+
+
+def _own_weights(options: Namespace) -> list[Weights]:
+    """Random ones, the files named, or those that were fetched: one for each network of the family."""
+    from pipeline.acquire.weights import weights_file
+    from pipeline.encoders.base import Weights
+    from pipeline.features.own_file import made_of_video
+
+    sources = made_of_video(options.family).weights
+    if options.random is not None:
+        return [Weights.named(f"random:{options.random}", None) for _ in sources]
+    if options.weights and len(options.weights) != len(sources):
+        raise PipelineError(
+            f"{options.family} takes a file each of {', '.join(sources)}; {len(options.weights)} are given",
+            where="--weights",
+            remedy="name them in that order",
+        )
+    files = [file_behind(path) for path in options.weights] or [weights_file(name, options.results) for name in sources]
+    return [Weights.named("released", path) for path in files]
+
+
+def import_archive(options: Namespace) -> None:
+    """Stores from a released archive."""
+    from pipeline.features.stage import import_archive as stage
+
+    stage(
+        options.results,
+        options.dataset,
+        options.name,
+        dataset=section(options, "dataset", config.Dataset),
+        families=settings_of(options).get("families", []),
+        unpacked=options.unpacked,
+        annotations=options.annotations,
+        manifest=options.manifest,
+    )
+
+
+def export(options: Namespace) -> None:
+    """Stores in the layout of the released archives."""
+    from pipeline.features.export import export
+
+    for done in export(options.stores, options.dataset, options.output):
+        print(done)
+
+
+def compare(options: Namespace) -> None:
+    """Print how two stores differ, the verdict last."""
+    from pipeline.features.compare import compare_stores
+    from pipeline.features.comparison import text, write_csv
+
+    comparison = compare_stores(options.a, options.b)
+    if options.output:
+        write_csv(comparison, options.output)
+    print(text(comparison, str(options.a), str(options.b)))
+
+
+def inspect(options: Namespace) -> None:
+    """Print what a store holds; draw one video's rows."""
+    from pipeline.features.inspection import describe, describe_rows, draw
+    from pipeline.features.store import open_stores
+
+    with open_stores(options.store) as store:
+        vid = options.vid or (store.keys()[0] if len(store) == 1 else None)
+        if vid is None and options.video:
+            raise PipelineError(f"holds {len(store)} vids", where=options.store, remedy="name the video's vid too")
+        if options.vid is None:
+            print(describe(store))
+        if vid is not None:
+            print(describe_rows(store, vid))
+            print(draw(store, vid, options.video, options.output or options.results / "inspect"))
