@@ -118,6 +118,18 @@ def test_a_row_with_a_stray_comma_is_refused(table):
         sources.load(table({"note": "one, two"}))
 
 
+def test_a_size_that_others_report_may_stand_in_a_last_column_and_is_not_taken_for_the_exact_one(tmp_path):
+    def source(reported):
+        line = ",".join((GOOD | {"bytes": ""}).values())
+        (tmp_path / "t.csv").write_text(f"{','.join(COLUMNS)},reported\n{line},{reported}\n")
+        return sources.load(tmp_path / "t.csv")["a-file"]
+
+    assert (source("120").n_bytes, source("120").n_bytes_reported) == (None, 120)
+    assert source("").n_bytes_reported is None
+    with pytest.raises(PipelineError, match="line 2: `reported` is 'about 9'"):
+        source("about 9")
+
+
 def test_other_columns_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("name,url\n")
     with pytest.raises(PipelineError, match="line 1: has the columns"):

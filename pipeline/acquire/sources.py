@@ -10,13 +10,14 @@ Columns of a table (`sources.csv` beside this file, or another one named by `acq
     bytes    exact size; empty where unknown
     licence  what its publisher says
     note     where the facts come from, what is uncertain
+    reported its size in bytes as others report it, where `bytes` is empty; a table may do without this column
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,8 +29,9 @@ Kind = Literal["file", "archive", "video", "youtube"]
 
 PACKAGED = Path(__file__).with_name("sources.csv")
 COLUMNS = ("name", "kind", "file", "url", "digest", "bytes", "licence", "note")
+REPORTED = "reported"
 DIGEST_LENGTHS = {"sha256": 64, "md5": 32, "git-blob": 40}
-SHARED = ("kind", "file", "digest", "bytes")
+SHARED = ("kind", "file", "digest", "bytes", REPORTED)
 """Columns in which mirrors of one name must agree: they offer the same file."""
 
 
@@ -37,7 +39,8 @@ SHARED = ("kind", "file", "digest", "bytes")
 class Source:
     """One thing that can be fetched.
 
-    digest: `algorithm:hex`, None where nobody publishes one. n_bytes: exact size, None where unknown.
+    digest: `algorithm:hex`, None where nobody publishes one. n_bytes: exact size, None where unknown. n_bytes_reported:
+    what others say, to plan with and to check nothing by.
     addresses: mirrors of the same file, in the order in which they are tried.
     """
 
@@ -48,6 +51,7 @@ class Source:
     n_bytes: int | None
     addresses: tuple[str, ...]
     licence: str
+    n_bytes_reported: int | None = None
 
 
 class Sources:
@@ -108,11 +112,12 @@ def _source(mirrors: list[dict[str, str]]) -> Source:
         n_bytes=int(first["bytes"]) if first["bytes"] else None,
         addresses=tuple(row["url"] for row in mirrors),
         licence=first["licence"],
+        n_bytes_reported=int(first[REPORTED]) if first.get(REPORTED) else None,
     )
 
 
-def _check_header(header: object, path: Path) -> None:
-    if list(header or ()) != list(COLUMNS):  # type: ignore[call-overload]
+def _check_header(header: Iterable[str] | None, path: Path) -> None:
+    if tuple(header or ()) not in (COLUMNS, (*COLUMNS, REPORTED)):
         raise PipelineError(
             f"has the columns {header}", where=f"{path}, line 1", remedy=f"write {','.join(COLUMNS)}, in this order"
         )
@@ -120,10 +125,11 @@ def _check_header(header: object, path: Path) -> None:
 
 def _check_row(row: dict[str, str], where: str) -> None:
     if None in row or None in row.values():
-        raise PipelineError(f"has not {len(COLUMNS)} fields", where=where, remedy="quote what contains a comma")
+        n_columns = sum(column is not None for column in row)
+        raise PipelineError(f"has not {n_columns} fields", where=where, remedy="quote what contains a comma")
     for column, (pattern, allowed) in PATTERNS.items():
-        if not re.fullmatch(pattern, row[column]):
-            raise PipelineError(f"`{column}` is {row[column]!r}", where=where, remedy=f"write {allowed}")
+        if not re.fullmatch(pattern, found := row.get(column, "")):
+            raise PipelineError(f"`{column}` is {found!r}", where=where, remedy=f"write {allowed}")
     algorithm, _, value = row["digest"].partition(":")
     if row["digest"] and len(value) != DIGEST_LENGTHS[algorithm]:
         raise PipelineError(
@@ -142,9 +148,9 @@ def _check_mirror(row: dict[str, str], earlier: list[dict[str, str]], where: str
         if row["url"] == other["url"]:
             raise PipelineError(f"`url` stands twice under {row['name']}", where=where, remedy="remove one of the rows")
         for column in SHARED:
-            if row[column] != other[column]:
+            if row.get(column) != other.get(column):
                 raise PipelineError(
-                    f"`{column}` is {row[column]!r}, {other[column]!r} in an earlier row of {row['name']}",
+                    f"`{column}` is {row.get(column)!r}, {other.get(column)!r} in an earlier row of {row['name']}",
                     where=where,
                     remedy="mirrors offer one file: make them agree, or give another name",
                 )
@@ -157,5 +163,6 @@ PATTERNS = {
     "url": (r"(https?://[^/\s]+/\S*)|(file:///\S+)", "an https, http or file address without blanks"),
     "digest": (r"((sha256|md5|git-blob):[0-9a-f]+)?", "`algorithm:hex` (sha256, md5, git-blob), or nothing"),
     "bytes": (r"([1-9][0-9]*)?", "a whole number, or nothing"),
+    REPORTED: (r"([1-9][0-9]*)?", "a whole number, or nothing"),
 }
 """Column, what it must match, and how to say so."""
