@@ -255,6 +255,19 @@ class Config(Strict):
     training: dict[DatasetName, Training]
     experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
 
+    def made(self, dataset: str) -> list[str]:
+        """Families that experiments of a dataset make here, each once, sorted."""
+        experiments = [experiment for experiment in self.experiments.values() if experiment.dataset == dataset]
+        return sorted({family for experiment in experiments for family in experiment.made})
+
+    def archived(self, dataset: str) -> dict[str, list[str]]:
+        """Released archives that experiments of a dataset read: families asked of each, each once, sorted."""
+        asked: dict[str, set[str]] = {}
+        for experiment in self.experiments.values():
+            if experiment.dataset == dataset and experiment.archive and experiment.archived:
+                asked.setdefault(experiment.archive, set()).update(experiment.archived)
+        return {archive: sorted(families) for archive, families in sorted(asked.items())}
+
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, raw: Any) -> Any:

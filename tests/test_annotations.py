@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import files, records
 from pipeline.datasets import annotations, charades_sta, qvhighlights, tvsum
+from pipeline.datasets.rows import Released
 from pipeline.errors import PipelineError
 
 QVH_ROW = {
@@ -73,7 +74,8 @@ def test_real_files_have_the_counted_rows(shared_data, tmp_path, dataset, split,
     source = shared_data / "annotations" / f"{name}.jsonl"
     counts = run(tmp_path, dataset, split, source)["counts"]
     assert counts == {"queries": queries, "videos": videos, "windows": windows}
-    assert files.sha256(source) in annotations.RELEASED[dataset]
+    hours = sum({query.vid: query.duration for query in annotations.READERS[dataset](source)}.values()) / 3600
+    assert annotations.RELEASED[dataset][files.sha256(source)] == (split, queries, videos, round(hours, 2))
 
 
 def test_real_rows_survive_the_stage_unchanged(shared_data, tmp_path):
@@ -234,7 +236,7 @@ def test_an_empty_file_is_refused(tmp_path):
 
 def test_counts_that_differ_from_the_released_ones_are_an_error(tmp_path, monkeypatch):
     source = write(tmp_path, QVH_ROW)
-    monkeypatch.setitem(qvhighlights.RELEASED, files.sha256(source), ("val", 2, 1))
+    monkeypatch.setitem(qvhighlights.RELEASED, files.sha256(source), Released("val", 2, 1, 0.1))
     with pytest.raises(PipelineError, match="read as 1 queries on 1 videos, it holds 2 on 1"):
         run(tmp_path, "qvhighlights", "val", source)
 

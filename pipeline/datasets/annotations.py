@@ -49,16 +49,16 @@ def check_released(dataset: str, split: str, source_file: Path, counts: dict[str
     known = RELEASED[dataset].get(files.sha256(source_file))
     if known is None:
         return
-    known_split, queries, videos = known
-    if split != known_split:
+    if split != known.split:
         raise PipelineError(
-            f"is the released {known_split} split, not {split}",
+            f"is the released {known.split} split, not {split}",
             where=source_file,
             remedy=f"name the {split} file under datasets.{dataset}.annotations.{split}",
         )
-    if (counts["queries"], counts["videos"]) != (queries, videos):
+    if (counts["queries"], counts["videos"]) != (known.queries, known.videos):
         raise PipelineError(
-            f"was read as {counts['queries']} queries on {counts['videos']} videos, it holds {queries} on {videos}",
+            f"was read as {counts['queries']} queries on {counts['videos']} videos,"
+            f" it holds {known.queries} on {known.videos}",
             where=source_file,
             remedy="report this: the reader is wrong",
         )

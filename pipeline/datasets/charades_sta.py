@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets.rows import demand, demand_one_duration, is_table
+from pipeline.datasets.rows import Released, demand, demand_one_duration, is_table
 from pipeline.datasets.rows import read as read_rows
 from pipeline.records import Query
 
 RELEASED = {
-    "bcb0deddbb552354323a26dd39d3d9f2fe6d9b70fd9e51697344317364962442": ("train", 12404, 5336),
-    "13d6e9152794d87bb501a827edcbe69e5c0428f0af60e926e6b87e4f452ad5b2": ("val", 3720, 1334),
+    "bcb0deddbb552354323a26dd39d3d9f2fe6d9b70fd9e51697344317364962442": Released("train", 12404, 5336, 45.76),
+    "13d6e9152794d87bb501a827edcbe69e5c0428f0af60e926e6b87e4f452ad5b2": Released("val", 3720, 1334, 10.92),
 }
-"""SHA-256 of each released file: split, queries, videos."""
+"""By the SHA-256 of each released file."""
 
 
 def read(path: Path | str) -> list[Query]:

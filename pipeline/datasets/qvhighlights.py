@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.datasets.rows import demand, demand_one_duration, is_table
+from pipeline.datasets.rows import Released, demand, demand_one_duration, is_table
 from pipeline.datasets.rows import read as read_rows
 from pipeline.errors import PipelineError
 from pipeline.records import Query, Window
@@ -18,12 +18,12 @@ CLIP_S = 2
 ANNOTATORS = 3
 
 RELEASED = {
-    "fd28404187468f57cf99242be2963127dc9b4aef26c7de3cb9469569801f2625": ("train", 7218, 7100),
-    "f668a1eaea156ec5315e14718999cea043a8cf948d3cafbd8e8d655318c3cd02": ("val", 1550, 1519),
-    "0462f0cb582b54913671ba5ebfc325931ffa6d422c60cb72520749fc6d5d05a3": ("test", 1542, 1529),
-    "bd50ec6bb5dd3f72571126ba5fdc7418efdd9219a9487984e483a02e2ce5d493": ("test", 1542, 1529),
+    "fd28404187468f57cf99242be2963127dc9b4aef26c7de3cb9469569801f2625": Released("train", 7218, 7100, 294.94),
+    "f668a1eaea156ec5315e14718999cea043a8cf948d3cafbd8e8d655318c3cd02": Released("val", 1550, 1519, 63.13),
+    "0462f0cb582b54913671ba5ebfc325931ffa6d422c60cb72520749fc6d5d05a3": Released("test", 1542, 1529, 63.52),
+    "bd50ec6bb5dd3f72571126ba5fdc7418efdd9219a9487984e483a02e2ce5d493": Released("test", 1542, 1529, 63.52),
 }
-"""SHA-256 of each released file: split, queries, videos. The first test file hides its ground truth."""
+"""By the SHA-256 of each released file. The first test file hides its ground truth."""
 
 _VID = re.compile(r"(?P<youtube>[A-Za-z0-9_-]{11})_(?P<start>\d+\.\d)_(?P<end>\d+\.\d)")
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import records
 from pipeline.errors import PipelineError
+
+
+class Released(NamedTuple):
+    """What a released annotation file holds, counted: queries, different videos, and hours that these last."""
+
+    split: str
+    queries: int
+    videos: int
+    hours: float
 
 
 def read(path: Path | str) -> Iterator[tuple[str, records.Query]]:

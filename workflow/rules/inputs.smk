@@ -12,10 +12,7 @@ def experiment_of(wildcards):
 
 def raw_families(dataset, reader=None):
     """Families that experiments of `dataset` make from raw (by `reader`), each once, in a fixed order."""
-    wanted = {
-        family for experiment in cfg.experiments.values() if experiment.dataset == dataset for family in experiment.made
-    }
-    return sorted(f for f in wanted if reader in (None, provenance.FAMILIES[f].reader))
+    return [f for f in cfg.made(dataset) if reader in (None, provenance.FAMILIES[f].reader)]
 
 
 def grids_of(dataset):
@@ -93,13 +90,7 @@ def predicted_splits(wildcards):
 
 def archive_families(dataset, archive):
     """Families that experiments of `dataset` take from a released archive."""
-    wanted = {
-        family
-        for experiment in cfg.experiments.values()
-        if (experiment.dataset, experiment.archive) == (dataset, archive)
-        for family in experiment.archived
-    }
-    return sorted(wanted)
+    return cfg.archived(dataset).get(archive, [])
 
 
 def shown_in(table):
