@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_benchmark import MODEL, Benchmark, experiment, train_with_states
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.training import checkpoint, loop, pool
+from pipeline.training import checkpoint, curves, loop, pool
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
@@ -41,6 +42,16 @@ def log_of(run: Path) -> list[dict[str, str]]:
 
 def bytes_of(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in WEIGHTS}
+
+
+def curves_of(run: Path) -> list[tuple[str, int, float]]:
+    """What a reader of a folder's event files sees."""
+    return scalars(EventAccumulator(str(run)).Reload())
+
+
+def scalars(reader: EventAccumulator) -> list[tuple[str, int, float]]:
+    """Tag, step and value of every scalar."""
+    return [(tag, event.step, event.value) for tag in reader.Tags()["scalars"] for event in reader.Scalars(tag)]
 
 
 def test_a_toy_problem_is_learned_on_videos_that_were_held_out(benchmark):
@@ -94,7 +105,36 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(benchmark, tmp
     assert seen == sorted(seen)
     train_with_states(benchmark, tmp_path / "killed")
     assert bytes_of(run) == bytes_of(tmp_path / "whole/runs/tiny/all-s2017")
+    assert curves_of(run) == curves_of(tmp_path / "whole/runs/tiny/all-s2017")
     assert not (run / "state.pt").exists()
+
+
+def test_curves_hold_every_value_of_the_log_once(trained):
+    wanted = {
+        (name, int(row["epoch"])): float(value)
+        for row in log_of(trained)
+        for name, value in row.items()
+        if name != "epoch" and value
+    }
+    found = curves_of(trained)
+    assert len(found) == len(wanted)
+    assert {(tag.split("/")[-1], step): value for tag, step, value in found} == pytest.approx(wanted, rel=1e-6)
+    assert {tag.split("/")[0] for tag, _, _ in found} == {"loss", "val", "learning_rate"}
+
+
+def test_curves_of_a_run_that_goes_on_hold_no_step_twice_and_miss_none(tmp_path, monkeypatch):
+    log = [{"epoch": 1, "total": 3.0}, {"epoch": 2, "total": 2.0}]
+    reader = EventAccumulator(str(tmp_path))
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    with curves.drawn(tmp_path, []) as draw:
+        for row in (*log, {"epoch": 3, "total": 9.0}, {"epoch": 4, "total": 9.0}):  # of 3 and 4 no state was kept
+            draw(row)
+    reader.Reload()
+    monkeypatch.setattr(time, "time", lambda: 2e9 + 1)  # readers go by the second in a file's name
+    with curves.drawn(tmp_path, log) as draw:
+        draw({"epoch": 3, "total": 1.0})
+    wanted = [("loss/total", 1, 3.0), ("loss/total", 2, 2.0), ("loss/total", 3, 1.0)]
+    assert curves_of(tmp_path) == scalars(reader.Reload()) == wanted
 
 
 def test_a_job_started_again_does_only_the_runs_that_are_missing(benchmark, tmp_path):

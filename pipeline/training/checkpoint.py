@@ -1,8 +1,8 @@
 """What a run leaves on disk, so that it can be killed at any moment, continued to the same bits, and trusted later.
 
 While it trains: `state.pt` (weights, optimizer, schedule, how far it came; tensors and plain values only). When it is
-complete: `selected.safetensors`, `last.safetensors`, `log.csv` and, last of all, `card.json`. Beside them stands
-`seconds.csv`, which no two runs have in common and nothing depends on.
+complete: `selected.safetensors`, `last.safetensors`, `log.csv` and, last of all, `card.json`. Beside them stand
+`seconds.csv` and TensorBoard's event file (`curves.py`), which no two runs have in common and nothing depends on.
 """
 
 from __future__ import annotations

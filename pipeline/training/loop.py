@@ -24,7 +24,7 @@ from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.models.batch import Batch
 from pipeline.models.tr_detr import TrDetr
-from pipeline.training import checkpoint
+from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
 from pipeline.training.data import Data
@@ -83,22 +83,25 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
     for row in progress.log:
         tell(run.name, row)
     begun = saved = time.monotonic()
-    while not _is_over(progress, training):
-        progress.epoch += 1
-        row = {"epoch": progress.epoch, **_epoch(run, model, optimizer, data, targets, progress.epoch)}
-        schedule.step()
-        if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
-            metrics = _metrics(run, model, watched)
-            progress.judge(metrics[SELECTED_BY[run.dataset]], model)
-            row |= metrics
-        progress.log.append(row)
-        tell(run.name, row)
-        now = time.monotonic()
-        progress.seconds.append(now - begun)
-        begun = now
-        if now - saved >= SAVE_EVERY_S:
-            checkpoint.save_state(run.folder, run.made_from, parts, progress)
-            saved = now
+    with curves.drawn(run.folder, progress.log) as draw:
+        while not _is_over(progress, training):
+            progress.epoch += 1
+            row = {"epoch": progress.epoch, **_epoch(run, model, optimizer, data, targets, progress.epoch)}
+            row["learning_rate"] = float(schedule.get_last_lr()[0])
+            schedule.step()
+            if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
+                metrics = _metrics(run, model, watched)
+                progress.judge(metrics[SELECTED_BY[run.dataset]], model)
+                row |= metrics
+            progress.log.append(row)
+            tell(run.name, row)
+            draw(row)
+            now = time.monotonic()
+            progress.seconds.append(now - begun)
+            begun = now
+            if now - saved >= SAVE_EVERY_S:
+                checkpoint.save_state(run.folder, run.made_from, parts, progress)
+                saved = now
     checkpoint.finish(run.folder, model, progress, card | _summary(run, progress, data, watched))
 
 

@@ -33,6 +33,10 @@ RANKS = 11
 RANK_TEMPERATURE = 0.5
 PADDED_SCORE = -1e3
 
+NAMES = ("span", "giou", "label", "aux_span", "aux_giou", "aux_label", "saliency", "global_alignment",
+         "local_alignment", "total")  # fmt: skip
+"""Every loss there is."""
+
 
 def compute_losses(
     outputs: Outputs, batch: Batch, training: Training, model: Model, moments: bool

@@ -28,7 +28,7 @@ POLL_S = 0.2
 SELDOM_S = 30.0
 """Seconds between two states of the progress line where nobody watches (a log file)."""
 
-SHARED_IMPORTS = ["pipeline.training.runs", "torch._dynamo", "scipy.optimize"]
+SHARED_IMPORTS = ["pipeline.training.runs", "torch._dynamo", "scipy.optimize", "torch.utils.tensorboard"]
 """Two seconds of imports (the second when an optimizer is made, the third at the first matching), once for all."""
 
 _worker: tuple[Work, Tell]

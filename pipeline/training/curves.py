@@ -1,0 +1,46 @@
+"""A run's log as curves that TensorBoard shows while it trains: `tensorboard --logdir results/runs`.
+
+The event file holds what `log.csv` holds and is read by nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.training.losses import NAMES
+
+FLUSH_S = 10
+"""Seconds after which a reader sees a row."""
+
+Row = Mapping[str, float]
+
+
+@contextmanager
+def drawn(folder: Path, log: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
+    """Yield what adds a row of the log, one per epoch, to the run's curves; the rows in `log` are there already.
+
+    A run that goes on after a kill draws all of its log in a new file, which begins by telling readers to forget every
+    step of the older ones: these may hold epochs that no state was kept of, and lack others. None is deleted: a
+    TensorBoard that is reading one would stay with it.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # a quarter of a second that only training needs
+
+    with SummaryWriter(folder, purge_step=0, flush_secs=FLUSH_S) as writer:
+
+        def add(row: Row) -> None:
+            for name, value in row.items():
+                if name != "epoch":
+                    writer.add_scalar(_tag(name), value, int(row["epoch"]))
+
+        for row in log:
+            add(row)
+        yield add
+
+
+def _tag(name: str) -> str:
+    """Losses, the watched split's metrics and the learning rate, each in a section of its own."""
+    if name == "learning_rate":
+        return name
+    return f"loss/{name}" if name in NAMES else f"val/{name}"
