@@ -25,7 +25,7 @@ test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present,
 	@$(RUN) python -m pytest -n $(CORES) --dist loadfile
 
 test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
-	@$(RUN) python -m pytest -m slurm -s tests/test_slurm.py
+	@$(RUN) python -m pytest -m slurm -s -rs tests/test_slurm.py
 
 evidence: $(LIGHT)  ## The released TR-DETR predictions against the paper's tables (EVIDENCE_FROM=DIR: local copies)
 	@$(RUN_LIGHT) snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +33,7 @@ VIDEOS = [f"results/videos/qvhighlights/{shard:05d}.json" for shard in range(2)]
 TARGETS = [*WORDS, *VIDEOS, "results/runs/qvhighlights_va.1of1.json"]
 COLUMNS = ["JobID:.10", "Comment:.60", "State:.12", "Partition:.6", "StartTime:.22", "EndTime:.22"]
 COLUMNS += ["MinMemory:.9", "tres-per-job:.14"]
-WAIT_S = 240
+WAIT_S = 600
 
 
 @dataclass(frozen=True)
@@ -82,20 +82,19 @@ def run(cluster, tmp_path_factory) -> Run:
     """The cut, run through the profile; the first GPU job is cancelled from outside while it works."""
     folder = tmp_path_factory.mktemp("cut")
     cut_demo(folder)
-    with open(folder / "said.txt", "w") as said:
-        snakemake = start(folder, cluster, said)
-        try:
-            wait_until(lambda: list(folder.glob("results/logs/extract/*.log")), snakemake)
-            (first,) = [job.id for job in queue(cluster) if job.gpus != "N/A" and job.state == "RUNNING"]
-            show(cluster, f"Before `scancel {first}`")
-            subprocess.run(["scancel", first], env=cluster, check=True)
-            snakemake.wait(WAIT_S)
-        finally:
-            snakemake.kill()
+    said = folder / "said.txt"
+    snakemake = start(folder, cluster, said)
+    try:
+        wait_until(lambda: any(folder.glob("results/logs/extract/*.log")) or snakemake.poll() is not None, said)
+        first = next(job.id for job in queue(cluster) if job.gpus != "N/A" and job.state == "RUNNING")
+        show(cluster, f"Before `scancel {first}`")
+        subprocess.run(["scancel", first], env=cluster, check=True)
+        wait_until(lambda: snakemake.poll() is not None, said)
+    finally:
+        snakemake.kill()
     show(cluster, "At the end")
-    text = (folder / "said.txt").read_text()
-    assert snakemake.returncode == 0, text
-    return Run(folder, cluster, text, queue(cluster), first)
+    assert snakemake.returncode == 0, said.read_text()
+    return Run(folder, cluster, said.read_text(), queue(cluster), first)
 
 
 def cut_demo(folder: Path) -> None:
@@ -112,9 +111,11 @@ def cut_demo(folder: Path) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def start(folder: Path, env: dict[str, str], said) -> subprocess.Popen[bytes]:
+def start(folder: Path, env: dict[str, str], said: Path) -> subprocess.Popen[bytes]:
+    """Start Snakemake as a user does, with sooner looks at the jobs and too little memory for the training."""
     command = [sys.executable, "-m", "snakemake", *TARGETS, *PROFILE, *SOONER, *TOO_LITTLE]
-    return subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    with open(said, "w") as out:
+        return subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
 def queue(env: dict[str, str]) -> list[Job]:
@@ -131,12 +132,11 @@ def show(env: dict[str, str], title: str) -> None:
     print(ask(env, "sacct", "--completion", "--format=JobID,Partition,State,Start,End"))
 
 
-def wait_until(condition, process: subprocess.Popen[bytes]) -> None:
-    """Wait for something while a process runs."""
+def wait_until(condition: Callable[[], bool], said: Path) -> None:
+    """Wait until something is so; fails with what Snakemake said meanwhile."""
     end = time.monotonic() + WAIT_S
     while not condition():
-        assert process.poll() is None, "Snakemake ended before"
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, said.read_text()
         time.sleep(0.2)
 
 
@@ -156,7 +156,8 @@ def test_the_gpu_tag_alone_makes_a_job_ask_for_a_gpu(run):
 
 def test_a_cancelled_job_is_restarted_and_its_result_is_whole(run):
     comment = next(job.comment for job in run.jobs if job.id == run.cancelled)
-    assert [job.state for job in run.jobs if job.comment == comment] == ["CANCELLED", "COMPLETED"]
+    attempts = [(job.state, job.memory) for job in run.jobs if job.comment == comment]
+    assert attempts == [("CANCELLED", "8000M"), ("COMPLETED", "16000M")]
     annotations = run.folder.glob("results/annotations/qvhighlights/*.jsonl")
     with Store(sorted(run.folder.glob("results/features/qvhighlights/tokens/clip-text/*.h5"))) as store:
         assert sorted(store.keys()) == sorted(str(q.qid) for path in annotations for q in records.read_queries(path))
@@ -173,7 +174,7 @@ def test_a_job_that_outgrows_its_memory_is_tried_again_with_more(run):
 
 
 def test_the_same_command_finds_nothing_left_to_do(run):
-    with open(run.folder / "again.txt", "w") as said:
-        assert start(run.folder, run.env, said).wait(WAIT_S) == 0
-    assert "Nothing to be done" in (run.folder / "again.txt").read_text()
+    said = run.folder / "again.txt"
+    assert start(run.folder, run.env, said).wait(WAIT_S) == 0
+    assert "Nothing to be done" in said.read_text()
     assert len(queue(run.env)) == len(run.jobs)

@@ -41,6 +41,18 @@ def test_the_whole_paper_is_planned_from_raw_video_on_a_machine_that_has_nothing
     assert sum(jobs.values()) <= JOBS_OF_THE_PAPER
 
 
+def test_the_cluster_profile_plans_the_same_jobs_and_each_says_what_it_takes(tmp_path):
+    plans = {}
+    for profile in ("default", "slurm"):
+        chosen = ["--workflow-profile", f"workflow/profiles/{profile}"]
+        code, plans[profile] = snakemake(*chosen, "-n", "table3", "--cores", 8, "--config", f"results={tmp_path}")
+        assert code == 0, plans[profile]
+    assert planned(plans["slurm"]) == planned(plans["default"])
+    taken = re.findall(r"^ +resources: (.*)", plans["slurm"], re.MULTILINE)
+    assert len(taken) >= 6
+    assert [line for line in taken if not {"mem_mb", "runtime", "disk_mb"} <= set(re.findall(r"(\w+)=", line))] == []
+
+
 @pytest.mark.parametrize(
     ("target", "absent"),
     [("table2", "score_test"), ("table3", "score_test"), ("evidence", "train"), ("table4", "import_archive")],
