@@ -1,4 +1,4 @@
-"""The demo's benchmarks: small, made here, in the exact shape of the released QVHighlights and TVSum.
+"""The demo's benchmarks: small, made here, in the exact shape of the released QVHighlights, Charades-STA and TVSum.
 
 Same files, keys, ids and splits; what happens in the videos is `synthetic_plan`'s to say. Made to be fetched, decoded,
 encoded and learned from by the real pipeline.
@@ -11,61 +11,83 @@ import json
 import tarfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline import files
 from pipeline.datasets import synthetic_features, synthetic_plan, synthetic_video
-from pipeline.datasets.synthetic_plan import Video
+from pipeline.datasets.synthetic_plan import Benchmark, Video, one_clip
 
 QVHIGHLIGHTS_NAMES = {
     "train": "highlight_train_release.jsonl",
     "val": "highlight_val_release.jsonl",
     "test": "highlight_test_with_gt.jsonl",
 }
+CHARADES_NAMES = {"train": "charades_sta_train_tvr_format.jsonl", "val": "charades_sta_test_tvr_format.jsonl"}
 TVSUM_NAMES = {"train": "tvsum_train.jsonl", "val": "tvsum_val.jsonl"}
 QVHIGHLIGHTS_ARCHIVE = "qvhilights_videos.tar.gz"
 TVSUM_VIDEOS = "tvsum_videos"
 TVSUM_FEATURES = "tvsum_features.zip"
 QVHIGHLIGHTS_FEATURES = "qvhighlights_features.zip"
+CHARADES_ARCHIVE = "charades_videos.tar.gz"
+CHARADES_VGG, CHARADES_I3D, CHARADES_SF_CLIP = "charades_vgg.zip", "charades_i3d.zip", "charades_sf_clip.zip"
 ONE_CLIP = "one_clip.mp4"
 INDEX = "index.json"
 PROCESSES = 2
 
 
 def make_benchmarks(folder: Path, seed: int) -> list[dict[str, Any]]:
-    """Make both benchmarks under `folder`; the same seed gives the same bytes on one machine.
+    """Make the benchmarks under `folder`; the same seed gives the same bytes on one machine.
 
-    Annotation files lie at the top, QVHighlights-like videos in one archive (`videos/{vid}.mp4` inside), TVSum-like
-    videos as files (`tvsum_videos/{vid}.mp4`), features of both in zips of UMT's layouts, and `one_clip.mp4` by
-    itself. Returns what `index.json` lists: `{path, bytes, sha256}` of every file, paths relative to `folder`.
+    Annotation files lie at the top, QVHighlights-like and Charades-like videos in an archive each (`videos/{vid}.mp4`
+    inside), TVSum-like videos as files (`tvsum_videos/{vid}.mp4`), features in zips of the released layouts, and
+    `one_clip.mp4` by itself. Returns what `index.json` lists: `{path, bytes, sha256}` of every file, paths relative to
+    `folder`.
     """
     folder = Path(folder)
     moments, highlights = synthetic_plan.plan_qvhighlights(seed), synthetic_plan.plan_tvsum(seed)
-    for benchmark, names in ((moments, QVHIGHLIGHTS_NAMES), (highlights, TVSUM_NAMES)):
+    homes = synthetic_plan.plan_charades(seed)
+    annotated = ((moments, QVHIGHLIGHTS_NAMES), (homes, CHARADES_NAMES), (highlights, TVSUM_NAMES))
+    for benchmark, names in annotated:
         for split, name in names.items():
             write_rows(folder / name, benchmark.rows[split])
-    with TemporaryDirectory() as scratch:
-        pieces = {video: Path(scratch) / f"{video.vid}.mp4" for video in moments.videos}
-        whole = {video: folder / TVSUM_VIDEOS / f"{video.vid}.mp4" for video in highlights.videos}
-        _encode({**pieces, **whole, synthetic_plan.one_clip(): folder / ONE_CLIP})
-        pack(pieces.values(), folder / QVHIGHLIGHTS_ARCHIVE)
-    with ProcessPoolExecutor(PROCESSES) as pool:
-        done = [
-            pool.submit(synthetic_features.write_tvsum_archive, highlights, folder / TVSUM_FEATURES),
-            pool.submit(synthetic_features.write_qvhighlights_archive, moments, folder / QVHIGHLIGHTS_FEATURES),
-        ]
-        for archive in done:
-            archive.result()
-    made = [*QVHIGHLIGHTS_NAMES.values(), *TVSUM_NAMES.values()]
-    made += [QVHIGHLIGHTS_ARCHIVE, QVHIGHLIGHTS_FEATURES, TVSUM_FEATURES, ONE_CLIP]
+    _make_videos(folder, moments, homes, highlights)
+    _make_features(folder, moments, homes, highlights)
+    made = [name for _, names in annotated for name in names.values()]
+    made += [QVHIGHLIGHTS_ARCHIVE, QVHIGHLIGHTS_FEATURES, CHARADES_ARCHIVE, CHARADES_VGG, CHARADES_I3D]
+    made += [CHARADES_SF_CLIP, TVSUM_FEATURES, ONE_CLIP]
     made += sorted(f"{TVSUM_VIDEOS}/{video.vid}.mp4" for video in highlights.videos)
     index = [
         {"path": name, "bytes": (folder / name).stat().st_size, "sha256": files.sha256(folder / name)} for name in made
     ]
     files.write_json(folder / INDEX, index)
     return index
+
+
+def _make_videos(folder: Path, moments: Benchmark, homes: Benchmark, highlights: Benchmark) -> None:
+    with TemporaryDirectory() as scratch:
+        packed = {
+            archive: {video: Path(scratch) / f"{video.vid}.mp4" for video in benchmark.videos}
+            for archive, benchmark in ((QVHIGHLIGHTS_ARCHIVE, moments), (CHARADES_ARCHIVE, homes))
+        }
+        whole = {video: folder / TVSUM_VIDEOS / f"{video.vid}.mp4" for video in highlights.videos}
+        _encode({**whole, **dict(chain.from_iterable(map(dict.items, packed.values()))), one_clip(): folder / ONE_CLIP})
+        for archive, pieces in packed.items():
+            pack(pieces.values(), folder / archive)
+
+
+def _make_features(folder: Path, moments: Benchmark, homes: Benchmark, highlights: Benchmark) -> None:
+    of_homes = [folder / name for name in (CHARADES_VGG, CHARADES_I3D, CHARADES_SF_CLIP)]
+    with ProcessPoolExecutor(PROCESSES) as pool:
+        done = [
+            pool.submit(synthetic_features.write_qvhighlights_archive, moments, folder / QVHIGHLIGHTS_FEATURES),
+            pool.submit(synthetic_features.write_tvsum_archive, highlights, folder / TVSUM_FEATURES),
+            pool.submit(synthetic_features.write_charades_archives, homes, *of_homes),
+        ]
+        for archive in done:
+            archive.result()
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,9 @@ from pipeline.datasets import synthetic_video as video_
 from pipeline.datasets.synthetic_plan import CLIP_S, Benchmark, Video
 
 RGB_DIM, FLOW_DIM, SLOWFAST_DIM, CLIP_DIM, AUDIO_DIM, TEXT_DIM = 1024, 1024, 2304, 512, 2048, 512
+VGG_DIM = 4096
+VGG_ROW_S, I3D_ROW_S, SLOWFAST_ROW_S = Fraction(1, 6), Fraction(1, 2), Fraction(1)
+"""Seconds of a row of Charades-STA's archives."""
 FRAMES_PER_CLIP = 3
 SOUND_BANDS = 64
 
@@ -42,17 +46,29 @@ def write_qvhighlights_archive(benchmark: Benchmark, path: Path) -> None:
     _write(path, chain.from_iterable([*map(_qvhighlights_files, benchmark.videos), _query_files(queries)]))
 
 
+def write_charades_archives(benchmark: Benchmark, vgg: Path, i3d: Path, slowfast_clip: Path) -> None:
+    """Write zips in UMT's, VSLNet's and CG-DETR's layouts for every Charades-like video, each on its own grid."""
+    queries = {row["qid"]: row["query"] for rows in benchmark.rows.values() for row in rows}
+    _write(vgg, chain.from_iterable(map(_vgg_files, benchmark.videos)))
+    _write(
+        i3d,
+        ((f"{video.vid}.npy", _bytes(np.save, _still("i3d", video, I3D_ROW_S, RGB_DIM))) for video in benchmark.videos),
+    )
+    pictures = (_picture_files(video, SLOWFAST_ROW_S) for video in benchmark.videos)
+    _write(slowfast_clip, chain.from_iterable([*pictures, _query_files(queries)]))
+
+
 def _write(path: Path, content: Iterable[tuple[str, bytes]]) -> None:
     with files.atomic(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content:
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
 
 
-def picture_statistics(video: Video) -> tuple[np.ndarray, np.ndarray]:
-    """What is seen in each clip and how it changes: two arrays [n_clips, 60], 0 to 1."""
+def picture_statistics(video: Video, row_s: Fraction = Fraction(CLIP_S)) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen in each `row_s` seconds and how it changes: two arrays [rows, 60], 0 to 1."""
     seen, changed = [], []
-    for clip in range(video.n_clips):
-        times = [(clip + (i + 0.5) / FRAMES_PER_CLIP) * CLIP_S for i in range(FRAMES_PER_CLIP)]
+    for row in range(int(video.n_clips * CLIP_S / row_s)):
+        times = [float((row + (i + Fraction(1, 2)) / FRAMES_PER_CLIP) * row_s) for i in range(FRAMES_PER_CLIP)]
         now = np.stack([_coarse(video_.frame(video, time)) for time in times])
         next_ = np.stack([_coarse(video_.frame(video, time + 0.25)) for time in times])
         seen.append(now.mean(axis=0))
@@ -60,9 +76,13 @@ def picture_statistics(video: Video) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(seen), np.stack(changed)
 
 
-def sound_features(video: Video) -> np.ndarray:
-    """Rows for what is heard, from the energy in bands of the spectrum: float32 [n_clips, AUDIO_DIM]."""
-    clips = video_.sound(video).reshape(video.n_clips, -1)
+def sound_features(video: Video, row_s: Fraction = Fraction(CLIP_S)) -> np.ndarray:
+    """Rows for what is heard, from the energy in bands of the spectrum: float32 [rows, AUDIO_DIM]."""
+    n_rows = int(video.n_clips * CLIP_S / row_s)
+    n_samples = int(row_s * video_.SAMPLE_RATE)
+    starts = [int(row * row_s * video_.SAMPLE_RATE) for row in range(n_rows)]
+    samples = video_.sound(video)
+    clips = np.stack([samples[start : start + n_samples] for start in starts])
     spectrum = np.abs(np.fft.rfft(clips, axis=1))[:, : clips.shape[1] // 16]  # up to 2 kHz: the tones end below
     bands = [band.mean(axis=1) for band in np.array_split(spectrum, SOUND_BANDS, axis=1)]
     return _projected("sound", np.log1p(np.stack(bands, axis=1)), AUDIO_DIM)
@@ -89,12 +109,27 @@ def _tvsum_files(video: Video, title: str, extra_sound_rows: int) -> Iterator[tu
 
 
 def _qvhighlights_files(video: Video) -> Iterator[tuple[str, bytes]]:
-    seen, changed = picture_statistics(video)
+    yield from _picture_files(video, Fraction(CLIP_S))
+    yield f"pann_features/{video.vid}.npy", _bytes(np.save, sound_features(video))
+
+
+def _picture_files(video: Video, row_s: Fraction) -> Iterator[tuple[str, bytes]]:
+    seen, changed = picture_statistics(video, row_s)
     moving = _projected("slowfast", np.concatenate([seen, changed], axis=1), SLOWFAST_DIM)
     yield f"slowfast_features/{video.vid}.npz", _bytes(np.savez, features=moving.astype(np.float16))
     still = _projected("clip", seen, CLIP_DIM)
     yield f"clip_features/{video.vid}.npz", _bytes(np.savez, features=still.astype(np.float16))
-    yield f"pann_features/{video.vid}.npy", _bytes(np.save, sound_features(video))
+
+
+def _vgg_files(video: Video) -> Iterator[tuple[str, bytes]]:
+    yield f"rgb_features/{video.vid}.npy", _bytes(np.save, _still("vgg", video, VGG_ROW_S, VGG_DIM))
+    yield f"audio_features/{video.vid}.npy", _bytes(np.save, sound_features(video, VGG_ROW_S))
+
+
+def _still(name: str, video: Video, row_s: Fraction, dim: int) -> np.ndarray:
+    """Rows for the picture in the middle of each `row_s` seconds."""
+    times = [float((row + Fraction(1, 2)) * row_s) for row in range(int(video.n_clips * CLIP_S / row_s))]
+    return _projected(name, np.stack([_coarse(video_.frame(video, time)) for time in times]), dim)
 
 
 def _query_files(queries: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:

@@ -34,6 +34,10 @@ TITLES = ("{}, the best moments", "Watch this {}!", "How to film a {}", "{} comp
 QVHIGHLIGHTS_CLIPS = 10
 QVHIGHLIGHTS_PIECES = {"train": 36, "val": 12, "test": 12}
 PIECES_PER_YOUTUBE_VIDEO = 3
+CHARADES_CLIPS = 4
+CHARADES_VIDEOS = {"train": 18, "val": 6}
+CHARADES_TEMPLATES = ("a {colour} {shape} {motion}.", "the {colour} {shape}  {motion} in the room.")
+
 TVSUM_SPLITS = ("train", "train", "train", "train", "val")
 TVSUM_ANNOTATORS = 20
 
@@ -113,6 +117,25 @@ def one_clip() -> Video:
     return Video("one_clip", 1, 40, (Event(0, 1, "red", "circle", "bounces"),))
 
 
+def plan_charades(seed: int) -> Benchmark:
+    """24 videos of 8 s, two queries each; qids count through the splits, windows are as loose as people's are.
+
+    A video shows two large events of different colours, one after the other, and small ones of other colours between.
+    """
+    chance = _chance("charades", seed)
+    benchmark = Benchmark([], {split: [] for split in CHARADES_VIDEOS})
+    splits = [split for split, videos in CHARADES_VIDEOS.items() for _ in range(videos)]
+    for number, split in enumerate(splits):
+        events = _two_in_a_row(chance)
+        # Some look like numbers (07E32), as real ones do.
+        vid = f"{number:02d}E{''.join(chance.choices('AZ0123456789', k=2))}"
+        benchmark.videos.append(Video(vid, CHARADES_CLIPS, chance.randint(25, 60), tuple(events)))
+        for event in (event for event in events if event.scale == 1):
+            qid = sum(map(len, benchmark.rows.values()))
+            benchmark.rows[split].append(_loose_row(qid, vid, event, chance))
+    return benchmark
+
+
 def plan_tvsum(seed: int) -> Benchmark:
     """50 videos of 12 to 16 s, five per domain (four train, one val), rated by 20 annotators.
 
@@ -161,6 +184,36 @@ def _moment_row(qid: int, vid: str, when: str, event: Event, chance: Random) -> 
         "relevant_clip_ids": list(event.clips),
         "saliency_scores": [[_rating(mean, 0, 4, chance) for _ in range(3)] for mean in means],
         "relevant_windows": [event.window],
+    }
+
+
+def _two_in_a_row(chance: Random) -> list[Event]:
+    """Large events of one or two clips, one in each half, and in what is left small ones or nothing."""
+    colours = chance.sample(list(COLOURS), 4)
+    events = []
+    for half in range(2):
+        n_clips = chance.choice((1, 2))
+        first = 2 * half + chance.randint(0, 2 - n_clips)
+        events.append(Event(first, n_clips, colours[half], chance.choice(SHAPES), chance.choice(MOTIONS)))
+    taken = {clip for event in events for clip in event.clips}
+    for clip in set(range(CHARADES_CLIPS)) - taken:
+        if chance.random() < 2 / 3:
+            colour = chance.choice(colours[2:])
+            events.append(Event(clip, 1, colour, chance.choice(SHAPES), chance.choice(MOTIONS), SMALL))
+    return sorted(events, key=lambda event: event.first)
+
+
+def _loose_row(qid: int, vid: str, event: Event, chance: Random) -> dict[str, Any]:
+    """A released Charades-STA row: one window, up to a third of a second off at either end."""
+    duration = CHARADES_CLIPS * CLIP_S + 0.03
+    words = {"colour": event.colour, "shape": event.shape, "motion": event.motion}
+    start, end = (round(time + chance.uniform(-0.3, 0.3), 1) for time in event.window)
+    return {
+        "qid": qid,
+        "query": chance.choice(CHARADES_TEMPLATES).format(**words),
+        "duration": duration,
+        "vid": vid,
+        "relevant_windows": [[max(0.0, start), min(duration, end)]],
     }
 
 
