@@ -193,12 +193,13 @@ def test_padding_leaves_a_window_for_every_stride_and_its_odd_zero_at_the_end(si
 @pytest.mark.parametrize("style", CONVERSIONS)
 def test_every_tensor_of_the_file_lands_and_the_network_has_no_other(style, n_channels, tmp_path):
     state = public_state(style, n_channels)
-    numbered = {name: torch.full_like(tensor, k) for k, (name, tensor) in enumerate(state.items())}
+    numbered = {name: torch.full_like(tensor, k, dtype=torch.half) for k, (name, tensor) in enumerate(state.items())}
     with torch.device("meta"):
         network = inception.network(CONVERSIONS[style], n_channels)
     inception.fill(network, saved(numbered, tmp_path / "x"), "it", CONVERSIONS[style].name_in_file)
     landed = {name: tensor for name, tensor in network.state_dict().items() if "num_batches" not in name}
     assert len(state) == len(landed) == 287
+    assert {tensor.dtype for tensor in landed.values()} == {torch.float32}
     assert sorted(tensor.unique().item() for tensor in landed.values()) == list(range(287))
 
 
