@@ -36,7 +36,7 @@ class Vgg16:
     )
     sampling = "every4of24"
     view = "crop224of256"
-    batch = 16
+    batch = 8
     rows_per_input = 1
 
     def __init__(self, weights: Weights, device: str) -> None:
