@@ -85,6 +85,13 @@ def test_a_picture_is_written_for_a_video_of_as_many_rows_or_one_off(tmp_path, v
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_rows_of_half_a_second_may_be_a_second_more_than_the_clips(tmp_path, video):
+    passport = replace(PASSPORT, family="i3d-inception-rgb-charades", grid="0.5s")
+    draw(store_of(tmp_path / "a.h5", passport, x=rows(18)), "x", video, tmp_path)
+    with pytest.raises(PipelineError, match=r"has 16 clips of 0.5s where the store has 19 rows for x"):
+        draw(store_of(tmp_path / "b.h5", passport, x=rows(19)), "x", video, tmp_path)
+
+
 def test_without_a_video_and_for_words_there_is_the_matrix_alone(tmp_path):
     words = store_of(tmp_path / "a.h5", replace(PASSPORT, family="clip-text", grid="tokens"), **{"7": rows(6)})
     assert imread(draw(words, "7", None, tmp_path)).shape[:2] == (800, 1120)
