@@ -71,7 +71,7 @@ def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path):
     config.write_text(yaml.safe_dump(raw), encoding="utf-8")
     code, text = snakemake("--cores", 1, "-n", "--configfile", config)
     assert code == 1
-    assert "`experiments.tvsum_v.sedes` is an unknown key" in text
+    assert f"{config}: `experiments.tvsum_v.sedes` is an unknown key" in text
     assert "Traceback" not in text
 
 

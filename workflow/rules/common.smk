@@ -20,7 +20,7 @@ from pipeline.shards import shard_names
 from pipeline.errors import PipelineError
 
 try:
-    cfg = typed.load(config)
+    cfg = typed.load(config, ", ".join(map(str, workflow.configfiles)))
     SOURCES = source_table.load(cfg.acquire.sources)
     if workflow.is_main_process:
         stale.set_aside(Path(cfg.results))
