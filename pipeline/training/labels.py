@@ -120,7 +120,10 @@ def _from_everybody(label: np.ndarray) -> QueryLabels:
 
 
 def _from_windows(spans: np.ndarray, windows: Sequence[Window], n_clips: int, clip_s: float) -> QueryLabels:
-    """Windows alone: whole clips inside score 1; the mask also takes clips that a window only touches."""
+    """Windows alone: clips score 1 from the one in which a window begins to the last that ends inside it.
+
+    The mask also takes the one in which the window ends.
+    """
     saliency, clip_mask = np.zeros(n_clips, np.float32), np.zeros(n_clips, np.float32)
     for start_s, end_s in windows:
         start, end = round(start_s / clip_s, 6), round(end_s / clip_s, 6)
