@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from pipeline import files
-from pipeline.datasets import qvhighlights, synthetic, synthetic_features, synthetic_plan, synthetic_video, tvsum
+from pipeline.datasets import (
+    charades_sta,
+    qvhighlights,
+    synthetic,
+    synthetic_features,
+    synthetic_plan,
+    synthetic_video,
+    tvsum,
+)
 
 SEED = 2017
 
@@ -26,6 +34,11 @@ def moments():
 @pytest.fixture(scope="module")
 def highlights():
     return synthetic_plan.plan_tvsum(SEED)
+
+
+@pytest.fixture(scope="module")
+def homes():
+    return synthetic_plan.plan_charades(SEED)
 
 
 def read_back(folder: Path, read, rows):
@@ -48,6 +61,38 @@ def test_tvsum_rows_pass_the_reader_of_the_released_files(highlights, tmp_path):
         queries = read_back(tmp_path, tvsum.read, highlights.rows[split])
         assert Counter(query.domain for query in queries) == dict.fromkeys(tvsum.DOMAINS, each)
         assert {query.duration for query in queries} <= {12.0, 14.0, 16.0}
+
+
+def test_charades_rows_pass_the_reader_of_the_released_files(homes, tmp_path):
+    queries = {split: read_back(tmp_path, charades_sta.read, rows) for split, rows in homes.rows.items()}
+    assert {split: len(rows) for split, rows in queries.items()} == {"train": 36, "val": 12}
+    assert [query.qid for rows in queries.values() for query in rows] == list(range(48))
+
+
+def test_a_charades_window_is_that_of_the_colour_asked_for_up_to_a_third_of_a_second(homes):
+    videos = {video.vid: video for video in homes.videos}
+    assert len(videos) == 24
+    for row in (row for rows in homes.rows.values() for row in rows):
+        (event,) = [event for event in videos[row["vid"]].events if f" {event.colour} " in row["query"]]
+        assert np.abs(np.subtract(event.window, row["relevant_windows"][0])).max() <= 0.35
+
+
+def test_charades_archives_hold_a_row_for_each_step_of_their_grids(homes, tmp_path):
+    few = synthetic_plan.Benchmark(homes.videos[:2], {"train": homes.rows["train"][:4]})
+    paths = [tmp_path / name for name in ("vgg.zip", "i3d.zip", "sf_clip.zip")]
+    synthetic_features.write_charades_archives(few, *paths)
+    shapes = {}
+    for path in paths:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                loaded = np.load(io.BytesIO(archive.read(name)))
+                rows = loaded if isinstance(loaded, np.ndarray) else loaded[next(iter(loaded))]
+                shapes.setdefault(name.rpartition("/")[0], set()).add((len(rows), rows.shape[1]))
+    assert shapes["rgb_features"] == {(48, 4096)}
+    assert shapes["audio_features"] == {(48, 2048)}
+    assert shapes[""] == {(16, 1024)}
+    assert (shapes["slowfast_features"], shapes["clip_features"]) == ({(8, 2304)}, {(8, 512)})
+    assert {width for _, width in shapes["clip_text_features"]} == {512}
 
 
 def test_rows_have_the_keys_of_the_released_files_in_their_order(moments, highlights):

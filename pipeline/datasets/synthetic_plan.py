@@ -74,12 +74,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Video:
-    """One video to be made. background: grey level, 0 to 255. events: in time order, never overlapping."""
+    """One video to be made. background: grey level, 0 to 255. events: in time order, never overlapping.
+
+    is_square: without its left and right edge.
+    """
 
     vid: str
     n_clips: int
     background: int
     events: tuple[Event, ...]
+    is_square: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,8 @@ def plan_qvhighlights(seed: int) -> Benchmark:
 
 
 def one_clip() -> Video:
-    """A single clip, for an encoder that takes seconds a row."""
-    return Video("one_clip", 1, 40, (Event(0, 1, "red", "circle", "bounces"),))
+    """A single clip, for encoders that take seconds a row and, of optical flow, for every pair of frames."""
+    return Video("one_clip", 1, 40, (Event(0, 1, "red", "circle", "bounces"),), is_square=True)
 
 
 def plan_charades(seed: int) -> Benchmark:

@@ -26,12 +26,13 @@ _Y, _X = np.ogrid[:HEIGHT, :WIDTH]
 
 
 def frame(video: Video, time_s: float) -> np.ndarray:
-    """The picture at a time: uint8 [HEIGHT, WIDTH, 3], RGB."""
+    """The picture at a time: uint8 [HEIGHT, WIDTH (square: HEIGHT), 3], RGB."""
     picture = np.full((HEIGHT, WIDTH, 3), video.background, np.uint8)
     event = event_at(video, time_s)
     if event is not None:
         picture[_mask(event, time_s)] = COLOURS[event.colour]
-    return picture
+    edge = (WIDTH - HEIGHT) // 2
+    return picture[:, edge:-edge] if video.is_square else picture
 
 
 def sound(video: Video) -> np.ndarray:
@@ -47,20 +48,23 @@ def sound(video: Video) -> np.ndarray:
 
 
 def write_mp4(video: Video, path: Path) -> None:
-    """Encode a video (WIDTH × HEIGHT at FPS, mono sound). Equal plans give equal bytes on one machine."""
+    """Encode a video (at FPS, mono sound). Equal plans give equal bytes on one machine."""
     import av
 
     with files.atomic_path(path) as partial, av.open(str(partial), "w", format="mp4") as container:
         pictures = container.add_stream(
             "libx264", rate=FPS, options={"preset": "superfast", "crf": "24", "threads": "1"}
         )
-        pictures.width, pictures.height, pictures.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        pictures.height, pictures.width = frame(video, 0).shape[:2]
+        pictures.pix_fmt = "yuv420p"
         # The default coder takes twice as long, longer than pictures and drawing together.
         tones = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"})
         tones.bit_rate = 32_000
         for number in range(video.n_clips * CLIP_S * FPS):
             container.mux(
-                pictures.encode(av.VideoFrame.from_ndarray(frame(video, (number + 0.5) / FPS), format="rgb24"))
+                pictures.encode(
+                    av.VideoFrame.from_ndarray(np.ascontiguousarray(frame(video, (number + 0.5) / FPS)), format="rgb24")
+                )
             )
         container.mux(pictures.encode(None))
         whole = av.AudioFrame.from_ndarray(sound(video)[None], format="fltp", layout="mono")
