@@ -1,0 +1,157 @@
+"""What a plan costs (`snakemake -n`): of the paper, and of made-up datasets of 1e3, 1e4 and 1e5 videos.
+
+    python benchmarks/workflow.py                        # --videos 1000 10000 for less
+
+The paper is config.yaml on a machine that has nothing. A made-up dataset takes QVHighlights' place in it, with as many
+videos a shard (317) and the experiments that read it: first with nothing there, then with everything there up to
+features, one video in twenty left out, and Snakemake's records of it. Printed per plan: jobs, CPU seconds, wall
+seconds, peak memory of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipeline import config, files, provenance
+from pipeline.shards import shard_names
+
+ROOT = Path(__file__).resolve().parents[1]
+VIDEOS_A_SHARD = 317
+"""QVHighlights: 10,148 in 32 shards."""
+LEFT_OUT = 20
+"""One video of so many is missing, and named in every manifest of its shard."""
+
+
+class Plan(NamedTuple):
+    """What one dry run said and took."""
+
+    jobs: int
+    cpu_s: float
+    wall_s: float
+    mib: float
+
+
+def main() -> None:
+    """Print a line per plan."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    options = parser.parse_args()
+    print(f"{'plan':<44} {'jobs':>6} {'CPU s':>6} {'wall s':>6} {'MiB':>5}")
+    with tempfile.TemporaryDirectory() as scratch:
+        show("the whole paper, nothing there", plan(Path(scratch), ROOT / "config.yaml"))
+    for n_videos in options.videos:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            settings = made_up(folder, n_videos)
+            show(f"{n_videos:,} videos, nothing there", plan(folder, folder / "config.yaml"))
+            make_everything_up_to_features(folder, settings, n_videos)
+            snakemake(folder, folder / "config.yaml", "--touch", "--forceall", "--", *features(settings))
+            show(f"{n_videos:,} videos, features there", plan(folder, folder / "config.yaml"))
+
+
+def show(name: str, measured: Plan) -> None:
+    """One line of the table."""
+    print(
+        f"{name:<44} {measured.jobs:>6} {measured.cpu_s:>6.1f} {measured.wall_s:>6.1f} {measured.mib:>5.0f}", flush=True
+    )
+
+
+def plan(folder: Path, configfile: Path) -> Plan:
+    """Measure a dry run of all tables in a folder of its own."""
+    begun = time.perf_counter()
+    said, usage = snakemake(folder, configfile, "-n", "all_tables")
+    jobs = re.search(r"^total +(\d+)", said, re.MULTILINE)
+    return Plan(
+        int(jobs[1]) if jobs else 0,
+        usage.ru_utime + usage.ru_stime,
+        time.perf_counter() - begun,
+        usage.ru_maxrss / 1024,
+    )
+
+
+def snakemake(folder: Path, configfile: Path, *arguments: str) -> tuple[str, os.struct_rusage]:
+    """Run Snakemake with `folder` as its working directory; what it said, and what it took."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "workflow/Snakefile", "--directory", folder]
+    with tempfile.TemporaryFile("w+") as said:
+        arguments = ("--cores", "8", "--configfile", str(configfile), *arguments)
+        process = subprocess.Popen([*command, *arguments], stdout=said, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        said.seek(0)
+        text = said.read()
+    if status:
+        sys.exit(text)
+    return text, usage
+
+
+def made_up(folder: Path, n_videos: int) -> config.Config:
+    """Write the paper's config with its QVHighlights experiments alone and as many shards as the videos need."""
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    raw["datasets"]["qvhighlights"]["shards"] = -(-n_videos // VIDEOS_A_SHARD)
+    raw["experiments"] = {k: e for k, e in raw["experiments"].items() if e["dataset"] == "qvhighlights"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return config.load(raw)
+
+
+def readers(settings: config.Config) -> dict[str, list[str]]:
+    """The families made from raw, by reader."""
+    wanted = {f for e in settings.experiments.values() if e.source == "raw" and e.features for f in e.features.all}
+    found: dict[str, list[str]] = {}
+    for family in sorted(wanted):
+        found.setdefault(str(provenance.FAMILIES[family].reader), []).append(family)
+    return found
+
+
+def features(settings: config.Config) -> list[str]:
+    """The feature manifests of all shards."""
+    shards = shard_names(settings.datasets["qvhighlights"].shards)
+    return [f"results/features/qvhighlights/{reader}/{shard}.json" for reader in readers(settings) for shard in shards]
+
+
+def make_everything_up_to_features(folder: Path, settings: config.Config, n_videos: int) -> None:
+    """Manifests as the stages leave them, and the files they list (empty: a plan looks at names, sizes and times)."""
+    dataset = settings.datasets["qvhighlights"]
+    weights = {w for families in readers(settings).values() for f in families for w in provenance.FAMILIES[f].weights}
+    for name in {*dataset.annotations.values(), *dataset.videos, *weights}:
+        leave(folder, "fetch", f"resources/{name}/fetch.json", [f"resources/{name}/file"])
+    for name in dataset.videos:
+        leave(folder, "unpack", f"resources/{name}/unpack.json", [f"resources/{name}/index.csv"])
+    for split in dataset.annotations:
+        place = f"annotations/qvhighlights/{split}"
+        leave(folder, "annotations", f"{place}.json", [f"{place}.jsonl"])
+    for shard in shard_names(dataset.shards):
+        vids = [f"{shard}-{i:05d}_60.0_210.0" for i in range(n_videos // dataset.shards // LEFT_OUT)]
+        skipped = [{"vid": vid, "why": "missing: not among the videos of the archive"} for vid in vids]
+        leave(folder, "videos", f"videos/qvhighlights/{shard}.json", [f"videos/qvhighlights/{shard}.csv"], skipped)
+        table = f"segments/qvhighlights/2s/{shard}.csv"
+        leave(folder, "segment", f"segments/qvhighlights/{shard}.json", [table], skipped)
+        for reader, families in readers(settings).items():
+            stores = [f"features/qvhighlights/{dataset.grid_of(f)}/{f}/{shard}.h5" for f in families]
+            leave(folder, "extract", f"features/qvhighlights/{reader}/{shard}.json", stores, skipped)
+
+
+def leave(folder: Path, stage: str, manifest: str, made: Sequence[str], skipped: Sequence[dict[str, str]] = ()) -> None:
+    """Leave what a stage would: its files, then the manifest that lists them."""
+    for name in made:
+        path = folder / "results" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    listed = [{"path": f"results/{name}", "bytes": 0, "sha256": "0" * 64} for name in made]
+    content = {"stage": stage, "revision": provenance.REVISIONS[stage], "files": listed, "skipped": list(skipped)}
+    files.write_json(folder / "results" / manifest, content | {"settings": {}, "inputs": {}, "counts": {}})
+
+
+if __name__ == "__main__":
+    main()

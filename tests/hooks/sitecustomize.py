@@ -1,0 +1,97 @@
+"""Python reads this at its start when this folder is on PYTHONPATH: the jobs of small_workflow.py count their work.
+
+Every piece of work is a line in the file $WORK_LOG: stages that did some, videos looked at, rows encoded, epochs
+trained. Networks are replaced by fakes, so that a job takes little longer than its imports.
+
+$RAISED: a stage or family whose revision is one higher. $HOLD: a job stops after so many batches or epochs (each with a
+state on disk), says `held`, and goes on when it finds a file `go`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from importlib import import_module
+from itertools import count
+
+from pipeline import provenance
+
+FAKES = {
+    "clip-vit-b32": ("fake_encoders", "MeanColour"),
+    "slowfast-r50-caffe2": ("quick_encoders", "WideMeanColour"),
+    "clip-text": ("fake_encoders", "Letters"),
+    "pann-cnn14": ("quick_encoders", "Loudness"),
+}
+
+
+CALLS = count()
+"""Of whatever $HOLD counts."""
+
+
+def note(*words):
+    """Append one line, whole, however many processes write."""
+    with open(os.environ["WORK_LOG"], "a") as log:
+        log.write(" ".join(map(str, words)) + "\n")
+
+
+def noting(function, words):
+    """`function`, which says what it did."""
+
+    def watched(*arguments, **rest):
+        done = function(*arguments, **rest)
+        note(*words(*arguments))
+        return done
+
+    return watched
+
+
+def holding(function):
+    """`function`, which waits before it is called once more than $HOLD says."""
+
+    def held(*arguments, **rest):
+        if next(CALLS) == int(os.environ.get("HOLD", "-1")):
+            note("held", "here")
+            while not os.path.exists("go"):
+                time.sleep(0.05)
+        return function(*arguments, **rest)
+
+    return held
+
+
+def watch_videos():
+    account = import_module("pipeline.video.account")
+    account.probe = noting(account.probe, lambda path: ("looked", path.stem))
+
+
+def watch_extract():
+    import_module("pipeline.encoders.base")._CLASSES.update(FAKES)
+    for family, (module, name) in FAKES.items():
+        network = getattr(import_module(module), name)
+        encode = network.__dict__["encode"]
+        network.encode = holding(noting(encode, lambda _, rows, family=family: ("rows", family, len(rows))))
+
+
+def watch_train():
+    loop = import_module("pipeline.training.loop")
+    loop._epoch = holding(noting(loop._epoch, lambda run, *_: ("epoch", run.folder.parent.name)))
+    if "HOLD" in os.environ:
+        loop.SAVE_EVERY_S = 0.0
+
+
+WATCHED = {"videos": watch_videos, "extract": watch_extract, "train": watch_train}
+
+
+def run_stage(stage, manifest, work, **rest):
+    """`provenance.run_stage`, noting the stages that had work."""
+
+    def watched():
+        WATCHED.get(stage, lambda: None)()
+        note("stage", stage, manifest)
+        return work()
+
+    return plain(stage, manifest, watched, **rest)
+
+
+plain, provenance.run_stage = provenance.run_stage, run_stage
+if raised := os.environ.get("RAISED"):
+    provenance.REVISIONS[raised] += 1

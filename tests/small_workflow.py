@@ -1,0 +1,179 @@
+"""The real workflow on a benchmark of seconds: six videos in two shards, two experiments, fake encoders, counted work.
+
+`Workflow.run` starts Snakemake in a folder of its own and returns what was done (hooks/sitecustomize.py counts it).
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import yaml
+from made_videos import make_video
+from tiny_benchmark import query
+
+from pipeline import files, records
+from pipeline.acquire.sources import COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+HOOKS = Path(__file__).with_name("hooks")
+SECONDS = 8
+VIDS = [f"{letter * 11}_0.0_{SECONDS}.0" for letter in "ABCDEF"]
+"""C and F are val's. A and C live in shard 0, the others in shard 1; the new one would live in shard 0."""
+NEW_VID = f"{'G' * 11}_0.0_{SECONDS}.0"
+
+CONFIG = """
+# A comment.
+acquire: {sources: sources.csv}
+encoding: {weights: {clip-vit-b32: "random:0", slowfast-r50-caffe2: "random:0", pann-cnn14: "random:0"}}
+datasets:
+  qvhighlights: {shards: 2, annotations: {train: train, val: val}, videos: [videos]}
+model: {hidden_dim: 16, heads: 2, queries: 3, t2v_layers: 1, encoder_layers: 1, decoder_layers: 1, feedforward_dim: 16}
+training:
+  qvhighlights: {epochs: 2, batch_size: 4, evaluate_every: 2}
+experiments:
+  seen:
+    table: 1
+    row: TR-DETR V
+    dataset: qvhighlights
+    features: {video: [slowfast-r50-caffe2, clip-vit-b32], text: clip-text}
+  heard:
+    table: 1
+    row: TR-DETR V+A
+    dataset: qvhighlights
+    features: {video: [slowfast-r50-caffe2, clip-vit-b32], audio: [pann-cnn14], text: clip-text}
+"""
+
+
+STAGES = ("fetch", "annotations", "videos", "segment", "extract", "train", "predict", "evaluate", "tables")
+ORDER = [*STAGES[:3], "videos looked at", *STAGES[3:5], "rows", STAGES[5], "epochs", *STAGES[6:]]
+"""In which counted work is told."""
+
+
+def make_videos(folder: Path) -> Path:
+    """All videos, the new one too."""
+    folder.mkdir()
+    for vid in [*VIDS, NEW_VID]:
+        make_video(folder / f"{vid}.mp4", range(0, 600 * SECONDS, 60), sound_s=SECONDS)
+    return folder
+
+
+class Workflow:
+    """A folder with config, sources and annotations; `run` starts Snakemake there."""
+
+    def __init__(self, folder: Path, videos: Path) -> None:
+        self.folder, self.videos, self.code, self.said = folder, videos, ROOT, ""
+
+    def prepare(self) -> Workflow:
+        self.folder.mkdir()
+        self.write("config.yaml", CONFIG)
+        self.annotate([VIDS[0], VIDS[1], VIDS[3], VIDS[4]])
+        return self
+
+    def copy(self, folder: Path) -> Workflow:
+        """An equal workflow elsewhere, with all times and Snakemake's records."""
+        shutil.copytree(self.folder, folder)
+        return Workflow(folder, self.videos)
+
+    def own_code(self) -> None:
+        """Copy the code into the folder, to be changed there."""
+        for part in ("workflow", "pipeline"):
+            shutil.copytree(ROOT / part, self.folder / part)
+        shutil.copy(ROOT / "README.md", self.folder)
+        self.code = self.folder
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def change_config(self, change) -> None:
+        raw = yaml.safe_load((self.folder / "config.yaml").read_text())
+        change(raw)
+        self.write("config.yaml", yaml.safe_dump(raw))
+
+    def annotate(self, train: list[str]) -> None:
+        """Write annotations of these training videos and of val's two, and the table of sources that names both."""
+        table = [["videos", "video", "{vid}.mp4", f"{self.videos.as_uri()}/{{vid}}.mp4", "", "", "", ""]]
+        for split, vids in {"train": train, "val": [VIDS[2], VIDS[5]]}.items():
+            path = self.folder / f"{split}.jsonl"
+            rows = [records.to_row(query(ord(vid[0]), 1, 2)) | {"vid": vid, "duration": SECONDS} for vid in vids]
+            records.write_jsonl(path, rows)
+            table.append([split, "file", path.name, path.as_uri(), f"sha256:{files.sha256(path)}", "", "", ""])
+        with files.atomic(self.folder / "sources.csv") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *table])
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """Start Snakemake, two cores, target `table1` unless `arguments` say otherwise."""
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(self.code / "workflow/Snakefile"),
+            "--cores",
+            "2",
+        ]
+        return subprocess.Popen(
+            [*command, *(arguments or ["table1"])],
+            cwd=self.folder,
+            env=self.env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, **env: str) -> dict[str, int]:
+        """Run Snakemake to a good end; returns what was done."""
+        self.forget()
+        process = self.start(*arguments, **env)
+        self.said, _ = process.communicate()
+        assert process.returncode == 0, self.said
+        return self.done()
+
+    def forget(self) -> None:
+        """Count from here."""
+        self.log.unlink(missing_ok=True)
+
+    @property
+    def env(self) -> dict[str, str]:
+        paths = os.pathsep.join(map(str, (HOOKS, HOOKS.parent, self.code)))
+        return {**os.environ, "PYTHONPATH": paths, "WORK_LOG": str(self.log), "OMP_NUM_THREADS": "1"}
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "work.log"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def is_held(self) -> bool:
+        """Whether a job that was told to $HOLD has come that far."""
+        return self.log.exists() and "held" in self.log.read_text()
+
+    def done(self) -> dict[str, int]:
+        """What the jobs did since the last `forget`, sorted: stages with work, videos looked at, rows and epochs."""
+        done: Counter[str] = Counter()
+        for line in self.log.read_text().splitlines() if self.log.exists() else []:
+            kind, name, *rest = line.split()
+            if kind == "held":
+                continue
+            key = {"looked": "videos looked at", "rows": f"rows of {name}", "epoch": f"epochs of {name}"}.get(
+                kind, name
+            )
+            done[key] += int(rest[0]) if kind == "rows" else 1
+        return dict(sorted(done.items(), key=lambda item: (ORDER.index(item[0].split(" of ")[0]), item[0])))
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)

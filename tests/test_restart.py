@@ -1,0 +1,165 @@
+"""After a kill, a full disk or a second start the same command finishes, and what was finished is not done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import psutil
+import pytest
+from small_workflow import Workflow, make_videos, wait_for
+
+pytestmark = pytest.mark.slow
+
+SEEN = "results/features/qvhighlights/frames224/00001.json"
+"""Four videos of four clips, in batches of four: a batch is a video."""
+FEATURES = [f"results/features/qvhighlights/{reader}/0000{i}.json" for reader in ("frames224", "words") for i in (0, 1)]
+FAMILIES = ("clip-vit-b32", "slowfast-r50-caffe2")
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    """A workflow that has done everything before extraction."""
+    folder = tmp_path_factory.mktemp("restart")
+    workflow = Workflow(folder / "segmented", make_videos(folder / "videos")).prepare()
+    workflow.run("results/segments/qvhighlights/00001.json", "results/annotations/qvhighlights/val.json")
+    return workflow
+
+
+@pytest.fixture
+def workflow(segmented, tmp_path):
+    return segmented.copy(tmp_path / "case")
+
+
+def staging(workflow, family):
+    return workflow.results / f"features/qvhighlights/2s/{family}/.00001.h5.staging"
+
+
+def finished_in(workflow):
+    """Videos whose rows are on disk, by family."""
+    return {family: len(list(staging(workflow, family).glob("[!.]*.npz"))) for family in FAMILIES}
+
+
+def extracting(workflow):
+    """Snakemake, held in the middle of the shard: of either family a video is finished, others are not."""
+    workflow.forget()
+    process = workflow.start(SEEN, HOLD="5")
+    wait_for(lambda: workflow.is_held() and all(finished_in(workflow).values()))
+    return process
+
+
+def let_go(workflow):
+    (workflow.folder / "go").touch()
+
+
+def job_of(process):
+    """The stage that a Snakemake is running."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    return next(job for job in below if job.cmdline()[1:3] == ["-m", "pipeline"])
+
+
+def failed(process):
+    """What a Snakemake said that ended with an error."""
+    said, _ = process.communicate()
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    return said
+
+
+def must_finish(workflow, finished):
+    """The same command ends well and encodes the other videos only."""
+    assert all(0 < n < 4 for n in finished.values())
+    left = {f"rows of {family}": 16 - 4 * n for family, n in finished.items()}
+    assert workflow.run(SEEN) == {"extract": 1, **left}
+    assert not any(staging(workflow, family).exists() for family in FAMILIES)
+
+
+def test_after_kill_9_of_everything_the_lock_is_named_and_extraction_goes_on(workflow):
+    process = extracting(workflow)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = finished_in(workflow)
+    said = failed(workflow.start(SEEN))
+    assert "no other Snakemake process" in said
+    assert "--unlock" in said
+    assert workflow.run("--unlock") == {}
+    must_finish(workflow, finished)
+
+
+def test_after_kill_9_of_a_job_extraction_goes_on(workflow):
+    process = extracting(workflow)
+    job_of(process).kill()
+    failed(process)
+    must_finish(workflow, finished_in(workflow))
+
+
+def test_a_job_that_a_killed_snakemake_left_behind_is_not_disturbed(workflow):
+    process = extracting(workflow)
+    orphan = job_of(process)
+    process.kill()
+    process.wait()
+    workflow.run("--unlock")
+    said = failed(workflow.start(SEEN))
+    assert "another process is at work here" in said
+    assert "fuser" in said
+    assert workflow.done() == {}
+    let_go(workflow)
+    orphan.wait(30)
+    assert (workflow.folder / SEEN).exists()
+    assert workflow.run(SEEN) == {}
+
+
+def test_two_starts_at_once_the_second_stops_and_the_first_is_not_disturbed(workflow):
+    first = extracting(workflow)
+    assert "Directory cannot be locked" in failed(workflow.start(SEEN))
+    let_go(workflow)
+    said, _ = first.communicate()
+    assert first.returncode == 0, said
+    assert workflow.done() == {"extract": 1, "rows of clip-vit-b32": 16, "rows of slowfast-r50-caffe2": 16}
+
+
+def test_after_kill_9_of_a_training_only_the_epoch_at_hand_is_trained_again(workflow):
+    target = "results/runs/seen.1of1.json"
+    workflow.change_config(lambda config: config["training"]["qvhighlights"].update(epochs=8))
+    workflow.run(*FEATURES)
+    workflow.forget()
+    process = workflow.start(target, HOLD="3")
+    wait_for(workflow.is_held, 120)
+    job_of(process).kill()
+    failed(process)
+    assert workflow.done()["epochs of seen"] == 3
+    assert workflow.run(target) == {"train": 1, "epochs of seen": 8 - 3}
+
+
+@pytest.fixture
+def small_disk(workflow):
+    """Results on a disk of their own; `leave` fills it up to so many bytes."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    kept = workflow.results.rename(workflow.folder / "kept")
+    workflow.results.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(workflow.results)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    subprocess.run(["cp", "-a", f"{kept}/.", str(workflow.results)], check=True)
+    filler = workflow.results / "filler"
+
+    def leave(n_bytes):
+        disk = os.statvfs(workflow.results)
+        filler.write_bytes(bytes(disk.f_bavail * disk.f_frsize - n_bytes))
+
+    try:
+        yield leave, filler
+    finally:
+        subprocess.run(["umount", str(workflow.results)], check=True)
+
+
+def test_after_a_full_disk_extraction_goes_on(workflow, small_disk):
+    leave, filler = small_disk
+    leave(60_000)
+    said = failed(workflow.start(SEEN))
+    assert "cannot be written (No space left on device)" in said
+    finished = finished_in(workflow)
+    filler.unlink()
+    must_finish(workflow, finished)
