@@ -179,6 +179,9 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     released.add_argument("checkpoint", type=Path, metavar="FILE.ckpt")
     released.add_argument("output", type=Path, metavar="FILE.safetensors")
 
+    cost = _plain(parsers, "estimate", commands.estimate, "before a run: gigabytes, core hours, GPU hours, jobs")
+    cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+
     _plain(parsers, "schema", commands.schema, "print the JSON schema of config.yaml")
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES
 
@@ -36,7 +38,7 @@ def _known_family(name: str) -> str:
 def _released_only(name: str) -> str:
     substitutes = [other for other, kind in FAMILIES.items() if kind.instead_of == name]
     instead = f", or {' or '.join(substitutes)}, which stands in for it" if substitutes else ""
-    return f"{name} is released only and cannot be made from raw: use `source: features`{instead}"
+    return f"{name} is released only and cannot be made from raw: use `source: features` with `archive: NAME`{instead}"
 
 
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
@@ -289,6 +291,21 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
     """Validate what a YAML file held. Raises PipelineError naming each offending key, its value and what is allowed."""
     with _complaints(where, "correct it there and run again"):
         return Config.model_validate(dict(raw))
+
+
+def load_file(path: Path) -> Config:
+    """Read and validate a YAML file. Raises PipelineError for one that cannot be read, is no YAML or does not fit."""
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PipelineError(f"is no YAML ({' '.join(str(error).split())})", where=path, remedy="correct it") from error
+    if not isinstance(raw, dict):
+        raise PipelineError("holds no keys", where=path, remedy="name a config like config.yaml")
+    return load(raw, str(path))
 
 
 def section(kind: type[S], text: str) -> S:

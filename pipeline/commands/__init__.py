@@ -201,6 +201,18 @@ def import_checkpoint(options: Namespace) -> None:
     convert(options.checkpoint, options.output)
 
 
+def estimate(options: Namespace) -> None:
+    """Print what the experiments of a config will cost."""
+    from pipeline.acquire import sources
+    from pipeline.reporting.estimate import estimate as costs
+    from pipeline.reporting.estimate_text import text
+    from pipeline.reporting.planned import planned_jobs
+
+    cfg = config.load_file(options.configfile)
+    costed = costs(cfg, sources.load(cfg.acquire.sources))
+    print(text(costed, str(options.configfile), planned_jobs(options.configfile)))
+
+
 def schema(options: Namespace) -> None:  # noqa: ARG001 - every command has this form
     """Print the JSON schema of config.yaml."""
     print(config.schema(), end="")

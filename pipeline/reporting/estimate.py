@@ -1,0 +1,149 @@
+"""What the experiments of a config will cost, before anything is fetched: bytes, core hours, GPU hours.
+
+What is needed comes from the config (`need.py`), what a row, a second of video or a step costs from `rates.py`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.acquire.sources import Sources
+from pipeline.config import Config
+from pipeline.provenance import FAMILIES
+from pipeline.reporting import rates
+from pipeline.reporting.need import HOUR, File, Need, weights
+
+GB = 1e9
+SMALL_GB = 0.1
+"""Files below this share a line."""
+
+SHARED = "shared"
+"""What belongs to no dataset alone."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One quantity. amounts: by dataset (or `shared`). known: how its figures are known. parts: what it is a sum of."""
+
+    label: str
+    amounts: Mapping[str, float] = field(default_factory=dict)
+    known: str = ""
+    parts: Sequence[Line] = ()
+
+    @property
+    def total(self) -> float:
+        """Of all datasets."""
+        return sum(self.amounts.values())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """facts: of the datasets. costs: what they add up to. unsized: files whose size nobody states. unknown: datasets
+    without an estimate, because their annotations are none of the released files.
+    """
+
+    facts: list[Line]
+    costs: list[Line]
+    unsized: list[str]
+    unknown: list[str]
+
+
+def estimate(cfg: Config, table: Sources) -> Estimate:
+    """The cost of all experiments from nothing. Raises PipelineError for a name that the table of sources lacks."""
+    used = dict.fromkeys(experiment.dataset for experiment in cfg.experiments.values())
+    needs = [need for name in used if (need := Need.of(name, cfg, table))]
+    files: dict[str, list[File]] = {need.name: need.files(table) for need in needs} | {SHARED: weights(cfg, table)}
+    return Estimate(
+        facts=[
+            Line("videos", {need.name: need.n_videos for need in needs}),
+            Line("hours of video", {need.name: need.hours for need in needs}),
+            Line("runs", {need.name: need.n_runs for need in needs}),
+        ],
+        costs=[_to_fetch(files), _on_disk(needs, files), *_decoding(needs), *_encoding(needs), *_training(needs)],
+        unsized=sorted({file.source.name for listed in files.values() for file in listed if file.n_bytes is None}),
+        unknown=[name for name in used if name not in files],
+    )
+
+
+def _to_fetch(files: Mapping[str, Sequence[File]]) -> Line:
+    lines: list[Line] = []
+    small: dict[str, float] = defaultdict(float)
+    for dataset, listed in files.items():
+        for file in listed:
+            size = _gigabytes([file])
+            if dataset == SHARED or size < SMALL_GB:
+                small[dataset] += size
+            else:
+                lines.append(Line(file.source.name, {dataset: size}, file.known))
+    weights_gb = Line("weights", {SHARED: small.pop(SHARED, 0.0)}, "exact, reported")
+    return _sum("to fetch, GB", [*lines, Line("small files", small, "exact, reported"), weights_gb])
+
+
+def _on_disk(needs: Sequence[Need], files: Mapping[str, Sequence[File]]) -> Line:
+    """Everything that stays. Weights are read where they were fetched, also out of an archive."""
+    unpacked = {need.name: [file for file in files[need.name] if file.source.kind == "archive"] for need in needs}
+    stores = {need.name: (need.made_bytes() + sum(need.archived_bytes().values())) / GB for need in needs}
+    return _sum(
+        "on disk in the end, GB",
+        [
+            Line("fetched files", {name: _gigabytes(listed) for name, listed in files.items()}, "as above"),
+            Line("unpacked archives", {name: _gigabytes(listed) for name, listed in unpacked.items()}, "assumed"),
+            Line("features", stores, "counted"),
+            Line("runs", {need.name: need.run_bytes() / GB for need in needs}, "counted"),
+        ],
+    )
+
+
+def _decoding(needs: Sequence[Need]) -> list[Line]:
+    """One decode of every video for each reader."""
+    return [
+        Line(
+            f"decoding {size} videos, core hours",
+            {need.name: need.hours * sum(rates.DECODING[reader][place] for reader in need.readers) for need in needs},
+            "measured",
+        )
+        for place, size in enumerate(rates.DECODED_SIZES)
+    ]
+
+
+def _encoding(needs: Sequence[Need]) -> list[Line]:
+    return [
+        _by_family("encoding on a CPU, core hours", needs, "measured", lambda cost: cost.cpu_s),
+        _by_family("encoding on a GPU, hours", needs, "assumed", lambda cost: cost.macs / rates.GPU_MACS),
+    ]
+
+
+def _by_family(label: str, needs: Sequence[Need], known: str, seconds: Callable[[rates.Cost], float]) -> Line:
+    """A line per family, those of words together, which cost next to nothing."""
+    lines: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for need in needs:
+        for family in need.made:
+            name = "words" if FAMILIES[family].reader == "words" else family
+            lines[name][need.name] += need.rows(family) * seconds(rates.ENCODING[family]) / HOUR
+    return _sum(label, [Line(name, amounts, known) for name, amounts in sorted(lines.items())])
+
+
+def _training(needs: Sequence[Need]) -> list[Line]:
+    seen = {need.name: need.training() for need in needs}
+    core_hours = {
+        name: (steps * rates.STEP_CPU_S + clips * rates.CLIP_CPU_S) / HOUR for name, (clips, steps) in seen.items()
+    }
+    gpu_hours = {name: steps * rates.STEP_GPU_S / HOUR for name, (_, steps) in seen.items()}
+    return [
+        Line("training on a CPU, core hours", core_hours, "measured"),
+        Line("training on a GPU, hours", gpu_hours, "reported, assumed"),
+    ]
+
+
+def _sum(label: str, parts: Sequence[Line]) -> Line:
+    amounts: dict[str, float] = defaultdict(float)
+    for part in parts:
+        for name, amount in part.amounts.items():
+            amounts[name] += amount
+    return Line(label, amounts, parts=parts)
+
+
+def _gigabytes(files: Iterable[File]) -> float:
+    return sum(file.n_bytes or 0 for file in files) / GB

@@ -1,0 +1,68 @@
+"""An estimate as text: a column per dataset, a line per quantity, and at the end how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import fill
+
+from pipeline.reporting.estimate import Estimate, Line
+
+LABEL, CELL = 40, 14
+
+WIDTH = 110
+
+HOW_KNOWN = """\
+exact      the table of sources states the size
+reported   others say so: sizes; the authors' log of QVHighlights V, 56 ms a step on an RTX 4090, evaluations included
+counted    from the released annotations
+measured   CPU seconds of one thread on a busy Zen 4 core (a quiet one needs down to half), random weights; decoding for
+           two sizes, since nobody states the videos'; training to the last epoch, without evaluations
+assumed    archives unpack to their own size (those of text files to three times that); one whose size nobody states
+           holds what is asked of it, and may hold more; a GPU does 5·10¹² multiply-adds a second, and a step of any
+           dataset takes it as long as one of QVHighlights. No GPU was at hand: no GPU hour is measured, and decoding
+           on few cores takes longer than encoding on a GPU"""
+
+
+def text(estimate: Estimate, where: str, jobs: str) -> str:
+    """The whole page. where: the config's name. jobs: what there is to say of the workflow's jobs."""
+    datasets = list(estimate.facts[0].amounts)
+    remarks = [jobs]
+    if estimate.unsized:
+        remarks.append(f"Not counted, of unknown size: {', '.join(estimate.unsized)}.")
+    if estimate.unknown:
+        remarks.append(f"Not estimated, its annotations are none of the released files: {', '.join(estimate.unknown)}.")
+    paragraphs = ["\n".join(fill(remark, WIDTH) for remark in remarks)]
+    if datasets:
+        paragraphs = ["\n".join(_table(estimate, datasets)), *paragraphs, HOW_KNOWN]
+    return "\n\n".join([f"{where}, from nothing to tables", *paragraphs])
+
+
+def _table(estimate: Estimate, datasets: list[str]) -> Iterator[str]:
+    yield _row("", [*datasets, "all"], "")
+    for fact in estimate.facts:
+        yield _line(fact, datasets, digits=1 if fact.label.startswith("hours") else 0)
+    for cost in estimate.costs:
+        yield from ["", *_block(cost, datasets)] if cost.parts else _block(cost, datasets)
+
+
+def _block(cost: Line, datasets: list[str]) -> Iterator[str]:
+    yield _line(cost, datasets)
+    for part in cost.parts:
+        yield _line(part, datasets, indent="  ")
+
+
+def _line(line: Line, datasets: list[str], digits: int = 1, indent: str = "") -> str:
+    cells = [_number(line.amounts.get(name), digits) for name in datasets] + [_number(line.total, digits)]
+    return _row(indent + line.label, cells, line.known)
+
+
+def _number(amount: float | None, digits: int) -> str:
+    if amount is None:
+        return ""
+    if 0 < amount < 0.05 and digits:
+        return "<0.1"
+    return f"{amount:,.{digits}f}"
+
+
+def _row(label: str, cells: list[str], known: str) -> str:
+    return f"{label:{LABEL}}{''.join(f'{cell:>{CELL}}' for cell in cells)}  {known}".rstrip()

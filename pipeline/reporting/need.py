@@ -1,0 +1,171 @@
+"""What the experiments of one dataset need, as the config says it: files, rows, hours of video, trainings.
+
+A family that several experiments share is needed once. Queries, videos and hours are those of the released annotation
+files, known by their digests in the table of sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from pipeline.acquire.sources import Source, Sources
+from pipeline.config import DOMAINS, Config, Dataset, DatasetName, Experiment
+from pipeline.datasets.annotations import RELEASED
+from pipeline.datasets.rows import Released
+from pipeline.errors import PipelineError
+from pipeline.features.layouts import layouts_of
+from pipeline.provenance import FAMILIES
+from pipeline.reporting import rates
+from pipeline.video.segment import grid_seconds
+
+HOUR = 3600.0
+BYTES_OF = {"float16": 2, "float32": 4}
+
+
+@dataclass(frozen=True)
+class File:
+    """Something to fetch. n_bytes: None where nobody knows. known: exact, reported or assumed."""
+
+    source: Source
+    n_bytes: float | None
+    known: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """One dataset's part of a config. dataset: its section there. splits: what its annotation files hold."""
+
+    name: str
+    cfg: Config
+    dataset: Dataset
+    splits: Mapping[str, Released]
+
+    @classmethod
+    def of(cls, name: DatasetName, cfg: Config, table: Sources) -> Need | None:
+        """None for annotations that are not the released ones: how much they hold is not known."""
+        splits = {}
+        for split, source in cfg.datasets[name].annotations.items():
+            digest = (table[source].digest or "").removeprefix("sha256:")
+            if digest not in RELEASED[name]:
+                return None
+            splits[str(split)] = RELEASED[name][digest]
+        return cls(name, cfg, cfg.datasets[name], splits)
+
+    @property
+    def made(self) -> list[str]:
+        """Families that are made here."""
+        return self.cfg.made(self.name)
+
+    @property
+    def readers(self) -> set[str]:
+        """What decodes the videos, a pass each."""
+        return {str(FAMILIES[family].reader) for family in self.made} - {"words"}
+
+    @property
+    def trained(self) -> list[Experiment]:
+        """Experiments with runs."""
+        return [e for e in self.cfg.experiments.values() if e.dataset == self.name and e.source != "predictions"]
+
+    @property
+    def n_runs(self) -> int:
+        """Trainings."""
+        return sum(len(experiment.runs) for experiment in self.trained)
+
+    @property
+    def n_videos(self) -> int:
+        """Of all splits, which share none."""
+        return sum(split.videos for split in self.splits.values())
+
+    @property
+    def n_queries(self) -> int:
+        """Of all splits."""
+        return sum(split.queries for split in self.splits.values())
+
+    @property
+    def hours(self) -> float:
+        """Of video, all splits."""
+        return sum(split.hours for split in self.splits.values())
+
+    def files(self, table: Sources) -> list[File]:
+        """All files to fetch but weights: annotations, videos where a family looks or listens, archives, predictions.
+
+        An archive whose size nobody states is taken for as large as what is asked of it.
+        """
+        predictions = [
+            name
+            for experiment in self.cfg.experiments.values()
+            if experiment.dataset == self.name and experiment.source == "predictions"
+            for name in experiment.predictions.values()
+        ]
+        videos = self.dataset.videos if self.readers else []
+        asked = self.archived_bytes()
+        names = dict.fromkeys([*self.dataset.annotations.values(), *videos, *asked, *predictions])
+        return [file_of(table[name], asked.get(name)) for name in names]
+
+    def rows(self, family: str) -> float:
+        """Rows of a family over the dataset; of words, queries."""
+        grid = self.dataset.grid_of(family)
+        return self.n_queries if grid == "tokens" else self.hours * HOUR / float(grid_seconds(grid))
+
+    def made_bytes(self) -> float:
+        """Stores of the families that are made here."""
+        return sum(self._bytes(family, self.cfg.encoding.dtype) for family in self.made)
+
+    def archived_bytes(self) -> dict[str, float]:
+        """Archive → stores of what is asked of it, at the precision of its layout."""
+        return {
+            archive: sum(self._bytes(family, layouts_of(self.name, family)[0].dtype) for family in families)
+            for archive, families in self.cfg.archived(self.name).items()
+        }
+
+    def run_bytes(self) -> float:
+        """Two sets of weights and two prediction files per split of every run."""
+        total = 0.0
+        for experiment in self.trained:
+            n_queries = sum(self.splits[split].queries for split in {"val", experiment.report} & set(self.splits))
+            total += len(experiment.runs) * 2 * (rates.WEIGHTS_BYTES + n_queries * rates.PREDICTED_BYTES)
+        return total
+
+    def training(self) -> tuple[float, float]:
+        """Samples' clips, padding included, and steps that all runs see up to their last epoch.
+
+        Raises PipelineError where there are runs and no training split.
+        """
+        if self.trained and "train" not in self.splits:
+            where = f"datasets.{self.name}.annotations"
+            raise PipelineError("no `train` to learn from", where=where, remedy="name the training file there")
+        n_queries = self.splits["train"].queries // (len(DOMAINS) if self.name == "tvsum" else 1) if self.trained else 0
+        clips = steps = 0.0
+        for experiment in self.trained:
+            for run in experiment.runs:
+                schedule = experiment.settings_of(run).training
+                padded = self._padded_clips(experiment)
+                clips += schedule.epochs * n_queries * min(padded, schedule.max_clips or padded)
+                steps += schedule.epochs * ceil(n_queries / schedule.batch_size)
+        return clips, steps
+
+    def _bytes(self, family: str, dtype: str) -> float:
+        per_row = rates.TOKENS if self.dataset.grid_of(family) == "tokens" else 1
+        return self.rows(family) * per_row * FAMILIES[family].dim * BYTES_OF[dtype]
+
+    def _padded_clips(self, experiment: Experiment) -> float:
+        grid = self.dataset.grid_of(experiment.features.video[0]) if experiment.features else self.dataset.clip
+        return rates.PADDED_S[self.name] / float(grid_seconds(grid))
+
+
+def weights(cfg: Config, table: Sources) -> list[File]:
+    """Weight files of all families that are made, each once; none where they are random."""
+    families = {family for experiment in cfg.experiments.values() for family in experiment.made}
+    names = {name for family in families for name in FAMILIES[family].weights}
+    return [file_of(table[name]) for name in sorted(names) if cfg.encoding.weights.get(name, "released") == "released"]
+
+
+def file_of(source: Source, otherwise: float | None = None) -> File:
+    """A source by its exact size, by the reported one, or by what is assumed otherwise."""
+    if source.n_bytes is not None:
+        return File(source, source.n_bytes, "exact")
+    if source.n_bytes_reported is not None:
+        return File(source, source.n_bytes_reported, "reported")
+    return File(source, otherwise, "assumed")

@@ -1,0 +1,67 @@
+"""What a row, a second of video and a step of training cost: the figures that `estimate` multiplies.
+
+Seconds of a core are CPU seconds of one thread on a shared, busy Zen 4 core; a quiet one is up to twice as fast. Those
+of families and decoding come from `benchmarks/rates.py`, those of training from the loop of `benchmarks/training.py`.
+No GPU was at hand: what is said of one is reported by others, or assumed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """Of one row; where words are encoded, of one query. cpu_s: core seconds. macs: multiply-adds, 10⁹."""
+
+    cpu_s: float
+    macs: float
+
+
+ENCODING = {
+    "clip-vit-b32": Cost(0.11, 4.4),
+    "clip-text": Cost(0.034, 1.2),
+    "clip-token-table": Cost(0.034, 1.2),
+    "glove-6b-300d": Cost(0.0, 0.0),
+    "glove-6b-300d-kept-stop": Cost(0.0, 0.0),
+    "slowfast-r50-caffe2": Cost(1.8, 50.3),
+    "slowfast-r50-pytorchvideo": Cost(1.8, 50.3),
+    "i3d-resnet50": Cost(1.0, 28.4),
+    "i3d-inception-rgb-tvsum": Cost(2.0, 55.6),
+    "i3d-inception-flow-raft-tvsum": Cost(124.0, 4480.0),
+    "i3d-inception-rgb-charades": Cost(0.72, 20.8),
+    "vgg16-imagenet": Cost(0.31, 15.5),
+    "pann-cnn14": Cost(0.17, 4.2),
+    "pann-cnn14-centred": Cost(0.17, 4.2),
+}
+"""Every family that is made here: measured (seconds) and counted (multiply-adds) with random weights."""
+
+GPU_MACS = 5_000.0
+"""Multiply-adds a second, 10⁹, that a GPU is assumed to sustain: half of an A100's peak in float32."""
+
+DECODED_SIZES = ("340×256", "1280×720")
+DECODING = {"frames224": (0.015, 0.064), "native": (0.016, 0.25), "sound": (0.003, 0.004)}
+"""Core seconds for a second of video, by reader, of each of these sizes (30 fps, H.264); measured.
+
+frames224: by `benchmarks/features.py` while the machine was quiet (busy: 0.022 and 0.120). native: what TVSum's
+families want; Charades-STA's take less for large frames (0.015 and 0.140)."""
+
+STEP_CPU_S, CLIP_CPU_S = 0.08, 0.0007
+"""Core seconds of a training step, and for each clip of its batch, padding included: a line through measurements.
+
+Seconds of a step by clips of its batch: Charades-STA 0.35 (8 × 45), 0.59 (8 × 90), 1.76 (8 × 269, VGG); QVHighlights
+1.72 (32 × 75); TVSum's domains 0.46 (4 × 162 on average). The line is within 16 % of each."""
+
+STEP_GPU_S = 0.056
+"""Seconds of a training step on an RTX 4090, evaluations included; the authors' log of QVHighlights V, 200 epochs."""
+
+PADDED_S = {"qvhighlights": 150.0, "charades_sta": 44.8, "tvsum": 323.0}
+"""Seconds that a sample is padded to, the longest of its batch, on average; counted on the released annotations."""
+
+TOKENS = 14
+"""Rows of a query: QVHighlights 13.6, TVSum 12.6, Charades-STA 9.3 on average with CLIP's tokens; counted."""
+
+WEIGHTS_BYTES = 4 * 8_300_069
+"""The network's numbers, of which a run keeps two sets."""
+
+PREDICTED_BYTES = 1_458
+"""A query's line of a prediction file: the authors' val file by its 1,550 queries."""

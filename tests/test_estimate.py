@@ -1,0 +1,190 @@
+"""What experiments will cost: sums that a hand can follow, nothing twice, nothing assumed passed off as measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import cli, config
+from pipeline.acquire import sources
+from pipeline.errors import PipelineError
+from pipeline.provenance import FAMILIES
+from pipeline.reporting import planned, rates
+from pipeline.reporting.estimate import Line, estimate
+from pipeline.reporting.estimate_text import text
+
+ROOT = Path(__file__).resolve().parents[1]
+TVSUM_HOURS = 2.44 + 1.04
+TVSUM = {
+    "dataset": "tvsum",
+    "source": "raw",
+    "features": {"video": ["i3d-inception-rgb-tvsum"], "audio": ["pann-cnn14"], "text": "clip-text"},
+}
+RELEASED_TVSUM = {
+    **TVSUM,
+    "source": "features",
+    "archive": "umt-tvsum-features",
+    "features": {"video": ["i3d-inception-rgb-tvsum"], "audio": ["pann-cnn14"], "text": "clip-token-table"},
+}
+
+
+def small(**experiments):
+    return {
+        "datasets": {
+            "tvsum": {"annotations": {"train": "tvsum-train", "val": "tvsum-val"}, "videos": ["tvsum-videos"]},
+        },
+        "training": {"tvsum": {"epochs": 10, "batch_size": 4, "max_clips": None}},
+        "experiments": experiments,
+    }
+
+
+def costs(**experiments):
+    """Every line by its label."""
+    return flat(estimate(config.load(small(**experiments)), sources.load()).costs)
+
+
+def flat(lines):
+    found: dict[str, Line] = {}
+    for line in lines:
+        found |= {line.label: line} | {f"{line.label}: {part.label}": part for part in line.parts}
+    return found
+
+
+def test_a_small_config_costs_what_a_hand_computes():
+    found = costs(one=TVSUM)
+    rows = TVSUM_HOURS * 3600 / 2
+    cpu = "encoding on a CPU, core hours"
+    assert found[f"{cpu}: i3d-inception-rgb-tvsum"].total == pytest.approx(
+        rows * rates.ENCODING["i3d-inception-rgb-tvsum"].cpu_s / 3600
+    )
+    assert found[f"{cpu}: words"].total == pytest.approx(50 * rates.ENCODING["clip-text"].cpu_s / 3600)
+    small_videos, _ = zip(rates.DECODING["native"], rates.DECODING["sound"], strict=True)
+    assert found["decoding 340×256 videos, core hours"].total == pytest.approx(TVSUM_HOURS * sum(small_videos))
+    # Ten domains of four videos: a step of four samples an epoch, ten epochs.
+    assert found["training on a GPU, hours"].total == pytest.approx(100 * rates.STEP_GPU_S / 3600)
+    clips = 4 * rates.PADDED_S["tvsum"] / 2
+    step = rates.STEP_CPU_S + clips * rates.CLIP_CPU_S
+    assert found["training on a CPU, core hours"].total == pytest.approx(100 * step / 3600)
+    features = 2 * (rows * (1024 + 2048) + 50 * rates.TOKENS * 512)
+    assert found["on disk in the end, GB: features"].total == pytest.approx(features / 1e9)
+
+
+def test_every_block_is_the_sum_of_its_parts():
+    for block in estimate(config.load(shipped()), sources.load()).costs:
+        if block.parts:
+            assert block.total == pytest.approx(sum(part.total for part in block.parts))
+
+
+def test_what_experiments_share_is_fetched_decoded_and_encoded_once():
+    once, twice = costs(one=TVSUM), costs(one=TVSUM, two=TVSUM)
+    per_run = {"training on a CPU, core hours", "training on a GPU, hours", "on disk in the end, GB: runs"}
+    differ = {label for label in once if twice[label].total != pytest.approx(once[label].total)}
+    assert differ == per_run | {"on disk in the end, GB"}
+    for label in per_run:
+        assert twice[label].total == pytest.approx(2 * once[label].total)
+
+
+def test_released_features_need_their_archive_and_no_video():
+    found = costs(one=RELEASED_TVSUM)
+    assert found["to fetch, GB: small files"].total == pytest.approx((69.1e6 + 455_424 + 193_627) / 1e9)
+    assert found["to fetch, GB: weights"].total == 0
+    assert "to fetch, GB: tvsum-videos" not in found
+    assert found["decoding 1280×720 videos, core hours"].total == found["encoding on a CPU, core hours"].total == 0
+
+
+def test_sizes_are_exact_reported_or_assumed_and_say_so():
+    lines = flat(estimate(config.load(shipped()), sources.load()).costs)
+    assert lines["to fetch, GB: qvhighlights-videos"].known == "reported"
+    assert lines["to fetch, GB: umt-charades-features"].known == "assumed"
+
+
+def test_no_figure_of_a_gpu_passes_for_measured():
+    lines = flat(estimate(config.load(shipped()), sources.load()).costs)
+    of_gpu = {line.known for label, line in lines.items() if "GPU" in label and not line.parts}
+    assert of_gpu == {"assumed", "reported, assumed"}
+
+
+def test_a_file_whose_size_nobody_states_is_named():
+    found = estimate(config.load(small(one=TVSUM)), sources.load())
+    assert found.unsized == ["i3d-inception-rgb-kinetics"]
+    assert "of unknown size: i3d-inception-rgb-kinetics" in text(found, "c.yaml", "")
+
+
+def test_annotations_that_nobody_released_are_named_instead_of_estimated():
+    raw = small(one=TVSUM)
+    raw["datasets"]["tvsum"]["annotations"]["val"] = "clip-vit-b32"
+    found = estimate(config.load(raw), sources.load())
+    assert found.unknown == ["tvsum"]
+    page = text(found, "c.yaml", "")
+    assert "none of the released files: tvsum" in page
+    assert "GB" not in page
+
+
+def test_runs_without_a_training_split_are_refused():
+    raw = small(one=TVSUM)
+    del raw["datasets"]["tvsum"]["annotations"]["train"]
+    with pytest.raises(PipelineError, match=r"datasets\.tvsum\.annotations: no `train`"):
+        estimate(config.load(raw), sources.load())
+
+
+def test_released_predictions_need_their_files_and_train_nothing():
+    evidence = {"dataset": "qvhighlights", "source": "predictions", "predictions": {"val": "tr-detr-predictions-val"}}
+    raw = small(one=evidence)
+    raw["datasets"]["qvhighlights"] = {"annotations": {"val": "qvhighlights-val"}, "videos": ["qvhighlights-videos"]}
+    lines = flat(estimate(config.load(raw), sources.load()).costs)
+    assert lines["to fetch, GB"].total == pytest.approx((2_260_024 + 821_101) / 1e9)
+    assert lines["training on a GPU, hours"].total == 0
+
+
+def test_every_family_and_reader_has_a_rate():
+    made = {family for family, kind in FAMILIES.items() if kind.reader}
+    assert set(rates.ENCODING) == made
+    assert set(rates.DECODING) == {FAMILIES[family].reader for family in made} - {"words"}
+
+
+def test_the_command_prints_a_page_for_the_shipped_config(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(planned, "find_spec", lambda _: None)
+    cli.main(["estimate"])
+    page = capsys.readouterr().out
+    assert "Jobs: not counted (no Snakemake here)." in page
+    assert max(map(len, page.splitlines())) <= 120
+
+
+def test_a_bad_config_is_named_with_its_key(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(small(one={**TVSUM, "sources": "raw"})))
+    with pytest.raises(SystemExit, match=r"estimate: .*c\.yaml: `experiments\.one\.sources` is an unknown key"):
+        cli.main(["estimate", "--configfile", str(path)])
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "No such file"), ("a: [", "is no YAML"), ("- 1", "no keys")])
+def test_a_file_that_is_no_config_is_named(tmp_path, content, told):
+    path = tmp_path / "c.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit, match=told):
+        cli.main(["estimate", "--configfile", str(path)])
+
+
+def test_jobs_are_those_of_a_dry_run_on_an_empty_machine(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert planned.counted(
+        "Job stats:\njob      count\n------  ------\nfetch       2\ntrain      11\ntotal      13\n"
+    ) == {
+        "fetch": 2,
+        "train": 11,
+    }
+    line = planned.planned_jobs(Path("config.yaml"))
+    assert "extract 236" in line
+
+
+def test_jobs_that_cannot_be_counted_say_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no workflow here" in planned.planned_jobs(Path("config.yaml"))
+
+
+def shipped():
+    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
