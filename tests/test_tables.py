@@ -157,6 +157,16 @@ def test_a_metric_that_is_null_stays_empty(results):
     assert "HD mAP" not in under(table, "difference")[0].cells
 
 
+def test_a_family_that_stands_in_for_a_lost_one_is_named_under_every_row_it_touches(results):
+    results.score("raw", "all-s2017", "val-selected", qvh_metrics(40.0, 3720))
+    features = {"video": ["vgg16-imagenet"], "audio": ["pann-cnn14-centred"], "text": "glove-6b-300d"}
+    shown = {"raw": experiment(table=2, row="TR-DETR VGG+A", dataset="charades_sta", features=features)}
+    (line,) = under(results.build("table2", shown), "reproduced")
+    assert line.facts["note"] == (
+        "stand-in: vgg16-imagenet for vgg16-charades; stand-in: pann-cnn14-centred for pann-cnn14-charades"
+    )
+
+
 def test_the_scorers_notes_are_shown_once(results):
     for seed in (1, 2):
         metrics = qvh_metrics(60.0) | {"notes": ["scored on 1,500 of 1,542 queries"]}
