@@ -157,17 +157,24 @@ class Workflow:
         """Whether a job that was told to $HOLD has come that far."""
         return self.log.exists() and "held" in self.log.read_text()
 
+    def imported_by_idle_jobs(self) -> dict[str, set[str]]:
+        """Stages whose jobs were started and had no work, and the packages these had imported when they knew it."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return {line.split()[1]: set(line.split()[2:]) for line in lines if line.startswith("idle ")}
+
     def done(self) -> dict[str, int]:
         """What the jobs did since the last `forget`, sorted: stages with work, videos looked at, rows and epochs."""
         done: Counter[str] = Counter()
         for line in self.log.read_text().splitlines() if self.log.exists() else []:
             kind, name, *rest = line.split()
-            if kind == "held":
-                continue
-            key = {"looked": "videos looked at", "rows": f"rows of {name}", "epoch": f"epochs of {name}"}.get(
-                kind, name
-            )
-            done[key] += int(rest[0]) if kind == "rows" else 1
+            if kind == "stage":
+                done[name] += 1
+            if kind == "looked":
+                done["videos looked at"] += 1
+            if kind == "rows":
+                done[f"rows of {name}"] += int(rest[0])
+            if kind == "epoch":
+                done[f"epochs of {name}"] += 1
         return dict(sorted(done.items(), key=lambda item: (ORDER.index(item[0].split(" of ")[0]), item[0])))
 
 

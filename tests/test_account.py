@@ -17,9 +17,8 @@ from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
 from pipeline.acquire.weights import weights_file
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
-from pipeline.video import account
+from pipeline.video import probe
 from pipeline.video.account import COLUMNS, videos
-from pipeline.video.probe import probe
 
 av = pytest.importorskip("av")
 
@@ -153,7 +152,8 @@ def test_failed_downloads_are_tried_again_and_finished_ones_are_not(stage, serve
 def looked_at(monkeypatch):
     """Vids whose files were read, in order."""
     seen = []
-    monkeypatch.setattr(account, "probe", lambda path: [seen.append(path.stem), probe(path)][1])
+    look = probe.probe
+    monkeypatch.setattr(probe, "probe", lambda path: [seen.append(path.stem), look(path)][1])
     return seen
 
 

@@ -29,7 +29,6 @@ from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
 from pipeline.shards import vids_of_shard
 from pipeline.stale import is_current
-from pipeline.video.probe import probe
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
@@ -154,6 +153,8 @@ def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mappi
 
 
 def _looked_at(vid: str, path: Path, source: str) -> Video:
+    from pipeline.video.probe import probe  # loads FFmpeg
+
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
     try:
         facts = probe(path)

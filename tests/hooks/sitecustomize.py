@@ -10,6 +10,7 @@ state on disk), says `held`, and goes on when it finds a file `go`.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from importlib import import_module
 from itertools import count
@@ -59,8 +60,8 @@ def holding(function):
 
 
 def watch_videos():
-    account = import_module("pipeline.video.account")
-    account.probe = noting(account.probe, lambda path: ("looked", path.stem))
+    video = import_module("pipeline.video.probe")
+    video.probe = noting(video.probe, lambda path: ("looked", path.stem))
 
 
 def watch_extract():
@@ -82,14 +83,17 @@ WATCHED = {"videos": watch_videos, "extract": watch_extract, "train": watch_trai
 
 
 def run_stage(stage, manifest, work, **rest):
-    """`provenance.run_stage`, noting the stages that had work."""
+    """`provenance.run_stage`, noting the stages that had work, and what those without had imported."""
 
     def watched():
         WATCHED.get(stage, lambda: None)()
         note("stage", stage, manifest)
         return work()
 
-    return plain(stage, manifest, watched, **rest)
+    had_work = plain(stage, manifest, watched, **rest)
+    if not had_work:
+        note("idle", stage, *(name for name in sys.modules if "." not in name))
+    return had_work
 
 
 plain, provenance.run_stage = provenance.run_stage, run_stage
