@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from pipeline.config import Model, Training
-from pipeline.models.batch import Batch, Labels
+from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.models.tr_detr import TrDetr
 from pipeline.training.losses import compute_losses
 
@@ -151,7 +151,7 @@ def made(n: int, clips: int, tokens: int) -> Batch:
     generator = torch.Generator().manual_seed(0)
     saliency = torch.randint(0, 13, (n, clips), generator=generator).float()
     pairs = torch.randint(0, clips, (2, n, 2), generator=generator)
-    spans = tuple(0.1 + 0.3 * torch.rand(2, 2, generator=generator) for _ in range(n))
+    spans = padded_spans([0.1 + 0.3 * torch.rand(2, 2, generator=generator) for _ in range(n)])
     names = [str(i) for i in range(n)]
     return Batch(
         video=torch.randn(n, clips, VIDEO_DIM + 2, generator=generator),
@@ -162,7 +162,7 @@ def made(n: int, clips: int, tokens: int) -> Batch:
         vids=names,
         durations_s=[2.0 * clips] * n,
         n_clips=[clips] * n,
-        labels=Labels(spans, saliency, (saliency > 0).float(), *pairs),
+        labels=Labels(*spans, saliency, (saliency > 0).float(), *pairs),
     )
 
 

@@ -20,13 +20,14 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.config import LossWeights
 from pipeline.models import alignment, attention, cooperation, decoder, elementwise, encoder, refinement
-from pipeline.models.batch import Batch, Labels
+from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.records import Query
 from pipeline.training import losses
 from pipeline.training.labels import labels_of
 from pipeline.training.losses import PADDED_SCORE, RANK_TEMPERATURE, RANKS
-from pipeline.training.matching import Matches, pairwise_giou
+from pipeline.training.matching import NONE, giou
 
 
 def write_files(folder: Path, query: Query, families: Sequence[np.ndarray], words: np.ndarray) -> None:
@@ -92,7 +93,7 @@ def collate(samples: list[dict]) -> Batch:
         for name in ("saliency", "clip_mask")
     ]
     pairs = torch.stack([sample["pairs"] for sample in samples])
-    spans = tuple(torch.from_numpy(sample["labels"].spans) for sample in samples)
+    spans = padded_spans([torch.from_numpy(sample["labels"].spans) for sample in samples])
     queries = [sample["query"] for sample in samples]
     return Batch(
         video=pad_sequence(video, True),
@@ -103,7 +104,7 @@ def collate(samples: list[dict]) -> Batch:
         vids=[query.vid for query in queries],
         durations_s=[query.duration for query in queries],
         n_clips=[len(x) for x in video],
-        labels=Labels(spans, *per_clip, pairs[..., 0].contiguous(), pairs[..., 1].contiguous()),
+        labels=Labels(*spans, *per_clip, pairs[..., 0].contiguous(), pairs[..., 1].contiguous()),
     )
 
 
@@ -173,14 +174,14 @@ def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def match(logits: Tensor, spans: Tensor, targets: Sequence[Tensor], weights: object) -> Matches:
+def match(logits: Tensor, spans: Tensor, labels: Labels, weights: LossWeights) -> Tensor:
     """Sample by sample."""
-    rows, first = [], 0
-    for sample, wanted in enumerate(targets):
-        cost = weights.span * torch.cdist(spans[sample], wanted, p=1)
-        cost = cost - weights.giou * pairwise_giou(spans[sample], wanted)
-        cost = cost - weights.label * logits[sample].softmax(-1)[:, :1]
-        queries, chosen = linear_sum_assignment(cost.cpu())
-        rows += [(sample, q, first + t) for q, t in zip(queries.tolist(), chosen.tolist(), strict=True)]
-        first += len(wanted)
-    return Matches(*torch.tensor(rows).T)
+    matches = torch.full(logits.shape[:-1], NONE)
+    for layer in range(len(logits)):
+        for sample, count in enumerate(labels.n_spans):
+            wanted, found = labels.spans[sample, :count], spans[layer, sample]
+            cost = weights.span * torch.cdist(found, wanted, p=1) - weights.giou * giou(found[:, None], wanted)
+            cost = cost - weights.label * logits[layer, sample].softmax(-1)[:, :1]
+            queries, chosen = linear_sum_assignment(cost.cpu())
+            matches[layer, sample, queries] = torch.from_numpy(chosen)
+    return matches.to(logits.device)

@@ -14,9 +14,9 @@ import torch
 
 from pipeline.config import LossWeights, Model, Training
 from pipeline.models.alignment import global_alignment, local_alignment
-from pipeline.models.batch import Batch, Labels, Outputs
+from pipeline.models.batch import Batch, Labels, Outputs, padded_spans
 from pipeline.training.losses import compute_losses, focal_loss, rank_contrastive, saliency_loss
-from pipeline.training.matching import Matches
+from pipeline.training.matching import giou, match
 
 torch.set_num_threads(1)
 
@@ -30,7 +30,7 @@ def problem():
     saliency = torch.randint(0, 13, (3, 6), generator=generator) * mask
     saliency[2] = 0
     labels = Labels(
-        spans=(torch.tensor([[0.3, 0.2], [0.8, 0.2]]), torch.tensor([[0.5, 1.0]]), torch.tensor([[0.2, 0.1]])),
+        *padded_spans([torch.tensor([[0.3, 0.2], [0.8, 0.2]]), torch.tensor([[0.5, 1.0]]), torch.tensor([[0.2, 0.1]])]),
         saliency=saliency,
         clip_mask=(saliency > 0).float(),
         saliency_pos=torch.tensor([[0, 1], [2, 3], [0, 4]]),
@@ -65,6 +65,35 @@ def test_the_total_is_the_weighted_sum(problem):
     )
 
 
+def test_span_losses_are_means_over_the_matched_pairs_of_each_layer(problem):
+    outputs, batch = problem
+    found = losses_of(problem)
+    for prefix, logits, spans in (
+        ("", outputs.logits, outputs.spans),
+        ("aux_", outputs.aux_logits[0], outputs.aux_spans[0]),
+    ):
+        matches = match(logits, spans, batch.labels, LossWeights())
+        pairs = [(spans[b, q], batch.labels.spans[b, w]) for (b, q), w in np.ndenumerate(matches.numpy()) if w >= 0]
+        assert len(pairs) == 4
+        apart = [abs(float(a[side] - b[side])) for a, b in pairs for side in (0, 1)]
+        assert float(found[f"{prefix}span"]) == pytest.approx(np.mean(apart), rel=1e-5)
+        assert float(found[f"{prefix}giou"]) == pytest.approx(
+            np.mean([1 - float(giou(a, b)) for a, b in pairs]), rel=1e-5
+        )
+
+
+def test_queries_without_a_span_get_no_span_gradient(problem):
+    outputs, batch = problem
+    spans = outputs.spans.clone()
+    spans[1, 3] = torch.tensor([0.5, 0.0])  # a width that a division would mind
+    spans.requires_grad_()
+    matches = match(outputs.logits, spans, batch.labels, LossWeights())
+    losses = losses_of((replace(outputs, spans=spans), batch))
+    (10 * losses["span"] + losses["giou"]).backward()
+    assert spans.grad.isfinite().all()
+    assert torch.equal(spans.grad.abs().sum(-1) > 0, matches >= 0)
+
+
 def test_without_moments_nothing_is_matched(problem, monkeypatch):
     monkeypatch.setattr("pipeline.training.losses.match", None)
     assert losses_of(problem, moments=False).keys() == {"saliency", "global_alignment", "local_alignment", "total"}
@@ -89,22 +118,22 @@ def test_a_batch_made_for_prediction_is_refused(problem):
 
 def test_a_batch_without_windows_has_finite_losses(problem):
     outputs, batch = problem
-    empty = Labels(
-        tuple(torch.zeros(0, 2) for _ in range(3)), *(getattr(batch.labels, n) for n in Labels.__slots__[1:])
-    )
-    bare = Batch(**{name: getattr(batch, name) for name in batch.__slots__} | {"labels": empty})
-    assert math.isfinite(float(losses_of((outputs, bare))["total"]))
+    bare = replace(batch, labels=replace(batch.labels, n_spans=(0, 0, 0)))
+    losses = losses_of((outputs, bare))
+    assert math.isfinite(float(losses["total"]))
+    assert not float(losses["span"] + losses["giou"] + losses["aux_span"] + losses["aux_giou"])
 
 
 def test_the_focal_loss_is_the_focal_loss_of_its_formula(problem):
     logits = problem[0].logits
-    matches = Matches(torch.tensor([0, 2]), torch.tensor([1, 4]), torch.tensor([0, 0]))
+    matched = torch.zeros(3, 5, dtype=torch.bool)
+    matched[0, 1] = matched[2, 4] = True
     expected = []
     for b, q, side in np.ndindex(3, 5, 2):
         p = 1 / (1 + math.exp(-float(logits[b, q, side])))
         target = ((b, q) in {(0, 1), (2, 4)}) == (side == 0)
         expected.append(0.25 * (1 - p) ** 2 * -math.log(p) if target else 0.75 * p**2 * -math.log(1 - p))
-    assert float(focal_loss(logits, matches)) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(focal_loss(logits, matched)) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
 def test_the_rank_loss_is_its_formula_level_by_level(problem):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.config import LossWeights
 from pipeline.errors import PipelineError
-from pipeline.training.matching import giou, match, pairwise_giou
+from pipeline.models.batch import padded_spans
+from pipeline.training.matching import NONE, costs, giou, solve
 
 WEIGHTS = LossWeights()
 
@@ -24,6 +25,11 @@ def random_problem(seed, counts, queries=4):
     logits = torch.randn(len(counts), queries, 2, generator=generator)
     spans = torch.rand(len(counts), queries, 2, generator=generator) * 0.9 + 0.05
     return logits, spans, [torch.rand(count, 2, generator=generator) * 0.9 + 0.05 for count in counts]
+
+
+def matched(logits, spans, targets):
+    wanted, counts = padded_spans(targets)
+    return solve(costs(logits, spans, wanted, WEIGHTS), counts)
 
 
 def cost_by_hand(logits, span, target):
@@ -39,9 +45,8 @@ def cost_by_hand(logits, span, target):
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 6), min_size=1, max_size=3))
 def test_the_assignment_is_the_cheapest_of_all(seed, counts):
     logits, spans, targets = random_problem(seed, counts)
-    matches = match(logits, spans, targets, WEIGHTS)
-    assert len(matches.sample) == sum(min(count, 4) for count in counts)
-    first = 0
+    matches = matched(logits, spans, targets)
+    assert int((matches != NONE).sum()) == sum(min(count, 4) for count in counts)
     for sample, target in enumerate(targets):
         cost = [[cost_by_hand(logits[sample, q], spans[sample, q], t) for t in target] for q in range(4)]
         few = cost if len(target) >= 4 else list(zip(*cost, strict=True))
@@ -49,35 +54,42 @@ def test_the_assignment_is_the_cheapest_of_all(seed, counts):
         cheapest = min(
             sum(row[at] for row, at in zip(few, order, strict=True)) for order in permutations(range(many), len(few))
         )
-        mine = matches.sample == sample
-        pairs = zip(matches.query[mine].tolist(), (matches.span[mine] - first).tolist(), strict=True)
+        pairs = [(q, t) for q, t in enumerate(matches[sample].tolist()) if t != NONE]
+        assert len({t for _, t in pairs}) == len(pairs)
         assert sum(cost[q][t] for q, t in pairs) == pytest.approx(cheapest, abs=1e-4)
-        first += len(target)
 
 
 def test_a_batch_without_spans_matches_nothing():
-    assert match(*random_problem(0, [0, 0]), WEIGHTS).sample.shape == (0,)
+    assert (matched(*random_problem(0, [0, 0])) == NONE).all()
+
+
+def test_layers_are_matched_each_on_its_own_in_one_go():
+    logits, spans, targets = random_problem(3, [2, 3])
+    other_logits, other_spans, _ = random_problem(4, [2, 3])
+    both = matched(torch.stack((logits, other_logits)), torch.stack((spans, other_spans)), targets)
+    assert torch.equal(both[0], matched(logits, spans, targets))
+    assert torch.equal(both[1], matched(other_logits, other_spans, targets))
 
 
 def test_the_order_of_targets_only_renames_them():
     logits, spans, (target,) = random_problem(1, [3])
-    there, back = match(logits, spans, [target], WEIGHTS), match(logits, spans, [target.flip(0)], WEIGHTS)
-    assert torch.equal(there.query, back.query)
-    assert torch.equal(there.span, 2 - back.span)
+    there, back = (matched(logits, spans, [one])[0] for one in (target, target.flip(0)))
+    assert torch.equal(there == NONE, back == NONE)
+    assert torch.equal(there[there != NONE], 2 - back[back != NONE])
 
 
 def test_a_span_that_is_not_finite_is_refused():
     logits, spans, targets = random_problem(2, [1])
     spans[0, 0, 0] = torch.nan
     with pytest.raises(PipelineError, match="not finite"):
-        match(logits, spans, targets, WEIGHTS)
+        matched(logits, spans, targets)
 
 
 @given(st.integers(0, 10_000))
 def test_giou_is_symmetric_bounded_and_one_on_itself(seed):
     a, b = torch.rand(2, 5, 2, generator=torch.Generator().manual_seed(seed)) * 0.9 + 0.05
-    both = pairwise_giou(a, b)
-    torch.testing.assert_close(both, pairwise_giou(b, a).T)
+    both = giou(a[:, None], b)
+    torch.testing.assert_close(both, giou(b[:, None], a).T)
     assert (both > -1).all()
     assert (both <= 1 + 1e-6).all()
     torch.testing.assert_close(giou(a, a), torch.ones(5))

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from pipeline.config import Model, Training
 from pipeline.models.alignment import Projection, global_alignment_as_printed, local_alignment_as_printed
 from pipeline.models.attention import MultiHeadAttention
-from pipeline.models.batch import Batch, Labels, Outputs
+from pipeline.models.batch import Batch, Labels, Outputs, padded_spans
 from pipeline.models.cooperation import PrintedMomentSimilarity
 from pipeline.models.refinement import PrintedRefinement
 from pipeline.models.tr_detr import TrDetr
 from pipeline.training.losses import compute_losses, cross_entropy, rank_contrastive, saliency_loss
-from pipeline.training.matching import Matches
 
 torch.set_num_threads(1)
 
@@ -162,12 +161,12 @@ def test_equations_14_and_15_retrieved_moment(features, bounds, taken):
 
 def test_equation_17_with_the_losses_of_qd_detr(features):
     torch.manual_seed(1)
-    matches = Matches(torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([0, 1]))
     logits = torch.randn(2, 3, 2)
     logp = np.log(softmax(a(logits), -1))
     found = {(0, 2), (1, 0)}
+    matched = torch.tensor([[(b, q) in found for q in range(3)] for b in range(2)])
     terms = [-logp[b, q, 0] if (b, q) in found else -0.1 * logp[b, q, 1] for b in range(2) for q in range(3)]
-    close(cross_entropy(logits, matches), np.mean(terms))
+    close(cross_entropy(logits, matched), np.mean(terms))
 
     labels = make_labels(LENGTHS)
     scores, wrong, mask = torch.randn(2, 6), torch.randn(2, 6), masks()[0]
@@ -186,7 +185,7 @@ def make_labels(n_clips, length=None):
     saliency[:, 1:3] = torch.tensor([7.0, 3.0])
     pairs = torch.tensor([[1, 2], [1, 1]])[: len(n_clips)], torch.tensor([[2, 0], [2, 3]])[: len(n_clips)]
     spans = (torch.tensor([[0.3, 0.4]]), torch.tensor([[0.5, 0.2], [0.8, 0.2]]))[: len(n_clips)]
-    return Labels(spans, saliency, (saliency > 0).float(), *pairs)
+    return Labels(*padded_spans(spans), saliency, (saliency > 0).float(), *pairs)
 
 
 def make_batch(n_clips, n_words, length=None, words=None):

@@ -24,18 +24,21 @@ def attend(
     query [B, Q, H·e], key [B, K, H·e], value [B, K, H·v] (e and v may differ). Returns [B, Q, H·v].
     """
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    if dropout and query.device.type == "cpu":
+    if dropout:
         mixed = _attend_with_dropout(query, key, value, keep, dropout)
     else:
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
     return mixed.transpose(1, 2).flatten(2)
 
 
 def _attend_with_dropout(query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, rate: float) -> Tensor:
-    """The same written out: torch's fused kernels for a CPU know no dropout. [B, H, Q or K, e] to [B, H, Q, v]."""
+    """The same written out. [B, H, Q or K, e] to [B, H, Q, v].
+
+    torch's fused kernels for a CPU know no dropout; the one for a GPU that takes masks adds gradients up in any order.
+    """
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if keep is not None:
-        scores = scores + torch.zeros(keep.shape).masked_fill_(~keep, -torch.inf).to(scores.dtype)
+        scores = scores + scores.new_zeros(keep.shape).masked_fill_(~keep, -torch.inf)
     return drop(scores.softmax(-1), rate) @ value
 
 

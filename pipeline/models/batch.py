@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+R = TypeVar("R", "Batch", "Labels")
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
     """The targets of a batch of B queries, padded to its L clips with zeros.
 
-    spans: B tensors [k, 2], centre and width as fractions of n_clips × clip length (k differs; empty without moments).
+    spans: [B, W, 2], centre and width as fractions of n_clips × clip length, the first n_spans[b] of sample b.
     saliency: [B, L] float, the clip scores y (0 to 12). clip_mask: [B, L] float, 1 where the query is relevant (C).
     saliency_pos, saliency_neg: [B, P] long, clips of which the first ought to score above the second.
     """
 
-    spans: tuple[Tensor, ...]
+    spans: Tensor
+    n_spans: Sequence[int]
     saliency: Tensor
     clip_mask: Tensor
     saliency_pos: Tensor
@@ -27,7 +30,16 @@ class Labels:
 
     def to(self, device: torch.device | str) -> Labels:
         """The same labels on `device`."""
-        return _moved(self, device)
+        return with_tensors(self, lambda _, tensor: sent(tensor, device))
+
+
+def padded_spans(spans: Sequence[Tensor], width: int = 1) -> tuple[Tensor, tuple[int, ...]]:
+    """B tensors [k, 2] as one [B, W, 2], padded with zeros, and each one's k. W: the largest k, at least `width`."""
+    counts = tuple(map(len, spans))
+    padded = torch.zeros(len(spans), max(width, *counts), 2)
+    for row, some in zip(padded, spans, strict=True):
+        row[: len(some)] = some
+    return padded, counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors (labels too) on `device`."""
-        return _moved(self, device)
+        return with_tensors(self, lambda _, tensor: sent(tensor, device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +87,27 @@ class Outputs:
     negative_saliency: Tensor | None = None
 
 
-def _moved(record: Any, device: torch.device | str) -> Any:
-    moved: dict[str, Any] = {}
-    ahead = torch.device(device).type != "cpu"  # on the way to a GPU nobody has to wait
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on `device`. On the way to a GPU it starts from pinned memory, so that the host does not wait."""
+    if tensor.device.type != "cpu" or torch.device(device).type == "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def tensors_of(batch: Batch) -> dict[str, Tensor]:
+    """Every tensor of a batch and of its labels, by the name of its field."""
+    found: dict[str, Tensor] = {}
+    with_tensors(batch, found.setdefault)
+    return found
+
+
+def with_tensors(record: R, change: Callable[[str, Tensor], Tensor]) -> R:
+    """A batch, or labels, with `change` of every tensor (its field's name, itself) in its place."""
+    changed: dict[str, Any] = {}
     for field in fields(record):
         value = getattr(record, field.name)
-        if isinstance(value, Tensor | Labels):
-            moved[field.name] = value.to(device) if isinstance(value, Labels) else value.to(device, non_blocking=ahead)
-        elif field.name == "spans":
-            moved[field.name] = tuple(span.to(device, non_blocking=ahead) for span in value)
-    return replace(record, **moved)
+        if isinstance(value, Tensor):
+            changed[field.name] = change(field.name, value)
+        elif isinstance(value, Labels):
+            changed[field.name] = with_tensors(value, change)
+    return replace(record, **changed)

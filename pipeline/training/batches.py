@@ -8,7 +8,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from pipeline.models.batch import Batch, Labels
+from pipeline.models.batch import Batch, Labels, sent
 from pipeline.training.data import Data, Packed
 
 
@@ -45,8 +45,7 @@ def _gather(packed: Packed, samples: Tensor) -> tuple[list[Tensor], Tensor]:
     starts, lengths = packed.starts[samples, None], packed.lengths[samples, None]
     places = torch.arange(int(lengths.max()))
     valid = places < lengths
-    at = torch.where(valid, starts + places, starts).to(device, non_blocking=True)
-    valid = valid.to(device, non_blocking=True)
+    at, valid = sent(torch.where(valid, starts + places, starts), device), sent(valid, device)
     norms = packed.norms[at].masked_fill(~valid[..., None], torch.inf)  # padded rows become zero on the way
     blocks = zip(packed.rows[at].split(packed.blocks, dim=-1), norms.split(1, dim=-1), strict=True)
     return [block / norm for block, norm in blocks], valid.float()

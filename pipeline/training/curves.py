@@ -5,6 +5,7 @@ The event file holds what `log.csv` holds and is read by nothing here.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ def drawn(folder: Path, log: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
     """
     from torch.utils.tensorboard import SummaryWriter  # a quarter of a second that only training needs
 
+    _wait_for_a_later_name(folder)
     with SummaryWriter(folder, purge_step=0, flush_secs=FLUSH_S) as writer:
 
         def add(row: Row) -> None:
@@ -37,6 +39,12 @@ def drawn(folder: Path, log: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
         for row in log:
             add(row)
         yield add
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Readers take files in the order of their names, which begin with the second: no two runs' may be the same."""
+    seconds = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+    time.sleep(min(max(0.0, max(seconds, default=0) + 1 - time.time()), 1.0))
 
 
 def _tag(name: str) -> str:

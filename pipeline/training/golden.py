@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from pipeline.config import Model
 from pipeline.errors import PipelineError
-from pipeline.models.batch import Labels, Outputs
+from pipeline.models.batch import Outputs
 from pipeline.models.cooperation import best_moment
 from pipeline.models.tr_detr import TrDetr
 from pipeline.training.golden_compact import compact
 from pipeline.training.golden_sets import GoldenSet, plain, sharp
 from pipeline.training.labels import Targets
-from pipeline.training.losses import compute_losses
-from pipeline.training.matching import Matches, match
+from pipeline.training.losses import compute_losses, layers_of
+from pipeline.training.matching import NONE, match
 from pipeline.training.postprocess import predictions_of
 from pipeline.training.released_checkpoint import DEAD, our_name, rename
 
@@ -75,14 +75,13 @@ def _check_losses(golden: GoldenSet, outputs: Outputs) -> Iterator[Check]:
     losses = compute_losses(outputs, golden.batch, golden.training, Model(), golden.moments)
     losses["total"].backward()
     found = {name: float(loss.detach()) for name, loss in losses.items()}
-    spans = golden.labels.spans
-    layers = [(outputs.logits, outputs.spans), (outputs.aux_logits[0], outputs.aux_spans[0])]
     if golden.moments:
-        matched = [match(*layer, spans, golden.training.loss_weights) for layer in layers]
+        logits, spans = layers_of(outputs)
+        matches = match(logits, spans, golden.labels, golden.training.loss_weights)
         for layer, suffix in enumerate(("", "_0")):
-            found[f"class_error{suffix}"] = _class_error(layers[layer][0], matched[layer])
+            found[f"class_error{suffix}"] = _class_error(logits[layer][matches[layer] != NONE])
         for layer, pairs in enumerate(golden.matches):
-            wrong = sum(a != b for a, b in zip(_as_pairs(matched[layer], golden.labels), pairs, strict=True))
+            wrong = sum(a != b for a, b in zip(map(_as_pairs, matches[layer]), pairs, strict=True))
             yield _counted(f"matching{' of the earlier layer' if layer else ''}, samples that differ", wrong)
     for name, reference in golden.losses.items():
         difference = abs(found[name] - reference)
@@ -128,8 +127,8 @@ def _check_labels(golden: GoldenSet) -> Iterator[Check]:
         yield _close(f"labels: score of the hard pair, {side}", found, wanted)
     whole = [n for n, q in enumerate(golden.queries) if 0 < len(q.relevant_windows or ()) <= windows]
     if whole:
-        spans = (torch.cat([labels.spans[n] for n in whole]) for labels in (ours, reference))
-        yield _close("labels: spans", *spans)
+        spans = [[labels.spans[n, : labels.n_spans[n]] for n in whole] for labels in (ours, reference)]
+        yield _close("labels: spans", *map(torch.cat, spans))
 
 
 def _check_intermediates(golden: GoldenSet, calls: Mapping[str, list[Any]], outputs: Outputs) -> Iterator[Check]:
@@ -223,21 +222,15 @@ def _recorded(model: nn.Module) -> Iterator[dict[str, list[Any]]]:
             handle.remove()
 
 
-def _as_pairs(matches: Matches, labels: Labels) -> list[list[list[int]]]:
-    """Per sample [queries, windows], windows counted within the sample."""
-    counts = [len(spans) for spans in labels.spans]
-    first = np.cumsum([0, *counts[:-1]]).tolist()
-    pairs: list[list[list[int]]] = [[[], []] for _ in counts]
-    for sample, query, span in torch.stack((matches.sample, matches.query, matches.span), 1).tolist():
-        pairs[sample][0].append(query)
-        pairs[sample][1].append(span - first[sample])
-    return pairs
+def _as_pairs(matches: Tensor) -> list[list[int]]:
+    """One sample's [queries, windows]."""
+    queries = (matches != NONE).nonzero().flatten()
+    return [queries.tolist(), matches[queries].tolist()]
 
 
-def _class_error(logits: Tensor, matches: Matches) -> float:
-    """Per cent of matched queries whose background logit is the larger."""
-    found = logits[matches.sample, matches.query]
-    return 100 * float((found[:, 0] < found[:, 1]).float().mean())
+def _class_error(matched: Tensor) -> float:
+    """Per cent of matched queries (logits [K, 2]) whose background logit is the larger."""
+    return 100 * float((matched[:, 0] < matched[:, 1]).float().mean())
 
 
 def _close(name: str, ours: Tensor, reference: Tensor) -> Check:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline import files
-from pipeline.models.batch import Labels
+from pipeline.models.batch import Labels, padded_spans
 from pipeline.records import Query
 from pipeline.training.batches import collate
 from pipeline.training.data import Data, Packed
@@ -31,7 +31,7 @@ def compact(path: Path) -> GoldenSet:
     text = _rows(f"{case}/text", told["text_lengths"], told["tokens"], 512)
     windows = told["windows_seconds"] or [[] for _ in told["video_lengths"]]
     labels = Labels(
-        spans_in_seconds(windows, told["video_lengths"], clip_s),
+        *padded_spans(spans_in_seconds(windows, told["video_lengths"], clip_s)),
         *(torch.tensor(told[name], dtype=torch.float32) for name in ("saliency", "clip_mask")),
         *(torch.tensor(told[name]) for name in ("saliency_pos", "saliency_neg")),
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline import files
 from pipeline.config import Features, LossWeights, Training
 from pipeline.features.store import Store, StoreWriter
-from pipeline.models.batch import Batch, Labels
+from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.provenance import Passport
 from pipeline.records import Query, query_from_row
 from pipeline.training.batches import collate
@@ -90,7 +90,7 @@ def plain(folder: Path) -> GoldenSet:
     clip_s = float(expected["clip_length"])
     n_clips = [int(n) for n in arrays["src_vid_mask"].sum(1)]
     labels = Labels(
-        spans_in_seconds(expected["windows_seconds"], n_clips, clip_s),
+        *padded_spans(spans_in_seconds(expected["windows_seconds"], n_clips, clip_s)),
         arrays["saliency_all"],
         arrays["pos_mask"],
         arrays["saliency_pos"],
@@ -124,7 +124,7 @@ def sharp(folder: Path) -> GoldenSet:
     training = training_with(*weights).model_copy(update=limits)
     counts = arrays["lab_span_counts"].tolist() if "lab_span_counts" in arrays else [0] * len(queries)
     labels = Labels(
-        tuple(arrays["lab_spans"].split(counts)) if sum(counts) else tuple(torch.zeros(0, 2) for _ in counts),
+        *padded_spans(arrays["lab_spans"].split(counts) if sum(counts) else [torch.zeros(0, 2)] * len(counts)),
         arrays["lab_saliency_all"],
         arrays["lab_pos_mask"],
         arrays["lab_saliency_pos"],

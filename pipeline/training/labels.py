@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import PipelineError
-from pipeline.models.batch import Labels
+from pipeline.models.batch import Labels, padded_spans
 from pipeline.records import Query, Window
 
 TVSUM_TOP = 80 / 12
@@ -193,6 +193,7 @@ class Targets:
             )
         self.n_clips, self.max_windows, self.drawn = np.asarray(n_clips), max_windows, each[0].drawn
         self._spans = [torch.from_numpy(row.spans) for row in each]
+        self._width = min(max_windows, max(map(len, self._spans)))
         self._saliency, self._clip_mask = Ragged.of([x.saliency for x in each]), Ragged.of([x.clip_mask for x in each])
         self._inside, self._outside = Ragged.of([x.inside for x in each]), Ragged.of([x.outside for x in each])
         self._fixed = np.stack([x.fixed for x in each])
@@ -200,13 +201,16 @@ class Targets:
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> Labels:
         """Labels of the queries at `index`, padded to the longest of them; every call draws anew, on the CPU.
 
+        Spans are padded to the largest number that any query has, so that batches of one length have one shape.
         More than `max_windows` windows: that many at random. Pairs: the fixed ones first, then the drawn ones.
         """
         at = np.asarray(index)
         length = int(self.n_clips[at].max())
         pairs = torch.from_numpy(np.concatenate((self._fixed[at], self._drawn_pairs(at, rng)), axis=1))
+        spans, n_spans = padded_spans([self._some_windows(self._spans[i], rng) for i in at], self._width)
         return Labels(
-            spans=tuple(self._some_windows(self._spans[i], rng) for i in at),
+            spans=spans,
+            n_spans=n_spans,
             saliency=self._saliency.padded(at, length),
             clip_mask=self._clip_mask.padded(at, length),
             saliency_pos=pairs[..., 0].contiguous(),

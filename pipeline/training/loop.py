@@ -15,22 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 
 from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import SELECTED_BY
-from pipeline.models.batch import Batch
 from pipeline.models.tr_detr import TrDetr
 from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
 from pipeline.training.data import Data
 from pipeline.training.labels import Targets
-from pipeline.training.losses import compute_losses
 from pipeline.training.predict import network, predict
+from pipeline.training.replay import CudaGraphs, Replays
+from pipeline.training.step import Learner, TakeStep, optimizer_for
 
 SAVE_EVERY_S = 30.0
 """Seconds of work that a kill may cost; states are written at ends of epochs. Changes no result."""
@@ -68,16 +67,17 @@ class Step:
 def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: str, tell: Tell) -> None:
     """Train on `data`, watch `watched`, leave weights, log and card in the run's folder; goes on where it was killed.
 
-    data, watched: on `device`. card: what the card says besides how the run went. Every epoch: AdamW over all
-    parameters (released: norms and biases decay too), gradients clipped, step schedule.
+    data, watched: on `device`. card: what the card says besides how the run went.
     Raises PipelineError, naming epoch, step and qids, when a loss is not finite.
     """
     training = run.settings.training
     torch.manual_seed(run.seed)
     model = network(run.settings.model, data).to(device)
-    optimizer = AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    optimizer = optimizer_for(model, training, device)
     schedule = StepLR(optimizer, training.drop_learning_rate_after, gamma=0.1)
     parts: dict[str, checkpoint.Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    learner = Learner(model, optimizer, run.settings, moments=run.dataset != "tvsum")
+    take_step = learner.step if device == "cpu" else Replays(learner, CudaGraphs()).step
     targets = _targets(run, data)
     progress = checkpoint.load_state(run.folder, run.made_from, parts, device)
     for row in progress.log:
@@ -86,7 +86,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
     with curves.drawn(run.folder, progress.log) as draw:
         while not _is_over(progress, training):
             progress.epoch += 1
-            row = {"epoch": progress.epoch, **_epoch(run, model, optimizer, data, targets, progress.epoch)}
+            row = {"epoch": progress.epoch, **_epoch(run, model, take_step, data, targets, progress.epoch)}
             row["learning_rate"] = float(schedule.get_last_lr()[0])
             schedule.step()
             if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
@@ -110,7 +110,7 @@ def _is_over(progress: Progress, training: config.Training) -> bool:
     return progress.epoch >= training.epochs or (patience is not None and progress.without_gain >= patience)
 
 
-def _epoch(run: Run, model: TrDetr, optimizer: AdamW, data: Data, targets: Targets, epoch: int) -> dict[str, float]:
+def _epoch(run: Run, model: TrDetr, take_step: TakeStep, data: Data, targets: Targets, epoch: int) -> dict[str, float]:
     """One pass over the data in a random order, the last short batch kept. Returns losses, mean over the batches."""
     order = _stream(run.seed, epoch, ORDER).permutation(len(data.queries))
     draws = _stream(run.seed, epoch, LABELS)
@@ -121,7 +121,7 @@ def _epoch(run: Run, model: TrDetr, optimizer: AdamW, data: Data, targets: Targe
         index = order[start : start + run.settings.training.batch_size].tolist()
         batch = collate(data, index, targets.draw(index, draws).to(data.video.rows.device))
         try:
-            steps.append(Step(batch.qids, _step(run, model, optimizer, batch)))
+            steps.append(Step(batch.qids, take_step(batch)))
         except PipelineError as error:
             _must_be_finite(run, epoch, steps)
             raise _stopped(run, epoch, len(steps), batch.qids, error.what) from error
@@ -130,22 +130,6 @@ def _epoch(run: Run, model: TrDetr, optimizer: AdamW, data: Data, targets: Targe
     _must_be_finite(run, epoch, steps)
     means = torch.stack([torch.stack(list(step.losses.values())) for step in steps]).mean(0)
     return {name: round(value, 6) for name, value in zip(steps[0].losses, means.tolist(), strict=True)}
-
-
-def _step(run: Run, model: TrDetr, optimizer: AdamW, batch: Batch) -> dict[str, Tensor]:
-    """Forward, losses, backward, update. Nothing here waits for a GPU except the matching, which is solved on the CPU.
-
-    Parameters that get no gradient (on TVSum the decoder and its heads) cost no backward pass and no update.
-    """
-    training = run.settings.training
-    with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-        outputs = model(batch)
-    losses = compute_losses(outputs, batch, training, run.settings.model, moments=run.dataset != "tvsum")
-    optimizer.zero_grad()
-    losses["total"].backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
-    optimizer.step()
-    return {name: loss.detach() for name, loss in losses.items()}
 
 
 def _must_be_finite(run: Run, epoch: int, steps: Sequence[Step]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import Model, Training
+from pipeline.config import LossWeights, Model, Training
 from pipeline.models.alignment import (
     global_alignment,
     global_alignment_as_printed,
@@ -19,7 +19,7 @@ from pipeline.models.alignment import (
 )
 from pipeline.models.batch import Batch, Labels, Outputs
 from pipeline.models.masking import masked_mean
-from pipeline.training.matching import Matches, giou, match
+from pipeline.training.matching import NONE, giou, match
 
 FOCAL_ALPHA = 0.25
 """Share of the entries whose target is 1; the focal exponent is 2. Released."""
@@ -41,28 +41,50 @@ NAMES = ("span", "giou", "label", "aux_span", "aux_giou", "aux_label", "saliency
 def compute_losses(
     outputs: Outputs, batch: Batch, training: Training, model: Model, moments: bool
 ) -> dict[str, Tensor]:
-    """Every loss that has a weight, and `total`.
+    """Match, where there are `moments`, and take every loss (see `losses_of`).
 
-    Keys (those that apply, unweighted scalars): span, giou, label, aux_span, aux_giou, aux_label (only with
-    `moments`; aux: summed over the earlier decoder layers), saliency, global_alignment, local_alignment (only where
-    `model.alignment`), and total, weighted by `training.loss_weights`. A loss of weight 0 is not computed.
     Raises ValueError where the batch has no labels, PipelineError where a span is not finite.
     """
-    if batch.labels is None:
-        raise ValueError("this batch was made for prediction and holds no labels")
-    weights, printed = training.loss_weights, model.formulation == "paper"
-    losses = _moment_losses(outputs, batch.labels, training, printed) if moments else {}
+    matches = match(*layers_of(outputs), _labels(batch), training.loss_weights) if moments else None
+    return losses_of(outputs, batch, matches, training, model)
+
+
+def losses_of(
+    outputs: Outputs, batch: Batch, matches: Tensor | None, training: Training, model: Model
+) -> dict[str, Tensor]:
+    """Every loss that has a weight, and `total`. Looks at no value of a tensor: a GPU is not waited for.
+
+    matches: [layers, B, Q], of `layers_of`; None without moments. Raises ValueError where the batch has no labels.
+    Keys (those that apply, unweighted scalars): span, giou, label, aux_span, aux_giou, aux_label (only with
+    moments; aux: summed over the earlier decoder layers), saliency, global_alignment, local_alignment (only where
+    `model.alignment`), and total, weighted by `training.loss_weights`. A loss of weight 0 is not computed.
+    """
+    labels, weights, printed = _labels(batch), training.loss_weights, model.formulation == "paper"
+    losses = {} if matches is None else _moment_losses(outputs, labels, matches, weights, printed)
     if weights.saliency:
-        losses["saliency"] = saliency_loss(outputs, batch.labels, batch.video_mask, training.saliency_margin)
+        losses["saliency"] = saliency_loss(outputs, labels, batch.video_mask, training.saliency_margin)
     if model.alignment and weights.global_alignment:
         losses["global_alignment"] = _global_loss(outputs, batch, printed)
     if model.alignment and weights.local_alignment:
         aligned = local_alignment_as_printed if printed else local_alignment
-        masks = batch.video_mask, batch.text_mask, batch.labels.clip_mask
+        masks = batch.video_mask, batch.text_mask, labels.clip_mask
         losses["local_alignment"] = aligned(outputs.video, outputs.text, *masks)
     weighted = [getattr(weights, name.removeprefix("aux_")) * loss for name, loss in losses.items()]
     losses["total"] = torch.stack(weighted).sum() if weighted else outputs.saliency.sum() * 0
     return losses
+
+
+def layers_of(outputs: Outputs) -> tuple[Tensor, Tensor]:
+    """Logits and spans of all decoder layers, [layers, B, Q, 2] each: the last layer first, then the earlier ones."""
+    last = zip((outputs.logits, outputs.spans), (outputs.aux_logits, outputs.aux_spans), strict=True)
+    logits, spans = (torch.cat((layer[None], earlier)) for layer, earlier in last)
+    return logits, spans
+
+
+def _labels(batch: Batch) -> Labels:
+    if batch.labels is None:
+        raise ValueError("this batch was made for prediction and holds no labels")
+    return batch.labels
 
 
 def _global_loss(outputs: Outputs, batch: Batch, printed: bool) -> Tensor:
@@ -74,49 +96,52 @@ def _global_loss(outputs: Outputs, batch: Batch, printed: bool) -> Tensor:
     )
 
 
-def _moment_losses(outputs: Outputs, labels: Labels, training: Training, printed: bool) -> dict[str, Tensor]:
-    """Losses of the last decoder layer, and of the earlier ones under `aux_` names; each layer matches anew."""
-    losses = _span_losses(outputs.logits, outputs.spans, labels, training, printed=printed)
-    for logits, spans in zip(outputs.aux_logits, outputs.aux_spans, strict=True):
-        for name, loss in _span_losses(logits, spans, labels, training, printed=printed).items():
-            losses[f"aux_{name}"] = losses.get(f"aux_{name}", 0) + loss
-    return losses
-
-
-def _span_losses(
-    logits: Tensor, spans: Tensor, labels: Labels, training: Training, *, printed: bool
+def _moment_losses(
+    outputs: Outputs, labels: Labels, matches: Tensor, weights: LossWeights, printed: bool
 ) -> dict[str, Tensor]:
-    weights = training.loss_weights
-    matches = match(logits, spans, labels.spans, weights)
-    found, wanted = spans[matches.sample, matches.query].float(), torch.cat(labels.spans)[matches.span]
-    losses: dict[str, Tensor] = {}
+    """Losses of the last decoder layer, and of the earlier ones under `aux_` names."""
+    logits, found = layers_of(outputs)
+    matched = matches != NONE
+    pairs = matched.sum((1, 2)).clamp(min=1)
+    wanted = _assigned(labels.spans, matches)
+    each: dict[str, Tensor] = {}
     if weights.span:
-        losses["span"] = F.l1_loss(found, wanted, reduction="sum") / max(found.numel(), 1)
+        each["span"] = ((found - wanted).abs().sum(-1) * matched).sum((1, 2)) / (2 * pairs)
     if weights.giou:
-        losses["giou"] = (1 - giou(found, wanted)).sum() / max(len(found), 1)
+        each["giou"] = ((1 - giou(found, wanted)) * matched).sum((1, 2)) / pairs
     if weights.label:
-        losses["label"] = (cross_entropy if printed else focal_loss)(logits, matches)
-    return losses
+        each["label"] = (cross_entropy if printed else focal_loss)(logits, matched)
+    last = {name: layers[0] for name, layers in each.items()}
+    return last | {f"aux_{name}": layers[1:].sum() for name, layers in each.items() if len(layers) > 1}
 
 
-def focal_loss(logits: Tensor, matches: Matches) -> Tensor:
-    """Sigmoid focal loss on both logits [B, Q, 2]: (1, 0) for matched queries, (0, 1) for the others. A scalar."""
-    matched = torch.zeros_like(logits[..., 0])
-    matched[matches.sample, matches.query] = 1
-    target = torch.stack((matched, 1 - matched), dim=-1)
+def _assigned(spans: Tensor, matches: Tensor) -> Tensor:
+    """Each query's span of `spans` [B, W, 2]: [layers, B, Q, 2]; one that no division minds (0.5, 0.5) for NONE."""
+    index = matches.clamp(min=0)[..., None].expand(-1, -1, -1, 2)
+    wanted = spans.expand(len(matches), -1, -1, -1).gather(2, index)
+    return wanted.masked_fill((matches == NONE)[..., None], 0.5)
+
+
+def focal_loss(logits: Tensor, matched: Tensor) -> Tensor:
+    """Sigmoid focal loss on both logits [..., B, Q, 2]: (1, 0) for matched queries, (0, 1) for the others.
+
+    matched: [..., B, Q] bool. Returns [...], means over the samples' queries.
+    """
+    target = torch.stack((matched, ~matched), dim=-1)
     chance = logits.sigmoid()
-    miss = torch.where(target > 0, 1 - chance, chance)
-    share = torch.where(target > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
-    return (share * miss**2 * F.binary_cross_entropy_with_logits(logits, target, reduction="none")).mean()
+    miss = torch.where(target, 1 - chance, chance)
+    share = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * ~target
+    entropy = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
+    return (share * miss**2 * entropy).mean((-1, -2, -3))
 
 
-def cross_entropy(logits: Tensor, matches: Matches) -> Tensor:
-    """Softmax cross-entropy, background weighted down, mean over all B·Q queries. logits [B, Q, 2]. A scalar."""
-    loss = -BACKGROUND_WEIGHT * logits.log_softmax(-1)[..., 1]
-    found = -logits.log_softmax(-1)[..., 0]
-    matched = torch.zeros_like(loss, dtype=torch.bool)
-    matched[matches.sample, matches.query] = True
-    return torch.where(matched, found, loss).mean()
+def cross_entropy(logits: Tensor, matched: Tensor) -> Tensor:
+    """Softmax cross-entropy, background weighted down. logits [..., B, Q, 2], matched [..., B, Q] bool.
+
+    Returns [...], means over all queries of the batch.
+    """
+    chance = logits.log_softmax(-1)
+    return torch.where(matched, -chance[..., 0], -BACKGROUND_WEIGHT * chance[..., 1]).mean((-1, -2))
 
 
 def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: float) -> Tensor:
@@ -141,7 +166,7 @@ def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     scores, targets (0 … 12), mask [B, L]; targets may be positive at padded clips (they only count as positives, as
     released). Levels that no sample reaches add nothing. Returns a scalar.
     """
-    scores = (torch.where(mask > 0, scores, PADDED_SCORE) / RANK_TEMPERATURE).float()
+    scores = (scores.masked_fill(mask == 0, PADDED_SCORE) / RANK_TEMPERATURE).float()
     scores = scores - scores.amax(1, keepdim=True)
     log_share = scores - (scores.exp().sum(1, keepdim=True) + 1e-6).log()
     levels = torch.arange(1, RANKS + 1, device=targets.device)

@@ -1,62 +1,73 @@
-"""Which predicted span answers for which annotated one: a bipartite matching per sample."""
+"""Which predicted span answers for which annotated one: a bipartite matching per sample.
+
+Axes: B samples, Q queries, W annotated spans after padding; `…` stands for decoder layers, or nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.config import LossWeights
 from pipeline.errors import PipelineError
+from pipeline.models.batch import Labels, sent
+
+NONE = -1
+"""In the place of a span, for a query that none was assigned to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """K matched pairs of a batch: long [K] each. span indexes the annotated spans of the batch, concatenated."""
+def match(logits: Tensor, spans: Tensor, labels: Labels, weights: LossWeights) -> Tensor:
+    """Assign annotated spans to queries at the least cost; the smaller side is matched whole.
 
-    sample: Tensor
-    query: Tensor
-    span: Tensor
+    logits, spans [..., B, Q, 2]. Returns [..., B, Q] long: each query's span, or NONE. Waits for the device once.
+    Raises PipelineError where a span is not finite.
+    """
+    return sent(solve(costs(logits, spans, labels.spans, weights), labels.n_spans), logits.device)
 
 
 @torch.no_grad()
-def match(logits: Tensor, spans: Tensor, targets: Sequence[Tensor], weights: LossWeights) -> Matches:
-    """Assign annotated spans to queries at the least cost; the smaller side is matched whole.
+def costs(logits: Tensor, spans: Tensor, wanted: Tensor, weights: LossWeights) -> Tensor:
+    """Weighted L1 of (centre, width), minus gIoU, minus the foreground probability: [..., B, Q, W].
 
-    logits, spans [B, Q, 2]; targets: B tensors [k, 2]. Cost: weighted L1 of (centre, width), minus gIoU, minus the
-    foreground probability; one tensor for the whole batch and one transfer to the CPU.
-    Raises PipelineError where a span is not finite.
+    logits, spans [..., B, Q, 2], wanted [B, W, 2].
     """
+    found, wanted = spans.float()[..., None, :], wanted[:, None]
+    apart = weights.span * (found - wanted).abs().sum(-1) - weights.giou * giou(found, wanted)
+    return apart - weights.label * logits.float().softmax(-1)[..., :1]
+
+
+def solve(costs: Tensor, n_spans: Sequence[int]) -> Tensor:
+    """The cheapest assignment of every sample, on the CPU: costs [..., B, Q, W] to [..., B, Q] long, span or NONE.
+
+    n_spans: valid ones per sample. Raises PipelineError where a cost is not finite.
+    """
+    table = costs.cpu().numpy()
+    assigned = np.full(table.shape[:-1], NONE)
+    layers = table.reshape(-1, *table.shape[-3:])
+    for layer, rows in zip(layers, assigned.reshape(-1, *table.shape[-3:-1]), strict=True):
+        for cost, row, count in zip(layer, rows, n_spans, strict=True):
+            queries, spans = _cheapest(cost[:, :count])
+            row[queries] = spans
+    return torch.from_numpy(assigned)
+
+
+def _cheapest(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.optimize import linear_sum_assignment
 
-    wanted = torch.cat(list(targets))
-    flat = spans.flatten(0, 1).float()
-    cost = weights.span * torch.cdist(flat, wanted, p=1) - weights.giou * pairwise_giou(flat, wanted)
-    cost = cost - weights.label * logits.float().softmax(-1)[..., 0].flatten()[:, None]
-    costs = cost.view(*logits.shape[:2], -1).cpu()
-    if not bool(torch.isfinite(costs).all()):
+    if not np.isfinite(cost).all():
         raise PipelineError(
             "a predicted or annotated span is not finite: the matching has no answer",
             where="training",
             remedy="lower the learning rate, or look for features that are not finite",
         )
-    counts = [len(target) for target in targets]
-    rows: list[tuple[int, int, int]] = []
-    for sample, (first, count) in enumerate(zip(_starts(counts), counts, strict=True)):
-        queries, chosen = linear_sum_assignment(costs[sample, :, first : first + count])
-        rows += [(sample, int(q), first + int(t)) for q, t in zip(queries, chosen, strict=True)]
-    return Matches(*torch.tensor(rows, dtype=torch.long).view(-1, 3).T.to(logits.device))
-
-
-def pairwise_giou(spans: Tensor, others: Tensor) -> Tensor:
-    """Generalised IoU of every span with every other: [P, 2], [K, 2] (centre, width) to [P, K], in (-1, 1]."""
-    return giou(spans[:, None], others[None])
+    return linear_sum_assignment(cost)
 
 
 def giou(spans: Tensor, others: Tensor) -> Tensor:
-    """Generalised IoU of spans (centre, width), elementwise over broadcast leading axes."""
+    """Generalised IoU of spans (centre, width), elementwise over broadcast leading axes, in (-1, 1]."""
     start, end = _bounds(spans)
     other_start, other_end = _bounds(others)
     shared = (torch.minimum(end, other_end) - torch.maximum(start, other_start)).clamp(min=0)
@@ -68,10 +79,3 @@ def giou(spans: Tensor, others: Tensor) -> Tensor:
 def _bounds(spans: Tensor) -> tuple[Tensor, Tensor]:
     centre, width = spans.unbind(-1)
     return centre - 0.5 * width, centre + 0.5 * width
-
-
-def _starts(counts: Sequence[int]) -> list[int]:
-    starts = [0]
-    for count in counts[:-1]:
-        starts.append(starts[-1] + count)
-    return starts

@@ -1,0 +1,136 @@
+"""Steps on a GPU as recordings: launched whole, so that the host neither calls thousands of kernels nor waits for them.
+
+The two halves of a step, before and after the matching, are recorded once for each shape of batch, as CUDA graphs, and
+replayed on the batches that come. A batch keeps the shape it has: in the released formulation padding takes part in the
+results, so none may be added for the sake of fewer shapes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.models.batch import Batch, tensors_of, with_tensors
+from pipeline.training.matching import NONE
+from pipeline.training.step import Learner, Losses, Step
+
+SHAPES_KEPT = 128
+"""Recordings kept; the one that was not replayed for longest makes room."""
+
+Work = Callable[[], None]
+
+
+class Recorder(Protocol):
+    """What turns work on tensors that stay where they are into something that repeats it."""
+
+    def rehearse(self, work: Work) -> None:
+        """Do the work once, so that libraries make ready what they make ready at first use."""
+
+    def record(self, work: Work) -> Work:
+        """Note the work down without doing it; what is returned does it."""
+
+
+class CudaGraphs:
+    """Recordings on the GPU. They share one pool of memory, since never two steps are under way."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def rehearse(self, work: Work) -> None:
+        """See `Recorder`; on a stream of its own, as a recording is made."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            work()
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def record(self, work: Work) -> Work:
+        """See `Recorder`."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            work()
+        return graph.replay
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The halves of a step on batches of one shape."""
+
+    step: Step
+    before: Work
+    after: Work
+
+
+class Replays:
+    """Steps by recordings, with the results of `Learner.step`."""
+
+    def __init__(self, learner: Learner, recorder: Recorder) -> None:
+        self.learner, self.recorder = learner, recorder
+        self._recordings: dict[tuple[torch.Size, ...], Recording] = {}
+        self._places: dict[tuple[str, torch.Size], Tensor] = {}
+        self._cannot = False
+
+    def step(self, batch: Batch) -> Losses:
+        """One step. Raises PipelineError where a span is not finite.
+
+        The first one of a run is not recorded: it makes the optimizer's state, which a recording would make again in
+        every replay. Where recording fails, that is said once, and steps go on without it.
+        """
+        if self._cannot or not self.learner.optimizer.state:
+            return self.learner.step(batch)
+        try:
+            recording = self._of(batch)
+        except RuntimeError as error:
+            self._cannot = True
+            reason = str(error).splitlines()[0]
+            print(f"steps cannot be recorded as CUDA graphs ({reason}): they run slower, one by one", file=sys.stderr)
+            return self.learner.step(batch)
+        return self._replay(recording, batch)
+
+    def _replay(self, recording: Recording, batch: Batch) -> Losses:
+        step, given = recording.step, tensors_of(batch)
+        for name, tensor in tensors_of(step.batch).items():
+            tensor.copy_(given[name], non_blocking=True)
+        recording.before()
+        step.match(batch.labels.n_spans if batch.labels else ())
+        recording.after()
+        return step.losses()
+
+    def _of(self, batch: Batch) -> Recording:
+        """The recording for batches of this shape, made where there is none."""
+        shape = tuple(tensor.shape for tensor in tensors_of(batch).values())
+        recording = self._recordings.pop(shape, None) or self._make(batch)
+        self._recordings[shape] = recording
+        if len(self._recordings) > SHAPES_KEPT:
+            del self._recordings[next(iter(self._recordings))]
+        return recording
+
+    def _make(self, batch: Batch) -> Recording:
+        """Rehearse, which moves no parameter and no random stream, then record."""
+        step = Step(self.learner, with_tensors(batch, self._still))
+        with torch.random.fork_rng(devices=[batch.video.device] if batch.video.is_cuda else []):
+            self.recorder.rehearse(lambda: _rehearsed(step))
+        self.learner.optimizer.zero_grad()
+
+        def after() -> None:
+            step.backward()
+            step.update()
+
+        return Recording(step, self.recorder.record(step.forward), self.recorder.record(after))
+
+    def _still(self, name: str, tensor: Tensor) -> Tensor:
+        """The same in a place of its own, which all recordings share that have a tensor of this name and shape."""
+        return self._places.setdefault((name, tensor.shape), torch.empty_like(tensor)).copy_(tensor)
+
+
+def _rehearsed(step: Step) -> None:
+    """All but the update, with nothing matched."""
+    step.forward()
+    if step.costs is not None:
+        step.matches = torch.full(step.costs.shape[:-1], NONE, device=step.costs.device)
+    step.backward()

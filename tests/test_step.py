@@ -1,0 +1,164 @@
+"""One training step: whole and as replayed halves, and what of it looks at a value of a tensor."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from tiny_benchmark import MODEL, query
+
+from pipeline import config
+from pipeline.models.batch import Batch, tensors_of, with_tensors
+from pipeline.models.tr_detr import TrDetr
+from pipeline.training import replay
+from pipeline.training.labels import Targets
+from pipeline.training.matching import NONE
+from pipeline.training.replay import CudaGraphs, Replays
+from pipeline.training.step import Learner, Step, optimizer_for
+
+pytestmark = pytest.mark.usefixtures("torch_one_thread")
+VIDEO, TEXT = 16, 8
+SETTINGS = config.SweepPoint(model=MODEL, training=config.Training(learning_rate=1e-3))
+SHAPES = [((9, 6), (4, 3)), ((9, 9), (4, 4)), ((7, 5), (5, 2)), ((9, 4), (4, 1)), ((7, 7), (3, 5)), ((7,), (5,))]
+"""Clips and words of each sample, batch by batch: three shapes, two of which come again."""
+
+
+def learner(device="cpu", moments=True, **training) -> Learner:
+    torch.manual_seed(0)
+    settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=training)})
+    model = TrDetr(MODEL, VIDEO, 0, TEXT, 2.0).to(device).train()
+    return Learner(model, optimizer_for(model, settings.training, device), settings, moments)
+
+
+def made(n_clips, n_words, seed=0, device="cpu") -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((n_clips, VIDEO + 2), (n_words, TEXT))
+    masks = [(torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).float() for sizes, _ in shapes]
+    rows = [
+        torch.randn(*mask.shape, dim, generator=generator) * mask[..., None]
+        for mask, (_, dim) in zip(masks, shapes, strict=True)
+    ]
+    queries = [query(n, 1 + seed % 2, 2) for n in range(len(n_clips))]
+    queries[0] = replace(queries[0], relevant_windows=((2.0, 4.0), (4.0, 6.0)))
+    labels = Targets(queries, n_clips, 2.0, max_windows=5).draw(range(len(n_clips)), np.random.default_rng(seed))
+    names = [str(n) for n in range(len(n_clips))]
+    return Batch(rows[0], masks[0], rows[1], masks[1], names, names, [60.0] * len(names), n_clips, labels).to(device)
+
+
+def walk(take_step, device="cpu") -> list[dict[str, float]]:
+    """Losses of a step on every batch."""
+    torch.manual_seed(1)
+    losses = [take_step(made(*shape, seed=n, device=device)) for n, shape in enumerate(SHAPES)]
+    return [{name: float(loss) for name, loss in row.items()} for row in losses]
+
+
+class ByHeart:
+    """Stands in for CUDA graphs on a CPU: repeats the work itself, on the tensors it was noted down with."""
+
+    def __init__(self) -> None:
+        self.noted = 0
+
+    def rehearse(self, work) -> None:
+        work()
+
+    def record(self, work):
+        self.noted += 1
+        return work
+
+
+class Incapable(ByHeart):
+    """A GPU, or a version of torch, that cannot record."""
+
+    def record(self, work):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+
+
+@pytest.mark.parametrize("moments", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_replayed_steps_have_the_losses_and_weights_of_ordinary_ones(moments, precision):
+    plain, recorded = (learner(moments=moments, precision=precision) for _ in range(2))
+    recorder = ByHeart()
+    assert walk(Replays(recorded, recorder).step) == walk(plain.step)
+    for name, weights in plain.model.state_dict().items():
+        assert torch.equal(weights, recorded.model.state_dict()[name]), name
+    assert recorder.noted == 2 * 3  # two halves of three shapes
+
+
+def test_a_replay_reads_tensors_that_stay_where_they_are():
+    recorded = learner()
+    replays = Replays(recorded, ByHeart())
+    walk(replays.step)
+    places = {name: tensor.data_ptr() for name, tensor in replays._places.items()}
+    kept = [recording.step.batch for recording in replays._recordings.values()]
+    walk(replays.step)
+    assert {name: tensor.data_ptr() for name, tensor in replays._places.items()} == places
+    assert {tensor.data_ptr() for batch in kept for tensor in tensors_of(batch).values()} <= set(places.values())
+
+
+def test_the_recording_that_was_not_used_for_longest_makes_room(monkeypatch):
+    monkeypatch.setattr(replay, "SHAPES_KEPT", 1)
+    recorded, plain, recorder = learner(), learner(), ByHeart()
+    assert walk(Replays(recorded, recorder).step) == walk(plain.step)
+    assert recorder.noted == 2 * 5
+
+
+def test_where_recording_fails_it_is_said_once_and_steps_go_on(capsys):
+    plain, recorded = learner(), learner()
+    assert walk(Replays(recorded, Incapable()).step) == walk(plain.step)
+    assert capsys.readouterr().err.count("cannot be recorded as CUDA graphs (operation not permitted") == 1
+
+
+@pytest.mark.parametrize("moments", [True, False])
+@pytest.mark.parametrize("formulation", ["released", "paper"])
+def test_nothing_but_the_matching_looks_at_a_value(moments, formulation, monkeypatch):
+    """Meta tensors have none: whoever asks, as a wait for a GPU would, fails. They take the GPU's branches."""
+    model = MODEL.model_copy(update={"formulation": formulation})
+    settings = SETTINGS.model_copy(update={"model": model})
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
+    with torch.device("meta"):
+        network = TrDetr(model, VIDEO, 0, TEXT, 2.0).train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    batch = with_tensors(made(*SHAPES[0]), lambda _, tensor: tensor.to("meta"))
+    step = Step(Learner(network, optimizer, settings, moments), batch)
+    step.forward()
+    if moments:
+        with pytest.raises(NotImplementedError):
+            step.match([2, 1])
+        step.matches = torch.full(step.costs.shape[:-1], NONE, device="meta")
+    step.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
+    assert step.losses()["total"].is_meta
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("moments", [True, False])
+def test_on_a_gpu_replayed_steps_have_the_losses_and_weights_of_ordinary_ones(moments, capsys):
+    plain, recorded = learner("cuda", moments), learner("cuda", moments)
+    replays = Replays(recorded, CudaGraphs())
+    wanted, found = walk(plain.step, "cuda"), walk(replays.step, "cuda")
+    assert "cannot be recorded" not in capsys.readouterr().err and len(replays._recordings) == 3
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    for name, weights in plain.model.state_dict().items():
+        torch.testing.assert_close(recorded.model.state_dict()[name], weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("moments", "waits"), [(True, 1), (False, 0)])
+def test_on_a_gpu_a_step_waits_only_to_match(moments, waits, recwarn):
+    for take_step in (learner("cuda", moments).step, Replays(learner("cuda", moments), CudaGraphs()).step):
+        batch = made(*SHAPES[1], device="cuda")
+        take_step(batch), take_step(batch)
+        recwarn.clear()
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            take_step(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert len([w for w in recwarn if "synchroniz" in str(w.message)]) == waits
