@@ -178,7 +178,7 @@ class Workflow:
         return dict(sorted(done.items(), key=lambda item: (ORDER.index(item[0].split(" of ")[0]), item[0])))
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 180) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not condition():

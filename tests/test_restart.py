@@ -105,7 +105,7 @@ def test_a_job_that_a_killed_snakemake_left_behind_is_not_disturbed(workflow):
     assert "fuser" in said
     assert workflow.done() == {}
     let_go(workflow)
-    orphan.wait(30)
+    orphan.wait(60)
     assert (workflow.folder / SEEN).exists()
     assert workflow.run(SEEN) == {}
 
@@ -125,7 +125,7 @@ def test_after_kill_9_of_a_training_only_the_epoch_at_hand_is_trained_again(work
     workflow.run(*FEATURES)
     workflow.forget()
     process = workflow.start(target, HOLD="3")
-    wait_for(workflow.is_held, 120)
+    wait_for(workflow.is_held)
     job_of(process).kill()
     failed(process)
     assert workflow.done()["epochs of seen"] == 3
