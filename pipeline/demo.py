@@ -52,7 +52,9 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
         workflow = ["snakemake", "--profile", PROFILE, "--cores", str(cores)]
         if code := subprocess.run(workflow, check=False).returncode:
             raise PipelineError(
-                f"the workflow ended with code {code}", where=results / "logs", remedy="see above; run again to go on"
+                f"the workflow ended with code {code}",
+                where=results / "logs",
+                remedy="see above; run again to go on (locked: see that no snakemake runs here, then `snakemake --unlock`)",
             )
     print(
         "Demo 3/4: the dear encoders, seconds a row on a CPU (flow: a minute), on one clip of two seconds", flush=True
