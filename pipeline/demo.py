@@ -54,7 +54,7 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
             raise PipelineError(
                 f"the workflow ended with code {code}",
                 where=results / "logs",
-                remedy="see above; run again to go on (locked: see that no snakemake runs here, then `snakemake --unlock`)",
+                remedy="see above; run again to go on (locked, and no snakemake runs? `snakemake --unlock`)",
             )
     print(
         "Demo 3/4: the dear encoders, seconds a row on a CPU (flow: a minute), on one clip of two seconds", flush=True
