@@ -2,7 +2,7 @@
 
 Every sample is read from its file, normalised and labelled anew each time it is asked for; a loader collates; modules
 are torch's own: attention in single products, `nn.Dropout`, `nn.PReLU`, `nn.GRU`, a loop over samples for the moment,
-a loop over levels for the ranking loss, a matching per sample, AdamW without fusion.
+a loop over levels for the ranking loss, a matching per sample, every layer on all padding, AdamW without fusion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.config import LossWeights
-from pipeline.models import alignment, attention, cooperation, decoder, elementwise, encoder, refinement
+from pipeline.models import alignment, attention, cooperation, decoder, elementwise, encoder, packing, refinement
 from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.records import Query
 from pipeline.training import losses
@@ -121,6 +121,7 @@ def plain_parts() -> Iterator[None]:
         stack.enter_context(patch.object(elementwise, "drop", functional.dropout))
         stack.enter_context(patch.object(cooperation.ScoreHead, "forward", score))
         stack.enter_context(patch.object(cooperation.MomentSimilarity, "forward", moment_similarity))
+        stack.enter_context(patch.object(packing, "WORTHWHILE", 1.0))  # no padding is spared
         stack.enter_context(patch.object(losses, "rank_contrastive", rank_contrastive))
         stack.enter_context(patch.object(losses, "match", match))
         yield

@@ -27,7 +27,7 @@ REVISIONS: dict[str, int] = {
     "segment": 1,
     "extract": 1,
     "import": 1,
-    "train": 2,
+    "train": 3,
     "predict": 1,
     "evaluate": 1,
     "tables": 1,

@@ -64,11 +64,14 @@ def test_prelu_has_the_values_and_gradients_of_torch(slope):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_a_gru_in_training_has_the_last_state_and_gradients_of_torch():
+@pytest.mark.parametrize("n_rows", [9, 4, 0])
+def test_a_gru_in_training_has_the_last_state_and_gradients_of_torch(n_rows):
     gru = nn.GRU(6, 6, batch_first=True)
-    rows = torch.randn(3, 9, 6, requires_grad=True)
-    leaves = [rows, *gru.parameters()]
+    values = torch.randn(3, 9, 6, requires_grad=True)
+    rows = values * (torch.arange(9) < n_rows)[:, None]
+    leaves = [values, *gru.parameters()]
     theirs = with_gradients(gru(rows)[1][0], leaves)
+    rows = values * (torch.arange(9) < n_rows)[:, None]
     for a, b in zip(with_gradients(last_state(gru, rows), leaves), theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 

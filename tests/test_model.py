@@ -251,6 +251,25 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(model(batch).saliency, model(batch).saliency)
 
 
+@pytest.mark.parametrize("settings", [{}, {"hd2mr": False}, {"formulation": "paper"}])
+def test_padding_that_the_last_pass_is_spared_changes_no_valid_output_and_no_gradient(settings, monkeypatch):
+    batch = make_batch([9, 5, 3], [4, 3, 2])
+    outputs, gradients, rows = [], [], []
+    for worthwhile in (0.0, 1.0):
+        monkeypatch.setattr("pipeline.models.packing.WORTHWHILE", worthwhile)
+        model = small_model(dropout=0.0, input_dropout=0.0, **settings).train()
+        model.encoder.register_forward_hook(lambda _m, _i, result: rows.append(result.shape[:2].numel()))
+        found = model(batch)
+        outputs.append((found.logits, found.spans, found.saliency * batch.video_mask))
+        sum(x.square().sum() for x in outputs[-1]).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    assert 17 in rows and rows[-1] == 27
+    for spared, whole in zip(*outputs, strict=True):
+        torch.testing.assert_close(spared, whole, rtol=1e-4, atol=1e-5)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-5, msg=name)
+
+
 def test_the_released_mr2hd_forgets_the_moment_and_the_printed_one_does_not():
     """Forty zero rows behind a moment leave nothing of it in the state (docs/paper-vs-released.md)."""
     torch.manual_seed(0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.models.elementwise import Dropout, PReLU, drop
+from pipeline.models.packing import Packing
 
 
 def attend(
@@ -53,12 +54,20 @@ class MultiHeadAttention(nn.Module):
         self.out = zero_bias(nn.Linear(dim, dim))
         nn.init.xavier_uniform_(self.in_weight)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None) -> Tensor:
-        """query [B, Q, d], key and value [B, K, d]. Returns [B, Q, d]."""
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, packing: Packing | None = None
+    ) -> Tensor:
+        """query [B, Q, d], key and value [B, K, d]. Returns [B, Q, d].
+
+        With a packing all of them are its rows [1, R, d], and rows see those of their own sample.
+        """
         weights, biases = self.in_weight.chunk(3), self.in_bias.chunk(3)
         query, key, value = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
         dropout = self.dropout if self.training else 0.0
-        return self.out(attend(query, key, value, heads=self.heads, keep=keep, dropout=dropout))
+        if packing is None:
+            return self.out(attend(query, key, value, heads=self.heads, keep=keep, dropout=dropout))
+        query, key, value = (packing.pad(x) for x in (query, key, value))
+        return self.out(packing.pack(attend(query, key, value, heads=self.heads, keep=keep, dropout=dropout)))
 
 
 class FeedForward(nn.Module):

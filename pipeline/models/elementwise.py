@@ -1,13 +1,15 @@
 """Dropout and PReLU, which torch does slowly on a CPU.
 
-torch draws one number per value, one after the other: a sixth of a training step. Here 64 random bits serve four
-values: a fortieth. PReLU's slope is one number, whose gradient torch first spreads over every value.
+torch draws one number per value, one after the other: a sixth of a training step. Here 64 random bits, of a faster
+generator that torch's own seeds, serve four values: an eightieth. PReLU's slope is one number, whose gradient torch
+first spreads over every value.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,7 +34,8 @@ def drop(x: Tensor, rate: float) -> Tensor:
     """Zero each value with chance `rate`, the others divided by 1 - rate; randomness from torch's generator."""
     if not rate or x.device.type != "cpu":
         return F.dropout(x, rate)
-    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    seed = int(torch.randint(2**63 - 1, ()))
+    bits = torch.from_numpy(np.random.SFC64(seed).random_raw(-(-x.numel() // 4)).view(np.int16))
     kept = bits[: x.numel()].view(x.shape).float().ge_(round(rate * LEVELS) - LEVELS // 2)
     return x * kept.mul_(1 / (1 - rate)).to(x.dtype)
 
@@ -57,4 +60,5 @@ class _OneSlope(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
         inner = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
-        return inner, (gradient * x.clamp(max=0)).sum(dtype=torch.float32).view_as(slope)  # a dot product cancels worse
+        below = x.clamp(max=0).mul_(gradient)  # and summed: a dot product cancels worse
+        return inner, below.sum(dtype=torch.float32).view_as(slope)

@@ -6,11 +6,13 @@ Axes: B samples, L clips, N tokens, d width.
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 from torch import Tensor, nn
 
 from pipeline.models.attention import FeedForward, MultiHeadAttention, xavier
 from pipeline.models.elementwise import Dropout
+from pipeline.models.packing import Packing
 
 
 class CrossLayer(nn.Module):
@@ -39,10 +41,10 @@ class SelfLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, clips: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
-        """clips, positions [B, L, d], keep as in `attend`. Returns [B, L, d]."""
+    def forward(self, clips: Tensor, positions: Tensor, keep: Tensor, packing: Packing | None = None) -> Tensor:
+        """clips, positions [B, L, d] (packed: [1, R, d]), keep as in `attend`. Returns the same shape."""
         placed = clips + positions
-        clips = self.norm1(clips + self.dropout(self.attention(placed, placed, clips, keep)))
+        clips = self.norm1(clips + self.dropout(self.attention(placed, placed, clips, keep, packing)))
         return self.norm2(clips + self.dropout(self.feedforward(clips)))
 
 
@@ -54,8 +56,8 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(deepcopy(layer) for _ in range(n_layers))
         xavier(self)
 
-    def forward(self, clips: Tensor, positions: Tensor, *context: Tensor) -> Tensor:
-        """clips, positions [B, L, d]; context: what the layer takes besides. Returns [B, L, d]."""
+    def forward(self, clips: Tensor, positions: Tensor, *context: Any) -> Tensor:
+        """clips, positions [B, L, d]; context: what the layer takes besides. Returns the clips' shape."""
         for layer in self.layers:
             clips = layer(clips, positions, *context)
         return clips

@@ -15,13 +15,24 @@ from torch.nn import functional as F
 
 
 def last_state(gru: nn.GRU, rows: Tensor) -> Tensor:
-    """Run a one-layer GRU over rows [B, L, d], from a zero state. Returns its last state [B, d]."""
+    """Run a one-layer GRU over rows [B, L, d], from a zero state. Returns its last state [B, d].
+
+    Rows at the end that are zero in every sample are taken as constants, not as values that could change.
+    """
     if not gru.training or rows.device.type != "cpu":
         _, state = gru(rows)
         return state[0]
     weight, recurrent_weight, bias, recurrent_bias = gru.all_weights[0]
-    inputs = F.linear(rows, weight, bias).transpose(0, 1)
+    some = rows[:, : _n_leading(rows.detach())]
+    of_zero_rows = bias.expand(len(rows), rows.shape[1] - some.shape[1], -1)
+    inputs = torch.cat((F.linear(some, weight, bias), of_zero_rows), dim=1).transpose(0, 1)
     return _LastState.apply(inputs, recurrent_weight, recurrent_bias)
+
+
+def _n_leading(rows: Tensor) -> int:
+    """Rows up to the last that is not zero in every sample."""
+    filled = rows.abs().amax((0, 2)).nonzero()
+    return int(filled[-1]) + 1 if len(filled) else 0
 
 
 class _LastState(torch.autograd.Function):

@@ -15,6 +15,7 @@ from pipeline.models.cooperation import MomentSimilarity, PrintedMomentSimilarit
 from pipeline.models.decoder import DabDecoder, DecoderLayer, MomentHeads
 from pipeline.models.encoder import CrossLayer, SelfLayer, Stack
 from pipeline.models.masking import keep_valid, keep_words_as_released
+from pipeline.models.packing import Packing
 from pipeline.models.refinement import PrintedRefinement, Refinement
 
 
@@ -76,12 +77,14 @@ class TrDetr(nn.Module):
         counted = video_mask if self.printed else torch.ones_like(video_mask)
         refined = video if self.refinement is None else self.refinement(video, text, video_mask, text_mask)
         joint = self.t2v(refined, positions, text, self._keep_words(video_mask, text_mask))
-        memory = self.encoder(joint, positions, keep)
         scores = None
         if self.hd2mr:
+            memory = self.encoder(joint, positions, keep)
             scores = self.score(memory)
             base = joint if self.printed else memory
-            memory = self.encoder(inject_scores(base, joint, scores, counted), positions, keep)
+            memory = self._last_pass(inject_scores(base, joint, scores, counted), positions, video_mask)
+        else:
+            memory = self._last_pass(joint, positions, video_mask)
         logits, spans = self.moments(*self.decoder(memory, positions, keep))
         if self.mr2hd is not None:
             base, weight = joint if self.printed else memory, self.mr2hd(logits[-1], spans[-1], video, counted)
@@ -90,6 +93,16 @@ class TrDetr(nn.Module):
             scores = self.score(memory)
         found = (logits[-1], spans[-1], logits[:-1], spans[:-1], scores, video, text)
         return Outputs(*(x.float() for x in found))  # under autocast, too: losses stay float32
+
+    def _last_pass(self, clips: Tensor, positions: Tensor, video_mask: Tensor) -> Tensor:
+        """The encoder's last pass, of whose padded clips nothing comes that a loss looks at; on a CPU they are spared.
+
+        A GPU works on whole batches: its recorded steps know their shapes alone.
+        """
+        keep = keep_valid(video_mask)
+        if self.training and clips.device.type == "cpu" and (packing := Packing(video_mask)).is_worthwhile:
+            return packing.pad(self.encoder(packing.pack(clips), packing.pack(positions), keep, packing))
+        return self.encoder(clips, positions, keep)
 
     def _keep_words(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
         return keep_valid(text_mask) if self.plain_masks else keep_words_as_released(video_mask, text_mask, self.heads)
