@@ -18,7 +18,7 @@ RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (about 4 minutes on 2 cores)
+demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (about 5 minutes on 2 cores)
 	@$(RUN) python -m pipeline demo --cores $(CORES)
 
 test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present, never the network

@@ -44,12 +44,12 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
     if not Path(PROFILE).is_dir():
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
     benchmark = results / "benchmark"
-    print("Demo 1/4: making 134 short videos with their annotations (once)", flush=True)
+    print("Demo 1/4: making 126 short videos with their annotations (once)", flush=True)
     make_benchmark(benchmark)
     print("Demo 2/4: videos → clips → features → training → predictions → metrics → tables", flush=True)
     with _served(benchmark) as address:
         _write_sources(benchmark, address)
-        workflow = ["snakemake", "--profile", PROFILE, "--cores", str(cores)]
+        workflow = ["snakemake", "--workflow-profile", PROFILE, "--cores", str(cores)]
         if code := subprocess.run(workflow, check=False).returncode:
             raise PipelineError(
                 f"the workflow ended with code {code}",

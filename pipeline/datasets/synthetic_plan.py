@@ -35,7 +35,7 @@ QVHIGHLIGHTS_CLIPS = 10
 QVHIGHLIGHTS_PIECES = {"train": 36, "val": 12, "test": 12}
 PIECES_PER_YOUTUBE_VIDEO = 3
 CHARADES_CLIPS = 4
-CHARADES_VIDEOS = {"train": 18, "val": 6}
+CHARADES_VIDEOS = {"train": 12, "val": 4}
 CHARADES_TEMPLATES = ("a {colour} {shape} {motion}.", "the {colour} {shape}  {motion} in the room.")
 
 TVSUM_SPLITS = ("train", "train", "train", "train", "val")
@@ -122,7 +122,7 @@ def one_clip() -> Video:
 
 
 def plan_charades(seed: int) -> Benchmark:
-    """24 videos of 8 s, two queries each; qids count through the splits, windows are as loose as people's are.
+    """16 videos of 8 s, two queries each; qids count through the splits, windows are as loose as people's are.
 
     A video shows two large events of different colours, one after the other, and small ones of other colours between.
     """
