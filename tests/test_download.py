@@ -208,6 +208,7 @@ def test_the_digest_of_git_is_that_of_a_blob(server, target):
     server.offers["/a"] = Offer(body=b"what is up, doc?")
     # The example of Git's own documentation.
     get(server, target, digest="git-blob:bd9dbf5aae1a3862dd1526723246b20206e5fc37")
+    assert target.read_bytes() == b"what is up, doc?"
 
 
 def test_another_size_is_refused_before_anything_is_received(server, target):
