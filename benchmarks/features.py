@@ -42,7 +42,7 @@ from wandering_videos import made
 
 from pipeline.encoders.base import Weights
 from pipeline.features.encode import Line, Recipe, Source, encode_videos
-from pipeline.features.store import StoreWriter
+from pipeline.features.store_writer import StoreWriter
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe

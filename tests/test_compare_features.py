@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.features.compare import Alignment, compare_stores
 from pipeline.features.comparison import text, verdict, write_csv
-from pipeline.features.store import StoreWriter
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import Passport
 
 DIM = 48

@@ -14,7 +14,8 @@ from pipeline.errors import PipelineError
 from pipeline.features.export import export
 from pipeline.features.layouts import LAYOUTS, layouts_of
 from pipeline.features.stage import import_archive
-from pipeline.features.store import Store, StoreWriter, open_stores
+from pipeline.features.store import Store, open_stores
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, Passport
 
 KEY = "-_odd 名.0"

@@ -12,7 +12,8 @@ from matplotlib.image import imread
 from pipeline.errors import PipelineError
 from pipeline.features import inspection
 from pipeline.features.inspection import describe, describe_rows, draw, similarity
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import Passport
 
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 8, "float32", "one line on how")

@@ -20,7 +20,8 @@ from pipeline.encoders import base
 from pipeline.encoders.base import Weights
 from pipeline.features import encode
 from pipeline.features.encode import Recipe
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.video import ahead, decode, views
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips

@@ -18,7 +18,8 @@ from pipeline.errors import PipelineError
 from pipeline.features import encode
 from pipeline.features.encode import Recipe
 from pipeline.features.extract import extract_file
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.video.probe import probe
 
 torch = pytest.importorskip("torch")

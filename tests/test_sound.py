@@ -17,7 +17,8 @@ from pipeline.encoders.base import Weights
 from pipeline.features import sound
 from pipeline.features.encode import Recipe, Source
 from pipeline.features.sound import Line, encode_sounds
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.video.audio import RATE, read_sound, sounds_ahead
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips

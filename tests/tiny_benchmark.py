@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import config, files, provenance, records
-from pipeline.features.store import StoreWriter
+from pipeline.features.store_writer import StoreWriter
 from pipeline.training import stage
 
 N_CLIPS, VIDEO_DIM, TEXT_DIM = 12, 16, 8

@@ -1,7 +1,7 @@
 """Many videos' rows at once, at the speed of the disk: straight from where they lie in the files, in file order.
 
 HDF5's bookkeeping costs more per array than reading CLIP's 75 rows does. From the page cache (1,600 videos of 75 rows,
-float16, 2,304 + 512 columns side by side): 1,670 MB per CPU second; one `Store.read` after the other: 250. Several
+float16, 2,304 + 512 columns side by side): 2,330 MB per CPU second; one `Store.read` after the other: 250. Several
 files are read at a time, for one reader cannot both wait for the disk and copy what it brought.
 """
 

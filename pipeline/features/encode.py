@@ -18,7 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.encoders.base import FrameEncoder, Weights, encoder_class
-from pipeline.features.store import ROWS_APART, StoreWriter
+from pipeline.features.store import ROWS_APART
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Passport
 from pipeline.video.ahead import Done, Failed, Plan, Request, Wanted, decode_ahead
 from pipeline.video.decode import Chunk

@@ -10,7 +10,8 @@ from pathlib import Path
 from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Line, Recipe, Source, encode_videos
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import Outcome
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips, read_segments, read_videos

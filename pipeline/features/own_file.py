@@ -9,7 +9,8 @@ from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Recipe, Source
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, Family
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips

@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError
 from pipeline.features.archive_files import find_top, read_passports, read_released
 from pipeline.features.layouts import Layout, layouts_of, place_of
 from pipeline.features.passports import passport_differences
-from pipeline.features.store import StoreWriter
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome, Passport
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.segment import grid_seconds, n_clips

@@ -28,7 +28,8 @@ from pipeline import files
 from pipeline.encoders.base import SoundEncoder
 from pipeline.features.encode import Recipe, Source
 from pipeline.features.extract import videos_of
-from pipeline.features.store import ROWS_APART, Store, StoreWriter
+from pipeline.features.store import ROWS_APART, Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, Outcome
 from pipeline.video.ahead import Failed
 from pipeline.video.audio import Ended, Event, Windows, sounds_ahead

@@ -16,7 +16,8 @@ from pipeline import records
 from pipeline.encoders.base import WordEncoder
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Recipe
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_of
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from pipeline import files
 from pipeline.config import Features, LossWeights, Training
-from pipeline.features.store import Store, StoreWriter
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
 from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.provenance import Passport
 from pipeline.records import Query, query_from_row

@@ -1,0 +1,160 @@
+"""Fill one feature store so that a killed job loses only the video at hand. Layout of the file: `store.py`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import h5py
+import numpy as np
+
+from pipeline import files
+from pipeline.errors import PipelineError
+from pipeline.features.places import PLACES, write_index
+from pipeline.features.store import POOLED, Entry, Store, rows_not_finite
+from pipeline.provenance import Passport
+
+
+class StoreWriter:
+    """Fill one store; a context manager that assembles and renames the file when its block ends without an error.
+
+    Every `add` is on disk at once, in a staging folder beside the store, so that a killed job loses only the video at
+    hand. `keep` finds what an earlier run left, in that folder or in the store itself; keys that were neither added nor
+    kept are not in the new file.
+    """
+
+    def __init__(self, path: Path | str, passport: Passport) -> None:
+        self.path = Path(path)
+        self.passport = passport
+        self._staging = self.path.with_name(f".{self.path.name}.staging")
+        self._old: Store | None = None
+        self._staged: set[str] = set()
+        self._kept: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._open_staging()
+        self._old = _store_like(self.path, self.passport)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._assemble()
+            if kind is None or not any(self._staging.glob("*.npz")):
+                shutil.rmtree(self._staging, ignore_errors=True)
+        finally:
+            if self._old is not None:
+                self._old.close()
+
+    def keep(self, key: str, **attributes: str) -> bool:
+        """Whether rows of `key` with these attributes are here from an earlier run; then they go into the new store."""
+        staged = self._read_staged(key)
+        if staged is not None and _agrees(staged.attributes, attributes):
+            self._staged.add(key)
+            return True
+        if self._old is not None and key in self._old and _agrees(self._old.attributes(key), attributes):
+            self._kept.add(key)
+            return True
+        return False
+
+    def add(self, key: str, rows: np.ndarray, *, pooled: np.ndarray | None = None, **attributes: str) -> None:
+        """Store rows [n, dim] (and a pooled vector [dim]) under `key`.
+
+        Raises PipelineError for rows of another width, without a row, or with values that are not finite (as float16
+        nothing above 65,504 is), and for a key that HDF5 would take for a path.
+        """
+        if "/" in key or key in ("", ".", POOLED, PLACES):
+            raise PipelineError(f"`{key}` cannot name an array", where=self.path, remedy="give it another vid or qid")
+        entry = Entry(self._cast(key, rows), None if pooled is None else self._cast(key, pooled[None])[0], attributes)
+        arrays = {"rows": entry.rows, "attributes": np.array(json.dumps(dict(attributes), sort_keys=True))}
+        if entry.pooled is not None:
+            arrays["pooled"] = entry.pooled
+        with files.atomic_path(self._staged_path(key)) as path:
+            np.savez(path, **arrays)  # type: ignore[arg-type]
+        self._staged.add(key)
+        self._kept.discard(key)
+
+    def _cast(self, key: str, rows: np.ndarray) -> np.ndarray:
+        where = f"{self.path}, {key}"
+        if rows.ndim != 2 or rows.shape[1] != self.passport.dim or not len(rows):
+            raise PipelineError(
+                f"rows of shape {list(rows.shape)} where {self.passport.family} has [n > 0, {self.passport.dim}]",
+                where=where,
+                remedy="check which family these rows belong to",
+            )
+        with np.errstate(over="ignore"):
+            cast = np.ascontiguousarray(rows, dtype=self.passport.dtype)
+        if not np.isfinite(cast).all():
+            raise PipelineError(
+                f"{rows_not_finite(cast)} of {len(cast)} rows hold NaN or infinity as {self.passport.dtype}",
+                where=where,
+                remedy="see what the encoder was given, or store as float32",
+            )
+        return cast
+
+    def _open_staging(self) -> None:
+        """Make the staging folder; one that belongs to another passport is emptied first."""
+        sign = self._staging / "passport.json"
+        if not sign.is_file() or files.read_json(sign) != asdict(self.passport):
+            shutil.rmtree(self._staging, ignore_errors=True)
+            files.write_json(sign, asdict(self.passport))
+
+    def _staged_path(self, key: str) -> Path:
+        return self._staging / f"{quote(key, safe='')}.npz"
+
+    def _read_staged(self, key: str) -> Entry | None:
+        """A staged entry; None where there is none, or where a power cut left half of one."""
+        try:
+            with np.load(self._staged_path(key), allow_pickle=False) as arrays:
+                return Entry(arrays["rows"], arrays.get("pooled"), json.loads(str(arrays["attributes"])))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+            return None
+
+    def _assemble(self) -> None:
+        keys = sorted(self._staged | self._kept)
+        with files.atomic_path(self.path) as path:
+            with h5py.File(path, "w", libver="latest") as file:
+                for name, value in asdict(self.passport).items():
+                    file.attrs[name] = value
+                for key in keys:
+                    _write_entry(file, key, self._entry(key))
+            write_index(path, keys, self.passport)
+
+    def _entry(self, key: str) -> Entry:
+        entry = self._read_staged(key) if key in self._staged else self._old and self._old.entry(key)
+        if not entry:
+            raise PipelineError("staged rows are gone", where=self._staged_path(key), remedy="run again")
+        return entry
+
+
+def _store_like(path: Path, passport: Passport) -> Store | None:
+    """The store at `path` if it is whole and of this kind."""
+    try:
+        store = Store([path])
+    except PipelineError:
+        return None
+    if store.passport == passport:
+        return store
+    store.close()
+    return None
+
+
+def _write_entry(file: h5py.File, key: str, entry: Entry) -> None:
+    rows = file.create_dataset(key, data=entry.rows, track_times=False)
+    for name, value in sorted(entry.attributes.items()):
+        rows.attrs[name] = value
+    if entry.pooled is not None:
+        file.create_dataset(f"{POOLED}/{key}", data=entry.pooled, track_times=False)
+
+
+def _agrees(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(found.get(name) == value for name, value in wanted.items())
