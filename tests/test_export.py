@@ -68,7 +68,7 @@ def test_what_was_exported_and_imported_is_what_it_was(tmp_path_factory, dataset
     assert after.passport == replace(before.passport, origin="ours")
     np.testing.assert_array_equal(after.read(KEY), before.read(KEY))
     if layout_of(dataset, family).pooled:
-        np.testing.assert_array_equal(after.read_pooled(KEY), before.read_pooled(KEY))
+        np.testing.assert_array_equal(after.entry(KEY).pooled, before.entry(KEY).pooled)
 
 
 def rows_of(family, n=3, dtype=np.float16):

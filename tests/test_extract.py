@@ -86,7 +86,7 @@ def test_every_clip_has_the_row_of_its_middle_frame(tmp_path, clips):
     assert manifest["skipped"] == []
     with Store([store_of(tmp_path)]) as store:
         assert store.passport.weights == "random:7"
-        store.require({"-a": 3, "b_": 2, "00607": 5, "d": 1})
+        assert store.problems({"-a": 3, "b_": 2, "00607": 5, "d": 1}) == []
         for vid, path in clips.items():
             blue = [frame.to_ndarray(format="rgb24")[:, :, 2].mean() for frame in decoded(path)]
             middles = [blue[30 + 60 * n - 1] for n in range(store.n_rows(vid))]
@@ -249,7 +249,7 @@ def test_queries_of_all_splits_are_encoded_with_their_pooled_vector(tmp_path):
     store = Store([run_words(tmp_path, manifests)])
     assert store.keys() == ["1", "2", "3"]
     assert store.read("1")[:, 0].tolist() == [1, 3, 4]
-    assert store.read_pooled("1")[0] == 8
+    assert store.entry("1").pooled[0] == 8
     assert store.attributes("3") == {"query": "Ž & 'so'"}
 
 

@@ -187,8 +187,7 @@ def test_a_shard_counts_what_it_does_not_know_and_keeps_every_query(tmp_path):
     store = Store([tmp_path / "features" / "charades_sta" / "tokens" / "glove-6b-300d" / "00000.h5"])
     assert store.passport.weights == files.sha256(tmp_path / "glove.6B.zip")
     assert [store.n_rows(qid) for qid in store.keys()] == [3, 1, 1, 3]  # noqa: SIM118 - no dict
-    with pytest.raises(PipelineError, match="glove-6b-300d has no `pooled/1`"):
-        store.read_pooled("1")
+    assert store.entry("1").pooled is None
 
 
 def test_the_families_say_which_rule_they_follow():

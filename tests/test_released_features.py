@@ -69,12 +69,12 @@ def test_every_family_becomes_stores_that_name_the_archive(tmp_path):
     assert manifest["counts"] == {f"{family}_arrays": 5 for family in TVSUM}
     store = store_of(tmp_path, "i3d-inception-rgb-tvsum")
     assert (store.passport.origin, store.passport.weights, store.passport.dtype) == ("umt", "released", "float32")
-    store.require(CLIPS)
+    assert store.problems(CLIPS) == []
     np.testing.assert_array_equal(store.read("-a"), rows(5, 1024, np.float64).astype(np.float32))
     words = store_of(tmp_path, "clip-token-table", grid="tokens")
     assert words.passport.dtype == "float16"
     assert words.read("c").shape == (6, 512)
-    assert words.read_pooled("c").shape == (512,)
+    assert words.entry("c").pooled.shape == (512,)
 
 
 @pytest.mark.parametrize("top", ["", "tvsum", "data/tvsum"])
@@ -179,7 +179,7 @@ def test_qvhighlights_archives_are_read_by_vid_and_qid(tmp_path, top):
     np.testing.assert_array_equal(slowfast.read(VID), rows(75, 2304, np.float16))
     words = store_of(tmp_path, "clip-text", "qvhighlights", "tokens")
     assert words.keys() == ["7"]
-    np.testing.assert_array_equal(words.read_pooled("7"), rows(1, 512, np.float16)[0])
+    np.testing.assert_array_equal(words.entry("7").pooled, rows(1, 512, np.float16)[0])
     (row,) = report(tmp_path, "qvhighlights")
     assert (row["family"], row["finding"], row["file"]) == ("pann-cnn14", "one row off", f"pann_features/{VID}.npy")
 

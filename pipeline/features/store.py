@@ -90,10 +90,6 @@ class Store:
         """Rows of one vid (or qid), float32 [n, dim]. Raises PipelineError for a key that no shard holds."""
         return self._dataset(key)[()].astype(np.float32)
 
-    def read_pooled(self, key: str) -> np.ndarray:
-        """The vector for the whole query, float32 [dim]. Raises PipelineError where there is none."""
-        return self._dataset(key, f"{POOLED}/{key}")[()].astype(np.float32)
-
     def n_rows(self, key: str) -> int:
         """Number of rows under one key, read from the header alone."""
         return self.place(key).n
@@ -124,15 +120,6 @@ class Store:
         """
         return [line for key, expected in n_rows.items() if (line := self._problem(str(key), expected))]
 
-    def require(self, n_rows: Mapping[str, int | None]) -> None:
-        """Raise one PipelineError that lists all `problems`."""
-        if found := self.problems(n_rows):
-            raise PipelineError(
-                f"{len(found)} of {len(n_rows)} entries do not fit:\n  " + "\n  ".join(found),
-                where=f"features {self.passport.family}",
-                remedy="make these features again, or leave the vids out",
-            )
-
     def _problem(self, key: str, expected: int | None) -> str | None:
         if key not in self:
             return f"{key}: missing"
@@ -147,24 +134,18 @@ class Store:
             return f"{where}: {len(data)} rows where {expected} ± {ROWS_APART} are expected"
         return None
 
-    def _dataset(self, key: str, name: str | None = None) -> h5py.Dataset:
-        shard = self._shard(key)
-        if name is not None and name not in shard.file:
-            raise self._lacks(name, shard.path)
-        return shard.file[name or key]
+    def _dataset(self, key: str) -> h5py.Dataset:
+        return self._shard(key).file[key]
 
     def _shard(self, key: str) -> _Shard:
         shard = self._shards.get(key)
         if shard is None:
-            raise self._lacks(key, f"{len(self)} arrays")
+            raise PipelineError(
+                f"{self.passport.family} has no `{key}`",
+                where=f"{len(self)} arrays",
+                remedy="extract it, or leave it out of the annotations",
+            )
         return shard
-
-    def _lacks(self, name: str, where: str) -> PipelineError:
-        return PipelineError(
-            f"{self.passport.family} has no `{name}`",
-            where=where,
-            remedy="extract it, or leave it out of the annotations",
-        )
 
     def _index(self, file: h5py.File, path: Path, passport: Passport) -> None:
         shard = _Shard(str(path), file, file.id)
