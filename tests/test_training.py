@@ -169,6 +169,15 @@ def test_products_in_bfloat16_learn_other_weights_and_repeat_to_the_bit(benchmar
     assert first["last.safetensors"] != bytes_of(trained)["last.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("has", "precision", "warns"), [(False, "bfloat16", True), (True, "bfloat16", False), (False, "float32", False)]
+)
+def test_bfloat16_on_a_cpu_without_it_is_called_slow(benchmark, tmp_path, monkeypatch, capsys, has, precision, warns):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has})
+    benchmark.train(experiment(training={"precision": precision, "epochs": 1}), "short", results=tmp_path)
+    assert ("no instructions for bfloat16" in capsys.readouterr().err) == warns
+
+
 @pytest.mark.parametrize("every", [1, 3, 100])
 def test_the_first_step_that_is_not_finite_is_named_however_seldom_one_looks(monkeypatch, every):
     monkeypatch.setattr(loop, "CHECK_EVERY", every)

@@ -40,7 +40,7 @@ class Caffe2SlowFast:
     )
     sampling = "motion"
     view = "frames224"
-    batch = 8
+    batch = 4
     rows_per_input = 1
 
     def __init__(self, weights: Weights, device: str) -> None:

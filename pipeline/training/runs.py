@@ -120,6 +120,8 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     missing = [run for run in runs if not checkpoint.is_complete(folders[run], job.made_from[run])]
     processes, threads = pool.shared_out(len(runs), job.device)
     epochs = sum(job.experiment.settings_of(run).training.epochs for run in missing)
+    if epochs and any(job.experiment.settings_of(run).training.precision == "bfloat16" for run in missing):
+        _warn_of_slow_bfloat16(job.device)
     work = replace(job, threads=threads).train
     pool.run_all(work, missing, processes=processes, threads=threads, title=f"train {job.name}", total=epochs)
     cards = [read_json(folder / checkpoint.CARD) for folder in folders.values()]
@@ -146,6 +148,19 @@ def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
 def _be_repeatable(device: str) -> None:
     if device == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _warn_of_slow_bfloat16(device: str) -> None:
+    """Measured on a CPU told to do without: 2 times the time of float32 with AVX-512, 14 times with AVX2."""
+    if device == "cuda":
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        is_native = any("bf16" in name and has for name, has in torch.cpu.get_capabilities().items())
+    if not is_native:
+        print(
+            f"this {device} has no instructions for bfloat16: training is faster with `precision: float32`",
+            file=sys.stderr,
+        )
 
 
 def _show(cards: Sequence[Mapping[str, Any]]) -> None:
