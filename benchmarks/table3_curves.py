@@ -4,7 +4,9 @@
 
 One file per experiment and seed, a row per evaluation, a column per domain: top-5 mAP in percent. Runs that are still
 going are taken as far as they came. Printed: per domain the best evaluation on the test video (how the published
-numbers were selected), its epoch, the last one, mean and standard deviation of the last 50, and the wall seconds.
+numbers were selected), its epoch, the last one, mean and standard deviation of the last 50, and the wall seconds; then,
+from all the files in the folder, every experiment with three numbers' mean and standard deviation over its seeds, and
+its difference to `v` with the standard error that the seeds' spread in each domain gives.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 import sys
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, stdev, variance
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,7 +37,9 @@ RELEASED = {  # the released program, V, seed 2017, 300 epochs: best, its epoch,
     "BT": (78.48, 105, 62.08, 68.18, 4.9),
     "DS": (64.22, 35, 48.12, 40.64, 10.1),
 }
+NUMBERS = ("best", "last", f"last {LAST}")
 Curve = list[tuple[int, float]]
+Numbers = dict[str, tuple[float, float, float]]
 
 
 def main() -> None:
@@ -49,6 +53,7 @@ def main() -> None:
             write(options.output / f"{experiment.name}-s{seed}.csv", curves)
             show(f"{experiment.name}, seed {seed}", curves, seconds(experiment, seed))
     show_line("the released program, V, seed 2017", RELEASED)
+    compare(options.output)
 
 
 def by_seed(experiment: Path) -> dict[str, dict[str, Curve]]:
@@ -112,6 +117,46 @@ def show_line(title: str, rows: dict[str, tuple[float, int, float, float, float]
     if rows:
         best, _, last, mean, sd = (fmean(column) for column in zip(*rows.values(), strict=True))
         print(f"| **mean** | **{best:.2f}** | | **{last:.2f}** | **{mean:.2f}** | {sd:.1f} |")
+
+
+def compare(folder: Path) -> None:
+    """Experiments beside `v`, all domains, by the CSV files of a folder."""
+    found: dict[str, list[Numbers]] = defaultdict(list)
+    for path in sorted(folder.glob("*-s*.csv")):
+        if numbers := read_numbers(path):
+            found[path.stem.rsplit("-s", 1)[0]].append(numbers)
+    print(f"\n| experiment | seeds | {' | '.join(NUMBERS)} | {' | '.join(f'{name} − v' for name in NUMBERS)} |")
+    print("|---" * (2 + 2 * len(NUMBERS)) + "|")
+    for experiment, seeds in sorted(found.items(), key=lambda pair: (pair[0] != "v", pair[0])):
+        ours = [means_of(seeds, k) for k in range(len(NUMBERS))]
+        cells = [f"{fmean(m):.2f} ± {stdev(m):.2f}" if len(m) > 1 else f"{m[0]:.2f}" for m in ours]
+        differences = [difference(seeds, found["v"], k) for k in range(len(NUMBERS))] if experiment != "v" else [""] * 3
+        print(f"| {experiment} | {len(seeds)} | {' | '.join(cells)} | {' | '.join(differences)} |")
+
+
+def read_numbers(path: Path) -> Numbers:
+    """Domain → best, last and mean of the last 50; empty where a domain or an evaluation is lacking."""
+    rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    if any(row.get(domain, "") in ("", None) for row in rows for domain in DOMAINS):
+        return {}
+    curves = {domain: [float(row[domain]) for row in rows] for domain in DOMAINS}
+    return {domain: (max(curve), curve[-1], fmean(curve[-LAST:])) for domain, curve in curves.items()}
+
+
+def means_of(seeds: list[Numbers], k: int) -> list[float]:
+    """One number's mean of ten domains, seed by seed."""
+    return [fmean(numbers[domain][k] for domain in DOMAINS) for numbers in seeds]
+
+
+def difference(ours: list[Numbers], base: list[Numbers], k: int) -> str:
+    """Mean over domains of ours minus base, and its standard error where both have several seeds."""
+    if not base:
+        return ""
+    mean = fmean(means_of(ours, k)) - fmean(means_of(base, k))
+    if min(len(ours), len(base)) < 2:
+        return f"{mean:+.2f}"
+    spread = sum(variance([run[domain][k] for run in runs]) / len(runs) for runs in (ours, base) for domain in DOMAINS)
+    return f"{mean:+.2f} ({spread**0.5 / len(DOMAINS):.2f})"
 
 
 if __name__ == "__main__":
