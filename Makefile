@@ -55,10 +55,11 @@ clean:  ## Remove the environments; results/ stays
 	rm -rf .venv .venv-light
 
 # One recipe for both environments. uv installs five times faster than pip and checks the same hashes.
+# --clear: an installation that broke off, by another Python perhaps, leaves a mixture behind.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + " → make PYTHON=python3.12 …")'
 	@echo "Installing $(1) from $(2) ($(3)); this happens once."
-	@$(PYTHON) -m venv $(1)
+	@$(PYTHON) -m venv --clear $(1)
 	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 	@$(1)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2)
 	@touch $(1)/ready
