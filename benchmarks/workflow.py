@@ -130,7 +130,7 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
         leave(folder, "unpack", f"resources/{name}/unpack.json", [f"resources/{name}/index.csv"])
     for split in dataset.annotations:
         place = f"annotations/qvhighlights/{split}"
-        leave(folder, "annotations", f"{place}.json", [f"{place}.jsonl"])
+        leave(folder, "annotate", f"{place}.json", [f"{place}.jsonl"])
     for shard in shard_names(dataset.shards):
         vids = [f"{shard}-{i:05d}_60.0_210.0" for i in range(n_videos // dataset.shards // LEFT_OUT)]
         skipped = [{"vid": vid, "why": "missing: not among the videos of the archive"} for vid in vids]

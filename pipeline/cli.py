@@ -138,9 +138,9 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     _paths(tabulate, "--runs", "manifests of `train`")
     _paths(tabulate, "--annotations", "manifest of `annotate`, TVSum val: yardsticks beneath Table 3")
 
-    figures = _stage(parsers, "figures", commands.figures, "learning curves of an experiment, and a sweep's curve")
-    figures.add_argument("experiment")
-    _paths(figures, "--runs", "manifests of `train`, all parts")
+    draw = _stage(parsers, "draw", commands.draw, "learning curves of an experiment, and a sweep's curve")
+    draw.add_argument("experiment")
+    _paths(draw, "--runs", "manifests of `train`, all parts")
 
     evaluate = _plain(parsers, "evaluate", commands.evaluate, "score one prediction file")
     evaluate.add_argument("--dataset", choices=DATASETS, required=True)

@@ -1,8 +1,8 @@
-"""Where a result comes from: revisions, passports, manifests, and the no-op rule every stage follows.
+"""Where a result comes from: revisions, families, manifests, and the no-op rule every stage follows.
 
 A stage's declared output is its manifest: small, written last, equal bytes for equal work. Before importing anything
 heavy a stage compares the digests of its inputs and its resolved settings with the manifest it wrote last time, and
-ends when nothing changed (decisions 1 and 2 of the plan: Snakemake re-runs more than changes).
+ends when nothing changed: Snakemake deletes declared outputs before a job, and re-runs more than what changed.
 """
 
 from __future__ import annotations
@@ -17,42 +17,22 @@ from typing import Any
 from pipeline import files
 from pipeline.errors import PipelineError
 
-REVISIONS: dict[str, int] = {
-    # stages
+STAGES: dict[str, int] = {
     "benchmark": 1,
     "fetch": 1,
     "unpack": 1,
-    "annotations": 1,
+    "annotate": 1,
     "videos": 1,
     "segment": 1,
     "extract": 1,
     "import": 1,
     "train": 3,
     "predict": 1,
-    "evaluate": 1,
-    "tables": 1,
-    "figures": 1,
-    # families
-    "clip-vit-b32": 1,
-    "clip-text": 1,
-    "clip-token-table": 1,
-    "glove-6b-300d": 1,
-    "glove-6b-300d-kept-stop": 1,
-    "slowfast-r50-caffe2": 1,
-    "slowfast-r50-pytorchvideo": 1,
-    "i3d-resnet50": 1,
-    "i3d-inception-rgb-tvsum": 1,
-    "i3d-inception-flow-tvsum": 1,
-    "i3d-inception-flow-raft-tvsum": 1,
-    "i3d-inception-rgb-charades": 1,
-    "vgg16-imagenet": 1,
-    "vgg16-charades": 1,
-    "vgg16-flow-charades": 1,
-    "pann-cnn14": 1,
-    "pann-cnn14-centred": 1,
-    "pann-cnn14-charades": 1,
+    "score": 1,
+    "tabulate": 1,
+    "draw": 1,
 }
-"""Raised by one when the numbers of a stage or family change, so that a fixed bug is visible to re-runs."""
+"""The revision of every stage, by the name of its command."""
 
 
 @dataclass
@@ -184,44 +164,68 @@ def _listed_files(path: Path) -> list[dict[str, Any]] | None:
 
 @dataclass(frozen=True)
 class Family:
-    """One exact kind of feature: what makes it (`reader`, the source row of its weights) and the length of a row.
+    """One exact kind of feature: what makes it and the length of a row.
 
     reader: `frames224`, `native`, `sound` or `words`; None for families that only an archive has ("released only").
+    encoder: its class, `module:Class`; None for families that only an archive has.
     weights: names in sources.csv, in the order the encoder takes them; none where nobody has them.
     instead_of: the released family that this one stands in for, because nobody can make that one again.
     looked_up: words taken from a table while training in the released systems, so that no archive holds them: every
-    experiment makes them.
+    experiment makes them. revision: raised when the numbers change.
     """
 
     reader: str | None
     dim: int
+    encoder: str | None = None
     weights: tuple[str, ...] = ()
     instead_of: str | None = None
     looked_up: bool = False
+    revision: int = 1
 
+
+CLIP = ("clip-vit-b32",)
+GLOVE = ("glove-6b",)
+PANN = ("pann-cnn14",)
 
 FAMILIES: dict[str, Family] = {
-    "clip-vit-b32": Family("frames224", 512, ("clip-vit-b32",)),
-    "clip-text": Family("words", 512, ("clip-vit-b32",)),
-    "clip-token-table": Family("words", 512, ("clip-vit-b32",)),
-    "glove-6b-300d": Family("words", 300, ("glove-6b",), looked_up=True),
-    "glove-6b-300d-kept-stop": Family("words", 300, ("glove-6b",), looked_up=True),
-    "slowfast-r50-caffe2": Family("frames224", 2304, ("slowfast-r50-caffe2",)),
-    "slowfast-r50-pytorchvideo": Family("frames224", 2304, ("slowfast-r50-pytorchvideo",)),
-    "i3d-resnet50": Family("frames224", 2048, ("i3d-resnet50",)),
-    "i3d-inception-rgb-tvsum": Family("native", 1024, ("i3d-inception-rgb-kinetics",)),
+    "clip-vit-b32": Family("frames224", 512, "pipeline.encoders.clip:ImageEncoder", CLIP),
+    "clip-text": Family("words", 512, "pipeline.encoders.clip:TextEncoder", CLIP),
+    "clip-token-table": Family("words", 512, "pipeline.encoders.clip:TokenTable", CLIP),
+    "glove-6b-300d": Family("words", 300, "pipeline.encoders.glove:GloVe", GLOVE, looked_up=True),
+    "glove-6b-300d-kept-stop": Family("words", 300, "pipeline.encoders.glove:GloVeKeptStop", GLOVE, looked_up=True),
+    "slowfast-r50-caffe2": Family(
+        "frames224", 2304, "pipeline.encoders.slowfast:Caffe2SlowFast", ("slowfast-r50-caffe2",)
+    ),
+    "slowfast-r50-pytorchvideo": Family(
+        "frames224", 2304, "pipeline.encoders.slowfast:PytorchvideoSlowFast", ("slowfast-r50-pytorchvideo",)
+    ),
+    "i3d-resnet50": Family("frames224", 2048, "pipeline.encoders.i3d_resnet:ResNetI3D", ("i3d-resnet50",)),
+    "i3d-inception-rgb-tvsum": Family(
+        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",)
+    ),
     "i3d-inception-flow-tvsum": Family(None, 1024),
     "i3d-inception-flow-raft-tvsum": Family(
-        "native", 1024, ("i3d-inception-flow-kinetics", "raft-large"), instead_of="i3d-inception-flow-tvsum"
+        "native",
+        1024,
+        "pipeline.encoders.i3d:TvsumFlow",
+        ("i3d-inception-flow-kinetics", "raft-large"),
+        instead_of="i3d-inception-flow-tvsum",
     ),
-    "i3d-inception-rgb-charades": Family("native", 1024, ("i3d-inception-rgb-charades",)),
-    "vgg16-imagenet": Family("native", 4096, ("vgg16-imagenet",), instead_of="vgg16-charades"),
+    "i3d-inception-rgb-charades": Family(
+        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",)
+    ),
+    "vgg16-imagenet": Family(
+        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), instead_of="vgg16-charades"
+    ),
     "vgg16-charades": Family(None, 4096),
     "vgg16-flow-charades": Family(None, 4096),
-    "pann-cnn14": Family("sound", 2048, ("pann-cnn14",)),
-    "pann-cnn14-centred": Family("sound", 2048, ("pann-cnn14",), instead_of="pann-cnn14-charades"),
+    "pann-cnn14": Family("sound", 2048, "pipeline.encoders.pann:Cnn14", PANN),
+    "pann-cnn14-centred": Family("sound", 2048, "pipeline.encoders.pann:Cnn14", PANN, instead_of="pann-cnn14-charades"),
     "pann-cnn14-charades": Family(None, 2048),
 }
+
+REVISIONS: dict[str, int] = STAGES | {name: family.revision for name, family in FAMILIES.items()}
+"""Of every stage and family: raised when its numbers change, so that a fixed bug is visible to re-runs."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ experiments:
 """
 
 
-STAGES = ("fetch", "annotations", "videos", "segment", "extract", "train", "predict", "evaluate", "tables", "figures")
+STAGES = ("fetch", "annotate", "videos", "segment", "extract", "train", "predict", "score", "tabulate", "draw")
 ORDER = [*STAGES[:3], "videos looked at", *STAGES[3:5], "rows", STAGES[5], "epochs", *STAGES[6:]]
 """In which counted work is told."""
 

@@ -79,7 +79,7 @@ def stage(tmp_path, server):
         records.write_jsonl(results / "annotations/qvhighlights/val.jsonl", rows)
         annotations = results / "annotations/qvhighlights/val.json"
         described = [provenance.describe(results / "annotations/qvhighlights/val.jsonl")]
-        files.write_json(annotations, {"stage": "annotations", "files": described})
+        files.write_json(annotations, {"stage": "annotate", "files": described})
         dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["films", *then])
         return videos(results, "qvhighlights", dataset, "00000", [annotations, *also], acquire, run.manifest)
 

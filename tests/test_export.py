@@ -44,7 +44,7 @@ def take_in(results, dataset, family, folder, n_rows, grids=None):
     """Import what was exported, as an archive named `ours`."""
     annotations = results / "annotations" / dataset / "val.jsonl"
     records.write_jsonl(annotations, [{"qid": KEY, "query": "t", "vid": KEY, "duration": 2 * n_rows}])
-    provenance.run_stage("annotations", annotations.with_suffix(".json"), lambda: provenance.Outcome([annotations]))
+    provenance.run_stage("annotate", annotations.with_suffix(".json"), lambda: provenance.Outcome([annotations]))
     settings_ = config.Dataset(shards=2, annotations={"val": "x"}, grids=grids or {})
     manifest = results / "features" / dataset / "+ours.json"
     place = {"unpacked": folder, "annotations": [annotations.with_suffix(".json")], "manifest": manifest}

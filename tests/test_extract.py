@@ -14,7 +14,6 @@ import pytest
 from made_videos import decoded, make_video
 
 from pipeline import config, files, provenance, records
-from pipeline.encoders import base
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Recipe
@@ -32,11 +31,8 @@ DURATIONS = {"-a": 6, "b_": 4, "00607": 9, "d": 2}
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    monkeypatch.setattr(
-        base,
-        "_CLASSES",
-        {"clip-vit-b32": ("fake_encoders", "MeanColour"), "clip-text": ("fake_encoders", "Letters")},
-    )
+    fakes = {"clip-vit-b32": "fake_encoders:MeanColour", "clip-text": "fake_encoders:Letters"}
+    fake_encoders.take_the_place(fakes, monkeypatch.setitem)
     fake_encoders.CALLS.clear()
 
 
@@ -168,9 +164,9 @@ def test_an_empty_shard_has_an_empty_store(tmp_path):
 
 
 def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp_path, clips, monkeypatch):
-    monkeypatch.setitem(provenance.FAMILIES, "eights", provenance.Family("frames224", 512, ("clip-vit-b32",)))
+    eights = provenance.Family("frames224", 512, "fake_encoders:EveryFrame", ("clip-vit-b32",))
+    monkeypatch.setitem(provenance.FAMILIES, "eights", eights)
     monkeypatch.setitem(provenance.REVISIONS, "eights", 1)
-    monkeypatch.setitem(base._CLASSES, "eights", ("fake_encoders", "EveryFrame"))
     monkeypatch.setitem(frame_grid.SAMPLINGS, "eights", fake_encoders.eights)
     monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
     dataset = SETTINGS.model_copy(update={"grids": {"eights": "0.5s"}})
@@ -199,7 +195,7 @@ def test_kill_minus_nine_loses_only_the_videos_at_hand(tmp_path, clips):
     segments = write_videos(tmp_path, clips)
     script = (
         "import test_extract as t, fake_encoders\nfrom pathlib import Path\n"
-        "t.base._CLASSES['clip-vit-b32'] = ('fake_encoders', 'KillsItself')\n"
+        "fake_encoders.take_the_place({'clip-vit-b32': 'fake_encoders:KillsItself'})\n"
         f"t.run(Path({str(tmp_path)!r}), Path({str(segments)!r}))\n"
     )
     here = Path(__file__).parent
@@ -223,7 +219,7 @@ def annotations(results, **splits):
         path = results / "annotations" / "qvhighlights" / f"{split}.jsonl"
         records.write_jsonl(path, [{"qid": q, "query": text, "vid": vid, "duration": 4} for q, text, vid in rows])
         manifests.append(path.with_suffix(".json"))
-        provenance.run_stage("annotations", manifests[-1], lambda path=path: provenance.Outcome([path]))
+        provenance.run_stage("annotate", manifests[-1], lambda path=path: provenance.Outcome([path]))
     return manifests
 
 

@@ -8,7 +8,6 @@ import pytest
 from made_videos import make_video
 
 from pipeline.cli import main
-from pipeline.encoders import base
 from pipeline.features.store import Store, open_stores
 
 
@@ -27,8 +26,8 @@ class Loudness:
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    classes = {"clip-vit-b32": ("fake_encoders", "MeanColour"), "pann-cnn14": (__name__, "Loudness")}
-    monkeypatch.setattr(base, "_CLASSES", classes)
+    fakes = {"clip-vit-b32": "fake_encoders:MeanColour", "pann-cnn14": f"{__name__}:Loudness"}
+    fake_encoders.take_the_place(fakes, monkeypatch.setitem)
     fake_encoders.CALLS.clear()
 
 

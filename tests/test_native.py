@@ -16,7 +16,6 @@ import test_strangers
 from made_videos import decoded, make_video, rotated
 
 from pipeline import provenance
-from pipeline.encoders import base
 from pipeline.encoders.base import Weights
 from pipeline.features import encode
 from pipeline.features.encode import Recipe
@@ -72,11 +71,11 @@ class Clips(Blues):
 
 @pytest.fixture(autouse=True)
 def families(monkeypatch):
-    for name in GRIDS:
-        monkeypatch.setitem(provenance.FAMILIES, name, provenance.Family("native", 8))
-        monkeypatch.setitem(provenance.REVISIONS, name, 1)
     kinds = {"frames": "Blues", "windows": "Windows", "stacks": "Stacks", "flows": "Flows", "clips": "Clips"}
-    monkeypatch.setattr(base, "_CLASSES", {name: (__name__, kind) for name, kind in kinds.items()})
+    for name in GRIDS:
+        family = provenance.Family("native", 8, f"{__name__}:{kinds[name]}")
+        monkeypatch.setitem(provenance.FAMILIES, name, family)
+        monkeypatch.setitem(provenance.REVISIONS, name, 1)
     CALLS.clear()
 
 

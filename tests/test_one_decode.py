@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from made_videos import make_video
 
-from pipeline.encoders import base
 from pipeline.encoders.base import Weights
 from pipeline.encoders.slowfast import Caffe2SlowFast
 from pipeline.errors import PipelineError
@@ -36,7 +35,7 @@ class Pools(torch.nn.Module):
 @pytest.fixture
 def stubbed(monkeypatch):
     monkeypatch.setattr("pipeline.encoders.slowfast._network", lambda *_: Pools())
-    monkeypatch.setitem(base._CLASSES, "clip-vit-b32", ("fake_encoders", "MeanColour"))
+    fake_encoders.take_the_place({"clip-vit-b32": "fake_encoders:MeanColour"}, monkeypatch.setitem)
     fake_encoders.CALLS.clear()
 
 

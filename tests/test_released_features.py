@@ -34,7 +34,7 @@ def tvsum_archive(folder, clips=CLIPS):
 def annotate(results, dataset, queries):
     path = results / "annotations" / dataset / "val.jsonl"
     records.write_jsonl(path, queries)
-    provenance.run_stage("annotations", path.with_suffix(".json"), lambda: provenance.Outcome([path]))
+    provenance.run_stage("annotate", path.with_suffix(".json"), lambda: provenance.Outcome([path]))
     return path.with_suffix(".json")
 
 

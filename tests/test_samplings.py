@@ -14,6 +14,7 @@ from test_frame_grid import facts_of, last_packet_end, shown_by_ffmpeg
 
 from pipeline.encoders import base
 from pipeline.errors import PipelineError
+from pipeline.provenance import FAMILIES
 from pipeline.video.frame_grid import SAMPLINGS, every_fourth, motion_frames, slow_frames, stacks, windows
 from pipeline.video.probe import probe
 from pipeline.video.views import FRAMES224, VIEWS
@@ -131,7 +132,7 @@ def test_a_grid_of_another_clip_length_is_refused(name, clip_s):
 
 
 def test_every_encoder_of_frames_names_a_sampling_and_a_view_that_exist():
-    encoders = [base.encoder_class(family) for family in base._CLASSES]
+    encoders = [base.encoder_class(name) for name, family in FAMILIES.items() if family.encoder]
     of_frames = [encoder for encoder in encoders if hasattr(encoder, "sampling")]
     assert {encoder.sampling for encoder in of_frames} == SAMPLINGS.keys()
     assert {encoder.view for encoder in of_frames} == {FRAMES224, *VIEWS}

@@ -17,7 +17,7 @@ def results(tmp_path):
         def make(self):
             self.done.clear()
             shards = [self.run("extract", f"features/tvsum/words/0000{i}", [], clip=i) for i in (0, 1)]
-            self.run("tables", "tables/table3", [self.run("train", "runs/one.1of1", shards)])
+            self.run("tabulate", "tables/table3", [self.run("train", "runs/one.1of1", shards)])
             return list(self.done)
 
         def run(self, stage, name, inputs, **settings):

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
+import fake_encoders
 import numpy as np
 import pytest
 import test_extract
 from made_videos import TIME_BASE, decoded, picture, rotated
 
 from pipeline import config, files, records
-from pipeline.encoders import base
 from pipeline.features.sound import REPORT_COLUMNS
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
@@ -47,13 +47,13 @@ class Loudness:
 @pytest.fixture(scope="module", autouse=True)
 def fakes():
     """Encoders whose rows show what they were given."""
-    kinds = {
-        "clip-vit-b32": ("fake_encoders", "MeanColour"),
-        "clip-text": ("fake_encoders", "Letters"),
-        "pann-cnn14": (__name__, "Loudness"),
+    fakes = {
+        "clip-vit-b32": "fake_encoders:MeanColour",
+        "clip-text": "fake_encoders:Letters",
+        "pann-cnn14": f"{__name__}:Loudness",
     }
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(base, "_CLASSES", kinds)
+        fake_encoders.take_the_place(fakes, monkeypatch.setitem)
         yield
 
 

@@ -37,7 +37,7 @@ def test_the_whole_paper_is_planned_from_raw_video_on_a_machine_that_has_nothing
     code, text = snakemake("--cores", 8, "--resources", "gpu=1", "-n", "all_tables", "--config", f"results={tmp_path}")
     assert code == 0, text
     jobs = planned(text)
-    assert {"fetch", "unpack", "videos", "segment", "extract", "train", "predict", "evaluate", "tabulate"} <= set(jobs)
+    assert {"fetch", "unpack", "videos", "segment", "extract", "train", "predict", "score", "tabulate"} <= set(jobs)
     assert sum(jobs.values()) <= JOBS_OF_THE_PAPER
 
 

@@ -65,7 +65,7 @@ def test_they_stand_beneath_table_3_with_an_average_only_over_all_domains(few_or
         made = [{"domain": d, "label": label.tolist()} for d, label in zip(domains, labelled, strict=False)]
         records.write_jsonl(path, made)
         manifest = tmp_path / f"{len(made)}.json"
-        provenance.run_stage("annotations", manifest, lambda: provenance.Outcome([path]), settings={})
+        provenance.run_stage("annotate", manifest, lambda: provenance.Outcome([path]), settings={})
         table = tables.build("table3", "T", {}, [], [], [manifest])
         line = next(line for line in table.lines if line.label == "best of 400 random orders")
         assert (line.kind, line.remark) == ("yardstick", f"no model; {len(made)} videos")

@@ -130,12 +130,12 @@ def tabulate(options: Namespace) -> None:
     stage(*about, options.metrics, options.runs, options.manifest, options.annotations)
 
 
-def figures(options: Namespace) -> None:
+def draw(options: Namespace) -> None:
     """Learning curves of an experiment and, for a sweep over numbers, its curve."""
-    from pipeline.reporting.figures import draw
+    from pipeline.reporting.figures import draw as stage
 
     experiment = section(options, "experiment", config.Experiment)
-    draw(options.results, options.experiment, experiment, options.runs, options.manifest)
+    stage(options.results, options.experiment, experiment, options.runs, options.manifest)
 
 
 def show(options: Namespace) -> None:

@@ -29,7 +29,7 @@ def annotations(results: Path, dataset: str, split: str, source_file: Path, mani
         return provenance.Outcome([target], counts)
 
     settings = {"dataset": dataset, "split": split}
-    return provenance.run_stage("annotations", manifest, work, inputs=[source_file], settings=settings)
+    return provenance.run_stage("annotate", manifest, work, inputs=[source_file], settings=settings)
 
 
 def count(queries: Sequence[records.Query]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What an encoder is: frames, sound or words in, rows out. One class per family, found here by the family's name.
+"""What an encoder is: frames, sound or words in, rows out. One class per family, named in `provenance.FAMILIES`.
 
 An encoder's class says what it needs before its network is built (or its library imported), so that a shard with
 nothing to encode costs nothing.
@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
+from pipeline.provenance import FAMILIES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,36 +116,19 @@ class WordEncoder(Protocol):
         """One Words per query, in order."""
 
 
-_CLASSES = {
-    "clip-vit-b32": ("pipeline.encoders.clip", "ImageEncoder"),
-    "clip-text": ("pipeline.encoders.clip", "TextEncoder"),
-    "clip-token-table": ("pipeline.encoders.clip", "TokenTable"),
-    "glove-6b-300d": ("pipeline.encoders.glove", "GloVe"),
-    "glove-6b-300d-kept-stop": ("pipeline.encoders.glove", "GloVeKeptStop"),
-    "pann-cnn14": ("pipeline.encoders.pann", "Cnn14"),
-    "pann-cnn14-centred": ("pipeline.encoders.pann", "Cnn14"),
-    "i3d-resnet50": ("pipeline.encoders.i3d_resnet", "ResNetI3D"),
-    "i3d-inception-rgb-tvsum": ("pipeline.encoders.i3d", "TvsumRgb"),
-    "i3d-inception-flow-raft-tvsum": ("pipeline.encoders.i3d", "TvsumFlow"),
-    "i3d-inception-rgb-charades": ("pipeline.encoders.i3d", "CharadesRgb"),
-    "slowfast-r50-caffe2": ("pipeline.encoders.slowfast", "Caffe2SlowFast"),
-    "slowfast-r50-pytorchvideo": ("pipeline.encoders.slowfast", "PytorchvideoSlowFast"),
-    "vgg16-imagenet": ("pipeline.encoders.vgg", "Vgg16"),
-}
-
-
 def encoder_class(family: str) -> Any:
     """The FrameEncoder, SoundEncoder or WordEncoder class of a family.
 
     Raises PipelineError for a family that nothing here makes.
     """
-    if family not in _CLASSES:
+    place = FAMILIES[family].encoder if family in FAMILIES else None
+    if place is None:
         raise PipelineError(
-            f"no encoder makes this family; there are {', '.join(_CLASSES)}",
+            f"no encoder makes this family; there are {', '.join(name for name in FAMILIES if FAMILIES[name].encoder)}",
             where=family,
             remedy="import it from a released archive (`source: features`)",
         )
-    module, name = _CLASSES[family]
+    module, name = place.split(":")
     return getattr(import_module(module), name)
 
 

@@ -42,7 +42,7 @@ def score_experiment(
     under = None if experiment.source == "predictions" else [f"/{split}-", f"/{split}.jsonl"]
     settings = {"experiment": name, "dataset": experiment.dataset, "split": split}
     inputs = [predictions, annotations]
-    return provenance.run_stage("evaluate", manifest, work, inputs=inputs, settings=settings, under=under)
+    return provenance.run_stage("score", manifest, work, inputs=inputs, settings=settings, under=under)
 
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:

@@ -39,7 +39,7 @@ def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path],
         return provenance.Outcome(made, {"runs": len(logs)})
 
     settings = {"name": name, "experiment": experiment.model_dump(mode="json")}
-    return provenance.run_stage("figures", manifest, work, inputs=list(runs), settings=settings)
+    return provenance.run_stage("draw", manifest, work, inputs=list(runs), settings=settings)
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:

@@ -88,7 +88,7 @@ def tabulate(
 
     settings = {"title": title, "experiments": {n: e.model_dump(mode="json") for n, e in experiments.items()}}
     inputs = [published.PUBLISHED, *metrics, *runs, *annotations]
-    return provenance.run_stage("tables", manifest, work, inputs=inputs, settings=settings)
+    return provenance.run_stage("tabulate", manifest, work, inputs=inputs, settings=settings)
 
 
 def texts(manifest: Path) -> str:

@@ -18,10 +18,10 @@ from itertools import count
 from pipeline import provenance
 
 FAKES = {
-    "clip-vit-b32": ("fake_encoders", "MeanColour"),
-    "slowfast-r50-caffe2": ("quick_encoders", "WideMeanColour"),
-    "clip-text": ("fake_encoders", "Letters"),
-    "pann-cnn14": ("quick_encoders", "Loudness"),
+    "clip-vit-b32": "fake_encoders:MeanColour",
+    "slowfast-r50-caffe2": "quick_encoders:WideMeanColour",
+    "clip-text": "fake_encoders:Letters",
+    "pann-cnn14": "quick_encoders:Loudness",
 }
 
 
@@ -65,9 +65,9 @@ def watch_videos():
 
 
 def watch_extract():
-    import_module("pipeline.encoders.base")._CLASSES.update(FAKES)
-    for family, (module, name) in FAKES.items():
-        network = getattr(import_module(module), name)
+    import_module("fake_encoders").take_the_place(FAKES)
+    for family in FAKES:
+        network = import_module("pipeline.encoders.base").encoder_class(family)
         encode = network.__dict__["encode"]
         network.encode = holding(noting(encode, lambda _, rows, family=family: ("rows", family, len(rows))))
 

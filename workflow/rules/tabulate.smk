@@ -46,6 +46,6 @@ rule draw:
         settings=lambda wc: settings(experiment=experiment_of(wc)),
     shell:
         stage(
-            "figures {wildcards.experiment} --runs {input.runs:q}"
+            "draw {wildcards.experiment} --runs {input.runs:q}"
             " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )

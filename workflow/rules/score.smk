@@ -1,4 +1,4 @@
-"""Evaluate: the community's numbers of every run. Test is scored by a rule of its own, on which only Table 1 depends.
+"""Score: the community's numbers of every run. Test is scored by a rule of its own, on which only Table 1 depends.
 
 reads   paths.predictions (or a released prediction file), paths.annotations
 writes  paths.metrics
@@ -6,15 +6,15 @@ beside  results/metrics/{experiment}/{run}/{split}-{epoch}.json and .queries.jso
 """
 
 
-rule evaluate:
-    """Score {wildcards.experiment} on val."""
+rule score:
+    """Score {wildcards.experiment} on {wildcards.split}."""
     input:
         predictions=to_score,
         annotations=lambda wc: annotations_of(experiment_of(wc).dataset, ["val"]),
     output:
         manifest=update(paths.metrics.replace("{split}", "{split,val}")),
     log:
-        f"{cfg.results}/logs/evaluate/{{experiment}}.{{split}}.log",
+        f"{cfg.results}/logs/score/{{experiment}}.{{split}}.log",
     conda:
         "../envs/light.yaml"
     resources:
@@ -29,7 +29,7 @@ rule evaluate:
         )
 
 
-use rule evaluate as score_test with:
+use rule score as score_test with:
     input:
         predictions=to_score,
         annotations=lambda wc: annotations_of(experiment_of(wc).dataset, ["test"]),
