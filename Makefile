@@ -12,11 +12,13 @@ LIGHT := .venv-light/ready
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 
-.PHONY: help demo test test-slurm evidence lint format lock schema clean
+.PHONY: help install demo test test-slurm evidence lint format lock schema clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+install: $(FULL)  ## The environment alone, in .venv
 
 demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (about 5 minutes on 2 cores)
 	@$(RUN) python -m pipeline demo --cores $(CORES)

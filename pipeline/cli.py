@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pipeline import commands
 from pipeline.commands import features as features_commands
+from pipeline.config import DATASETS, GRIDS
 from pipeline.errors import PipelineError
 
-DATASETS = ("qvhighlights", "charades_sta", "tvsum")
 SPLITS = ("train", "val", "test")
 STORE = "a feature store, or a folder with all shards of a family"
 EXTRACT = "one decode of a shard, one store per family; or (--video) features of one file of your own"
@@ -65,7 +65,7 @@ def _acquisition(parsers: argparse._SubParsersAction) -> None:
 
     segment = _stage(parsers, "segment", commands.segment, "clip boundaries of a shard's videos")
     _shard(segment)
-    segment.add_argument("--grids", required=True, help="comma-separated: 2s, 1s, 0.5s, 1-6s")
+    segment.add_argument("--grids", required=True, help=f"comma-separated: {', '.join(GRIDS)}")
     segment.add_argument("--videos", type=Path, required=True, help="manifest of `videos`")
 
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
@@ -82,7 +82,7 @@ def _features(parsers: argparse._SubParsersAction) -> None:
     _paths(extract, "--inputs", "manifest of `segment`; for words, those of `annotate`")
     extract.add_argument("--video", type=Path, metavar="FILE", help="one file of your own instead of a shard")
     extract.add_argument("--family", help="with --video: what to make of it")
-    extract.add_argument("--grid", choices=("2s", "1s", "0.5s", "1-6s"), help="with --video: length of a clip (2s)")
+    extract.add_argument("--grid", choices=GRIDS, help="with --video: length of a clip (2s)")
     extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store to make")
     weights = extract.add_mutually_exclusive_group()
     _paths(weights, "--weights", "manifests of the weights' `fetch`; with --video: the weight file or its manifest")

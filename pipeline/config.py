@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,7 +25,9 @@ Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 S = TypeVar("S", bound="Strict")
 
-DOMAINS: tuple[str, ...] = ("VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS")
+DATASETS: tuple[str, ...] = get_args(DatasetName)
+GRIDS: tuple[str, ...] = get_args(Grid)
+DOMAINS: tuple[str, ...] = get_args(Domain)
 """TVSum's ten, in the order of Table 3."""
 
 
@@ -45,33 +47,38 @@ FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_ext
 
 
 class Strict(BaseModel):
-    """A section of the file: unknown keys are refused, values never change after loading."""
+    """A section of the file: unknown keys are refused, values never change after loading. Keys' docstrings go into the
+    JSON schema."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Model(Strict):
-    """The network. Numbers are the released system's; the switches are Table 4's columns.
-
-    plain_masks: `released` without its mistake in the words' mask, by which samples of a batch change each other.
-    """
+    """The network. Numbers are the released system's; the switches are Table 4's columns."""
 
     name: Literal["tr_detr"] = "tr_detr"
     formulation: Literal["released", "paper"] = "released"
+    """As the released system computes, or as the paper prints (docs/paper-vs-released.md)."""
     plain_masks: bool = False
+    """`released` without its mistake in the words' mask, by which samples of a batch change each other."""
     alignment: bool = True
+    """LGAM: the local and the global alignment loss."""
     refinement: bool = True
+    """VFR: clips are refined by the words."""
     mr2hd: bool = True
     hd2mr: bool = True
     hidden_dim: Positive = 256
     heads: Positive = 8
     queries: Positive = 10
+    """Moment queries of the decoder: windows predicted for every text query."""
     t2v_layers: Positive = 2
+    """Layers in which clips attend to words, before the encoder's."""
     encoder_layers: Positive = 2
     decoder_layers: Positive = 2
     feedforward_dim: Positive = 1024
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Of features, before each layer of the projections."""
 
 
 class LossWeights(Strict):
@@ -86,28 +93,37 @@ class LossWeights(Strict):
 
 
 class Training(Strict):
-    """One schedule. Epochs, not steps (0: the untrained network).
-
-    max_clips, max_tokens: what is longer is cut; None keeps all. normalise_text: words to length 1; None does as
-    released (all datasets but TVSum). precision: of products while training; bfloat16 is autocast.
-    """
+    """One schedule, counted in epochs, not in steps."""
 
     epochs: Annotated[int, Field(ge=0)] = 200
+    """0: the untrained network."""
     batch_size: Positive = 32
+    """Queries per step; the last, shorter batch of an epoch counts."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Weight = 1e-4
     drop_learning_rate_after: Positive = 400
+    """Epochs after which the learning rate is divided by ten, and after as many more again."""
     gradient_clip: Annotated[float, Field(gt=0)] = 0.1
+    """Largest norm of all gradients together; longer ones are scaled down to it."""
     evaluate_every: Positive = 5
+    """Epochs between two evaluations on val, of which the best selects the epoch; the last epoch always is one."""
     evaluation_batch_size: Positive = 100
+    """Queries per batch when predicting. Under `formulation: released` it changes numbers (released: 100)."""
     stop_after_evaluations_without_gain: Positive | None = None
+    """Early stopping; null trains to the last epoch."""
     saliency_margin: Weight = 0.2
+    """Of the hinge loss between clips of higher and of lower saliency."""
     loss_weights: LossWeights = LossWeights()
     max_clips: Positive | None = 75
+    """Videos are cut after so many clips; null keeps all."""
     max_tokens: Positive | None = 32
+    """Queries are cut after so many tokens; null keeps all."""
     normalise_text: bool | None = None
+    """Words scaled to length 1; null does as released (all datasets but TVSum)."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products while training; bfloat16 is autocast."""
     max_windows: Positive = 5
+    """Windows of one query that a step learns from; of more, so many at random."""
 
 
 class Features(Strict):
@@ -123,41 +139,59 @@ class Features(Strict):
         return [*self.video, *self.audio, self.text]
 
 
+def _as_written(schema: dict[str, Any]) -> None:
+    """For editors: the file may leave out `model` and `training`, which `_resolved` fills in before validation."""
+    schema["required"] = [key for key in schema["required"] if key not in ("model", "training")]
+
+
 class SweepPoint(Strict):
     """What one point of a sweep changes."""
+
+    model_config = ConfigDict(json_schema_extra=_as_written)
 
     model: Model
     training: Training
 
 
 class Experiment(Strict):
-    """A row (or, with `sweep` or TVSum's domains, a few) of one table, and how to make it.
+    """A row (or, with `sweep` or TVSum's domains, a few) of one table, and how to make it."""
 
-    row: the row's key in published.csv; `{point}` stands for the sweep point's name. report: the split its numbers
-    stand on. source: where the run enters: raw videos, a released feature archive (`archive`, a name in sources.csv)
-    or released prediction files (`predictions`, split to name). note: said in every table that shows the row.
-    """
+    model_config = ConfigDict(json_schema_extra=_as_written)
 
     table: Literal[1, 2, 3, 4] | None = None
     row: str | None = None
+    """The row's key in published.csv; `{point}` stands for the sweep point's name."""
     dataset: DatasetName
     source: Literal["raw", "features", "predictions"] = "raw"
+    """Where the run enters: raw videos, a released feature archive, or released prediction files."""
     archive: str | None = None
+    """Of `source: features`: a name in sources.csv."""
     predictions: dict[Literal["val", "test"], str] = {}
+    """Of `source: predictions`: split → a name in sources.csv."""
     features: Features | None = None
     model: Model
+    """What differs from the file's `model`."""
     training: Training
+    """What differs from the dataset's `training`."""
     sweep: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+$")], SweepPoint] = {}
+    """Point → what it changes of this experiment's `model` and `training`."""
     domains: list[Domain] = []
+    """TVSum's domains to run; none named: all ten."""
     report: Literal["val", "test"] = "val"
+    """The split whose numbers the table shows. On `val` the epoch was selected on that split itself."""
     seeds: Annotated[list[int], Field(min_length=1)] = [2017]
+    """A run each; from two on tables show mean ± standard deviation."""
     jobs: Positive = 1
+    """Jobs that the runs are dealt out to, one GPU each."""
     note: str | None = None
+    """Said in every table that shows the row."""
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> Experiment:
         if self.source == "predictions" and not self.predictions:
             raise ValueError("`source: predictions` needs `predictions: {val: NAME}` (names in sources.csv)")
+        if self.source == "predictions" and self.report not in self.predictions:
+            raise ValueError(f"`report: {self.report}`, but `predictions` names no file of {self.report}")
         if self.source != "predictions" and self.features is None:
             raise ValueError(f"`source: {self.source}` needs `features: {{video: [...], text: ...}}`")
         if self.source == "features" and not self.archive:
@@ -205,17 +239,18 @@ class Experiment(Strict):
 
 
 class Dataset(Strict):
-    """How a dataset is laid out here.
-
-    clip: the grid of its labels; grids: families that live on another one. annotations, videos: names in sources.csv;
-    a video is taken from the first of `videos` that has it.
-    """
+    """How a dataset is laid out here."""
 
     shards: Positive = 32
+    """Jobs that its videos are dealt out to."""
     clip: Grid = "2s"
+    """The grid of its labels."""
     grids: dict[FamilyName, Grid] = {}
+    """Families that live on another grid."""
     annotations: dict[Literal["train", "val", "test"], str]
+    """Split → a name in sources.csv."""
     videos: list[str] = []
+    """Names in sources.csv; a video is taken from the first that has it."""
 
     def grid_of(self, family: str) -> str:
         """The grid one family lives on; words live on `tokens`."""
@@ -225,31 +260,35 @@ class Dataset(Strict):
 
 
 class Acquire(Strict):
-    """How files are fetched. None of it can change a result: digests decide what a file is.
-
-    local: folders that are searched for a file of the right digest before the network is asked. sources: another
-    sources.csv. attempts: tries per file; timeout_s: silence after which a connection is given up.
-    """
+    """How files are fetched. None of it can change a result: digests decide what a file is."""
 
     local: list[str] = []
+    """Folders that are searched for a file of the right digest before the network is asked."""
     sources: str | None = None
+    """Another sources.csv."""
     attempts: Positive = 5
+    """Tries per file."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds of silence after which a connection is given up."""
 
 
 class Encoding(Strict):
-    """What can change an array. weights: source name → `released`, or `random:SEED` (demo and tests only)."""
+    """What can change an array."""
 
     dtype: Literal["float16", "float32"] = "float16"
     weights: dict[str, Annotated[str, Field(pattern=r"^(released|random:\d+)$")]] = {}
+    """Name in sources.csv → `released`, or `random:SEED` (demo and tests only)."""
     seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
+    """A video that takes longer to decode is skipped, and reported."""
 
 
 class Config(Strict):
     """The whole file."""
 
     title: str = "TR-DETR"
+    """Stands above every table."""
     results: str = "results"
+    """Folder of all outputs."""
     acquire: Acquire = Acquire()
     encoding: Encoding = Encoding()
     datasets: dict[DatasetName, Dataset]

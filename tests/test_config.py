@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -11,6 +13,7 @@ from pipeline import config
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 
 
 def shipped():
@@ -36,7 +39,24 @@ def test_the_shipped_config_holds_the_papers_hyper_parameters():
 
 
 def test_the_committed_schema_is_the_generated_one():
-    assert (ROOT / "workflow/schemas/config.schema.json").read_text(encoding="utf-8") == config.schema()
+    assert SCHEMA.read_text(encoding="utf-8") == config.schema()
+
+
+@pytest.mark.parametrize("path", ["config.yaml", "workflow/profiles/demo/demo.yaml", "docs/table3/study.yaml"])
+def test_the_schema_accepts_every_config_of_ours(path):
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load((ROOT / path).read_text(encoding="utf-8")), schema)
+
+
+def test_released_predictions_need_a_file_of_the_split_that_is_reported():
+    raw = small(source="predictions", predictions={"val": "tr-detr-predictions-val"}, report="test")
+    with pytest.raises(PipelineError, match="`report: test`, but `predictions` names no file of test"):
+        config.load(raw)
+
+
+def test_the_schema_says_what_a_key_means():
+    keys = json.loads(config.schema())["$defs"]["Training"]["properties"]
+    assert "divided by ten" in keys["drop_learning_rate_after"]["description"]
 
 
 def test_an_experiment_takes_the_defaults_of_file_and_dataset_and_lays_its_own_over_them():

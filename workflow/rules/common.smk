@@ -29,7 +29,7 @@ except PipelineError as error:
 
 
 wildcard_constraints:
-    dataset="qvhighlights|charades_sta|tvsum",
+    dataset="|".join(typed.DATASETS),
     split="train|val|test",
     shard=r"\d{5}",
     reader="frames224|native|sound|words",
@@ -57,7 +57,6 @@ paths = SimpleNamespace(
             "figure": "figures/{experiment}.json",
         }.items()
     },
-    log=lambda stage: f"{cfg.results}/logs/{stage}/" + "{wildcards}.log",
 )
 
 
