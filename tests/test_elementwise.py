@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 pytest.importorskip("torch")
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.models.attention import attend
+from pipeline.models.cooperation import MomentSimilarity, PrintedMomentSimilarity
 from pipeline.models.elementwise import Dropout, PReLU, drop
 from pipeline.models.gru import last_state
 
@@ -104,3 +107,15 @@ def test_under_autocast_the_gru_stays_in_float32():
     assert state.dtype == torch.float32
     for a, b in zip(with_gradients(state, leaves), with_gradients(gru(rows)[1][0], leaves), strict=True):
         torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", [MomentSimilarity, PrintedMomentSimilarity])
+def test_elsewhere_than_on_a_cpu_the_gru_runs_in_float32_and_outside_autocast(kind, monkeypatch):
+    """Meta tensors take the GPU's branches; a GRU whose rows and weights differ in type is refused there, too."""
+    entered = []
+    monkeypatch.setattr(torch, "autocast", lambda device, enabled: entered.append((device, enabled)) or nullcontext())
+    with torch.device("meta"):
+        similarity = kind(6, 2.0).train()
+        logits, spans, video, counted = (torch.rand(3, *shape) for shape in ((4, 2), (4, 2), (9, 6), (9,)))
+        assert similarity(logits, spans, video.bfloat16(), counted).shape == (3, 9)
+    assert entered == [("meta", False)]

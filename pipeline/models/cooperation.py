@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models.gru import last_state
+from pipeline.models.gru import last_state, run_gru
 from pipeline.models.masking import masked_softmax
 
 
@@ -67,7 +67,7 @@ class PrintedMomentSimilarity(MomentSimilarity):
         last = counted.sum(1).long() - 1
         start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
         start, end = (torch.minimum(at.clamp(min=0), last) for at in (start, end))
-        states, _ = self.gru(slice_rows(video, start, end))
+        states, _ = run_gru(self.gru, slice_rows(video, start, end))
         state = states[torch.arange(len(end), device=end.device), end - start]
         return masked_softmax(F.cosine_similarity(video, state[:, None], dim=-1), counted, dim=1)
 
@@ -77,7 +77,7 @@ def best_moment(logits: Tensor, spans: Tensor, n_clips: Tensor, clip_s: float) -
     """First and last clip of the query with the largest foreground probability.
 
     logits, spans [B, Q, 2]; n_clips [B] float: released takes the padded length for all. Returns two long [B];
-    the first may be negative, the last beyond the video. float32 in this order: a floor hangs on the rounding.
+    the first may be negative, the last beyond the video. float32 in this order: a floor depends on the rounding.
     """
     best = logits.softmax(-1)[..., 0].argmax(1)
     centre, width = spans[torch.arange(len(best), device=best.device), best].float().unbind(-1)

@@ -20,13 +20,23 @@ def last_state(gru: nn.GRU, rows: Tensor) -> Tensor:
     Rows at the end that are zero in every sample are taken as constants, not as values that could change.
     """
     if not gru.training or rows.device.type != "cpu":
-        _, state = gru(rows)
-        return state[0]
+        return run_gru(gru, rows)[1][0]
     weight, recurrent_weight, bias, recurrent_bias = gru.all_weights[0]
     some = rows[:, : _n_leading(rows.detach())]
     of_zero_rows = bias.expand(len(rows), rows.shape[1] - some.shape[1], -1)
     inputs = torch.cat((F.linear(some, weight, bias), of_zero_rows), dim=1).transpose(0, 1)
     return _LastState.apply(inputs, recurrent_weight, recurrent_bias)
+
+
+def run_gru(gru: nn.GRU, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """torch's own run of a one-layer GRU over rows [B, L, d]: every state [B, L, d], and the last [1, B, d]."""
+    result: tuple[Tensor, Tensor]
+    if rows.device.type == "cpu":
+        result = gru(rows)
+    else:  # under autocast, cuDNN would get float16 whatever autocast's type, and no loss is scaled to its range
+        with torch.autocast(rows.device.type, enabled=False):
+            result = gru(rows.float())
+    return result
 
 
 def _n_leading(rows: Tensor) -> int:
@@ -58,7 +68,7 @@ class _LastState(torch.autograd.Function):
     @staticmethod
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Chain rule, last step first; what does not hang on the gradient is taken for all steps at once."""
+        """Chain rule, last step first; what does not depend on the gradient is taken for all steps at once."""
         weight, gates, to_new, new, states = ctx.saved_tensors
         reset, update = gates.chunk(2, dim=-1)
         at_new = (1 - update) * (1 - new**2)

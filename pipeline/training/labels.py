@@ -5,8 +5,8 @@ Axes: B samples, L clips of the batch, ℓ clips of one sample, P pairs.
 
 Rules by what a row holds: ratings of relevant clips (QVHighlights), twenty people's ratings of every clip (TVSum), or
 windows alone (Charades-STA, for which nothing was released: lighthouse's rule).
-Hard pairs and TVSum's mask hang on the order of ties, which released code leaves to an unstable sort: here the sort is
-stable, so that the pair is the same everywhere.
+Hard pairs and TVSum's mask depend on the order of ties, which released code leaves to an unstable sort: here the sort
+is stable, so that the pair is the same everywhere.
 """
 
 from __future__ import annotations
