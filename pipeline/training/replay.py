@@ -20,9 +20,11 @@ from pipeline.training.matching import NONE
 from pipeline.training.step import Learner, Losses, Step
 
 SHAPES_KEPT = 128
-"""Recordings kept; the one that was not replayed for longest makes room."""
+"""Recordings made; shapes that come for the second time after them have ordinary steps."""
 
 Work = Callable[[], None]
+Shape = tuple[torch.Size, ...]
+"""Of every tensor of a batch."""
 
 
 class Recorder(Protocol):
@@ -36,23 +38,26 @@ class Recorder(Protocol):
 
 
 class CudaGraphs:
-    """Recordings on the GPU. They share one pool of memory, since never two steps are under way."""
+    """Recordings on the GPU. They share one pool of memory, since never two steps are under way.
+
+    All are rehearsed and recorded on one side stream: cuBLAS keeps 32 MiB for every stream that it has worked on.
+    """
 
     def __init__(self) -> None:
-        self.pool = torch.cuda.graph_pool_handle()
+        self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
     def rehearse(self, work: Work) -> None:
-        """See `Recorder`; on a stream of its own, as a recording is made."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        """See `Recorder`; on the stream that a recording is made on."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             work()
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self.stream)
 
     def record(self, work: Work) -> Work:
         """See `Recorder`."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        here = torch.cuda.stream(torch.cuda.current_stream())  # a recording that fails does not lead back by itself
+        with here, torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             work()
         return graph.replay
 
@@ -67,30 +72,41 @@ class Recording:
 
 
 class Replays:
-    """Steps by recordings, with the results of `Learner.step`."""
+    """Steps by recordings, with the results of `Learner.step`: both launch the same kernels on the same random numbers.
+
+    So it does not matter which steps are recorded, which a run that goes on after a kill decides anew. That the results
+    are equal to the bit is tested where there is a GPU.
+    """
 
     def __init__(self, learner: Learner, recorder: Recorder) -> None:
         self.learner, self.recorder = learner, recorder
-        self._recordings: dict[tuple[torch.Size, ...], Recording] = {}
+        self._seen: set[Shape] = set()
+        self._recordings: dict[Shape, Recording] = {}
         self._places: dict[tuple[str, torch.Size], Tensor] = {}
         self._cannot = False
 
     def step(self, batch: Batch) -> Losses:
         """One step. Raises PipelineError where a span is not finite.
 
-        The first one of a run is not recorded: it makes the optimizer's state, which a recording would make again in
-        every replay. Where recording fails, that is said once, and steps go on without it.
+        A shape is recorded when it comes for the second time: many of Charades-STA's never do. So the first step of a
+        run has no recording: it makes the optimizer's state, which a recording would make again in every replay. Where
+        recording fails, that is said once, and all steps go on without.
         """
-        if self._cannot or not self.learner.optimizer.state:
-            return self.learner.step(batch)
-        try:
-            recording = self._of(batch)
-        except RuntimeError as error:
-            self._cannot = True
-            reason = str(error).splitlines()[0]
-            print(f"steps cannot be recorded as CUDA graphs ({reason}): they run slower, one by one", file=sys.stderr)
-            return self.learner.step(batch)
-        return self._replay(recording, batch)
+        shape = tuple(tensor.shape for tensor in tensors_of(batch).values())
+        if self._is_worth_recording(shape):
+            try:
+                self._recordings[shape] = self._make(batch)
+            except RuntimeError as error:
+                self._cannot = True
+                self._recordings.clear()
+                _say_why(error)
+        self._seen.add(shape)
+        recording = self._recordings.get(shape)
+        return self.learner.step(batch) if recording is None else self._replay(recording, batch)
+
+    def _is_worth_recording(self, shape: Shape) -> bool:
+        has_room = not self._cannot and len(self._recordings) < SHAPES_KEPT
+        return has_room and shape in self._seen and shape not in self._recordings
 
     def _replay(self, recording: Recording, batch: Batch) -> Losses:
         step, given = recording.step, tensors_of(batch)
@@ -100,15 +116,6 @@ class Replays:
         step.match(batch.labels.n_spans if batch.labels else ())
         recording.after()
         return step.losses()
-
-    def _of(self, batch: Batch) -> Recording:
-        """The recording for batches of this shape, made where there is none."""
-        shape = tuple(tensor.shape for tensor in tensors_of(batch).values())
-        recording = self._recordings.pop(shape, None) or self._make(batch)
-        self._recordings[shape] = recording
-        if len(self._recordings) > SHAPES_KEPT:
-            del self._recordings[next(iter(self._recordings))]
-        return recording
 
     def _make(self, batch: Batch) -> Recording:
         """Rehearse, which moves no parameter and no random stream, then record."""
@@ -134,3 +141,9 @@ def _rehearsed(step: Step) -> None:
     if step.costs is not None:
         step.matches = torch.full(step.costs.shape[:-1], NONE, device=step.costs.device)
     step.backward()
+
+
+def _say_why(error: RuntimeError) -> None:
+    """What went wrong in a recording; that it could not be ended either is what torch raises over it."""
+    reason = str(error.__context__ or error).splitlines()[0]
+    print(f"steps cannot be recorded as CUDA graphs ({reason}): they run slower, one by one", file=sys.stderr)

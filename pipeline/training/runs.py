@@ -80,13 +80,14 @@ class Job:
             "left_out": {"train": data.left_out, "val": watched.left_out},
             **settings.model_dump(mode="json"),
         }
-        _be_repeatable(self.device)
+        be_exact(self.device)
         here = Run(run, self.experiment.dataset, seed, settings, self.made_from[run], self.folder / run)
         train(here, data, watched, card, device=self.device, tell=tell)
 
     def predict(self, run: str, tell: pool.Tell) -> None:
         """Write one run's predictions for every split, with the weights of both epochs."""
         settings = self.experiment.settings_of(run)
+        be_exact(self.device)
         threads = read_json(self.folder / run / checkpoint.CARD)["threads"]
         torch.set_num_threads(threads)  # as it was watched: sums depend on it in their last bits
         for split in self.annotations:
@@ -145,9 +146,11 @@ def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
     )
 
 
-def _be_repeatable(device: str) -> None:
+def be_exact(device: str) -> None:
+    """On a GPU: equal runs give equal bits, and float32 is float32."""
     if device == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.allow_tf32 = False  # torch's default for the GRU; its products elsewhere are exact
 
 
 def _warn_of_slow_bfloat16(device: str) -> None:

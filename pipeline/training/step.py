@@ -6,6 +6,7 @@ tensor, which the host would wait for, and make none from the host's memory.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ def optimizer_for(model: nn.Module, training: Training, device: str) -> AdamW:
     """AdamW over all parameters (released: norms and biases decay too). On a GPU everything it changes lies there."""
     if device == "cpu":
         return AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    # Not every step of ours is recorded, which torch takes for a slip.
+    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
     rate = torch.tensor(training.learning_rate, device=device)
     return AdamW(model.parameters(), lr=rate, weight_decay=training.weight_decay, fused=True, capturable=True)
 
