@@ -15,10 +15,11 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_benchmark import MODEL, Benchmark, experiment, train_with_states
+from torch.optim.lr_scheduler import StepLR
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.training import checkpoint, curves, loop, pool
+from pipeline.training import checkpoint, curves, loop, matching, pool
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
@@ -173,6 +174,7 @@ def test_products_in_bfloat16_learn_other_weights_and_repeat_to_the_bit(benchmar
     ("has", "precision", "warns"), [(False, "bfloat16", True), (True, "bfloat16", False), (False, "float32", False)]
 )
 def test_bfloat16_on_a_cpu_without_it_is_called_slow(benchmark, tmp_path, monkeypatch, capsys, has, precision, warns):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has})
     benchmark.train(experiment(training={"precision": precision, "epochs": 1}), "short", results=tmp_path)
     assert ("no instructions for bfloat16" in capsys.readouterr().err) == warns
@@ -186,26 +188,29 @@ def test_the_first_step_that_is_not_finite_is_named_however_seldom_one_looks(mon
     steps = []
     with pytest.raises(PipelineError, match=r"not finite \(total inf\) at epoch 7, step 3; qids of the batch: 2"):
         for qid, value in enumerate(values):
-            steps.append(loop.Step([qid], {"total": torch.tensor(value)}))
+            steps.append(loop.Kept([qid], {"total": torch.tensor(value)}))
             if len(steps) % every == 0:
                 loop._must_be_finite(run, 7, steps)
         loop._must_be_finite(run, 7, steps)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_step_waits_for_a_gpu_only_to_match(benchmark, tmp_path):
-    from pipeline.training import matching
+def test_a_step_waits_for_a_gpu_only_to_match(benchmark, tmp_path, monkeypatch):
+    """Set-up and evaluation may wait; so may the looks at whether losses are finite, in loop.py."""
 
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            benchmark.train(experiment(training={"epochs": 1, "evaluate_every": 1}), "gpu", results=tmp_path)
-        waits = [w for w in caught if "synchroniz" in str(w.message) and "pipeline/training" in w.filename]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    inside_a_step = [w for w in waits if Path(w.filename).name not in ("loop.py", "checkpoint.py", "postprocess.py")]
-    assert {Path(w.filename) for w in inside_a_step} <= {Path(matching.__file__)}
+    def watched(*args, epoch=loop._epoch):
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            return epoch(*args)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop, "_epoch", watched)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        benchmark.train(experiment(training={"epochs": 2}), "gpu", results=tmp_path)
+    waits = {Path(w.filename) for w in caught if "called a synchronizing" in str(w.message)}
+    assert waits - {Path(loop.__file__)} == {Path(matching.__file__)}
 
 
 def test_a_loss_that_is_not_finite_names_run_epoch_step_and_qids(benchmark, tmp_path):
@@ -254,6 +259,25 @@ def test_a_damaged_state_is_named_with_its_remedy(benchmark, tmp_path):
     state.write_bytes(b"no state")
     with pytest.raises(PipelineError, match=r"state.pt: is no training state.*delete it"):
         benchmark.train(experiment(), results=tmp_path)
+
+
+@pytest.mark.parametrize(("left_by", "begun_anew"), [("cpu", False), (None, False), ("cuda", True)])
+def test_a_state_left_by_another_kind_of_device_is_passed_over_and_that_is_said(tmp_path, capsys, left_by, begun_anew):
+    checkpoint.save_state(tmp_path, "digest", {}, checkpoint.Progress(epoch=3), left_by)
+    if left_by is None:  # a state of before devices were noted down, when only CPUs had trained
+        torch.save({"made_from": "digest", "progress": {"epoch": 3}}, tmp_path / "state.pt")
+    assert checkpoint.load_state(tmp_path, "digest", {}, "cpu").epoch == (0 if begun_anew else 3)
+    said = capsys.readouterr().err
+    assert said.endswith("left by a cuda, this is a cpu: the run begins anew\n") if begun_anew else not said
+
+
+def test_a_learning_rate_that_lies_in_a_tensor_is_logged_as_configured():
+    rate = torch.tensor(1e-3)
+    schedule = StepLR(torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=rate, fused=True), 1, loop.DROP)
+    assert (float(rate), loop.learning_rate(schedule)) == (0.0010000000474974513, 1e-3)
+    schedule.optimizer.step()
+    schedule.step()
+    assert loop.learning_rate(schedule) == 1e-4
 
 
 def test_features_of_families_that_are_not_read_do_not_concern_a_training(benchmark, trained):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import pickle
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,9 +62,9 @@ class Progress:
             self.best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def save_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], progress: Progress) -> None:
+def save_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], progress: Progress, device: str) -> None:
     """Write everything needed to go on, whole or not at all. made_from: digest of settings and inputs."""
-    state = {"made_from": made_from, "progress": vars(progress)}
+    state = {"made_from": made_from, "device": device, "progress": vars(progress)}
     with files.atomic(folder / STATE, "wb") as file:
         torch.save(state | {name: part.state_dict() for name, part in parts.items()}, file)
     _write_logs(folder, progress)
@@ -72,7 +73,8 @@ def save_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], prog
 def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], device: str) -> Progress:
     """Put `parts` where a killed run left them; a fresh Progress where there is nothing to go on with.
 
-    A state made from other settings or inputs is passed over. Raises PipelineError for a file that is no state.
+    A state made from other settings or inputs is passed over; so is one of another kind of device, whose optimizer is
+    another and whose sums differ, and that is said. Raises PipelineError for a file that is no state.
     """
     path = folder / STATE
     if not path.exists():
@@ -80,6 +82,10 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         if state["made_from"] != made_from:
+            return Progress()
+        left_by = state.get("device", "cpu")  # states of before this key: no GPU had trained yet
+        if left_by != device:
+            print(f"{path}: left by a {left_by}, this is a {device}: the run begins anew", file=sys.stderr)
             return Progress()
         for name, part in parts.items():
             part.load_state_dict(state[name])

@@ -7,26 +7,27 @@ continued after a kill, wherever it was, walks the same path.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
 from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import SELECTED_BY
-from pipeline.models.tr_detr import TrDetr
+from pipeline.evaluation.truth import task_of
 from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
 from pipeline.training.data import Data
 from pipeline.training.labels import Targets
+from pipeline.training.pool import Tell
 from pipeline.training.predict import network, predict
 from pipeline.training.replay import CudaGraphs, Replays
 from pipeline.training.step import Learner, TakeStep, optimizer_for
@@ -37,11 +38,11 @@ SAVE_EVERY_S = 30.0
 CHECK_EVERY = 32
 """Steps between two looks at whether losses are finite: a look waits for the GPU."""
 
+DROP = 0.1
+"""What the learning rate is multiplied with. Released."""
+
 ORDER, LABELS, DROPOUT = range(3)
 """Names of the random streams."""
-
-Tell = Callable[[str, dict[str, float]], None]
-"""Told a run's name and the row of its log after every epoch."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Kept:
     """What is kept of a step: its batch's qids and its losses, still on the device."""
 
     qids: Sequence[int | str]
@@ -67,16 +68,16 @@ class Step:
 def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: str, tell: Tell) -> None:
     """Train on `data`, watch `watched`, leave weights, log and card in the run's folder; goes on where it was killed.
 
-    data, watched: on `device`. card: what the card says besides how the run went.
+    data, watched: on `device`. card: what the card says besides how the run went. tell: after every epoch.
     Raises PipelineError, naming epoch, step and qids, when a loss is not finite.
     """
     training = run.settings.training
     torch.manual_seed(run.seed)
     model = network(run.settings.model, data).to(device)
     optimizer = optimizer_for(model, training, device)
-    schedule = StepLR(optimizer, training.drop_learning_rate_after, gamma=0.1)
+    schedule = StepLR(optimizer, training.drop_learning_rate_after, DROP)
     parts: dict[str, checkpoint.Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    learner = Learner(model, optimizer, run.settings, moments=run.dataset != "tvsum")
+    learner = Learner(model, optimizer, run.settings, moments=task_of(run.dataset).moments)
     take_step = learner.step if device == "cpu" else Replays(learner, CudaGraphs()).step
     targets = _targets(run, data)
     progress = checkpoint.load_state(run.folder, run.made_from, parts, device)
@@ -87,7 +88,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
         while not _is_over(progress, training):
             progress.epoch += 1
             row = {"epoch": progress.epoch, **_epoch(run, model, take_step, data, targets, progress.epoch)}
-            row["learning_rate"] = float(schedule.get_last_lr()[0])
+            row["learning_rate"] = learning_rate(schedule)
             schedule.step()
             if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
                 metrics = _metrics(run, model, watched)
@@ -100,9 +101,15 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
             progress.seconds.append(now - begun)
             begun = now
             if now - saved >= SAVE_EVERY_S:
-                checkpoint.save_state(run.folder, run.made_from, parts, progress)
+                checkpoint.save_state(run.folder, run.made_from, parts, progress, device)
                 saved = now
     checkpoint.finish(run.folder, model, progress, card | _summary(run, progress, data, watched))
+
+
+def learning_rate(schedule: StepLR) -> float:
+    """The rate as configured and dropped; on a GPU it lies in a float32, which knows seven digits of it."""
+    rate = schedule.get_last_lr()[0]
+    return float(f"{rate.item():.7g}") if isinstance(rate, Tensor) else rate
 
 
 def _is_over(progress: Progress, training: config.Training) -> bool:
@@ -110,18 +117,20 @@ def _is_over(progress: Progress, training: config.Training) -> bool:
     return progress.epoch >= training.epochs or (patience is not None and progress.without_gain >= patience)
 
 
-def _epoch(run: Run, model: TrDetr, take_step: TakeStep, data: Data, targets: Targets, epoch: int) -> dict[str, float]:
+def _epoch(
+    run: Run, model: nn.Module, take_step: TakeStep, data: Data, targets: Targets, epoch: int
+) -> dict[str, float]:
     """One pass over the data in a random order, the last short batch kept. Returns losses, mean over the batches."""
     order = _stream(run.seed, epoch, ORDER).permutation(len(data.queries))
     draws = _stream(run.seed, epoch, LABELS)
     torch.manual_seed(int(_stream(run.seed, epoch, DROPOUT).integers(2**63)))
     model.train()
-    steps: list[Step] = []
+    steps: list[Kept] = []
     for start in range(0, len(order), run.settings.training.batch_size):
         index = order[start : start + run.settings.training.batch_size].tolist()
         batch = collate(data, index, targets.draw(index, draws).to(data.video.rows.device))
         try:
-            steps.append(Step(batch.qids, take_step(batch)))
+            steps.append(Kept(batch.qids, take_step(batch)))
         except PipelineError as error:
             _must_be_finite(run, epoch, steps)
             raise _stopped(run, epoch, len(steps), batch.qids, error.what) from error
@@ -132,7 +141,7 @@ def _epoch(run: Run, model: TrDetr, take_step: TakeStep, data: Data, targets: Ta
     return {name: round(value, 6) for name, value in zip(steps[0].losses, means.tolist(), strict=True)}
 
 
-def _must_be_finite(run: Run, epoch: int, steps: Sequence[Step]) -> None:
+def _must_be_finite(run: Run, epoch: int, steps: Sequence[Kept]) -> None:
     """Look at the steps since the last look, with one transfer, and name the first whose loss is not finite."""
     since = max(len(steps) - 1, 0) // CHECK_EVERY * CHECK_EVERY
     if not steps or bool(torch.stack([step.losses["total"] for step in steps[since:]]).isfinite().all()):
@@ -150,7 +159,7 @@ def _stopped(run: Run, epoch: int, n_before: int, qids: Sequence[int | str], wha
     )
 
 
-def _metrics(run: Run, model: TrDetr, watched: Data) -> dict[str, float]:
+def _metrics(run: Run, model: nn.Module, watched: Data) -> dict[str, float]:
     """Headline numbers of the watched split, official names and rounding."""
     predictions = predict(model, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
     result = evaluate(run.dataset, list(map(records.to_row, predictions)), map(records.to_row, watched.queries))

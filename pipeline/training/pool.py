@@ -21,6 +21,8 @@ from pipeline.errors import PipelineError
 
 Row = dict[str, float]
 Tell = Callable[[str, Row], None]
+"""Told a run's name and a row of its log."""
+
 Work = Callable[[str, Tell], None]
 """Does one run, by name, and tells every row of its log."""
 
@@ -63,13 +65,14 @@ def run_all(work: Work, runs: Sequence[str], *, processes: int, threads: int, ti
         )
     if failures:
         raise PipelineError(
-            f"{len(failures)} of {len(runs)} runs failed: {'; '.join(map(str, failures))}",
+            f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}",
             where=title,
             remedy="correct it and start the job again: runs that are complete stay",
         )
 
 
-def _one_by_one(work: Work, runs: Sequence[str], threads: int, tell: Tell) -> list[PipelineError]:
+def _one_by_one(work: Work, runs: Sequence[str], threads: int, tell: Tell) -> list[str]:
+    """What went wrong, in words: an error that is kept keeps its run's network and recordings alive."""
     failures = []
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -78,13 +81,13 @@ def _one_by_one(work: Work, runs: Sequence[str], threads: int, tell: Tell) -> li
             try:
                 work(run, tell)
             except PipelineError as error:
-                failures.append(error)
+                failures.append(str(error))
     finally:
         torch.set_num_threads(before)
     return failures
 
 
-def _pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell: Tell) -> list[PipelineError]:
+def _pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell: Tell) -> list[str]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(SHARED_IMPORTS)
     told = context.Queue()
@@ -98,11 +101,13 @@ def _pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell:
     return [failure for failure in map(_failure, futures) if failure]
 
 
-def _failure(future: Future) -> PipelineError | None:
+def _failure(future: Future) -> str | None:
     """What a user can act on; anything else is raised here."""
     error = future.exception()
-    if error is None or isinstance(error, PipelineError):
-        return error
+    if error is None:
+        return None
+    if isinstance(error, PipelineError):
+        return str(error)
     raise error
 
 
