@@ -45,7 +45,7 @@ def compute_losses(
 
     Raises ValueError where the batch has no labels, PipelineError where a span is not finite.
     """
-    matches = match(*layers_of(outputs), _labels(batch), training.loss_weights) if moments else None
+    matches = match(*layers_of(outputs), labels_of(batch), training.loss_weights) if moments else None
     return losses_of(outputs, batch, matches, training, model)
 
 
@@ -59,7 +59,7 @@ def losses_of(
     moments; aux: summed over the earlier decoder layers), saliency, global_alignment, local_alignment (only where
     `model.alignment`), and total, weighted by `training.loss_weights`. A loss of weight 0 is not computed.
     """
-    labels, weights, printed = _labels(batch), training.loss_weights, model.formulation == "paper"
+    labels, weights, printed = labels_of(batch), training.loss_weights, model.formulation == "paper"
     losses = {} if matches is None else _moment_losses(outputs, labels, matches, weights, printed)
     if weights.saliency:
         losses["saliency"] = saliency_loss(outputs, labels, batch.video_mask, training.saliency_margin)
@@ -81,7 +81,8 @@ def layers_of(outputs: Outputs) -> tuple[Tensor, Tensor]:
     return logits, spans
 
 
-def _labels(batch: Batch) -> Labels:
+def labels_of(batch: Batch) -> Labels:
+    """The labels of a batch. Raises ValueError where it was made for prediction."""
     if batch.labels is None:
         raise ValueError("this batch was made for prediction and holds no labels")
     return batch.labels

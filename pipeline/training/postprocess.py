@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from pipeline.evaluation.truth import task_of
 from pipeline.models.batch import Outputs
 from pipeline.records import Prediction, Query
 
@@ -22,7 +23,8 @@ def predictions_of(
     outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], *, dataset: str, clip_s: float
 ) -> list[Prediction]:
     """One prediction per query of the batch, in its order. n_clips: valid clips of each."""
-    windows = None if dataset == "tvsum" else scored_windows(outputs.logits, outputs.spans, queries, dataset, clip_s)
+    has_windows = task_of(dataset).moments
+    windows = scored_windows(outputs.logits, outputs.spans, queries, dataset, clip_s) if has_windows else None
     scores = outputs.saliency.detach().float().cpu().numpy().astype(np.float16)
     return [
         Prediction(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from pipeline import config
 from pipeline.models.tr_detr import TrDetr
@@ -11,14 +12,17 @@ from pipeline.training.batches import collate
 from pipeline.training.data import Data
 from pipeline.training.postprocess import predictions_of
 
+MODELS = {"tr_detr": TrDetr}
+"""By their names in the config."""
 
-def network(settings: config.Model, data: Data) -> TrDetr:
+
+def network(settings: config.Model, data: Data) -> nn.Module:
     """A freshly initialised network for the widths and the grid of `data`."""
-    return TrDetr(settings, data.video_dim, data.audio_dim, data.text_dim, data.clip_s)
+    return MODELS[settings.name](settings, data.video_dim, data.audio_dim, data.text_dim, data.clip_s)
 
 
 @torch.inference_mode()
-def predict(model: TrDetr, data: Data, *, dataset: str, batch_size: int) -> list[Prediction]:
+def predict(model: nn.Module, data: Data, *, dataset: str, batch_size: int) -> list[Prediction]:
     """One prediction per query, in annotation order; the network is left in evaluation mode.
 
     batch_size: queries per batch. In the released formulation a sample's outputs depend on the batch it is padded

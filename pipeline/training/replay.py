@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.batch import Batch, tensors_of, with_tensors
+from pipeline.training.losses import labels_of
 from pipeline.training.matching import NONE
 from pipeline.training.step import Learner, Losses, Step
 
@@ -113,7 +114,7 @@ class Replays:
         for name, tensor in tensors_of(step.batch).items():
             tensor.copy_(given[name], non_blocking=True)
         recording.before()
-        step.match(batch.labels.n_spans if batch.labels else ())
+        step.match(labels_of(batch).n_spans)
         recording.after()
         return step.losses()
 

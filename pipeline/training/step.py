@@ -16,7 +16,7 @@ from torch.optim import AdamW
 
 from pipeline.config import SweepPoint, Training
 from pipeline.models.batch import Batch, Outputs, sent
-from pipeline.training.losses import layers_of, losses_of
+from pipeline.training.losses import labels_of, layers_of, losses_of
 from pipeline.training.matching import costs, solve
 
 Losses = dict[str, Tensor]
@@ -63,9 +63,7 @@ class Step:
     values: Tensor
 
     def __init__(self, learner: Learner, batch: Batch) -> None:
-        if batch.labels is None:
-            raise ValueError("this batch was made for prediction and holds no labels")
-        self.learner, self.batch, self.labels = learner, batch, batch.labels
+        self.learner, self.batch, self.labels = learner, batch, labels_of(batch)
 
     def forward(self) -> None:
         """From the batch to outputs and, with moments, to the costs that are matched by."""
