@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -23,11 +22,10 @@ def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> B
     families, video_mask = _gather(data.video, shown)
     words, text_mask = _gather(data.text, which)
     endpoints = _endpoints(video_mask)
-    n_visual = [*accumulate(data.video.blocks)].index(data.video_dim) + 1
-    sound = [*families[n_visual:], endpoints] if data.audio_dim else []
+    sound = [*families[data.video_blocks :], endpoints] if data.audio_dim else []
     queries = [data.queries[i] for i in index]
     return Batch(
-        video=torch.cat([*families[:n_visual], endpoints, *sound], dim=-1),
+        video=torch.cat([*families[: data.video_blocks], endpoints, *sound], dim=-1),
         video_mask=video_mask,
         text=torch.cat(words, dim=-1),
         text_mask=text_mask,

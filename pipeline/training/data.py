@@ -56,6 +56,7 @@ class Data:
 
     video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries],
     where a query's video lies in `video` (CPU). video_dim, audio_dim, text_dim: widths without the endpoint columns.
+    video_blocks: how many of `video`'s blocks come before the audio's.
     clip_s: seconds per clip of the features' grid. left_out: queries whose features were skipped upstream, and why.
     """
 
@@ -63,6 +64,7 @@ class Data:
     video: Packed
     text: Packed
     video_of: Tensor
+    video_blocks: int
     video_dim: int
     audio_dim: int
     text_dim: int
@@ -81,19 +83,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where an experiment's features stand: a store per family and its shards, and what was left out upstream, why."""
+    """Where an experiment's features stand: a store per family, and what was left out upstream, why."""
 
     stores: Mapping[str, Store]
-    paths: Mapping[str, Sequence[Path]]
     skipped: Mapping[str, str]
-
-    def file_of(self, family: str, key: str) -> Path:
-        """The shard that holds one vid or qid."""
-        for path in self.paths[family]:
-            with Store([path]) as shard:
-                if key in shard:
-                    return path
-        raise KeyError(key)
 
 
 @contextmanager
@@ -118,7 +111,7 @@ def open_shelf(families: Mapping[str, str], manifests: Sequence[Path]) -> Iterat
     rows = [row for manifest in manifests for row in files.read_json(manifest).get("skipped", [])]
     skipped = {str(row.get("vid", row.get("qid"))): str(row["why"]) for row in rows}
     with ExitStack() as stack:
-        yield Shelf({family: stack.enter_context(Store(found)) for family, found in paths.items()}, paths, skipped)
+        yield Shelf({family: stack.enter_context(Store(found)) for family, found in paths.items()}, skipped)
 
 
 def load(
@@ -156,6 +149,7 @@ def load(
             normalise=not is_tvsum if training.normalise_text is None else training.normalise_text,
         ),
         video_of=torch.tensor([vids[query.vid] for query in kept]),
+        video_blocks=len(streams),
         video_dim=video_dim,
         audio_dim=audio_dim,
         text_dim=dims[features.text],
@@ -208,7 +202,7 @@ def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max
     for vid in vids:
         lengths = {family: _cut(shelf.stores[family].n_rows(vid), max_clips) for family in families}
         if max(lengths.values()) - min(lengths.values()) > ROWS_APART:
-            found = ", ".join(f"{lengths[family]} clips in {shelf.file_of(family, vid)}" for family in families)
+            found = ", ".join(f"{lengths[family]} clips in {shelf.stores[family].file_of(vid)}" for family in families)
             apart.append(f"vid {vid} has {found}")
         counts.append(min(lengths.values()))
     if apart:

@@ -43,6 +43,7 @@ def compact(path: Path) -> GoldenSet:
         video=_packed([list(rows) for rows in zip(*parts, strict=True)]),
         text=_packed([[rows] for rows in text]),
         video_of=torch.arange(len(queries)),
+        video_blocks=1,
         video_dim=told["video_dim"],
         audio_dim=told["audio_dim"],
         text_dim=512,

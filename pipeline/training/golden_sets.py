@@ -1,7 +1,11 @@
 """Golden sets on disk: what the released system computed once, with its weights and inputs beside the figures.
 
-plain  a folder: released_expected.json, released_forward.npz (padded inputs), released_weights_fp16.npz
-sharp  a folder: expected.json, forward.npz (raw rows, inputs, intermediates), weights_fp16.npz
+plain  a folder: released_expected.json, released_forward.npz (padded inputs), released_weights_fp16.npz. Checks the
+       network, its losses and gradients. Its GRU, as initialised, forgets the moment: a wrong slice does not show.
+sharp  a folder: expected.json, forward.npz (raw rows, inputs, intermediates), weights_fp16.npz. Checks besides how
+       inputs and labels are made, what comes in between, the moment's slice, the prediction file and optimizer steps.
+
+The third form, `compact`, checks what plain does without a weight file: `golden_compact.py`.
 """
 
 from __future__ import annotations
@@ -85,7 +89,8 @@ class GoldenSet:
 
 def plain(folder: Path) -> GoldenSet:
     """Read a plain set."""
-    expected, options = (told := files.read_json(folder / "released_expected.json")), told["opt"]
+    expected = files.read_json(folder / "released_expected.json")
+    options = expected["opt"]
     arrays = _arrays(folder / "released_forward.npz")
     video = [arrays[name] for name in ("src_vid", "src_aud") if name in arrays]
     clip_s = float(expected["clip_length"])
@@ -170,7 +175,7 @@ def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], dataset:
                     else:
                         store.add(query.vid, rows[n][: min(len(arrays[f"raw_{s}_{n}"]) for s in video + audio)])
         stores = {stream: Store([Path(folder) / f"{stream}.h5"]) for stream in streams}
-        data = load(Shelf(stores, {}, {}), features, queries, dataset=dataset, training=training)
+        data = load(Shelf(stores, {}), features, queries, dataset=dataset, training=training)
         for store_ in stores.values():
             store_.close()
     return data
