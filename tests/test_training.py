@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.training import checkpoint, curves, loop, matching, pool
+from pipeline.training import checkpoint, curves, loop, matching, pool, stage
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
@@ -278,6 +278,13 @@ def test_a_learning_rate_that_lies_in_a_tensor_is_logged_as_configured():
     schedule.optimizer.step()
     schedule.step()
     assert loop.learning_rate(schedule) == 1e-4
+
+
+def test_a_part_is_one_of_as_many_as_the_experiment_has_jobs():
+    assert [stage.part_from(text, 3) for text in ("1of3", "2of3", "3of3")] == [0, 1, 2]
+    for text in ("0of3", "4of3", "1of2", "x", "1"):
+        with pytest.raises(PipelineError, match=f"`{text}` is no part .* with `jobs: 3`.*from 1of3 to 3of3"):
+            stage.part_from(text, 3)
 
 
 def test_features_of_families_that_are_not_read_do_not_concern_a_training(benchmark, trained):

@@ -70,14 +70,15 @@ def probe(options: Namespace) -> None:
 
 def train(options: Namespace) -> None:
     """Train the runs of an experiment."""
+    from pipeline.training.stage import part_from
     from pipeline.training.stage import train as stage
 
-    number, _, _ = options.part.partition("of")
+    experiment = section(options, "experiment", config.Experiment)
     stage(
         options.experiment,
-        section(options, "experiment", config.Experiment),
+        experiment,
         section(options, "dataset", config.Dataset),
-        int(number) - 1,
+        part_from(options.part, experiment.jobs),
         options.results,
         by_split(options.annotations),
         options.features,

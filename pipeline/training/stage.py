@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from pipeline.training.runs import Job
 
 
+def part_from(text: str, jobs: int) -> int:
+    """`KofN` as a part's number, from 0. Raises PipelineError where N is not `jobs` or K is none of 1 … N."""
+    parts = [f"{k}of{jobs}" for k in range(1, jobs + 1)]
+    if text not in parts:
+        raise PipelineError(
+            f"`{text}` is no part of an experiment with `jobs: {jobs}`",
+            where="--part",
+            remedy=f"name one from {parts[0]} to {parts[-1]}, or change `jobs`",
+        )
+    return parts.index(text)
+
+
 def train(
     name: str,
     experiment: config.Experiment,
