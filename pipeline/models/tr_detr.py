@@ -22,8 +22,8 @@ from pipeline.models.refinement import PrintedRefinement, Refinement
 class TrDetr(nn.Module):
     """The network in both formulations, every module of Table 4 a switch.
 
-    video_dim, audio_dim (0: none), text_dim: widths of the raw features; two temporal-endpoint columns belong to
-    video and audio each and are added here. clip_s: seconds per clip.
+    video_dim, audio_dim (0: none), text_dim: widths of the raw features; a batch brings two columns more for video and
+    for audio each, the temporal endpoints. clip_s: seconds per clip.
     `alignment` changes no network: its two losses need only the projected features. Without `refinement` the
     projected video goes straight on, without `hd2mr` the encoder runs once, without `mr2hd` the first pass's
     scores are the highlight scores; what is off has no parameters and costs nothing.

@@ -31,7 +31,10 @@ RANKS = 11
 """Score levels of the rank-contrastive loss; the sum is divided by one more, as released."""
 
 RANK_TEMPERATURE = 0.5
+"""Released."""
+
 PADDED_SCORE = -1e3
+"""Of padded clips among the ranked ones, before the temperature. Released."""
 
 NAMES = ("span", "giou", "label", "aux_span", "aux_giou", "aux_label", "saliency", "global_alignment",
          "local_alignment", "total")  # fmt: skip
@@ -146,9 +149,10 @@ def cross_entropy(logits: Tensor, matched: Tensor) -> Tensor:
 
 
 def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: float) -> Tensor:
-    """Hinge over the drawn pairs plus rank-contrastive loss over all clips. video_mask [B, L]. A scalar.
+    """Hinge over the drawn pairs plus rank-contrastive loss over all clips. video_mask [B, L]. Returns a scalar.
 
-    Where there are scores under a wrong query, its clips stand among those rated 0, and each is pushed below zero.
+    The hinge counts twice, as released. Where there are scores under a wrong query, its clips stand among those rated
+    0, and each is pushed below zero.
     """
     scores, targets, mask = outputs.saliency, labels.saliency, video_mask
     positive, negative = scores.gather(1, labels.saliency_pos), scores.gather(1, labels.saliency_neg)
