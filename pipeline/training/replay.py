@@ -1,7 +1,7 @@
 """Steps on a GPU as recordings: launched whole, so that the host neither calls thousands of kernels nor waits for them.
 
-The two halves of a step, before and after the matching, are recorded once for each shape of batch, as CUDA graphs, and
-replayed on the batches that come. A batch keeps the shape it has: in the released formulation padding takes part in the
+The two halves of a step, before and after the matching, are recorded as CUDA graphs for each shape of batch that comes
+again, and replayed from then on. A batch keeps the shape it has: in the released formulation padding takes part in the
 results, so none may be added for the sake of fewer shapes.
 """
 
@@ -21,7 +21,7 @@ from pipeline.training.matching import NONE
 from pipeline.training.step import Learner, Losses, Step
 
 SHAPES_KEPT = 128
-"""Recordings made; shapes that come for the second time after them have ordinary steps."""
+"""Recordings made, of the shapes that come again first; all others go on with ordinary steps."""
 
 Work = Callable[[], None]
 Shape = tuple[torch.Size, ...]

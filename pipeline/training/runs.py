@@ -150,7 +150,7 @@ def be_exact(device: str) -> None:
     """On a GPU: equal runs give equal bits, and float32 is float32."""
     if device == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.allow_tf32 = False  # torch's default for the GRU; its products elsewhere are exact
+        torch.backends.cudnn.allow_tf32 = False  # on by default for the GRU alone
 
 
 def _warn_of_slow_bfloat16(device: str) -> None:
