@@ -77,15 +77,16 @@ def videos(
     target = results / "videos" / dataset_name / f"{shard}.csv"
 
     def work() -> provenance.Outcome:
-        listed = [path for manifest in inputs for path in provenance.files_of(manifest)]
+        listed = [path for made in inputs for path in provenance.files_of(made)]
         finders = {name: finder(name, results, listed, acquire) for name in dataset.videos}
         vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
         progress = tqdm(vids, desc=f"{dataset_name} {shard}", unit=" videos", disable=None)
         rows = [account(vid, finders, known) for vid in progress]
         write_account(target, rows)
+        counts = Counter(row.status for row in rows)
         return provenance.Outcome(
             [target],
-            {status: Counter(row.status for row in rows)[status] for status in STATUSES},
+            {status: counts[status] for status in STATUSES},
             [{"vid": row.vid, "why": f"{row.status}: {row.why}"} for row in rows if row.status != "ok"],
         )
 
