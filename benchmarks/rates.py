@@ -42,7 +42,7 @@ from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds
 
 SHAPES = {"short256": (256, 455), "frames224": (224, 224), "crop224of256": (224, 224), "crop224": (224, 224)}
-FRAMES = {"middle": 1, "motion": 32, "slow": 8, "stacks16": 32, "stacks16-flow": 33, "windows24": 24, "every4of24": 1}
+FRAMES = {"middle": 1, "motion": 32, "slow": 8, "stacks16": 32, "stacks16-flow": 33, "stacks24": 24, "every4of24": 1}
 INPUTS = 2
 """Inputs of many frames, or of sound, at a time; single frames come in the encoder's own batch."""
 

@@ -52,7 +52,7 @@ class Blues:
 class Windows(Blues):
     """Two rows of half a window each."""
 
-    sampling, view, batch, rows_per_input = "windows24", "crop224", 2, 2
+    sampling, view, batch, rows_per_input = "stacks24", "crop224", 2, 2
 
 
 class Stacks(Blues):
@@ -186,7 +186,7 @@ def crash():
 
 
 @pytest.mark.parametrize(
-    ("how", "why"), [(hang, "decoding took longer than 2 s"), (crash, "the decoder crashed (SIGKILL)")]
+    ("how", "why"), [(hang, "decoding took longer than 2 s"), (crash, "decoding crashed (SIGKILL)")]
 )
 def test_a_video_that_hangs_or_crashes_the_reader_costs_itself_alone(tmp_path, monkeypatch, how, why):
     monkeypatch.setitem(views.VIEWS, "crop224", misbehave(how))

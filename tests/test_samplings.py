@@ -1,4 +1,4 @@
-"""Frames of I3D and VGG: windows and stacks against plain loops, FFmpeg's own grid, and the released row counts."""
+"""Frames of I3D and VGG: stacks against plain loops, FFmpeg's own grid, and the released row counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from test_frame_grid import facts_of, last_packet_end, shown_by_ffmpeg
 from pipeline.encoders import base
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES
-from pipeline.video.frame_grid import SAMPLINGS, every_fourth, motion_frames, slow_frames, stacks, windows
+from pipeline.video.frame_grid import SAMPLINGS, charades_stacks, every_fourth, motion_frames, slow_frames, tvsum_stacks
 from pipeline.video.probe import probe
 from pipeline.video.views import FRAMES224, VIEWS
 
@@ -27,21 +27,21 @@ def video_of(n_frames, fps):
     return facts_of(Fraction(n_frames, fps), fps=fps)
 
 
-def published_windows(t):
-    """Start and end of every window as VSLNet's extractor has them."""
+def published_charades_stacks(t):
+    """Places of every stack as VSLNet's extractor has them."""
     for start in range(0, t, 24):
         end = min(t - 1, start + 24)
         yield list(range(start if end - start == 24 else max(0, end - 24), end))
 
 
 @given(st.integers(18, 400))
-def test_windows_are_the_published_ones(t):
-    assert windows(video_of(t, 24)).tolist() == list(published_windows(t))
+def test_stacks_of_charades_are_the_published_ones(t):
+    assert charades_stacks(video_of(t, 24)).tolist() == list(published_charades_stacks(t))
 
 
 @given(st.integers(1, 17))
 def test_a_video_too_short_for_two_rows_repeats_its_last_used_frame(t):
-    (places,) = windows(video_of(t, 24)).tolist()
+    (places,) = charades_stacks(video_of(t, 24)).tolist()
     used = [*range(t - 1)] or [0]
     assert places == used + [used[-1]] * (17 - len(used))
 
@@ -49,18 +49,18 @@ def test_a_video_too_short_for_two_rows_repeats_its_last_used_frame(t):
 @given(st.integers(1, 400))
 def test_a_row_of_half_a_second_is_at_most_two_rows_from_its_clips(t):
     facts = video_of(t, 24)
-    assert abs(2 * len(windows(facts)) - int(facts.duration * 2 + Fraction(1, 2))) <= 2
+    assert abs(2 * len(charades_stacks(facts)) - int(facts.duration * 2 + Fraction(1, 2))) <= 2
 
 
 @given(st.integers(1, 400), st.sampled_from([32, 33]))
-def test_stacks_are_cut_from_the_grid_end_to_end(n, n_frames):
-    rows = stacks(video_of(n, 16), n_frames).tolist()
+def test_stacks_of_tvsum_are_cut_from_the_grid_end_to_end(n, n_frames):
+    rows = tvsum_stacks(video_of(n, 16), n_frames).tolist()
     whole = [list(range(k, k + n_frames)) for k in range(0, n, 32) if k + 33 <= n]
     assert rows == (whole or [[min(k, n - 1) for k in range(n_frames)]])
 
 
 def test_the_next_stack_begins_with_the_frame_that_flow_looks_ahead_to():
-    rows = stacks(video_of(97, 16), 33)
+    rows = tvsum_stacks(video_of(97, 16), 33)
     assert rows[:-1, -1].tolist() == rows[1:, 0].tolist() == [32, 64]
 
 
@@ -76,12 +76,14 @@ def test_on_real_videos_they_are_frames_of_ffmpegs_grid(shared_data, name):
     grids = {rate: grid_by_ffmpeg(path, Fraction(rate)) for rate in (16, 24)}
     n16, n24 = len(grids[16]), len(grids[24])
     assert_shown(every_fourth(facts)[:, 0], grids[24][::4])
-    assert len(stacks(facts)) == max(1, (n16 - 1) // 32)
-    ends = [min(k, n16 - 1) for row in range(len(stacks(facts))) for k in range(32 * row, 32 * row + 33)]
-    assert_shown(stacks(facts, 33).ravel(), [grids[16][k] for k in ends])
+    assert len(tvsum_stacks(facts)) == max(1, (n16 - 1) // 32)
+    ends = [min(k, n16 - 1) for row in range(len(tvsum_stacks(facts))) for k in range(32 * row, 32 * row + 33)]
+    assert_shown(tvsum_stacks(facts, 33).ravel(), [grids[16][k] for k in ends])
     if n24 > 24:
-        assert_shown(windows(facts).ravel(), [grids[24][k] for window in published_windows(n24) for k in window])
-        assert len(windows(facts)) == -(-n24 // 24)
+        assert_shown(
+            charades_stacks(facts).ravel(), [grids[24][k] for stack in published_charades_stacks(n24) for k in stack]
+        )
+        assert len(charades_stacks(facts)) == -(-n24 // 24)
 
 
 def grid_by_ffmpeg(path, rate):
@@ -110,7 +112,7 @@ def test_tvsums_videos_have_the_released_number_of_rows(shared_data):
 
 
 def n_rows(duration, n_frames):
-    return len(stacks(facts_of(Fraction(duration), fps=Fraction(n_frames) / Fraction(duration))))
+    return len(tvsum_stacks(facts_of(Fraction(duration), fps=Fraction(n_frames) / Fraction(duration))))
 
 
 def test_the_resnets_frames_are_those_of_slowfasts_slow_pathway():
@@ -123,7 +125,7 @@ def test_the_resnets_frames_are_those_of_slowfasts_slow_pathway():
 
 
 @pytest.mark.parametrize(
-    ("name", "clip_s"), [("stacks16", 2), ("stacks16-flow", 2), ("windows24", "1/2"), ("every4of24", "1/6")]
+    ("name", "clip_s"), [("stacks16", 2), ("stacks16-flow", 2), ("stacks24", "1/2"), ("every4of24", "1/6")]
 )
 def test_a_grid_of_another_clip_length_is_refused(name, clip_s):
     assert len(SAMPLINGS[name](facts_of("9"), Fraction(clip_s))) > 3

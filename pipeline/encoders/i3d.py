@@ -99,7 +99,7 @@ class CharadesRgb:
         "windows of 24 frames at 24 fps; native size, from a short side of 226; centre crop 224; RGB in -1 … 1;"
         " Mixed_5c pooled over 2×7×7, two rows a window"
     )
-    sampling = "windows24"
+    sampling = "stacks24"
     view = "crop224"
     batch = 8
     rows_per_input = 2

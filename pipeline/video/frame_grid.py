@@ -1,6 +1,6 @@
 """Which source frame is shown when: exact rational arithmetic from presentation times to frame indices.
 
-Every published extractor resamples with FFmpeg's `fps` filter; the rules here are that filter's (features.md 2.1).
+Every published extractor resamples with FFmpeg's `fps` filter; the rules here are that filter's.
 Floating point would break ties: five wrong frames of 350 from 30 to 25 fps.
 """
 
@@ -25,19 +25,19 @@ MOTION_RATE = 30
 MOTION_FRAMES = 32
 """SlowFast's grid in frames per second, and its frames per clip."""
 
-STACK_RATE = 16
-STACK = 32
-"""TVSum's I3D: its grid in frames per second, and the frames of a row, 2 s (features.md 3.4)."""
+TVSUM_RATE = 16
+TVSUM_STACK = 32
+"""TVSum's I3D: its grid in frames per second, and the frames of a row, 2 s."""
 
-WINDOW_RATE = 24
-WINDOW = 24
-"""Charades' grid in frames per second, and the frames of an I3D window, 1 s (features.md 3.5)."""
+CHARADES_RATE = 24
+CHARADES_STACK = 24
+"""Charades' grid in frames per second, and the frames of its I3D's stacks, 1 s."""
 
-SHORTEST_WINDOW = 17
-"""Frames that I3D needs for three positions in time, and so for a window's two rows."""
+SHORTEST_STACK = 17
+"""Frames that I3D needs for three positions in time, and so for the two rows of such a stack."""
 
 EVERY = 4
-"""Charades' VGG looks at every fourth frame of that grid (features.md 3.6)."""
+"""Charades' VGG looks at every fourth frame of that grid."""
 
 
 def frame_grid(pts: Sequence[int], time_base: Fraction, rate: Fraction, end: Fraction) -> tuple[int, list[int]]:
@@ -58,7 +58,7 @@ def frame_grid(pts: Sequence[int], time_base: Fraction, rate: Fraction, end: Fra
 
 
 def middle_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
-    """CLIP's frames: the last one before each clip's middle, int64 [rows, 1] (features.md 3.1).
+    """CLIP's frames: the last one before each clip's middle, int64 [rows, 1].
 
     Videos shorter than a clip and a tenth of a second are sampled at 2/max(⌊T⌋, 1) fps where the container stores a
     duration, as published; their rows are cut to the clips there are, as every loader does.
@@ -71,7 +71,7 @@ def middle_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
 
 
 def motion_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
-    """SlowFast's frames: the 32 of each clip's fast pathway on the 30-fps grid, int64 [rows, 32] (features.md 3.3).
+    """SlowFast's frames: the 32 of each clip's fast pathway on the 30-fps grid, int64 [rows, 32].
 
     They span 64F/30 grid frames, F the whole part of the source's average rate: at 25 fps 1.77 of 2 seconds, at 60 fps
     every other frame is the clip's last. Seconds are padded with the last frame, clips with the last second. Rows:
@@ -99,35 +99,35 @@ def slow_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
     return motion_frames(facts, clip_s)[:, np.linspace(0, MOTION_FRAMES - 1, 8).astype(np.int64)]
 
 
-def stacks(facts: VideoFacts, n_frames: int = STACK) -> np.ndarray:
-    """TVSum's I3D: stacks of 32 frames of the 16-fps grid end to end, int64 [rows, n_frames] (features.md 3.4).
+def tvsum_stacks(facts: VideoFacts, n_frames: int = TVSUM_STACK) -> np.ndarray:
+    """TVSum's I3D: stacks of 32 frames of the 16-fps grid end to end, int64 [rows, n_frames].
 
     Rows: ⌊(n₁₆ − 1)/32⌋, for the flow of a stack takes the first frame of the next (`n_frames` 33). A video too short
     for a row has one, filled up with its last frame.
     """
-    grid = _shown(facts, Fraction(STACK_RATE))
-    n_rows = max(1, (len(grid) - 1) // STACK)
-    places = np.arange(n_rows)[:, None] * STACK + np.arange(n_frames)
+    grid = _shown(facts, Fraction(TVSUM_RATE))
+    n_rows = max(1, (len(grid) - 1) // TVSUM_STACK)
+    places = np.arange(n_rows)[:, None] * TVSUM_STACK + np.arange(n_frames)
     return grid[np.minimum(places, len(grid) - 1)]
 
 
-def windows(facts: VideoFacts) -> np.ndarray:
-    """Charades' I3D: windows of 24 frames of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24], 2 rows each (features.md 3.5).
+def charades_stacks(facts: VideoFacts) -> np.ndarray:
+    """Charades' I3D: stacks of 24 frames of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24], 2 rows each.
 
-    As published the last frame is never used, and the last window moves back until it is full. A video of less than 25
-    frames has one window of all but its last, filled up with the one before where the network needs more.
+    As published the last frame is never used, and the last stack moves back until it is full. A video of less than 25
+    frames has one stack of all but its last, filled up with the one before where the network needs more.
     """
-    grid = _shown(facts, Fraction(WINDOW_RATE))
+    grid = _shown(facts, Fraction(CHARADES_RATE))
     n_used = max(1, len(grid) - 1)
-    if n_used < WINDOW:
-        return grid[None, np.minimum(np.arange(max(n_used, SHORTEST_WINDOW)), n_used - 1)]
-    starts = np.minimum(np.arange(0, len(grid), WINDOW), n_used - WINDOW)
-    return grid[starts[:, None] + np.arange(WINDOW)]
+    if n_used < CHARADES_STACK:
+        return grid[None, np.minimum(np.arange(max(n_used, SHORTEST_STACK)), n_used - 1)]
+    starts = np.minimum(np.arange(0, len(grid), CHARADES_STACK), n_used - CHARADES_STACK)
+    return grid[starts[:, None] + np.arange(CHARADES_STACK)]
 
 
 def every_fourth(facts: VideoFacts) -> np.ndarray:
-    """Charades' VGG: frames 0, 4, 8, … of the 24-fps grid, int64 [⌈n₂₄/4⌉, 1] (features.md 3.6)."""
-    return _shown(facts, Fraction(WINDOW_RATE))[::EVERY, None]
+    """Charades' VGG: frames 0, 4, 8, … of the 24-fps grid, int64 [⌈n₂₄/4⌉, 1]."""
+    return _shown(facts, Fraction(CHARADES_RATE))[::EVERY, None]
 
 
 def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
@@ -158,9 +158,9 @@ SAMPLINGS: Mapping[str, Sampling] = {
     "middle": middle_frames,
     "motion": motion_frames,
     "slow": slow_frames,
-    "stacks16": _per(Fraction(STACK, STACK_RATE), stacks),
-    "stacks16-flow": _per(Fraction(STACK, STACK_RATE), partial(stacks, n_frames=STACK + 1)),
-    "windows24": _per(Fraction(WINDOW, 2 * WINDOW_RATE), windows),
-    "every4of24": _per(Fraction(EVERY, WINDOW_RATE), every_fourth),
+    "stacks16": _per(Fraction(TVSUM_STACK, TVSUM_RATE), tvsum_stacks),
+    "stacks16-flow": _per(Fraction(TVSUM_STACK, TVSUM_RATE), partial(tvsum_stacks, n_frames=TVSUM_STACK + 1)),
+    "stacks24": _per(Fraction(CHARADES_STACK, 2 * CHARADES_RATE), charades_stacks),
+    "every4of24": _per(Fraction(EVERY, CHARADES_RATE), every_fourth),
 }
 """By the name an encoder gives; a name crosses to the decoding process, a network does not."""

@@ -39,7 +39,7 @@ def grid_seconds(grid: str) -> Fraction:
 
 
 def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
-    """Clips of a video: T/L rounded, half up, at least one (features.md 2.3: 30.697 s at 2 s are 15)."""
+    """Clips of a video: T/L rounded, half up, at least one (30.697 s at 2 s are 15)."""
     return max(1, floor(duration_s / clip_s + Fraction(1, 2)))
 
 

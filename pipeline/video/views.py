@@ -42,7 +42,7 @@ def size_224(width: int, height: int) -> Size:
 
 
 def short256(frame: np.ndarray) -> np.ndarray:
-    """Short side 256 by PIL's bilinear filter, long side ⌊256 · long/short⌋ (video_features; features.md 3.4)."""
+    """Short side 256 by PIL's bilinear filter, long side ⌊256 · long/short⌋ (video_features)."""
     height, width = frame.shape[:2]
     short = min(height, width)
     return _resized(frame, int(SHORT * width / short), int(SHORT * height / short))
@@ -55,7 +55,7 @@ def crop224of256(frame: np.ndarray) -> np.ndarray:
 
 
 def crop224(frame: np.ndarray) -> np.ndarray:
-    """The centre 224 × 224 of the frame as it is, its offset rounded half to even (features.md 3.5).
+    """The centre 224 × 224 of the frame as it is, its offset rounded half to even.
 
     A short side below 226 is enlarged to 226: bilinear by PIL, where the published extractor takes OpenCV, which the
     lock does not have; enlarging, the two filters are the same up to rounding.
