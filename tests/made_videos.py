@@ -20,12 +20,14 @@ def picture(k: int, width: int, height: int) -> np.ndarray:
     return image
 
 
-def make_video(path: Path, ticks, width=64, height=48, sound_s: float = 0.0) -> Path:
+def make_video(
+    path: Path, ticks, width=64, height=48, sound_s: float = 0.0, codec="libx264", rate=30, base=TIME_BASE
+) -> Path:
     """An H.264 video whose frames stand at `ticks` (units of 1/600 s), with a tone of `sound_s` seconds."""
     with av.open(str(path), "w") as file:
-        video = file.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        video = file.add_stream(codec, rate=rate, options={"preset": "ultrafast"} if codec == "libx264" else {})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.codec_context.time_base = TIME_BASE
+        video.codec_context.time_base = base
         sound = file.add_stream("aac", rate=32000, layout="mono") if sound_s else None
         for k, tick in enumerate(ticks):
             frame = av.VideoFrame.from_ndarray(picture(k, width, height), "rgb24")
@@ -42,35 +44,83 @@ def make_video(path: Path, ticks, width=64, height=48, sound_s: float = 0.0) -> 
 
 
 def cut_from(path: Path, source: Path, seconds: Fraction) -> Path:
-    """A stream copy that starts `seconds` late without decoding: an edit list hides the first frames."""
+    """A stream copy that starts `seconds` late without decoding: an edit list hides the first frames.
+
+    Of less than 0 seconds: the same file, its first times that much later.
+    """
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
-        stream = old.streams.video[0]
-        copy = new.add_stream_from_template(stream)
-        for packet in old.demux(stream):
+        copies = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
             if packet.dts is None:
                 continue
             shift = int(seconds / packet.time_base)
-            packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = copies[packet.stream.index]
             new.mux(packet)
     return path
 
 
-def rotated(path: Path, source: Path) -> Path:
-    """The same file with a display matrix that turns it by 90 degrees."""
+def with_subtitle(path: Path, source: Path, end_s: int) -> Path:
+    """The same streams and a subtitle that is shown from second 1 to `end_s`."""
+    text = path.with_suffix(".srt")
+    text.write_text(f"1\n00:00:01,000 --> 00:00:{end_s:02},000\nhello\n")
+    with av.open(str(source)) as video, av.open(str(text)) as words, av.open(str(path), "w") as new:
+        copies = [(file, new.add_stream_from_template(file.streams[0])) for file in (video, words)]
+        for file, copy in copies:
+            for packet in file.demux():
+                if packet.dts is not None:
+                    packet.stream = copy
+                    new.mux(packet)
+    return path
+
+
+def with_hidden_frames(path: Path, source: Path, behind: range) -> Path:
+    """A VP8 video with a packet that is decoded and never shown behind some of its packets."""
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        copy = new.add_stream_from_template(old.streams.video[0])
+        for k, packet in enumerate(old.demux(video=0)):
+            if packet.dts is None:
+                continue
+            data = bytearray(bytes(packet))
+            time, base = packet.pts, packet.time_base
+            packet.stream = copy
+            new.mux(packet)
+            if k in behind:
+                data[0] &= ~0x10
+                hidden = av.Packet(bytes(data))
+                hidden.pts, hidden.dts, hidden.time_base, hidden.stream = time + 1, time + 1, base, copy
+                new.mux(hidden)
+    return path
+
+
+QUARTER = (0, 1, -1, 0)
+HALF = (-1, 0, 0, -1)
+MIRROR = (-1, 0, 0, 1)
+
+
+def rotated(path: Path, source: Path, turn=QUARTER) -> Path:
+    """The same file with a display matrix that turns it, by 90 degrees unless another is named."""
     data = bytearray(source.read_bytes())
     place = data.index(b"tkhd") + 4 + 40
-    matrix = [0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000]
+    a, b, c, d = (part * 0x10000 for part in turn)
+    matrix = [a, b, 0, c, d, 0, 0, 0, 0x40000000]
     data[place : place + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
     path.write_bytes(data)
     return path
 
 
+def start_of(file, stream) -> int:
+    """What FFmpeg's command line subtracts from the times of a stream: the start of the whole file."""
+    return round(file.start_time / av.time_base / stream.time_base)
+
+
 def decoded(path: Path) -> list[av.VideoFrame]:
     """All frames in order of display. An AVI stores no presentation times: FFmpeg's guesses are put in order."""
     with av.open(str(path)) as file:
+        start = start_of(file, file.streams.video[0])
         frames = list(file.decode(file.streams.video[0]))
     for frame, time in zip(frames, sorted(frame.pts for frame in frames), strict=True):
-        frame.pts = time
+        frame.pts = time - start
     return frames
 
 

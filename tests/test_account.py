@@ -107,12 +107,14 @@ def test_missing_failed_and_corrupt_are_told_apart_and_the_job_goes_on(stage, se
     (server.folder / "good.mp4").write_bytes(whole)
     (server.folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
     (server.folder / "page.mp4").write_bytes(b"<!doctype html><title>Too many requests</title>")
-    stage("good", "half", "page", "nowhere")
+    (server.folder / "alien.mp4").write_bytes(whole.replace(b"avc1", b"zzzz").replace(b"avcC", b"free"))
+    stage("good", "half", "alien", "page", "nowhere")
     statuses = {vid: row["status"] for vid, row in stage.rows().items()}
-    assert statuses == {"good": "ok", "half": "corrupt", "page": "failed", "nowhere": "missing"}
+    assert statuses == {"good": "ok", "half": "corrupt", "alien": "corrupt", "page": "failed", "nowhere": "missing"}
     assert "404" in stage.rows()["nowhere"]["why"]
     assert "Too many requests" in stage.rows()["page"]["why"]
     assert "cut short" in stage.rows()["half"]["why"]
+    assert "a codec that FFmpeg does not know" in stage.rows()["alien"]["why"]
 
 
 def test_the_manifest_counts_each_status_and_gives_the_reasons(stage, server, film):

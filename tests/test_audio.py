@@ -1,4 +1,4 @@
-"""Sound: librosa's numbers in bounded pieces, on the video's clock, and windows that lie where rows do."""
+"""Sound: librosa's numbers in bounded chunks, on the video's clock, and pieces that lie where rows do."""
 
 from __future__ import annotations
 
@@ -14,21 +14,31 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from made_videos import make_video
+from made_videos import cut_from, make_video
 
 from pipeline.errors import PipelineError
 from pipeline.video import ahead, audio
-from pipeline.video.ahead import Failed
-from pipeline.video.audio import RATE, WINDOW, Ended, Windows, read_sound, sounds_ahead
+from pipeline.video.ahead import sounds_ahead
+from pipeline.video.audio import RATE, Ended, read_sound
+from pipeline.video.pieces import PIECE, Pieces
+from pipeline.video.supervised import Failed
 
 
-def write_sound(path, channels, rate=44100, codec="pcm_s16le", form="s16", pieces=((0, None),)):
-    """A sound file; channels: float [n_channels, n] in -1 … 1; pieces: (first sample's time in samples, length)."""
+def write_sound(path, channels, rate=44100, codec="pcm_s16le", form="s16", pieces=((0, None),), picture=False):
+    """A sound file, with a picture at second 0 or without; channels: float [n_channels, n] in -1 … 1.
+
+    pieces: (first sample's time in samples, length).
+    """
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
     dtype, scale = {"s16": ("i2", 2.0**15), "s32": ("i4", 2.0**31), "u8": ("u1", 2.0**7)}.get(form, ("f4", 1))
     values = (channels * scale + (scale if form == "u8" else 0)).astype(dtype)
     with av.open(str(path), "w") as file:
+        video = file.add_stream("mpeg4", rate=30) if picture else None
         stream = file.add_stream(codec, rate=rate, layout=layout, format=form)
+        if video:
+            video.width, video.height = 64, 48
+            file.mux(video.encode(av.VideoFrame(64, 48, "yuv420p")))
+            file.mux(video.encode(None))
         done = 0
         for start, length in pieces:
             part = values[:, done : None if length is None else done + length]
@@ -62,7 +72,7 @@ def by_librosa(path):
     return librosa.resample(mono, orig_sr=frames[0].sample_rate, target_sr=RATE, res_type="soxr_hq")
 
 
-def test_samples_are_librosas_to_the_bit_however_the_track_comes_in_pieces(tmp_path, monkeypatch):
+def test_samples_are_librosas_to_the_bit_however_the_track_comes_in_chunks(tmp_path, monkeypatch):
     path = write_sound(tmp_path / "a.mkv", noise(n=200_000), codec="aac", form="fltp")
     expected = by_librosa(path)
     for chunk in (1 << 19, 30_000, 1):
@@ -91,7 +101,7 @@ def test_every_kind_of_sample_lies_between_minus_one_and_one(tmp_path, codec, fo
 def test_a_late_start_and_a_hole_are_silence_so_that_sound_stays_where_it_was(tmp_path):
     channels = 0.1 + 0.2 * noise(1, 3 * RATE)  # never zero
     pieces = ((RATE // 2, RATE), (5 * RATE, 2 * RATE))
-    samples, end_s = heard(write_sound(tmp_path / "a.mkv", channels, RATE, "pcm_f32le", "flt", pieces))
+    samples, end_s = heard(write_sound(tmp_path / "a.mkv", channels, RATE, "pcm_f32le", "flt", pieces, picture=True))
     assert end_s == 7
     silent = [slice(0, RATE // 2), slice(RATE * 3 // 2, 5 * RATE)]
     assert all(not samples[part].any() for part in silent)
@@ -106,10 +116,18 @@ def test_sound_before_second_zero_and_what_is_told_twice_are_left_out(tmp_path, 
         frame = av.AudioFrame.from_ndarray(channels[:, k * RATE : (k + 1) * RATE], "fltp", "mono")
         frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
         frames.append(frame)
-    monkeypatch.setattr(audio, "_frames", lambda *_: frames)
+    monkeypatch.setattr(audio, "frames_of", lambda *_: frames)
     samples, end_s = heard(make_video(tmp_path / "a.mp4", [0], sound_s=0.1))
     assert end_s == 1
     np.testing.assert_array_equal(samples, channels[0, RATE : 2 * RATE])
+
+
+def test_sound_of_a_file_that_starts_late_begins_at_second_zero(tmp_path):
+    source = make_video(tmp_path / "a.mkv", range(0, 1200, 20), sound_s=2)
+    samples, end_s = heard(cut_from(tmp_path / "late.mkv", source, Fraction(-60)))
+    expected, expected_end_s = heard(source)
+    assert end_s == expected_end_s
+    np.testing.assert_array_equal(samples, expected)
 
 
 def test_times_rounded_to_milliseconds_put_no_silence_between(tmp_path):
@@ -138,8 +156,8 @@ def test_a_codec_nobody_knows_is_not_taken_for_silence(tmp_path):
         list(read_sound(tmp_path / "b.mp4"))
 
 
-def windows_of(samples, end_s, clip_s, limit, chunk):
-    cutter = Windows(clip_s, limit)
+def pieces_of(samples, end_s, clip_s, limit, chunk):
+    cutter = Pieces(clip_s, limit)
     found = []
     for start in range(0, len(samples), chunk):
         found += list(cutter.push(samples[start : start + chunk]))
@@ -152,27 +170,27 @@ def windows_of(samples, end_s, clip_s, limit, chunk):
     limit=st.integers(1, 80),
     chunk=st.integers(4000, 5 * RATE),
 )
-@example(n=10 * RATE, clip_s=Fraction(2), limit=80, chunk=WINDOW)
-@example(n=10 * RATE - 1, clip_s=Fraction(2), limit=80, chunk=WINDOW)
-def test_windows_are_two_seconds_around_each_rows_middle(n, clip_s, limit, chunk):
+@example(n=10 * RATE, clip_s=Fraction(2), limit=80, chunk=PIECE)
+@example(n=10 * RATE - 1, clip_s=Fraction(2), limit=80, chunk=PIECE)
+def test_pieces_are_two_seconds_around_each_rows_middle(n, clip_s, limit, chunk):
     samples = np.arange(1, n + 1, dtype=np.float32)
-    padded = np.concatenate([np.zeros(RATE), samples, np.zeros(WINDOW)])
+    padded = np.concatenate([np.zeros(RATE), samples, np.zeros(PIECE)])
     n_rows = min(max(1, floor(Fraction(n, RATE) / clip_s)), limit)
-    found = windows_of(samples, Fraction(n, RATE), clip_s, limit, chunk)
+    found = pieces_of(samples, Fraction(n, RATE), clip_s, limit, chunk)
     assert len(found) == n_rows
-    for row, window in enumerate(found):
-        start = floor((row + Fraction(1, 2)) * clip_s * RATE + Fraction(1, 2))  # of a window around it, after padding
-        np.testing.assert_array_equal(window, padded[start : start + WINDOW])
+    for row, piece in enumerate(found):
+        start = floor((row + Fraction(1, 2)) * clip_s * RATE + Fraction(1, 2))  # of a piece around it, after padding
+        np.testing.assert_array_equal(piece, padded[start : start + PIECE])
 
 
-def test_on_the_grid_of_two_seconds_windows_are_the_published_pieces():
+def test_on_the_grid_of_two_seconds_they_are_the_published_pieces():
     samples = noise(1, 7 * RATE)[0]
-    found = windows_of(samples, Fraction(7), Fraction(2), 80, 50_000)
-    np.testing.assert_array_equal(found, samples[: 3 * WINDOW].reshape(3, WINDOW))
+    found = pieces_of(samples, Fraction(7), Fraction(2), 80, 50_000)
+    np.testing.assert_array_equal(found, samples[: 3 * PIECE].reshape(3, PIECE))
 
 
 def test_a_track_that_never_ends_is_not_kept_in_memory(tmp_path):
-    cutter = Windows(Fraction(2), limit=3)
+    cutter = Pieces(Fraction(2), limit=3)
     for _ in range(100):
         list(cutter.push(np.zeros(audio.CHUNK, np.float32)))
         assert len(cutter._held) <= audio.CHUNK
@@ -215,10 +233,10 @@ def crash(path):
 
 
 @pytest.mark.parametrize(
-    ("misbehave", "why"), [(hang, "took longer than 0.5 s"), (crash, "decoder crashed at its sound (SIGKILL)")]
+    ("misbehave", "why"), [(hang, "took longer than 0.5 s"), (crash, "decoding its sound crashed (SIGKILL)")]
 )
 def test_a_hanging_or_crashing_track_costs_its_video_alone(tmp_path, monkeypatch, misbehave, why):
-    monkeypatch.setattr(audio, "read_sound", misbehave)
+    monkeypatch.setattr(ahead, "read_sound", misbehave)
     monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
     (first,), (second,), (third,) = events_of([tmp_path / "a", tmp_path / "bad", tmp_path / "c"], seconds=0.5)
     assert first == third == Ended(None)

@@ -14,14 +14,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from made_videos import cut_from, filtered, make_video, rotated
+from made_videos import HALF, MIRROR, cut_from, filtered, make_video, rotated, with_hidden_frames
 
 from pipeline.errors import PipelineError
 from pipeline.video import ahead, decode, frame_grid
-from pipeline.video.ahead import Done, Failed, Plan, Request, Wanted, decode_ahead
+from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import middle_frames
 from pipeline.video.probe import probe
+from pipeline.video.supervised import Failed
 from pipeline.video.views import size_224
 
 needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="no decord wheel for this platform")
@@ -103,6 +104,31 @@ def test_a_rotated_video_is_turned_and_squeezed_as_published(tmp_path):
     assert_frames_are_ffmpegs(path, list(range(60)), "pyav", (("transpose", "clock"),))
 
 
+@needs_decord
+@pytest.mark.parametrize("matrix", [HALF, MIRROR])
+def test_half_a_turn_and_what_ffmpeg_takes_for_one(tmp_path, matrix):
+    path = rotated(tmp_path / "turned.mp4", make_video(tmp_path / "a.mp4", range(0, 1200, 20), 160, 120), matrix)
+    assert_frames_are_ffmpegs(path, [3, 50], "decord", (("hflip", ""), ("vflip", "")))
+    assert_frames_are_ffmpegs(path, list(range(60)), "pyav", (("hflip", ""), ("vflip", "")))
+
+
+@needs_decord
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_both_decoders_find_the_frames_of_a_file_that_starts_late(tmp_path, suffix):
+    source = make_video(tmp_path / f"a.{suffix}", range(0, 1200, 20), sound_s=2)
+    path = cut_from(tmp_path / f"late.{suffix}", source, Fraction(-60))
+    assert_frames_are_ffmpegs(path, [3, 50], "decord")
+    assert_frames_are_ffmpegs(path, list(range(60)), "pyav")
+
+
+@needs_decord
+def test_frames_that_are_never_shown_shift_no_other(tmp_path):
+    source = make_video(tmp_path / "a.webm", range(0, 1200, 20), codec="libvpx")
+    path = with_hidden_frames(tmp_path / "hidden.webm", source, range(7, 50, 10))
+    assert_frames_are_ffmpegs(path, list(range(60)), "pyav")
+    np.testing.assert_array_equal(read(path, [3, 30, 50])[0], reference(path, [3, 30, 50]))
+
+
 def test_one_frame_is_enough(tmp_path):
     assert_frames_are_ffmpegs(make_video(tmp_path / "a.mp4", [0]), [0], "pyav")
 
@@ -142,7 +168,7 @@ def test_zeros_in_the_middle_are_noticed_when_decoding(tmp_path):
 
 
 def events_of(paths, seconds=60.0):
-    requests = [Request(path, {"clip-vit-b32": Wanted("middle", "frames224", Fraction(2))}) for path in paths]
+    requests = [Request(path, {"clip-vit-b32": FramesWanted("middle", "frames224", Fraction(2))}) for path in paths]
     found = {k: [] for k in range(len(paths))}
     for position, event in decode_ahead(requests, seconds):
         found[position].append(event)
@@ -175,9 +201,7 @@ def crash(facts, clip_s):
     return middle_frames(facts, clip_s)
 
 
-@pytest.mark.parametrize(
-    ("misbehave", "why"), [(hang, "took longer than 2 s"), (crash, "the decoder crashed (SIGKILL)")]
-)
+@pytest.mark.parametrize(("misbehave", "why"), [(hang, "took longer than 2 s"), (crash, "decoding crashed (SIGKILL)")])
 def test_a_hanging_or_crashing_video_costs_itself_alone(tmp_path, monkeypatch, misbehave, why):
     good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
     bad = make_video(tmp_path / "bad.mp4", range(0, 3600, 20))
@@ -197,7 +221,7 @@ def start_in_the_child(monkeypatch, sampling):
 
 def test_a_consumer_may_stop_early(tmp_path):
     good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
-    events = decode_ahead([Request(good, {"f": Wanted("middle", "frames224", Fraction(1, 6))})] * 5, 60)
+    events = decode_ahead([Request(good, {"f": FramesWanted("middle", "frames224", Fraction(1, 6))})] * 5, 60)
     next(events)
     events.close()
     assert multiprocessing.active_children() == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_videos import cut_from, decoded, filtered, make_video
+from made_videos import cut_from, decoded, filtered, make_video, start_of
 
 from pipeline.video.frame_grid import frame_grid, middle_frames
 from pipeline.video.probe import VideoFacts, probe
@@ -33,9 +33,11 @@ def shown_by_ffmpeg(path, rate):
 
 
 def last_packet_end(path):
-    """Where today's FFmpeg ends its grid; features.md 2.1 ends it at the stored duration."""
+    """Where today's FFmpeg ends its grid; the grid here ends at the stored duration."""
     with av.open(str(path)) as file:
-        return max((p.pts + p.duration) * p.time_base for p in file.demux(file.streams.video[0]) if p.size)
+        stream = file.streams.video[0]
+        ends = [(p.pts + p.duration) * p.time_base for p in file.demux(stream) if p.size]
+        return max(ends) - start_of(file, stream) * stream.time_base
 
 
 def assert_grid_is_ffmpegs(path, rate):
@@ -51,16 +53,17 @@ def assert_grid_is_ffmpegs(path, rate):
 
 
 @pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("kind", ["vfr.mp4", "ntsc.mkv", "late.mp4", "edit.mp4", "one.mp4"])
+@pytest.mark.parametrize("kind", ["vfr.mp4", "ntsc.mkv", "late.mp4", "after_sound.mp4", "edit.mp4", "one.mp4"])
 def test_grids_equal_the_fps_filter_on_made_videos(tmp_path, kind, rate):
     ticks = {
         "vfr": np.cumsum(np.random.default_rng(0).integers(5, 60, 60)),
         "ntsc": np.round(np.arange(60) * 600 * 1001 / 30000),
         "late": range(720, 1800, 20),
+        "after_sound": range(720, 1800, 20),
         "edit": range(0, 1800, 20),
         "one": [0],
     }[kind.split(".")[0]]
-    path = make_video(tmp_path / kind, ticks)
+    path = make_video(tmp_path / kind, ticks, sound_s=3 if kind == "after_sound.mp4" else 0)
     if kind == "edit.mp4":
         path = cut_from(tmp_path / "cut.mp4", path, Fraction(7, 10))
     assert_grid_is_ffmpegs(path, rate)
@@ -128,5 +131,6 @@ def test_a_short_video_without_stored_duration_still_has_a_row():
 
 
 def test_a_late_start_does_not_shift_the_clips(tmp_path):
-    facts = probe(make_video(tmp_path / "late.mp4", range(1800, 4800, 20)))
-    assert middle_frames(facts, Fraction(2))[:, 0].tolist() == [0, 0, 59, 119][: len(middle_frames(facts, Fraction(2)))]
+    """A picture that starts 3 s after its sound: the first rows show its first frame."""
+    facts = probe(make_video(tmp_path / "late.mp4", range(1800, 4800, 20), sound_s=8))
+    assert middle_frames(facts, Fraction(2))[:, 0].tolist() == [0, 0, 59, 119]

@@ -23,7 +23,8 @@ from pipeline.encoders.pann import Cnn14
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Recipe
 from pipeline.provenance import FAMILIES
-from pipeline.video.audio import RATE, WINDOW
+from pipeline.video.audio import RATE
+from pipeline.video.pieces import PIECE
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def encoder(torch_one_thread):
 def pieces(n, seed=0):
     """A tone of its own in each piece, and noise."""
     random = np.random.default_rng(seed)
-    tones = np.sin(np.outer(random.uniform(0.01, 1, n), np.arange(WINDOW)))
-    return (0.3 * tones + 0.05 * random.normal(size=(n, WINDOW))).astype(np.float32)
+    tones = np.sin(np.outer(random.uniform(0.01, 1, n), np.arange(PIECE)))
+    return (0.3 * tones + 0.05 * random.normal(size=(n, PIECE))).astype(np.float32)
 
 
 def test_a_piece_gives_2048_numbers_none_below_zero_alone_and_in_company(encoder):
@@ -153,7 +154,7 @@ def test_another_process_finds_equal_bits_asks_no_network_and_leaves_nothing_at_
         text=True,
         check=False,
     )
-    digest = hashlib.sha256(encoder.encode(np.ones((1, WINDOW), np.float32))).hexdigest()
+    digest = hashlib.sha256(encoder.encode(np.ones((1, PIECE), np.float32))).hexdigest()
     assert (done.stdout, done.returncode) == (f"{digest} []\n", 0), done.stderr
     assert list(tmp_path.rglob("*")) == []
 

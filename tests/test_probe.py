@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
-from made_videos import cut_from, make_video
+from made_videos import cut_from, make_video, with_hidden_frames, with_subtitle
 
 from pipeline.errors import PipelineError
+from pipeline.video.container import packets_of
 from pipeline.video.probe import probe
 
 
@@ -16,14 +18,13 @@ def test_facts_are_exact_rationals(tmp_path):
     assert (facts.width, facts.height, facts.n_frames, facts.codec) == (64, 48, 30, "h264")
     assert facts.rate == 30
     assert facts.duration == 1
-    assert facts.has_audio
     assert facts.audio_end == pytest.approx(2, abs=0.1)
     assert [t * facts.time_base for t in facts.pts[:3]] == [0, Fraction(1, 30), Fraction(1, 15)]
 
 
 def test_a_silent_video_says_so(tmp_path):
     facts = probe(make_video(tmp_path / "a.mp4", range(0, 600, 20)))
-    assert not facts.has_audio
+    assert facts.audio_end is None
 
 
 def test_one_frame_has_a_duration(tmp_path):
@@ -38,8 +39,81 @@ def test_frames_that_an_edit_list_hides_do_not_exist(tmp_path):
     assert facts.duration == Fraction(23, 10)
 
 
-def test_a_late_start_counts_into_the_end(tmp_path):
-    assert probe(make_video(tmp_path / "a.mp4", range(720, 2520, 20))).duration == Fraction(42, 10)
+def test_a_picture_that_starts_after_its_sound_ends_later(tmp_path):
+    facts = probe(make_video(tmp_path / "a.mp4", range(720, 2520, 20), sound_s=5))
+    assert (facts.pts[0] * facts.time_base, facts.duration) == (Fraction(12, 10), Fraction(42, 10))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm", "ts"])
+def test_wherever_a_file_starts_its_times_begin_at_zero(tmp_path, suffix):
+    codec = "libvpx" if suffix == "webm" else "libx264"
+    source = make_video(tmp_path / f"source.{suffix}", range(0, 3600, 20), codec=codec)
+    facts = probe(cut_from(tmp_path / f"late.{suffix}", source, Fraction(-3600)))
+    assert (facts.pts[0], facts.n_frames) == (0, 180)
+    assert facts.duration == pytest.approx(6, abs=0.04)
+
+
+def test_sound_and_picture_are_moved_together(tmp_path):
+    source = make_video(tmp_path / "source.mp4", range(720, 3600, 20), sound_s=6)
+    before, after = probe(source), probe(cut_from(tmp_path / "late.mp4", source, Fraction(-60)))
+    first = [facts.pts[0] * facts.time_base for facts in (before, after)]
+    assert (
+        first[1] - first[0] == pytest.approx(after.audio_end - before.audio_end, abs=1e-3) == pytest.approx(0, abs=0.04)
+    )
+
+
+def test_mpegs_guessed_length_loses_no_frame(tmp_path):
+    facts = probe(make_video(tmp_path / "a.mpg", range(0, 3600, 20), codec="mpeg2video", base=Fraction(1, 30)))
+    assert (facts.pts[0], facts.n_frames, facts.duration) == (0, 180, 6)
+
+
+def test_frames_without_a_time_are_not_passed_over(tmp_path):
+    with pytest.raises(PipelineError, match=r"a.mpg: has frames without a time"):
+        probe(make_video(tmp_path / "a.mpg", range(0, 3600, 20)))
+
+
+def test_frames_of_vp8_that_are_never_shown_do_not_count(tmp_path):
+    source = make_video(tmp_path / "source.webm", range(0, 3600, 20), codec="libvpx")
+    facts = probe(with_hidden_frames(tmp_path / "a.webm", source, range(20, 160, 20)))
+    assert facts.pts == probe(source).pts
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "flv", "mp4"])
+def test_a_video_of_one_frame_a_second_is_whole(tmp_path, suffix):
+    facts = probe(make_video(tmp_path / f"a.{suffix}", range(0, 7200, 600), rate=1))
+    assert (facts.n_frames, facts.duration) == (12, 12)
+
+
+def test_a_subtitle_may_end_after_the_picture(tmp_path):
+    facts = probe(with_subtitle(tmp_path / "a.mkv", make_video(tmp_path / "b.mkv", range(0, 1200, 20)), 8))
+    assert facts.n_frames == 60
+
+
+def test_one_damaged_time_does_not_make_a_video_of_days(tmp_path):
+    path = make_video(tmp_path / "a.flv", range(0, 1200, 20))
+    data = bytearray(path.read_bytes())
+    tags = [13]
+    while tags[-1] < len(data):
+        tags.append(tags[-1] + 15 + int.from_bytes(data[tags[-1] + 1 : tags[-1] + 4], "big"))
+    *_, last_frame, _, _ = tags  # behind it the end of the stream, and of the file
+    data[last_frame + 7] = 0x7F  # the highest byte of its time
+    path.write_bytes(data)
+    with pytest.raises(PipelineError, match=r"claims to end at 2\.\d+ s, and its packets go on to 21\d+\.\d+ s"):
+        probe(path)
+
+
+def test_a_codec_that_nobody_knows_is_named(tmp_path):
+    data = make_video(tmp_path / "a.mp4", [0, 20]).read_bytes()
+    (tmp_path / "b.mp4").write_bytes(data.replace(b"avc1", b"zzzz").replace(b"avcC", b"free"))
+    with pytest.raises(PipelineError, match=r"b.mp4: its video is in a codec that FFmpeg does not know"):
+        probe(tmp_path / "b.mp4")
+
+
+def test_what_the_library_trips_over_is_about_the_file(tmp_path):
+    path = make_video(tmp_path / "a.mp4", [0, 20])
+    container = SimpleNamespace(start_time=0, demux=lambda *_: [].pop())
+    with pytest.raises(PipelineError, match=r"a.mp4: cannot be read as video \(IndexError: pop from empty list\)"):
+        list(packets_of(container, [], path))
 
 
 def test_names_with_unicode_and_shell_characters_are_only_names(tmp_path):

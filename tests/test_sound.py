@@ -19,7 +19,8 @@ from pipeline.features.encode import Recipe, Source
 from pipeline.features.sound import Line, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
-from pipeline.video.audio import RATE, read_sound, sounds_ahead
+from pipeline.video.ahead import sounds_ahead
+from pipeline.video.audio import RATE, read_sound
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips
 
@@ -28,7 +29,7 @@ CALLS: list[np.ndarray] = []
 
 
 class Loudness:
-    """2048 numbers: a window's mean absolute sample, then zeros."""
+    """2048 numbers: a piece's mean absolute sample, then zeros."""
 
     preprocessing = "loudness"
     batch = 4

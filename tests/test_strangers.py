@@ -15,7 +15,7 @@ import fake_encoders
 import numpy as np
 import pytest
 import test_extract
-from made_videos import TIME_BASE, decoded, picture, rotated
+from made_videos import TIME_BASE, cut_from, decoded, picture, rotated
 
 from pipeline import config, files, records
 from pipeline.features.sound import REPORT_COLUMNS
@@ -30,7 +30,7 @@ FAMILIES = {"frames224": "clip-vit-b32", "sound": "pann-cnn14"}
 
 
 class Loudness:
-    """2048 numbers: a window's mean absolute sample, then zeros."""
+    """2048 numbers: a piece's mean absolute sample, then zeros."""
 
     preprocessing = "loudness"
     batch = 4
@@ -85,19 +85,7 @@ def make(
 
 def later(path, seconds=2):
     """A copy, nothing encoded again, that an edit list starts `seconds` late, picture and sound."""
-    source = make(path.with_name("source.mp4"), 10, 10)
-    with av.open(str(source)) as old, av.open(str(path), "w") as new:
-        copies = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
-        for packet in old.demux():
-            if packet.dts is not None:
-                shift = int(seconds / packet.time_base)
-                packet.pts, packet.dts, packet.stream = (
-                    packet.pts - shift,
-                    packet.dts - shift,
-                    copies[packet.stream.index],
-                )
-                new.mux(packet)
-    return path
+    return cut_from(path, make(path.with_name("source.mp4"), 10, 10), Fraction(seconds))
 
 
 def half(path):

@@ -11,7 +11,7 @@ from made_videos import decoded, make_video, rotated
 from PIL import Image
 
 from pipeline.video import ahead
-from pipeline.video.ahead import Request, Wanted, decode_ahead
+from pipeline.video.ahead import FramesWanted, Request, decode_ahead
 from pipeline.video.decode import CHUNK, Chunk, read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
@@ -123,7 +123,7 @@ def test_a_rotated_video_is_turned_and_not_squeezed(tmp_path):
 @pytest.mark.parametrize(("size", "through_the_pipe"), [((64, 48), False), ((480, 16), True)])
 def test_frames_of_any_size_reach_the_encoder(tmp_path, size, through_the_pipe):
     path = make_video(tmp_path / "a.mp4", range(0, 1500, 30), *size)
-    request = Request(path, {"flow": Wanted("stacks16-flow", "short256", Fraction(2))})
+    request = Request(path, {"flow": FramesWanted("stacks16-flow", "short256", Fraction(2))})
     events = [event for _, event in decode_ahead([request], 60) if isinstance(event, Chunk) and len(event.frames)]
     wanted = np.unique(SAMPLINGS["stacks16-flow"](probe(path), Fraction(2))).tolist()
     assert [index for event in events for index in event.indices] == wanted

@@ -21,9 +21,10 @@ from pipeline.encoders.base import FrameEncoder, Weights, encoder_class
 from pipeline.features.store import ROWS_APART
 from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Passport
-from pipeline.video.ahead import Done, Failed, Plan, Request, Wanted, decode_ahead
+from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead
 from pipeline.video.decode import Chunk
 from pipeline.video.segment import grid_seconds
+from pipeline.video.supervised import Failed
 
 
 @dataclass(frozen=True)
@@ -250,9 +251,9 @@ def _stale(source: Source, lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if not line.store.keep(source.vid, source=source.sha256)]
 
 
-def _wanted(line: Line) -> Wanted:
+def _wanted(line: Line) -> FramesWanted:
     encoder = line.recipe.encoder
-    return Wanted(encoder.sampling, encoder.view, grid_seconds(line.recipe.grid))
+    return FramesWanted(encoder.sampling, encoder.view, grid_seconds(line.recipe.grid))
 
 
 def _pass_on(event: Plan | Chunk | Done | Failed, source: Source, lines: Sequence[Line]) -> list[str]:

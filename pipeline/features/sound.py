@@ -31,9 +31,11 @@ from pipeline.features.extract import videos_of
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, Outcome
-from pipeline.video.ahead import Failed
-from pipeline.video.audio import Ended, Event, Windows, sounds_ahead
+from pipeline.video.ahead import SoundEvent, sounds_ahead
+from pipeline.video.audio import Ended
+from pipeline.video.pieces import Pieces
 from pipeline.video.segment import grid_seconds
+from pipeline.video.supervised import Failed
 
 REPORT_COLUMNS = ("family", "vid", "finding", "detail")
 
@@ -65,25 +67,25 @@ class Line:
         self._network: SoundEncoder | None = None
         self._batch: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
-        self._windows: Windows | None = None
+        self._track: Pieces | None = None
 
-    def take(self, event: Event, source: Source) -> str | None:
+    def take(self, event: SoundEvent, source: Source) -> str | None:
         """Take the next event of a video. Returns why the video is left out, when that shows."""
         n_clips = source.n_clips[self.recipe.grid]
-        if self._windows is None:
-            self._windows = Windows(grid_seconds(self.recipe.grid), n_clips + ROWS_APART)
+        if self._track is None:
+            self._track = Pieces(grid_seconds(self.recipe.grid), n_clips + ROWS_APART)
             self._batch, self._rows = [], []
         if isinstance(event, np.ndarray):
-            self._encode(self._windows.push(event))
+            self._encode(self._track.push(event))
             return None
-        windows, self._windows = self._windows, None
+        track, self._track = self._track, None
         if isinstance(event, Failed):
             return event.why
         if event.end_s is None:
             zeros = np.zeros((n_clips, FAMILIES[self.recipe.family].dim), np.float32)
             self._store(source, zeros, finding="no sound", detail=f"{n_clips} rows of zeros")
             return None
-        self._encode(windows.end(event.end_s), is_last=True)
+        self._encode(track.end(event.end_s), is_last=True)
         return self._end(source, n_clips, event.end_s)
 
     def _end(self, source: Source, n_clips: int, end_s: Fraction) -> str | None:
@@ -96,9 +98,9 @@ class Line:
         self._store(source, np.stack(self._rows), **finding)
         return None
 
-    def _encode(self, windows: Iterable[np.ndarray], *, is_last: bool = False) -> None:
-        for window in windows:
-            self._batch.append(window)
+    def _encode(self, pieces: Iterable[np.ndarray], *, is_last: bool = False) -> None:
+        for piece in pieces:
+            self._batch.append(piece)
             if len(self._batch) == self.recipe.encoder.batch:
                 self._flush()
         if is_last:

@@ -1,18 +1,12 @@
-"""Decode a list of videos in other processes, a little ahead of whoever encodes them.
-
-Strangers' files hang and crash decoders. A decoding process carries an alarm that kills it when one video takes too
-long (even inside C code that never returns); its death, by alarm or crash, costs that video alone: a new process goes
-on behind it. The alarm rests while frames wait for the encoder, so that a slow network is no video's fault.
+"""Decode a list of videos in other processes (`video.supervised`), a little ahead of whoever encodes them.
 
 Frames travel in shared memory, for they are many: a pipe would cost a tenth of the decoding. Where there are cores for
-it several videos are decoded at a time, and their events taken in turns, so that the order does not hang on who is
+it several videos are decoded at a time, and their events taken in turns, so that the order does not depend on who is
 faster.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,19 +19,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.errors import PipelineError
+from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import CHUNK, Chunk, read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
-
-START = multiprocessing.get_context("spawn")
-"""A fork would inherit torch's threads in whatever state they are."""
+from pipeline.video.supervised import START, Failed, cause_of_death, work
 
 AHEAD = 8
 """Chunks of one process that wait for the encoder at most: 19 MB (containers often share no more than 64 MB)."""
 
 
-class Wanted(NamedTuple):
+class FramesWanted(NamedTuple):
     """The frames of one family: names of their sampling and of their view, and the clip length in seconds."""
 
     sampling: str
@@ -50,7 +42,7 @@ class Request:
     """One video and what is wanted of it, by family."""
 
     path: Path
-    wanted: Mapping[str, Wanted]
+    wanted: Mapping[str, FramesWanted]
 
 
 @dataclass(frozen=True)
@@ -65,14 +57,8 @@ class Done:
     """Last event of a video that was read whole."""
 
 
-@dataclass(frozen=True)
-class Failed:
-    """Last event of a video that was not, and the reason."""
-
-    why: str
-
-
 Event = Plan | Chunk | Done | Failed
+SoundEvent = np.ndarray | Ended | Failed
 
 
 @dataclass(frozen=True)
@@ -103,6 +89,32 @@ def decode_ahead(
     finally:
         for decoder in decoders:
             decoder.stop()
+
+
+def sounds_ahead(paths: Sequence[Path], seconds_per_video: float) -> Generator[tuple[int, SoundEvent], None, None]:
+    """Yield (position of the path, event), video by video in order: samples, float32 [n], then Ended or Failed.
+
+    Sound is little: it comes through the pipe, from one process.
+    """
+    position = 0
+    while position < len(paths):
+        ours, theirs = START.Pipe(duplex=False)
+        process = START.Process(target=_listen, args=(theirs, paths[position:], seconds_per_video), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            while position < len(paths):
+                event: SoundEvent = ours.recv()
+                yield position, event
+                position += isinstance(event, Ended | Failed)
+        except (EOFError, OSError):
+            process.join()
+            yield position, Failed(cause_of_death(process.exitcode, seconds_per_video, "decoding its sound"))
+            position += 1
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
 
 
 class _Decoder:
@@ -164,38 +176,29 @@ class _Decoder:
     def _go_on_behind(self) -> Failed:
         """The video at hand has killed the process."""
         self._process.join()
-        why = self._cause_of_death()
+        why = cause_of_death(self._process.exitcode, self._seconds, "decoding")
         self.stop()
         self.waiting.popleft()
         if self.waiting:
             self._start()
         return Failed(why)
 
-    def _cause_of_death(self) -> str:
-        code = self._process.exitcode
-        if code == -signal.SIGALRM:
-            return f"decoding took longer than {self._seconds:g} s"
-        if code is not None and code < 0:
-            return f"the decoder crashed ({signal.Signals(-code).name})"
-        return f"the decoding process ended with code {code}"
-
 
 def _work(
     events: Connection, free: Connection, memory: Any, requests: Sequence[Request], seconds_per_video: float
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     slots = np.frombuffer(memory, np.uint8).reshape(AHEAD, CHUNK)
-    try:
-        for request in requests:
-            signal.setitimer(signal.ITIMER_REAL, seconds_per_video)
-            for event in _events(request):
-                left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
-                events.send(_shared(event, slots, free) if isinstance(event, Chunk) else event)
-                signal.setitimer(signal.ITIMER_REAL, left)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except (EOFError, BrokenPipeError):
-        return  # nobody reads any more
+
+    def send(event: Event) -> None:
+        events.send(_shared(event, slots, free) if isinstance(event, Chunk) else event)
+
+    # An error of a pipe: nobody reads any more.
+    with suppress(EOFError, BrokenPipeError):
+        work(requests, _events, send, seconds_per_video)
+
+
+def _listen(events: Connection, paths: Sequence[Path], seconds_per_video: float) -> None:
+    work(paths, read_sound, events.send, seconds_per_video)
 
 
 def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot | Chunk:
@@ -207,17 +210,14 @@ def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot | Chunk:
 
 
 def _events(request: Request) -> Iterator[Event]:
-    try:
-        facts = probe(request.path)
-        rows = {family: SAMPLINGS[what.sampling](facts, what.clip_s) for family, what in request.wanted.items()}
-        yield Plan(rows)
-        yield from read_frames(facts, _by_view(request.wanted, rows))
-        yield Done()
-    except PipelineError as error:
-        yield Failed(error.what)
+    facts = probe(request.path)
+    rows = {family: SAMPLINGS[what.sampling](facts, what.clip_s) for family, what in request.wanted.items()}
+    yield Plan(rows)
+    yield from read_frames(facts, _by_view(request.wanted, rows))
+    yield Done()
 
 
-def _by_view(wanted: Mapping[str, Wanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+def _by_view(wanted: Mapping[str, FramesWanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
     """View → the source indices that any of its families wants, ascending."""
     indices: dict[str, set[int]] = defaultdict(set)
     for family, what in wanted.items():

@@ -2,7 +2,7 @@
 
 decord where few 224-frames are wanted and nothing else (it seeks), PyAV where many are, for every other view, and
 wherever decord is missing (no wheel for ARM), refuses (AV1, damage) or keeps other times than the packets (AVI). Both
-scale in one bilinear swscale pass; their frames are equal byte for byte (features.md 2.2). Only this file knows
+scale in one bilinear swscale pass; their frames are equal byte for byte. Only this file knows
 decord's manners: it decodes ahead without bound while a reader lies idle, and makes up for frames that an edit list
 hides by repeating others at the end.
 """
@@ -20,7 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
-from pipeline.video.probe import VideoFacts, opened, video_stream
+from pipeline.video.container import frames_of, opened, video_stream
+from pipeline.video.probe import VideoFacts
 from pipeline.video.views import CROP, FRAMES224, VIEWS, Size, cropped, size_224
 
 CHUNK = 16 * CROP * CROP * 3
@@ -32,7 +33,10 @@ SPARSE = 4
 AT_ONCE = 512
 """And at most this many: a reader that waits for the encoder decodes ahead without bound, so it is read in one go."""
 
-_TURNS = {0: (), 90: (("transpose", "cclock"),), -90: (("transpose", "clock"),), 180: (("hflip", ""), ("vflip", ""))}
+_HALF_TURN = (("hflip", ""), ("vflip", ""))
+_TURNS = {90: (("transpose", "cclock"),), -90: (("transpose", "clock"),), 180: _HALF_TURN, -180: _HALF_TURN}
+"""Filters by the angle of the display matrix, counterclockwise. A mirror is its matrix's angle, as FFmpeg 4 has
+it, and decord: left to right a half turn, top to bottom none."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def _by_pyav(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Iterator
     look: _Looks | None = None
     with opened(facts.path) as container:
         stream = video_stream(container, facts.path)
-        for frame in container.decode(stream):
+        for frame in frames_of(container, stream, facts.path):
             if frame.pts is not None and frame.pts < 0:
                 continue
             seen += 1

@@ -7,8 +7,7 @@ was claimed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -16,23 +15,25 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
-
-av.logging.set_level(av.logging.PANIC)
+from pipeline.video.container import opened, packets_of, start_ticks, video_stream
 
 MISSING_S = Fraction(1, 2)
-"""A file whose packets end this many seconds before its claimed end is called cut short."""
+"""A file whose packets end this many seconds and a frame before its claimed end is called cut short."""
+
+BEYOND_S = 10
+"""A file whose packets go on for this many seconds behind its claimed end has a damaged time in it. Less is the guess
+that FFmpeg makes of formats that store no length (MPEG)."""
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """One video stream (the file's best), and whether there is sound.
+    """One video stream (the file's best). Times count from the start of the file (`video.container`).
 
     duration: T in seconds, the end of the video stream: start + stored duration where the container stores one
-    (`stored_duration`), else last time + 1/average rate (features.md 2.1). rate: average frames per second.
+    (`stored_duration`), else last time + 1/average rate. rate: average frames per second.
     pts: presentation times of all frames that are shown, ascending, in units of `time_base` seconds.
     width, height: pixels as coded, before any rotation. audio_end: seconds, None without sound.
     """
@@ -53,76 +54,76 @@ class VideoFacts:
         """Frames that are shown."""
         return len(self.pts)
 
-    @property
-    def has_audio(self) -> bool:
-        """Whether there is a sound stream with at least one packet."""
-        return self.audio_end is not None
-
 
 def probe(path: Path | str) -> VideoFacts:
-    """Read the facts of one video file. Raises PipelineError: missing, unreadable, no video, no frames, cut short."""
+    """Read the facts of one video file.
+
+    Raises PipelineError: missing, unreadable, no video, no frames, cut short, or going on far beyond its claimed end.
+    """
     path = Path(path)
     with opened(path) as container:
         video = video_stream(container, path)
-        sounds = list(container.streams.audio)
-        ends: dict[int, Fraction] = {}
+        # Before any packet: reading them changes what FFmpeg says of a stream's start.
+        claims = _claims(container, video)
+        ends: dict[str, Fraction] = {}
         pts = []
         damaged = False
-        for packet in container.demux(video, *sounds):
-            time = packet.pts if packet.pts is not None else packet.dts
-            if not packet.size or time is None:
+        # Subtitles for their ends alone: where a container claims one end for all its streams, it may be theirs.
+        streams = [video, *container.streams.audio, *container.streams.subtitles]
+        for packet, time in packets_of(container, streams, path):
+            kind = packet.stream.type
+            if time is None:
+                _refuse_timeless(kind, path)
                 continue
-            index = packet.stream.index
-            ends[index] = max(ends.get(index, Fraction(0)), _end_of(packet, time))
-            if index == video.index:
+            ends[kind] = max(ends.get(kind, Fraction(0)), _end_of(packet, time))
+            if packet.stream.index == video.index and not _is_never_shown(packet, video):
                 damaged |= packet.is_corrupt
                 # Frames that an edit list cuts away do not exist for a viewer.
                 if time >= 0 and not packet.is_discard:
                     pts.append(time)
         if not pts:
             raise PipelineError("has no video frames", where=path, remedy="replace the file or leave it out")
-        _refuse_cut_short(path, container, video, ends, damaged)
-        return _facts(path, video, sorted(pts), max((ends[s.index] for s in sounds if s.index in ends), default=None))
+        base = Fraction(video.time_base or 1)
+        rate = video.average_rate or _mean_rate(sorted(pts), base)
+        _refuse_lies(path, claims, ends, 1 / rate, damaged)
+        stored, last_end = claims.video, max(pts) * base + 1 / rate
+        return VideoFacts(
+            path=path,
+            codec=video.codec_context.name,
+            width=video.codec_context.width,
+            height=video.codec_context.height,
+            rate=rate,
+            duration=last_end if stored is None or (claims.is_guess and stored < last_end) else stored,
+            stored_duration=stored is not None,
+            time_base=base,
+            pts=tuple(sorted(pts)),
+            audio_end=ends.get("audio"),
+        )
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
-    """Open a media file; FFmpeg's errors inside the block become PipelineErrors that name the file."""
-    try:
-        # An absolute path is never taken for a protocol (`a:b.mp4`).
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
-            yield container
-    except (av.error.FFmpegError, OSError) as error:
-        if not path.exists():
-            raise PipelineError("no such video file", where=path, remedy="fetch it again") from error
-        reason = "is empty" if path.stat().st_size == 0 else f"cannot be read as video ({_reason(error)})"
-        raise PipelineError(reason, where=path, remedy="fetch it again, or leave it out") from error
+@dataclass(frozen=True)
+class _Claims:
+    """What a file says of its length, in seconds from its start. video: end of the stream, where that is stored.
+
+    shortest, longest: of the whole file; Matroska counts from zero, whenever its first packet comes, others from there.
+    is_guess: FFmpeg's, for a format that stores nothing.
+    """
+
+    video: Fraction | None
+    shortest: Fraction | None
+    longest: Fraction | None
+    is_guess: bool
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The stream a player would show. Raises PipelineError where there is none."""
-    best = container.streams.best("video")
-    if not isinstance(best, VideoStream):
-        raise PipelineError("has no video stream", where=path, remedy="replace the file or leave it out")
-    return best
-
-
-def _facts(path: Path, video: VideoStream, pts: list[int], audio_end: Fraction | None) -> VideoFacts:
-    base = Fraction(video.time_base or 1)
-    rate = video.average_rate or _mean_rate(pts, base)
-    stored = _stored_end(video)
-    return VideoFacts(
-        path=path,
-        codec=video.codec_context.name,
-        width=video.codec_context.width,
-        height=video.codec_context.height,
-        rate=rate,
-        duration=stored if stored is not None else pts[-1] * base + 1 / rate,
-        stored_duration=stored is not None,
-        time_base=base,
-        pts=tuple(pts),
-        audio_end=audio_end,
-    )
+def _claims(container: InputContainer, video: VideoStream) -> _Claims:
+    end = shortest = longest = None
+    if video.duration and video.time_base is not None:
+        start = max((video.start_time or 0) - start_ticks(container, video), 0)
+        end = (start + video.duration) * video.time_base
+    if container.duration:
+        longest = Fraction(container.duration, av.time_base)
+        shortest = longest - Fraction(max(container.start_time or 0, 0), av.time_base)
+    return _Claims(end, shortest, longest, container.format.name.startswith("mpeg"))
 
 
 def _mean_rate(pts: list[int], base: Fraction) -> Fraction:
@@ -130,33 +131,41 @@ def _mean_rate(pts: list[int], base: Fraction) -> Fraction:
     return (len(pts) - 1) / span if span else Fraction(25)
 
 
-def _stored_end(stream: Stream) -> Fraction | None:
-    if not stream.duration or stream.time_base is None:
-        return None
-    return (max(stream.start_time or 0, 0) + stream.duration) * stream.time_base
-
-
 def _end_of(packet: Packet, time: int) -> Fraction:
     return (time + (packet.duration or 0)) * Fraction(packet.time_base)
 
 
-def _refuse_cut_short(
-    path: Path, container: InputContainer, video: VideoStream, ends: dict[int, Fraction], damaged: bool
-) -> None:
-    """Compare where packets end with what the video stream claims (WebM, Matroska: the container, for all streams)."""
-    claimed, found = _stored_end(video), ends[video.index]
-    if claimed is None and container.duration:
-        # Matroska counts from zero, whenever its first packet comes.
-        claimed, found = Fraction(container.duration, av.time_base), max(ends.values())
-    if damaged or (claimed is not None and found < claimed - MISSING_S):
+def _is_never_shown(packet: Packet, video: VideoStream) -> bool:
+    """VP8 has hidden frames in packets of their own; VP9 and AV1 put them into the packet of one that is shown."""
+    return video.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
+
+
+def _refuse_timeless(kind: str, path: Path) -> None:
+    if kind == "video":
+        raise PipelineError(
+            "has frames without a time (H.264 in an MPEG file has)",
+            where=path,
+            remedy="encode it again, or leave it out",
+        )
+
+
+def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], frame_s: Fraction, damaged: bool) -> None:
+    """Compare where packets end with what the video stream claims (FLV, Matroska: the container, for all streams)."""
+    claimed, found = claims.video, ends["video"]
+    if claimed is None:
+        claimed, found = claims.shortest, max(ends.values())
+    if damaged or (claimed is not None and found + frame_s < claimed - MISSING_S):
         length = "" if claimed is None else f" of {float(claimed):.2f} s"
         raise PipelineError(
             f"is cut short or damaged: its packets end at {float(found):.2f} s{length}",
             where=path,
             remedy="fetch it again, or leave it out",
         )
-
-
-def _reason(error: Exception) -> str:
-    log = getattr(error, "log", None)
-    return str(log[2]).strip() if log else str(getattr(error, "strerror", None) or error)
+    latest = max(ends.values())
+    if claims.longest is not None and latest > claims.longest + BEYOND_S:
+        raise PipelineError(
+            f"has a damaged time in it: it claims to end at {float(claims.longest):.2f} s, and its packets go on to"
+            f" {float(latest):.2f} s",
+            where=path,
+            remedy="fetch it again, or leave it out; if it plays to that end, write it anew (ffmpeg -c copy)",
+        )

@@ -1,0 +1,95 @@
+"""Media files through PyAV: opened, their packets and frames on one clock, and a plain word about what cannot be read.
+
+Here alone times are made to begin at 0. A file may start anywhere (MPEG at half a second, a broadcast at twenty hours),
+and FFmpeg's command line, by which the released features were made, subtracts its start from every stream alike: sound
+and picture stay together, and a picture that starts after its sound still does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from pipeline.errors import PipelineError
+
+av.logging.set_level(av.logging.PANIC)
+
+UNREADABLE = "cannot be read as video"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """Open a media file; FFmpeg's errors inside the block become PipelineErrors that name the file."""
+    with _refusing(path, UNREADABLE):
+        # An absolute path is never taken for a protocol (`a:b.mp4`).
+        container = av.open(str(path.absolute()), metadata_errors="replace")
+    with container, _refusing(path, UNREADABLE, (av.error.FFmpegError, OSError)):
+        yield container
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The stream a player would show. Raises PipelineError where there is none, or none that can be decoded."""
+    best = container.streams.best("video")
+    if not isinstance(best, VideoStream):
+        raise PipelineError("has no video stream", where=path, remedy="replace the file or leave it out")
+    if best.codec_context is None:
+        raise PipelineError(
+            "its video is in a codec that FFmpeg does not know", where=path, remedy="encode it again, or leave it out"
+        )
+    return best
+
+
+def start_ticks(container: InputContainer, stream: Stream) -> int:
+    """Where the whole file starts, in the stream's own ticks, rounded as FFmpeg does; never before 0."""
+    start_s = Fraction(max(container.start_time or 0, 0), av.time_base)
+    return floor(start_s / Fraction(stream.time_base or 1) + Fraction(1, 2))
+
+
+def packets_of(container: InputContainer, streams: Sequence[Stream], path: Path) -> Iterator[tuple[Packet, int | None]]:
+    """(packet, its time) of every packet that holds something, in ticks of its stream since the start of the file.
+
+    The time is None where the file has none and FFmpeg finds none.
+    """
+    starts = {stream.index: start_ticks(container, stream) for stream in streams}
+    with _refusing(path, UNREADABLE):
+        for packet in container.demux(*streams):
+            time = packet.pts if packet.pts is not None else packet.dts
+            if packet.size:
+                yield packet, None if time is None else time - starts[packet.stream.index]
+
+
+def frames_of(container: InputContainer, stream: Any, path: Path, refusal: str = UNREADABLE) -> Iterator[Any]:
+    """Decoded frames of a picture or a sound, their `pts` counted from the file's start."""
+    start = start_ticks(container, stream)
+    with _refusing(path, refusal):
+        for frame in container.decode(stream):
+            if frame.pts is not None:
+                frame.pts -= start
+            yield frame
+
+
+@contextmanager
+def _refusing(path: Path, refusal: str, kinds: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Errors of these kinds are about this file. PyAV has its own: IndexError where a stream begins in the middle."""
+    try:
+        yield
+    except kinds as error:
+        if not path.exists():
+            raise PipelineError("no such video file", where=path, remedy="fetch it again") from error
+        what = "is empty" if path.stat().st_size == 0 else f"{refusal} ({_reason(error)})"
+        raise PipelineError(what, where=path, remedy="fetch it again, or leave it out") from error
+
+
+def _reason(error: Exception) -> str:
+    log = getattr(error, "log", None)
+    return str(log[2]).strip() if log else str(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}")
