@@ -119,7 +119,8 @@ def test_a_file_that_is_not_cnn14_is_refused_and_nothing_in_it_runs(encoder, tor
 
 
 def test_the_family_says_what_it_is():
-    assert FAMILIES["pann-cnn14"] == FAMILIES["pann-cnn14"].__class__("sound", 2048, ("pann-cnn14",))
+    family = FAMILIES["pann-cnn14"]
+    assert (family.reader, family.dim, family.weights) == ("sound", 2048, ("pann-cnn14",))
     assert encoder_class("pann-cnn14") is encoder_class("pann-cnn14-centred") is Cnn14
     assert FAMILIES["pann-cnn14-centred"].instead_of == "pann-cnn14-charades"
     passport = Recipe("pann-cnn14", "2s", Weights.named("random:7", None), "float16").passport
