@@ -88,7 +88,7 @@ def read_json(path: Path | str) -> Any:
         raise PipelineError(
             f"cannot be read ({error.strerror})", where=path, remedy="make or name that file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PipelineError(f"is no JSON ({error})", where=path, remedy="delete it and run again") from error
 
 

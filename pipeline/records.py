@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from pipeline.errors import PipelineError
 
 Window = tuple[float, float]
 """Start and end in seconds."""
+
+HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+"""One of the two escapes that a rare character takes in JSON; alone it is no text and cannot be printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +71,35 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Raises PipelineError with file and line for what is no JSON object.
     """
-    path = Path(path)
+    for number, row, problem in read_lines(path):
+        if row is None or problem:
+            raise PipelineError(problem, where=f"{path}, line {number}", remedy="correct or remove the line")
+        yield number, row
+
+
+def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+    """Yield (line number from 1, row or None, problem or '') of each line that is not blank; no bad line ends it.
+
+    A row that holds NaN or Infinity comes with its problem. Raises PipelineError where the file cannot be read.
+    """
+    odd: list[str] = []
+
+    def remember(name: str) -> float:
+        odd.append(name)
+        return float(name)
+
+    decoder = json.JSONDecoder(parse_constant=remember)
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
+        with gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parse(line, f"{path}, line {number}")
-    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+                    odd.clear()
+                    row, problem = _parse(decoder, line)
+                    yield number, row, problem or (f"holds {odd[0]}, which is no JSON number" if odd else "")
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelineError(
-            f"cannot be read ({reason})", where=path, remedy="name a readable UTF-8 .jsonl file"
+            f"cannot be read ({reason})", where=path, remedy="name a readable .jsonl or .jsonl.gz"
         ) from error
 
 
@@ -91,35 +116,65 @@ def read_queries(path: Path | str) -> list[Query]:
 
 
 def query_from_row(row: dict[str, Any], where: str) -> Query:
-    """Build a Query from an annotation row; unknown keys are ignored. Raises PipelineError for a missing or odd key."""
+    """Build a Query from an annotation row; unknown keys are ignored.
+
+    Raises PipelineError for a key that is missing, a qid that is neither integer nor text, a query or vid that is no
+    text, and a duration that is no positive number. What the other keys hold is the dataset's affair.
+    """
     for key in ("qid", "query", "vid", "duration"):
         if row.get(key) is None:
             raise PipelineError(f"annotation row has no `{key}`", where=where, remedy="add it or remove the row")
+    if not isinstance(row["qid"], int | str) or isinstance(row["qid"], bool):
+        raise PipelineError(f"`qid` {row['qid']!r} is neither integer nor text", where=where, remedy="correct the row")
+    if problem := key_problem(row):
+        raise PipelineError(problem, where=where, remedy="correct the row")
+    return Query(
+        qid=row["qid"],
+        query=row["query"],
+        vid=row["vid"],
+        duration=float(row["duration"]),
+        relevant_windows=_tuples(row.get("relevant_windows")),
+        relevant_clip_ids=_tuples(row.get("relevant_clip_ids")),
+        saliency_scores=_tuples(row.get("saliency_scores")),
+        domain=row.get("domain"),
+        label=_tuples(row.get("label")),
+    )
+
+
+def key_problem(row: dict[str, Any]) -> str:
+    """What is wrong with the keys that annotations of all datasets have; '' where nothing is."""
+    for key in ("query", "vid", "domain"):
+        if not isinstance(row.get(key, ""), str | None):
+            return f"`{key}` {row[key]!r} is no text"
+    if not are_numbers([row["duration"]]) or row["duration"] <= 0:
+        return f"`duration` {row['duration']!r} is no positive number"
+    return ""
+
+
+def are_numbers(values: Sequence[Any]) -> bool:
+    """Whether all are finite numbers that a float can hold; booleans are no numbers."""
+    kinds = set(map(type, values))
+    if not kinds <= {int, float} and not all(issubclass(kind, Real) and kind is not bool for kind in kinds):
+        return False
     try:
-        return Query(
-            qid=row["qid"],
-            query=str(row["query"]),
-            vid=str(row["vid"]),
-            duration=float(row["duration"]),
-            relevant_windows=_tuples(row.get("relevant_windows")),
-            relevant_clip_ids=_tuples(row.get("relevant_clip_ids")),
-            saliency_scores=_tuples(row.get("saliency_scores")),
-            domain=row.get("domain"),
-            label=_tuples(row.get("label")),
-        )
-    except (TypeError, ValueError) as error:
-        raise PipelineError(f"annotation row does not fit ({error})", where=where, remedy="correct the row") from error
+        return all(map(isfinite, values))
+    except OverflowError:
+        return False
 
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(decoder: json.JSONDecoder, line: bytes) -> tuple[dict[str, Any] | None, str]:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise PipelineError(f"is no JSON ({error})", where=where, remedy="correct or remove the line") from error
-    if not isinstance(row, dict):
-        raise PipelineError(f"is a {type(row).__name__}, not a JSON object", where=where, remedy="correct the line")
-    return row
+        row = decoder.decode(line.decode("utf-8"))
+        if HALF_CHARACTER.search(line):
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        return None, "is not UTF-8"
+    except UnicodeEncodeError:
+        return None, "holds half a character (an unpaired surrogate)"
+    except (ValueError, RecursionError) as error:
+        return None, f"is no JSON ({error})"
+    return (row, "") if isinstance(row, dict) else (None, f"is a {type(row).__name__}, not a JSON object")

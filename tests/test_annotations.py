@@ -175,6 +175,18 @@ def test_a_qid_that_stands_twice_is_refused(tmp_path, dataset):
 @pytest.mark.parametrize(
     ("dataset", "change", "complaint"),
     [
+        ("qvhighlights", {"qid": "x"}, "qid 'x' is no integer"),
+        ("qvhighlights", {"qid": [1]}, "neither integer nor text"),
+        ("qvhighlights", {"query": ["a"]}, "`query` .* is no text"),
+        ("qvhighlights", {"vid": 5}, "`vid` 5 is no text"),
+        ("qvhighlights", {"duration": float("inf")}, "no JSON number"),
+        ("qvhighlights", {"duration": 10**400}, "is no positive number"),
+        ("qvhighlights", {"duration": "20"}, "is no positive number"),
+        ("qvhighlights", {"relevant_clip_ids": 5}, "not the clips of its windows"),
+        ("qvhighlights", {"relevant_windows": [[0, 10**400]]}, "no list of"),
+        ("charades_sta", {"qid": "x"}, "qid 'x' is no integer"),
+        ("tvsum", {"label": 5}, "20 numbers from 1 to 5"),
+        ("tvsum", {"domain": ["DS"]}, "`domain` .* is no text"),
         ("qvhighlights", {"vid": "tooshort_60.0_80.0"}, "is no"),
         ("qvhighlights", {"duration": 22}, "not an even number of seconds up to 20"),
         ("qvhighlights", {"duration": 19}, "not an even number"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import reference_metrics as reference
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import evaluate, format_headline, score_files
 from pipeline.evaluation.tvsum import duration_form, top5_average_precision
 
 
@@ -82,7 +84,13 @@ def test_domains_are_means_over_their_videos_and_the_average_is_over_domains():
 def test_a_shared_fifth_best_score_is_reported():
     rows = annotations((8, "VT"))
     result = evaluate("tvsum", predictions(rows, [8.0, 7.0, 6.0, 5.0, 1.0, 1.0, 1.0, 0.0]), rows)
-    assert any("video-0: 3 clips share the fifth-best score" in note for note in result.metrics["notes"])
+    assert any("video-0: 3 clips share scores among the five best" in note for note in result.metrics["notes"])
+
+
+def test_a_tie_within_the_five_best_is_reported_because_their_order_counts():
+    rows = annotations((8, "VT"))
+    notes = evaluate("tvsum", predictions(rows, [5.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 0.0]), rows).metrics["notes"]
+    assert notes == ["video-0: 2 clips share scores among the five best; the earlier come first"]
 
 
 def test_a_collapsed_model_is_reported_and_its_earlier_clips_come_first():
@@ -105,5 +113,16 @@ def test_both_forms_of_duration_are_recognised(duration, form):
 
 
 def test_a_duration_that_fits_neither_form_is_refused_by_name():
-    with pytest.raises(PipelineError, match=r"vid video-0: duration 40 fits 8 labelled clips"):
-        duration_form(annotations((40, "VT")))
+    rows = annotations((40, "VT"))
+    with pytest.raises(PipelineError, match=r"\(qid video-0\): duration 40 fits 8 labelled clips"):
+        evaluate("tvsum", predictions(rows, [1.0] * 8), rows)
+
+
+def test_the_average_has_an_interval_where_it_is_a_mean_of_videos(tmp_path):
+    for domains, has_interval in ((("VT", "BK"), True), (("VT", "BK", "BK"), False)):
+        rows = annotations(*((8, domain) for domain in domains))
+        for name, content in (("a", rows), ("p", predictions(rows, [float(clip) for clip in range(8)]))):
+            (tmp_path / name).write_text("\n".join(map(json.dumps, content)))
+        text = format_headline(score_files("tvsum", tmp_path / "p", tmp_path / "a"))
+        (line,) = (line for line in text.splitlines() if "average" in line)
+        assert line.endswith("]") == has_interval

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 
 import numpy as np
 import pytest
@@ -155,10 +156,21 @@ def test_arrays_are_as_good_as_lists():
         ({"relevant_windows": None}, "has no `relevant_windows`"),
         ({"relevant_windows": []}, "at least one"),
         ({"relevant_windows": [[0, float("nan")]]}, "finite"),
-        ({"relevant_windows": 4}, "does not fit"),
-        ({"relevant_clip_ids": [0, 10]}, "leave the video's 10 clips"),
-        ({"relevant_clip_ids": [-1, 0]}, "leave the video's 10 clips"),
+        ({"relevant_windows": [[0, 10**400]]}, "finite"),
+        ({"relevant_windows": 4}, "at least one [start, end]"),
+        ({"relevant_windows": ["ab"]}, "at least one [start, end]"),
+        ({"relevant_clip_ids": [0, 10]}, "the video's 10 clips (found 10)"),
+        ({"relevant_clip_ids": [-1, 0]}, "the video's 10 clips (found -1)"),
+        ({"relevant_clip_ids": [0, 1.5]}, "the video's 10 clips (found 1.5)"),
+        ({"relevant_clip_ids": 5}, "needs 3 `saliency_scores` for each"),
         ({"saliency_scores": [[1, 2, 3]]}, "needs 3 `saliency_scores` for each"),
+        ({"saliency_scores": [[1, 2, 3], [4, 5, 0]]}, "integers 0 to 4 (found 5)"),
+        ({"saliency_scores": [[1, 2, 3], [4, 3.9, 0]]}, "integers 0 to 4 (found 3.9)"),
+        ({"saliency_scores": [[1, 2, 3], [4, None, 0]]}, "integers 0 to 4 (found None)"),
+        ({"duration": "20"}, "`duration` '20' is no positive number"),
+        ({"duration": float("inf")}, "is no positive number"),
+        ({"duration": 10**400}, "is no positive number"),
+        ({"vid": 5}, "`vid` 5 is no text"),
         ({"qid": 7}, "repeats a qid"),
         ({"qid": "x"}, "qid is no integer"),
     ],
@@ -167,6 +179,29 @@ def test_annotations_that_cannot_be_ground_truth_are_refused_by_row(changes, sai
     with pytest.raises(PipelineError, match="row 2") as refusal:
         by_qid("qvhighlights", [annotation(7), annotation(8, **changes)])
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"duration": 40}, "duration 40 fits 2 labelled clips neither as clips nor as seconds"),
+        ({"label": [[1.0], [2.0, 3.0]]}, "equally many annotators"),
+        ({"label": [["a"], ["b"]]}, "a finite number each"),
+        ({"label": 5}, "equally many annotators"),
+        ({"domain": ["VT"]}, "`domain` ['VT'] is no text"),
+    ],
+)
+def test_tvsum_annotations_that_cannot_be_scored_are_refused_before_any_prediction_is_looked_at(changes, said):
+    row = {"qid": "a", "vid": "a", "query": "q", "duration": 2, "domain": "VT", "label": [[1.0], [2.0]]}
+    with pytest.raises(PipelineError) as refusal:
+        by_qid("tvsum", [row | changes])
+    assert said in str(refusal.value)
+
+
+def test_a_file_without_any_key_of_the_dataset_is_told_of_those_alone():
+    charades = [{"qid": 7, "vid": "AB1CD", "query": "q", "duration": 20.5, "relevant_windows": [[0.0, 4.1]]}]
+    _, (finding,) = findings_of([{"qid": 7, "pred_saliency_scores": [1.0]}], "charades_sta", charades)
+    assert finding.what == "no row has `pred_relevant_windows`"
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -199,6 +234,7 @@ def test_plain_and_gzipped_files_load_without_a_final_newline_and_with_extra_key
         (b"[1, 2]", "is a list, not a JSON object"),
         (b'{"qid": 8, "query": "caf\xe9"}', "is not UTF-8"),
         (b"[" * 100_000, "is no JSON"),
+        (b'{"qid": 8, "query": "\\ud800"}', "half a character"),
     ],
 )
 def test_a_broken_line_is_named_and_hides_no_other_finding(tmp_path, annotation_file, line, said):
@@ -295,3 +331,49 @@ def test_nothing_is_scored_when_no_row_can_be():
 def test_an_unknown_dataset_is_named_with_the_known_ones():
     with pytest.raises(PipelineError, match=r"qvh: .*qvhighlights, charades_sta, tvsum"):
         evaluate("qvh", [], ANNOTATIONS)
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"qid": "\\ud800"}', b'{"qid": NaN}', b"caf\xe9"])
+def test_a_line_of_annotations_that_nobody_can_read_is_named(tmp_path, line):
+    path = written(tmp_path / "a.jsonl", [annotation(7), line])
+    with pytest.raises(PipelineError, match=r"a\.jsonl, line 2: "):
+        validate_files("qvhighlights", path, path)
+
+
+# ------------------------------------------------------------------------------------------------ what is written
+
+
+@pytest.fixture
+def inputs(tmp_path, annotation_file):
+    return written(tmp_path / "p.jsonl", map(prediction, (7, 8, 9))), annotation_file
+
+
+def test_an_output_takes_the_place_of_an_earlier_one(tmp_path, inputs):
+    for _ in range(2):
+        score_files("qvhighlights", *inputs, tmp_path / "lam-0.1.json")
+    assert (tmp_path / "lam-0.1.queries.jsonl").is_file()
+
+
+@pytest.mark.parametrize("name", ["lam-0.1", ".", "..", "", "p.jsonl"])
+def test_an_output_that_is_no_json_file_is_refused(tmp_path, inputs, name):
+    with pytest.raises(PipelineError, match="is no name for a metrics file"):
+        score_files("qvhighlights", *inputs, tmp_path / name)
+
+
+def test_an_output_that_would_take_the_place_of_an_input_is_refused(tmp_path, inputs):
+    predictions, annotations = inputs
+    for name in ("p.json", "a.queries.jsonl"):
+        moved = annotations.rename(tmp_path / name)
+        with pytest.raises(PipelineError, match="is an input, not to be overwritten"):
+            score_files("qvhighlights", predictions, moved, tmp_path / f"{name[0]}.json")
+        annotations = moved
+
+
+def test_an_output_that_is_there_and_no_plain_file_is_refused(tmp_path, inputs):
+    (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to(tmp_path / "elsewhere.json")
+    for name in ("folder.json", "pipe.json", "link.json"):
+        with pytest.raises(PipelineError, match=f"{name}: is there and is no plain file"):
+            score_files("qvhighlights", *inputs, tmp_path / name)
+    assert (tmp_path / "link.json").is_symlink()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets.rows import Released, demand, demand_one_duration, is_table
+from pipeline.datasets.rows import Released, demand, demand_one_duration, demand_whole_qid, is_table
 from pipeline.datasets.rows import read as read_rows
 from pipeline.records import Query
 
@@ -23,12 +23,13 @@ RELEASED = {
 def read(path: Path | str) -> list[Query]:
     """Queries of a file in the released form, in file order; durations and windows in seconds.
 
-    Raises PipelineError naming file and line for a row without exactly one window, a window that is empty or outside
-    the video, and a video with two durations.
+    Raises PipelineError naming file and line for a qid that is no integer, a row without exactly one window, a window
+    that is empty or outside the video, and a video with two durations.
     """
     queries: list[Query] = []
     durations: dict[str, float] = {}
     for where, query in read_rows(path):
+        demand_whole_qid(query, where)
         demand_one_duration(query, durations, where)
         windows = query.relevant_windows or ()
         demand(is_table(windows, 2) and len(windows) == 1, f"qid {query.qid} has not exactly one window", where)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.datasets.rows import Released, demand, demand_one_duration, is_table
+from pipeline.datasets.rows import Released, demand, demand_one_duration, demand_whole_qid, is_table
 from pipeline.datasets.rows import read as read_rows
 from pipeline.errors import PipelineError
 from pipeline.records import Query, Window
@@ -31,13 +31,15 @@ _VID = re.compile(r"(?P<youtube>[A-Za-z0-9_-]{11})_(?P<start>\d+\.\d)_(?P<end>\d
 def read(path: Path | str) -> list[Query]:
     """Queries of a file in the released form, in file order; durations and windows in seconds.
 
-    Ground truth is in every row or in none (the public test file). Raises PipelineError naming file and line for
-    windows that are empty, unsorted, overlapping or past the end, for clip ids that are not exactly the clips the
-    windows cover, for ratings that are not three integers 0 to 4 per clip, and for a video with two durations.
+    Ground truth is in every row or in none (the public test file). Raises PipelineError naming file and line for a
+    qid that is no integer, for windows that are empty, unsorted, overlapping or past the end, for clip ids that are not
+    exactly the clips the windows cover, for ratings that are not three integers 0 to 4 per clip, and for a video with
+    two durations.
     """
     queries: list[Query] = []
     durations: dict[str, float] = {}
     for where, query in read_rows(path):
+        demand_whole_qid(query, where)
         demand_one_duration(query, durations, where)
         _check_video(query, where)
         if queries:
@@ -90,7 +92,7 @@ def _check_ground_truth(query: Query, where: str) -> None:
         )
     _check_windows(windows, query.duration, where)
     demand(
-        list(ids) == [clip for window in windows for clip in clips_of(window)],
+        isinstance(ids, tuple) and list(ids) == [clip for window in windows for clip in clips_of(window)],
         f"relevant_clip_ids of qid {query.qid} are not the clips of its windows",
         where,
     )

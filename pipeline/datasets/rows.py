@@ -42,11 +42,15 @@ def demand(fact: bool, complaint: str, where: str) -> None:
 
 
 def is_table(value: object, width: int) -> bool:
-    """Whether `value` is rows of exactly `width` numbers each; no rows at all are fine."""
+    """Whether `value` is rows of exactly `width` finite numbers each; no rows at all are fine."""
     return isinstance(value, tuple) and all(
-        isinstance(row, tuple) and len(row) == width and all(isinstance(number, int | float) for number in row)
-        for row in value
+        isinstance(row, tuple) and len(row) == width and records.are_numbers(row) for row in value
     )
+
+
+def demand_whole_qid(query: records.Query, where: str) -> None:
+    """Refuse a qid that is no integer, as every scorer does where the qid is not the vid."""
+    demand(isinstance(query.qid, int), f"qid {query.qid!r} is no integer", where)
 
 
 def demand_one_duration(query: records.Query, seen: dict[str, float], where: str) -> None:

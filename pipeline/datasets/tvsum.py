@@ -38,13 +38,13 @@ def _in_seconds(query: Query, where: str) -> Query:
     demand(query.qid == query.vid, f"qid {query.qid!r} is not the vid {query.vid!r}", where)
     demand(query.domain in DOMAINS, f"domain {query.domain!r} of {query.vid} is none of {' '.join(DOMAINS)}", where)
     demand(
-        len(label) == query.duration > 0,
-        f"{query.vid} has {len(label)} rows of labels and a duration of {query.duration} clips",
+        is_table(label, ANNOTATORS) and all(1 <= score <= 5 for row in label for score in row),
+        f"labels of {query.vid} are not {ANNOTATORS} numbers from 1 to 5 for each clip",
         where,
     )
     demand(
-        is_table(label, ANNOTATORS) and all(1 <= score <= 5 for row in label for score in row),
-        f"labels of {query.vid} are not {ANNOTATORS} numbers from 1 to 5 for each clip",
+        len(label) == query.duration,
+        f"{query.vid} has {len(label)} rows of labels and a duration of {query.duration} clips",
         where,
     )
     return replace(query, duration=float(CLIP_S * len(label)))

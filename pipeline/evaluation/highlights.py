@@ -15,6 +15,8 @@ from pipeline.evaluation.ragged import Ragged, chunks
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 """A clip is positive for an annotator who gave it at least this rating (0 to 4)."""
+RATINGS = 5
+"""0 to 4."""
 ANNOTATORS = 3
 CLIP_S = 2
 CELLS = 16384

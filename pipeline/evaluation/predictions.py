@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation.truth import Truth
 from pipeline.evaluation.validate import Finding, Row, check, errors
+from pipeline.records import read_lines
 
 SHOWN_PLACES = 10
 """Places an error message names for one fact; `validate` lists every one."""
 
-REMEDY = "correct the file, or ask for what can be scored (--despite-errors)"
+REMEDY = "correct the file (`evaluate --despite-errors` scores what can be scored)"
 
 
 def load_predictions(path: Path | str, annotations: Truth, dataset: str) -> tuple[list[Row], list[Finding]]:
@@ -27,7 +23,7 @@ def load_predictions(path: Path | str, annotations: Truth, dataset: str) -> tupl
     """
     numbered: list[tuple[int, Row]] = []
     broken: list[Finding] = []
-    for line, row, problem in _lines(path):
+    for line, row, problem in read_lines(path):
         if problem:
             broken.append(Finding("E", line, row.get("qid") if row else None, problem))
         if row is not None:
@@ -71,36 +67,3 @@ def _said_of(what: str, places: list[str], shown: int | None) -> str:
 def _place(finding: Finding) -> str:
     parts = [f"line {finding.line}"] if finding.line else []
     return ", ".join([*parts, f"qid {finding.qid}"] if finding.qid is not None else parts)
-
-
-def _lines(path: Path | str) -> Iterator[tuple[int, Row | None, str]]:
-    """Yield (line number, row or None, problem or empty) of each line that is not blank."""
-    odd: list[str] = []
-
-    def remember(name: str) -> float:
-        odd.append(name)
-        return float(name)
-
-    decoder = json.JSONDecoder(parse_constant=remember)
-    try:
-        with gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    odd.clear()
-                    row, problem = _parse(decoder, line)
-                    yield number, row, problem or (f"holds {odd[0]}, which is no JSON number" if odd else "")
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PipelineError(
-            f"cannot be read ({reason})", where=path, remedy="name a readable .jsonl or .jsonl.gz"
-        ) from error
-
-
-def _parse(decoder: json.JSONDecoder, line: bytes) -> tuple[dict[str, Any] | None, str]:
-    try:
-        row = decoder.decode(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        return None, "is not UTF-8"
-    except (ValueError, RecursionError) as error:
-        return None, f"is no JSON ({error})"
-    return (row, "") if isinstance(row, dict) else (None, f"is a {type(row).__name__}, not a JSON object")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline import files, records
+from pipeline.errors import PipelineError
 from pipeline.evaluation.intervals import LEVEL, Comparison, Interval, compare, headline_intervals
 from pipeline.evaluation.predictions import load_predictions, refuse_errors
 from pipeline.evaluation.scoring import Result, score
@@ -30,8 +31,11 @@ def score_files(
 
     domain: score against this one of TVSum's domains only. despite_errors: score the rows that can be scored and say
     so in the result's notes. The result's metrics gain `intervals` (95 %, over videos, percent).
-    Raises PipelineError listing all errors of the predictions, or naming what cannot be read or written.
+    Raises PipelineError listing all errors of the predictions, or naming what cannot be read or written; an `output`
+    that would take the place of an input, or of anything but a plain file, is refused before anything is read.
     """
+    if output is not None:
+        _refuse_to_destroy(output, (predictions_path, annotations_path))
     truth = load_truth(dataset, annotations_path, domain)
     rows, findings = load_predictions(predictions_path, truth, dataset)
     if not despite_errors:
@@ -47,9 +51,29 @@ def score_files(
 
 def write_result(result: Result, output: Path) -> None:
     """Write the metrics file, keys in the official order, and the per-query rows beside it."""
-    records.write_jsonl(output.with_suffix(".queries.jsonl"), result.queries)
+    records.write_jsonl(queries_beside(output), result.queries)
     with files.atomic(output) as file:
         file.write(json.dumps(result.metrics, indent=2, ensure_ascii=False) + "\n")
+
+
+def queries_beside(output: Path) -> Path:
+    """Where the per-query rows of a metrics file stand."""
+    return output.with_suffix(".queries.jsonl")
+
+
+def _refuse_to_destroy(output: Path, inputs: Iterable[Path | str]) -> None:
+    """Raise PipelineError for an output that is no FILE.json, is an input, or is there and no plain file."""
+    # With another ending, files that differ in it alone (`lam-0.1`, `lam-0.2`) would share their per-query rows.
+    if output.suffix != ".json":
+        raise PipelineError("is no name for a metrics file", where=output, remedy="name a FILE.json")
+    try:
+        for path in (output, queries_beside(output)):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise PipelineError("is there and is no plain file", where=path, remedy="name another FILE.json")
+            if path.exists() and any(Path(other).exists() and path.samefile(other) for other in inputs):
+                raise PipelineError("is an input, not to be overwritten", where=path, remedy="name another FILE.json")
+    except OSError as error:
+        raise files.cannot_write(output, error) from error
 
 
 def validate_files(dataset: str, predictions_path: Path | str, annotations_path: Path | str) -> list[Finding]:
@@ -84,9 +108,12 @@ def format_headline(result: Result) -> str:
     videos = len({row["video"] for row in result.queries})
     lines = [f"{result.dataset}: {metrics['n_queries']['all']:,} queries of {videos:,} videos, percent [95 % interval]"]
     spread = metrics.get("intervals", {}).get("percent", {})
+    # TVSum's intervals are of a mean over videos, which is the printed mean over domains where each has one video.
+    if len(numbers) - 1 == videos and "top5-mAP" in spread:
+        spread = {"average": spread["top5-mAP"]}
     for name, value in numbers.items():
         shown = "–" if value is None else f"{value:.2f}"
-        low_high = spread.get("top5-mAP" if name == "average" else name)
+        low_high = spread.get(name)
         lines.append(f"  {name:<22}{shown:>7}" + ("" if not low_high else f"  [{low_high[0]:.2f}, {low_high[1]:.2f}]"))
     notes = [metrics["annotations"]] if "annotations" in metrics else []
     lines += [f"  note: {note}" for note in [*notes, *metrics["notes"]]]

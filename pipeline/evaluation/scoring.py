@@ -27,7 +27,8 @@ class Result:
 
     metrics: the metrics file, as JSON values. queries: one row per query in the order of the annotations (qid, vid,
     video, then one value from 0 to 1 per headline metric, None where the query does not take part): each headline
-    number is 100 times the mean of its column. findings: what validation had to say.
+    number is 100 times the mean of its column (TVSum's one column: a domain's number that of its rows, `average` the
+    mean of the domains'). findings: what validation had to say.
     """
 
     dataset: str
@@ -39,7 +40,7 @@ class Result:
 def evaluate(dataset: str, predictions: Sequence[Row], annotations: Iterable[Row]) -> Result:
     """Check and score predictions; both arguments are rows in the community's JSONL form, as dicts, in any order.
 
-    dataset: `qvhighlights`, `charades_sta` or `tvsum`. Scores and windows may be lists or arrays of any float type.
+    dataset: `qvhighlights`, `charades_sta` or `tvsum`. Scores and windows may be lists or a NumPy array a row.
     Raises PipelineError listing every error (line = place in `predictions`), or naming an unusable annotation.
     """
     truth = by_qid(dataset, annotations)

@@ -5,16 +5,17 @@ What a scorer would trip over later (a hidden ground truth, a rated clip behind 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from pipeline import records
 from pipeline.errors import PipelineError
-from pipeline.evaluation.highlights import ANNOTATORS, n_clips
+from pipeline.evaluation.highlights import ANNOTATORS, RATINGS, n_clips
+from pipeline.evaluation.tvsum import duration_form
 
 
 @dataclass(frozen=True)
@@ -91,30 +92,48 @@ def clips_of(dataset: str, annotation: dict[str, Any]) -> int:
 
 
 def _complaint(dataset: str, row: dict[str, Any]) -> str:
-    try:
-        if dataset == "tvsum":
-            return _label_complaint(row["label"])
-        return _window_complaint(row["relevant_windows"]) or (
-            _rating_complaint(row) if dataset == "qvhighlights" else ""
-        )
-    except (TypeError, ValueError) as error:
-        return f"does not fit ({error})"
+    if problem := records.key_problem(row):
+        return problem
+    if dataset == "tvsum":
+        return _label_complaint(row)
+    return _window_complaint(row["relevant_windows"]) or (_rating_complaint(row) if dataset == "qvhighlights" else "")
 
 
-def _window_complaint(windows: list[list[float]]) -> str:
-    sound = windows and all(len(window) == 2 and isfinite(window[0]) and isfinite(window[1]) for window in windows)
+def _window_complaint(windows: Any) -> str:
+    sound = _is_table(windows, 2) and len(windows) > 0 and records.are_numbers(list(chain.from_iterable(windows)))
     return "" if sound else "`relevant_windows` must hold at least one [start, end], finite numbers"
 
 
-def _label_complaint(label: list[list[float]]) -> str:
-    widths = set(map(len, label))
-    return "" if len(widths) == 1 and widths != {0} else "`label` must have equally many annotators for every clip"
+def _label_complaint(row: dict[str, Any]) -> str:
+    label = row["label"]
+    width = len(label[0]) if _is_table(label) and label else 0
+    if not width or not _is_table(label, width) or not records.are_numbers(list(chain.from_iterable(label))):
+        return "`label` must have equally many annotators for every clip, a finite number each"
+    if not duration_form([row]):
+        return f"duration {row['duration']} fits {len(label)} labelled clips neither as clips nor as seconds"
+    return ""
 
 
 def _rating_complaint(row: dict[str, Any]) -> str:
-    clips, ratings = row["relevant_clip_ids"], row["saliency_scores"]
-    if len(clips) != len(ratings) or any(len(rating) != ANNOTATORS for rating in ratings):
+    clips, ratings, n = row["relevant_clip_ids"], row["saliency_scores"], n_clips(row["duration"])
+    if not isinstance(clips, list | tuple) or not _is_table(ratings, ANNOTATORS) or len(clips) != len(ratings):
         return f"needs {ANNOTATORS} `saliency_scores` for each of its `relevant_clip_ids`"
-    if clips and not 0 <= min(clips) <= max(clips) < n_clips(row["duration"]):
-        return f"`relevant_clip_ids` leave the video's {n_clips(row['duration'])} clips ({min(clips)} to {max(clips)})"
+    if odd := _not_whole(clips, n):
+        return f"`relevant_clip_ids` must be numbers of the video's {n} clips (found {odd[0]!r})"
+    if odd := _not_whole(list(chain.from_iterable(ratings)), RATINGS):
+        return f"`saliency_scores` must be integers 0 to {RATINGS - 1} (found {odd[0]!r})"
     return ""
+
+
+def _is_table(rows: Any, width: int | None = None) -> bool:
+    """Whether it is a list of lists, each of `width` entries where one is given."""
+    return isinstance(rows, list | tuple) and all(
+        isinstance(row, list | tuple) and width in (None, len(row)) for row in rows
+    )
+
+
+def _not_whole(values: Sequence[Any], below: int) -> list[Any]:
+    """Those that are no integers from 0 to `below` - 1; booleans are none."""
+    if set(map(type, values)) <= {int} and all(0 <= value < below for value in values):
+        return []
+    return [v for v in values if not isinstance(v, Integral) or isinstance(v, bool) or not 0 <= int(v) < below]

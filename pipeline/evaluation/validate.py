@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from math import isfinite
-from numbers import Real
 from typing import Any, Literal
 
 from pipeline.evaluation.moments import MAX_PREDICTIONS
 from pipeline.evaluation.truth import Qid, Truth, as_qid, clips_of, task_of
+from pipeline.records import are_numbers
 
 Row = dict[str, Any]
 Remark = tuple[Literal["E", "W"], str]
@@ -46,7 +45,8 @@ def check(dataset: str, rows: Iterable[tuple[int, Row]], truth: Truth) -> tuple[
     findings: list[Finding] = []
     lines: dict[Qid, int] = {}
     if numbered and not keys:
-        findings.append(Finding("E", None, None, f"no row has `{WINDOWS}` or `{SALIENCY}`"))
+        wanted = " or ".join(f"`{key}`" for key in possible_keys(dataset))
+        findings.append(Finding("E", None, None, f"no row has {wanted}"))
     for line, row in numbered:
         qid, remarks = _identify(dataset, row, truth)
         if qid is not None:
@@ -63,10 +63,14 @@ def check(dataset: str, rows: Iterable[tuple[int, Row]], truth: Truth) -> tuple[
 
 def expected_keys(dataset: str, rows: Iterable[Row]) -> list[str]:
     """The keys that decide what is scored: those of the dataset's task that at least one row has."""
-    task = task_of(dataset)
-    possible = [key for key, wanted in ((WINDOWS, task.moments), (SALIENCY, task.highlights)) if wanted]
     present = set(chain.from_iterable(rows))
-    return [key for key in possible if key in present]
+    return [key for key in possible_keys(dataset) if key in present]
+
+
+def possible_keys(dataset: str) -> list[str]:
+    """The keys of predictions that a dataset's task has."""
+    task = task_of(dataset)
+    return [key for key, wanted in ((WINDOWS, task.moments), (SALIENCY, task.highlights)) if wanted]
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
@@ -115,7 +119,7 @@ def _check_key(key: str, row: Row, dataset: str, annotation: Row, remarks: list[
 def _windows_problem(windows: Any) -> str:
     if not isinstance(windows, (list, tuple)) or not windows:
         return f"`{WINDOWS}` must list at least one window"
-    if all(isinstance(window, (list, tuple)) and len(window) == 3 for window in windows) and _are_finite(
+    if all(isinstance(window, (list, tuple)) and len(window) == 3 for window in windows) and are_numbers(
         list(chain.from_iterable(windows))
     ):
         return ""
@@ -123,19 +127,8 @@ def _windows_problem(windows: Any) -> str:
 
 
 def _saliency_problem(scores: Any) -> str:
-    sound = isinstance(scores, (list, tuple)) and len(scores) > 0 and _are_finite(scores)
+    sound = isinstance(scores, (list, tuple)) and len(scores) > 0 and are_numbers(scores)
     return "" if sound else f"`{SALIENCY}` must be finite numbers, at least one"
-
-
-def _are_finite(values: Sequence[Any]) -> bool:
-    """Whether all are finite numbers a float can hold; booleans are not numbers."""
-    kinds = set(map(type, values))
-    if not kinds <= {int, float} and not all(issubclass(kind, Real) and kind is not bool for kind in kinds):
-        return False
-    try:
-        return all(map(isfinite, values))
-    except OverflowError:
-        return False
 
 
 def _about_windows(windows: Sequence[Sequence[float]], duration_s: float) -> Iterator[Remark]:
