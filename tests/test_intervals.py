@@ -26,6 +26,20 @@ def many(seed=0, n=300, gain=0.0):
     return rows((random.random(n) + gain).tolist(), [f"video {k // 3}" for k in range(n)])
 
 
+def test_two_files_without_a_metric_in_common_are_refused():
+    other = [{**row, "other": row["metric"]} for row in rows([1, 0], ["a", "b"])]
+    for row in other:
+        del row["metric"]
+    with pytest.raises(PipelineError, match="name files that share a task"):
+        compare(rows([1, 0], ["a", "b"]), other)
+
+
+@pytest.mark.parametrize(("resamples", "seed"), [(0, 0), (-5, 0), (10, -1)])
+def test_a_bootstrap_that_nobody_can_draw_is_refused(resamples, seed):
+    with pytest.raises(PipelineError, match=f"{resamples} resamples with seed {seed}"):
+        compare(many(), many(1), resamples, seed)
+
+
 def test_a_seed_gives_one_interval_and_another_seed_another():
     assert headline_intervals(many(), seed=1) == headline_intervals(many(), seed=1)
     assert headline_intervals(many(), seed=1) != headline_intervals(many(), seed=2)

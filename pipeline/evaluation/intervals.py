@@ -58,8 +58,8 @@ def compare(
 ) -> list[Comparison]:
     """Compare two files' `Result.queries` metric by metric on paired resamples of the videos.
 
-    p is twice the smaller share of resampled differences on either side of zero (at least 2 / (resamples + 1)), so it
-    agrees with the interval. Raises PipelineError when the two do not cover the same queries.
+    p is twice the smaller share of resampled differences on either side of zero, at least 2 / (resamples + 1).
+    Raises PipelineError when the two do not cover the same queries or have no metric in common.
     """
     of_b = {row["qid"]: row for row in b}
     if len(a) != len(b) or {row["qid"] for row in a} != set(of_b):
@@ -70,6 +70,12 @@ def compare(
         )
     pair = [a, [of_b[row["qid"]] for row in a]]
     metrics = _shared_metrics(*pair)
+    if not metrics:
+        raise PipelineError(
+            "one file has windows only, the other saliency scores only",
+            where="compare",
+            remedy="name files that share a task",
+        )
     values, means = _resampled(a, pair, metrics, resamples, seed)
     return [
         Comparison(
@@ -113,7 +119,16 @@ def _resampled(
     resamples: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means in percent: on the queries themselves [files, metrics], and resampled [resamples, files, metrics]."""
+    """Means in percent: on the queries themselves [files, metrics], and resampled [resamples, files, metrics].
+
+    Raises PipelineError for less than one resample and for a seed below 0.
+    """
+    if resamples < 1 or seed < 0:
+        raise PipelineError(
+            f"{resamples} resamples with seed {seed}",
+            where="bootstrap",
+            remedy="ask for 1 at least, with a seed from 0",
+        )
     table = np.array([[[row[metric] for metric in metrics] for row in rows] for rows in files], dtype=np.float64)
     table = 100 * table.transpose(1, 0, 2).reshape(len(queries), -1)
     _, cluster = np.unique([row["video"] for row in queries], return_inverse=True)

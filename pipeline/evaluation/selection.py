@@ -10,18 +10,28 @@ SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tv
 
 `average`: TVSum's top-5 mAP, a fraction."""
 
+TO_PERCENT = {"qvhighlights": 1.0, "charades_sta": 1.0, "tvsum": 100.0}
+"""What that number is multiplied by to be in percent."""
+
 NEIGHBOURS = 5
+
+
+def selected(curve: Sequence[float]) -> int:
+    """The place of the evaluation that training selects: the largest, the first of equals.
+
+    As there, only what compares as larger takes the place of what was kept, so that a NaN is kept where it came first.
+    """
+    return max(range(len(curve)), key=curve.__getitem__)
 
 
 def luck(curve: Sequence[float]) -> float:
     """How far the selected evaluation stands above its neighbours.
 
-    curve: the selection metric at every evaluation, in order of epochs; the largest is selected, the first of equals.
-    Returns its value minus the mean of five evaluations on each side (fewer at an end), in the curve's unit; NaN
-    when there is no neighbour.
+    curve: the selection metric at every evaluation, in order of epochs. Returns the selected value minus the mean of
+    five evaluations on each side (fewer at an end), in the curve's unit; NaN when there is no neighbour.
     """
     if len(curve) < 2:
         return math.nan
-    selected = max(range(len(curve)), key=curve.__getitem__)
-    around = [*curve[max(0, selected - NEIGHBOURS) : selected], *curve[selected + 1 : selected + 1 + NEIGHBOURS]]
-    return float(curve[selected] - math.fsum(around) / len(around))
+    at = selected(curve)
+    around = [*curve[max(0, at - NEIGHBOURS) : at], *curve[at + 1 : at + 1 + NEIGHBOURS]]
+    return float(curve[at] - math.fsum(around) / len(around))
