@@ -12,7 +12,7 @@ from pipeline.acquire import sources
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES
 from pipeline.reporting import planned, rates
-from pipeline.reporting.estimate import Line, estimate
+from pipeline.reporting.estimate import Quantity, estimate
 from pipeline.reporting.estimate_text import text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ def costs(**experiments):
 
 
 def flat(lines):
-    found: dict[str, Line] = {}
+    found: dict[str, Quantity] = {}
     for line in lines:
         found |= {line.label: line} | {f"{line.label}: {part.label}": part for part in line.parts}
     return found

@@ -11,6 +11,8 @@ pytest.importorskip("matplotlib")
 from tiny_benchmark import MODEL, experiment
 
 from pipeline import files, provenance
+from pipeline.errors import PipelineError
+from pipeline.reporting import figures
 from pipeline.reporting.figures import draw, panels
 
 
@@ -69,3 +71,13 @@ def test_a_figure_that_stands_is_not_drawn_again(tmp_path):
     settings = experiment()
     manifest = drawn(tmp_path, settings)
     assert draw(tmp_path, "tiny", settings, [tmp_path / "runs/tiny.1of1.json"], manifest) is False
+
+
+def test_a_sweep_over_numbers_is_drawn_by_their_size():
+    assert list(figures._numbers(experiment(sweep=points("1.0", "0.5", "10")))) == ["0.5", "1.0", "10"]
+
+
+def test_a_run_without_a_log_is_named(tmp_path):
+    manifest = trained(tmp_path, ["all-s0"])
+    with pytest.raises(PipelineError, match=r"tiny: no log\.csv of all-s1 "):
+        draw(tmp_path, "tiny", experiment(seeds=[0, 1]), [manifest], tmp_path / "figures/tiny.json")

@@ -93,7 +93,7 @@ def test_reproduced_numbers_stand_under_their_row_with_what_they_stand_on(result
     results.score("qvh_v", "all-s2017", "test-selected", qvh_metrics(60.0))
     table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", note="CLIP only")})
     at = [line.label for line in table.lines].index("qvh_v")
-    assert (table.lines[at - 1].label, table.lines[at - 1].source) == ("TR-DETR", "V")
+    assert (table.lines[at - 1].label, table.lines[at - 1].features) == ("TR-DETR", "V")
     assert texts(table.lines[at]) == ["60.00", "61.00", "62.00", "63.00", "64.00", "65.00", "66.00"]
     assert texts(table.lines[at + 1]) == ["-4.66", "+12.04", "-1.98", "+19.27", "+21.38", "+25.09", "+2.58"]
     assert table.lines[at].facts == {
@@ -101,6 +101,7 @@ def test_reproduced_numbers_stand_under_their_row_with_what_they_stand_on(result
         "runs": "1 seed (2017)",
         "queries": "1,542 queries",
         "source": "from raw videos",
+        "settings": "200 epochs, batch 32, learning rate 0.0001, clip-vit-b32 + clip-text",
         "selection": "epoch selected on val",
         "note": "CLIP only",
     }
@@ -148,6 +149,45 @@ def test_selection_on_the_reported_split_is_marked_and_the_last_epoch_stands_bes
     assert texts(under(table, "last epoch")[0])[0] == "58.50"
 
 
+def test_points_of_a_sweep_that_share_a_row_are_told_apart(results):
+    points = {point: {"model": {}, "training": {}} for point in ("a", "b")}
+    for point in points:
+        results.score("lam", f"{point}-all-s1", "test-selected", qvh_metrics(60.0))
+    settings = experiment(table=1, row="TR-DETR V", report="test", sweep=points, seeds=[1])
+    assert [line.label for line in under(results.build("table1", {"lam": settings}), "reproduced")] == [
+        "lam a",
+        "lam b",
+    ]
+
+
+def test_settings_say_what_differs_from_the_network_that_the_row_stands_for(results):
+    modules = {"alignment": True, "refinement": False, "mr2hd": True, "hd2mr": True}
+    small = {"hidden_dim": 64, "formulation": "paper"}
+    shown = {}
+    for name, model in (("exact", modules), ("other", modules | {"alignment": False} | small)):
+        results.score(name, "all-s1", "val-selected", qvh_metrics(60.0))
+        training = {"epochs": 2, "precision": "bfloat16"}
+        shown[name] = experiment(table=4, row="(g)", seeds=[1], model=model, training=training)
+    schedule = "2 epochs, batch 32, learning rate 0.0001, bfloat16"
+    assert [line.facts["settings"] for line in under(results.build("table4", shown), "reproduced")] == [
+        f"{schedule}, clip-vit-b32 + clip-text",
+        f"{schedule}, formulation paper, alignment false, hidden_dim 64, clip-vit-b32 + clip-text",
+    ]
+
+
+def test_a_row_that_the_table_has_not_is_refused(results):
+    with pytest.raises(PipelineError, match=r"Table 1 has no row 'TR-DETR  V', the closest are 'TR-DETR V'"):
+        results.build("table1", {"x": experiment(table=1, row="TR-DETR  V", report="test")})
+
+
+def test_a_line_that_ends_in_a_note_breaks_no_form(results):
+    results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
+    settings = experiment(table=1, row="TR-DETR V", report="test", seeds=[1], note="first\nsecond\n")
+    table = results.build("table1", {"qvh_v": settings})
+    assert under(table, "reproduced")[0].facts["note"] == "first second"
+    assert "first second" in " ".join(render.to_text(table).split())
+
+
 def test_a_metric_that_is_null_stays_empty(results):
     metrics = qvh_metrics(60.0)
     metrics["unrounded"]["brief"]["HL-min-VeryGood-mAP"] = None
@@ -175,10 +215,10 @@ def test_the_scorers_notes_are_shown_once(results):
     assert under(table, "reproduced")[0].facts["note"] == "scored on 1,500 of 1,542 queries"
 
 
-def score_domain(results, domain: str, value: float, epoch: str = "selected") -> None:
+def score_domain(results, domain: str, value: float, epoch: str = "selected", seed: int = 1, videos: int = 1) -> None:
     brief = {domain: value, "average": value}
-    metrics = {"unrounded": {"brief": brief}, "n_queries": {"all": 1, domain: 1}, "notes": []}
-    results.score("tvsum_v", f"{domain}-s1", f"val-{epoch}", metrics)
+    metrics = {"unrounded": {"brief": brief}, "n_queries": {"all": videos, domain: videos}, "notes": []}
+    results.score("tvsum_v", f"{domain}-s{seed}", f"val-{epoch}", metrics)
 
 
 def test_tvsums_ten_domains_make_one_row_with_their_mean(results):
@@ -198,6 +238,16 @@ def test_without_all_ten_domains_there_is_no_average(results):
     table = results.build("table3", {"tvsum_v": tvsum_experiment(**lines)})
     cells = under(table, "reproduced")[0].cells
     assert (cells["BK"].text, cells["VT"].text, cells["Avg."].text) == ("90.0", "–", "–")
+
+
+@pytest.mark.parametrize(("videos", "verdicts"), [(1, {"outside"}), (4, {"other queries"})])
+def test_a_domain_has_a_verdict_only_on_one_video(results, videos, verdicts):
+    for seed in (1, 2, 3):
+        for domain in ("BK", "VT"):
+            score_domain(results, domain, 0.5 + seed / 1000, seed=seed, videos=videos)
+    settings = tvsum_experiment(table=3, row="TR-DETR V", seeds=[1, 2, 3], domains=["BK", "VT"])
+    (judged,) = under(results.build("table3", {"tvsum_v": settings}), "verdict")
+    assert set(texts(judged)) == verdicts
 
 
 def test_released_predictions_that_agree_are_re_derived_exactly(results):
@@ -230,6 +280,31 @@ def test_real_released_predictions_re_derive_both_rows(shared_data, results):
     assert [line.remark for line in under(table, "difference")] == ["re-derived exactly"] * 2
 
 
+def test_evidence_of_several_tables_has_the_columns_of_all(results):
+    score_domain(results, "BK", 0.5)
+    results.score("qvh", "released", "test-selected", qvh_metrics(60.0))
+    results.score("tv", "released", "val-selected", files.read_json(results.scored[0]))
+    shown = {
+        "qvh": experiment(table=1, row="TR-DETR V", report="test", source="predictions", predictions={"test": "x"}),
+        "tv": tvsum_experiment(table=3, row="TR-DETR V", source="predictions", predictions={"val": "x"}),
+    }
+    table = results.build("evidence", shown)
+    assert table.columns == [*published.columns(1), *published.columns(3)]
+    assert [line.cells["BK"].text for line in under(table, "published") if "BK" in line.cells] == ["91.3"]
+
+
+def test_evidence_without_a_row_of_a_table_is_refused(results):
+    with pytest.raises(PipelineError, match="evidence: no experiment that stands in a table"):
+        results.build("evidence", {})
+
+
+def test_only_the_manifest_of_a_table_has_a_text(results):
+    for content in ({"stage": "draw", "files": []}, {"stage": "x", "files": [1]}, [1]):
+        files.write_json(results.folder / "other.json", content)
+        with pytest.raises(PipelineError, match=r"other\.json: is no manifest"):
+            tables.texts(results.folder / "other.json")
+
+
 def test_the_resolution_of_the_benchmark_stands_below(results):
     results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
     table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
@@ -243,8 +318,9 @@ def test_table_1_says_that_test_is_self_scored(results):
     assert "scored by ourselves" in results.build("table1", {}).title
 
 
-def test_a_file_that_is_no_metrics_file_is_named(results):
-    results.score("qvh_v", "all-s1", "test-selected", {"brief": {}})
+@pytest.mark.parametrize("content", [{"brief": {}}, {"unrounded": {"brief": {}}}, [], {"unrounded": {"brief": 5}}])
+def test_a_file_that_is_no_metrics_file_is_named(results, content):
+    results.score("qvh_v", "all-s1", "test-selected", content)
     with pytest.raises(PipelineError, match=r"test-selected.json: is no metrics file of qvhighlights"):
         results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
 
@@ -291,13 +367,19 @@ def test_students_t_is_the_tables():
 def test_the_verdict_is_a_prediction_interval():
     values = [42.0, 43.0, 44.0]
     reach = 4.30265 * statistics.stdev(values) * (4 / 3) ** 0.5
-    assert verdict.against_runs(43 + reach - 0.001, values) == "within"
-    assert verdict.against_runs(43 + reach + 0.001, values) == "outside"
-    assert verdict.against_runs(43, values[:2]) == "not enough runs"
+    assert verdict.against_runs(f"{43 + reach - 0.001:.4f}", values) == "within"
+    assert verdict.against_runs(f"{43 + reach + 0.001:.4f}", values) == "outside"
+    assert verdict.against_runs("43", values[:2]) == "not enough runs"
 
 
-def test_predictions_are_judged_at_two_decimals():
-    assert verdict.against_predictions("58.8", 58.804) == "re-derived exactly"
+def test_a_printed_number_stands_for_all_that_round_to_it():
+    assert verdict.against_runs("64.66", [64.6612] * 3) == "within"
+    assert verdict.against_runs("64.66", [64.6652] * 3) == "outside"
+
+
+def test_predictions_are_judged_at_the_decimals_that_are_printed():
+    assert verdict.against_predictions("89.3", 89.34) == "re-derived exactly"
+    assert verdict.against_predictions("58.80", 58.804) == "re-derived exactly"
     assert verdict.against_predictions("58.80", 58.806) == "not re-derived"
 
 
@@ -394,3 +476,4 @@ def test_a_run_stands_beside_released_predictions_with_their_paired_difference(t
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     text = verdict.paired(tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl", "MR-full-mAP")
     assert re.fullmatch(r"-25\.00 \[-75\.00, \+0\.00\]", text)
+    assert verdict.paired(tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl", "HL-min-VeryGood-mAP") == ""

@@ -24,13 +24,13 @@ SHARED = "shared"
 
 
 @dataclass(frozen=True)
-class Line:
+class Quantity:
     """One quantity. amounts: by dataset (or `shared`). known: how its figures are known. parts: what it is a sum of."""
 
     label: str
     amounts: Mapping[str, float] = field(default_factory=dict)
     known: str = ""
-    parts: Sequence[Line] = ()
+    parts: Sequence[Quantity] = ()
 
     @property
     def total(self) -> float:
@@ -44,8 +44,8 @@ class Estimate:
     without an estimate, because their annotations are none of the released files.
     """
 
-    facts: list[Line]
-    costs: list[Line]
+    facts: list[Quantity]
+    costs: list[Quantity]
     unsized: list[str]
     unknown: list[str]
 
@@ -57,9 +57,9 @@ def estimate(cfg: Config, table: Sources) -> Estimate:
     files: dict[str, list[File]] = {need.name: need.files(table) for need in needs} | {SHARED: weights(cfg, table)}
     return Estimate(
         facts=[
-            Line("videos", {need.name: need.n_videos for need in needs}),
-            Line("hours of video", {need.name: need.hours for need in needs}),
-            Line("runs", {need.name: need.n_runs for need in needs}),
+            Quantity("videos", {need.name: need.n_videos for need in needs}),
+            Quantity("hours of video", {need.name: need.hours for need in needs}),
+            Quantity("runs", {need.name: need.n_runs for need in needs}),
         ],
         costs=[_to_fetch(files), _on_disk(needs, files), *_decoding(needs), *_encoding(needs), *_training(needs)],
         unsized=sorted({file.source.name for listed in files.values() for file in listed if file.n_bytes is None}),
@@ -67,8 +67,8 @@ def estimate(cfg: Config, table: Sources) -> Estimate:
     )
 
 
-def _to_fetch(files: Mapping[str, Sequence[File]]) -> Line:
-    lines: list[Line] = []
+def _to_fetch(files: Mapping[str, Sequence[File]]) -> Quantity:
+    lines: list[Quantity] = []
     small: dict[str, float] = defaultdict(float)
     for dataset, listed in files.items():
         for file in listed:
@@ -76,30 +76,30 @@ def _to_fetch(files: Mapping[str, Sequence[File]]) -> Line:
             if dataset == SHARED or size < SMALL_GB:
                 small[dataset] += size
             else:
-                lines.append(Line(file.source.name, {dataset: size}, file.known))
-    weights_gb = Line("weights", {SHARED: small.pop(SHARED, 0.0)}, "exact, reported")
-    return _sum("to fetch, GB", [*lines, Line("small files", small, "exact, reported"), weights_gb])
+                lines.append(Quantity(file.source.name, {dataset: size}, file.known))
+    weights_gb = Quantity("weights", {SHARED: small.pop(SHARED, 0.0)}, "exact, reported")
+    return _sum("to fetch, GB", [*lines, Quantity("small files", small, "exact, reported"), weights_gb])
 
 
-def _on_disk(needs: Sequence[Need], files: Mapping[str, Sequence[File]]) -> Line:
+def _on_disk(needs: Sequence[Need], files: Mapping[str, Sequence[File]]) -> Quantity:
     """Everything that stays. Weights are read where they were fetched, also out of an archive."""
     unpacked = {need.name: [file for file in files[need.name] if file.source.kind == "archive"] for need in needs}
     stores = {need.name: (need.made_bytes() + sum(need.archived_bytes().values())) / GB for need in needs}
     return _sum(
         "on disk in the end, GB",
         [
-            Line("fetched files", {name: _gigabytes(listed) for name, listed in files.items()}, "as above"),
-            Line("unpacked archives", {name: _gigabytes(listed) for name, listed in unpacked.items()}, "assumed"),
-            Line("features", stores, "counted"),
-            Line("runs", {need.name: need.run_bytes() / GB for need in needs}, "counted"),
+            Quantity("fetched files", {name: _gigabytes(listed) for name, listed in files.items()}, "as above"),
+            Quantity("unpacked archives", {name: _gigabytes(listed) for name, listed in unpacked.items()}, "assumed"),
+            Quantity("features", stores, "counted"),
+            Quantity("runs", {need.name: need.run_bytes() / GB for need in needs}, "counted"),
         ],
     )
 
 
-def _decoding(needs: Sequence[Need]) -> list[Line]:
+def _decoding(needs: Sequence[Need]) -> list[Quantity]:
     """One decode of every video for each reader."""
     return [
-        Line(
+        Quantity(
             f"decoding {size} videos, core hours",
             {need.name: need.hours * sum(rates.DECODING[reader][place] for reader in need.readers) for need in needs},
             "measured",
@@ -108,41 +108,41 @@ def _decoding(needs: Sequence[Need]) -> list[Line]:
     ]
 
 
-def _encoding(needs: Sequence[Need]) -> list[Line]:
+def _encoding(needs: Sequence[Need]) -> list[Quantity]:
     return [
         _by_family("encoding on a CPU, core hours", needs, "measured", lambda cost: cost.cpu_s),
         _by_family("encoding on a GPU, hours", needs, "assumed", lambda cost: cost.macs / rates.GPU_MACS),
     ]
 
 
-def _by_family(label: str, needs: Sequence[Need], known: str, seconds: Callable[[rates.Cost], float]) -> Line:
+def _by_family(label: str, needs: Sequence[Need], known: str, seconds: Callable[[rates.Cost], float]) -> Quantity:
     """A line per family, those of words together, which cost next to nothing."""
     lines: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for need in needs:
         for family in need.made:
             name = "words" if FAMILIES[family].reader == "words" else family
             lines[name][need.name] += need.rows(family) * seconds(rates.ENCODING[family]) / HOUR
-    return _sum(label, [Line(name, amounts, known) for name, amounts in sorted(lines.items())])
+    return _sum(label, [Quantity(name, amounts, known) for name, amounts in sorted(lines.items())])
 
 
-def _training(needs: Sequence[Need]) -> list[Line]:
+def _training(needs: Sequence[Need]) -> list[Quantity]:
     seen = {need.name: need.training() for need in needs}
     core_hours = {
         name: (steps * rates.STEP_CPU_S + clips * rates.CLIP_CPU_S) / HOUR for name, (clips, steps) in seen.items()
     }
     gpu_hours = {name: steps * rates.STEP_GPU_S / HOUR for name, (_, steps) in seen.items()}
     return [
-        Line("training on a CPU, core hours", core_hours, "measured"),
-        Line("training on a GPU, hours", gpu_hours, "reported, assumed"),
+        Quantity("training on a CPU, core hours", core_hours, "measured"),
+        Quantity("training on a GPU, hours", gpu_hours, "reported, assumed"),
     ]
 
 
-def _sum(label: str, parts: Sequence[Line]) -> Line:
+def _sum(label: str, parts: Sequence[Quantity]) -> Quantity:
     amounts: dict[str, float] = defaultdict(float)
     for part in parts:
         for name, amount in part.amounts.items():
             amounts[name] += amount
-    return Line(label, amounts, parts=parts)
+    return Quantity(label, amounts, parts=parts)
 
 
 def _gigabytes(files: Iterable[File]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import fill
 
-from pipeline.reporting.estimate import Estimate, Line
+from pipeline.reporting.estimate import Estimate, Quantity
 
 LABEL, CELL = 40, 14
 
@@ -17,10 +17,9 @@ reported   others say so: sizes; the authors' log of QVHighlights V, 56 ms a ste
 counted    from the released annotations
 measured   CPU seconds of one thread on a busy Zen 4 core (a quiet one needs down to half), random weights; decoding for
            two sizes, since nobody states the videos'; training to the last epoch, without evaluations
-assumed    archives unpack to their own size (those of text files to three times that); one whose size nobody states
-           holds what is asked of it, and may hold more; a GPU does 5·10¹² multiply-adds a second, and a step of any
-           dataset takes it as long as one of QVHighlights. No GPU was at hand: no GPU hour is measured, and decoding
-           on few cores takes longer than encoding on a GPU"""
+assumed    archives unpack to their own size; one whose size nobody states holds what is asked of it, and may hold more;
+           a GPU does 5·10¹² multiply-adds a second, and a step of any dataset takes it as long as one of QVHighlights.
+           No GPU was at hand: no GPU hour is measured, and decoding on few cores takes longer than encoding on a GPU"""
 
 
 def text(estimate: Estimate, where: str, jobs: str) -> str:
@@ -45,13 +44,13 @@ def _table(estimate: Estimate, datasets: list[str]) -> Iterator[str]:
         yield from ["", *_block(cost, datasets)] if cost.parts else _block(cost, datasets)
 
 
-def _block(cost: Line, datasets: list[str]) -> Iterator[str]:
+def _block(cost: Quantity, datasets: list[str]) -> Iterator[str]:
     yield _line(cost, datasets)
     for part in cost.parts:
         yield _line(part, datasets, indent="  ")
 
 
-def _line(line: Line, datasets: list[str], digits: int = 1, indent: str = "") -> str:
+def _line(line: Quantity, datasets: list[str], digits: int = 1, indent: str = "") -> str:
     cells = [_number(line.amounts.get(name), digits) for name in datasets] + [_number(line.total, digits)]
     return _row(indent + line.label, cells, line.known)
 

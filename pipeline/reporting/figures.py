@@ -6,12 +6,14 @@ The same files make the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import files, provenance
 from pipeline.config import Experiment
-from pipeline.evaluation.selection import SELECTED_BY
+from pipeline.errors import PipelineError
+from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, selected
 from pipeline.reporting.reproduced import evaluations
 
 if TYPE_CHECKING:
@@ -24,16 +26,17 @@ PANEL_INCHES = (2.4, 1.9)
 def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path], manifest: Path) -> bool:
     """Write {results}/figures/{name}.svg and, for a sweep over numbers, {name}-sweep.svg.
 
-    runs: manifests of `train`, all parts. Returns whether there was work to do.
+    runs: manifests of `train`, all parts. Returns whether there was work to do. Raises PipelineError where they lack a
+    run of the experiment.
     """
     folder = Path(results) / "figures"
 
     def work() -> provenance.Outcome:
-        logs = {path.parent.name: path for path in _listed(runs, "log.csv")}
+        logs = _by_run(name, experiment, runs, "log.csv")
         made = [folder / f"{name}.svg"]
         _learning_curves(name, experiment, logs, made[0])
         if (numbers := _numbers(experiment)) and len(numbers) > 1:
-            cards = {path.parent.name: files.read_json(path) for path in _listed(runs, "card.json")}
+            cards = {run: files.read_json(path) for run, path in _by_run(name, experiment, runs, "card.json").items()}
             made.append(folder / f"{name}-sweep.svg")
             _sweep(name, experiment, numbers, cards, made[1])
         return provenance.Outcome(made, {"runs": len(logs)})
@@ -61,9 +64,9 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
             points = evaluations(logs[run], experiment.dataset)
             if points:
                 epochs, values = zip(*points, strict=True)
-                selected = max(range(len(values)), key=values.__getitem__)
+                at = selected(values)
                 (line,) = axis.plot(epochs, values, linewidth=0.9, label=f"seed {run.rsplit('-s', 1)[1]}")
-                axis.plot(epochs[selected], values[selected], "o", color=line.get_color(), markersize=4)
+                axis.plot(epochs[at], values[at], "o", color=line.get_color(), markersize=4)
         axis.set_title(title, fontsize="medium")
     for axis in axes[len(groups) :]:
         axis.set_visible(False)
@@ -80,7 +83,7 @@ def _sweep(
 ) -> None:
     """Mean over runs of the selected and of the last epoch, against the sweep's numbers."""
     figure, (axis,) = _figure(1, 1)
-    scale = _scale(experiment)
+    scale = TO_PERCENT[experiment.dataset]
     for epoch, style in (("selected", "o-"), ("last", "s--")):
         means = []
         for point in points:
@@ -94,20 +97,16 @@ def _sweep(
 
 
 def _numbers(experiment: Experiment) -> dict[str, float]:
-    """Sweep point → its name as a number; empty where one is none."""
+    """Sweep point → its name as a number, by size; empty where one is none."""
     try:
-        return {point: float(point) for point in experiment.sweep}
+        numbers = {point: float(point) for point in experiment.sweep}
     except ValueError:
         return {}
+    return dict(sorted(numbers.items(), key=lambda item: item[1])) if all(map(isfinite, numbers.values())) else {}
 
 
 def _metric(experiment: Experiment) -> str:
     return "top-5 mAP" if experiment.dataset == "tvsum" else SELECTED_BY[experiment.dataset]
-
-
-def _scale(experiment: Experiment) -> float:
-    """From a card's value to percent."""
-    return 100.0 if experiment.dataset == "tvsum" else 1.0
 
 
 def _figure(rows: int, columns: int) -> tuple[Any, list[Axes]]:
@@ -138,5 +137,10 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def _listed(manifests: Sequence[Path], name: str) -> list[Path]:
-    return [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == name]
+def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: str) -> dict[str, Path]:
+    """Run → one file of it, for all runs of the experiment."""
+    listed = [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == file]
+    found = {path.parent.name: path for path in listed}
+    if missing := [run for run in experiment.runs if run not in found]:
+        raise PipelineError(f"no {file} of {', '.join(missing)}", where=name, remedy="name all manifests of `train`")
+    return found

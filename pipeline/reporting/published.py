@@ -1,29 +1,35 @@
-"""What the paper prints: every row of Tables 1 to 4, in its order, with its own marks; and what the marks should be."""
+"""What the paper prints: every row of Tables 1 to 4, in its order, with its own marks; what the marks should be; and
+which rows experiments stand for.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from pipeline.config import Experiment
+from pipeline.errors import PipelineError
+
 PUBLISHED = Path(__file__).with_name("published.csv")
-SWITCHES = ("LGAM", "VFR", "MR2HD", "HD2MR")
-"""Columns of Table 4 that say which modules are on; `yes` or `no`."""
+SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR": "hd2mr"}
+"""Columns of Table 4 that say which modules are on (`yes` or `no`), and the same in config.yaml's `model`."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of a table.
 
-    key: its name in config.yaml (`row`). source: features as the paper prints them, `+A` where audio is used.
+    key: its name in config.yaml (`row`). features: as the paper prints them, `+A` where audio is used.
     values: column → number as printed, '' where the paper prints none. marks: column → `best` or `second`.
     """
 
     key: str
     method: str
-    source: str
+    features: str
     values: dict[str, str] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
 
@@ -35,7 +41,7 @@ def table(number: int) -> tuple[Row, ...]:
     with open(PUBLISHED, encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             if line["table"] == str(number):
-                row = rows.setdefault(line["row"], Row(line["row"], line["method"], line["source"]))
+                row = rows.setdefault(line["row"], Row(line["row"], line["method"], line["features"]))
                 row.values[line["column"]] = line["value"]
                 if line["mark"]:
                     row.marks[line["column"]] = line["mark"]
@@ -47,14 +53,35 @@ def columns(number: int) -> list[str]:
     return [column for column in table(number)[0].values if column not in SWITCHES]
 
 
+def keys_of(experiment: Experiment) -> dict[str, str]:
+    """Sweep point ('' without a sweep) → key of the row it stands for."""
+    return {point: (experiment.row or "").replace("{point}", point) for point in experiment.sweep or [""]}
+
+
+def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
+    """Raise one PipelineError for all experiments whose table has no such row: they would run and be shown nowhere."""
+    complaints = []
+    for name, experiment in experiments.items():
+        known = [row.key for row in table(experiment.table)] if experiment.table else []
+        unknown = [key for key in keys_of(experiment).values() if known and key not in known]
+        complaints += [
+            f"`experiments.{name}.row`: Table {experiment.table} has no row {key!r}, the closest are "
+            + ", ".join(map(repr, get_close_matches(key, known, cutoff=0)))
+            for key in unknown
+        ]
+    if complaints:
+        remedy = "name a row of that table, or leave `table` out"
+        raise PipelineError("; ".join(complaints), where=where, remedy=remedy)
+
+
 def group(number: int, row: Row) -> str:
-    """The rows among which the paper looks for the best: per source; in Table 2 with and without audio together.
+    """The rows among which the paper looks for the best: of like features; in Table 2 with and without audio together.
 
     Table 2's C3D and I3D rows are one group: it marks TR-DETR's I3D row and none of C3D.
     """
     if number != 2:
-        return row.source
-    return {"C3D": "C3D or I3D", "I3D": "C3D or I3D"}.get(row.source, row.source.removesuffix("+A"))
+        return row.features
+    return {"C3D": "C3D or I3D", "I3D": "C3D or I3D"}.get(row.features, row.features.removesuffix("+A"))
 
 
 def computed_marks(number: int) -> dict[tuple[str, str], str]:
@@ -66,21 +93,6 @@ def computed_marks(number: int) -> dict[tuple[str, str], str]:
             for mark, value in zip(("best", "second"), sorted(set(values.values()), reverse=True), strict=False):
                 marks |= {(key, column): mark for key, found in values.items() if found == value}
     return marks
-
-
-def wrong_marks(number: int) -> list[str]:
-    """Where the paper's marks differ from the computed ones, in words; empty for a table that marks nothing."""
-    rows = table(number)
-    if not any(row.marks for row in rows):
-        return []
-    computed = computed_marks(number)
-    return [
-        f"Table {number}, {row.key}, {column}: {row.values[column]} is marked {printed or 'not at all'}, "
-        f"it is {found or 'neither best nor second'}"
-        for row in rows
-        for column in columns(number)
-        if (printed := row.marks.get(column, "")) != (found := computed.get((row.key, column), ""))
-    ]
 
 
 def _groups(number: int) -> dict[str, Sequence[Row]]:

@@ -16,7 +16,7 @@ NOTHING = "–"
 BOLD = "Bold: best published number, underlined: second best, computed within the rows of one kind of feature."
 """The one note that says nothing on a terminal."""
 
-FACTS = ("luck", "runs", "queries", "source", "selection", "note")
+FACTS = ("luck", "runs", "queries", "source", "settings", "selection", "note")
 """What reproduced numbers stand on, as CSV columns."""
 
 
@@ -42,7 +42,7 @@ class Line:
 
     kind: str
     label: str
-    source: str
+    features: str
     cells: dict[str, Cell]
     switches: Sequence[str] = ()
     facts: dict[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["line", "label", "features", *table.switches, *table.columns, *FACTS])
     for line in table.lines:
-        start, switches = [line.label, line.source], list(line.switches) or [""] * len(table.switches)
+        start, switches = [line.label, line.features], list(line.switches) or [""] * len(table.switches)
         cells = [line.cells.get(column, Cell("", "")) for column in table.columns]
         facts = [line.facts.get(name, "") for name in FACTS]
         if line.remark:
@@ -219,7 +219,8 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def _header(table: Table) -> list[str]:
-    return ["Method", "Features", *table.switches, *table.columns, *["Luck"][: _has_luck(table)], "Stands on"]
+    luck = ["Luck"] if _has_luck(table) else []
+    return ["Method", "Features", *table.switches, *table.columns, *luck, "Stands on"]
 
 
 def _has_luck(table: Table) -> bool:
@@ -239,8 +240,8 @@ def _texts(table: Table, line: Line) -> list[tuple[str, str | None]]:
         (cell.text, cell.mark) for cell in (line.cells.get(column, empty) for column in table.columns)
     ]
     stands_on = line.remark or "; ".join(v for name, v in line.facts.items() if v and name != "luck")
-    start = [(text, None) for text in (label, line.source, *switches)]
-    luck = [(line.facts.get("luck", ""), None)][: _has_luck(table)]
+    start = [(text, None) for text in (label, line.features, *switches)]
+    luck = [(line.facts.get("luck", ""), None)] if _has_luck(table) else []
     return [*start, *numbers, *luck, (stands_on, None)]
 
 

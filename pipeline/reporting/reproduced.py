@@ -11,9 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from pipeline import files, provenance
-from pipeline.config import DOMAINS, Experiment
+from pipeline.config import DOMAINS, Experiment, SweepPoint
 from pipeline.errors import PipelineError
-from pipeline.evaluation.selection import SELECTED_BY, luck
+from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, luck
+from pipeline.reporting import published
 
 METRIC_OF = {
     "R1@0.5": "MR-full-R1@0.5",
@@ -34,15 +35,16 @@ Scores = dict[str, list[float]]
 class Reproduced:
     """The runs of one experiment (of one sweep point) for one row.
 
-    selected, last: scores of the selected and of the last epoch; of released predictions there is no last. luck: one
-    value per seed, in percent. n_queries: queries (TVSum: videos) behind every value. half_widths: column → half of
-    the 95 % interval over videos, of the first run. queries: per-query results of that run. notes: what the scorer had
-    to say, each once.
+    label: the experiment's name, and the point's where several points stand for the row. selected, last: scores of the
+    selected and of the last epoch; of released predictions there is no last. luck: one value per seed, in percent.
+    n_queries: queries (TVSum: videos, of the seed with most) behind the values. half_widths: column → half of the 95 %
+    interval over videos, of the first run. queries: per-query results of that run. notes: what the scorer had to say,
+    each once.
     """
 
-    experiment: str
-    settings: Experiment
-    row: str
+    label: str
+    experiment: Experiment
+    settings: SweepPoint
     selected: Scores = field(default_factory=dict)
     last: Scores = field(default_factory=dict)
     luck: list[float] = field(default_factory=list)
@@ -66,41 +68,42 @@ def collect(
     logs = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "log.csv")}
     rows: dict[str, list[Reproduced]] = {}
     for name, experiment in experiments.items():
-        for point in experiment.sweep or [""]:
-            key = (experiment.row or "").format(point=point)
-            found = _reproduced(name, experiment, key, _runs_by_seed(experiment, point), scored, logs)
+        keys = published.keys_of(experiment)
+        for point, key in keys.items():
+            several = list(keys.values()).count(key) > 1
+            settings = experiment.sweep.get(point, SweepPoint(model=experiment.model, training=experiment.training))
+            found = Reproduced(f"{name} {point}" if several else name, experiment, settings)
+            _add_runs(found, name, _runs_by_seed(experiment, point), scored, logs)
             if found.selected:
                 rows.setdefault(key, []).append(found)
     return rows
 
 
-def _reproduced(
+def _add_runs(
+    found: Reproduced,
     name: str,
-    experiment: Experiment,
-    key: str,
     runs_by_seed: Mapping[str, Sequence[str]],
     scored: Mapping[tuple[str, str, str], Path],
     logs: Mapping[tuple[str, str], Path],
-) -> Reproduced:
-    found = Reproduced(name, experiment, key)
+) -> None:
+    experiment = found.experiment
     for seed, runs in runs_by_seed.items():
         selected = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-selected")) in scored]
         if not selected:
             continue
         found.seeds.append(seed)
-        contents = [files.read_json(path) for path in selected]
-        _add(found.selected, _values(experiment.dataset, zip(selected, contents, strict=True)))
+        contents = [_read(path, experiment.dataset) for path in selected]
+        _add(found.selected, _values(experiment.dataset, contents))
         last = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-last")) in scored]
-        _add(found.last, _values(experiment.dataset, ((path, files.read_json(path)) for path in last)))
+        _add(found.last, _values(experiment.dataset, [_read(path, experiment.dataset) for path in last]))
         of_runs = [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]
         if any(map(math.isfinite, of_runs)):
             found.luck.append(fmean(filter(math.isfinite, of_runs)))
         found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))
-        found.n_queries = sum(metrics["n_queries"]["all"] for metrics in contents)
+        found.n_queries = max(found.n_queries, sum(metrics["n_queries"]["all"] for metrics in contents))
         if len(found.seeds) == 1 and experiment.dataset != "tvsum":
             found.queries = selected[0].with_suffix(".queries.jsonl")
             _add_intervals(found, contents[0])
-    return found
 
 
 def curve(log: Path, dataset: str) -> list[float]:
@@ -110,9 +113,12 @@ def curve(log: Path, dataset: str) -> list[float]:
 
 def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
     """Epoch and selection metric (percent) of every evaluation of a run, from its `log.csv`."""
-    column, scale = SELECTED_BY[dataset], 100 if dataset == "tvsum" else 1
-    with open(log, encoding="utf-8", newline="") as file:
-        return [(int(row["epoch"]), scale * float(row[column])) for row in csv.DictReader(file) if row.get(column)]
+    column, scale = SELECTED_BY[dataset], TO_PERCENT[dataset]
+    try:
+        with open(log, encoding="utf-8", newline="") as file:
+            return [(int(row["epoch"]), scale * float(row[column])) for row in csv.DictReader(file) if row.get(column)]
+    except OSError as error:
+        raise files.cannot_read(log, error) from error
 
 
 def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
@@ -126,20 +132,27 @@ def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
     return seeds
 
 
-def _values(dataset: str, contents: Iterable[tuple[Path, dict[str, Any]]]) -> dict[str, float]:
+def _read(path: Path, dataset: str) -> dict[str, Any]:
+    """A metrics file. Raises PipelineError where it lacks what every one has."""
+    metrics: dict[str, Any] = files.read_json(path)
+    try:
+        dict(metrics["unrounded"]["brief"]), int(metrics["n_queries"]["all"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"is no metrics file of {dataset} (no {error})", where=path, remedy="delete it and score again"
+        ) from error
+    return metrics
+
+
+def _values(dataset: str, contents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Column → value of one seed. TVSum's ten files make one row; without all ten there is no average."""
     values: dict[str, float] = {}
-    for path, metrics in contents:
-        try:
-            brief = metrics["unrounded"]["brief"]
-            if dataset == "tvsum":
-                values |= {domain: 100 * brief[domain] for domain in DOMAINS if domain in brief}
-            else:
-                values |= {column: brief[name] for column, name in METRIC_OF.items() if brief.get(name) is not None}
-        except (KeyError, TypeError) as error:
-            raise PipelineError(
-                f"is no metrics file of {dataset} (no {error})", where=path, remedy="delete it and score again"
-            ) from error
+    for metrics in contents:
+        brief = metrics["unrounded"]["brief"]
+        if dataset == "tvsum":
+            values |= {domain: 100 * brief[domain] for domain in DOMAINS if domain in brief}
+        else:
+            values |= {column: brief[name] for column, name in METRIC_OF.items() if brief.get(name) is not None}
     if dataset == "tvsum" and all(domain in values for domain in DOMAINS):
         values["Avg."] = fmean(values[domain] for domain in DOMAINS)
     return values

@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from pipeline import files, provenance, records
-from pipeline.config import DOMAINS, Experiment
+from pipeline.config import DOMAINS, Experiment, Model
+from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.reporting import published, render, verdict
@@ -92,8 +93,17 @@ def tabulate(
 
 
 def texts(manifest: Path) -> str:
-    """The text form of the table behind a manifest, for a terminal. Raises PipelineError for another manifest."""
-    return "\n".join(path.read_text("utf-8") for path in provenance.files_of(manifest) if path.suffix == ".txt")
+    """The text form of the table behind a manifest, for a terminal. Raises PipelineError for any other file."""
+    try:
+        found = [path for path in provenance.files_of(manifest) if path.suffix == ".txt"]
+    except (KeyError, TypeError):
+        found = []
+    if not found:
+        raise PipelineError("is no manifest of a table", where=manifest, remedy="name results/tables/table1.json")
+    try:
+        return "\n".join(path.read_text("utf-8") for path in found)
+    except OSError as error:
+        raise files.cannot_read(found[0], error) from error
 
 
 def build(
@@ -104,8 +114,12 @@ def build(
     runs: Sequence[Path],
     annotations: Sequence[Path] = (),
 ) -> Table:
-    """Put a table together; see `tabulate`."""
+    """Put a table together; see `tabulate`. Raises PipelineError for a row that the paper has not, or none to show."""
+    published.check_rows(experiments, "--settings")
     numbers = [int(name[-1])] if name != "evidence" else sorted({e.table for e in experiments.values() if e.table})
+    if not numbers:
+        remedy = "give an experiment with `source: predictions` its `table` and `row`"
+        raise PipelineError("no experiment that stands in a table", where=name, remedy=remedy)
     lines: list[Line] = []
     notes: list[str] = []
     for number in numbers:
@@ -121,8 +135,9 @@ def build(
     heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
     if name == "evidence":
         heading = "the authors' released predictions, scored here"
-    switches = published.SWITCHES if name == "table4" else ()
-    return Table(f"{title}, {heading}", switches, published.columns(numbers[0]), lines, [*notes, *_legend(lines)])
+    switches = tuple(published.SWITCHES) if name == "table4" else ()
+    columns = list(dict.fromkeys(column for number in numbers for column in published.columns(number)))
+    return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, [*notes, *_legend(lines)])
 
 
 def _yardstick_lines(annotations: Sequence[Path]) -> list[Line]:
@@ -156,11 +171,11 @@ def _published_line(
     }
     method = f"Table {number}, {row.key}" if in_evidence else row.method
     switches = [row.values[switch] for switch in published.SWITCHES] if number == 4 and not in_evidence else []
-    return Line("published", method, row.source, cells, switches=switches)
+    return Line("published", method, row.features, cells, switches=switches)
 
 
 def _lines_of_row(number: int, row: published.Row, founds: Sequence[Reproduced]) -> list[Line]:
-    released = next((found for found in founds if found.settings.source == "predictions"), None)
+    released = next((found for found in founds if found.experiment.source == "predictions"), None)
     lines = []
     for found in founds:
         under = _lines_under(number, row, found)
@@ -174,9 +189,10 @@ def _against(found: Reproduced, released: Reproduced) -> str:
     """The first seed's run against the authors' predictions for the same queries, by the metric that selects."""
     if found.queries is None or released.queries is None:
         return ""
-    metric = SELECTED_BY[found.settings.dataset]
+    metric = SELECTED_BY[found.experiment.dataset]
     difference = verdict.paired(found.queries, released.queries, metric)
-    return f"seed {found.seeds[0]} - {released.experiment}, paired over videos: {metric} {difference}"
+    text = f"seed {found.seeds[0]} - {released.label}, paired over videos: {metric} {difference}"
+    return text if difference else ""
 
 
 def _lines_under(number: int, row: published.Row, found: Reproduced) -> list[Line]:
@@ -186,15 +202,15 @@ def _lines_under(number: int, row: published.Row, found: Reproduced) -> list[Lin
     lines = [
         Line(
             "reproduced",
-            found.experiment,
+            found.label,
             "",
             _means(found.selected, columns, about.decimals),
-            facts=_facts(number, found),
+            facts=_facts(number, row, found),
         ),
         Line(
             "difference", "difference", "", _differences(row, found, about.decimals), remark=_summary(verdicts, found)
         ),
-        Line("verdict", found.experiment, "", {c: Cell(v, v) for c, v in verdicts.items()}, only_csv=True),
+        Line("verdict", found.label, "", {c: Cell(v, v) for c, v in verdicts.items()}, only_csv=True),
     ]
     if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
         lines.append(Line("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
@@ -225,12 +241,13 @@ def _differences(row: published.Row, found: Reproduced, decimals: int) -> dict[s
 def _verdicts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]:
     """Column → verdict, for every column with a published and a reproduced number."""
     both = {column: values for column, values in found.selected.items() if row.values.get(column)}
-    # A domain of Table 3 stands on its own video, however many domains were run.
-    if number != 3 and found.n_queries != ABOUT[number].queries:
+    # A domain of Table 3 stands on one video of its own, however many domains were run.
+    expected = ABOUT[number].queries if number != 3 else sum(domain in both for domain in DOMAINS)
+    if found.n_queries != expected:
         return dict.fromkeys(both, verdict.OTHER_QUERIES)
-    if found.settings.source == "predictions":
+    if found.experiment.source == "predictions":
         return {column: verdict.against_predictions(row.values[column], values[0]) for column, values in both.items()}
-    return {column: verdict.against_runs(float(row.values[column]), values) for column, values in both.items()}
+    return {column: verdict.against_runs(row.values[column], values) for column, values in both.items()}
 
 
 def _summary(verdicts: Mapping[str, str], found: Reproduced) -> str:
@@ -240,16 +257,16 @@ def _summary(verdicts: Mapping[str, str], found: Reproduced) -> str:
         return f"no verdict: {verdict.OTHER_QUERIES} than the published number's"
     if kinds == [verdict.TOO_FEW]:
         return f"{verdict.TOO_FEW} for a verdict (n = {len(found.seeds)})"
-    if found.settings.source != "predictions":
+    if found.experiment.source != "predictions":
         kinds = [kind for kind in kinds if kind != verdict.TOO_FEW]
     parts = [f"{kind}: {', '.join(c for c, v in verdicts.items() if v == kind)}" for kind in kinds]
     words = kinds[0] if len(kinds) == 1 else "; ".join(parts)
-    return words if found.settings.source == "predictions" else f"published is {words} (n = {len(found.seeds)})"
+    return words if found.experiment.source == "predictions" else f"published is {words} (n = {len(found.seeds)})"
 
 
-def _facts(number: int, found: Reproduced) -> dict[str, str]:
+def _facts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]:
     """What reproduced numbers stand on, in the order of the CSV columns."""
-    experiment, n, unit = found.settings, found.n_queries, "videos" if number == 3 else "queries"
+    experiment, n, unit = found.experiment, found.n_queries, "videos" if number == 3 else "queries"
     prediction = experiment.predictions.get(experiment.report, "")
     expected = ABOUT[number].queries
     return {
@@ -257,9 +274,29 @@ def _facts(number: int, found: Reproduced) -> dict[str, str]:
         "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),
         "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,})"),
         "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
+        "settings": _settings(row, found),
         "selection": _selection(experiment),
-        "note": "; ".join(filter(None, [*_stand_ins(experiment), experiment.note, *found.notes])),
+        "note": _one_line("; ".join(filter(None, [*_stand_ins(experiment), experiment.note, *found.notes]))),
     }
+
+
+def _settings(row: published.Row, found: Reproduced) -> str:
+    """Schedule, what the network has that its row's has not, and features; '' of released predictions."""
+    features, training = found.experiment.features, found.settings.training
+    if found.experiment.source == "predictions" or features is None:
+        return ""
+    switches = {name: row.values[column] for column, name in published.SWITCHES.items() if column in row.values}
+    stands_for = Model.model_validate(switches)
+    other = {name: value for name, value in found.settings.model if value != getattr(stands_for, name)}
+    parts = [f"{training.epochs:,} epochs", f"batch {training.batch_size}", f"learning rate {training.learning_rate:g}"]
+    parts += [training.precision] if training.precision != "float32" else []
+    parts += [f"{name} {str(value).lower()}" for name, value in other.items()]
+    return ", ".join([*parts, " + ".join(features.all)])
+
+
+def _one_line(text: str) -> str:
+    """Text of the config in a cell or a heading, which a line's end would break."""
+    return " ".join(text.split())
 
 
 def _stand_ins(experiment: Experiment) -> list[str]:
@@ -287,5 +324,5 @@ def _resolution(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> list[s
     widths = ", ".join(f"{column} ±{width:.2f}" for column, width in found.half_widths.items())
     return [
         f"Resolution of the benchmark of Table {number} (half of the 95 % interval over {found.n_videos:,} videos, "
-        f"{found.n_queries:,} queries, from {found.experiment}): {widths}."
+        f"{found.n_queries:,} queries, from {found.label}): {widths}."
     ]

@@ -18,29 +18,34 @@ OTHER_QUERIES = "other queries"
 EXACT, DIFFERENT = "re-derived exactly", "not re-derived"
 
 
-def against_runs(published: float, values: Sequence[float]) -> str:
-    """Compare a published number with the spread of our runs (one value per seed).
+def against_runs(published: str, values: Sequence[float]) -> str:
+    """Compare a published number, as printed, with the spread of our runs (one value per seed).
 
-    `within` where it lies in mean ± t·s·√(1 + 1/n), the 95 % interval for one more run; `not enough runs` below three.
+    `within` where it lies in mean ± (t·s·√(1 + 1/n) + half of its last digit), the 95 % interval for one more run;
+    `not enough runs` below three.
     """
     n = len(values)
     if n < FEWEST_RUNS:
         return TOO_FEW
     reach = student_t(n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
-    return WITHIN if abs(published - statistics.fmean(values)) <= reach else OUTSIDE
+    half_a_digit = 0.5 * 10.0 ** -_decimals(published)
+    return WITHIN if abs(float(published) - statistics.fmean(values)) <= reach + half_a_digit else OUTSIDE
 
 
 def against_predictions(published: str, value: float) -> str:
-    """Compare a published number, as printed, with a released prediction file's: equal at two decimals or not."""
-    return EXACT if f"{float(published):.2f}" == f"{value:.2f}" else DIFFERENT
+    """Compare a published number, as printed, with a released prediction file's: equal at its decimals or not."""
+    return EXACT if published == f"{value:.{_decimals(published)}f}" else DIFFERENT
 
 
 def paired(ours: Path, released: Path, metric: str) -> str:
     """Our run against a released prediction file on the same queries: difference in percent and its 95 % interval.
 
-    ours, released: per-query results of the score stage. Raises PipelineError when they cover other queries.
+    ours, released: per-query results of the score stage. '' where one of them lacks the metric. Raises PipelineError
+    when they cover other queries.
     """
     mine, theirs = ([row for _, row in records.read_jsonl(path)] for path in (ours, released))
+    if metric not in mine[0] or metric not in theirs[0]:
+        return ""
     (row,) = (row for row in compare(mine, theirs) if row.metric == metric)
     low, high = row.difference.low, row.difference.high
     interval = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
@@ -56,6 +61,10 @@ def student_t(freedom: int, level: float = LEVEL) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _central_mass(middle, freedom) < level else (low, middle)
     return high
+
+
+def _decimals(printed: str) -> int:
+    return len(printed.partition(".")[2])
 
 
 def _central_mass(t: float, freedom: int) -> float:

@@ -16,11 +16,14 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get
 from pipeline import config as typed
 from pipeline import devices, provenance, stale
 from pipeline.acquire import sources as source_table
+from pipeline.reporting import published
 from pipeline.shards import shard_names
 from pipeline.errors import PipelineError
 
 try:
-    cfg = typed.load(config, ", ".join(map(str, workflow.configfiles)))
+    configfiles = ", ".join(map(str, workflow.configfiles))
+    cfg = typed.load(config, configfiles)
+    published.check_rows(cfg.experiments, configfiles)
     SOURCES = source_table.load(cfg.acquire.sources)
     if workflow.is_main_process:
         stale.set_aside(Path(cfg.results))
