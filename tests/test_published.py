@@ -102,11 +102,11 @@ def test_config_names_rows_that_exist(experiments):
         (
             "tvsum_v",
             "TR-DETR  V",
-            "`experiments.tvsum_v.row`: Table 3 has no row 'TR-DETR  V', the closest are 'TR-DETR V'",
+            "`experiments.tvsum_v.row`: Table 3 has no row 'TR-DETR  V', it has 'TR-DETR V'",
         ),
-        ("tvsum_v", None, "Table 3 has no row ''"),
+        ("tvsum_v", None, "Table 3 has no row '', it has 'sLSTM V', 'SG V', "),
         ("tvsum_v", "{foo}", "Table 3 has no row '{foo}'"),
-        ("ablation", "{point}", "Table 4 has no row 'a', the closest are '(a)'"),
+        ("ablation", "{point}", "Table 4 has no row 'a', it has '(a)'"),
         ("ablation", "({point})x", "Table 4 has no row '(j)x'"),
     ],
 )

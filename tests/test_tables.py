@@ -176,7 +176,7 @@ def test_settings_say_what_differs_from_the_network_that_the_row_stands_for(resu
 
 
 def test_a_row_that_the_table_has_not_is_refused(results):
-    with pytest.raises(PipelineError, match=r"Table 1 has no row 'TR-DETR  V', the closest are 'TR-DETR V'"):
+    with pytest.raises(PipelineError, match=r"Table 1 has no row 'TR-DETR  V', it has 'TR-DETR V'"):
         results.build("table1", {"x": experiment(table=1, row="TR-DETR  V", report="test")})
 
 

@@ -64,14 +64,21 @@ def test_a_target_plans_its_own_part(tmp_path, target, absent):
     assert absent not in planned(text)
 
 
-def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("sedes", [1], "`experiments.tvsum_v.sedes` is an unknown key"),
+        ("row", "TR-DETR  V", "`experiments.tvsum_v.row`: Table 3 has no row 'TR-DETR  V'"),
+    ],
+)
+def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path, key, value, said):
     config = tmp_path / "config.yaml"
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    raw["experiments"]["tvsum_v"]["sedes"] = [1]
+    raw["experiments"]["tvsum_v"][key] = value
     config.write_text(yaml.safe_dump(raw), encoding="utf-8")
     code, text = snakemake("--cores", 1, "-n", "--configfile", config)
     assert code == 1
-    assert f"{config}: `experiments.tvsum_v.sedes` is an unknown key" in text
+    assert f"{config}: {said}" in text
     assert "Traceback" not in text
 
 

@@ -65,8 +65,8 @@ def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
         known = [row.key for row in table(experiment.table)] if experiment.table else []
         unknown = [key for key in keys_of(experiment).values() if known and key not in known]
         complaints += [
-            f"`experiments.{name}.row`: Table {experiment.table} has no row {key!r}, the closest are "
-            + ", ".join(map(repr, get_close_matches(key, known, cutoff=0)))
+            f"`experiments.{name}.row`: Table {experiment.table} has no row {key!r}, it has "
+            + ", ".join(map(repr, get_close_matches(key, known) or known))
             for key in unknown
         ]
     if complaints:
