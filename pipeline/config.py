@@ -188,10 +188,10 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> Experiment:
-        if self.source == "predictions" and not self.predictions:
-            raise ValueError("`source: predictions` needs `predictions: {val: NAME}` (names in sources.csv)")
         if self.source == "predictions" and self.report not in self.predictions:
-            raise ValueError(f"`report: {self.report}`, but `predictions` names no file of {self.report}")
+            raise ValueError(
+                f"`source: predictions` needs `predictions: {{{self.report}: NAME}}` (a name in sources.csv)"
+            )
         if self.source != "predictions" and self.features is None:
             raise ValueError(f"`source: {self.source}` needs `features: {{video: [...], text: ...}}`")
         if self.source == "features" and not self.archive:

@@ -50,7 +50,7 @@ def test_the_schema_accepts_every_config_of_ours(path):
 
 def test_released_predictions_need_a_file_of_the_split_that_is_reported():
     raw = small(source="predictions", predictions={"val": "tr-detr-predictions-val"}, report="test")
-    with pytest.raises(PipelineError, match="`report: test`, but `predictions` names no file of test"):
+    with pytest.raises(PipelineError, match=r"needs `predictions: \{test: NAME\}`"):
         config.load(raw)
 
 
