@@ -194,3 +194,48 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PipelineError, match="cannot be written"), StoreWriter(tmp_path / "file" / "a.h5", PASSPORT):
         pass
+
+
+def read_everything(path):
+    with Store([path]) as store:
+        for key in store.keys():  # noqa: SIM118 - no dict
+            store.read(key), store.attributes(key), store.entry(key), store.n_rows(key)
+        return store.problems(dict.fromkeys(store.keys()))
+
+
+def test_a_damaged_store_is_named_wherever_the_damage_lies_and_made_again_by_a_writer(tmp_path):
+    keys = {f"v{k}": rows(4, k) for k in range(6)}
+    whole = write(tmp_path / "a.h5", **keys).read_bytes()
+    damaged = tmp_path / "b.h5"
+    refused = 0
+    for place in range(0, len(whole), 61):
+        broken = bytes(byte ^ 0x55 for byte in whole[place : place + 8])
+        damaged.write_bytes(whole[:place] + broken + whole[place + 8 :])
+        try:
+            read_everything(damaged)
+        except PipelineError as error:
+            refused += 1
+            assert error.where == str(damaged)
+            with StoreWriter(damaged, PASSPORT) as store:
+                for key, value in keys.items():
+                    if not store.keep(key, decoder="decord"):
+                        store.add(key, value, decoder="decord")
+            read_everything(damaged)
+    assert refused > 20
+
+
+def test_a_disk_that_is_full_while_the_store_is_assembled_is_one_line_and_loses_nothing(tmp_path):
+    script = (
+        "import resource, signal, test_store as t\nfrom pathlib import Path\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"with t.StoreWriter(Path({str(tmp_path)!r}) / 'a.h5', t.PASSPORT) as store:\n"
+        "    for k in range(9):\n        store.add(f'v{k}', t.rows(200, k))\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, -1))\n"
+    )
+    here = os.path.dirname(__file__)
+    environment = os.environ | {"PYTHONPATH": f"{here}:{os.path.dirname(here)}"}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, check=False, capture_output=True, text=True)
+    last = run.stderr.splitlines()[-1]
+    assert last.endswith("a.h5: cannot be written (File too large) → check that folder's permissions and space")
+    with StoreWriter(tmp_path / "a.h5", PASSPORT) as store:
+        assert all(store.keep(f"v{k}") for k in range(9))

@@ -7,8 +7,8 @@ about (decoder, digest of its source); `.places` is an index (`places.py`). Equa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -25,7 +25,7 @@ POOLED = "pooled"
 """The group that holds one vector per query beside its tokens."""
 
 ROWS_APART = 1
-"""Streams of one video may differ by this many rows (datasets.md 5.5); more is an error."""
+"""Streams of one video may differ by this many rows; more is an error."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Store:
     """Read the shards of one family as if they were one store.
 
     Raises PipelineError for a file that is no feature store, for a mix of passports (both files and the fields that
-    differ are named), and for a key that two shards hold.
+    differ are named), and for a key that two shards hold; whatever reads it, for a file that is damaged.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
@@ -61,8 +61,9 @@ class Store:
             passports = {}
             for path in map(Path, paths):
                 file = stack.enter_context(_open(path))
-                passports[path] = passport_from(file.attrs, path)
-                self._index(file, path, passports[path])
+                with _undamaged(path):
+                    passports[path] = passport_from(file.attrs, path)
+                    self._index(file, path, passports[path])
             self.passport = one_passport(passports)
             self._open = stack.pop_all()
 
@@ -88,7 +89,9 @@ class Store:
 
     def read(self, key: str) -> np.ndarray:
         """Rows of one vid (or qid), float32 [n, dim]. Raises PipelineError for a key that no shard holds."""
-        return self._dataset(key)[()].astype(np.float32)
+        shard = self._shard(key)
+        with _undamaged(shard.path):
+            return shard.file[key][()].astype(np.float32)
 
     def n_rows(self, key: str) -> int:
         """Number of rows under one key, read from the header alone."""
@@ -97,7 +100,9 @@ class Store:
     def place(self, key: str) -> Place:
         """Where the rows of one key lie, for whoever reads many at once (`bulk.py`). Raises PipelineError."""
         if key not in self._places:
-            self._places[key] = look_up(self._shard(key).id, key, self.passport)
+            shard = self._shard(key)
+            with _undamaged(shard.path):
+                self._places[key] = look_up(shard.id, key, self.passport)
         return self._places[key]
 
     def file_of(self, key: str) -> str:
@@ -106,13 +111,22 @@ class Store:
 
     def attributes(self, key: str) -> dict[str, str]:
         """How the rows of one key came about: `decoder`, digest of the source and the like."""
-        return {name: str(value) for name, value in self._dataset(key).attrs.items()}
+        shard = self._shard(key)
+        with _undamaged(shard.path):
+            return {name: str(value) for name, value in shard.file[key].attrs.items()}
 
     def entry(self, key: str) -> Entry:
         """Everything under one key, in the dtype it is stored in."""
-        file = self._shard(key).file
-        pooled = file[f"{POOLED}/{key}"][()] if f"{POOLED}/{key}" in file else None
-        return Entry(file[key][()], pooled, self.attributes(key))
+        shard = self._shard(key)
+        with _undamaged(shard.path):
+            pooled = shard.file[f"{POOLED}/{key}"][()] if f"{POOLED}/{key}" in shard.file else None
+            return Entry(shard.file[key][()], pooled, self.attributes(key))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a manifest says of a family: its arrays, and all their rows."""
+        family = self.passport.family
+        return {f"{family}_arrays": len(self), f"{family}_rows": sum(map(self.n_rows, self._shards))}
 
     def problems(self, n_rows: Mapping[str, int | None]) -> list[str]:
         """Everything wrong with this store at once, one line each: keys that are missing, of another width, not
@@ -123,19 +137,15 @@ class Store:
     def _problem(self, key: str, expected: int | None) -> str | None:
         if key not in self:
             return f"{key}: missing"
-        shard = self._shard(key)
-        data = shard.file[key]
-        where = f"{key} ({shard.path})"
-        if data.ndim != 2 or data.shape[1] != self.passport.dim:
-            return f"{where}: shape {list(data.shape)} where the passport says [n, {self.passport.dim}]"
-        if bad := rows_not_finite(data[()]):
-            return f"{where}: {bad} of {len(data)} rows hold NaN or infinity"
-        if expected is not None and abs(len(data) - expected) > ROWS_APART:
-            return f"{where}: {len(data)} rows where {expected} ± {ROWS_APART} are expected"
+        rows = self.read(key)
+        where = f"{key} ({self.file_of(key)})"
+        if rows.ndim != 2 or rows.shape[1] != self.passport.dim:
+            return f"{where}: shape {list(rows.shape)} where the passport says [n, {self.passport.dim}]"
+        if bad := rows_not_finite(rows):
+            return f"{where}: {bad} of {len(rows)} rows hold NaN or infinity"
+        if expected is not None and abs(len(rows) - expected) > ROWS_APART:
+            return f"{where}: {len(rows)} rows where {expected} ± {ROWS_APART} are expected"
         return None
-
-    def _dataset(self, key: str) -> h5py.Dataset:
-        return self._shard(key).file[key]
 
     def _shard(self, key: str) -> _Shard:
         shard = self._shards.get(key)
@@ -176,6 +186,18 @@ def _open(path: Path) -> h5py.File:
     except OSError as error:
         reason = "is missing" if not path.exists() else f"is no whole HDF5 file ({error})"
         raise PipelineError(reason, where=path, remedy="delete it and extract again") from error
+
+
+@contextmanager
+def _undamaged(path: Path | str) -> Iterator[None]:
+    """Whatever goes wrong inside the block is the file's fault."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:  # metadata of nonsense may raise anything
+        reason = f"is damaged ({type(error).__name__}: {error})"
+        raise PipelineError(reason, where=path, remedy="delete it and run again") from error
 
 
 def rows_not_finite(rows: np.ndarray) -> int:

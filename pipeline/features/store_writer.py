@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,10 @@ from pipeline.errors import PipelineError
 from pipeline.features.places import PLACES, write_index
 from pipeline.features.store import POOLED, Entry, Store, rows_not_finite
 from pipeline.provenance import Passport
+
+
+class TooLargeError(PipelineError):
+    """Rows of numbers that the store's dtype does not reach: one video's affair, where NaN is the network's."""
 
 
 class StoreWriter:
@@ -61,7 +67,8 @@ class StoreWriter:
         if staged is not None and _agrees(staged.attributes, attributes):
             self._staged.add(key)
             return True
-        if self._old is not None and key in self._old and _agrees(self._old.attributes(key), attributes):
+        old = self._read_old(key)
+        if old is not None and _agrees(old.attributes, attributes):
             self._kept.add(key)
             return True
         return False
@@ -69,8 +76,8 @@ class StoreWriter:
     def add(self, key: str, rows: np.ndarray, *, pooled: np.ndarray | None = None, **attributes: str) -> None:
         """Store rows [n, dim] (and a pooled vector [dim]) under `key`.
 
-        Raises PipelineError for rows of another width, without a row, or with values that are not finite (as float16
-        nothing above 65,504 is), and for a key that HDF5 would take for a path.
+        Raises PipelineError for rows of another width, without a row, or with values that are not finite, and for a key
+        that HDF5 would take for a path; TooLargeError where only the dtype makes them infinite (float16: above 65,504).
         """
         if "/" in key or key in ("", ".", POOLED, PLACES):
             raise PipelineError(f"`{key}` cannot name an array", where=self.path, remedy="give it another vid or qid")
@@ -94,7 +101,8 @@ class StoreWriter:
         with np.errstate(over="ignore"):
             cast = np.ascontiguousarray(rows, dtype=self.passport.dtype)
         if not np.isfinite(cast).all():
-            raise PipelineError(
+            kind = TooLargeError if np.isfinite(rows).all() else PipelineError
+            raise kind(
                 f"{rows_not_finite(cast)} of {len(cast)} rows hold NaN or infinity as {self.passport.dtype}",
                 where=where,
                 remedy="see what the encoder was given, or store as float32",
@@ -119,18 +127,31 @@ class StoreWriter:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
             return None
 
+    def _read_old(self, key: str) -> Entry | None:
+        """An entry of the store as it was; None where there is none, or where the file is damaged."""
+        if self._old is None or key not in self._old:
+            return None
+        with suppress(PipelineError):
+            return self._old.entry(key)
+        return None
+
     def _assemble(self) -> None:
-        keys = sorted(self._staged | self._kept)
         with files.atomic_path(self.path) as path:
-            with h5py.File(path, "w", libver="latest") as file:
-                for name, value in asdict(self.passport).items():
-                    file.attrs[name] = value
-                for key in keys:
-                    _write_entry(file, key, self._entry(key))
-            write_index(path, keys, self.passport)
+            try:
+                self._write(path, sorted(self._staged | self._kept))
+            except (OSError, RuntimeError) as error:  # HDF5 says the latter when a full disk lets it close no file
+                raise files.cannot_write(self.path, OSError(_system_says(error))) from error
+
+    def _write(self, path: Path, keys: Sequence[str]) -> None:
+        with h5py.File(path, "w", libver="latest") as file:
+            for name, value in asdict(self.passport).items():
+                file.attrs[name] = value
+            for key in keys:
+                _write_entry(file, key, self._entry(key))
+        write_index(path, keys, self.passport)
 
     def _entry(self, key: str) -> Entry:
-        entry = self._read_staged(key) if key in self._staged else self._old and self._old.entry(key)
+        entry = self._read_staged(key) if key in self._staged else self._read_old(key)
         if not entry:
             raise PipelineError("staged rows are gone", where=self._staged_path(key), remedy="run again")
         return entry
@@ -154,6 +175,12 @@ def _write_entry(file: h5py.File, key: str, entry: Entry) -> None:
         rows.attrs[name] = value
     if entry.pooled is not None:
         file.create_dataset(f"{POOLED}/{key}", data=entry.pooled, track_times=False)
+
+
+def _system_says(error: Exception) -> str:
+    """The system's own words within HDF5's."""
+    found = re.search(r"error message = '([^']+)'", str(error))
+    return found[1] if found else str(error)
 
 
 def _agrees(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
