@@ -155,6 +155,11 @@ def files_of(manifest: Path | str) -> list[Path]:
     return [Path(entry["path"]) for entry in listed]
 
 
+def files_behind(path: Path) -> list[Path]:
+    """The files that a manifest lists; any other path stands for itself."""
+    return files_of(path) if path.suffix == ".json" else [path]
+
+
 def _listed_files(path: Path) -> list[dict[str, Any]] | None:
     if path.suffix != ".json":
         return None

@@ -37,4 +37,4 @@ def by_split(manifests: list[Path]) -> dict[str, Path]:
 
 def file_behind(path: Path) -> Path:
     """The one file behind a `fetch` manifest; any other path stands for itself."""
-    return provenance.files_of(path)[0] if path.suffix == ".json" else path
+    return provenance.files_behind(path)[0]
