@@ -41,7 +41,7 @@ from released_extractors import clip_then_slowfast
 from wandering_videos import made
 
 from pipeline.encoders.base import Weights
-from pipeline.features.encode import Line, Recipe, Source, encode_videos
+from pipeline.features.encode import FrameLine, Recipe, VideoFile, encode_videos
 from pipeline.features.store_writer import StoreWriter
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
@@ -202,10 +202,10 @@ def run(paths: list[Path], families: tuple[str, ...], cost: float) -> dict[str, 
 def extract(videos: list[tuple[str, Path]], families: tuple[str, ...], folder: Path, stack: ExitStack) -> None:
     """As the stage does."""
     clips = {path: round(probe(path).duration / 2) for path in {path for _, path in videos}}
-    sources = [Source(vid, path, "0", {"2s": clips[path]}) for vid, path in videos]
+    sources = [VideoFile(vid, path, "0", {"2s": clips[path]}) for vid, path in videos]
     with ThreadPoolExecutor(1) as worker:
         writers = [stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families]
-        lines = [Line(recipe(f), writer, "cpu", worker) for f, writer in zip(families, writers, strict=True)]
+        lines = [FrameLine(recipe(f), writer, "cpu", worker) for f, writer in zip(families, writers, strict=True)]
         assert encode_videos(sources, lines, 3600.0) == []
 
 
@@ -269,7 +269,7 @@ def recipe(family: str) -> Recipe:
 
 
 def wanted(facts, families) -> list[int]:
-    """Source indices that the families' rows need, each once."""
+    """VideoFile indices that the families' rows need, each once."""
     rows = [SAMPLINGS[recipe(family).encoder.sampling](facts, Fraction(2)).ravel() for family in families]
     return np.unique(np.concatenate(rows)).tolist()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.provenance import REVISIONS, aside, is_whole
+from pipeline.provenance import REVISIONS, aside, is_whole, last_record
 
 MANIFESTS = (
     "resources/*/*.json",
@@ -53,6 +53,13 @@ def is_current(manifest: Mapping[str, Any]) -> bool:
     families = {name: made[name].get("revision") for name in made if isinstance(made[name], dict)}
     written = {manifest["stage"]: manifest.get("revision")} | families
     return all(REVISIONS.get(name) == revision for name, revision in written.items())
+
+
+def forget_failures(manifest: Path) -> None:
+    """Take work that counts failures for undone, so that its stage, started again, tries once more what failed."""
+    if last_record(manifest).get("counts", {}).get("failed"):
+        manifest.unlink(missing_ok=True)
+        aside(manifest).unlink(missing_ok=True)
 
 
 def _manifests(results: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:

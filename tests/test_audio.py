@@ -215,7 +215,7 @@ def test_damaged_sound_costs_its_video_alone(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(data)
     first, (failure,), missing, last = events_of([good, tmp_path / "bad.mp4", tmp_path / "none.mp4", good])
     assert failure.why.startswith("its sound cannot be decoded")
-    assert missing == [Failed("no such video file")]
+    assert missing == [Failed("no such video file", "outside")]
     assert first[-1] == last[-1] == Ended(Fraction(63 * 1024, RATE))  # AAC ends with a whole frame
     np.testing.assert_array_equal(first[0], last[0])
 
@@ -233,7 +233,7 @@ def crash(path):
 
 
 @pytest.mark.parametrize(
-    ("misbehave", "why"), [(hang, "took longer than 0.5 s"), (crash, "decoding its sound crashed (SIGKILL)")]
+    ("misbehave", "why"), [(hang, "took longer than 0.5 s"), (crash, "decoding its sound was killed (SIGKILL)")]
 )
 def test_a_hanging_or_crashing_track_costs_its_video_alone(tmp_path, monkeypatch, misbehave, why):
     monkeypatch.setattr(ahead, "read_sound", misbehave)

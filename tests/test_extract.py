@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +18,7 @@ from made_videos import decoded, make_video
 from pipeline import config, files, provenance, records
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
-from pipeline.features.encode import Recipe
-from pipeline.features.extract import extract_file
+from pipeline.features.own_file import extract_own
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
 from pipeline.video import ahead, frame_grid
@@ -136,15 +137,96 @@ def test_a_longer_patience_encodes_nothing_again(tmp_path, clips):
 def test_bad_videos_are_listed_with_their_reasons_and_the_job_goes_on(tmp_path, clips):
     half = tmp_path / "half.mp4"
     half.write_bytes(clips["-a"].read_bytes()[:3000])
-    segments = write_videos(
-        tmp_path, clips | {"half": half, "later": make_video(tmp_path / "later.mp4", range(0, 2400, 20))}
-    )
-    (tmp_path / "later.mp4").unlink()
+    changed = make_video(tmp_path / "later.mp4", range(0, 2400, 20))
+    segments = write_videos(tmp_path, clips | {"half": half, "later": changed})
+    changed.write_bytes(changed.read_bytes()[:3000])
     _, manifest = run(tmp_path, segments)
-    assert manifest["counts"]["clip-vit-b32_arrays"] == 4
+    assert manifest["counts"] == {"clip-vit-b32_arrays": 4, "clip-vit-b32_rows": 11}
     assert [row["vid"] for row in manifest["skipped"]] == ["half", "later"]
     assert manifest["skipped"][0]["why"].startswith("corrupt: cannot be read as video")
-    assert manifest["skipped"][1]["why"] == "no such video file"
+    assert manifest["skipped"][1]["why"].startswith("cannot be read as video")
+
+
+def test_files_that_are_away_fail_the_job_with_all_others_kept_and_are_read_when_they_are_back(tmp_path, clips):
+    paths = {vid: shutil.copy2(path, tmp_path) for vid, path in clips.items()}
+    segments = write_videos(tmp_path, {vid: Path(path) for vid, path in paths.items()})
+    away = [Path(paths[vid]) for vid in ("-a", "d")]
+    for path in away:
+        path.rename(path.with_suffix(".away"))
+    with pytest.raises(PipelineError, match=r"video -a: no such video file, and 1 more; the other videos' rows are"):
+        run(tmp_path, segments)
+    assert Store([store_of(tmp_path)]).keys() == ["00607", "b_"]
+    fake_encoders.CALLS.clear()
+    for path in away:
+        path.with_suffix(".away").rename(path)
+    _, manifest = run(tmp_path, segments)
+    assert manifest["counts"]["clip-vit-b32_arrays"] == 4
+    assert fake_encoders.CALLS == [4]
+
+
+def kill_the_decoder_of(vid, number, monkeypatch):
+    """The decoder of one video sends this signal to its process; forked, so that the process sees it."""
+
+    def sampling(facts, clip_s):
+        if facts.path.stem == vid:
+            if number != signal.SIGKILL:
+                signal.signal(number, signal.SIG_DFL)  # pytest's handler would print the stack
+            os.kill(os.getpid(), number)
+        return frame_grid.middle_frames(facts, clip_s)
+
+    monkeypatch.setitem(frame_grid.SAMPLINGS, "middle", sampling)
+    monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
+
+
+def test_a_decoder_that_was_killed_fails_the_job_with_all_others_kept(tmp_path, clips, monkeypatch):
+    segments = write_videos(tmp_path, clips)
+    with monkeypatch.context() as patch:
+        kill_the_decoder_of("b_", signal.SIGKILL, patch)
+        with pytest.raises(PipelineError, match=r"video b_: decoding was killed \(SIGKILL\); .* give the job more mem"):
+            run(tmp_path, segments)
+    fake_encoders.CALLS.clear()
+    assert run(tmp_path, segments)[1]["counts"]["clip-vit-b32_arrays"] == 4
+    assert fake_encoders.CALLS == [2]
+
+
+def test_a_video_that_crashes_its_decoder_is_counted_and_tried_again_at_the_next_start(tmp_path, clips, monkeypatch):
+    segments = write_videos(tmp_path, clips)
+    with monkeypatch.context() as patch:
+        kill_the_decoder_of("b_", signal.SIGSEGV, patch)
+        _, manifest = run(tmp_path, segments)
+    assert manifest["counts"] == {"clip-vit-b32_arrays": 3, "clip-vit-b32_rows": 9, "failed": 1}
+    assert manifest["skipped"] == [{"vid": "b_", "why": "decoding crashed (SIGSEGV)"}]
+    fake_encoders.CALLS.clear()
+    ran, manifest = run(tmp_path, segments)
+    assert (ran, fake_encoders.CALLS) == (True, [2])
+    assert manifest["counts"] == {"clip-vit-b32_arrays": 4, "clip-vit-b32_rows": 11}
+    assert not run(tmp_path, segments)[0]
+
+
+def test_a_video_whose_rows_float16_cannot_hold_is_left_out_with_the_reason(tmp_path, clips, monkeypatch):
+    class Loud(fake_encoders.MeanColour):
+        def encode(self, frames):
+            rows = super().encode(frames)
+            rows[0, 4] = 1e6 if len(fake_encoders.CALLS) == 1 else 0
+            return rows
+
+    monkeypatch.setattr(fake_encoders, "MeanColour", Loud)
+    segments = write_videos(tmp_path, clips)
+    _, manifest = run(tmp_path, segments, RANDOM.model_copy(update={"dtype": "float16"}))
+    assert manifest["counts"]["clip-vit-b32_arrays"] == 3
+    (left_out,) = manifest["skipped"]
+    assert left_out["why"].startswith("clip-vit-b32: 1 of ")
+    assert left_out["why"].endswith("rows hold NaN or infinity as float16")
+
+
+def test_rows_of_nan_are_no_videos_fault_and_stop_the_job(tmp_path, clips, monkeypatch):
+    class Broken(fake_encoders.MeanColour):
+        def encode(self, frames):
+            return super().encode(frames) * np.nan
+
+    monkeypatch.setattr(fake_encoders, "MeanColour", Broken)
+    with pytest.raises(PipelineError, match="rows hold NaN or infinity"):
+        run(tmp_path, write_videos(tmp_path, clips))
 
 
 def test_a_video_that_no_longer_fits_its_segments_is_left_out(tmp_path, clips):
@@ -281,13 +363,13 @@ def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, clips):
 
 
 def test_one_file_of_ones_own(tmp_path, clips):
-    recipe = Recipe("clip-vit-b32", "1s", Weights.named("random:0", None), "float16")
-    store = extract_file(clips["-a"], recipe, tmp_path / "own.h5", "cpu")
+    weights = Weights.named("random:0", None)
+    store = extract_own(clips["-a"], "clip-vit-b32", "1s", weights, tmp_path / "own.h5")
     assert store.n_rows("-a") == 6
     half = tmp_path / "half.mp4"
     half.write_bytes(clips["-a"].read_bytes()[:3000])
     with pytest.raises(PipelineError, match=r"half.mp4: cannot be read as video"):
-        extract_file(half, recipe, tmp_path / "half.h5", "cpu")
+        extract_own(half, "clip-vit-b32", "1s", weights, tmp_path / "half.h5")
 
 
 def test_real_videos_have_the_rows_of_the_published_features(tmp_path, shared_data):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_videos import make_video
 
+from pipeline import files
 from pipeline.cli import main
 from pipeline.features.store import Store, open_stores
 
@@ -84,6 +85,29 @@ def test_a_store_of_other_videos_is_not_overwritten(tmp_path, video, capsys):
     )
     assert "own.h5: holds 1 other arrays (other …) → name a new file" in said
     assert (tmp_path / "own.h5").read_bytes() == before
+
+
+def test_a_store_of_another_family_or_other_weights_is_not_overwritten(tmp_path, capsys):
+    video = make_video(tmp_path / "loud.mp4", range(0, 600 * 3, 20), sound_s=3)
+    extract(video, tmp_path / "own.h5")
+    before = (tmp_path / "own.h5").read_bytes()
+    asked = ("features", "extract", "--video", video, "--output", tmp_path / "own.h5")
+    said = fails(capsys, *asked, "--family", "pann-cnn14", "--random", "3")
+    assert "own.h5: holds another kind: family: pann-cnn14 ≠ clip-vit-b32; " in said
+    assert "weights: random:4 ≠ random:3 → name a new file" in fails(
+        capsys, *asked, "--family", "clip-vit-b32", "--random", "4"
+    )
+    assert (tmp_path / "own.h5").read_bytes() == before
+
+
+def test_two_extractions_into_one_file_are_not_at_work_at_once(tmp_path, video, capsys):
+    with files.lock(tmp_path / "own.h5"):
+        said = fails(
+            capsys,
+            *("features", "extract", "--video", video, "--family", "clip-vit-b32", "--random", "3"),
+            *("--output", tmp_path / "own.h5"),
+        )
+    assert "own.h5: another process is at work here" in said
 
 
 @pytest.mark.parametrize(

@@ -85,11 +85,11 @@ def extracted(folder, paths, names, seconds_per_video=60):
     sources = []
     for vid, path in paths.items():
         clips = {grid: n_clips(probe(path).duration, seconds) for grid, seconds in grids.items()}
-        sources.append(encode.Source(vid, path, "0", clips))
+        sources.append(encode.VideoFile(vid, path, "0", clips))
     recipes = {name: Recipe(name, GRIDS[name], Weights("random:0"), "float32") for name in names}
     with ExitStack() as stack, ThreadPoolExecutor(1) as worker:
         writers = {name: stack.enter_context(StoreWriter(folder / name, recipes[name].passport)) for name in names}
-        lines = [encode.Line(recipes[name], writer, "cpu", worker) for name, writer in writers.items()]
+        lines = [encode.FrameLine(recipes[name], writer, "cpu", worker) for name, writer in writers.items()]
         skipped = encode.encode_videos(sources, lines, seconds_per_video)
     stores = {name: Store([folder / name]) for name in names}
     return {name: {vid: store.read(vid) for vid in store.keys()} for name, store in stores.items()}, skipped  # noqa: SIM118
@@ -182,19 +182,29 @@ def hang():
 
 
 def crash():
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest's handler would print the stack
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("how", "why"), [(hang, "decoding took longer than 2 s"), (crash, "decoding crashed (SIGKILL)")]
+    ("how", "why", "fault"),
+    [
+        (hang, "decoding took longer than 2 s", "decoder"),
+        (crash, "decoding crashed (SIGSEGV)", "decoder"),
+        (killed, "decoding was killed (SIGKILL)", "outside"),
+    ],
 )
-def test_a_video_that_hangs_or_crashes_the_reader_costs_itself_alone(tmp_path, monkeypatch, how, why):
+def test_a_video_that_hangs_or_crashes_the_reader_costs_itself_alone(tmp_path, monkeypatch, how, why, fault):
     monkeypatch.setitem(views.VIEWS, "crop224", misbehave(how))
     monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
     widths = {"a": 320, "b": 400, "c": 320}
     paths = {vid: make_video(tmp_path / f"{vid}.mp4", range(0, 2400, 20), width, 240) for vid, width in widths.items()}
     rows, skipped = extracted(tmp_path / "x", paths, ["windows", "frames"], seconds_per_video=2)
-    assert skipped == [{"vid": "b", "why": why}]
+    assert skipped == [("b", why, fault)]
     assert {name: sorted(found) for name, found in rows.items()} == {"windows": ["a", "c"], "frames": ["a", "c"]}
 
 

@@ -16,7 +16,7 @@ from pipeline.encoders.slowfast import Caffe2SlowFast
 from pipeline.errors import PipelineError
 from pipeline.features import encode
 from pipeline.features.encode import Recipe
-from pipeline.features.extract import extract_file
+from pipeline.features.own_file import extract_own
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
 from pipeline.video.probe import probe
@@ -59,10 +59,10 @@ def test_both_encoders_of_one_decode_equal_each_alone(tmp_path, stubbed):
 
 def extracted(folder, paths, families):
     """Per family: vid → (rows, decoder), of one run."""
-    sources = [encode.Source(vid, path, "0", {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()]
+    sources = [encode.VideoFile(vid, path, "0", {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()]
     with ExitStack() as stack, ThreadPoolExecutor(1) as worker:
         writers = {f: stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families}
-        lines = [encode.Line(recipe(f), writer, "cpu", worker) for f, writer in writers.items()]
+        lines = [encode.FrameLine(recipe(f), writer, "cpu", worker) for f, writer in writers.items()]
         assert encode.encode_videos(sources, lines, 60) == []
     stores = [Store([folder / family]) for family in families]
     return [{vid: (s.read(vid), s.attributes(vid)["decoder"].split()[0]) for vid in paths} for s in stores]
@@ -81,13 +81,13 @@ def test_several_videos_at_a_time_give_the_same_rows(tmp_path, stubbed, monkeypa
 
 def test_no_more_frames_are_held_than_the_rows_at_hand_need(tmp_path, stubbed, monkeypatch):
     held = []
-    take = encode.Line.take
+    take = encode.FrameLine.take
 
     def watched(line, source, chunk):
         take(line, source, chunk)
         held.append(len(line._videos[source.vid].frames))
 
-    monkeypatch.setattr(encode.Line, "take", watched)
+    monkeypatch.setattr(encode.FrameLine, "take", watched)
     extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
     assert len(held) > 15
     assert max(held) <= 32
@@ -106,6 +106,6 @@ def test_weights_that_do_not_fit_stop_the_job_with_their_reason(tmp_path, monkey
     weights = tmp_path / "weights.pkl"
     weights.write_bytes(b"?")
     video = make_video(tmp_path / "a.mp4", range(0, 1200, 20))
-    bad = Recipe("slowfast-r50-caffe2", "2s", Weights.named("released", weights), "float16")
+    bad = Weights.named("released", weights)
     with pytest.raises(PipelineError, match=r"weights.pkl: does not hold SlowFast R50"):
-        extract_file(video, bad, tmp_path / "x.h5", "cpu")
+        extract_own(video, "slowfast-r50-caffe2", "2s", bad, tmp_path / "x.h5")

@@ -15,8 +15,8 @@ from made_videos import make_video
 from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.features import sound
-from pipeline.features.encode import Recipe, Source
-from pipeline.features.sound import Line, encode_sounds
+from pipeline.features.encode import Recipe, VideoFile
+from pipeline.features.sound import SoundLine, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
 from pipeline.video.ahead import sounds_ahead
@@ -57,9 +57,9 @@ def encode(store, *wanted, seconds=60.0):
     """wanted: (path, grid, n_clips) of one grid."""
     grid = wanted[0][1]
     recipe = Recipe("pann-cnn14", grid, Weights.named("random:1", None), "float32")
-    sources = [Source(path.stem, path, files.sha256(path), {grid: n_clips}) for path, _, n_clips in wanted]
+    sources = [VideoFile(path.stem, path, files.sha256(path), {grid: n_clips}) for path, _, n_clips in wanted]
     with StoreWriter(store, recipe.passport) as writer:
-        return encode_sounds(sources, [Line(recipe, writer, "cpu")], seconds)
+        return encode_sounds(sources, [SoundLine(recipe, writer, "cpu")], seconds)
 
 
 @pytest.mark.parametrize("grid", ["2s", "1s", "0.5s", "1-6s"])
@@ -104,9 +104,9 @@ def test_a_failure_half_way_leaves_no_rows_behind_for_the_next_video(tmp_path):
     for packet in last:
         data[packet.pos : packet.pos + packet.size] = b"\xa5" * packet.size
     a.write_bytes(data)
-    (line,) = encode(tmp_path / "s.h5", (a, "2s", 20), (b, "2s", 2))
-    assert line["vid"] == "a"
-    assert line["why"].startswith("its sound cannot be decoded")
+    (left_out,) = encode(tmp_path / "s.h5", (a, "2s", 20), (b, "2s", 2))
+    assert (left_out.vid, left_out.fault) == ("a", "file")
+    assert left_out.why.startswith("its sound cannot be decoded")
     assert [len(call) for call in CALLS] == [0, 4, 4, 4, 4, 2]  # 32 s had come before the damage was met
     alone = tmp_path / "alone.h5"
     encode(alone, (b, "2s", 2))
@@ -123,8 +123,8 @@ def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_si
     recipes = {tmp_path / f"{family}.h5": Recipe(family, grid, weights, "float32") for family, grid in grids.items()}
     with ExitStack() as stack:
         writers = {at: stack.enter_context(StoreWriter(at, recipe.passport)) for at, recipe in recipes.items()}
-        lines = [Line(recipe, writers[at], "cpu") for at, recipe in recipes.items()]
-        assert encode_sounds([Source("v", path, "digest", clips)], lines, 60.0) == []
+        lines = [SoundLine(recipe, writers[at], "cpu") for at, recipe in recipes.items()]
+        assert encode_sounds([VideoFile("v", path, "digest", clips)], lines, 60.0) == []
     assert decodes == [[path]]
     coarse, fine = (Store([at]).read("v")[:, 0] for at in recipes)
     assert clips == {"2s": 15, "1-6s": 184}

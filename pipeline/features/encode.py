@@ -12,19 +12,19 @@ from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from pipeline.encoders.base import FrameEncoder, Weights, encoder_class
 from pipeline.features.store import ROWS_APART
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store_writer import StoreWriter, TooLargeError
 from pipeline.provenance import FAMILIES, REVISIONS, Passport
 from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead
 from pipeline.video.decode import Chunk
 from pipeline.video.segment import grid_seconds
-from pipeline.video.supervised import Failed
+from pipeline.video.supervised import Failed, Fault
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,30 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoFile:
     """One video to encode. sha256: of the file, kept with its rows. n_clips: what its segments say, by grid."""
 
     vid: str
     path: Path
     sha256: str
     n_clips: Mapping[str, int]
+
+
+class LeftOut(NamedTuple):
+    """A video without rows of (one of) its families, why, and whose fault that is."""
+
+    vid: str
+    why: str
+    fault: Fault = "file"
+
+
+class Line(Protocol):
+    """One family at work."""
+
+    store: StoreWriter
+
+
+AnyLine = TypeVar("AnyLine", bound=Line)
 
 
 @dataclass
@@ -73,7 +90,7 @@ class _Video:
     encoded: float32 [rows, dim], filled up to `n_encoded`. frames: those that came and that inputs to come need.
     """
 
-    source: Source
+    source: VideoFile
     inputs: np.ndarray
     encoded: np.ndarray
     frames: dict[int, np.ndarray] = field(default_factory=dict)
@@ -83,15 +100,17 @@ class _Video:
     is_whole: bool = False
 
 
-class Line:
+class FrameLine:
     """One family at work: its store, the batch being filled, and its network, built when a first video has come.
 
     `worker` encodes one batch while the next is filled; of each line one batch may be at work and one wait. Memory is
     used again and again: given back and asked for anew, the holes left by frames and batches grew without end.
+    left_out: the videos whose rows do not fit their segments or the store.
     """
 
     def __init__(self, recipe: Recipe, store: StoreWriter, device: str, worker: Executor) -> None:
         self.recipe, self.store = recipe, store
+        self.left_out: list[LeftOut] = []
         self._device, self._worker = device, worker
         self._network: Future[FrameEncoder] | None = None
         self._videos: dict[str, _Video] = {}
@@ -101,20 +120,21 @@ class Line:
         self._spare_batches: list[np.ndarray] = []
         self._spare_frames: list[np.ndarray] = []
 
-    def begin(self, source: Source, inputs: np.ndarray) -> str | None:
-        """Begin a video; or say why not, when its rows do not fit its segments."""
+    def begin(self, source: VideoFile, inputs: np.ndarray) -> None:
+        """Begin a video; or leave it out, when its rows do not fit its segments."""
         n_clips = source.n_clips[self.recipe.grid]
         per_input = self.recipe.encoder.rows_per_input
         n_rows = per_input * len(inputs)
         if abs(n_rows - n_clips) > max(ROWS_APART, per_input):
-            return f"{self.recipe.family} would have {n_rows} rows where its segments have {n_clips} clips"
+            why = f"{self.recipe.family} would have {n_rows} rows where its segments have {n_clips} clips"
+            self.left_out.append(LeftOut(source.vid, why))
+            return
         if self._network is None:
             self._network = self._worker.submit(self.recipe.encoder, self.recipe.weights, self._device)
         encoded = np.empty((n_rows, FAMILIES[self.recipe.family].dim), np.float32)
         self._videos[source.vid] = _Video(source, inputs, encoded)
-        return None
 
-    def take(self, source: Source, chunk: Chunk) -> None:
+    def take(self, source: VideoFile, chunk: Chunk) -> None:
         """Gather every input whose frames have all come; copy the frames that later ones need, forget the others."""
         video = self._videos.get(source.vid)
         if video is None or chunk.view != self.recipe.encoder.view:
@@ -127,7 +147,7 @@ class Line:
         to_come = video.inputs[video.n_gathered :]
         self._keep(video, frames, set(to_come[to_come <= last].tolist()))
 
-    def end(self, source: Source, *, is_whole: bool) -> None:
+    def end(self, source: VideoFile, *, is_whole: bool) -> None:
         """The video was read to its end, or failed: then its rows go nowhere."""
         video = self._videos.pop(source.vid, None)
         if video is None:
@@ -190,20 +210,22 @@ class Line:
     def _store_if_complete(self, video: _Video) -> None:
         if video.is_whole and video.n_encoded == len(video.encoded):
             source = video.source
-            self.store.add(source.vid, video.encoded, source=source.sha256, decoder=video.decoder)
+            try:
+                self.store.add(source.vid, video.encoded, source=source.sha256, decoder=video.decoder)
+            except TooLargeError as error:
+                self.left_out.append(LeftOut(source.vid, f"{self.recipe.family}: {error.what}"))
 
 
-def encode_videos(sources: Iterable[Source], lines: Sequence[Line], seconds_per_video: float) -> list[dict[str, str]]:
+def encode_videos(sources: Iterable[VideoFile], lines: Sequence[FrameLine], seconds_per_video: float) -> list[LeftOut]:
     """Encode every video on every line that has no rows of it yet; one decode serves all of them.
 
-    Returns what was left out, `{"vid": …, "why": …}`.
+    Returns what was left out.
     """
-    work = [(source, _stale(source, lines)) for source in sources]
-    work = [(source, waiting) for source, waiting in work if waiting]
+    work = unencoded(sources, lines)
     requests = [
         Request(source.path, {line.recipe.family: _wanted(line) for line in waiting}) for source, waiting in work
     ]
-    skipped: list[dict[str, str]] = []
+    failed: list[LeftOut] = []
     n_frames = 0
     with (
         closing(decode_ahead(requests, seconds_per_video, _n_decoders())) as events,
@@ -214,11 +236,23 @@ def encode_videos(sources: Iterable[Source], lines: Sequence[Line], seconds_per_
             if isinstance(event, Chunk):
                 n_frames += len(event.indices)
                 bar.set_postfix_str(f"{n_frames / max(bar.format_dict['elapsed'], 1e-9):.1f} frames/s", refresh=False)
-            skipped += [{"vid": source.vid, "why": why} for why in _pass_on(event, source, waiting)]
+            if isinstance(event, Failed):
+                failed.append(LeftOut(source.vid, event.why, event.fault))
+            for line in waiting:
+                _pass_on(event, source, line)
             bar.update(isinstance(event, Done | Failed))
         for line in lines:
             line.finish()
-    return skipped
+    return failed + [left_out for line in lines for left_out in line.left_out]
+
+
+def unencoded(sources: Iterable[VideoFile], lines: Sequence[AnyLine]) -> list[tuple[VideoFile, list[AnyLine]]]:
+    """The videos that some lines have no rows of yet, and those lines."""
+    lacking = [
+        (source, [line for line in lines if not line.store.keep(source.vid, source=source.sha256)])
+        for source in sources
+    ]
+    return [(source, waiting) for source, waiting in lacking if waiting]
 
 
 def _n_decoders() -> int:
@@ -247,23 +281,15 @@ def _encode(network: Future[FrameEncoder], frames: np.ndarray) -> np.ndarray:
     return network.result().encode(frames)
 
 
-def _stale(source: Source, lines: Sequence[Line]) -> list[Line]:
-    return [line for line in lines if not line.store.keep(source.vid, source=source.sha256)]
-
-
-def _wanted(line: Line) -> FramesWanted:
+def _wanted(line: FrameLine) -> FramesWanted:
     encoder = line.recipe.encoder
     return FramesWanted(encoder.sampling, encoder.view, grid_seconds(line.recipe.grid))
 
 
-def _pass_on(event: Plan | Chunk | Done | Failed, source: Source, lines: Sequence[Line]) -> list[str]:
-    """Give an event to the lines that wait for it. Returns why (a line of) the video is left out."""
-    reasons: list[str] = []
-    for line in lines:
-        if isinstance(event, Plan):
-            reasons += filter(None, [line.begin(source, event.rows[line.recipe.family])])
-        elif isinstance(event, Chunk):
-            line.take(source, event)
-        else:
-            line.end(source, is_whole=isinstance(event, Done))
-    return [*reasons, event.why] if isinstance(event, Failed) else reasons
+def _pass_on(event: Plan | Chunk | Done | Failed, source: VideoFile, line: FrameLine) -> None:
+    if isinstance(event, Plan):
+        line.begin(source, event.rows[line.recipe.family])
+    elif isinstance(event, Chunk):
+        line.take(source, event)
+    else:
+        line.end(source, is_whole=isinstance(event, Done))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import devices, files
 from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
-from pipeline.features.encode import Recipe, Source
+from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
+from pipeline.features.passports import passport_differences
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
-from pipeline.provenance import FAMILIES, Family
+from pipeline.provenance import FAMILIES, Family, Passport
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips
 
@@ -20,23 +22,18 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     """Encode one video (or its sound) into the store `output`, with the defaults of `encoding:` in config.yaml.
 
     Raises PipelineError for a family that no video gives, for a file that cannot be read, and for an `output` that
-    holds anything else.
+    holds anything else, or that another process is at.
     """
-    reader = made_of_video(family).reader
-    if output.exists():
-        with Store([output]) as old:
-            if others := [key for key in old.keys() if key != video.stem]:  # noqa: SIM118 - no dict
-                raise PipelineError(
-                    f"holds {len(others)} other arrays ({others[0]} …)", where=output, remedy="name a new file"
-                )
-    default = Encoding()
-    recipe = Recipe(family, grid, weights, default.dtype)
-    with devices.claimed_for_torch() as device:
-        if reader == "sound":
-            return _from_sound(video, recipe, output, device, default.seconds_per_video)
-        from pipeline.features.extract import extract_file
-
-        return extract_file(video, recipe, output, device, default.seconds_per_video)
+    made_of_video(family)
+    recipe = Recipe(family, grid, weights, Encoding().dtype)
+    clips = n_clips(probe(video).duration, grid_seconds(grid))
+    source = VideoFile(video.stem, video, files.sha256(video), {grid: clips})
+    with files.lock(output):
+        _refuse_others(output, video.stem, recipe.passport)
+        with devices.claimed_for_torch() as device, StoreWriter(output, recipe.passport) as store:
+            for row in _encode(source, recipe, store, device):
+                raise PipelineError(row.why, where=video, remedy="replace the file, or name another grid")
+    return Store([output])
 
 
 def made_of_video(family: str) -> Family:
@@ -47,12 +44,24 @@ def made_of_video(family: str) -> Family:
     return known[family]
 
 
-def _from_sound(video: Path, recipe: Recipe, output: Path, device: str, seconds: float) -> Store:
-    from pipeline.features.sound import Line, encode_sounds
+def _refuse_others(output: Path, stem: str, passport: Passport) -> None:
+    """Raise PipelineError for a store that is there and holds another video, or this one's rows of another kind."""
+    if not output.exists():
+        return
+    with Store([output]) as old:
+        others = [key for key in old.keys() if key != stem]  # noqa: SIM118 - no dict
+        differ = passport_differences(passport, old.passport)
+    if others:
+        raise PipelineError(f"holds {len(others)} other arrays ({others[0]} …)", where=output, remedy="name a new file")
+    if differ:
+        raise PipelineError(f"holds another kind: {'; '.join(differ)}", where=output, remedy="name a new file")
 
-    clips = n_clips(probe(video).duration, grid_seconds(recipe.grid))
-    source = Source(video.stem, video, files.sha256(video), {recipe.grid: clips})
-    with StoreWriter(output, recipe.passport) as store:
-        for row in encode_sounds([source], [Line(recipe, store, device)], seconds):
-            raise PipelineError(row["why"], where=video, remedy="replace the file")
-    return Store([output])
+
+def _encode(source: VideoFile, recipe: Recipe, store: StoreWriter, device: str) -> list[LeftOut]:
+    seconds = Encoding().seconds_per_video
+    if FAMILIES[recipe.family].reader == "sound":
+        from pipeline.features.sound import SoundLine, encode_sounds
+
+        return encode_sounds([source], [SoundLine(recipe, store, device)], seconds)
+    with ThreadPoolExecutor(1) as worker:
+        return encode_videos([source], [FrameLine(recipe, store, device, worker)], seconds)

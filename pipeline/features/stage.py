@@ -15,6 +15,7 @@ from pipeline import devices, provenance
 from pipeline.config import Dataset, Encoding
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome
+from pipeline.stale import forget_failures
 
 
 def extract(
@@ -35,8 +36,10 @@ def extract(
     weights: source name → weight file, or the manifest of its fetch; not needed where `encoding` says `random:SEED`.
     inputs: the manifest of `segment`; for words those of all splits' annotations.
     Only what is stale is encoded: a family whose passport changed, a video whose file did. Videos that cannot be read
-    are left out and listed in the manifest. Raises PipelineError for a family of another reader and for weights that
-    are missing or do not fit.
+    are left out and listed in the manifest; those that crashed their decoder or took too long are counted as `failed`
+    there, and tried again whenever the stage is started again. Raises PipelineError for a family of another reader, for
+    weights that are missing or do not fit, and, with all other videos' rows in their stores, for those whose file is
+    not there now or whose decoder was killed.
     """
     for family in families:
         _check_reader(family, reader)
@@ -54,16 +57,17 @@ def extract(
         from pipeline.features.sound import fill_from_sounds
         from pipeline.features.words import fill_from_queries
 
-        files = {name: _listed([path])[0] for name, path in weight_files.items()}
+        files = {name: provenance.files_behind(path)[0] for name, path in weight_files.items()}
         found = {name: Weights.named(choice, files.get(name)) for name, choice in choices.items()}
         joined = {f: Weights.joined(*(found[name] for name in FAMILIES[f].weights)) for f in grids}
         recipes = {stores[f]: Recipe(f, grid, joined[f], encoding.dtype) for f, grid in grids.items()}
         with devices.claimed_for_torch() as device:
             if reader == "words":
-                return fill_from_queries(recipes, _listed(inputs), shard, dataset.shards, device)
+                return fill_from_queries(recipes, _behind(inputs), shard, dataset.shards, device)
             fill = fill_from_sounds if reader == "sound" else fill_from_videos
             return fill(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
 
+    forget_failures(manifest)
     settings = {
         "families": {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()},
         "encoding": {"dtype": encoding.dtype, "weights": choices, "seconds_per_video": encoding.seconds_per_video},
@@ -105,7 +109,7 @@ def import_archive(
     def work() -> Outcome:
         from pipeline.features.released import fill_from_archive
 
-        return fill_from_archive(results, dataset_name, archive, grids, folder, _listed(annotations), dataset.shards)
+        return fill_from_archive(results, dataset_name, archive, grids, folder, _behind(annotations), dataset.shards)
 
     settings = {
         "archive": archive,
@@ -123,6 +127,5 @@ def _check_reader(family: str, reader: str) -> None:
         )
 
 
-def _listed(paths: Sequence[Path]) -> list[Path]:
-    """The files behind manifests; other paths stand for themselves."""
-    return [file for path in paths for file in (provenance.files_of(path) if path.suffix == ".json" else [path])]
+def _behind(paths: Sequence[Path]) -> list[Path]:
+    return [file for path in paths for file in provenance.files_behind(path)]

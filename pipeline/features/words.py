@@ -1,6 +1,6 @@
 """Queries into stores: the words of a shard's queries, all splits, and what of them the encoder does not know.
 
-A text of unknown words, or of none, has rows of zeros (GloVe; features.md 3.8). It is kept and counted: every family
+A text of unknown words, or of none, has rows of zeros (GloVe). It is kept and counted: every family
 then has the same queries, and every row of a table stands on the same.
 """
 
@@ -69,11 +69,10 @@ def _counts(recipes: Mapping[Path, Recipe]) -> dict[str, int]:
     for path, recipe in recipes.items():
         with Store([path]) as store:
             qids = store.keys()
+            counts.update(store.counts)
             found = {
-                "arrays": len(qids),
-                "rows": sum(map(store.n_rows, qids)),
                 UNKNOWN: sum(int(store.attributes(qid).get(UNKNOWN, 0)) for qid in qids),
                 "texts_of_zeros": sum(not store.read(qid).any() for qid in qids),
             }
-        counts.update({f"{recipe.family}_{name}": n for name, n in found.items() if n or name in ("arrays", "rows")})
+        counts.update({f"{recipe.family}_{name}": n for name, n in found.items() if n})
     return dict(counts)

@@ -28,7 +28,7 @@ from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
 from pipeline.shards import vids_of_shard
-from pipeline.stale import is_current
+from pipeline.stale import forget_failures, is_current
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
@@ -91,7 +91,7 @@ def videos(
         )
 
     known = _known_files(target, manifest)
-    _forget_failures(manifest)
+    forget_failures(manifest)
     settings = {"dataset": dataset_name, "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
     return provenance.run_stage("videos", manifest, work, inputs=inputs, settings=settings)
 
@@ -207,9 +207,3 @@ def _one_by_one(source: Source, home: Path, acquire: Acquire, vid: str) -> Path:
     else:
         first_that_works([Wanted(url.replace("{vid}", vid), path, vid) for url in source.addresses], acquire)
     return path
-
-
-def _forget_failures(manifest: Path) -> None:
-    if provenance.last_record(manifest).get("counts", {}).get("failed"):
-        manifest.unlink(missing_ok=True)
-        provenance.aside(manifest).unlink(missing_ok=True)

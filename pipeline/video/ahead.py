@@ -23,7 +23,7 @@ from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import CHUNK, Chunk, read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
-from pipeline.video.supervised import START, Failed, cause_of_death, work
+from pipeline.video.supervised import START, Failed, death, work
 
 AHEAD = 8
 """Chunks of one process that wait for the encoder at most: 19 MB (containers often share no more than 64 MB)."""
@@ -109,7 +109,7 @@ def sounds_ahead(paths: Sequence[Path], seconds_per_video: float) -> Generator[t
                 position += isinstance(event, Ended | Failed)
         except (EOFError, OSError):
             process.join()
-            yield position, Failed(cause_of_death(process.exitcode, seconds_per_video, "decoding its sound"))
+            yield position, death(process.exitcode, seconds_per_video, "decoding its sound")
             position += 1
         finally:
             process.kill()
@@ -174,14 +174,14 @@ class _Decoder:
             self._free.send(slot)
 
     def _go_on_behind(self) -> Failed:
-        """The video at hand has killed the process."""
+        """The video at hand has killed the process, or somebody else has."""
         self._process.join()
-        why = cause_of_death(self._process.exitcode, self._seconds, "decoding")
+        failed = death(self._process.exitcode, self._seconds, "decoding")
         self.stop()
         self.waiting.popleft()
         if self.waiting:
             self._start()
-        return Failed(why)
+        return failed
 
 
 def _work(

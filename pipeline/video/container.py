@@ -21,6 +21,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
+from pipeline.video.supervised import NotThereError
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -85,7 +86,7 @@ def _refusing(path: Path, refusal: str, kinds: tuple[type[Exception], ...] = (Ex
         yield
     except kinds as error:
         if not path.exists():
-            raise PipelineError("no such video file", where=path, remedy="fetch it again") from error
+            raise NotThereError("no such video file", where=path, remedy="fetch it again") from error
         what = "is empty" if path.stat().st_size == 0 else f"{refusal} ({_reason(error)})"
         raise PipelineError(what, where=path, remedy="fetch it again, or leave it out") from error
 

@@ -11,22 +11,37 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pipeline.errors import PipelineError
 
 START = multiprocessing.get_context("spawn")
 """A fork would inherit torch's threads in whatever state they are."""
 
+
+class NotThereError(PipelineError):
+    """A file that may be there another time."""
+
+
 Task = TypeVar("Task")
 Event = TypeVar("Event")
 
 
+Fault = Literal["file", "decoder", "outside"]
+"""Whose a failure is. A file's own comes again; a decoder that crashed or took too long may do better the next time;
+what came from outside (the file is not there, the decoder was killed) says nothing about the file.
+"""
+
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
+"""Exit codes of a process that somebody else ended: the kernel, when memory was short."""
+
+
 @dataclass(frozen=True)
 class Failed:
-    """Last event of a file that was not read whole, and the reason."""
+    """Last event of a file that was not read whole, the reason, and whose fault it was."""
 
     why: str
+    fault: Fault = "file"
 
 
 def work(
@@ -47,17 +62,20 @@ def work(
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def cause_of_death(code: int | None, seconds_each: float, doing: str) -> str:
+def death(code: int | None, seconds_each: float, doing: str) -> Failed:
     """Why a process with this exit code has died while `doing` something."""
     if code == -signal.SIGALRM:
-        return f"{doing} took longer than {seconds_each:g} s"
-    if code is not None and code < 0:
-        return f"{doing} crashed ({signal.Signals(-code).name})"
-    return f"{doing} ended with code {code}"
+        return Failed(f"{doing} took longer than {seconds_each:g} s", "decoder")
+    if code is None or code >= 0:
+        return Failed(f"{doing} ended with code {code}", "decoder")
+    name = signal.Signals(-code).name
+    if code in _FROM_OUTSIDE:
+        return Failed(f"{doing} was killed ({name})", "outside")
+    return Failed(f"{doing} crashed ({name})", "decoder")
 
 
 def _or_failed(events: Iterator[Event]) -> Iterator[Event | Failed]:
     try:
         yield from events
     except PipelineError as error:
-        yield Failed(error.what)
+        yield Failed(error.what, "outside" if isinstance(error, NotThereError) else "file")
