@@ -130,6 +130,32 @@ def test_two_kinds_of_one_family_never_share_a_folder(tmp_path):
         export([other], "qvhighlights", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("dataset", "family", "published"),
+    [
+        ("qvhighlights", "clip-vit-b32", "clip_features/theirs.npz"),
+        ("charades_sta", "i3d-inception-rgb-charades", "AO8RW.npy"),
+        ("tvsum", "i3d-inception-rgb-tvsum", "video_features/x_rgb.npy"),
+    ],
+)
+def test_a_folder_of_published_files_is_left_as_it_is(tmp_path, dataset, family, published):
+    (tmp_path / "out" / published).parent.mkdir(parents=True)
+    (tmp_path / "out" / published).write_bytes(b"theirs")
+    store = write(tmp_path / "a.h5", dataset, family, rows_of(family))
+    with pytest.raises(PipelineError, match=f"out: holds {published}, which is not from here → export into another"):
+        export([store], dataset, tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [tmp_path / "out" / published]
+
+
+def test_another_familys_published_files_are_in_nobodys_way(tmp_path):
+    theirs = tmp_path / "out" / "video_features" / "x_opt.npy"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"theirs")
+    family = "i3d-inception-rgb-tvsum"
+    (done,) = export([write(tmp_path / "a.h5", "tvsum", family, rows_of(family))], "tvsum", tmp_path / "out")
+    assert done.n_files == 1
+
+
 def test_a_family_without_a_place_in_the_layout_is_refused(tmp_path):
     store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"))
     with pytest.raises(PipelineError, match="released archives of tvsum have no place for it"):

@@ -40,13 +40,13 @@ def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]
     """Write stores (files, or folders of a family's shards) into `output` in the layout of a dataset's archives.
 
     Raises PipelineError for a family that the layout has no place for, for an `output` that holds rows of the same
-    family made in another way, for values that the layout's dtype cannot hold, and for words without a pooled vector.
+    family made in another way, or by nobody knows whom, for values that the layout's dtype cannot hold, and for words without a pooled vector.
     """
     done = []
     for path in stores:
         with open_stores(path) as store:
             layout = layouts_of(dataset, store.passport.family)[0]
-            _sign(output, store.passport)
+            _sign(output, store.passport, layout)
             rounded = sum(_write(store, key, layout, output) for key in tqdm(store.keys(), unit="file", disable=None))
             if layout.shapes:
                 _count_rows(store, output / layout.shapes)
@@ -54,12 +54,19 @@ def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]
     return done
 
 
-def _sign(output: Path, passport: Passport) -> None:
-    """Say how a family was made, before its first file is there."""
+def _sign(output: Path, passport: Passport, layout: Layout) -> None:
+    """Say how a family was made, before its first file is there. Files that nobody signed stay somebody else's."""
     signed = read_passports(output)
     if others := [f for f in signed if f != passport.family and place_of(f) == place_of(passport.family)]:
         raise PipelineError(
             f"holds {others[0]} where {passport.family} would go", where=output, remedy="export into another folder"
+        )
+    unsigned = next(output.glob(layout.file.format(vid="*", qid="*")), None)
+    if passport.family not in signed and unsigned is not None:
+        raise PipelineError(
+            f"holds {unsigned.relative_to(output)}, which is not from here",
+            where=output,
+            remedy="export into another folder",
         )
     if differ := passport_differences(passport, signed.setdefault(passport.family, passport)):
         raise PipelineError(
