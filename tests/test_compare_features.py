@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.features.compare import Alignment, compare_stores
-from pipeline.features.comparison import text, verdict, write_csv
+from pipeline.features.compare_text import text, verdict, write_csv
 from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import Passport
 
@@ -119,6 +119,37 @@ def test_one_bad_video_among_good_ones_heads_the_list(tmp_path):
     assert next(row["best_lag"] for row in table if row["vid"] == "v2") == "1"
 
 
+@pytest.mark.parametrize(
+    ("change", "differ"),
+    [
+        (lambda rows: np.concatenate([rows[:6], 0 * rows[6:]]), 25),
+        (lambda rows: np.concatenate([rows[:-2], np.random.default_rng(0).standard_normal((2, DIM))]), 6),
+    ],
+)
+def test_a_part_that_differs_in_every_video_is_never_called_the_same(tmp_path, change, differ):
+    said = verdict(compared(tmp_path, lambda rows: change(rows).astype(np.float32)))
+    assert said.startswith(f"in part the same features, but {differ} of 49 rows differ")
+    assert "scale" not in said
+
+
+def test_a_larger_part_that_differs_is_not_unrelated(tmp_path):
+    rng = np.random.default_rng(0)
+    before = {f"v{k}": rng.standard_normal((20, DIM)).astype(np.float32) for k in range(4)}
+    after = {vid: np.concatenate([rows[:8], rows[8:][::-1]]) for vid, rows in before.items()}
+    said = verdict(compare_stores(write(tmp_path / "a", before), write(tmp_path / "b", after)))
+    assert said.startswith("related, but not the same features: median cosine")
+    assert "32 of 80 rows agree" in said
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_video_shorter_than_the_shift_is_left_out_of_the_verdict_and_counted(tmp_path):
+    rows = {f"v{k}": video(12, k) for k in range(4)} | {"one": video(1, 9)}
+    shifted = {vid: (np.roll(values, 1, axis=0) if len(values) > 1 else values) for vid, values in rows.items()}
+    said = verdict(compare_stores(write(tmp_path / "a", rows), write(tmp_path / "b", shifted)))
+    assert said.startswith("the same features, but B is shifted by +1 row")
+    assert said.endswith("; 1 vids are too short to be compared under that shift")
+
+
 def test_missing_vids_and_other_lengths_are_counted(tmp_path):
     rows = {f"v{i}": video(10, i) for i in range(4)}
     fewer = {"v0": rows["v0"], "v1": rows["v1"][:6], "w": rows["v2"]}
@@ -133,8 +164,12 @@ def test_pooled_vectors_are_compared_too(tmp_path):
             store.add("7", video(5, 3), pooled=video(1, seed)[0])
     (pair,) = compare_stores(tmp_path / "a.h5", tmp_path / "b.h5").pairs
     assert not pair.is_equal
-    np.testing.assert_allclose(pair.cosines[:5], 1)
-    assert pair.cosines[5] < 0.99
+    np.testing.assert_allclose(pair.cosines, 1)
+    assert pair.lowest == pair.pooled < 0.98
+    comparison = compare_stores(tmp_path / "a.h5", tmp_path / "b.h5")
+    assert verdict(comparison).startswith(
+        "in part the same features, but the pooled vector differs (cosine below 0.98)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,6 @@ def test_a_disk_that_is_full_while_the_store_is_assembled_is_one_line_and_loses_
     environment = os.environ | {"PYTHONPATH": f"{here}:{os.path.dirname(here)}"}
     run = subprocess.run([sys.executable, "-c", script], env=environment, check=False, capture_output=True, text=True)
     last = run.stderr.splitlines()[-1]
-    assert last.endswith("a.h5: cannot be written (File too large) → check that folder's permissions and space")
+    assert last.endswith("a.h5: cannot be written (file too large) → check that folder's permissions and space")
     with StoreWriter(tmp_path / "a.h5", PASSPORT) as store:
         assert all(store.keep(f"v{k}") for k in range(9))

@@ -104,7 +104,7 @@ def export(options: Namespace) -> None:
 def compare(options: Namespace) -> None:
     """Print how two stores differ, the verdict last."""
     from pipeline.features.compare import compare_stores
-    from pipeline.features.comparison import text, write_csv
+    from pipeline.features.compare_text import text, write_csv
 
     comparison = compare_stores(options.a, options.b)
     if options.output:

@@ -20,6 +20,9 @@ from pipeline.provenance import Passport
 MAX_LAG = 3
 """Rows that one store may be shifted against the other."""
 
+CLOSE = 0.98
+"""Cosine that another decoder, resize filter or precision still reaches."""
+
 CONVINCING = 0.9
 """Mean cosine below which no shift and no other order of columns is believed."""
 
@@ -34,10 +37,11 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Pair:
-    """One vid (or qid) in both stores. n_rows: of A and of B. cosines: row by row as stored, the pooled vector's last.
+    """One vid (or qid) in both stores. n_rows: of A and of B. cosines: row by row as stored.
 
-    best: the alignment this vid alone asks for. aligned: cosines under the alignment of all vids together; scales: norm
-    of B's row over norm of A's under it.
+    best: the alignment this vid alone asks for. aligned: cosines under the alignment of all vids together, none where
+    the vid is shorter than its lag; scales: norm of B's row over norm of A's under it, of rows that are alike.
+    pooled: cosine of the pooled vectors, where both stores have one.
     """
 
     key: str
@@ -47,6 +51,12 @@ class Pair:
     best: Alignment
     aligned: np.ndarray
     scales: np.ndarray
+    pooled: float | None
+
+    @property
+    def lowest(self) -> float:
+        """The lowest cosine of all, of rows and pooled vector."""
+        return float(min(self.cosines.min(), 1 if self.pooled is None else self.pooled))
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class Comparison:
     @property
     def worst(self) -> list[Pair]:
         """Pairs, the one with the lowest cosine first."""
-        return sorted(self.pairs, key=lambda pair: (pair.cosines.min(), pair.key))
+        return sorted(self.pairs, key=lambda pair: (pair.lowest, pair.key))
 
 
 def compare_stores(a: Path, b: Path) -> Comparison:
@@ -113,7 +123,7 @@ class _Sums:
 
     def add(self, a: np.ndarray, b: np.ndarray) -> Alignment:
         """Add rows [n, dim] and [m, dim] of one video. Returns the alignment this video alone asks for."""
-        units = _units(a), _units(b)
+        units = unit_rows(a), unit_rows(b)
         self._units += [unit.sum(axis=0) for unit in units]
         self._rows += [len(a), len(b)]
         cells, pairs = _correlate(*units)
@@ -167,20 +177,21 @@ def _pair(left: Store, right: Store, key: str, best: Alignment, alignment: Align
     cosines, _ = _row_by_row(a, b, Alignment())
     aligned, scales = _row_by_row(a, b, alignment)
     is_equal = np.array_equal(a, b)
+    pooled = None
     if x.pooled is not None and y.pooled is not None:
-        pooled, _ = _row_by_row(x.pooled[None].astype(np.float64), y.pooled[None].astype(np.float64), Alignment())
-        cosines = np.append(cosines, pooled)
+        u, v = x.pooled[None].astype(np.float64), y.pooled[None].astype(np.float64)
+        (pooled,), _ = _row_by_row(u, v, Alignment(turn=alignment.turn))
         is_equal &= np.array_equal(x.pooled, y.pooled)
-    return Pair(key, (len(a), len(b)), is_equal, cosines, best, aligned, scales)
+    return Pair(key, (len(a), len(b)), is_equal, cosines, best, aligned, scales, pooled)
 
 
 def _row_by_row(a: np.ndarray, b: np.ndarray, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of the rows that lie beside each other, and the ratios of their norms (of rows that are not zero)."""
+    """Cosines of the rows that lie beside each other, and the ratios of their norms where they are alike, not zero."""
     in_a, in_b = _overlap(len(a), len(b), alignment.lag)
     a, b = a[in_a], np.roll(b[in_b], -alignment.turn, axis=1)
     norm_a, norm_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    cosines = (_units(a) * _units(b)).sum(axis=1) + ((norm_a == 0) & (norm_b == 0))
-    both = (norm_a > 0) & (norm_b > 0)
+    cosines = (unit_rows(a) * unit_rows(b)).sum(axis=1) + ((norm_a == 0) & (norm_b == 0))
+    both = (cosines >= CLOSE) & (norm_a > 0)
     return cosines, norm_b[both] / norm_a[both]
 
 
@@ -190,7 +201,7 @@ def _overlap(n: int, m: int, lag: int) -> tuple[slice, slice]:
     return slice(start, max(start, stop)), slice(start + lag, max(start, stop) + lag)
 
 
-def _units(rows: np.ndarray) -> np.ndarray:
+def unit_rows(rows: np.ndarray) -> np.ndarray:
     """Rows of norm 1; zero rows stay zero (silence: two of them are equal)."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)

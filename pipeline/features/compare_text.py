@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import files
-from pipeline.features.compare import Alignment, Comparison, Pair
+from pipeline.features.compare import CLOSE, Alignment, Comparison, Pair
 from pipeline.features.passports import passport_differences
 from pipeline.features.store import ROWS_APART
 
 SAME = 0.999
-"""Cosine that two extractions of the same features reach (features.md 3.1: float16 kernels, never bitwise)."""
+"""Cosine that two extractions of the same features reach: a GPU's float16 kernels are never equal bit for bit."""
 
-CLOSE = 0.98
-"""Cosine that another decoder, resize filter or precision still reaches."""
+WORTH_A_WORD = 0.01
+"""Share of rows or pooled vectors below CLOSE from which on two stores are the same in part only."""
 
 NO_SCALE = 0.01
 """Norms that differ by less are float16's."""
@@ -24,9 +24,19 @@ NO_SCALE = 0.01
 SHOWN = 10
 """Worst vids in the text; the CSV has all."""
 
-HEADINGS = ("rows A", "rows B", "cos min", "median", "best lag", "turn", "scale")
+HEADINGS = ("rows A", "rows B", "cos min", "median", "pooled", "best lag", "turn", "scale")
 
-COLUMNS = ("vid", "rows_a", "rows_b", "cosine_min", "cosine_median", "best_lag", "best_turn", "scale")
+COLUMNS = (
+    "vid",
+    "rows_a",
+    "rows_b",
+    "cosine_min",
+    "cosine_median",
+    "cosine_pooled",
+    "best_lag",
+    "best_turn",
+    "scale",
+)
 
 
 def verdict(comparison: Comparison) -> str:
@@ -34,18 +44,27 @@ def verdict(comparison: Comparison) -> str:
     pairs = comparison.pairs
     if all(pair.is_equal for pair in pairs):
         return f"identical: {len(pairs)} vids equal number by number{_besides(comparison)}"
-    median = float(np.median([np.median(pair.aligned) for pair in pairs]))
-    plain = float(np.median([np.median(pair.cosines) for pair in pairs]))
+    rows = np.concatenate([pair.aligned for pair in pairs])
+    pooled = np.array([pair.pooled for pair in pairs if pair.pooled is not None])
+    median = float(np.median(rows))
+    plain = float(np.median(np.concatenate([pair.cosines for pair in pairs])))
     done = [*_moved(comparison.alignment, comparison.passports[0].dim), *_scaled(pairs)]
     cosine = f"median cosine {median:.4f}"
     if comparison.alignment != Alignment():
         cosine += f" ({plain:.4f} as they are stored)"
-    beside = f"{cosine}, {comparison.chance:.4f} between any two rows{_besides(comparison)}"
-    if median - comparison.chance < (1 - comparison.chance) / 10:
+    # Where any two rows are alike, those that agree say nothing.
+    n_agree = int((rows >= SAME).sum()) if comparison.chance < CLOSE else 0
+    agree = f", {n_agree} of {len(rows)} rows agree" if n_agree >= WORTH_A_WORD * len(rows) else ""
+    beside = f"{cosine}, {comparison.chance:.4f} between any two rows{agree}{_besides(comparison)}"
+    if median - comparison.chance < (1 - comparison.chance) / 10 and not agree:
         return f"unrelated: {beside}"
     if median < CLOSE:
         return f"related, but not the same features: {beside}"
     kind = "the same features" if median >= SAME else "nearly the same features (another decoder, filter, precision?)"
+    apart = [*_apart(rows, "row", "rows"), *_apart(pooled, "pooled vector", "pooled vectors")]
+    if apart:
+        kind = f"in part {kind}"
+    done = [*apart, *done]
     return ", ".join([f"{kind}, but {done[0]}" if done else kind, *done[1:], cosine]) + _besides(comparison)
 
 
@@ -77,6 +96,15 @@ def write_csv(comparison: Comparison, path: Path) -> None:
         table.writerows(_cells(pair) for pair in comparison.worst)
 
 
+def _apart(cosines: np.ndarray, one: str, many: str) -> list[str]:
+    """How many differ; nothing where they are too few to be worth a word."""
+    n = int((cosines < CLOSE).sum())
+    if not n or n < WORTH_A_WORD * len(cosines):
+        return []
+    share = f"{n} of {len(cosines)} {many} differ" if len(cosines) > 1 else f"the {one} differs"
+    return [f"{share} (cosine below {CLOSE})"]
+
+
 def _moved(alignment: Alignment, dim: int) -> list[str]:
     """What the alignment says in words."""
     said = []
@@ -106,9 +134,11 @@ def _besides(comparison: Comparison) -> str:
     left, right = comparison.passports
     if left.family != right.family:
         said.append(f"the families differ by name ({left.family}, {right.family})")
-    strays = [pair for pair in comparison.pairs if np.median(pair.aligned) < CLOSE]
+    strays = [pair for pair in comparison.pairs if len(pair.aligned) and np.median(pair.aligned) < CLOSE]
     if 0 < len(strays) < len(comparison.pairs) / 2:
         said.append(f"{len(strays)} of {len(comparison.pairs)} vids stand apart, {strays[0].key} among them")
+    if short := sum(not len(pair.aligned) for pair in comparison.pairs):
+        said.append(f"{short} vids are too short to be compared under that shift")
     if longer := sum(abs(pair.n_rows[0] - pair.n_rows[1]) > ROWS_APART for pair in comparison.pairs):
         said.append(f"{longer} vids differ in length by more than {ROWS_APART}")
     if any(comparison.only):
@@ -118,7 +148,8 @@ def _besides(comparison: Comparison) -> str:
 
 def _cells(pair: Pair) -> tuple[object, ...]:
     scale = f"{np.median(pair.scales):.6g}" if len(pair.scales) else ""
-    cosines = f"{pair.cosines.min():.6f}", f"{np.median(pair.cosines):.6f}"
+    pooled = "" if pair.pooled is None else f"{pair.pooled:.6f}"
+    cosines = f"{pair.cosines.min():.6f}", f"{np.median(pair.cosines):.6f}", pooled
     return (pair.key, *pair.n_rows, *cosines, pair.best.lag, pair.best.turn, scale)
 
 

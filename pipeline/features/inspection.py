@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
+from pipeline.features.compare import unit_rows
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.video.segment import grid_seconds
 
@@ -90,8 +91,7 @@ def draw(store: Store, vid: str, video: Path | None, folder: Path) -> Path:
 
 def similarity(rows: np.ndarray) -> np.ndarray:
     """Cosine of every row with every other, [n, n]; rows of zeros are like nothing."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    units = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    units = unit_rows(rows)
     return units @ units.T
 
 
