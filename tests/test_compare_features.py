@@ -122,7 +122,7 @@ def test_one_bad_video_among_good_ones_heads_the_list(tmp_path):
 @pytest.mark.parametrize(
     ("change", "differ"),
     [
-        (lambda rows: np.concatenate([rows[:6], 0 * rows[6:]]), 25),
+        (lambda rows: rows * (np.arange(len(rows)) < len(rows) * 3 // 5)[:, None], 20),
         (lambda rows: np.concatenate([rows[:-2], np.random.default_rng(0).standard_normal((2, DIM))]), 6),
     ],
 )
@@ -167,9 +167,7 @@ def test_pooled_vectors_are_compared_too(tmp_path):
     np.testing.assert_allclose(pair.cosines, 1)
     assert pair.lowest == pair.pooled < 0.98
     comparison = compare_stores(tmp_path / "a.h5", tmp_path / "b.h5")
-    assert verdict(comparison).startswith(
-        "in part the same features, but the pooled vector differs (cosine below 0.98)"
-    )
+    assert verdict(comparison).startswith("in part the same features, but the pooled vector differs (cosine below")
 
 
 @pytest.mark.parametrize(

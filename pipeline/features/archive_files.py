@@ -95,7 +95,7 @@ def write_released(path: Path, layout: Layout, rows: np.ndarray, pooled: np.ndar
 
 
 def _read_frames(folder: Path, every: int) -> np.ndarray:
-    """Rows float32 [n, dim] of a folder with a text file per row: `{vid}-000001.txt` and every so manieth after it."""
+    """Rows float32 [n, dim] of a folder with a text file per row: `{vid}-000001.txt` and every n-th after it."""
     found = sorted((int(path.stem.rpartition("-")[2]), path) for path in folder.glob("*.txt"))
     for position, (number, path) in enumerate(found):
         if number != 1 + every * position:

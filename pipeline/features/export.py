@@ -40,7 +40,8 @@ def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]
     """Write stores (files, or folders of a family's shards) into `output` in the layout of a dataset's archives.
 
     Raises PipelineError for a family that the layout has no place for, for an `output` that holds rows of the same
-    family made in another way, or by nobody knows whom, for values that the layout's dtype cannot hold, and for words without a pooled vector.
+    family made in another way or by nobody knows whom, for values that the layout's dtype cannot hold, and for words
+    without a pooled vector.
     """
     done = []
     for path in stores:

@@ -1,7 +1,7 @@
 """Layouts of released feature archives: which file holds a family's rows of one video, under which names.
 
-Features.md 3 and 4, datasets.md 1.2, 2.4, 3.4. A dataset may have several archives, which agree on little; a family
-that stands in for a released one has that one's place.
+A dataset may have several archives, which agree on little; a family that stands in for a released one has that one's
+place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Layout:
     """Where an archive has a family: a file per vid (or qid), and the arrays' names in an npz.
 
     pooled_shape: of the vector for a whole query (Moment-DETR: a vector, UMT's TVSum archive: a row).
-    every: not 0 where `file` is a folder with a text file per row, named after every so manieth frame, from frame 1 on.
+    every: not 0 where `file` is a folder with a text file per row, named after every n-th frame, from frame 1 on.
     shapes: a JSON file beside the arrays that counts their rows. rows_apart: rows that a file may have more or less
     than its video has clips.
     """
@@ -96,7 +96,7 @@ LAYOUTS: Mapping[str, Sequence[Archive]] = {
     "qvhighlights": (MOMENT_DETR_QVHIGHLIGHTS,),
     "charades_sta": (UMT_CHARADES, CG_DETR_CHARADES, VSLNET_CHARADES, CHARADES_FRAMES),
 }
-"""Dataset → its archives. Exported is in the first that has a place."""
+"""Dataset → its archives. An export uses the first layout that has the family."""
 
 
 def place_of(family: str) -> str:

@@ -33,7 +33,8 @@ SHOWN = 10
 """Files left out that are said on stderr; the rest are counted."""
 
 GRID_OFF = 0.1
-"""A configured clip length may differ from the files' own by this share of itself (datasets.md 2.4)."""
+"""A configured clip length may differ from the files' own by this share of itself: a wrong grid trains without
+complaint (docs/features.md, "Alignment and tolerances")."""
 
 ROWS_OFF = ("", "one row off", "two rows off")
 """What is said of a file with so many rows more or less than its video has clips, where its layout allows them."""
