@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,14 @@ def encoder_class(family: str) -> Any:
         )
     module, name = place.split(":")
     return getattr(import_module(module), name)
+
+
+def at_once(inputs: Tensor) -> Sequence[Tensor]:
+    """What a network of clips is given at a time: on a GPU the batch, on a CPU each input alone.
+
+    A CPU gains nothing from a batch, and a row would depend on how many there are.
+    """
+    return inputs.split(1) if inputs.device.type == "cpu" else [inputs]
 
 
 def randomise(network: nn.Module, seed: int) -> None:

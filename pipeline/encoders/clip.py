@@ -1,4 +1,4 @@
-"""CLIP ViT-B/32: image rows and text token states as Moment-DETR's released features have them (features.md 3.1, 3.2).
+"""CLIP ViT-B/32: image rows and text token states as Moment-DETR's released features have them.
 
 open_clip's bad manners are met here: plain `ViT-B-32` builds GELU without a word and gives wrong features of the right
 shape, `pretrained=` reaches for the network, and a model without weights is only a warning. So the towers are built on
@@ -8,6 +8,7 @@ the meta device (no initialisation to throw away) from the QuickGELU configurati
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,18 +145,19 @@ def _placed(tower: nn.Module, prefix: str, weights: Weights) -> Any:
     if weights.path is None:
         randomise(tower.to_empty(device="cpu"), weights.seed)
     else:
-        _load(tower, prefix, weights)
+        _load(tower, prefix, weights.path)
     return tower.eval().requires_grad_(False)
 
 
-def _load(tower: nn.Module, prefix: str, weights: Weights) -> None:
+def _load(tower: nn.Module, prefix: str, path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
+    from pipeline.encoders.state import unfit
+
     try:
-        with safe_open(weights.path, "pt") as file:
+        with safe_open(path, "pt") as file:
             names = [name for name in file.keys() if name.startswith(prefix or _TEXT)]  # noqa: SIM118 - no dict
             state = {name.removeprefix(prefix): file.get_tensor(name).float() for name in names}
         tower.load_state_dict(state, assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise PipelineError(f"does not hold {MODEL} ({reason})", where=weights.path, remedy="fetch it again") from error
+        raise unfit(path, MODEL, str(error)) from error

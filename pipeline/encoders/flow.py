@@ -5,7 +5,8 @@
     output         pixels, of the padded frames: that tool crops them as they are
     as pictures    clamped to ±20, rounded to 0 … 256 (halves to even), brought to -1 … 1
 
-The released flow rows were probably made with PWC-Net, whose code nobody can run any more (features.md 3.4, 6).
+The released flow rows were probably made with PWC-Net, whose code nobody can run any more
+(docs/features.md, "What cannot be made again").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GloVe 6B.300d: a vector per word of a query, looked up, as the Charades-STA systems have it (features.md 3.8).
+"""GloVe 6B.300d: a vector per word of a query, looked up, as the Charades-STA systems have it.
 
 A query is split at blanks and lower-cased; punctuation stays on its word. Two rules are about: UMT and 2D-TAN strip the
 full stop that ends a sentence, CG-DETR and lighthouse do not, whose last word (`shelf.`) is then unknown.

@@ -1,4 +1,4 @@
-"""Inception-I3D: rows of motion as released for TVSum (RGB, flow) and Charades-STA (RGB) (features.md 3.4, 3.5).
+"""Inception-I3D: rows of motion as released for TVSum (RGB, flow) and Charades-STA (RGB).
 
                    TVSum                                      Charades-STA
     sampling       stacks of 32 frames at 16 fps: 2 s         windows of 24 frames at 24 fps: 1 s
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.encoders.base import Weights
+from pipeline.encoders.base import Weights, at_once
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,6 +130,4 @@ def positions(network: nn.Module, clips: Tensor) -> Tensor:
     """[n, channels, time, 224, 224] → [n, ⌈time/8⌉ − 1, 1024]."""
     import torch
 
-    # A CPU gains nothing from a batch, and a row would depend on how many there are.
-    parts = clips.split(1) if clips.device.type == "cpu" else [clips]
-    return torch.cat([network(part).flatten(2) for part in parts]).transpose(1, 2)
+    return torch.cat([network(part).flatten(2) for part in at_once(clips)]).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""pytorchvideo's I3D, a ResNet-50 of Kinetics-400: 2048 numbers, not the Inception I3D of the papers (features.md 6).
+"""pytorchvideo's I3D, a ResNet-50 of Kinetics-400: 2048 numbers, not the Inception I3D of the papers.
 
 sampling       8 of the 32 motion frames of a clip, those of SlowFast's slow pathway: nobody's features to follow
 resize, crop   short side 224, long side truncated, swscale bilinear; centre 224 × 224
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.encoders.base import Weights
+from pipeline.encoders.base import Weights, at_once
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,9 +45,7 @@ class ResNetI3D:
 
         with torch.inference_mode():
             clips = normalised(torch.from_numpy(frames).to(self._device, non_blocking=True))
-            # A CPU gains nothing from a batch, and a row would depend on how many there are.
-            parts = clips.split(1) if self._device == "cpu" else [clips]
-            return torch.cat([self._network(part).flatten(1) for part in parts]).cpu().numpy()
+            return torch.cat([self._network(part).flatten(1) for part in at_once(clips)]).cpu().numpy()
 
 
 def filled(weights: Weights) -> Any:

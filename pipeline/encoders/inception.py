@@ -4,7 +4,7 @@ Every convolution is followed by batch normalisation and ReLU; all convolutions 
 odd one at the end (TensorFlow's SAME). Of 32 × 224 × 224 frames are left 1024 × 4 × 7 × 7; of 24 frames 3 × 7 × 7.
 
 DeepMind's numbers were converted to PyTorch twice, and the two conversions compute differently: HASSONY2 made the
-released TVSum features, PIERGIAJ those of Charades-STA (features.md 3.4, 3.5).
+released TVSum features, PIERGIAJ those of Charades-STA.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PANN Cnn14: 2 s of sound to 2,048 numbers, as UMT's released features have them (features.md 3.7).
+"""PANN Cnn14: 2 s of sound to 2,048 numbers, as UMT's released features have them.
 
 Network: Cnn14 of `panns_inference`, trained on AudioSet at 32 kHz (there is one for 16 kHz: not this).
 Sampling: mono float in -1 … 1, pieces of 64,000 samples, each an input of its own; no overlap, the remainder dropped.
@@ -135,8 +135,9 @@ def _numba_cache() -> Iterator[None]:
 def _load(network: nn.Module, path: Path) -> None:
     import torch
 
+    from pipeline.encoders.state import unfit
+
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
     except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise PipelineError(f"does not hold Cnn14 ({reason})", where=path, remedy="fetch it again") from error
+        raise unfit(path, "Cnn14", str(error)) from error

@@ -1,4 +1,4 @@
-"""SlowFast R50 8×8, Kinetics-400: rows of motion as Moment-DETR's released features have them (features.md 3.3).
+"""SlowFast R50 8×8, Kinetics-400: rows of motion as Moment-DETR's released features have them.
 
     sampling       32 frames of the clip's 30-fps grid, spread by the source's rate (fast), and 8 of those (slow)
     resize, crop   short side 224, long side truncated, swscale bilinear; centre 224 × 224
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.encoders.base import Weights
+from pipeline.encoders.base import Weights, at_once
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,9 +61,8 @@ class Caffe2SlowFast:
 
         with torch.inference_mode():
             clips = torch.from_numpy(frames).to(self._device, non_blocking=True)
-            # A CPU gains nothing from a batch, and a row would depend on how many there are.
-            parts = clips.split(1) if self._device == "cpu" else [clips]
-            return torch.cat([self._network(pathways(part)).flatten(1) for part in parts]).cpu().numpy()
+            rows = [self._network(pathways(part)).flatten(1) for part in at_once(clips)]
+            return torch.cat(rows).cpu().numpy()
 
 
 class PytorchvideoSlowFast(Caffe2SlowFast):
@@ -139,7 +138,7 @@ def read_blobs(path: Path, called: str) -> dict[str, Tensor]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Resolves what NumPy's arrays need (features.md 3.3) and refuses every other name."""
+    """Resolves what NumPy's arrays need and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {

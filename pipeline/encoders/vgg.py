@@ -1,4 +1,4 @@
-"""VGG-16 of ImageNet: six rows a second, a named stand-in for the VGG of Charades (features.md 3.6).
+"""VGG-16 of ImageNet: six rows a second, a named stand-in for the VGG of Charades.
 
     sampling       every fourth frame of the 24-fps grid, as the dataset's own features have it
     resize, crop   short side 256, PIL bilinear; centre 224 × 224
