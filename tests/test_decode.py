@@ -201,9 +201,7 @@ def crash(facts, clip_s):
     return middle_frames(facts, clip_s)
 
 
-@pytest.mark.parametrize(
-    ("misbehave", "why"), [(hang, "took longer than 2 s"), (crash, "was killed (SIGKILL)")]
-)
+@pytest.mark.parametrize(("misbehave", "why"), [(hang, "took longer than 2 s"), (crash, "was killed (SIGKILL)")])
 def test_a_hanging_or_crashing_video_costs_itself_alone(tmp_path, monkeypatch, misbehave, why):
     good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
     bad = make_video(tmp_path / "bad.mp4", range(0, 3600, 20))
