@@ -1,6 +1,7 @@
 import hashlib
 import re
 import socket
+import tarfile
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,18 +23,24 @@ SHA = hashlib.sha256(BODY).hexdigest()
 
 @dataclass
 class Offer:
-    """What the server does with one path. statuses: of the first answers; cut: where each file sent breaks off."""
+    """What the server does with one path. statuses: of the first answers; cut: where each file sent breaks off.
+
+    chunks: lengths in which the file is sent instead, its size unsaid.
+    """
 
     body: bytes = BODY
     cut: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
+    chunks: list[int] | None = None
     tag: str | None = '"v1"'
     content_type: str = "application/octet-stream"
     seen: list[str | None] = field(default_factory=list)
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # chunks are of this version
+
     def do_GET(self):
         offer = self.server.offers.get(self.path)
         if offer is None:
@@ -55,14 +62,28 @@ class Handler(BaseHTTPRequestHandler):
         resumes = start is not None
         rest = offer.body[start:] if resumes else offer.body
         self.send_response(206 if resumes else 200)
-        self.send_header("Content-Length", str(len(rest)))
+        self.send_header("Connection", "close")
+        if offer.chunks is None:
+            self.send_header("Content-Length", str(len(rest)))
+        else:
+            self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Content-Type", offer.content_type)
         if offer.tag:
             self.send_header("ETag", offer.tag)
         if resumes:
             self.send_header("Content-Range", f"bytes {start}-{len(offer.body) - 1}/{len(offer.body)}")
         self.end_headers()
-        self.wfile.write(rest[: offer.cut.pop(0)] if offer.cut else rest)
+        if offer.chunks is None:
+            self.wfile.write(rest[: offer.cut.pop(0)] if offer.cut else rest)
+        else:
+            self.send_chunks(rest, offer.chunks)
+
+    def send_chunks(self, rest, lengths):
+        for length in [*lengths, len(rest)]:
+            if chunk := rest[:length]:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            rest = rest[length:]
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_):
         pass
@@ -223,10 +244,12 @@ def test_another_size_is_refused_before_anything_is_received(server, target):
     [
         (b"<!DOCTYPE html><title>Sign in\n please</title>", "a web page .Sign in please. came"),
         (b"\n<html><p>Quota exceeded for this file</p>", "quota"),
+        (b"\xef\xbb\xbf<html>A page after a byte-order mark</html>", "a web page"),
     ],
 )
-def test_a_web_page_with_status_200_is_no_file(server, target, page, told):
-    server.offers["/a"] = Offer(body=page, content_type="text/html; charset=utf-8")
+@pytest.mark.parametrize("chunks", [None, [1, 3, 20]])
+def test_a_web_page_with_status_200_is_no_file(server, target, page, told, chunks):
+    server.offers["/a"] = Offer(body=page, content_type="text/html; charset=utf-8", chunks=chunks)
     with pytest.raises(PipelineError, match=told):
         get(server, target, digest=None)
     assert not target.exists()
@@ -236,6 +259,37 @@ def test_something_else_in_place_of_an_archive_is_refused(server, tmp_path):
     server.offers["/a"] = Offer(body=b'{"error": "no"}')
     with pytest.raises(PipelineError, match="no archive"):
         get(server, tmp_path / "a.zip", digest=None)
+
+
+@pytest.mark.parametrize(("mode", "chunks"), [("w:gz", [1]), ("w", [200, 1])])
+def test_an_archive_that_comes_in_crumbs_is_one(server, tmp_path, mode, chunks):
+    with tarfile.open(tmp_path / "made", mode) as tar:
+        tar.addfile(tarfile.TarInfo("empty.txt"))
+    server.offers["/a"] = Offer(body=(tmp_path / "made").read_bytes(), chunks=chunks)
+    get(server, tmp_path / "a.tgz", digest=None)
+    assert (tmp_path / "a.tgz").read_bytes() == (tmp_path / "made").read_bytes()
+
+
+@pytest.mark.parametrize("chunks", [None, []])
+def test_an_empty_answer_is_no_file(server, target, chunks):
+    server.offers["/a"] = Offer(body=b"", chunks=chunks)
+    with pytest.raises(PipelineError, match="is empty"):
+        get(server, target, digest=None)
+    assert left_over(target) == []
+
+
+@pytest.mark.parametrize("mirror", ["/a", "/b"])
+def test_a_web_page_leaves_the_half_of_a_file_to_be_gone_on_with(server, target, mirror):
+    offer = server.offers["/a"] = Offer(cut=[4 * PIECE_BYTES], statuses=[200, 403])
+    with pytest.raises(PipelineError, match="refused"):
+        get(server, target)
+    server.offers[mirror] = Offer(body=b"<html>Quota exceeded</html>", tag=None, ranges=False)
+    with pytest.raises(PipelineError, match="quota"):
+        get(server, target, path=mirror)
+    server.offers["/a"] = offer
+    offer.seen.clear()
+    assert get(server, target) == SHA
+    assert offer.seen == [f"bytes={4 * PIECE_BYTES}-"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):

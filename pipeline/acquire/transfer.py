@@ -6,8 +6,11 @@ PipelineError that no second try would cure.
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import requests
@@ -69,7 +72,9 @@ class Wanted:
             raise PipelineError(f"has {algorithm} {found}, not {wanted}", where=self.where, remedy=self.remedy)
 
     def check_size(self, found: int) -> None:
-        """Raises PipelineError for a size that the wanted file has not."""
+        """Raises PipelineError for a size that the wanted file has not; none is empty."""
+        if not found:
+            raise PipelineError("is empty", where=self.where, remedy=ANOTHER_FILE)
         if self.n_bytes is not None and found != self.n_bytes:
             raise PipelineError(f"has {found:,} bytes, not {self.n_bytes:,}", where=self.where, remedy=self.remedy)
 
@@ -160,6 +165,13 @@ def _version(response: requests.Response) -> str | None:
 
 
 def _write(response: requests.Response, wanted: Wanted, partial: Partial, resumed: bool, total: int | None) -> None:
+    pieces = response.iter_content(PIECE_BYTES)
+    if not resumed:  # looked at before `start` drops what an earlier try brought
+        beginning = _beginning(pieces)
+        if not beginning:
+            wanted.check_size(0)
+        _refuse_web_page(beginning, response.headers.get("Content-Type", ""), wanted)
+        pieces = chain([beginning], pieces)
     held = partial.size if resumed else 0
     with (
         partial.go_on() if resumed else partial.start(wanted.url, _version(response)) as file,
@@ -167,16 +179,22 @@ def _write(response: requests.Response, wanted: Wanted, partial: Partial, resume
     ):
         if response.status_code == 416:
             return
-        for chunk in response.iter_content(PIECE_BYTES):
-            if not resumed and file.tell() == 0:
-                _refuse_web_page(chunk, response.headers.get("Content-Type", ""), wanted)
-            partial.write(file, chunk)
-            bar.update(len(chunk))
+        for piece in pieces:
+            partial.write(file, piece)
+            bar.update(len(piece))
+
+
+def _beginning(pieces: Iterator[bytes]) -> bytes:
+    """PIECE_BYTES of a file and little more, or all of it: a server may send crumbs that look like nothing."""
+    found = b""
+    while len(found) < PIECE_BYTES and (piece := next(pieces, b"")):
+        found += piece
+    return found
 
 
 def _refuse_web_page(first: bytes, content_type: str, wanted: Wanted) -> None:
     """Raise PipelineError for a page where a file should be: big hosts refuse with one, and with status 200."""
-    start = first.lstrip()[:64].lower()
+    start = first.removeprefix(codecs.BOM_UTF8).lstrip()[:64].lower()
     is_page = start.startswith((b"<!doctype html", b"<html")) or (start.startswith(b"<") and "html" in content_type)
     if is_page and b"quota" in first.lower():
         raise PipelineError(
