@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import re
 import socket
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline import files
@@ -33,6 +35,7 @@ class Offer:
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
     chunks: list[int] | None = None
+    coding: str | None = None
     tag: str | None = '"v1"'
     content_type: str = "application/octet-stream"
     seen: list[str | None] = field(default_factory=list)
@@ -68,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Content-Type", offer.content_type)
+        if offer.coding:
+            self.send_header("Content-Encoding", offer.coding)
         if offer.tag:
             self.send_header("ETag", offer.tag)
         if resumes:
@@ -268,6 +273,33 @@ def test_an_archive_that_comes_in_crumbs_is_one(server, tmp_path, mode, chunks):
     server.offers["/a"] = Offer(body=(tmp_path / "made").read_bytes(), chunks=chunks)
     get(server, tmp_path / "a.tgz", digest=None)
     assert (tmp_path / "a.tgz").read_bytes() == (tmp_path / "made").read_bytes()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "identity"])
+def test_a_packed_file_stays_packed_whatever_the_server_calls_its_packing(server, tmp_path, coding):
+    body = gzip.compress(np.random.default_rng(0).bytes(3 * PIECE_BYTES))
+    offer = server.offers["/a"] = Offer(body=body, coding=coding, cut=[PIECE_BYTES])
+    get(server, tmp_path / "a.tgz", digest=f"sha256:{hashlib.sha256(body).hexdigest()}", n_bytes=len(body))
+    assert (tmp_path / "a.tgz").read_bytes() == body
+    assert offer.seen == [None, f"bytes={PIECE_BYTES}-"]
+
+
+def test_a_file_that_is_packed_for_the_way_alone_is_unpacked(server, target):
+    server.offers["/a"] = Offer(body=gzip.compress(BODY), coding="gzip")
+    assert get(server, target, n_bytes=len(BODY)) == SHA
+
+
+def test_a_packed_web_page_is_no_archive(server, tmp_path):
+    server.offers["/a"] = Offer(body=gzip.compress(b"<html>no</html>"), coding="gzip", content_type="text/html")
+    with pytest.raises(PipelineError, match="a web page"):
+        get(server, tmp_path / "a.tgz", digest=None)
+
+
+def test_a_packing_that_cannot_be_undone_is_refused(server, target):
+    server.offers["/a"] = Offer(coding="br")
+    with pytest.raises(PipelineError, match="comes packed as 'br'"):
+        get(server, target, digest=None)
+    assert left_over(target) == []
 
 
 @pytest.mark.parametrize("chunks", [None, []])

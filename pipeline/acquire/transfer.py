@@ -25,6 +25,8 @@ GONE = {404, 410}
 ARCHIVE_SUFFIXES = (".zip", ".gz", ".tgz", ".tar")
 ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")
 TAR_MAGIC_AT = 257
+GZIP_SUFFIXES = (".gz", ".tgz")
+GZIP_CODINGS = ("gzip", "x-gzip")
 PIECE_BYTES = 1 << 16
 """What is read at once: a connection that breaks loses the piece at hand, so small."""
 ANOTHER_FILE = (
@@ -91,6 +93,7 @@ def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
     try:
         with requests.get(wanted.url, headers=headers, stream=True, timeout=timeout_s) as response:
             _refuse_no_file(response, wanted, partial)
+            _settle_coding(response, wanted)
             resumed = _is_rest(response, partial, version)
             total = _total(response)
             if total is not None:
@@ -136,12 +139,29 @@ def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partia
     )
 
 
+def _settle_coding(response: requests.Response, wanted: Wanted) -> None:
+    """Tell the file from what it is packed in for the way. None was asked for, but some servers pack all the same.
+
+    A `.gz` that lies on a server is often announced as something packed: there the packed bytes are the file.
+    Raises PipelineError for a packing that cannot be undone.
+    """
+    coding = response.headers.get("Content-Encoding", "identity").lower()
+    is_page = "html" in response.headers.get("Content-Type", "")
+    is_the_file = coding in GZIP_CODINGS and wanted.target.name.endswith(GZIP_SUFFIXES) and not is_page
+    if coding == "identity" or is_the_file:
+        response.headers.pop("Content-Encoding", None)
+        response.raw.headers.pop("Content-Encoding", None)  # where urllib3 sees whether to unpack
+    elif coding not in GZIP_CODINGS:
+        raise PipelineError(f"comes packed as {coding!r}", where=wanted.where, remedy="name a mirror")
+
+
 def _is_rest(response: requests.Response, partial: Partial, version: str | None) -> bool:
     """Whether the answer goes on where the file broke off, else it starts anew. Raises TransientError if neither."""
     if response.status_code == 200:
         return False
     begins = response.headers.get("Content-Range", "").startswith((f"bytes {partial.size}-", "bytes */"))
-    if not begins or _version(response) not in (version, None):
+    packed = "Content-Encoding" in response.headers  # then the range counts packed bytes
+    if not begins or packed or _version(response) not in (version, None):
         partial.drop()
         raise TransientError("the server went on with other bytes than asked for")
     return True
