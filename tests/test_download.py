@@ -27,7 +27,7 @@ SHA = hashlib.sha256(BODY).hexdigest()
 class Offer:
     """What the server does with one path. statuses: of the first answers; cut: where each file sent breaks off.
 
-    chunks: lengths in which the file is sent instead, its size unsaid.
+    chunks: lengths in which the file is sent instead, its size unsaid. tags: of the first answers; the last one stays.
     """
 
     body: bytes = BODY
@@ -35,6 +35,7 @@ class Offer:
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
     chunks: list[int] | None = None
+    tags: list[str] = field(default_factory=list)
     coding: str | None = None
     tag: str | None = '"v1"'
     content_type: str = "application/octet-stream"
@@ -50,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(404)
         asked = self.headers.get("Range")
         offer.seen.append(asked)
+        if offer.tags:
+            offer.tag = offer.tags.pop(0)
         if offer.statuses and (status := offer.statuses.pop(0)) != 200:
             return self.send_error(status)
         start = int(re.match(r"bytes=(\d+)-", asked)[1]) if asked else 0
@@ -137,6 +140,19 @@ def test_a_slow_server_may_hang_up_more_often_than_there_are_attempts(server, ta
     server.offers["/a"] = Offer(cut=[100_000] * 10)
     get(server, target, attempts=2)
     assert target.read_bytes() == BODY
+
+
+def test_a_file_that_is_replaced_on_the_way_may_be_gone_on_with_too(server, target):
+    server.offers["/a"] = Offer(cut=[700_000] + [100_000] * 9, tags=['"v1"', '"v2"'])
+    get(server, target, attempts=2)
+    assert target.read_bytes() == BODY
+
+
+def test_a_file_that_is_another_one_at_every_try_comes_to_an_end(server, target):
+    offer = server.offers["/a"] = Offer(cut=[n * 100_000 for n in range(1, 9)], tags=[f'"v{n}"' for n in range(9)])
+    with pytest.raises(PipelineError, match="3 tries without progress"):
+        get(server, target)
+    assert len(offer.seen) == 4
 
 
 def test_another_process_goes_on_where_a_killed_one_stopped(server, target):
@@ -411,6 +427,14 @@ def test_without_a_local_copy_the_network_is_asked(stage, server, tmp_path):
     (tmp_path / "mine" / "file.bin").write_bytes(b"another")
     server.offers["/a"] = Offer()
     stage("/a", digest=f"sha256:{SHA}", local=tmp_path / "mine")
+    assert stage.target.read_bytes() == BODY
+
+
+def test_a_file_of_a_local_folder_that_cannot_be_read_is_passed_over(stage, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file.bin").symlink_to("/proc/self/mem")  # opens, but not even root can read its beginning
+    (tmp_path / "mine" / "other.bin").write_bytes(BODY)
+    stage("/none", digest=f"sha256:{SHA}", local=tmp_path / "mine")
     assert stage.target.read_bytes() == BODY
 
 

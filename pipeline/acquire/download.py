@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -62,12 +63,18 @@ def download(wanted: Wanted, acquire: Acquire) -> str:
         raise files.cannot_write(wanted.target, error) from error
     partial = Partial(wanted.target)
     best = useless = 0
+    version = None
     while True:
         try:
             return receive(wanted, partial, acquire.timeout_s)
         except TransientError as trouble:
-            useless = 0 if partial.size > best else useless + 1
-            best = max(best, partial.size)
+            now = partial.version(wanted.url)
+            held = partial.size if now else 0  # what the next try can go on with
+            # Bytes of a file that was replaced are no measure for those of its successor.
+            is_another = None not in (version, now) and now != version
+            useless = 0 if held > best and not is_another else useless + 1
+            best = held if is_another else max(best, held)
+            version = now or version
             if useless >= acquire.attempts:
                 raise PipelineError(
                     f"{trouble}; {useless} tries without progress",
@@ -129,8 +136,9 @@ def find_local(source: Source, folders: Iterable[str], digest: str | None) -> Pa
         for path in _candidates(Path(folder), source):
             if digest is None and path.name == source.file:
                 return path
-            if digest is not None and _has(path, digest):
-                return path
+            with suppress(PipelineError):  # what cannot be read is not the one
+                if digest is not None and _has(path, digest):
+                    return path
     return None
 
 
@@ -140,7 +148,7 @@ def _candidates(folder: Path, source: Source) -> Iterator[Path]:
         path
         for parent, _, names in os.walk(folder)
         for path in (Path(parent, name) for name in names)
-        if path.is_file() and source.n_bytes in (None, path.stat().st_size)
+        if os.access(path, os.R_OK) and path.is_file() and source.n_bytes in (None, path.stat().st_size)
     ]
     yield from sorted(found, key=lambda path: (path.name != source.file, path))
 
