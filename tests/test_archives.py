@@ -218,6 +218,88 @@ def test_a_flipped_byte_is_noticed(home, unpacked):
     assert not (home / "files" / "a").exists()
 
 
+@pytest.mark.parametrize("member", [1, 3, 9])
+def test_a_flipped_byte_in_a_header_of_a_tar_is_noticed(home, unpacked, member):
+    archive = make_tar(home / "a.tar", {str(i): b"content" for i in range(10)}, mode="w")
+    content = bytearray(archive.read_bytes())
+    content[member * 2 * tarfile.BLOCKSIZE + 5] ^= 1  # each member: a block of header, a block of content
+    archive.write_bytes(content)
+    with pytest.raises(PipelineError, match="cannot be unpacked"):
+        unpacked(archive)
+
+
+@pytest.mark.parametrize("left", [4 * 512, 4 * 512 + 100, 5 * 512 + 3, 20 * 512])
+def test_a_plain_tar_that_breaks_off_is_noticed_wherever_that_is(home, unpacked, left):
+    archive = make_tar(home / "a.tar", {str(i): b"content" for i in range(10)}, mode="w")
+    archive.write_bytes(archive.read_bytes()[:left])
+    with pytest.raises(PipelineError, match="cannot be unpacked"):
+        unpacked(archive)
+
+
+def test_the_checksum_at_the_end_of_a_compressed_tar_is_read(home, unpacked):
+    archive = make_tar(home / "a.tgz", CONTENT)
+    content = bytearray(archive.read_bytes())
+    content[-8] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(PipelineError, match="CRC check failed"):
+        unpacked(archive)
+
+
+def test_the_remedy_for_damage_names_the_folder_that_the_pin_lies_in(home, unpacked):
+    (home / "a.tgz").write_bytes(make_zip(home / "whole", {"inner.zip": b"PK is all there is of it"}).read_bytes())
+    with pytest.raises(PipelineError, match=r"inner\.zip: cannot be unpacked") as error:
+        unpacked(home / "a.tgz")
+    assert f"remove {home}, with its pin.json" in error.value.remedy
+
+
+def test_a_name_that_is_no_utf_8_is_read_as_latin_1(home, unpacked):
+    with tarfile.open(home / "a.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        tar.addfile(tarfile.TarInfo("caf\xe9.mp4"))
+        tar.addfile(special("l\xe4nk", tarfile.SYMTYPE, "x"))
+    unpacked(home / "a.tar")
+    assert read_index(home / "index.csv") == {"café.mp4": 0}
+    assert files.read_json(home / "unpack.json")["skipped"][0]["member"] == "länk"
+
+
+def test_what_macos_notes_about_a_zip_is_a_file_like_any_other(home, unpacked):
+    inner = make_zip(home / "inner.zip", {"x.mp4": b"x"}).read_bytes()
+    unpacked(make_tar(home / "a.tgz", {"._one.zip": b"Mac OS X", "one.zip": inner}))
+    assert everything_below(home / "files") == {"._one.zip": b"Mac OS X", "one/x.mp4": b"x"}
+
+
+def test_an_archive_that_nothing_comes_out_of_is_an_error_with_the_reason(home, unpacked):
+    archive = make_zip(home / "a.zip", {"a.mp4": b"a", "b.mp4": b"b"}, zipfile.ZIP_STORED)
+    content = archive.read_bytes()
+    for signature, flags_at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        head, *rest = content.split(signature)
+        locked = [part[: flags_at - 4] + b"\x01" + part[flags_at - 3 :] for part in rest]
+        content = signature.join([head, *locked])
+    archive.write_bytes(content)
+    with pytest.raises(PipelineError, match=r"no file came out of it \(needs a password\)"):
+        unpacked(archive)
+    with pytest.raises(PipelineError, match="it is empty"):
+        unpacked(make_tar(home / "b.tar", {}))
+
+
+@pytest.mark.parametrize("container", ["tar", "zip"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_of_members_of_one_name_the_last_one_counts(home, unpacked, container):
+    if container == "tar":
+        with tarfile.open(home / "a", "w") as tar:
+            for content in (b"old", b"new"):
+                info = tarfile.TarInfo("a.txt")
+                info.size = 3
+                tar.addfile(info, io.BytesIO(content))
+    else:
+        with zipfile.ZipFile(home / "a", "w") as file:
+            file.writestr("a.txt", "old")
+            file.writestr("a.txt", "new")
+    for _ in range(2):  # the second time over what the first one left
+        unpacked(home / "a")
+        assert everything_below(home / "files") == {"a.txt": b"new"}
+        (home / "unpack.json").unlink()
+
+
 def test_what_is_no_archive_is_said_so(home, unpacked):
     (home / "a.tar.gz").write_bytes(b"<html>no</html>")
     with pytest.raises(PipelineError, match="no archive"):

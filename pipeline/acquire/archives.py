@@ -34,7 +34,16 @@ ALWAYS_ALLOWED_BYTES = 1 << 30
 
 NOT_A_FILE = "is a link or a device"
 
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, OSError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    UnicodeDecodeError,
+    OSError,
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,14 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
     def work() -> provenance.Outcome:
         (archive,) = provenance.files_of(fetched)
         _make_room(home, *provenance.input_digests([fetched]).values())
-        unpacking = Unpacking(home / "files", max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * archive.stat().st_size))
+        allowed = max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * archive.stat().st_size)
+        remedy = f"remove {home}, with its pin.json (and a copy under acquire.local), and fetch it again"
+        unpacking = Unpacking(home / "files", allowed, remedy)
         unpacking.add(archive, PurePosixPath())
+        if not unpacking.members:
+            why = "; ".join(sorted({left["why"] for left in unpacking.skipped})) or "it is empty"
+            remedy = f"remove {home}, with its pin.json, and name a mirror in the table of sources"
+            raise PipelineError(f"no file came out of it ({why})", where=archive, remedy=remedy)
         write_index(home / "index.csv", unpacking.members)
         counts = {"files": len(unpacking.members), "bytes": sum(unpacking.members.values())}
         return provenance.Outcome([home / "index.csv"], counts, unpacking.skipped)
@@ -101,26 +116,33 @@ def read_index(path: Path) -> dict[str, int]:
 
 @dataclass
 class Unpacking:
-    """What has come out of an archive so far. folder: where to; allowed_bytes: more than this is a bomb."""
+    """What has come out of an archive so far. folder: where to; allowed_bytes: more than this is a bomb.
+
+    remedy: what to do about a damaged one.
+    """
 
     folder: Path
     allowed_bytes: int
+    remedy: str
     members: dict[str, int] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
     n_bytes: int = 0
 
     def add(self, archive: Path, below: PurePosixPath) -> None:
         """Unpack one archive below a place in the folder. Raises PipelineError as `unpack` does."""
-        for member in tqdm(members_of(archive), desc=archive.name, unit=" files", disable=None):
+        for member in tqdm(members_of(archive, self.remedy), desc=archive.name, unit=" files", disable=None):
             place = below / safe_path(member.name, archive)
             if member.why_not:
                 self.skipped.append({"member": str(place), "why": member.why_not})
                 continue
             self._spend(member, archive)
             target = self.folder / place
-            if not (target.is_file() and target.stat().st_size == member.n_bytes):
-                _write(member, target, archive)
-            if target.suffix.lower() == ".zip" and not below.parts:
+            # Of members of one name the last one counts, which is not told by its size from an earlier one.
+            is_again = str(place) in self.members
+            if is_again or not (target.is_file() and target.stat().st_size == member.n_bytes):
+                _write(member, target, archive, self.remedy)
+            # `._x.zip` is no zip: macOS keeps there what it knows about x.zip.
+            if target.suffix.lower() == ".zip" and not below.parts and not target.name.startswith("._"):
                 self.add(target, place.with_suffix(""))
                 target.unlink()
             else:
@@ -148,8 +170,11 @@ def safe_path(name: str, archive: Path) -> PurePosixPath:
     return path
 
 
-def members_of(archive: Path) -> Iterator[Member]:
-    """The files of a zip or a tar (of any compression), told apart by content. Raises PipelineError for damage."""
+def members_of(archive: Path, remedy: str) -> Iterator[Member]:
+    """The files of a zip or a tar (of any compression), told apart by content. Raises PipelineError for damage.
+
+    remedy: what to do about that.
+    """
     try:
         with open(archive, "rb") as file:
             is_zip = file.read(2) == b"PK"
@@ -157,10 +182,10 @@ def members_of(archive: Path) -> Iterator[Member]:
             with zipfile.ZipFile(archive) as container:
                 yield from _of_zip(container)
         else:
-            with tarfile.open(archive) as container:
+            with tarfile.open(archive, tarinfo=_Header) as container:
                 yield from _of_tar(container)
     except _DAMAGE as error:
-        raise _damaged(archive, error) from error
+        raise _damaged(archive, error, remedy) from error
 
 
 def _of_zip(container: zipfile.ZipFile) -> Iterator[Member]:
@@ -175,11 +200,36 @@ def _of_zip(container: zipfile.ZipFile) -> Iterator[Member]:
         yield Member(info.filename, info.file_size, partial(container.open, info), why_not)
 
 
+class _Header(tarfile.TarInfo):
+    """The header of a member. tarfile takes a damaged or missing one for the archive's end; here it is an error."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        """Read a block; the zeros that end an archive are left to tarfile."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf == bytes(tarfile.BLOCKSIZE):
+                raise
+            raise tarfile.ReadError(str(error)) from error
+
+
 def _of_tar(container: tarfile.TarFile) -> Iterator[Member]:
     for info in container:
         if not info.isdir():
             why_not = None if info.isreg() else NOT_A_FILE
-            yield Member(info.name, info.size, partial(_content, container, info), why_not)
+            yield Member(_text(info.name), info.size, partial(_content, container, info), why_not)
+    while container.fileobj and container.fileobj.read(files.CHUNK_BYTES):
+        pass  # the checksum of a compressed stream stands at its end
+
+
+def _text(name: str) -> str:
+    """A member's name as text: Latin-1 where it is no UTF-8, since as that every name can be read."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode(errors="surrogateescape").decode("latin-1")
+    return name
 
 
 def _content(container: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -189,24 +239,24 @@ def _content(container: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     return content
 
 
-def _write(member: Member, target: Path, archive: Path) -> None:
+def _write(member: Member, target: Path, archive: Path, remedy: str) -> None:
     with files.atomic(target, "wb") as file:
-        for piece in _pieces(member, archive):
+        for piece in _pieces(member, archive, remedy):
             file.write(piece)
 
 
-def _pieces(member: Member, archive: Path) -> Iterator[bytes]:
+def _pieces(member: Member, archive: Path, remedy: str) -> Iterator[bytes]:
     try:
         with member.open() as content:
             while piece := content.read(files.CHUNK_BYTES):
                 yield piece
     except _DAMAGE as error:
-        raise _damaged(archive, error) from error
+        raise _damaged(archive, error, remedy) from error
 
 
-def _damaged(archive: Path, error: Exception) -> PipelineError:
+def _damaged(archive: Path, error: Exception, remedy: str) -> PipelineError:
     return PipelineError(
         f"cannot be unpacked: it is damaged, or no archive ({error})",
         where=archive,
-        remedy="remove it and fetch it again",
+        remedy=remedy,
     )
