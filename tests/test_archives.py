@@ -103,6 +103,23 @@ def test_members_that_are_there_are_not_written_again(home, unpacked):
     assert everything_below(home / "files") == CONTENT
 
 
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"short")])
+def test_a_member_that_is_gone_is_unpacked_again_although_the_manifest_is_there(home, unpacked, harm):
+    archive = make_tar(home / "a.tgz", CONTENT)
+    unpacked(archive)
+    before = (home / "unpack.json").read_bytes()
+    harm(home / "files" / "top" / "a.mp4")
+    assert unpacked(archive)
+    assert everything_below(home / "files") == CONTENT
+    assert (home / "unpack.json").read_bytes() == before
+
+
+def test_an_index_that_is_none_is_named(home):
+    (home / "index.csv").write_text("member,bytes\na.mp4,many\n")
+    with pytest.raises(PipelineError, match=r"index\.csv: is no index"):
+        read_index(home / "index.csv")
+
+
 def test_members_of_an_earlier_archive_do_not_pass_for_those_of_another_by_their_size(home, unpacked):
     unpacked(make_tar(home / "a.tgz", CONTENT))
     other = {name: bytes(len(content)) for name, content in CONTENT.items() if name != "c.txt"}

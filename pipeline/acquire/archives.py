@@ -80,7 +80,15 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
         counts = {"files": len(unpacking.members), "bytes": sum(unpacking.members.values())}
         return provenance.Outcome([home / "index.csv"], counts, unpacking.skipped)
 
+    _forget_if_short(home)
     return provenance.run_stage("unpack", manifest, work, inputs=[fetched], settings={"name": name})
+
+
+def _forget_if_short(home: Path) -> None:
+    """Remove the index where a member is gone: it is all that the manifest lists, so the work is done again."""
+    index = home / "index.csv"
+    if index.is_file() and not all(_is_there(home / "files" / name, size) for name, size in read_index(index).items()):
+        index.unlink()
 
 
 def _make_room(home: Path, archive_sha256: str) -> None:
@@ -106,12 +114,14 @@ def write_index(path: Path, members: dict[str, int]) -> None:
 
 
 def read_index(path: Path) -> dict[str, int]:
-    """Member path below `files/` → bytes. Raises PipelineError where the index cannot be read."""
+    """Member path below `files/` → bytes. Raises PipelineError where the index cannot be read, or is none."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             return {row["member"]: int(row["bytes"]) for row in csv.DictReader(file)}
     except OSError as error:
         raise files.cannot_read(path, error) from error
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise PipelineError("is no index of members", where=path, remedy="delete it and run `unpack` again") from error
 
 
 @dataclass
@@ -139,7 +149,7 @@ class Unpacking:
             target = self.folder / place
             # Of members of one name the last one counts, which is not told by its size from an earlier one.
             is_again = str(place) in self.members
-            if is_again or not (target.is_file() and target.stat().st_size == member.n_bytes):
+            if is_again or not _is_there(target, member.n_bytes):
                 _write(member, target, archive, self.remedy)
             # `._x.zip` is no zip: macOS keeps there what it knows about x.zip.
             if target.suffix.lower() == ".zip" and not below.parts and not target.name.startswith("._"):
@@ -237,6 +247,10 @@ def _content(container: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     if content is None:
         raise tarfile.ReadError(f"member {info.name} has no content")
     return content
+
+
+def _is_there(path: Path, n_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == n_bytes
 
 
 def _write(member: Member, target: Path, archive: Path, remedy: str) -> None:
