@@ -119,7 +119,7 @@ def digest(path: Path | str, algorithm: str) -> str:
 def lock(place: Path | str, *, wait: bool = False) -> Iterator[None]:
     """Hold `{place}.lock` for the length of the block; the kernel lets go of it when the process dies.
 
-    Raises BusyError at once when another process holds it, unless `wait`.
+    Raises BusyError at once when another process holds it, unless `wait`; PipelineError where there are no locks.
     """
     path = Path(f"{place}.lock")
     try:
@@ -133,4 +133,7 @@ def lock(place: Path | str, *, wait: bool = False) -> Iterator[None]:
         except BlockingIOError as error:
             remedy = f"wait for it, or see who holds it: fuser {path}"
             raise BusyError("another process is at work here", where=place, remedy=remedy) from error
+        except OSError as error:
+            remedy = "put the results on a file system with locks (for a shared one: ask for the mount option `flock`)"
+            raise PipelineError(f"cannot be locked ({error.strerror})", where=path, remedy=remedy) from error
         yield

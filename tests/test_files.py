@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -71,4 +73,14 @@ def test_a_place_is_locked_against_another_process_and_free_after_its_death(tmp_
     holder.kill()
     holder.wait()
     with files.lock(tmp_path / "m"):
+        pass
+
+
+def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    told = r"m\.lock: cannot be locked .No locks available.*a file system with locks"
+    with pytest.raises(PipelineError, match=told), files.lock(tmp_path / "m"):
         pass
