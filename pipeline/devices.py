@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -33,8 +34,19 @@ def visible_gpus() -> list[str]:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return present
-    names = [name.strip() for name in allowed.split(",") if name.strip()]
-    return [present[int(name)] if name.isdigit() and int(name) < len(present) else name for name in names if present]
+    named = (_named(name.strip(), present) for name in allowed.split(","))
+    return [gpu for gpu in takewhile(bool, named) if gpu]  # CUDA, too, sees none from the first unknown name on
+
+
+def _named(name: str, present: list[str]) -> str | None:
+    """The GPU that a number, or the beginning of a UUID, stands for; None where it is none (`-1`, `NoDevFiles`)."""
+    if name.startswith("MIG-") and present:  # a part of a GPU, which the driver lists elsewhere
+        return name
+    if name.isdecimal():
+        found = present[int(name) :][:1]
+    else:
+        found = [gpu for gpu in present if name.startswith("GPU-") and gpu.startswith(name)]
+    return found[0] if len(found) == 1 else None
 
 
 @contextmanager

@@ -122,9 +122,24 @@ def test_a_killed_job_lets_go_of_its_device(gpus):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
-@pytest.mark.parametrize(("allowed", "seen"), [("1", ["GPU-b"]), ("GPU-a", ["GPU-a"]), ("", [])])
+@pytest.mark.parametrize(
+    ("allowed", "seen"),
+    [
+        ("1", ["GPU-b1"]),
+        ("1, 0", ["GPU-b1", "GPU-a1"]),
+        ("GPU-a1", ["GPU-a1"]),
+        ("GPU-b", ["GPU-b1"]),
+        ("GPU-", []),
+        ("MIG-x", ["MIG-x"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("0,-1,1", ["GPU-a1"]),
+        ("7,0", []),
+    ],
+)
 def test_a_cuda_visible_devices_that_is_set_is_obeyed(gpus, monkeypatch, allowed, seen):
-    gpus("GPU-a", "GPU-b")
+    gpus("GPU-a1", "GPU-b1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
     assert devices.visible_gpus() == seen
 
