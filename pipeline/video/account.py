@@ -194,7 +194,7 @@ def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Pat
         raise NoSuchFileError(f"not among the {len(members):,} videos of {name}")
     path = home / members[vid]
     if not path.is_file():
-        raise PipelineError(f"was unpacked from {name}, but is gone")
+        raise PipelineError(f"was unpacked from {name}, but is gone: delete resources/{name}/unpack.json and run again")
     return path
 
 
