@@ -7,6 +7,7 @@ experiment's own lines under a sweep point's), and generates `workflow/schemas/c
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,12 @@ def _released_only(name: str) -> str:
     substitutes = [other for other, kind in FAMILIES.items() if kind.instead_of == name]
     instead = f", or {' or '.join(substitutes)}, which stands in for it" if substitutes else ""
     return f"{name} is released only and cannot be made from raw: use `source: features` with `archive: NAME`{instead}"
+
+
+def _one_spelling(folder: str) -> str:
+    if not folder or set("{}") & set(folder):
+        raise ValueError("must be the name of a folder, without braces (Snakemake takes them for wildcards)")
+    return os.path.normpath(folder)  # to Snakemake `./results` and `results` are two folders
 
 
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
@@ -287,7 +294,7 @@ class Config(Strict):
 
     title: str = "TR-DETR"
     """Stands above every table."""
-    results: str = "results"
+    results: Annotated[str, AfterValidator(_one_spelling)] = "results"
     """Folder of all outputs."""
     acquire: Acquire = Acquire()
     encoding: Encoding = Encoding()

@@ -129,6 +129,11 @@ def aside(manifest: Path) -> Path:
     return manifest.with_name(f".{manifest.name}.aside")
 
 
+def manifest_of(hidden: Path) -> Path:
+    """The way back from `aside`."""
+    return hidden.with_name(hidden.name.removeprefix(".").removesuffix(".aside"))
+
+
 def bring_back(manifest: Path) -> None:
     """Let Snakemake see a manifest, with a fresh time."""
     if not manifest.exists():

@@ -1,4 +1,5 @@
-"""What has to be made again although Snakemake sees no change: manifests whose files are gone, or of an older revision.
+"""What has to be made again although Snakemake sees no change: manifests whose files are gone, of an older revision,
+with failures, or that it has no record of.
 
 Looked for while the workflow is parsed. A manifest is the only output a rule declares, so nothing else would notice.
 """
@@ -6,13 +7,14 @@ Looked for while the workflow is parsed. A manifest is the only output a rule de
 from __future__ import annotations
 
 import os
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.provenance import REVISIONS, aside, is_whole, last_record
+from pipeline.provenance import REVISIONS, aside, is_whole, last_record, manifest_of
 
 MANIFESTS = (
     "resources/*/*.json",
@@ -40,11 +42,37 @@ def set_aside(results: Path) -> list[Path]:
     another Snakemake, or left behind by a killed one), its manifest stays.
     """
     manifests = dict(_manifests(results))
-    stale = {path for path, content in manifests.items() if not (is_whole(content) and is_current(content))}
+    stale = {path for path, content in manifests.items() if not (_is_good(content) and is_remembered(path))}
     for path in _with_dependents(stale, manifests):
         with suppress(files.BusyError), files.lock(path):
             os.replace(path, aside(path))
     return sorted(stale)
+
+
+def put_back(results: Path) -> None:
+    """Let everybody see the hidden manifests that no job made again: after a plan, a failure, or for want of a target.
+
+    They are told from good ones whenever the workflow is parsed, so nothing stale passes for new.
+    """
+    for pattern in MANIFESTS:
+        for hidden in sorted(results.glob(str(aside(Path(pattern))))):
+            path = manifest_of(hidden)
+            with suppress(files.BusyError, FileNotFoundError), files.lock(path):
+                if not path.exists():
+                    os.replace(hidden, path)
+
+
+def is_remembered(manifest: Path, records: Path = Path(".snakemake")) -> bool:
+    """Whether Snakemake has a record of how it made a manifest, or is making it now.
+
+    Where it has none (records deleted, results copied here or named otherwise) it takes the manifest as it is, whatever
+    the config says. So such a manifest counts as stale: its stage, started again, compares and mostly ends at once.
+    """
+    name = urlsafe_b64encode(str(manifest).encode()).decode()
+    longest = os.pathconf(".", "PC_NAME_MAX") - 1  # longer names are cut there: @piece/@piece/rest
+    pieces = [name[i : i + longest] for i in range(0, len(name), longest)]
+    place = Path(*(f"@{piece}" for piece in pieces[:-1]), pieces[-1])
+    return any((records / kind / place).exists() for kind in ("metadata", "incomplete"))
 
 
 def is_current(manifest: Mapping[str, Any]) -> bool:
@@ -60,6 +88,10 @@ def forget_failures(manifest: Path) -> None:
     if last_record(manifest).get("counts", {}).get("failed"):
         manifest.unlink(missing_ok=True)
         aside(manifest).unlink(missing_ok=True)
+
+
+def _is_good(content: Mapping[str, Any]) -> bool:
+    return is_whole(content) and is_current(content) and not content.get("counts", {}).get("failed")
 
 
 def _manifests(results: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_workflow import NEW_VID, VIDS, Workflow, make_videos
+from small_workflow import NEW_VID, STAGES, VIDS, Workflow, make_videos
 from test_floors import HEAVY
 
 MATRIX = Path(__file__).resolve().parents[1] / "docs" / "reruns.md"
@@ -50,6 +50,16 @@ def set_learning_rate(workflow):
     workflow.change_config(lambda config: config["experiments"]["seen"].update(training={"learning_rate": 0.01}))
 
 
+def set_learning_rate_and_forget(workflow):
+    set_learning_rate(workflow)
+    shutil.rmtree(workflow.folder / ".snakemake")
+
+
+def respell_results(workflow):
+    text = (workflow.folder / "config.yaml").read_text()
+    workflow.write("config.yaml", f"{text}\nresults: ./results/\n")
+
+
 def set_pann(workflow):
     workflow.change_config(lambda config: config["encoding"]["weights"].update({"pann-cnn14": "random:1"}))
 
@@ -71,7 +81,9 @@ CHANGES = {
     "README, a comment in config.yaml, a rule's and a module's docstring": (change_words, [], {}),
     "`touch` on sources, downloads and annotations, contents unchanged": (touch, [], {}),
     "the same, and Snakemake's own records lost": (touch_and_forget, [], {}),
+    "`./results/` for `results`": (respell_results, [], {}),
     "the learning rate of `seen`": (set_learning_rate, [], {}),
+    "the same, and Snakemake's own records lost, too": (set_learning_rate_and_forget, [], {}),
     "PANN's weights": (set_pann, [], {}),
     "one video more, in shard 00000 (asked for: features and the runs of `seen`)": (
         add_video,
@@ -84,9 +96,10 @@ CHANGES = {
 }
 
 
-BEHIND_ANNOTATIONS = {"videos", "segment", "extract", "train", "predict", "score", "tabulate"}
-STARTED_FOR_NOTHING = {change: set() for change in list(CHANGES)[:3]} | {list(CHANGES)[3]: BEHIND_ANNOTATIONS}
-"""Stages without work whose jobs Snakemake starts all the same; none after the first three changes."""
+NOTHING_STARTS = {*list(CHANGES)[:3], "`./results/` for `results`"}
+ALL_START = {"the same, and Snakemake's own records lost"}
+STARTED_FOR_NOTHING = {c: set() for c in NOTHING_STARTS} | {c: {*STAGES} - {"draw"} for c in ALL_START}
+"""Stages without work whose jobs Snakemake starts all the same, where it matters."""
 
 
 def matrix():
@@ -103,6 +116,16 @@ def as_text(work):
 @pytest.mark.slow
 def test_the_first_run_does_everything_once(first):
     assert as_text(first[1]) == matrix()["the first run"]
+
+
+@pytest.mark.slow
+def test_a_plan_changes_nothing(first, tmp_path):
+    workflow = first[0].copy(tmp_path / "case")
+    process = workflow.start("-n", RAISED="segment")
+    said, _ = process.communicate()
+    assert "segment" in said
+    assert (workflow.results / "tables/table1.json").is_file()
+    assert workflow.run() == {}
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ from pipeline import files, provenance, stale
 
 
 @pytest.fixture
-def results(tmp_path):
-    """Two shards, a training on both, and a table; each stage counts its work in `done`."""
+def results(tmp_path, monkeypatch):
+    """Two shards, a training on both, and a table, remembered; each stage counts its work in `done`."""
+    monkeypatch.setattr(stale, "is_remembered", lambda _: True)
 
     class Results:
         folder, done = tmp_path, []
@@ -81,3 +82,50 @@ def test_the_manifest_of_a_job_at_work_stays(results):
     with files.lock(results.folder / "features/tvsum/words/00001.json"):
         stale.set_aside(results.folder)
     assert "features/tvsum/words/00001.json" in results.seen()
+
+
+def test_failures_hide_their_manifest(results):
+    results.make()
+    path = results.folder / "features/tvsum/words/00001.json"
+    files.write_json(path, files.read_json(path) | {"counts": {"failed": 1}})
+    assert stale.set_aside(results.folder) == [path]
+
+
+def test_a_manifest_that_snakemake_does_not_remember_is_hidden(results, monkeypatch):
+    results.make()
+    monkeypatch.setattr(stale, "is_remembered", lambda path: "runs" not in path.parts)
+    assert [path.name for path in stale.set_aside(results.folder)] == ["one.1of1.json"]
+    assert results.seen() == [f"features/tvsum/words/0000{i}.json" for i in (0, 1)]
+
+
+@pytest.mark.parametrize("kind", ["metadata", "incomplete"])
+@pytest.mark.parametrize("length", [1, 300])
+def test_snakemake_remembers_what_it_made_and_what_it_is_making(tmp_path, monkeypatch, kind, length):
+    persistence = pytest.importorskip("snakemake.persistence.file").FilePersistence
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ("n" * length) / "one.json"
+    records = persistence(nolock=True)
+    assert not stale.is_remembered(path)
+    records._io_write(f"{records.path}/{kind}", {}, str(path))
+    assert stale.is_remembered(path)
+
+
+def test_what_no_job_made_again_is_put_back_as_it_was(results):
+    results.make()
+    table = results.folder / "tables/table3.json"
+    before = table.stat().st_mtime_ns
+    (results.folder / "features/tvsum/words/00001.h5").unlink()
+    stale.set_aside(results.folder)
+    stale.put_back(results.folder)
+    assert len(results.seen()) == 4
+    assert table.stat().st_mtime_ns == before
+    assert len(stale.set_aside(results.folder)) == 1
+
+
+def test_what_was_made_again_is_not_replaced_by_what_was_put_aside(results, monkeypatch):
+    results.make()
+    monkeypatch.setitem(provenance.REVISIONS, "clip-text", 99)
+    stale.set_aside(results.folder)
+    results.make()
+    stale.put_back(results.folder)
+    assert stale.set_aside(results.folder) == []

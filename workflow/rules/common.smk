@@ -1,5 +1,6 @@
 """What every rules file uses: the validated config, path patterns, how a stage is called. No rules."""
 
+import atexit
 import json
 import os
 import shlex
@@ -26,6 +27,7 @@ try:
     published.check_rows(cfg.experiments, configfiles)
     SOURCES = source_table.load(cfg.acquire.sources)
     if workflow.is_main_process:
+        atexit.register(stale.put_back, Path(cfg.results))
         stale.set_aside(Path(cfg.results))
 except PipelineError as error:
     raise WorkflowError(str(error)) from None
