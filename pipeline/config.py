@@ -24,12 +24,15 @@ Grid = Literal["2s", "1s", "0.5s", "1-6s"]
 Domain = Literal["VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS"]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 S = TypeVar("S", bound="Strict")
 
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 GRIDS: tuple[str, ...] = get_args(Grid)
 DOMAINS: tuple[str, ...] = get_args(Domain)
 """TVSum's ten, in the order of Table 3."""
+PLACES: dict[str | None, str] = {"frames224": "video", "native": "video", "sound": "audio", "words": "text"}
+"""Reader → key of `features` its families stand under; families that only an archive has are not known by this."""
 
 
 def _known_family(name: str) -> str:
@@ -87,6 +90,12 @@ class Model(Strict):
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Of features, before each layer of the projections."""
 
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Model:
+        if self.hidden_dim % self.heads:
+            raise ValueError(f"`heads` must divide `hidden_dim`, and {self.heads} does not divide {self.hidden_dim}")
+        return self
+
 
 class LossWeights(Strict):
     """Weights of the total; the matcher uses span, gIoU and label too."""
@@ -140,6 +149,14 @@ class Features(Strict):
     audio: list[FamilyName] = []
     text: FamilyName = "clip-text"
 
+    @model_validator(mode="after")
+    def _each_in_its_place(self) -> Features:
+        for place, families in {"video": self.video, "audio": self.audio, "text": [self.text]}.items():
+            for family in families:
+                if (fitting := PLACES.get(FAMILIES[family].reader)) not in (place, None):
+                    raise ValueError(f"{family} is none of `{place}`: name it under `{fitting}`")
+        return self
+
     @property
     def all(self) -> list[str]:
         """Every family, video first."""
@@ -186,10 +203,10 @@ class Experiment(Strict):
     """TVSum's domains to run; none named: all ten."""
     report: Literal["val", "test"] = "val"
     """The split whose numbers the table shows. On `val` the epoch was selected on that split itself."""
-    seeds: Annotated[list[int], Field(min_length=1)] = [2017]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [2017]
     """A run each; from two on tables show mean ± standard deviation."""
     jobs: Positive = 1
-    """Jobs that the runs are dealt out to, one GPU each."""
+    """Jobs that the runs are dealt out to, one GPU each; never more than runs."""
     note: str | None = None
     """Said in every table that shows the row."""
 
@@ -203,11 +220,15 @@ class Experiment(Strict):
             raise ValueError(f"`source: {self.source}` needs `features: {{video: [...], text: ...}}`")
         if self.source == "features" and not self.archive:
             raise ValueError("`source: features` needs `archive: NAME` (a name in sources.csv)")
+        if self.source != "features" and self.archive:
+            raise ValueError(f"`source: {self.source}` reads no `archive`: write `source: features`, or leave it out")
         for family in self.made:
             if FAMILIES[family].reader is None:
                 raise ValueError(_released_only(family))
         if self.domains and self.dataset != "tvsum":
             raise ValueError("`domains` belong to tvsum")
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError(f"a seed or a domain is named twice (`seeds: {self.seeds}`, `domains: {self.domains}`)")
         return self
 
     @property
@@ -232,6 +253,11 @@ class Experiment(Strict):
         """Names of all runs, `{point-}{domain or all}-s{seed}`, in a fixed order."""
         points = [f"{point}-" for point in self.sweep] or [""]
         return [f"{p}{d}-s{seed}" for p in points for d in self.run_domains for seed in self.seeds]
+
+    @property
+    def n_parts(self) -> int:
+        """Jobs that get a run at least."""
+        return min(self.jobs, len(self.runs))
 
     def domain_of(self, run: str) -> str | None:
         """TVSum's domain of a run, None for the other datasets. The name is one of `runs`."""

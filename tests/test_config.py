@@ -91,6 +91,20 @@ def test_a_resolved_experiment_survives_the_way_through_a_rule():
         ),
         ({"source": "features"}, "needs `archive: NAME`"),
         ({"training": {"batch_size": 0}}, r"`experiments.one.training.batch_size`: .*greater than 0 \(found 0\)"),
+        ({"seeds": [-1]}, r"`experiments.one.seeds.0`: .*greater than or equal to 0 \(found -1\)"),
+        ({"seeds": [2**63]}, r"`experiments.one.seeds.0`: .*less than 9223372036854775808"),
+        ({"seeds": [1, 2, 1]}, r"`experiments.one`: a seed or a domain is named twice \(`seeds: \[1, 2, 1\]`"),
+        ({"domains": ["BK", "BK"]}, r"a seed or a domain is named twice \(.*`domains: \['BK', 'BK'\]`\)"),
+        (
+            {"model": {"heads": 3}},
+            "`experiments.one.model`: `heads` must divide `hidden_dim`, and 3 does not divide 256",
+        ),
+        ({"features": {"video": ["clip-text"]}}, "clip-text is none of `video`: name it under `text`"),
+        (
+            {"features": {"video": ["clip-vit-b32"], "audio": ["i3d-resnet50"]}},
+            "`experiments.one.features`: i3d-resnet50 is none of `audio`: name it under `video`",
+        ),
+        ({"archive": "a"}, "`source: raw` reads no `archive`"),
         ({"domains": ["XX"]}, r"`experiments.one.domains.0`: .*\(found 'XX'\)"),
     ],
 )
@@ -104,3 +118,19 @@ def test_words_that_no_archive_has_are_made_beside_an_archive():
     features = {"video": ["vgg16-charades"], "text": "glove-6b-300d"}
     one = config.load(small(source="features", archive="a", features=features)).experiments["one"]
     assert (one.archived, one.made) == (["vgg16-charades"], ["glove-6b-300d"])
+
+
+@pytest.mark.parametrize("spelt", ["results", "./results", "results/", "a/../results"])
+def test_the_results_folder_has_one_spelling(spelt):
+    assert config.load(small() | {"results": spelt}).results == "results"
+
+
+@pytest.mark.parametrize("spelt", ["", "results/{x}"])
+def test_results_that_are_no_folder_to_snakemake_are_refused(spelt):
+    with pytest.raises(PipelineError, match="`results`: must be the name of a folder, without braces"):
+        config.load(small() | {"results": spelt})
+
+
+def test_no_job_is_without_a_run():
+    one = config.load(small(jobs=7, domains=["BK", "BT"])).experiments["one"]
+    assert (one.jobs, one.n_parts) == (7, 2)

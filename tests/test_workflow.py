@@ -69,6 +69,11 @@ def test_a_target_plans_its_own_part(tmp_path, target, absent):
     [
         ("sedes", [1], "`experiments.tvsum_v.sedes` is an unknown key"),
         ("row", "TR-DETR  V", "`experiments.tvsum_v.row`: Table 3 has no row 'TR-DETR  V'"),
+        (
+            "report",
+            "test",
+            "`datasets.tvsum.annotations.test` is missing, and `experiments.tvsum_v` has `report: test`",
+        ),
     ],
 )
 def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path, key, value, said):

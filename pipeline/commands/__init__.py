@@ -78,7 +78,7 @@ def train(options: Namespace) -> None:
         options.experiment,
         experiment,
         section(options, "dataset", config.Dataset),
-        part_from(options.part, experiment.jobs),
+        part_from(options.part, experiment.n_parts),
         options.results,
         by_split(options.annotations),
         options.features,

@@ -44,7 +44,7 @@ def train(
     stores of the experiment's families count.
     Raises PipelineError for a split or family that is missing and, after all other runs, for runs that failed.
     """
-    runs = experiment.runs[part :: experiment.jobs]
+    runs = experiment.runs[part :: experiment.n_parts]
     settings = _settings(name, experiment, dataset, runs)
     inputs = [*_splits(annotations, ("train", "val")).values(), *features]
     under = [*_folders(name, experiment, dataset).values(), "/annotations/"]

@@ -16,6 +16,7 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get
 
 from pipeline import config as typed
 from pipeline import devices, provenance, stale
+from pipeline.acquire import references
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import published
 from pipeline.shards import shard_names
@@ -26,6 +27,7 @@ try:
     cfg = typed.load(config, configfiles)
     published.check_rows(cfg.experiments, configfiles)
     SOURCES = source_table.load(cfg.acquire.sources)
+    references.check(cfg, SOURCES, configfiles)
     if workflow.is_main_process:
         atexit.register(stale.put_back, Path(cfg.results))
         stale.set_aside(Path(cfg.results))

@@ -67,11 +67,11 @@ def features_of(wildcards):
 
 def parts_of(wildcards):
     """Training manifests of all parts of an experiment."""
-    jobs = experiment_of(wildcards).jobs
+    n_parts = experiment_of(wildcards).n_parts
     return expand(
         paths.runs,
         experiment=wildcards.experiment,
-        part=[f"{i + 1}of{jobs}" for i in range(jobs)],
+        part=[f"{i + 1}of{n_parts}" for i in range(n_parts)],
     )
 
 
@@ -109,9 +109,9 @@ def runs_behind(table):
     """Training manifests behind a table: their logs say how the reported epoch was selected."""
     trained = {name: e for name, e in shown_in(table).items() if e.source != "predictions"}
     return [
-        paths.runs.format(experiment=name, part=f"{i + 1}of{e.jobs}")
+        paths.runs.format(experiment=name, part=f"{i + 1}of{e.n_parts}")
         for name, e in trained.items()
-        for i in range(e.jobs)
+        for i in range(e.n_parts)
     ]
 
 

@@ -1,0 +1,77 @@
+"""Names in a config that lead nowhere, found before anything is planned.
+
+Snakemake takes an input function that fails for one that asks for nothing: beside a finished table a misspelt name
+would pass for "nothing to be done".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+from pipeline.acquire.sources import Sources
+from pipeline.config import Config
+from pipeline.errors import PipelineError
+from pipeline.provenance import FAMILIES
+
+Reference = tuple[str, str, tuple[str, ...]]
+"""Key in the config, the name in sources.csv that it asks for, the kinds that fit."""
+
+
+def check(cfg: Config, sources: Sources, where: str) -> None:
+    """Raise one PipelineError for all annotations that experiments need and no dataset names, and for all names that
+    the table of sources lacks or has of a kind that does not fit.
+    """
+    misfits = [_misfit(reference, sources) for reference in _references(cfg)]
+    complaints = [*_missing_annotations(cfg), *_unknown_weights(cfg), *filter(None, misfits)]
+    if complaints:
+        remedy = f"correct it there, or add rows to {sources.table}"
+        raise PipelineError("; ".join(dict.fromkeys(complaints)), where=where, remedy=remedy)
+
+
+def _missing_annotations(cfg: Config) -> Iterator[str]:
+    """Training reads train and val, every experiment the split it reports."""
+    for name, experiment in cfg.experiments.items():
+        read = [experiment.report] if experiment.source == "predictions" else ["train", "val", experiment.report]
+        for split in dict.fromkeys(read):
+            if split not in cfg.datasets[experiment.dataset].annotations:
+                key = f"datasets.{experiment.dataset}.annotations.{split}"
+                why = f"has `report: {split}`" if split == experiment.report else "trains"
+                yield f"`{key}` is missing, and `experiments.{name}` {why}"
+
+
+def _unknown_weights(cfg: Config) -> Iterator[str]:
+    known = sorted({name for family in FAMILIES.values() for name in family.weights})
+    for name in cfg.encoding.weights:
+        if name not in known:
+            yield f"`encoding.weights.{name}`: no family has such weights{_near(name, known)}"
+
+
+def _references(cfg: Config) -> Iterator[Reference]:
+    for dataset_name, dataset in cfg.datasets.items():
+        for split, name in dataset.annotations.items():
+            yield f"datasets.{dataset_name}.annotations.{split}", name, ("file",)
+        for i, name in enumerate(dataset.videos):
+            yield f"datasets.{dataset_name}.videos.{i}", name, ("archive", "video", "youtube")
+    for experiment_name, experiment in cfg.experiments.items():
+        if experiment.archive:
+            yield f"experiments.{experiment_name}.archive", experiment.archive, ("archive",)
+        for split, name in experiment.predictions.items():
+            yield f"experiments.{experiment_name}.predictions.{split}", name, ("file",)
+        for family in experiment.made:
+            for name in FAMILIES[family].weights:
+                if cfg.encoding.weights.get(name, "released") == "released":
+                    yield f"experiments.{experiment_name}.features ({family})", name, ("file", "archive")
+
+
+def _misfit(reference: Reference, sources: Sources) -> str | None:
+    key, name, kinds = reference
+    if name not in sources.by_name:
+        return f"`{key}`: no source {name!r}{_near(name, sources.by_name)}"
+    kind = sources[name].kind
+    return None if kind in kinds else f"`{key}`: source {name!r} is of kind {kind}, not {' or '.join(kinds)}"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known))
+    return f", but {' and '.join(near)}" if near else ""
