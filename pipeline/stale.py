@@ -1,5 +1,5 @@
 """What has to be made again although Snakemake sees no change: manifests whose files are gone, of an older revision,
-with failures, or that it has no record of.
+with videos that did not come, or that it has no record of.
 
 Looked for while the workflow is parsed. A manifest is the only output a rule declares, so nothing else would notice.
 """
@@ -91,7 +91,9 @@ def forget_failures(manifest: Path) -> None:
 
 
 def _is_good(content: Mapping[str, Any]) -> bool:
-    return is_whole(content) and is_current(content) and not content.get("counts", {}).get("failed")
+    # A video that did not come is asked for again. One that hangs its decoder would cost every start its whole time.
+    did_not_come = content["stage"] == "videos" and content.get("counts", {}).get("failed")
+    return is_whole(content) and is_current(content) and not did_not_come
 
 
 def _manifests(results: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -84,11 +84,13 @@ def test_the_manifest_of_a_job_at_work_stays(results):
     assert "features/tvsum/words/00001.json" in results.seen()
 
 
-def test_failures_hide_their_manifest(results):
+@pytest.mark.parametrize(("stage", "is_hidden"), [("videos", True), ("extract", False)])
+def test_videos_that_did_not_come_hide_their_manifest(results, stage, is_hidden):
     results.make()
     path = results.folder / "features/tvsum/words/00001.json"
-    files.write_json(path, files.read_json(path) | {"counts": {"failed": 1}})
-    assert stale.set_aside(results.folder) == [path]
+    counted = {"counts": {"failed": 1}, "stage": stage, "revision": provenance.REVISIONS[stage]}
+    files.write_json(path, files.read_json(path) | counted)
+    assert stale.set_aside(results.folder) == ([path] if is_hidden else [])
 
 
 def test_a_manifest_that_snakemake_does_not_remember_is_hidden(results, monkeypatch):
