@@ -286,7 +286,7 @@ def test_evidence_of_several_tables_has_the_columns_of_all(results):
     results.score("tv", "released", "val-selected", files.read_json(results.scored[0]))
     shown = {
         "qvh": experiment(table=1, row="TR-DETR V", report="test", source="predictions", predictions={"test": "x"}),
-        "tv": tvsum_experiment(table=3, row="TR-DETR V", source="predictions", predictions={"val": "x"}),
+        "tv": experiment(dataset="tvsum", table=3, row="TR-DETR V", source="predictions", predictions={"val": "x"}),
     }
     table = results.build("evidence", shown)
     assert table.columns == [*published.columns(1), *published.columns(3)]
