@@ -242,6 +242,7 @@ def _made(
         video=_packed([np.concatenate(rows, axis=1) for rows in videos], blocks),
         text=_packed(words, (512,)),
         video_of=torch.arange(len(queries)),
+        video_blocks=len(blocks),
         video_dim=sum(families),
         audio_dim=0,
         text_dim=512,
