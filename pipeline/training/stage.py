@@ -141,18 +141,13 @@ def _job(
         name=name,
         experiment=experiment,
         features=_features(name, experiment),
-        annotations={split: _jsonl(path) for split, path in annotations.items()},
+        annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
         families=_folders(name, experiment, dataset),
         manifests=features,
         made_from=made_from,
         folder=results / "runs" / name,
         device=device,
     )
-
-
-def _jsonl(path: Path) -> Path:
-    """The annotation file behind a manifest; a JSONL file stands for itself."""
-    return provenance.files_of(path)[0] if path.suffix == ".json" else path
 
 
 def _digest(value: Any) -> str:
