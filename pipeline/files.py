@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,23 +26,22 @@ class BusyError(PipelineError):
 def atomic(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file that appears under `path` only when the block ends without an error.
 
-    The bytes go to a hidden neighbour and are renamed over `path` after an fsync, so a reader
-    (or a killed job) never sees half a file. Missing parent folders are made.
+    The bytes go to a hidden neighbour, which reaches the disk before it is renamed over `path`, and the new name
+    reaches the disk before the block ends. So a reader, a killed job or a power cut never leaves half a file, nor a
+    manifest whose files are lost. Missing parent folders are made.
     Raises PipelineError where the folder cannot be made or written.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         file = open(partial, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "")
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         with file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        put_in_place(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -53,13 +54,48 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield partial
-        os.replace(partial, path)
+        put_in_place(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def put_in_place(partial: Path, target: Path) -> None:
+    """Give a file, written and closed, its final name in the same folder; bytes and name are on disk on return.
+
+    Raises OSError where that fails.
+    """
+    _sync(partial)
+    os.replace(partial, target)
+    _sync_folder(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each of whose names is on disk on return. Raises OSError where that fails."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        _sync_folder(path.parent)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    handle = os.open(path, os.O_RDONLY | flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Some network file systems cannot sync a folder, and a folder may be writable but not readable: no error there."""
+    try:
+        _sync(folder, os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF, errno.ENOSYS):
+            raise
 
 
 def cannot_write(path: Path, error: OSError) -> PipelineError:
@@ -116,24 +152,72 @@ def digest(path: Path | str, algorithm: str) -> str:
 
 
 @contextmanager
-def lock(place: Path | str, *, wait: bool = False) -> Iterator[None]:
+def lock(place: Path | str, *, wait: bool = False, keep: bool = True) -> Iterator[bool]:
     """Hold `{place}.lock` for the length of the block; the kernel lets go of it when the process dies.
 
-    Raises BusyError at once when another process holds it, unless `wait`; PipelineError where there are no locks.
+    Yields whether another process held it before. wait: wait for that process and say so on stderr, instead of a
+    BusyError at once. keep: leave the empty lock file behind; without it the file is removed at the end of the block.
+    A link under the lock's name is never followed. Raises PipelineError where there are no locks, or no file for one.
     """
     path = Path(f"{place}.lock")
+    waited = False
+    while True:
+        handle = _open_lock(path)
+        try:
+            waited = _take(handle, path, place, wait=wait) or waited
+            if _is_still_there(handle, path):
+                break
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # the process before us removed the file: what we hold is nobody's lock any more
+    try:
+        yield waited
+    finally:
+        if not keep:
+            path.unlink(missing_ok=True)  # while it is held, so that whoever waits for it finds out
+        os.close(handle)
+
+
+def _open_lock(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(path, "a")
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
+        if path.is_symlink():
+            remedy = "remove that link: a lock is a file of its own"
+            raise PipelineError("is a link where a lock has to be", where=path, remedy=remedy) from error
         raise cannot_write(path, error) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+
+
+def _take(handle: int, path: Path, place: Path | str, *, wait: bool) -> bool:
+    """Lock an open file. Returns whether that took waiting."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if not wait:
             remedy = f"wait for it, or see who holds it: fuser {path}"
             raise BusyError("another process is at work here", where=place, remedy=remedy) from error
-        except OSError as error:
-            remedy = "put the results on a file system with locks (for a shared one: ask for the mount option `flock`)"
-            raise PipelineError(f"cannot be locked ({error.strerror})", where=path, remedy=remedy) from error
-        yield
+    except OSError as error:
+        raise _no_locks(path, error) from error
+    else:
+        return False
+    print(f"{place}: another process is at work here; waiting for it", file=sys.stderr, flush=True)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        raise _no_locks(path, error) from error
+    return True
+
+
+def _no_locks(path: Path, error: OSError) -> PipelineError:
+    remedy = "put the results on a file system with locks (for a shared one: ask for the mount option `flock`)"
+    return PipelineError(f"cannot be locked ({error.strerror})", where=path, remedy=remedy)
+
+
+def _is_still_there(handle: int, path: Path) -> bool:
+    """Whether an open file is the one that its path names now."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

@@ -56,16 +56,17 @@ def run_stage(
     inputs: Iterable[Path | str] = (),
     settings: Mapping[str, Any] | None = None,
     under: Iterable[str] | None = None,
+    wait: bool = False,
 ) -> bool:
     """Do `work` unless `manifest` says that it was done already; write the manifest. Returns whether work was done.
 
     inputs: the manifests (or plain files) the work reads. settings: everything else that can change a result, as
     JSON values. under: keep only those files of the input manifests whose path contains one of these parts, so that
     a change of PANN leaves a training on video alone untouched.
-    A lock beside the manifest keeps a second process away (PipelineError).
+    A lock beside the manifest keeps a second process away (PipelineError). wait: the second process waits instead.
     """
     manifest = Path(manifest)
-    with files.lock(manifest):
+    with files.lock(manifest, wait=wait):
         header = {
             "stage": stage,
             "revision": REVISIONS[stage],

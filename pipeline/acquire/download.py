@@ -31,7 +31,8 @@ LONGEST_WAIT_S = 60.0
 def fetch(name: str, results: Path, acquire: Acquire, manifest: Path) -> bool:
     """Put the source `name` under `{results}/resources/{name}/{its file}`. Returns whether there was anything to do.
 
-    Addresses are no settings of the stage: a file is the same wherever it came from. Raises PipelineError for an
+    Addresses are no settings of the stage: a file is the same wherever it came from. Where another process fetches it,
+    this one waits and takes the finished file. Raises PipelineError for an
     unknown name, for a source of one file per video, and where no address gave the right file, with each one's reason.
     """
     source = sources.load(acquire.sources)[name]
@@ -46,15 +47,26 @@ def fetch(name: str, results: Path, acquire: Acquire, manifest: Path) -> bool:
         return provenance.Outcome([target], {"bytes": target.stat().st_size})
 
     settings = {"name": name, "file": source.file, "digest": source.digest}
-    return provenance.run_stage("fetch", manifest, work, settings=settings)
+    return provenance.run_stage("fetch", manifest, work, settings=settings, wait=True)
 
 
 def download(wanted: Wanted, acquire: Acquire) -> str:
     """Put a file under its target, whole and checked; return its SHA-256. A file that broke off is gone on with.
 
+    Where another process fetches to the same target, this one waits for it and takes the file that it brought.
     Only tries without progress are counted: a slow server that hangs up a hundred times still delivers.
     Raises NoSuchFileError where there is no such file, PipelineError for everything else.
     """
+    with files.lock(wanted.target, wait=True, keep=False) as waited:
+        if waited and wanted.target.is_file():
+            with suppress(PipelineError):  # what the other process brought may be another file
+                sha256 = files.sha256(wanted.target)
+                wanted.check(wanted.target, sha256)
+                return sha256
+        return _download(wanted, acquire)
+
+
+def _download(wanted: Wanted, acquire: Acquire) -> str:
     if urlsplit(wanted.url).scheme == "file":
         return take(Path(unquote(urlsplit(wanted.url).path)), wanted)
     try:

@@ -57,8 +57,8 @@ class Partial:
         self._feed(chunk)
 
     def finish(self, target: Path) -> None:
-        """Give the whole file its name."""
-        self.path.replace(target)
+        """Give the whole file its name; both are on disk on return. Raises OSError where that fails."""
+        files.put_in_place(self.path, target)
         self.note.unlink(missing_ok=True)
 
     def drop(self) -> None:

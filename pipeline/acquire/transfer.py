@@ -112,7 +112,10 @@ def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
         if resumed:  # two halves that do not belong together: once more, from the beginning
             raise TransientError(error.what) from error
         raise
-    partial.finish(wanted.target)
+    try:
+        partial.finish(wanted.target)
+    except OSError as error:
+        raise files.cannot_write(wanted.target, error) from error
     return partial.sha256
 
 

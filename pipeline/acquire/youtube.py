@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.acquire.transfer import NoSuchFileError
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
@@ -60,13 +61,13 @@ def fetch_video(vid: str, address: str, target: Path, acquire: Acquire) -> None:
         raise PipelineError("yt-dlp needs the program ffmpeg", where=vid, remedy="install ffmpeg, or name an archive")
     section = section_of(vid)
     url = address.replace("{vid}", section.youtube_id)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".youtube-") as folder:
         _run(vid, url, _options(section, Path(folder), acquire))
         found = [path for path in Path(folder).iterdir() if path.suffix == ".mp4"]
         if len(found) != 1:
             raise PipelineError("yt-dlp left no MP4 file", where=f"{vid}: {url}", remedy="run again")
-        found[0].replace(target)
+        files.put_in_place(found[0], target)
 
 
 def _run(vid: str, url: str, options: dict[str, Any]) -> None:

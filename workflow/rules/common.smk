@@ -87,8 +87,18 @@ def say_where_gpu_rules_run():
     if workflow.non_local_exec:
         print("gpu rules ask the cluster for a GPU each", file=sys.stderr)
         return
-    gpus = devices.visible_gpus()
-    print(
-        (f"gpu rules run on {len(gpus)} GPU(s)" if gpus else "no GPU here: gpu rules run on the CPU"),
-        file=sys.stderr,
-    )
+    if not any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
+        return
+    try:
+        devices.is_required()  # a wrong value of the switch ends the run now, not in its first gpu job
+        found = devices.foreseen()
+    except PipelineError as error:
+        raise WorkflowError(str(error)) from None
+    if found is None:
+        said = "no nvidia-smi here: each gpu job asks torch for a GPU"
+    elif found:
+        said = f"gpu rules run on {found} GPU(s)"
+        os.environ.setdefault(devices.SWITCH, "required")  # a job that finds none later says so and fails
+    else:
+        said = "no GPU here: gpu rules run on the CPU"
+    print(said, file=sys.stderr)
