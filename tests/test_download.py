@@ -2,6 +2,8 @@ import gzip
 import hashlib
 import re
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 from dataclasses import dataclass, field
@@ -462,3 +464,54 @@ def test_a_server_that_never_answers_is_given_up(target):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
         with pytest.raises(PipelineError, match=r"no answer for 0\.1 s"):
             download(Wanted(url, target, "a-file"), Acquire(attempts=1, timeout_s=0.1))
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from pipeline.acquire.download import fetch
+from pipeline.config import Acquire
+results, table, manifest = sys.argv[1:]
+print(fetch("slow", Path(results), Acquire(sources=table, timeout_s=30), Path(manifest)))
+"""
+
+
+@pytest.mark.parametrize("manifests", [("fetch.json", "fetch.json"), ("fetch.json", "other.json")])
+def test_two_processes_that_fetch_one_file_wait_for_each_other(server, tmp_path, manifests):
+    offer = server.offers["/a"] = Offer()
+    asked, go = threading.Event(), threading.Event()
+    send = Handler.send_file
+
+    def slowly(handler, offer, start):
+        asked.set()
+        assert go.wait(30)
+        send(handler, offer, start)
+
+    row = ["slow", "file", "file.bin", f"{server.url}/a", f"sha256:{SHA}", "", "", ""]
+    (tmp_path / "sources.csv").write_text("name,kind,file,url,digest,bytes,licence,note\n" + ",".join(row) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Handler, "send_file", slowly)
+        first, second = (start_fetch(tmp_path, name) for name in manifests)
+        assert asked.wait(30)
+        told = [None, None]
+        readers = [
+            threading.Thread(target=lambda i=i, p=p: told.__setitem__(i, p.stderr.readline()), daemon=True)
+            for i, p in enumerate((first, second))
+        ]
+        for reader in readers:
+            reader.start()
+        while not any(told):
+            readers[0].join(0.05)
+        go.set()
+        said = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert first.returncode == second.returncode == 0
+    assert "another process is at work here; waiting for it" in "".join(filter(None, told))
+    assert sorted(said) == (["False\n", "True\n"] if manifests[0] == manifests[1] else ["True\n", "True\n"])
+    assert offer.seen == [None]  # one transfer
+    assert (tmp_path / "results/resources/slow/file.bin").read_bytes() == BODY
+
+
+def start_fetch(folder, manifest):
+    arguments = [str(folder / "results"), str(folder / "sources.csv"), str(folder / "results" / manifest)]
+    command = [sys.executable, "-c", FETCH, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -8,10 +8,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from pipeline import files
+from pipeline.acquire.partial import Partial
 from pipeline.errors import PipelineError
+from pipeline.features.store_writer import StoreWriter
+from pipeline.provenance import Passport
 
 HOLD = """
 import sys, time
@@ -84,3 +88,88 @@ def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):
     told = r"m\.lock: cannot be locked .No locks available.*a file system with locks"
     with pytest.raises(PipelineError, match=told), files.lock(tmp_path / "m"):
         pass
+
+
+def test_a_link_under_a_locks_name_is_not_followed(tmp_path):
+    (tmp_path / "m.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(PipelineError, match="is a link where a lock has to be"), files.lock(tmp_path / "m"):
+        pass
+    assert not (tmp_path / "victim").exists()
+
+
+WAIT = """
+import sys
+from pipeline import files
+with files.lock(sys.argv[1], wait=True, keep=False) as waited:
+    print(int(waited), flush=True)
+"""
+
+
+def test_who_waits_for_a_lock_says_so_and_has_it_alone_though_its_file_is_removed(tmp_path):
+    with files.lock(tmp_path / "m", keep=False) as waited:
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", WAIT, str(tmp_path / "m")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert f"{tmp_path / 'm'}: another process is at work here; waiting for it" in waiting.stderr.readline()
+    assert not waited
+    assert waiting.communicate()[0] == "1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def calls_of(monkeypatch, folder):
+    """Note down, in order, what is synced and what is renamed in a folder."""
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(handle):
+        calls.append(("synced", os.path.relpath(os.readlink(f"/proc/self/fd/{handle}"), folder)))
+        fsync(handle)
+
+    def noted_replace(source, target):
+        calls.append(("renamed", os.path.relpath(target, folder)))
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "fsync", noted_fsync)
+    monkeypatch.setattr(files.os, "replace", noted_replace)
+    return calls
+
+
+@pytest.mark.parametrize("way", ["atomic", "atomic_path", "download", "store"])
+def test_bytes_and_name_are_on_disk_when_a_file_is_done(tmp_path, monkeypatch, way):
+    calls = calls_of(monkeypatch, tmp_path)
+    target = tmp_path / "new" / "file.h5"
+    if way == "atomic":
+        with files.atomic(target) as file:
+            file.write("x")
+    elif way == "atomic_path":
+        with files.atomic_path(target) as path:
+            path.write_text("x")
+    elif way == "download":
+        target.parent.mkdir()
+        partial = Partial(target)
+        with partial.start("http://x", None) as file:
+            partial.write(file, b"x")
+        partial.finish(target)
+    else:
+        passport = Passport("clip-text", 1, "raw", "random:0", "tokens", 2, "float32", "none")
+        with StoreWriter(target, passport) as store:
+            store.add("q", np.ones((1, 2)))
+    renamed = calls.index(("renamed", "new/file.h5"))
+    assert calls[renamed - 1][0] == "synced"
+    assert "file.h5" in calls[renamed - 1][1]
+    assert calls[renamed + 1] == ("synced", "new")
+    if way != "download":
+        assert ("synced", ".") in calls[:renamed]  # the name of the new folder
+
+
+def test_a_file_system_that_cannot_sync_a_folder_is_no_error(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(handle)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    files.write_json(tmp_path / "a.json", {})
+    assert files.read_json(tmp_path / "a.json") == {}
