@@ -126,7 +126,7 @@ def take(path: Path, wanted: Wanted) -> str:
     Raises NoSuchFileError where it is not there, PipelineError for another size or digest.
     """
     if not path.is_file():
-        raise NoSuchFileError("no such file", where=wanted.where, remedy="correct the address")
+        raise NoSuchFileError("no such file", where=wanted.where, remedy="correct its url in the table of sources")
     sha256 = files.sha256(path)
     wanted.check(path, sha256)
     with files.atomic_path(wanted.target) as partial:

@@ -65,7 +65,7 @@ def probe(options: Namespace) -> None:
             unusable += 1
             print(error)
     if unusable:
-        raise PipelineError(f"{unusable} of {len(options.video)} files cannot be used", remedy="fetch those again")
+        raise PipelineError(f"{unusable} of {len(options.video)} files cannot be used", remedy="see the line of each")
 
 
 def train(options: Namespace) -> None:

@@ -42,7 +42,9 @@ class Weights:
             return cls(choice, seed=int(choice.removeprefix("random:")))
         if path is None:
             raise PipelineError(
-                "no weight file was given", where="weights", remedy="fetch it, or ask for `random:SEED`"
+                "no weight file was given",
+                where="weights",
+                remedy="fetch it, or set it to `random:SEED` under `encoding.weights`",
             )
         return cls(sha256 or files.sha256(path), path)
 

@@ -91,7 +91,7 @@ def _models() -> ModuleType:
     if name not in sys.modules:
         spec = find_spec("panns_inference")
         if spec is None or spec.submodule_search_locations is None:
-            raise PipelineError("is not installed", where="panns_inference", remedy="install the extra `extract`")
+            raise PipelineError("is not installed", where="panns_inference", remedy="run `make install`")
         package = ModuleType(_PRIVATE)
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules[_PRIVATE] = package

@@ -127,7 +127,7 @@ def _resampled(
         raise PipelineError(
             f"{resamples} resamples with seed {seed}",
             where="bootstrap",
-            remedy="ask for 1 at least, with a seed from 0",
+            remedy="give `--resamples` 1 at least, and `--seed` 0 at least",
         )
     table = np.array([[[row[metric] for metric in metrics] for row in rows] for rows in files], dtype=np.float64)
     table = 100 * table.transpose(1, 0, 2).reshape(len(queries), -1)

@@ -105,7 +105,7 @@ class StoreWriter:
             raise kind(
                 f"{rows_not_finite(cast)} of {len(cast)} rows hold NaN or infinity as {self.passport.dtype}",
                 where=where,
-                remedy="see what the encoder was given, or store as float32",
+                remedy="see what the encoder was given, or set `encoding.dtype` to float32",
             )
         return cast
 
