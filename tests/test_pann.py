@@ -178,7 +178,7 @@ def test_where_librosa_is_read_only_numba_gets_a_folder_that_goes_away(monkeypat
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, f"{pann._PRIVATE}.models", raising=False)
     monkeypatch.setattr(pann, "find_spec", lambda _: None)
-    with pytest.raises(PipelineError, match="panns_inference: is not installed → install the extra `extract`"):
+    with pytest.raises(PipelineError, match="panns_inference: is not installed → run `make install`"):
         pann._models()
 
 
