@@ -68,9 +68,8 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
     def work() -> provenance.Outcome:
         (archive,) = provenance.files_of(fetched)
         _make_room(home, *provenance.input_digests([fetched]).values())
-        allowed = max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * archive.stat().st_size)
         remedy = f"remove {home}, with its pin.json (and a copy under acquire.local), and fetch it again"
-        unpacking = Unpacking(home / "files", allowed, remedy)
+        unpacking = Unpacking(home / "files", allowed_bytes(archive.stat().st_size), remedy)
         unpacking.add(archive, PurePosixPath())
         if not unpacking.members:
             why = "; ".join(sorted({left["why"] for left in unpacking.skipped})) or "it is empty"
@@ -82,6 +81,11 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
 
     _forget_if_short(home)
     return provenance.run_stage("unpack", manifest, work, inputs=[fetched], settings={"name": name})
+
+
+def allowed_bytes(packed: int) -> int:
+    """How many bytes an honest archive of `packed` bytes may unpack to."""
+    return max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * packed)
 
 
 def _forget_if_short(home: Path) -> None:

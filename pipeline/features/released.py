@@ -248,9 +248,17 @@ def _write(family: _Checked, home: Path, n_shards: int) -> Iterator[Path]:
     for name, members in shards.items():
         with StoreWriter(home / f"{name}.h5", family.passport) as store:
             for item in members:
-                rows, pooled = read_released(item.path, family.layout)
+                rows, pooled = _as_checked(item, family.layout)
                 store.add(item.key, rows, pooled=pooled, file=item.path.name)
         yield home / f"{name}.h5"
+
+
+def _as_checked(item: _Item, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        return read_released(item.path, layout)
+    except ValueError as error:
+        why = f"could be read when it was checked, and now {error}"
+        raise PipelineError(why, where=item.path, remedy="leave the archive as it is, and run again") from error
 
 
 def _say(skipped: Sequence[Mapping[str, str]], report: Path) -> None:
