@@ -8,6 +8,7 @@ file under the same name is an error from then on.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -170,7 +171,13 @@ def _fetch(source: Source, target: Path, acquire: Acquire) -> None:
 
 
 def _pinned(pin: Path) -> str | None:
-    return f"sha256:{files.read_json(pin)['sha256']}" if pin.exists() else None
+    if not pin.exists():
+        return None
+    held = files.read_json(pin)
+    sha256 = held.get("sha256") if isinstance(held, dict) else None
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise PipelineError("holds no digest", where=pin, remedy=f"remove {pin.parent} to take the file anew")
+    return f"sha256:{sha256}"
 
 
 def _has(path: Path, digest: str | None) -> bool:
