@@ -26,11 +26,31 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
     options = build_parser().parse_args(arguments)
     try:
+        _refuse_names_that_are_no_text(options)
         options.run(options)
     except PipelineError as error:
         sys.exit(f"{options.command}: {error}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse_names_that_are_no_text(options: argparse.Namespace) -> None:
+    """Raise PipelineError for a file whose name is no UTF-8: it cannot stand in a manifest, which is JSON.
+
+    A video's name stands in none, or is judged as a vid where it becomes one.
+    """
+    for option, value in vars(options).items():
+        for name in value if isinstance(value, list) else [value]:
+            if option != "video" and isinstance(name, str | Path) and not _is_text(str(name)):
+                raise PipelineError("has a name that is no UTF-8", where=name, remedy="rename that file or folder")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,6 +6,21 @@ Raised where the fact is known, printed once by the command line (or turned into
 
 from __future__ import annotations
 
+import re
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that move a terminal's cursor, change its colours or turn its lines round, and halves of characters."""
+
+
+def printable(text: object) -> str:
+    """A stranger's text as one line that a terminal shows and does not obey; what it would obey is written out."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text is one line that a terminal shows as it is."""
+    return not _UNPRINTABLE.search(text)
+
 
 class PipelineError(Exception):
     """Something a user can act on.
@@ -13,15 +28,20 @@ class PipelineError(Exception):
     what: the fact, with the value found and what it was compared with.
     where: file, row, vid, qid or config key; the user's own name for the place.
     remedy: what to do now, as an instruction.
+    All three may quote a stranger's file: what a terminal would obey is written out, but for the ends of lines.
     """
 
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
-        self.what = what
-        self.where = None if where is None else str(where)
-        self.remedy = remedy
+        self.what = _printable_lines(what)
+        self.where = None if where is None else _printable_lines(str(where))
+        self.remedy = None if remedy is None else _printable_lines(remedy)
         super().__init__(str(self))
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         advice = f" → {self.remedy}" if self.remedy else ""
         return f"{place}{self.what}{advice}"
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))

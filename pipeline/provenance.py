@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, is_printable, printable
 
 STAGES: dict[str, int] = {
     "benchmark": 1,
@@ -170,7 +170,16 @@ def _listed_files(path: Path) -> list[dict[str, Any]] | None:
     if path.suffix != ".json":
         return None
     content = files.read_json(path)
-    return content["files"] if isinstance(content, dict) and "stage" in content and "files" in content else None
+    if not (isinstance(content, dict) and "stage" in content and isinstance(content.get("files"), list)):
+        return None
+    listed: list[dict[str, Any]] = content["files"]
+    for entry in listed:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
+            raise PipelineError("lists a file without path or digest", where=path, remedy="delete it and run again")
+        if not entry["path"] or not is_printable(entry["path"]):
+            why = f"lists a path that cannot be printed ({printable(entry['path'])})"
+            raise PipelineError(why, where=path, remedy="delete it, rename that file and run again")
+    return listed
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, is_printable
+from pipeline.names import name_problem
 
 Window = tuple[float, float]
 """Start and end in seconds."""
@@ -119,14 +120,16 @@ def query_from_row(row: dict[str, Any], where: str) -> Query:
     """Build a Query from an annotation row; unknown keys are ignored.
 
     Raises PipelineError for a key that is missing, a qid that is neither integer nor text, a query or vid that is no
-    text, and a duration that is no positive number. What the other keys hold is the dataset's affair.
+    text, a vid or qid that names no file, and a duration that is no positive number. What the other keys hold is the
+    dataset's affair.
     """
     for key in ("qid", "query", "vid", "duration"):
         if row.get(key) is None:
             raise PipelineError(f"annotation row has no `{key}`", where=where, remedy="add it or remove the row")
     if not isinstance(row["qid"], int | str) or isinstance(row["qid"], bool):
         raise PipelineError(f"`qid` {row['qid']!r} is neither integer nor text", where=where, remedy="correct the row")
-    if problem := key_problem(row):
+    problem = key_problem(row) or _path_problem(row)
+    if problem:
         raise PipelineError(problem, where=where, remedy="correct the row")
     return Query(
         qid=row["qid"],
@@ -146,8 +149,19 @@ def key_problem(row: dict[str, Any]) -> str:
     for key in ("query", "vid", "domain"):
         if not isinstance(row.get(key, ""), str | None):
             return f"`{key}` {row[key]!r} is no text"
+    for key in ("qid", "vid", "domain"):
+        if isinstance(row.get(key), str) and not is_printable(row[key]):
+            return f"`{key}` {row[key]!r} holds characters that cannot be printed"
     if not are_numbers([row["duration"]]) or row["duration"] <= 0:
         return f"`duration` {row['duration']!r} is no positive number"
+    return ""
+
+
+def _path_problem(row: dict[str, Any]) -> str:
+    """What keeps the vid or the qid from being part of a path, as both will be."""
+    for key in ("vid", "qid"):
+        if problem := name_problem(str(row[key])):
+            return f"`{key}` {row[key]!r} {problem}"
     return ""
 
 

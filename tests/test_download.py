@@ -1,6 +1,8 @@
 import gzip
 import hashlib
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from pipeline import files
+from pipeline.acquire import copying
 from pipeline.acquire import download as downloading
 from pipeline.acquire.download import download, fetch
 from pipeline.acquire.sources import COLUMNS
@@ -515,3 +518,86 @@ def start_fetch(folder, manifest):
     arguments = [str(folder / "results"), str(folder / "sources.csv"), str(folder / "results" / manifest)]
     command = [sys.executable, "-c", FETCH, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def copies(stage, tmp_path, way, name="mine.bin"):
+    """Take a file of this machine in one of the two ways; returns (the user's file, the one among the results)."""
+    (tmp_path / "mine").mkdir()
+    own = tmp_path / "mine" / name
+    own.write_bytes(BODY)
+    if way == "acquire.local":
+        stage("/none", digest=f"sha256:{SHA}", local=tmp_path / "mine")
+        return own, stage.target
+    target = tmp_path / "results/video.mp4"
+    assert download(Wanted(own.as_uri(), target, "a-file"), Acquire()) == SHA
+    return own, target
+
+
+WAYS = ["acquire.local", "file"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_owner_of_a_file_changes_later_does_not_reach_the_results(stage, tmp_path, way):
+    own, target = copies(stage, tmp_path, way)
+    with open(own, "r+b") as file:
+        file.write(b"edited in place")
+    own.chmod(0o400)
+    assert target.read_bytes() == BODY
+    assert target.stat().st_ino != own.stat().st_ino
+    assert target.stat().st_nlink == own.stat().st_nlink == 1
+    if way == "acquire.local":
+        assert files.read_json(stage.manifest)["files"][0]["sha256"] == files.sha256(target)
+    with open(target, "ab") as file:
+        file.write(b"changed among the results")
+    assert own.stat().st_size == len(BODY)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_link_of_the_user_is_followed_and_copied(stage, tmp_path, way):
+    (tmp_path / "elsewhere").write_bytes(BODY)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").symlink_to(tmp_path / "elsewhere")
+    if way == "acquire.local":
+        stage("/none", digest=f"sha256:{SHA}", local=tmp_path / "mine")
+        target = stage.target
+    else:
+        target = tmp_path / "video.mp4"
+        download(Wanted((tmp_path / "mine" / "x").as_uri(), target, "a-file"), Acquire())
+    assert not target.is_symlink()
+    assert target.stat().st_ino != (tmp_path / "elsewhere").stat().st_ino
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_whose_name_is_no_utf_8_is_taken_like_any_other(stage, tmp_path, way):
+    name = os.fsdecode(b"caf\xe9 %41#?.bin")
+    assert copies(stage, tmp_path, way, name)[1].read_bytes() == BODY
+
+
+def test_a_file_that_changes_while_it_is_copied_is_refused(tmp_path, target, monkeypatch):
+    own = tmp_path / "mine.bin"
+    own.write_bytes(BODY)
+    monkeypatch.setattr(downloading, "copy", lambda _, new: new.write_bytes(BODY[:-1] + b"!"))
+    with pytest.raises(PipelineError, match="has sha256"):
+        download(Wanted(own.as_uri(), target, "a-file", digest=f"sha256:{SHA}"), Acquire())
+    assert list(target.parent.glob("*file*")) == []
+
+
+@pytest.mark.parametrize("has_reflinks", [True, False])
+def test_a_copy_is_a_reflink_where_the_file_system_has_them(tmp_path, monkeypatch, has_reflinks):
+    (tmp_path / "a").write_bytes(BODY)
+    asked = []
+
+    def clone(new, request, original):
+        asked.append(request)
+        if not has_reflinks:
+            raise OSError(95, "Operation not supported")
+        os.write(new.fileno(), os.pread(original, len(BODY), 0))
+
+    monkeypatch.setattr(copying.fcntl, "ioctl", clone)
+    copied = []
+    plain = shutil.copyfile
+    monkeypatch.setattr(copying.shutil, "copyfile", lambda *paths: (copied.append(paths), plain(*paths)))
+    copying.copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == BODY
+    assert asked == [copying.FICLONE]
+    assert bool(copied) != has_reflinks

@@ -73,7 +73,8 @@ def test_a_text_without_a_word_has_one_row_of_zeros(tmp_path):
 
 
 def test_a_text_of_unknown_words_has_a_row_of_zeros_for_each(tmp_path):
-    words = encode(GloVe, zipped(tmp_path), "qwx \ud800 vbn")
+    query = "qwx \ud800 vbn"
+    words = GloVe(Weights.named("released", zipped(tmp_path)), "cpu", [query, "the shelf"]).encode([query])[0]
     assert (words.tokens.shape, words.tokens.any(), words.unknown) == ((3, 300), False, 3)
 
 
@@ -110,7 +111,7 @@ def test_the_zip_is_read_once_for_one_corpus(tmp_path, monkeypatch):
         np.testing.assert_array_equal(encoder.encode(["é"])[0].tokens[0], vectors(lines())["é"])
     GloVe(weights, "cpu", ["the É A", "shelf."])  # the same words
     assert len(reads) == 1
-    GloVe(weights, "cpu", ["another corpus"])
+    GloVe(weights, "cpu", ["another person"])
     GloVe(Weights("another digest", weights.path), "cpu", ["a shelf", "the é"])
     assert len(reads) == 3
 
@@ -195,3 +196,19 @@ def test_the_families_say_which_rule_they_follow():
     assert encoder_class("glove-6b-300d-kept-stop") is GloVeKeptStop
     assert provenance.FAMILIES["glove-6b-300d"].dim == glove.DIM
     assert GloVe.preprocessing != GloVeKeptStop.preprocessing
+
+
+@pytest.mark.parametrize("kind", [GloVe, GloVeKeptStop])
+@pytest.mark.parametrize("text", [lines({"der": 1, "Hund": 2}), "", "\n", lines().upper().replace(" ", "\t")])
+def test_a_file_in_which_no_word_of_the_queries_is_found_is_refused(tmp_path, kind, text):
+    weights = Weights.named("released", zipped(tmp_path, text))
+    for _ in range(2):  # what was copied at the first time is not believed at the second
+        with pytest.raises(PipelineError, match=r"glove\.6B\.zip: .* holds none of the 3 words of the queries \(a …"):
+            kind(weights, "cpu", ["the shelf", "a the"])
+    kind(weights, "cpu", [" ", ""])  # texts without a word ask for none
+
+
+def test_a_line_without_an_end_takes_no_memory(tmp_path):
+    with pytest.raises(PipelineError, match="a line of it is longer than 65,536 bytes"):
+        GloVe(Weights.named("released", zipped(tmp_path, "a" * 3_000_000)), "cpu", ["a"])
+    assert not list(tmp_path.glob("*.txt"))

@@ -309,7 +309,8 @@ def test_no_other_name_is_resolved(tmp_path, name):
         ({"conv1_w": None}, "1 missing: conv1_w"),
         ({"nonlocal_conv4_1_w": np.ones(1, np.float32)}, "1 unknown: nonlocal_conv4_1_w"),
         ({"conv1_w": np.ones(3, np.float32)}, r"1 of another shape: conv1_w \(3,\) for \(64, 3, 1, 7, 7\)"),
-        ({"conv1_w": np.array(["x"])}, "no numbers in conv1_w"),
+        ({"conv1_w": np.ones(3, np.int32)}, "no numbers in conv1_w"),
+        ({"conv1_w": np.array(["x"])}, "asks for the dtype .U1., which is no plain number"),
     ],
 )
 def test_a_file_of_another_network_is_refused(blobs, tmp_path, change, why):

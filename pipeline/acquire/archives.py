@@ -2,8 +2,8 @@
 
 Members go on where a killed job stopped: one that is there at its size is not written again, as long as the archive is
 the same. Zips inside an archive, as TVSum ships its videos, are unpacked too, into a folder of their name. Links and
-devices are left out and reported; a name that points outside the folder, or far more bytes than an archive of its size
-can honestly hold, is refused.
+devices are left out and reported, and so are members with a name that no terminal can show or no file system takes. A
+name that points outside the folder, or far more bytes than an archive of its size can honestly hold, is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import IO
 from tqdm import tqdm
 
 from pipeline import files, provenance
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
+from pipeline.names import name_problem
 
 INDEX_COLUMNS = ("member", "bytes")
 
@@ -68,9 +69,8 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
     def work() -> provenance.Outcome:
         (archive,) = provenance.files_of(fetched)
         _make_room(home, *provenance.input_digests([fetched]).values())
-        allowed = max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * archive.stat().st_size)
         remedy = f"remove {home}, with its pin.json (and a copy under acquire.local), and fetch it again"
-        unpacking = Unpacking(home / "files", allowed, remedy)
+        unpacking = Unpacking(home / "files", allowed_bytes(archive.stat().st_size), remedy)
         unpacking.add(archive, PurePosixPath())
         if not unpacking.members:
             why = "; ".join(sorted({left["why"] for left in unpacking.skipped})) or "it is empty"
@@ -82,6 +82,11 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
 
     _forget_if_short(home)
     return provenance.run_stage("unpack", manifest, work, inputs=[fetched], settings={"name": name})
+
+
+def allowed_bytes(packed: int) -> int:
+    """How many bytes an honest archive of `packed` bytes may unpack to."""
+    return max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * packed)
 
 
 def _forget_if_short(home: Path) -> None:
@@ -142,8 +147,9 @@ class Unpacking:
         """Unpack one archive below a place in the folder. Raises PipelineError as `unpack` does."""
         for member in tqdm(members_of(archive, self.remedy), desc=archive.name, unit=" files", disable=None):
             place = below / safe_path(member.name, archive)
-            if member.why_not:
-                self.skipped.append({"member": str(place), "why": member.why_not})
+            why_not = member.why_not or next(filter(None, map(name_problem, place.parts)), "")
+            if why_not:
+                self.skipped.append({"member": printable(place), "why": why_not})
                 continue
             self._spend(member, archive)
             target = self.folder / place

@@ -8,15 +8,16 @@ file under the same name is an error from then on.
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline import files, provenance
 from pipeline.acquire import sources
+from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import ANOTHER_FILE, NoSuchFileError, TransientError, Wanted, receive
@@ -68,7 +69,8 @@ def download(wanted: Wanted, acquire: Acquire) -> str:
 
 def _download(wanted: Wanted, acquire: Acquire) -> str:
     if urlsplit(wanted.url).scheme == "file":
-        return take(Path(unquote(urlsplit(wanted.url).path)), wanted)
+        # A name on disk may be no UTF-8.
+        return take(Path(os.fsdecode(unquote_to_bytes(urlsplit(wanted.url).path))), wanted)
     try:
         wanted.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -121,19 +123,20 @@ def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
 
 
 def take(path: Path, wanted: Wanted) -> str:
-    """Link or copy a file of this machine to a target after checking it; return its SHA-256.
+    """Copy a file of this machine to a target, where it appears once its copy was checked; return its SHA-256.
 
-    Raises NoSuchFileError where it is not there, PipelineError for another size or digest.
+    Never a link: what its owner changes later must not change the results. Raises NoSuchFileError where it is not
+    there, PipelineError for another size or digest, and where it cannot be read.
     """
     if not path.is_file():
         raise NoSuchFileError("no such file", where=wanted.where, remedy="correct its url in the table of sources")
-    sha256 = files.sha256(path)
-    wanted.check(path, sha256)
+    wanted.check_size(path.stat().st_size)
+    if not os.access(path, os.R_OK):
+        raise PipelineError("cannot be read", where=wanted.where, remedy="give yourself the right to read that file")
     with files.atomic_path(wanted.target) as partial:
-        try:
-            partial.hardlink_to(path.resolve())
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(path, partial)
+        copy(path, partial)
+        sha256 = files.sha256(partial)
+        wanted.check(partial, sha256)
     return sha256
 
 
@@ -180,7 +183,13 @@ def _fetch(source: Source, target: Path, acquire: Acquire) -> None:
 
 
 def _pinned(pin: Path) -> str | None:
-    return f"sha256:{files.read_json(pin)['sha256']}" if pin.exists() else None
+    if not pin.exists():
+        return None
+    held = files.read_json(pin)
+    sha256 = held.get("sha256") if isinstance(held, dict) else None
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise PipelineError("holds no digest", where=pin, remedy=f"remove {pin.parent} to take the file anew")
+    return f"sha256:{sha256}"
 
 
 def _has(path: Path, digest: str | None) -> bool:

@@ -29,6 +29,9 @@ MEMBER = "glove.6B.300d.txt"
 
 DIM = 300
 
+LONGEST_LINE = 1 << 16
+"""Bytes; GloVe's have about 3,000."""
+
 
 class GloVe:
     """Words → vectors, after the full stop that ends the sentence is gone (UMT, 2D-TAN)."""
@@ -37,12 +40,22 @@ class GloVe:
     batch = 1024
 
     def __init__(self, weights: Weights, device: str, corpus: Iterable[str]) -> None:  # noqa: ARG002 - looked up
-        """corpus: the queries of the dataset. Raises PipelineError for a file that does not hold GloVe."""
+        """corpus: the queries of the dataset.
+
+        Raises PipelineError for a file that does not hold GloVe, and for one that holds no word of the corpus: every
+        text would be zeros.
+        """
         if weights.path is None:
             self._vectors: Mapping[str, np.ndarray] = _Seeded(weights.seed)
         else:
             vocabulary = sorted({word for query in corpus for word in self.words(query)})
             self._vectors = _read(_lines_of(weights, weights.path, vocabulary))
+            if vocabulary and not self._vectors:
+                raise PipelineError(
+                    f"{MEMBER} in it holds none of the {len(vocabulary):,} words of the queries ({vocabulary[0]} …)",
+                    where=weights.path,
+                    remedy="see that the queries are English words; if they are, delete that file and fetch it again",
+                )
 
     def words(self, query: str) -> list[str]:
         """What is looked up for a query, in order."""
@@ -100,7 +113,10 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
     """Copy the lines of wanted words. The zip's checksum is that of the whole member, so it is read to its end."""
     try:
         with zipfile.ZipFile(archive) as zipped, zipped.open(MEMBER) as member, files.atomic(path, "wb") as file:
-            for line in BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES):
+            reader = BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES)
+            while line := reader.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise _not_glove(archive, f"a line of it is longer than {LONGEST_LINE:,} bytes")
                 word = line.partition(b" ")[0]
                 if word in wanted:
                     wanted.discard(word)

@@ -26,7 +26,6 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -133,11 +132,9 @@ def _numba_cache() -> Iterator[None]:
 
 
 def _load(network: nn.Module, path: Path) -> None:
-    import torch
-
-    from pipeline.encoders.state import unfit
+    from pipeline.encoders.state import tensors_by_name, unfit
 
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError, EOFError) as error:
+        network.load_state_dict(tensors_by_name(path, "Cnn14", inside="model"))
+    except RuntimeError as error:
         raise unfit(path, "Cnn14", str(error)) from error

@@ -7,14 +7,12 @@
     pooling        mean over 8×7×7 (slow, 2048) and 32×7×7 (fast, 256), concatenated slow first: 2304, float32
     source         the network of pytorchvideo; two weight files, two families, which never mix
 
-The Caffe2 file is a bare Python 2 pickle, read by an unpickler that knows arrays and nothing else.
+The Caffe2 file is a bare Python 2 pickle: `caffe2_file.py` reads it and runs nothing.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,32 +122,17 @@ def read_blobs(path: Path, called: str) -> dict[str, Tensor]:
     """
     import torch
 
+    from pipeline.encoders.caffe2_file import read_arrays
     from pipeline.encoders.state import unfit
 
     try:
-        with open(path, "rb") as file:
-            content = _ArraysOnly(file, encoding="latin-1").load()
-        blobs = {str(name): blob for name, blob in content["blobs"].items() if not str(name).endswith("_momentum")}
-    except Exception as error:  # a broken pickle may raise anything
+        found = read_arrays(path, "blobs")
+    except (OSError, ValueError, MemoryError) as error:
         raise unfit(path, called, f"{type(error).__name__}: {error}") from error
+    blobs = {name: blob for name, blob in found.items() if not name.endswith("_momentum")}
     if strange := [name for name, blob in blobs.items() if not isinstance(blob, np.ndarray) or blob.dtype.kind != "f"]:
         raise unfit(path, called, f"no numbers in {', '.join(strange[:3])}")
     return {name: torch.from_numpy(blob) for name, blob in blobs.items()}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Resolves what NumPy's arrays need and refuses every other name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = {
-            "numpy.core.multiarray._reconstruct": import_module("numpy._core.multiarray")._reconstruct,
-            "numpy.ndarray": np.ndarray,
-            "numpy.dtype": np.dtype,
-            "_codecs.encode": lambda text, _: text.encode("latin-1"),
-        }
-        if f"{module}.{name}" not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which arrays do not need")
-        return allowed[f"{module}.{name}"]
 
 
 def _network(weights: Weights, filled: Callable[[Weights], Any]) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pipeline.acquire.archives import allowed_bytes
 from pipeline.encoders.base import Weights, randomise
 from pipeline.errors import PipelineError
 
@@ -19,8 +21,12 @@ _COUNTER = "num_batches_tracked"
 
 
 def tensors_by_name(path: Path, called: str, inside: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a file of torch, or of its entry `inside`. Raises PipelineError."""
+    """The tensors of a file of torch, or of its entry `inside`. Raises PipelineError.
+
+    Nothing in the file is run, and no tensor is larger than what the file can hold of it.
+    """
     try:
+        refuse_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a cut or broken file of the old form may raise anything
         raise unfit(path, called, f"{type(error).__name__}: {error}") from error
@@ -28,7 +34,31 @@ def tensors_by_name(path: Path, called: str, inside: str | None = None) -> dict[
         content = content.get(inside) if isinstance(content, dict) else None
     if not isinstance(content, dict) or not all(isinstance(entry, Tensor) for entry in content.values()):
         raise unfit(path, called, "no table of tensors by name")
+    if unreal := [str(name) for name, tensor in content.items() if not is_whole(tensor)]:
+        raise unfit(path, called, f"more numbers claimed than held: {', '.join(unreal[:3])}")
     return content
+
+
+def refuse_bomb(path: Path) -> None:
+    """Raise ValueError for a file of torch, which is a zip, that unpacks to far more than its size. OSError too."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as container:
+            unpacked = sum(info.file_size for info in container.infolist())
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"it is damaged ({error})") from error
+    if unpacked > (allowed := allowed_bytes(path.stat().st_size)):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes, more than the {allowed:,} that a file of its size may")
+
+
+def is_whole(tensor: Tensor) -> bool:
+    """Whether a tensor has a place in memory for each of its numbers; a stride of 0 makes a billion out of one."""
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type != "meta"
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def fill(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.evaluation.truth import Truth
 from pipeline.evaluation.validate import Finding, Row, check, errors
 from pipeline.records import read_lines
@@ -35,7 +35,7 @@ def load_predictions(path: Path | str, annotations: Truth, dataset: str) -> tupl
 def format_findings(findings: list[Finding]) -> str:
     """All findings, one line each; what is said of several places is said once, with their number."""
     names = {"E": "error", "W": "warning"}
-    return "\n".join(f"{names[level]}: {line}" for level, line in _grouped(findings))
+    return "\n".join(f"{names[level]}: {printable(line)}" for level, line in _grouped(findings))
 
 
 def refuse_errors(findings: list[Finding], where: object) -> None:
@@ -66,4 +66,4 @@ def _said_of(what: str, places: list[str], shown: int | None) -> str:
 
 def _place(finding: Finding) -> str:
     parts = [f"line {finding.line}"] if finding.line else []
-    return ", ".join([*parts, f"qid {finding.qid}"] if finding.qid is not None else parts)
+    return ", ".join([*parts, f"qid {printable(finding.qid)[:80]}"] if finding.qid is not None else parts)

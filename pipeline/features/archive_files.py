@@ -5,8 +5,6 @@ Nothing in a file is unpickled. A reader says why a file is no good; whether tha
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +13,10 @@ import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
+from pipeline.features.array_files import read_npy, read_npz
 from pipeline.features.layouts import Layout
 from pipeline.features.passports import passport_from
-from pipeline.provenance import Passport
+from pipeline.provenance import FAMILIES, Passport
 
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 """Archives have what marks their top there, or below up to three more folders."""
@@ -54,9 +53,16 @@ def read_passports(top: Path) -> dict[str, Passport]:
     path = top / PASSPORTS
     content = files.read_json(path) if path.exists() else {}
     try:
-        return {family: passport_from(values, path) for family, values in content.items()}
+        return {f: _of_family(passport_from(values, path), f, path) for f, values in content.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise PipelineError(f"lists no passports ({error})", where=path, remedy="export again") from error
+
+
+def _of_family(passport: Passport, family: str, path: Path) -> Passport:
+    if passport.family != family or family not in FAMILIES:
+        why = f"lists `{family[:80]}` with a passport of `{passport.family}`, and knows of no such family"
+        raise PipelineError(why, where=path, remedy="export again")
+    return passport
 
 
 def write_passports(top: Path, passports: Mapping[str, Passport]) -> None:
@@ -72,15 +78,16 @@ def read_released(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | 
     try:
         if layout.every:
             return _read_frames(path, layout.every), None
-        loaded = np.load(path, allow_pickle=False)
-        if not layout.rows:
-            return np.asarray(loaded), None
-        with loaded as arrays:
-            if layout.rows not in arrays:
-                raise ValueError(f"has no array {layout.rows}")
-            return arrays[layout.rows], arrays[layout.pooled].reshape(-1) if layout.pooled in arrays else None
-    except (OSError, EOFError, RuntimeError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, MemoryError) as error:
         raise ValueError(f"cannot be read ({error})") from error
+    if not path.is_file():
+        raise ValueError("is no file")
+    if not layout.rows:
+        return read_npy(path), None
+    arrays = read_npz(path, (layout.rows, layout.pooled))
+    if layout.rows not in arrays:
+        raise ValueError(f"has no array {layout.rows}")
+    return arrays[layout.rows], arrays[layout.pooled].reshape(-1) if layout.pooled in arrays else None
 
 
 def write_released(path: Path, layout: Layout, rows: np.ndarray, pooled: np.ndarray | None) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import files
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.features.compare import unit_rows
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.video.segment import grid_seconds
@@ -54,7 +54,7 @@ def describe_rows(store: Store, vid: str) -> str:
     norms = np.linalg.norm(rows, axis=1)
     beside = np.diag(similarity(rows), 1)
     alike = f", cosine of neighbours {np.median(beside):.3f} (median)" if len(beside) else ""
-    attributes = ", ".join(f"{name} {value:.40}" for name, value in sorted(store.attributes(vid).items()))
+    attributes = ", ".join(f"{name} {printable(value[:40])}" for name, value in sorted(store.attributes(vid).items()))
     return (
         f"{vid}: {len(rows)} rows, norm {norms.min():.3g} to {norms.max():.3g}, {(norms == 0).sum()} of zeros, "
         f"{(beside > 1 - 1e-6).sum()} equal to the next{alike}; {attributes}"

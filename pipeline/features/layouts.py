@@ -100,7 +100,12 @@ LAYOUTS: Mapping[str, Sequence[Archive]] = {
 
 
 def place_of(family: str) -> str:
-    """The family whose place in an archive this one takes: its own, or that of the released one it stands in for."""
+    """The family whose place in an archive this one takes: its own, or that of the released one it stands in for.
+
+    Raises PipelineError for a family that is not known.
+    """
+    if family not in FAMILIES:
+        raise PipelineError("is no family of this pipeline", where=family, remedy=f"name one of {', '.join(FAMILIES)}")
     return FAMILIES[family].instead_of or family
 
 

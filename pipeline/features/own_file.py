@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline import devices, files
+from pipeline import devices, files, names
 from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
@@ -25,6 +25,7 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     holds anything else, or that another process is at.
     """
     made_of_video(family)
+    names.file_name(video.stem, "the name", video, "rename the file: its name is the vid")
     recipe = Recipe(family, grid, weights, Encoding().dtype)
     clips = n_clips(probe(video).duration, grid_seconds(grid))
     source = VideoFile(video.stem, video, files.sha256(video), {grid: clips})

@@ -7,12 +7,23 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from pipeline import names
+from pipeline.config import GRIDS
 from pipeline.errors import PipelineError
 from pipeline.provenance import Passport
 
+DTYPES = ("float16", "float32")
+
+MOST_NUMBERS = 1 << 20
+"""Of a row."""
+
 
 def passport_from(values: Mapping[str, Any], where: Path) -> Passport:
-    """A passport out of a store's attributes or a JSON object. Raises PipelineError naming the fields it lacks."""
+    """A passport out of a store's attributes or a JSON object.
+
+    Raises PipelineError naming the fields it lacks, and the one that holds what no passport does: a family and an
+    origin become parts of paths, and everything is printed.
+    """
     missing = [entry.name for entry in fields(Passport) if entry.name not in values]
     if missing:
         raise PipelineError(
@@ -20,8 +31,33 @@ def passport_from(values: Mapping[str, Any], where: Path) -> Passport:
             where=where,
             remedy="import the archive it came from, or extract again",
         )
-    numbers = {"revision": int(values["revision"]), "dim": int(values["dim"])}
-    return Passport(**{entry.name: values[entry.name] for entry in fields(Passport)} | numbers)
+    remedy = "it was made or changed by another program: import the archive it came from, or extract again"
+    passport = Passport(
+        family=names.word(values["family"], "its `family`", where, remedy),
+        revision=_whole(values["revision"], "revision", where, remedy),
+        origin=names.word(values["origin"], "its `origin`", where, remedy),
+        weights=names.one_line(values["weights"], "its `weights`", where, remedy),
+        grid=names.one_line(values["grid"], "its `grid`", where, remedy),
+        dim=_whole(values["dim"], "dim", where, remedy),
+        dtype=names.one_line(values["dtype"], "its `dtype`", where, remedy),
+        preprocessing=names.one_line(values["preprocessing"], "its `preprocessing`", where, remedy),
+    )
+    for name, known in (("grid", (*GRIDS, "tokens")), ("dtype", DTYPES)):
+        if (found := getattr(passport, name)) not in known:
+            raise PipelineError(
+                f"its `{name}` is `{found[:80]}`, none of {', '.join(dict.fromkeys(known))}", where=where, remedy=remedy
+            )
+    return passport
+
+
+def _whole(value: Any, name: str, where: Path, remedy: str) -> int:
+    try:
+        found = int(value)
+    except (TypeError, ValueError, OverflowError):
+        found = -1
+    if not 0 < found <= MOST_NUMBERS:
+        raise PipelineError(f"its `{name}` is no number from 1 to {MOST_NUMBERS:,}", where=where, remedy=remedy)
+    return found
 
 
 def passport_differences(a: Passport, b: Passport) -> list[str]:

@@ -2,7 +2,8 @@
 
 HDF5 takes 40 µs to look a dataset up and reads a page of the file for it: for ten thousand videos half as long as their
 rows take. The index is one read. It is believed only while the file has the length it was written with and the first
-and the last key lie where it says; a file that another tool packed anew is looked up key by key.
+and the last key lie where it says; a file that another tool packed anew is looked up key by key. Whatever the index
+says, only bytes of this very file are read by it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from pipeline.features.own_datasets import check_array, is_within
 from pipeline.provenance import Passport
 
 PLACES = ".places"
@@ -32,9 +34,11 @@ def look_up(file: h5py.h5f.FileID, key: str, passport: Passport) -> Place:
     # A quarter of the time of the high-level call.
     data = h5py.h5d.open(file, key.encode())
     n, *dims = data.shape
-    row_bytes = passport.dim * np.dtype(passport.dtype).itemsize
-    is_plain = dims == [passport.dim] and data.get_storage_size() == n * row_bytes
-    return Place(data.get_offset() if is_plain else None, n)
+    dtype = np.dtype(passport.dtype)
+    row_bytes = passport.dim * dtype.itemsize
+    is_plain = dims == [passport.dim] and data.get_storage_size() == n * row_bytes and data.dtype == dtype
+    offset = data.get_offset() if is_plain else None
+    return Place(offset if offset and offset + n * row_bytes <= file.get_filesize() else None, n)
 
 
 def write_index(path: Path, keys: Sequence[str], passport: Passport) -> None:
@@ -51,8 +55,12 @@ def read_index(file: h5py.File, keys: Sequence[str], passport: Passport) -> Mapp
     """Place of every key by the file's index; nothing where there is none to believe. keys: as in `write_index`."""
     if PLACES not in file:
         return {}
-    head, *rows = file[PLACES][()].tolist()
-    if head != [file.id.get_filesize(), len(keys)]:
+    check_array(file.id, PLACES, 2, file.filename)
+    places_of = file[PLACES][()]
+    head, *rows = places_of.tolist()
+    if head != [file.id.get_filesize(), len(keys)] or len(rows) != len(keys):
+        return {}
+    if not is_within(file.id, places_of[1:], passport.dim * np.dtype(passport.dtype).itemsize):
         return {}
     places = {key: Place(*row) for key, row in zip(keys, rows, strict=True)}
     is_true = all(places[key] == look_up(file.id, key, passport) for key in {*keys[:1], *keys[-1:]})

@@ -122,8 +122,6 @@ def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Pat
     """What the annotations ask for: one array per qid on the grid of words, per vid elsewhere; each once, sorted."""
     items = {}
     for query in queries:
-        if "/" in query.vid or "/" in str(query.qid):
-            raise PipelineError(f"`{query.vid}`, `{query.qid}` name no file", remedy="correct the annotations")
         path = layout.path(top, query.vid, query.qid)
         if grid == "tokens":
             items[str(query.qid)] = _Item(str(query.qid), query.vid, path, query.duration, None)
@@ -248,9 +246,17 @@ def _write(family: _Checked, home: Path, n_shards: int) -> Iterator[Path]:
     for name, members in shards.items():
         with StoreWriter(home / f"{name}.h5", family.passport) as store:
             for item in members:
-                rows, pooled = read_released(item.path, family.layout)
+                rows, pooled = _as_checked(item, family.layout)
                 store.add(item.key, rows, pooled=pooled, file=item.path.name)
         yield home / f"{name}.h5"
+
+
+def _as_checked(item: _Item, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        return read_released(item.path, layout)
+    except ValueError as error:
+        why = f"could be read when it was checked, and now {error}"
+        raise PipelineError(why, where=item.path, remedy="leave the archive as it is, and run again") from error
 
 
 def _say(skipped: Sequence[Mapping[str, str]], report: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline import devices, provenance
 from pipeline.config import Dataset, Encoding
 from pipeline.errors import PipelineError
+from pipeline.names import name_problem
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome
 from pipeline.stale import forget_failures
 
@@ -104,7 +105,7 @@ def import_archive(
         read.append(unpacked)
     else:
         kinds = ("*.npy", "*.npz", "*.txt", "passports.json")
-        read += sorted(path for kind in kinds for path in unpacked.rglob(kind) if path.is_file())
+        read += sorted(path for kind in kinds for path in unpacked.rglob(kind) if _is_asked_for(path))
 
     def work() -> Outcome:
         from pipeline.features.released import fill_from_archive
@@ -117,6 +118,11 @@ def import_archive(
         "shards": dataset.shards,
     }
     return provenance.run_stage("import", manifest, work, inputs=read, settings=settings)
+
+
+def _is_asked_for(path: Path) -> bool:
+    """Whether annotations can ask for a file: its name is a text. Others are nobody's, and no manifest takes them."""
+    return path.is_file() and not name_problem(path.name)
 
 
 def _check_reader(family: str, reader: str) -> None:

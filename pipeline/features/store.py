@@ -3,6 +3,7 @@
 Layout: dataset `{key}` [n, dim] per vid (per qid for words), dataset `pooled/{key}` [dim] where a family has one vector
 for the whole query; root attributes are the fields of `provenance.Passport`; each array's attributes say how it came
 about (decoder, digest of its source); `.places` is an index (`places.py`). Equal arrays give equal bytes.
+A store that anybody else wrote is taken too, as long as its arrays lie in it (`own_datasets.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import NamedTuple, Self
 import h5py
 import numpy as np
 
-from pipeline.errors import PipelineError
+from pipeline import names
+from pipeline.errors import PipelineError, printable
+from pipeline.features.own_datasets import check_array, names_in
 from pipeline.features.passports import one_passport, passport_from
 from pipeline.features.places import PLACES, Place, look_up, read_index
 from pipeline.provenance import Passport
@@ -48,8 +51,9 @@ class _Shard(NamedTuple):
 class Store:
     """Read the shards of one family as if they were one store.
 
-    Raises PipelineError for a file that is no feature store, for a mix of passports (both files and the fields that
-    differ are named), and for a key that two shards hold; whatever reads it, for a file that is damaged.
+    Raises PipelineError for a file that is no feature store, for one that has an array elsewhere or under a name that
+    names no file, for a mix of passports (both files and the fields that differ are named), and for a key that two
+    shards hold; whatever reads it, for a file that is damaged.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
@@ -91,7 +95,7 @@ class Store:
         """Rows of one vid (or qid), float32 [n, dim]. Raises PipelineError for a key that no shard holds."""
         shard = self._shard(key)
         with _undamaged(shard.path):
-            return shard.file[key][()].astype(np.float32)
+            return _array(shard, key).astype(np.float32)
 
     def n_rows(self, key: str) -> int:
         """Number of rows under one key, read from the header alone."""
@@ -113,14 +117,15 @@ class Store:
         """How the rows of one key came about: `decoder`, digest of the source and the like."""
         shard = self._shard(key)
         with _undamaged(shard.path):
-            return {name: str(value) for name, value in shard.file[key].attrs.items()}
+            check_array(shard.id, key, 2, shard.path)
+            return {printable(name): str(value) for name, value in shard.file[key].attrs.items()}
 
     def entry(self, key: str) -> Entry:
         """Everything under one key, in the dtype it is stored in."""
         shard = self._shard(key)
         with _undamaged(shard.path):
-            pooled = shard.file[f"{POOLED}/{key}"][()] if f"{POOLED}/{key}" in shard.file else None
-            return Entry(shard.file[key][()], pooled, self.attributes(key))
+            pooled = _array(shard, f"{POOLED}/{key}", 1) if f"{POOLED}/{key}" in shard.file else None
+            return Entry(_array(shard, key), pooled, self.attributes(key))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -159,14 +164,21 @@ class Store:
 
     def _index(self, file: h5py.File, path: Path, passport: Passport) -> None:
         shard = _Shard(str(path), file, file.id)
-        keys = sorted(set(file) - {POOLED, PLACES})
+        found = names_in(file, path)
+        if POOLED in found:
+            names_in(file[POOLED], path)
+        keys = [name for name in found if name not in (POOLED, PLACES)]
         for key in keys:
+            names.file_name(key, "the array", path, "it was made or changed by another program: extract again")
             if key in self._shards:
                 raise PipelineError(
                     f"`{key}` is in {self._shards[key].path} too", where=path, remedy="name each shard once"
                 )
             self._shards[key] = shard
-        self._places.update(read_index(file, keys, passport))
+        places = read_index(file, keys, passport)
+        for key in keys if not places else ():
+            check_array(file.id, key, 2, path)
+        self._places.update(places)
 
 
 def open_stores(path: Path | str) -> Store:
@@ -178,6 +190,12 @@ def open_stores(path: Path | str) -> Store:
             "holds no feature store (*.h5)", where=path, remedy="name a store, or the folder of a family's shards"
         )
     return Store(paths)
+
+
+def _array(shard: _Shard, name: str, axes: int = 2) -> np.ndarray:
+    check_array(shard.id, name, axes, shard.path)
+    rows: np.ndarray = shard.file[name][()]
+    return rows
 
 
 def _open(path: Path) -> h5py.File:

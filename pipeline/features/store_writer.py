@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.features.places import PLACES, write_index
 from pipeline.features.store import POOLED, Entry, Store, rows_not_finite
+from pipeline.names import name_problem
 from pipeline.provenance import Passport
 
 
@@ -79,8 +79,10 @@ class StoreWriter:
         Raises PipelineError for rows of another width, without a row, or with values that are not finite, and for a key
         that HDF5 would take for a path; TooLargeError where only the dtype makes them infinite (float16: above 65,504).
         """
-        if "/" in key or key in ("", ".", POOLED, PLACES):
-            raise PipelineError(f"`{key}` cannot name an array", where=self.path, remedy="give it another vid or qid")
+        problem = name_problem(key) or ("is the store's own" if key in (POOLED, PLACES) else "")
+        if problem:
+            why = f"`{key[:80]}` cannot name an array: it {problem}"
+            raise PipelineError(why, where=self.path, remedy="give it another vid or qid")
         entry = Entry(self._cast(key, rows), None if pooled is None else self._cast(key, pooled[None])[0], attributes)
         arrays = {"rows": entry.rows, "attributes": np.array(json.dumps(dict(attributes), sort_keys=True))}
         if entry.pooled is not None:
@@ -124,7 +126,7 @@ class StoreWriter:
         try:
             with np.load(self._staged_path(key), allow_pickle=False) as arrays:
                 return Entry(arrays["rows"], arrays.get("pooled"), json.loads(str(arrays["attributes"])))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        except Exception:  # a header of nonsense may raise anything, and half a file is no file
             return None
 
     def _read_old(self, key: str) -> Entry | None:

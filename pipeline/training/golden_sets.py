@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline import files
 from pipeline.config import Features, LossWeights, Training
+from pipeline.features.array_files import read_npz
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
 from pipeline.models.batch import Batch, Labels, padded_spans
@@ -182,8 +182,7 @@ def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], dataset:
 
 
 def _arrays(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    return {name: torch.from_numpy(array.copy()) for name, array in read_npz(path).items()}
 
 
 def named_outputs(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

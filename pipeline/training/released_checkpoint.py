@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline import files
 from pipeline.config import Model
+from pipeline.encoders.state import is_whole, refuse_bomb
 from pipeline.errors import PipelineError
 from pipeline.models.tr_detr import TrDetr
 
@@ -198,6 +199,7 @@ def rename(
 
 def _load(path: Path) -> dict[str, Any]:
     try:
+        refuse_bomb(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             held = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -216,10 +218,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _is_weight(tensor: object) -> bool:
     return (
-        isinstance(tensor, Tensor)
-        and tensor.layout == torch.strided
-        and tensor.is_floating_point()
-        and bool(tensor.isfinite().all())
+        isinstance(tensor, Tensor) and is_whole(tensor) and tensor.is_floating_point() and bool(tensor.isfinite().all())
     )
 
 

@@ -1,0 +1,341 @@
+"""The arrays of a Caffe2 weight file, which is a pickle of Python 2, read by a machine of our own.
+
+Python's unpickler calls what a file names and changes what the file made: whoever lets a file have `numpy.ndarray` lets
+it write to any address. This machine knows texts, numbers, lists and tables. The few names that arrays are written with
+stand for inert marks, and a mark becomes an array only where dtype, shape and bytes agree. Every other name and every
+other instruction is refused. What is made is not larger than the file, times a constant, and a file has only so many
+instructions.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class RefusedError(ValueError):
+    """What the file asks for is not needed for arrays, or does not agree with itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """A name of a library, which is never looked up."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Bytes that Python 3 wrote as text. They are made when an array needs them, for a file can ask a million times."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class _Dtype:
+    """A dtype that is read. order: `<`, `>` or `|`; empty until it was told."""
+
+    code: str
+    order: str = ""
+
+
+@dataclass(slots=True)
+class _Array:
+    """An array that is read. value: None until its state came."""
+
+    value: np.ndarray | None = None
+
+
+_NAMES = {
+    "numpy.core.multiarray _reconstruct": _Name("_reconstruct"),
+    "numpy._core.multiarray _reconstruct": _Name("_reconstruct"),
+    "numpy ndarray": _Name("ndarray"),
+    "numpy dtype": _Name("dtype"),
+    "_codecs encode": _Name("encode"),
+    "__builtin__ bytes": _Name("bytes"),
+}
+
+_PLAIN = frozenset(f"{kind}{size}" for kind, sizes in {"f": "248", "i": "1248", "u": "1248"}.items() for size in sizes)
+"""Dtypes that are read: floating point, integers with and without sign."""
+
+_MOST_AXES = 32
+
+_MOST_STEPS = 1_000_000
+"""Instructions of one file. The released file of 662 arrays and their momentum has fewer than 100,000. Together with
+the bytes of the arrays this bounds memory and time: an instruction of one byte can make an object of sixty-four."""
+
+
+def read_arrays(path: Path, key: str) -> dict[str, Any]:
+    """What a file has under `key`, a table: name → array, or text, number, list and the like.
+
+    Nothing in the file is imported or called. The arrays are copies in this machine's byte order, at most as many bytes
+    as the file has. Raises ValueError with the reason for a file that is no such pickle, OSError where it cannot be
+    read.
+    """
+    content = path.read_bytes()
+    found = _Machine(len(content)).run(content)
+    table = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(table, dict):
+        raise RefusedError(f"it holds no table `{key}`")
+    return {str(name): entry.value if isinstance(entry, _Array) else entry for name, entry in table.items()}
+
+
+class _Machine:
+    """Runs the instructions of one pickle. allowed_bytes: of all its arrays together."""
+
+    def __init__(self, allowed_bytes: int) -> None:
+        self._left = allowed_bytes
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+
+    def run(self, content: bytes) -> Any:
+        """The object that the pickle stands for."""
+        for step, (opcode, argument, position) in enumerate(pickletools.genops(content)):
+            if step == _MOST_STEPS:
+                raise RefusedError(f"it has more than {_MOST_STEPS:,} instructions")
+            if opcode.name == "STOP":
+                return self._pop()
+            if opcode.name in _CONSTANTS:
+                self._stack.append(_CONSTANTS[opcode.name])
+            elif opcode.name in _LITERALS:
+                self._stack.append(argument)
+            elif opcode.name in _STEPS:
+                _STEPS[opcode.name](self, argument)
+            else:
+                raise RefusedError(
+                    f"it holds the instruction {opcode.name} at byte {position}, which arrays do not need"
+                )
+        raise RefusedError("it has no end")
+
+    def _pop(self) -> Any:
+        if len(self._stack) <= (self._marks[-1] if self._marks else 0):
+            raise RefusedError("it takes more than it put down")
+        return self._stack.pop()
+
+    def _top(self, kind: type) -> Any:
+        """What lies uppermost, which must be of one exact kind."""
+        top = self._pop()
+        if type(top) is not kind:
+            raise RefusedError(f"it treats a {type(top).__name__} as a {kind.__name__}")
+        self._stack.append(top)
+        return top
+
+    def _since_mark(self) -> list[Any]:
+        if not self._marks:
+            raise RefusedError("it goes back to a mark that it did not set")
+        start = self._marks.pop()
+        found = self._stack[start:]
+        del self._stack[start:]
+        return found
+
+    def mark(self, _: Any) -> None:
+        """Remember how much lies here."""
+        self._marks.append(len(self._stack))
+
+    def drop(self, _: Any) -> None:
+        """Take the uppermost away: a mark where nothing lies above it."""
+        if self._marks and len(self._stack) == self._marks[-1]:
+            self._marks.pop()
+        else:
+            self._pop()
+
+    def drop_to_mark(self, _: Any) -> None:
+        """Take away all that came after the mark."""
+        self._since_mark()
+
+    def again(self, _: Any) -> None:
+        """Put the uppermost down twice."""
+        self._stack.append(top := self._pop())
+        self._stack.append(top)
+
+    def remember(self, number: Any) -> None:
+        """Keep the uppermost under a number; without one, under the next."""
+        self._memo[len(self._memo) if number is None else int(number)] = top = self._pop()
+        self._stack.append(top)
+
+    def recall(self, number: Any) -> None:
+        """Put down what was kept under a number."""
+        if number not in self._memo:
+            raise RefusedError("it recalls what it did not keep")
+        self._stack.append(self._memo[number])
+
+    def tuple_of(self, count: int) -> None:
+        """The uppermost `count` as a tuple."""
+        self._stack.append(tuple(reversed([self._pop() for _ in range(count)])))
+
+    def tuple_since_mark(self, _: Any) -> None:
+        """All since the mark as a tuple."""
+        self._stack.append(tuple(self._since_mark()))
+
+    def new_list(self, _: Any) -> None:
+        """An empty list."""
+        self._stack.append([])
+
+    def list_since_mark(self, _: Any) -> None:
+        """All since the mark as a list."""
+        self._stack.append(self._since_mark())
+
+    def append(self, _: Any) -> None:
+        """One more entry of a list."""
+        entry = self._pop()
+        self._top(list).append(entry)
+
+    def extend(self, _: Any) -> None:
+        """More entries of a list."""
+        entries = self._since_mark()
+        self._top(list).extend(entries)
+
+    def new_table(self, _: Any) -> None:
+        """An empty table."""
+        self._stack.append({})
+
+    def table_since_mark(self, _: Any) -> None:
+        """All since the mark, names and entries in turn, as a table."""
+        self._stack.append(_named({}, self._since_mark()))
+
+    def set_one(self, _: Any) -> None:
+        """One more entry of a table."""
+        entry, name = self._pop(), self._pop()
+        _named(self._top(dict), [name, entry])
+
+    def set_many(self, _: Any) -> None:
+        """More entries of a table."""
+        entries = self._since_mark()
+        _named(self._top(dict), entries)
+
+    def name(self, name: Any) -> None:
+        """A name of a library."""
+        if name not in _NAMES:
+            raise RefusedError(f"it asks for {str(name)[:80].replace(' ', '.')}, which arrays do not need")
+        self._stack.append(_NAMES[name])
+
+    def name_from_stack(self, _: Any) -> None:
+        """A name of a library, module and name as texts."""
+        name, module = self._pop(), self._pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise RefusedError("it asks for a name that is no text")
+        self.name(f"{module} {name}")
+
+    def call(self, _: Any) -> None:
+        """Where a pickle would call something: an empty mark for what the arrays' own names make."""
+        arguments, called = self._pop(), self._pop()
+        if not isinstance(called, _Name) or not isinstance(arguments, tuple):
+            raise RefusedError("it calls what is no name")
+        self._stack.append(_made(called.name, arguments))
+
+    def tell(self, _: Any) -> None:
+        """Where a pickle would set something's state: a dtype's byte order, an array's content. Each once."""
+        state, told = self._pop(), self._pop()
+        if not isinstance(state, tuple):
+            raise RefusedError("it sets a state that is no tuple")
+        if isinstance(told, _Dtype) and not told.order:
+            told.order = _byte_order(told.code, state)
+        elif isinstance(told, _Array) and told.value is None:
+            told.value = self._array(state)
+        else:
+            raise RefusedError(f"it sets the state of a {type(told).__name__.strip('_')}")
+        self._stack.append(told)
+
+    def _array(self, state: tuple[Any, ...]) -> np.ndarray:
+        if len(state) != 5 or not isinstance(state[2], _Dtype) or not state[2].order or not _is_shape(state[1]):
+            raise RefusedError("it holds an array without a plain dtype and shape")
+        _, shape, dtype, is_fortran, data = state
+        plain = np.dtype(f"{dtype.order}{dtype.code}")
+        n_bytes = prod(shape) * plain.itemsize
+        held = len(data) if isinstance(data, bytes | str) else len(data.text) if isinstance(data, _Encoded) else -1
+        if held != n_bytes:
+            raise RefusedError(f"an array of {n_bytes:,} bytes comes with {max(held, 0):,}")
+        self._left -= n_bytes
+        if self._left < 0:
+            raise RefusedError("its arrays hold more bytes than the file")
+        content = data if isinstance(data, bytes) else getattr(data, "text", data).encode("latin-1")
+        rows = (np.frombuffer(content, plain) if content else np.empty(0, plain)).reshape(
+            shape, order="F" if is_fortran is True else "C"
+        )
+        return rows.astype(plain.newbyteorder("="), order="C")
+
+
+def _made(name: str, arguments: tuple[Any, ...]) -> _Array | _Dtype | _Encoded:
+    match name, arguments:
+        case "_reconstruct", (_Name(name="ndarray"), (0,), "b" | b"b" | _Encoded(text="b")):
+            return _Array()
+        case "dtype", (str(code), *_) if code in _PLAIN and len(arguments) <= 3:
+            return _Dtype(code)
+        case "dtype", (str(code), *_):
+            raise RefusedError(f"it asks for the dtype {code[:20]!r}, which is no plain number")
+        case "encode", (str(text), "latin1" | "latin-1"):
+            return _Encoded(text)
+        case "bytes", ():
+            return _Encoded("")
+    raise RefusedError(f"it calls {name} with something else than arrays need")
+
+
+def _byte_order(code: str, state: tuple[Any, ...]) -> str:
+    match state:
+        case (int(), ("<" | ">" | "|") as order, None, None, None, -1, -1, 0):
+            if (order == "|") != code.endswith("1"):
+                raise RefusedError(f"the dtype {code} has the byte order {order}")
+            return str(order)
+    raise RefusedError(f"the dtype {code} has fields, or another state than plain numbers have")
+
+
+def _is_shape(shape: Any) -> bool:
+    return (
+        isinstance(shape, tuple)
+        and len(shape) <= _MOST_AXES
+        and all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
+    )
+
+
+def _named(table: dict[Any, Any], entries: list[Any]) -> dict[Any, Any]:
+    """Add names and entries in turn. A name of another kind could take for ever to be looked up."""
+    if len(entries) % 2 or not all(type(name) in (str, bytes, int) for name in entries[::2]):
+        raise RefusedError("it holds a table whose names are no texts")
+    table.update(zip(entries[::2], entries[1::2], strict=True))
+    return table
+
+
+_CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+
+_LITERALS = frozenset(
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    )
+)
+
+_STEPS: Mapping[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": lambda _machine, _version: None,
+    "FRAME": lambda _machine, _size: None,
+    "MARK": _Machine.mark,
+    "POP": _Machine.drop,
+    "POP_MARK": _Machine.drop_to_mark,
+    "DUP": _Machine.again,
+    "MEMOIZE": _Machine.remember,
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _Machine.remember),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.recall),
+    "TUPLE": _Machine.tuple_since_mark,
+    "TUPLE1": lambda machine, _: machine.tuple_of(1),
+    "TUPLE2": lambda machine, _: machine.tuple_of(2),
+    "TUPLE3": lambda machine, _: machine.tuple_of(3),
+    "EMPTY_LIST": _Machine.new_list,
+    "LIST": _Machine.list_since_mark,
+    "APPEND": _Machine.append,
+    "APPENDS": _Machine.extend,
+    "EMPTY_DICT": _Machine.new_table,
+    "DICT": _Machine.table_since_mark,
+    "SETITEM": _Machine.set_one,
+    "SETITEMS": _Machine.set_many,
+    "GLOBAL": _Machine.name,
+    "STACK_GLOBAL": _Machine.name_from_stack,
+    "REDUCE": _Machine.call,
+    "BUILD": _Machine.tell,
+}

@@ -1,0 +1,94 @@
+"""What a store's file may hold: arrays of numbers that lie in this very file.
+
+HDF5 follows a link, or storage named by a dataset, into any file of the machine. So a store is looked at before its
+rows are read: every name is a hard link to a dataset, whose numbers lie in the file itself, whole or in chunks, and
+which is not larger than what lies there can fill.
+"""
+
+from __future__ import annotations
+
+from math import ceil, prod
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pipeline.errors import PipelineError
+
+FILTERS = {
+    h5py.h5z.FILTER_DEFLATE: "gzip",
+    h5py.h5z.FILTER_SHUFFLE: "shuffle",
+    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
+}
+"""What chunks may be packed with. Another filter may be a program that HDF5 loads from a folder."""
+
+MOST_CHUNK_BYTES = 1 << 26
+"""Of one chunk, unpacked."""
+
+_REMEDY = "it was made or changed by another program: delete it and extract again, or copy plain arrays into a new file"
+_NUMBERS = {h5py.h5t.FLOAT, h5py.h5t.INTEGER}
+
+
+def names_in(group: h5py.Group, path: Path) -> list[str]:
+    """All names in a group, sorted. Raises PipelineError for a link that may leave the file."""
+    kinds: dict[str, int] = {}
+
+    def note(name: bytes, info: h5py.h5l.LinkInfo) -> None:
+        kinds[name.decode("utf-8", "surrogateescape")] = info.type
+
+    group.id.links.iterate(note, info=True)
+    for name, kind in kinds.items():
+        if kind != h5py.h5l.TYPE_HARD:
+            which = "a soft link" if kind == h5py.h5l.TYPE_SOFT else "a link to another file"
+            raise _unfit(name, f"is {which}", path)
+    return sorted(kinds)
+
+
+def check_array(file: h5py.h5f.FileID, name: str, axes: int, path: Path | str) -> None:
+    """Raise PipelineError unless `name` is a plain array of numbers, with so many axes, that lies in its file."""
+    data = h5py.h5o.open(file, name.encode())
+    if not isinstance(data, h5py.h5d.DatasetID):
+        raise _unfit(name, "is no array", path)
+    if data.get_space().get_simple_extent_type() != h5py.h5s.SIMPLE or data.rank != axes:
+        raise _unfit(name, f"has {data.rank} axes where {axes} are expected", path)
+    kind = data.get_type()
+    if kind.get_class() not in _NUMBERS:
+        raise _unfit(name, "holds no numbers", path)
+    made = data.get_create_plist()
+    layout = made.get_layout()
+    if made.get_external_count():
+        raise _unfit(name, "lies in another file (external storage)", path)
+    if layout == h5py.h5d.VIRTUAL:
+        raise _unfit(name, "is put together from other arrays (a virtual dataset)", path)
+    n_bytes = prod(data.shape) * kind.get_size()
+    if layout == h5py.h5d.CHUNKED:
+        _check_chunks(data, made, name, kind.get_size(), path)
+    elif n_bytes != data.get_storage_size() or (data.get_offset() or 0) + n_bytes > file.get_filesize():
+        raise _unfit(name, f"is {n_bytes:,} bytes large, and not all of them are in the file", path)
+
+
+def _check_chunks(
+    data: h5py.h5d.DatasetID, made: h5py.h5p.PropDCID, name: str, item_bytes: int, path: Path | str
+) -> None:
+    for n in range(made.get_nfilters()):
+        if (code := made.get_filter(n)[0]) not in FILTERS:
+            why = f"is packed with the filter {code}; known are {', '.join(FILTERS.values())}"
+            raise _unfit(name, why, path)
+    chunk = made.get_chunk()
+    if prod(chunk) * item_bytes > MOST_CHUNK_BYTES:
+        raise _unfit(name, f"has chunks of {list(chunk)}, more than {MOST_CHUNK_BYTES:,} bytes each", path)
+    wanted = prod(ceil(n / length) for n, length in zip(data.shape, chunk, strict=True))
+    if data.get_num_chunks() != wanted:
+        raise _unfit(name, f"has {data.get_num_chunks():,} of its {wanted:,} chunks in the file", path)
+
+
+def is_within(file: h5py.h5f.FileID, places: np.ndarray, row_bytes: int) -> bool:
+    """Whether all places, int64 [n, 2] (offset and rows), lie in the file. row_bytes: of a row."""
+    size = file.get_filesize()
+    offsets, rows = places[:, 0], places[:, 1]
+    fits = (offsets > 0) & (rows >= 0) & (rows <= size // row_bytes)
+    return bool((fits & (offsets <= size - rows * row_bytes)).all())
+
+
+def _unfit(name: str, why: str, path: Path | str) -> PipelineError:
+    return PipelineError(f"`{name}` {why}", where=path, remedy=_REMEDY)
