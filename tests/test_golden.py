@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from pipeline.errors import PipelineError
-from pipeline.training.golden import verify
+from pipeline.released.golden import verify
 
 COMPACT = sorted((Path(__file__).parent / "data" / "golden").glob("*.json"))
 
