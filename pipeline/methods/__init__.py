@@ -28,6 +28,12 @@ def settings_class(name: str) -> type[MethodSettings]:
     return imported(METHODS[name])
 
 
+def is_current(recorded: Mapping[str, Any]) -> bool:
+    """Whether a manifest's record of a method (`MethodSettings.recorded`) has the revision that the method has now."""
+    name = recorded.get("name")
+    return name in METHODS and recorded.get("revision") == settings_class(name).revision
+
+
 def build(settings: MethodSettings, inputs: Inputs) -> Method:
     """A method with a freshly initialised network on the CPU. Imports torch."""
     return imported(settings.implementation)(settings, inputs)

@@ -39,6 +39,11 @@ class Inputs:
     clip_s: float
     moments: bool
 
+    @property
+    def video_columns(self) -> int:
+        """Width of a batch's `video`: [video | endpoints] or, with audio, [video | endpoints | audio | endpoints]."""
+        return self.video_dim + 2 + (self.audio_dim + 2 if self.audio_dim else 0)
+
 
 @dataclass(frozen=True)
 class Found:
