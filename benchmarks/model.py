@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from pipeline.config import Model, Training
+from pipeline.config import Training
+from pipeline.methods.tr_detr.criterion import compute_losses
+from pipeline.methods.tr_detr.network import TrDetr
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.models.batch import Batch, Labels, padded_spans
-from pipeline.models.tr_detr import TrDetr
-from pipeline.training.losses import compute_losses
 
 VIDEO_DIM, TEXT_DIM = 2816, 512
 PARTS = ("video_projection", "text_projection", "refinement", "t2v", "encoder", "decoder", "moments", "mr2hd", "score")
@@ -80,7 +81,7 @@ def main() -> None:
 
 def one_step(formulation: str, half: bool, batch: Batch, steps: int) -> dict[str, float]:
     """Median milliseconds of each stage and part."""
-    settings, training = Model().model_copy(update={"formulation": formulation}), Training()
+    settings, training = TrDetrSettings(formulation=formulation), Training()
     torch.manual_seed(0)
     model = TrDetr(settings, VIDEO_DIM, 0, TEXT_DIM, 2.0).to(batch.video.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
@@ -90,7 +91,7 @@ def one_step(formulation: str, half: bool, batch: Batch, steps: int) -> dict[str
         clock.parts.clear()
         with torch.autocast(batch.video.device.type, torch.bfloat16, enabled=half):
             outputs, forward = clock.timed(lambda: model(batch))
-        losses, lost = clock.timed(lambda o=outputs: compute_losses(o, batch, training, settings, True))
+        losses, lost = clock.timed(lambda o=outputs: compute_losses(o, batch, settings, True))
         _, backward = clock.timed(lambda t=losses["total"]: (optimizer.zero_grad(), t.backward()))
         _, update = clock.timed(
             lambda: (torch.nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip), optimizer.step())
@@ -128,7 +129,7 @@ class Clock:
 def ten_settings(batch: Batch, steps: int) -> None:
     """Forward time in evaluation mode and parameters of Table 4's rows. The rows take turns, the least time counts."""
     models = {
-        row: TrDetr(Model(**{x: x in on.split() for x in TABLE_4["j"].split()}), VIDEO_DIM, 0, TEXT_DIM, 2.0)
+        row: TrDetr(TrDetrSettings(**{x: x in on.split() for x in TABLE_4["j"].split()}), VIDEO_DIM, 0, TEXT_DIM, 2.0)
         .to(batch.video.device)
         .eval()
         for row, on in TABLE_4.items()

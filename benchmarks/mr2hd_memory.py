@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch import Tensor
 
-from pipeline.config import Model
-from pipeline.models.tr_detr import TrDetr
+from pipeline.methods.tr_detr.network import TrDetr
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 
 MOMENT, LONGEST = 15, 60
 ROWS = (1, 3, 5, 10, 15, 20, 30, 45, 60)
@@ -48,7 +48,7 @@ def fresh() -> Tensor:
     curves = []
     for seed in range(10):
         torch.manual_seed(seed)
-        curves.append(curve_of(TrDetr(Model(), 2816, 0, 512, 2.0)))
+        curves.append(curve_of(TrDetr(TrDetrSettings(), 2816, 0, 512, 2.0)))
     return torch.stack(curves).median(0).values
 
 
@@ -58,7 +58,7 @@ def trained(path: Path) -> Tensor:
 
     weights = load_file(path)
     video, text = (len(weights[f"{side}_projection.norms.0.weight"]) for side in ("video", "text"))
-    model = TrDetr(Model(), video - 2, 0, text, 2.0)
+    model = TrDetr(TrDetrSettings(), video - 2, 0, text, 2.0)
     model.load_state_dict(weights)
     return curve_of(model)
 

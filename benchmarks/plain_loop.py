@@ -20,14 +20,14 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.config import LossWeights
-from pipeline.models import alignment, attention, cooperation, decoder, elementwise, encoder, packing, refinement
+from pipeline.methods.tr_detr import cooperation, criterion, refinement
+from pipeline.methods.tr_detr.settings import LossWeights
+from pipeline.models import attention, decoder, elementwise, encoder, losses, packing, projection
 from pipeline.models.batch import Batch, Labels, padded_spans
+from pipeline.models.labels import labels_of
+from pipeline.models.losses import PADDED_SCORE, RANK_TEMPERATURE, RANKS
+from pipeline.models.matching import NONE, giou
 from pipeline.records import Query
-from pipeline.training import losses
-from pipeline.training.labels import labels_of
-from pipeline.training.losses import PADDED_SCORE, RANK_TEMPERATURE, RANKS
-from pipeline.training.matching import NONE, giou
 
 
 def write_files(folder: Path, query: Query, families: Sequence[np.ndarray], words: np.ndarray) -> None:
@@ -112,7 +112,7 @@ def collate(samples: list[dict]) -> Batch:
 def plain_parts() -> Iterator[None]:
     """Within this block the network and its losses are made of, and run with, torch's own parts."""
     with ExitStack() as stack:
-        for module in (alignment, attention, decoder, encoder, refinement):
+        for module in (projection, attention, decoder, encoder, refinement):
             if hasattr(module, "Dropout"):
                 stack.enter_context(patch.object(module, "Dropout", nn.Dropout))
             if hasattr(module, "attend"):
@@ -123,7 +123,7 @@ def plain_parts() -> Iterator[None]:
         stack.enter_context(patch.object(cooperation.MomentSimilarity, "forward", moment_similarity))
         stack.enter_context(patch.object(packing, "WORTHWHILE", 1.0))  # no padding is spared
         stack.enter_context(patch.object(losses, "rank_contrastive", rank_contrastive))
-        stack.enter_context(patch.object(losses, "match", match))
+        stack.enter_context(patch.object(criterion, "match", match))
         yield
 
 

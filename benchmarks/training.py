@@ -27,16 +27,17 @@ import numpy as np
 import plain_loop
 import torch
 
-from pipeline import records
-from pipeline.config import LossWeights, Model, Training
+from pipeline import methods, records
+from pipeline.config import Training
 from pipeline.evaluation import evaluate
+from pipeline.methods.contract import Inputs
+from pipeline.methods.tr_detr.criterion import compute_losses
+from pipeline.methods.tr_detr.settings import LossWeights, TrDetrSettings
 from pipeline.models.batch import Batch
-from pipeline.models.tr_detr import TrDetr
+from pipeline.models.labels import Targets
 from pipeline.records import Query
 from pipeline.training.batches import collate
 from pipeline.training.data import Data, Packed
-from pipeline.training.labels import Targets
-from pipeline.training.losses import compute_losses
 from pipeline.training.predict import predict
 
 RELEASED_CPU_S = {"qvhighlights": 2.2, "tvsum": 6.71}
@@ -100,7 +101,6 @@ def _show_tvsum(steps: int, precision: str) -> None:
         max_clips=1000,
         max_tokens=None,
         precision=precision,
-        loss_weights=LossWeights(global_alignment=0.5, local_alignment=2.0),
     )
     sums = np.zeros(4)
     for domain, (clips, tokens, val_clips) in TVSUM.items():
@@ -139,12 +139,16 @@ class _Loop:
     """A training loop, ours or the plain one, step by step."""
 
     def __init__(self, data: Data, training: Training, folder: Path, *, ours: bool, val: Data | None = None) -> None:
-        self.data, self.training, self.settings, self.val = data, training, Model(), val
+        self.data, self.training, self.val = data, training, val
         self.moments = data.queries[0].label is None
+        weights = LossWeights() if self.moments else LossWeights(global_alignment=0.5, local_alignment=2.0)
+        self.settings = TrDetrSettings(loss_weights=weights)
         self.parts = nullcontext if ours else plain_loop.plain_parts
         torch.manual_seed(0)
         with self.parts():
-            self.model = TrDetr(self.settings, data.video_dim, 0, data.text_dim, data.clip_s)
+            inputs = Inputs(data.video_dim, 0, data.text_dim, data.clip_s, self.moments)
+            self.method = methods.build(self.settings, inputs)
+            self.model = self.method.network
         kind = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), **kind, fused=True if ours else None)
         self.batches = self._ours() if ours else self._plain(folder)
@@ -161,7 +165,7 @@ class _Loop:
             losses = _timed(
                 times,
                 "losses",
-                lambda: compute_losses(outputs, batch, self.training, self.settings, self.moments)["total"],
+                lambda: compute_losses(outputs, batch, self.settings, self.moments)["total"],
             )
             _timed(times, "backward", lambda: (self.optimizer.zero_grad(), losses.backward()))
             _timed(times, "clip + AdamW", self._update)
@@ -179,7 +183,7 @@ class _Loop:
         self.optimizer.step()
 
     def _evaluate(self) -> None:
-        predictions = predict(self.model, self.val, dataset="tvsum", batch_size=100)
+        predictions = predict(self.method, self.val, dataset="tvsum", batch_size=100)
         evaluate("tvsum", [records.to_row(p) for p in predictions], [records.to_row(q) for q in self.val.queries])
 
     def _ours(self) -> Iterator[Batch]:

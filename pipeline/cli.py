@@ -16,6 +16,7 @@ from pipeline import commands
 from pipeline.commands import features as features_commands
 from pipeline.config import DATASETS, GRIDS
 from pipeline.errors import PipelineError
+from pipeline.methods import DEFAULT, METHODS
 
 SPLITS = ("train", "val", "test")
 STORE = "a feature store, or a folder with all shards of a family"
@@ -198,6 +199,7 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     released = _plain(parsers, "import-checkpoint", commands.import_checkpoint, "a released .ckpt to our weights")
     released.add_argument("checkpoint", type=Path, metavar="FILE.ckpt")
     released.add_argument("output", type=Path, metavar="FILE.safetensors")
+    released.add_argument("--method", choices=tuple(METHODS), default=DEFAULT, help="whose checkpoint it is")
 
     cost = _plain(parsers, "estimate", commands.estimate, "before a run: gigabytes, core hours, GPU hours, jobs")
     cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
-from pipeline import files
+from pipeline import files, methods
 from pipeline.errors import PipelineError
+from pipeline.methods.settings import MethodSettings
 from pipeline.provenance import FAMILIES
+from pipeline.settings import Positive, Strict, Weight
 
 DatasetName = Literal["qvhighlights", "charades_sta", "tvsum"]
 Grid = Literal["2s", "1s", "0.5s", "1-6s"]
 Domain = Literal["VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS"]
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 S = TypeVar("S", bound="Strict")
 
@@ -56,56 +65,22 @@ def _one_spelling(folder: str) -> str:
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
 
 
-class Strict(BaseModel):
-    """A section of the file: unknown keys are refused, values never change after loading. Keys' docstrings go into the
-    JSON schema."""
+class _OneOfTheMethods:
+    """Settings of the method that a section names: only that method's keys are accepted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler(methods.settings_class(name)) for name in methods.METHODS}
+        return core_schema.tagged_union_schema(choices, discriminator=methods.name_in)
 
-
-class Model(Strict):
-    """The network. Numbers are the released system's; the switches are Table 4's columns."""
-
-    name: Literal["tr_detr"] = "tr_detr"
-    formulation: Literal["released", "paper"] = "released"
-    """As the released system computes, or as the paper prints (docs/paper-vs-released.md)."""
-    plain_masks: bool = False
-    """`released` without its mistake in the words' mask, by which samples of a batch change each other."""
-    alignment: bool = True
-    """LGAM: the local and the global alignment loss."""
-    refinement: bool = True
-    """VFR: clips are refined by the words."""
-    mr2hd: bool = True
-    hd2mr: bool = True
-    hidden_dim: Positive = 256
-    heads: Positive = 8
-    queries: Positive = 10
-    """Moment queries of the decoder: windows predicted for every text query."""
-    t2v_layers: Positive = 2
-    """Layers in which clips attend to words, before the encoder's."""
-    encoder_layers: Positive = 2
-    decoder_layers: Positive = 2
-    feedforward_dim: Positive = 1024
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Of features, before each layer of the projections."""
-
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Model:
-        if self.hidden_dim % self.heads:
-            raise ValueError(f"`heads` must divide `hidden_dim`, and {self.heads} does not divide {self.hidden_dim}")
-        return self
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """For editors: a section that names no method may be about any, whose keys another section decides."""
+        return {"anyOf": handler(schema)["oneOf"]}
 
 
-class LossWeights(Strict):
-    """Weights of the total; the matcher uses span, gIoU and label too."""
-
-    span: Weight = 10.0
-    giou: Weight = 1.0
-    label: Weight = 4.0
-    saliency: Weight = 1.0
-    global_alignment: Weight = 0.3
-    local_alignment: Weight = 0.5
+Model = Annotated[MethodSettings, _OneOfTheMethods]
+"""The section `model`: a union of all methods' settings, told apart by `name`."""
 
 
 class Training(Strict):
@@ -119,17 +94,14 @@ class Training(Strict):
     weight_decay: Weight = 1e-4
     drop_learning_rate_after: Positive = 400
     """Epochs after which the learning rate is divided by ten, and after as many more again."""
-    gradient_clip: Annotated[float, Field(gt=0)] = 0.1
-    """Largest norm of all gradients together; longer ones are scaled down to it."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 0.1
+    """Largest norm of all gradients together; longer ones are scaled down to it. Null scales none."""
     evaluate_every: Positive = 5
     """Epochs between two evaluations on val, of which the best selects the epoch; the last epoch always is one."""
     evaluation_batch_size: Positive = 100
     """Queries per batch when predicting. Under `formulation: released` it changes numbers (released: 100)."""
     stop_after_evaluations_without_gain: Positive | None = None
     """Early stopping; null trains to the last epoch."""
-    saliency_margin: Weight = 0.2
-    """Of the hinge loss between clips of higher and of lower saliency."""
-    loss_weights: LossWeights = LossWeights()
     max_clips: Positive | None = 75
     """Videos are cut after so many clips; null keeps all."""
     max_tokens: Positive | None = 32
@@ -175,6 +147,10 @@ class SweepPoint(Strict):
 
     model: Model
     training: Training
+
+    def recorded(self) -> dict[str, Any]:
+        """What a manifest says of one run: what differs from the defaults, beside the method and its revision."""
+        return {"model": self.model.recorded(), "training": self.training.changes()}
 
 
 class Experiment(Strict):
@@ -227,6 +203,11 @@ class Experiment(Strict):
                 raise ValueError(_released_only(family))
         if self.domains and self.dataset != "tvsum":
             raise ValueError("`domains` belong to tvsum")
+        for key in {key: None for settings in self.settings for key in settings.model.never_read(moments=self.moments)}:
+            raise ValueError(
+                f"`model.{key}` is read by nothing on {self.dataset}, which has no moments: leave it out here, and "
+                "name it under `model_by_dataset` for the datasets that have them"
+            )
         if len(set(self.runs)) < len(self.runs):
             raise ValueError(f"a seed or a domain is named twice (`seeds: {self.seeds}`, `domains: {self.domains}`)")
         return self
@@ -262,6 +243,16 @@ class Experiment(Strict):
     def domain_of(self, run: str) -> str | None:
         """TVSum's domain of a run, None for the other datasets. The name is one of `runs`."""
         return run.rsplit("-", 1)[0].rsplit("-", 1)[-1] if self.dataset == "tvsum" else None
+
+    @property
+    def moments(self) -> bool:
+        """Whether the dataset has windows to learn from."""
+        return self.dataset != "tvsum"
+
+    @property
+    def settings(self) -> list[SweepPoint]:
+        """Model and training of every point of the sweep, or of the experiment where it has none."""
+        return list(self.sweep.values()) or [SweepPoint(model=self.model, training=self.training)]
 
     def settings_of(self, run: str) -> SweepPoint:
         """Model and training of one run. The name is one of `runs`."""
@@ -325,7 +316,10 @@ class Config(Strict):
     acquire: Acquire = Acquire()
     encoding: Encoding = Encoding()
     datasets: dict[DatasetName, Dataset]
-    model: Model = Model()
+    model: Model = methods.settings_class(methods.DEFAULT)()  # type: ignore[call-arg]
+    """The method and its settings: defaults of every experiment that names no other method."""
+    model_by_dataset: dict[DatasetName, Model] = {}
+    """What differs from `model` on a dataset, such as the weights of losses."""
     training: dict[DatasetName, Training]
     experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
 
@@ -347,9 +341,13 @@ class Config(Strict):
     def _resolve(cls, raw: Any) -> Any:
         if not isinstance(raw, dict) or not isinstance(raw.get("experiments"), dict):
             return raw
-        return raw | {
+        raw = raw | {
             "experiments": {name: _resolved(raw, experiment) for name, experiment in raw["experiments"].items()}
         }
+        if isinstance(by_dataset := raw.get("model_by_dataset"), Mapping):
+            model = raw.get("model", {})
+            raw["model_by_dataset"] = {name: _over_model(model, section) for name, section in by_dataset.items()}
+        return raw
 
     @model_validator(mode="after")
     def _names_known_datasets(self) -> Config:
@@ -403,20 +401,32 @@ def _resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
     """An experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it."""
     if not isinstance(experiment, Mapping):
         return experiment
-    schedules = raw.get("training")
-    schedule = schedules.get(experiment.get("dataset"), {}) if isinstance(schedules, Mapping) else {}
-    base = _laid_over({"model": raw.get("model", {}), "training": schedule}, experiment)
+    of_dataset = {key: _of_dataset(raw.get(key), experiment) for key in ("training", "model_by_dataset")}
+    model = _over_model(raw.get("model", {}), of_dataset["model_by_dataset"])
+    base = _laid_over({"model": model, "training": of_dataset["training"]}, experiment)
     sweep = experiment.get("sweep", {})
     if isinstance(sweep, Mapping):
         sweep = {str(point): _laid_over(base, changes) for point, changes in sweep.items()}
     return {**base, "sweep": sweep}
 
 
+def _of_dataset(sections: Any, experiment: Mapping[str, Any]) -> Any:
+    return sections.get(experiment.get("dataset"), {}) if isinstance(sections, Mapping) else {}
+
+
 def _laid_over(base: Mapping[str, Any], changes: Any) -> Any:
     """`changes` with the model and training of `base` where they say nothing."""
     if not isinstance(changes, Mapping):
         return changes
-    return {**changes, **{key: _merged(base[key], changes.get(key, {})) for key in ("model", "training")}}
+    model = _over_model(base["model"], changes.get("model", {}))
+    return {**changes, "model": model, "training": _merged(base["training"], changes.get("training", {}))}
+
+
+def _over_model(base: Any, over: Any) -> Any:
+    """`over` with the settings of `base` under it, unless it names another method, whose keys are others."""
+    if isinstance(over, Mapping) and "name" in over and over["name"] != methods.name_in(base):
+        return over
+    return _merged(base, over)
 
 
 def _merged(base: Any, over: Any) -> Any:
@@ -426,10 +436,43 @@ def _merged(base: Any, over: Any) -> Any:
 
 
 def _complaint(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    path, method = _place(error["loc"])
+    key = ".".join(path)
+    if error["type"] == "union_tag_invalid":
+        return f"`{key}.name`: no such method, known are {', '.join(methods.METHODS)} (found {error['ctx']['tag']!r})"
+    if error["type"] == "union_tag_not_found":
+        return f"`{key}`: must be a section of keys (found {error['input']!r})"
     if error["type"] == "extra_forbidden":
-        return f"`{key}` is an unknown key"
+        return f"`{key}` {_unknown(path, method)}"
     if error["type"] == "missing":
         return f"`{key}` is missing"
     value = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
     return f"`{key}`: {error['msg']}{value}".replace("Value error, ", "").replace("``: ", "")
+
+
+def _unknown(path: Sequence[str], method: str | None) -> str:
+    """What is wrong with a key that does not exist; method: whose section it stands in."""
+    if method is not None:
+        return f"is no key of the method {method}"
+    if "training" in path and path[-1] in _KEYS_OF_METHODS:
+        return f"is no key of `training`: it belongs to the method, write it under `{_under_model(path)}`"
+    return "is an unknown key"
+
+
+_KEYS_OF_METHODS = {key for name in methods.METHODS for key in methods.settings_class(name).model_fields} - {"name"}
+
+
+def _place(loc: Sequence[str | int]) -> tuple[list[str], str | None]:
+    """The keys that lead to a value, without the name of the method that a section `model` was read as; and that."""
+    path = [str(part) for part in loc if part != "[key]"]
+    for at, part in enumerate(path[1:], start=1):
+        is_model = path[at - 1] == "model" or (at > 1 and path[at - 2] == "model_by_dataset")
+        if is_model and part in methods.METHODS:
+            return [*path[:at], *path[at + 1 :]], part
+    return path, None
+
+
+def _under_model(path: Sequence[str]) -> str:
+    """Where a key of `training` that belongs to the method has to stand: in the experiment, or for the dataset."""
+    at = list(path).index("training")
+    return ".".join([*path[:at], "model", *path[at + 1 :]] if at else ["model_by_dataset", *path[1:]])

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, methods
 from pipeline.provenance import REVISIONS, aside, is_whole, last_record, manifest_of
 
 MANIFESTS = (
@@ -76,8 +76,13 @@ def is_remembered(manifest: Path, records: Path = Path(".snakemake")) -> bool:
 
 
 def is_current(manifest: Mapping[str, Any]) -> bool:
-    """Whether the stage that wrote a manifest, and the families it made, still have the revision it names."""
-    made = manifest.get("settings", {}).get("families", {})
+    """Whether the stage that wrote a manifest, the families it made and the methods of its runs still have the
+    revisions it names."""
+    settings = manifest.get("settings", {})
+    runs = settings["runs"].values() if isinstance(settings.get("runs"), dict) else ()
+    if not all(methods.is_current(run.get("model", {})) for run in runs):
+        return False
+    made = settings.get("families", {})
     families = {name: made[name].get("revision") for name in made if isinstance(made[name], dict)}
     written = {manifest["stage"]: manifest.get("revision")} | families
     return all(REVISIONS.get(name) == revision for name, revision in written.items())

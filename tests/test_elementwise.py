@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
+from pipeline.methods.tr_detr.cooperation import MomentSimilarity, PrintedMomentSimilarity
 from pipeline.models.attention import attend
-from pipeline.models.cooperation import MomentSimilarity, PrintedMomentSimilarity
 from pipeline.models.elementwise import Dropout, PReLU, drop
 from pipeline.models.gru import last_state
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from pipeline.errors import PipelineError
-from pipeline.training.golden import verify
+from pipeline.released import golden_compact
+from pipeline.released.golden import verify
 
 COMPACT = sorted((Path(__file__).parent / "data" / "golden").glob("*.json"))
 
 
 def failures(path):
     return [check for check in verify(path) if not check.ok]
+
+
+def without(section, key):
+    return {name: value for name, value in section.items() if name != key}
 
 
 @pytest.mark.parametrize("path", COMPACT, ids=lambda path: path.stem)
@@ -48,6 +57,72 @@ def test_a_figure_that_is_off_is_reported(tmp_path, torch_one_thread, key, spoil
     path = tmp_path / "spoilt.json"
     path.write_text(json.dumps(told | {key: spoil(told[key])}))
     assert any(check.quantity.startswith(quantity) for check in failures(path))
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """Weights and inputs, which follow from names and shapes, are generated once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(golden_compact, "_random", cache(golden_compact._random))
+        yield
+
+
+SMALL = next(path for path in COMPACT if path.stem == "tvsum_v")
+TOLD = json.loads(SMALL.read_text())
+
+
+def shorter(value):
+    """The first array in a value without its last number."""
+    if isinstance(value, dict):
+        first = next((key for key, each in value.items() if isinstance(each, list)), None)
+        return value if first is None else value | {first: shorter(value[first])}
+    return [shorter(value[0]), *value[1:]] if isinstance(value[0], list) else value[:-1]
+
+
+def unknown(value):
+    """A value with its first number replaced by one that is none."""
+    if isinstance(value, dict):
+        first = next(iter(value))
+        return value | {first: unknown(value[first])}
+    return [unknown(value[0]), *value[1:]] if isinstance(value, list) else math.nan
+
+
+ARRAYS = [key for key, value in TOLD.items() if isinstance(value, list) or key == "outputs"]
+FIGURES = ["saliency", "clip_mask", "outputs", "losses", "gradient_norms", "global_weight", "loss_weights"]
+SPOILT = [
+    *(("lacks", key, without(TOLD, key)) for key in TOLD if key != "batch"),  # which the lengths say, too
+    *(("shorter", key, TOLD | {key: shorter(TOLD[key])}) for key in ARRAYS),
+    *(("lacks of outputs", key, TOLD | {"outputs": without(TOLD["outputs"], key)}) for key in TOLD["outputs"]),
+    *(("lacks of losses", key, TOLD | {"losses": without(TOLD["losses"], key)}) for key in TOLD["losses"]),
+    *(("not a number", key, TOLD | {key: unknown(TOLD[key])}) for key in FIGURES),
+]
+
+
+@pytest.mark.parametrize(("how", "key", "told"), SPOILT, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_set_that_is_spoilt_anywhere_is_a_failure_with_a_name(tmp_path, torch_one_thread, quick, how, key, told):
+    path = tmp_path / "spoilt.json"
+    path.write_text(json.dumps(told))
+    try:
+        bad = failures(path)
+    except PipelineError as error:
+        assert str(path) in str(error)
+    else:
+        assert bad
+
+
+def test_an_array_of_another_shape_in_a_plain_set_is_named(shared_data, tmp_path, torch_one_thread):
+    for file in (shared_data / "golden").glob("released_*"):
+        shutil.copy(file, tmp_path)
+    path = tmp_path / "released_forward.npz"
+    with np.load(path) as arrays:
+        held = dict(arrays)
+    held["out_pred_logits"] = held["out_pred_logits"][:, :-1]
+    held["proj_vid"][0, 0, 0] = np.nan
+    np.savez(path, **held)
+    assert [check.quantity for check in failures(tmp_path)] == [
+        "logits: shape (4, 10, 2), in the set (4, 9, 2)",
+        "video",
+    ]
 
 
 def test_a_place_without_a_set_is_named(tmp_path):

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
+from pipeline.models.labels import Targets, labels_of
 from pipeline.records import Query, read_queries
-from pipeline.training.labels import Targets, labels_of
 
 RATED = Query(
     qid=7,

@@ -12,11 +12,13 @@ pytest.importorskip("torch")
 
 import torch
 
-from pipeline.config import LossWeights, Model, Training
-from pipeline.models.alignment import global_alignment, local_alignment
-from pipeline.models.batch import Batch, Labels, Outputs, padded_spans
-from pipeline.training.losses import compute_losses, focal_loss, rank_contrastive, saliency_loss
-from pipeline.training.matching import giou, match
+from pipeline.methods.tr_detr.alignment import global_alignment, local_alignment
+from pipeline.methods.tr_detr.criterion import compute_losses
+from pipeline.methods.tr_detr.network import AlignedOutputs
+from pipeline.methods.tr_detr.settings import LossWeights, TrDetrSettings
+from pipeline.models.batch import Batch, Labels, padded_spans
+from pipeline.models.losses import focal_loss, rank_contrastive, saliency_loss
+from pipeline.models.matching import giou, match
 
 torch.set_num_threads(1)
 
@@ -38,7 +40,7 @@ def problem():
     )
     names = ["a", "b", "c"]
     batch = Batch(rand(3, 6, 4), mask, rand(3, 4, 4), text_mask, names, names, [12.0] * 3, [6, 4, 5], labels)
-    outputs = Outputs(
+    outputs = AlignedOutputs(
         logits=rand(3, 5, 2),
         spans=rand(3, 5, 2).sigmoid(),
         aux_logits=rand(1, 3, 5, 2),
@@ -51,8 +53,8 @@ def problem():
 
 
 def losses_of(problem, *, weights=None, moments=True, **model):
-    training = Training(loss_weights=LossWeights(**(weights or {})))
-    return compute_losses(*problem, training, Model(**model), moments)
+    settings = TrDetrSettings(loss_weights=LossWeights(**(weights or {})), **model)
+    return compute_losses(*problem, settings, moments)
 
 
 def test_the_total_is_the_weighted_sum(problem):
@@ -95,12 +97,12 @@ def test_queries_without_a_span_get_no_span_gradient(problem):
 
 
 def test_without_moments_nothing_is_matched(problem, monkeypatch):
-    monkeypatch.setattr("pipeline.training.losses.match", None)
+    monkeypatch.setattr("pipeline.methods.tr_detr.criterion.match", None)
     assert losses_of(problem, moments=False).keys() == {"saliency", "global_alignment", "local_alignment", "total"}
 
 
 def test_a_loss_of_weight_0_is_not_computed(problem, monkeypatch):
-    monkeypatch.setattr("pipeline.training.losses.global_alignment", None)
+    monkeypatch.setattr("pipeline.methods.tr_detr.criterion.global_alignment", None)
     losses = losses_of(problem, weights={"global_alignment": 0, "giou": 0})
     assert not losses.keys() & {"global_alignment", "giou", "aux_giou"}
 
@@ -113,7 +115,7 @@ def test_a_batch_made_for_prediction_is_refused(problem):
     outputs, batch = problem
     unlabelled = Batch(**{name: getattr(batch, name) for name in batch.__slots__ if name != "labels"})
     with pytest.raises(ValueError, match="no labels"):
-        compute_losses(outputs, unlabelled, Training(), Model(), True)
+        compute_losses(outputs, unlabelled, TrDetrSettings(), True)
 
 
 def test_a_batch_without_windows_has_finite_losses(problem):

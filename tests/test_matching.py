@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import LossWeights
 from pipeline.errors import PipelineError
+from pipeline.methods.tr_detr.settings import LossWeights
 from pipeline.models.batch import padded_spans
-from pipeline.training.matching import NONE, costs, giou, solve
+from pipeline.models.matching import NONE, costs, giou, solve
 
 WEIGHTS = LossWeights()
 

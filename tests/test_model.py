@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Model
+from pipeline.methods.tr_detr.cooperation import MomentSimilarity, PrintedMomentSimilarity, best_moment, slice_rows
+from pipeline.methods.tr_detr.network import TrDetr
+from pipeline.methods.tr_detr.settings import TrDetrSettings as Model
 from pipeline.models.attention import MultiHeadAttention, attend, clip_positions
 from pipeline.models.batch import Batch
-from pipeline.models.cooperation import MomentSimilarity, PrintedMomentSimilarity, best_moment, slice_rows
 from pipeline.models.masking import keep_words_as_released, masked_softmax
-from pipeline.models.tr_detr import TrDetr
 
 torch.set_num_threads(1)
 
@@ -130,7 +130,9 @@ def test_padding_leaks_only_where_the_released_formulation_lets_it(mates, more_c
     whole = make_batch(n_clips, n_words, length=max(n_clips) + more_clips, words=max(n_words) + more_words)
     alone = model(make_batch(n_clips[:1], n_words[:1]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.models.tr_detr.keep_words_as_released", lambda _v, text_mask, _h: keep_plain(text_mask))
+        patch.setattr(
+            "pipeline.methods.tr_detr.network.keep_words_as_released", lambda _v, text_mask, _h: keep_plain(text_mask)
+        )
         together = model(whole)
     torch.testing.assert_close(together.logits[:1], alone.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.spans[:1], alone.spans, rtol=1e-4, atol=1e-5)

@@ -11,14 +11,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Model, Training
-from pipeline.models.alignment import Projection, global_alignment_as_printed, local_alignment_as_printed
+from pipeline.methods.tr_detr.alignment import global_alignment_as_printed, local_alignment_as_printed
+from pipeline.methods.tr_detr.cooperation import PrintedMomentSimilarity
+from pipeline.methods.tr_detr.criterion import compute_losses
+from pipeline.methods.tr_detr.network import TrDetr
+from pipeline.methods.tr_detr.refinement import PrintedRefinement
+from pipeline.methods.tr_detr.settings import TrDetrSettings as Model
 from pipeline.models.attention import MultiHeadAttention
 from pipeline.models.batch import Batch, Labels, Outputs, padded_spans
-from pipeline.models.cooperation import PrintedMomentSimilarity
-from pipeline.models.refinement import PrintedRefinement
-from pipeline.models.tr_detr import TrDetr
-from pipeline.training.losses import compute_losses, cross_entropy, rank_contrastive, saliency_loss
+from pipeline.models.losses import cross_entropy, rank_contrastive, saliency_loss
+from pipeline.models.projection import Projection
 
 torch.set_num_threads(1)
 
@@ -171,7 +173,14 @@ def test_equation_17_with_the_losses_of_qd_detr(features):
     labels = make_labels(LENGTHS)
     scores, wrong, mask = torch.randn(2, 6), torch.randn(2, 6), masks()[0]
     nothing = torch.zeros(0)
-    outputs = Outputs(nothing, nothing, nothing, nothing, scores, *features, negative_saliency=wrong)
+    outputs = Outputs(
+        logits=nothing,
+        spans=nothing,
+        aux_logits=nothing,
+        aux_spans=nothing,
+        saliency=scores,
+        negative_saliency=wrong,
+    )
     pairs = -(np.log(1 - sigmoid(a(wrong))) * a(mask)).sum(1).mean()
     above, below = scores.gather(1, labels.saliency_pos), scores.gather(1, labels.saliency_neg)
     hinge = 2 * np.maximum(0, 0.2 + a(below) - a(above)).mean()
@@ -213,8 +222,8 @@ def test_padding_to_any_length_changes_no_output_and_no_loss(more_clips, more_wo
     for name in ("logits", "spans", "aux_logits", "aux_spans"):
         torch.testing.assert_close(getattr(padded, name), getattr(outputs, name), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(padded.saliency[1, :4], outputs.saliency[1, :4], rtol=1e-4, atol=1e-5)
-    losses = compute_losses(outputs, short, Training(), PAPER, True)
-    for name, loss in compute_losses(padded, long, Training(), PAPER, True).items():
+    losses = compute_losses(outputs, short, PAPER, True)
+    for name, loss in compute_losses(padded, long, PAPER, True).items():
         torch.testing.assert_close(loss, losses[name], rtol=1e-4, atol=1e-5)
 
 
@@ -242,6 +251,6 @@ def test_scores_under_the_next_samples_query_are_made_while_training_only():
 @pytest.mark.parametrize("off", ["refinement", "mr2hd", "hd2mr"])
 def test_every_switch_works_as_printed_too(off):
     model = TrDetr(PAPER.model_copy(update={off: False}), 12, 0, 7, 2.0)
-    losses = compute_losses(model(make_batch(LENGTHS, WORDS)), make_batch(LENGTHS, WORDS), Training(), PAPER, True)
+    losses = compute_losses(model(make_batch(LENGTHS, WORDS)), make_batch(LENGTHS, WORDS), PAPER, True)
     losses["total"].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []

@@ -11,9 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.models.batch import Outputs
+from pipeline.methods.contract import Inputs
+from pipeline.methods.tr_detr.method import TrDetrMethod
+from pipeline.methods.tr_detr.network import AlignedOutputs
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.records import Query
-from pipeline.training.postprocess import predictions_of
+from pipeline.training.predict import predictions
+
+SETTINGS = TrDetrSettings(hidden_dim=8, heads=2, feedforward_dim=8)
 
 
 def predict(spans, *, dataset="qvhighlights", clip_s=2.0, duration=150.0, logits=None, saliency=None, n_clips=None):
@@ -21,9 +26,18 @@ def predict(spans, *, dataset="qvhighlights", clip_s=2.0, duration=150.0, logits
     logits = torch.zeros(1, spans.shape[1], 2) if logits is None else torch.tensor([logits])
     saliency = torch.zeros(1, 75) if saliency is None else torch.tensor([saliency])
     nothing = torch.zeros(0, 1, spans.shape[1], 2)
-    outputs = Outputs(logits, spans, nothing, nothing, saliency, torch.zeros(1, 75, 4), torch.zeros(1, 5, 4))
+    outputs = AlignedOutputs(
+        logits=logits,
+        spans=spans,
+        aux_logits=nothing,
+        aux_spans=nothing,
+        saliency=saliency,
+        video=torch.zeros(1, 75, 4),
+        text=torch.zeros(1, 5, 4),
+    )
+    method = TrDetrMethod(SETTINGS, Inputs(4, 0, 4, clip_s, moments=dataset != "tvsum"))
     query = Query(qid=3, query="a dog", vid="v", duration=duration)
-    return predictions_of(outputs, [query], [n_clips or saliency.shape[1]], dataset=dataset, clip_s=clip_s)[0]
+    return predictions(method.found(outputs, [query], [n_clips or saliency.shape[1]], dataset), [query])[0]
 
 
 def test_windows_are_fractions_of_the_annotated_duration():

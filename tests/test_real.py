@@ -52,14 +52,13 @@ def test_a_tvsum_domain_is_learned_from_the_released_features(shared_data, tmp_p
         "archive": "umt-tvsum-features",
         "features": {"video": families, "text": "clip-token-table"},
         "domains": ["BK"],
-        "model": {},
+        "model": {"loss_weights": {"global_alignment": 0.5, "local_alignment": 2.0}},
         "training": {
             "epochs": 24,
             "batch_size": 4,
             "learning_rate": 1e-3,
             "max_clips": 1000,
             "max_tokens": None,
-            "loss_weights": {"global_alignment": 0.5, "local_alignment": 2.0},
         },
     }
     resolved = json.loads(config.Experiment.model_validate(experiment).model_dump_json())

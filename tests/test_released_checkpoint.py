@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import os
 import pickle
 import zipfile
-from pathlib import Path
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
 
-from pipeline.config import Model
 from pipeline.errors import PipelineError
-from pipeline.models.tr_detr import TrDetr
-from pipeline.training.golden_compact import compact
-from pipeline.training.released_checkpoint import DEAD, NAMES, import_checkpoint, our_name, read_released
+from pipeline.methods.tr_detr.network import TrDetr
+from pipeline.methods.tr_detr.release import RELEASE
+from pipeline.methods.tr_detr.settings import TrDetrSettings as Model
+from pipeline.released import container
+from pipeline.released.checkpoint import import_checkpoint, read_released
+from pipeline.released.golden_compact import compact
 
 GOLDEN = Path(__file__).parent / "data" / "golden" / "tvsum_v.json"
 
@@ -42,15 +48,15 @@ def test_a_released_checkpoint_becomes_ours(tmp_path, weights):
         model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         assert file.metadata()["epoch"] == "155"
     assert torch.equal(model.refinement.mix.weight, weights["fuser.cq_attention.cqa_linear.conv1d.weight"][..., 0])
-    assert (released.input_dim, released.text_dim, released.dropped) == (2050, 512, DEAD)
+    assert (released.input_dim, released.text_dim, released.dropped) == (2050, 512, RELEASE.dead)
     assert released.options == {"hidden_dim": 256, "nheads": 8, "enc_layers": 2, "a_feat_dim": None, "device": "cpu"}
 
 
 def test_every_name_of_the_table_is_used_and_every_tensor_of_ours_is_named(weights):
-    ours = {our_name(name) for name in weights} - {None}
+    ours = {RELEASE.our_name(name) for name in weights} - {None}
     assert ours == TrDetr(Model(), 2048, 0, 512, 2.0).state_dict().keys()
-    assert len(ours) == len(weights) - len(DEAD)
-    assert len(set(NAMES.values())) == len(NAMES)
+    assert len(ours) == len(weights) - len(RELEASE.dead)
+    assert len(set(RELEASE.names.values())) == len(RELEASE.names)
 
 
 class Hostile:
@@ -108,11 +114,124 @@ def test_a_missing_tensor_is_named(tmp_path, weights):
         read_released(write(tmp_path / "odd.ckpt", less))
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a zip"])
+@pytest.mark.parametrize("content", [b"\x80\x02", b"\x80\x04half a pickle", b"\x80\x02}q\x00(X", b"\0" * 600])
 def test_a_damaged_file_is_refused(tmp_path, content):
     (tmp_path / "damaged.ckpt").write_bytes(content)
-    with pytest.raises(PipelineError, match="damaged"):
+    with pytest.raises(
+        PipelineError, match=r"is damaged, or was not written by torch.save .*fetch it again if they diff"
+    ):
         read_released(tmp_path / "damaged.ckpt")
+
+
+@pytest.mark.parametrize("cut", [0.001, 0.3, 0.7, 0.999])
+def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path, cut):
+    whole = write(tmp_path / "whole.ckpt", {"x": torch.zeros(4000)}).read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: int(len(whole) * cut)])
+    with pytest.raises(PipelineError, match="half of a zip file, not a checkpoint → fetch it again"):
+        read_released(tmp_path / "cut.ckpt")
+
+
+def safetensors_bytes():
+    from safetensors.torch import save
+
+    return save({"a": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (lambda: b"", "is an empty file"),
+        (
+            lambda: b"<!DOCTYPE html><html><title>Quota exceeded</title>",
+            "is a web page .*open the address in a browser",
+        ),
+        (lambda: b"\xef\xbb\xbf \n<html lang=en>", "is a web page"),
+        (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer .*git lfs pull"),
+        (safetensors_bytes, "is a safetensors file"),
+        (lambda: gzip.compress(b"x" * 99), r"is a packed file \(gzip\).*unpack it"),
+        (lambda: b'{"model": 1}', "is a text file"),
+        (lambda: b"no checkpoint", "is a text file"),
+        (lambda: b"PK\x03\x04 half a zip", "is half of a zip file"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_called_what_it_is(tmp_path, content, what):
+    (tmp_path / "other.ckpt").write_bytes(content())
+    with pytest.raises(PipelineError, match=what) as caught:
+        read_released(tmp_path / "other.ckpt")
+    assert "not a checkpoint →" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.int64(154), np.int32(154), np.uint8(154), np.float64(154.0), np.float32(154.0)])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_plain_numbers_of_numpy_are_let_in_as_what_they_are(tmp_path, value, zipped):
+    path = tmp_path / "numpy.ckpt"
+    torch.save({"model": {}, "epoch": value, "good": np.bool_(True)}, path, _use_new_zipfile_serialization=zipped)
+    held = container.read(path)
+    assert (held["epoch"], held["good"]) == (154, True)
+    assert type(held["epoch"]) is (int if isinstance(value, np.integer) else float)
+    assert isinstance(container.scalar(container.Dtype("f8"), b"\0" * 8), float)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (np.zeros(3), "numpy[.]_?core.multiarray._reconstruct"),
+        (np.str_("x"), "kind 'U1', which is no plain number"),
+        (np.datetime64("2020"), "kind 'M8', which is no plain number"),
+        (np.complex64(1), "kind 'c8', which is no plain number"),
+        (PurePosixPath("x"), "pathlib"),
+        (range(3), "range"),
+        (Fraction(1, 2), "fractions.Fraction"),
+    ],
+)
+def test_what_is_not_let_in_is_named_with_a_way_out_and_without_terminal_codes(tmp_path, value, name):
+    torch.save({"model": {}, "opt": argparse.Namespace(out=value)}, tmp_path / "odd.ckpt")
+    with pytest.raises(PipelineError, match=rf"{name}.*nothing in it was executed.*save it anew") as caught:
+        read_released(tmp_path / "odd.ckpt")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_wrappers_are_taken_off(tmp_path, weights, prefix):
+    wrapped = {prefix + name: tensor for name, tensor in weights.items()}
+    plain = read_released(write(tmp_path / "plain.ckpt", weights)).weights
+    found = read_released(write(tmp_path / "wrapped.ckpt", wrapped)).weights
+    assert all(torch.equal(found[name], tensor) for name, tensor in plain.items()) and found.keys() == plain.keys()
+
+
+def test_the_prefix_of_a_part_that_was_compiled_is_taken_off(tmp_path, weights):
+    inner = {name.replace("transformer.", "transformer._orig_mod.", 1): tensor for name, tensor in weights.items()}
+    assert read_released(write(tmp_path / "inner.ckpt", inner)).weights.keys()
+    both = inner | {"transformer.decoder.norm.weight": weights["transformer.decoder.norm.weight"]}
+    with pytest.raises(PipelineError, match="holds tensors twice"):
+        read_released(write(tmp_path / "both.ckpt", both))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_the_output_is_as_readable_as_the_umask_says(tmp_path, weights, umask):
+    before = os.umask(umask)
+    try:
+        import_checkpoint(write(tmp_path / "a.ckpt", weights), tmp_path / "out.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_an_output_that_is_the_input_is_refused_and_the_input_stays(tmp_path, weights, link):
+    source = write(tmp_path / "a.ckpt", weights)
+    before, target = source.read_bytes(), source
+    if link:
+        target = tmp_path / "b.safetensors"
+        getattr(target, link)(source)
+    with pytest.raises(PipelineError, match="is the checkpoint itself → name another file"):
+        import_checkpoint(source, target)
+    assert source.read_bytes() == before and target.read_bytes() == before
+
+
+def test_a_folder_as_output_is_refused(tmp_path, weights):
+    with pytest.raises(PipelineError, match="is a folder"):
+        import_checkpoint(write(tmp_path / "a.ckpt", weights), tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -123,5 +242,5 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_archive_that_is_no_checkpoint_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.ckpt", "w") as archive:
         archive.writestr("readme", "text")
-    with pytest.raises(PipelineError, match="damaged"):
+    with pytest.raises(PipelineError, match="a zip of 1 files, not a checkpoint → unpack it"):
         read_released(tmp_path / "other.ckpt")

@@ -11,6 +11,8 @@ from test_floors import HEAVY
 
 MATRIX = Path(__file__).resolve().parents[1] / "docs" / "reruns.md"
 TRAIN_VIDS = [VIDS[0], VIDS[1], VIDS[3], VIDS[4]]
+TR_DETR = "pipeline/methods/tr_detr/settings.py"
+A_METHOD = "a method added (one file, one line), and an experiment `toy` with it"
 FEATURES = [f"results/features/qvhighlights/{reader}/00000.json" for reader in ("frames224", "sound", "words")]
 
 
@@ -72,6 +74,38 @@ def change_nothing(workflow):
     pass
 
 
+def change_code(workflow, path, old, new):
+    """Change one place of the code, in a copy of it in the workflow's folder."""
+    workflow.own_code()
+    text = (workflow.folder / path).read_text()
+    assert text.count(old) == 1
+    workflow.write(path, text.replace(old, new))
+
+
+def add_setting(workflow):
+    change_code(
+        workflow, TR_DETR, "    loss_weights: LossWeights =", "    new: Weight = 0.5\n    loss_weights: LossWeights ="
+    )
+
+
+def raise_method(workflow):
+    name = '    name: Literal["tr_detr"]'
+    change_code(workflow, TR_DETR, name, f"    revision: ClassVar[int] = 2\n{name}")
+
+
+def add_method(workflow):
+    """As CONTRIBUTING.md says: one file, one line, and an experiment that names it."""
+    line = '    "tr_detr": "pipeline.methods.tr_detr.settings:TrDetrSettings",\n'
+    new = '    "toy": "pipeline.methods.toy:ToySettings",\n'
+    change_code(workflow, "pipeline/methods/__init__.py", line, line + new)
+    shutil.copy(Path(__file__).with_name("toy.py"), workflow.folder / "pipeline/methods/toy.py")
+    workflow.change_config(lambda config: config["experiments"].update(toy=_with_toy(config["experiments"]["seen"])))
+
+
+def _with_toy(experiment):
+    return experiment | {"model": {"name": "toy", "threshold": 0.4}}
+
+
 def add_video(workflow):
     workflow.annotate([*TRAIN_VIDS, NEW_VID])
 
@@ -93,6 +127,8 @@ CHANGES = {
     "the revision of `segment` raised": (change_nothing, [], {"RAISED": "segment"}),
     "the revision of `pann-cnn14` raised": (change_nothing, [], {"RAISED": "pann-cnn14"}),
     "a CLIP store deleted": (delete_store, [], {}),
+    "a key with a default added to a method's settings": (add_setting, [], {}),
+    "the revision of a method raised": (raise_method, [], {}),
 }
 
 
@@ -141,4 +177,13 @@ def test_a_change_costs_what_the_document_says(first, tmp_path, change):
 
 
 def test_the_document_has_no_line_that_is_not_tested():
-    assert list(matrix()) == ["the first run", *CHANGES]
+    assert list(matrix()) == ["the first run", *CHANGES, A_METHOD]
+
+
+@pytest.mark.slow
+def test_a_method_of_ones_own_is_one_file_and_one_line_and_retrains_no_other(first, tmp_path):
+    workflow = first[0].copy(tmp_path / "case")
+    add_method(workflow)
+    assert as_text(workflow.run()) == matrix()[A_METHOD]
+    table = (workflow.results / "tables/table1.csv").read_text()
+    assert "method toy, threshold 0.4" in table and table.count("2 epochs, batch 4, learning rate 0.0001") >= 3

@@ -14,28 +14,29 @@ pytest.importorskip("torch")
 import torch
 from tiny_benchmark import MODEL, query
 
-from pipeline import config
+from pipeline import config, methods
+from pipeline.methods.contract import Inputs
 from pipeline.models.batch import Batch, tensors_of, with_tensors
-from pipeline.models.tr_detr import TrDetr
+from pipeline.models.labels import Targets
+from pipeline.models.matching import NONE
 from pipeline.training import replay
-from pipeline.training.labels import Targets
-from pipeline.training.matching import NONE
 from pipeline.training.replay import CudaGraphs, Replays
 from pipeline.training.runs import be_exact
-from pipeline.training.step import Learner, Step, optimizer_for
+from pipeline.training.step import Learner, Step
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 VIDEO, TEXT = 16, 8
-SETTINGS = config.SweepPoint(model=MODEL, training=config.Training(learning_rate=1e-3))
+TRAINING = config.Training(learning_rate=1e-3)
 SHAPES = [((9, 6), (4, 3)), ((9, 9), (4, 4)), ((7, 5), (5, 2)), ((9, 4), (4, 1)), ((7, 7), (3, 5)), ((7,), (5,))]
 """Clips and words of each sample, batch by batch: three shapes, two of which come again."""
 
 
 def learner(device="cpu", moments=True, **training) -> Learner:
     torch.manual_seed(0)
-    settings = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update=training)})
-    model = TrDetr(MODEL, VIDEO, 0, TEXT, 2.0).to(device).train()
-    return Learner(model, optimizer_for(model, settings.training, device), settings, moments)
+    schedule = TRAINING.model_copy(update=training)
+    method = methods.build(MODEL, Inputs(VIDEO, 0, TEXT, 2.0, moments))
+    method.network.to(device).train()
+    return Learner(method, method.optimizer(schedule, device), schedule)
 
 
 def made(n_clips, n_words, seed=0, device="cpu") -> Batch:
@@ -90,8 +91,8 @@ def test_replayed_steps_have_the_losses_and_weights_of_ordinary_ones(moments, pr
     plain, recorded = (learner(moments=moments, precision=precision) for _ in range(2))
     recorder = ByHeart()
     assert walk(Replays(recorded, recorder).step) == walk(plain.step)
-    for name, weights in plain.model.state_dict().items():
-        assert torch.equal(weights, recorded.model.state_dict()[name]), name
+    for name, weights in plain.method.network.state_dict().items():
+        assert torch.equal(weights, recorded.method.network.state_dict()[name]), name
     assert recorder.noted == 2 * 2  # two halves of the shapes that come again
 
 
@@ -124,18 +125,18 @@ def test_where_recording_fails_it_is_said_once_and_steps_go_on(capsys):
 def test_nothing_but_the_matching_looks_at_a_value(moments, formulation, monkeypatch):
     """Meta tensors have none: whoever asks, as a wait for a GPU would, fails. They take the GPU's branches."""
     model = MODEL.model_copy(update={"formulation": formulation})
-    settings = SETTINGS.model_copy(update={"model": model})
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
     with torch.device("meta"):
-        network = TrDetr(model, VIDEO, 0, TEXT, 2.0).train()
+        method = methods.build(model, Inputs(VIDEO, 0, TEXT, 2.0, moments))
+        network = method.network.train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     batch = with_tensors(made(*SHAPES[0]), lambda _, tensor: tensor.to("meta"))
-    step = Step(Learner(network, optimizer, settings, moments), batch)
+    step = Step(Learner(method, optimizer, TRAINING), batch)
     step.forward()
     if moments:
         with pytest.raises(NotImplementedError):
-            step.match([2, 1])
-        step.matches = torch.full(step.costs.shape[:-1], NONE, device="meta")
+            step.match(batch.labels)
+        step.matches = tuple(torch.full(each.shape[:-1], NONE, device="meta") for each in step.costs)
     step.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
     assert step.losses()["total"].is_meta
@@ -165,8 +166,8 @@ def test_on_a_gpu_replayed_steps_have_the_losses_and_weights_of_ordinary_ones_to
     replays = Replays(recorded, CudaGraphs())
     assert walk(replays.step, "cuda") == walk(plain.step, "cuda")
     assert "cannot be recorded" not in capsys.readouterr().err and len(replays._recordings) == 2
-    for name, weights in plain.model.state_dict().items():
-        assert torch.equal(recorded.model.state_dict()[name], weights), name
+    for name, weights in plain.method.network.state_dict().items():
+        assert torch.equal(recorded.method.network.state_dict()[name], weights), name
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

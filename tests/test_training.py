@@ -15,11 +15,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_benchmark import MODEL, Benchmark, experiment, train_with_states
-from torch.optim.lr_scheduler import StepLR
 
-from pipeline import files
+from pipeline import config, files
 from pipeline.errors import PipelineError
-from pipeline.training import checkpoint, curves, loop, matching, pool, stage
+from pipeline.methods.contract import Method
+from pipeline.models import matching
+from pipeline.training import checkpoint, curves, loop, pool, stage
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
@@ -273,7 +274,8 @@ def test_a_state_left_by_another_kind_of_device_is_passed_over_and_that_is_said(
 
 def test_a_learning_rate_that_lies_in_a_tensor_is_logged_as_configured():
     rate = torch.tensor(1e-3)
-    schedule = StepLR(torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=rate, fused=True), 1, loop.DROP)
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=rate, fused=True)
+    schedule = Method(None, None).schedule(optimizer, config.Training(drop_learning_rate_after=1))
     assert (float(rate), loop.learning_rate(schedule)) == (0.0010000000474974513, 1e-3)
     schedule.optimizer.step()
     schedule.step()

@@ -9,10 +9,11 @@ import numpy as np
 
 from pipeline import config, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.training import stage
 
 N_CLIPS, VIDEO_DIM, TEXT_DIM = 12, 16, 8
-MODEL = config.Model(
+MODEL = TrDetrSettings(
     hidden_dim=32, heads=2, queries=4, t2v_layers=1, encoder_layers=1, decoder_layers=2, feedforward_dim=32
 )
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})

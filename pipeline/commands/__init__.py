@@ -184,7 +184,7 @@ def compare(options: Namespace) -> None:
 
 def verify_golden(options: Namespace) -> None:
     """Print the largest difference per quantity. Raises PipelineError where one is above its tolerance."""
-    from pipeline.training.golden import verify
+    from pipeline.released.golden import verify
 
     checks = verify(options.path)
     for check in checks:
@@ -197,9 +197,9 @@ def verify_golden(options: Namespace) -> None:
 
 def import_checkpoint(options: Namespace) -> None:
     """A released checkpoint to our weights; nothing in it is executed."""
-    from pipeline.training.released_checkpoint import import_checkpoint as convert
+    from pipeline.released.checkpoint import import_checkpoint as convert
 
-    convert(options.checkpoint, options.output)
+    convert(options.checkpoint, options.output, options.method)
 
 
 def estimate(options: Namespace) -> None:

@@ -1,1 +1,1 @@
-"""Moment-retrieval and highlight-detection networks: parts, and the models that join them."""
+"""Parts that methods share: layers, masks, matching, losses, labels, and what goes in and out."""

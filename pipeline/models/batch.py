@@ -1,15 +1,15 @@
-"""What goes into a model of this family and what comes out: padded, masked, batch first."""
+"""What goes into a network, what it is to learn, and what comes out: padded, masked, batch first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-R = TypeVar("R", "Batch", "Labels")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Batch:
 
     video: [B, L, D] float32, normalised, temporal endpoints appended; with audio [video | TEF | audio | TEF].
     text: [B, N, T] float32. video_mask [B, L], text_mask [B, N]: float, 1 = valid; every row has at least one.
-    n_clips: valid clips per sample. durations_s: annotated, seconds. labels: None where none are built (prediction).
+    n_clips: valid clips per sample. durations_s: annotated, seconds. labels: what the method's targets drew (`Labels`,
+    or a dataclass of the method's own); None where none are built (prediction).
     """
 
     video: Tensor
@@ -59,22 +60,21 @@ class Batch:
     vids: Sequence[str]
     durations_s: Sequence[float]
     n_clips: Sequence[int]
-    labels: Labels | None = None
+    labels: Any = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors (labels too) on `device`."""
         return with_tensors(self, lambda _, tensor: sent(tensor, device))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What a model predicts for a batch (Q moment queries), with what its losses need besides. All float32.
+    """What a network with moment queries predicts for a batch (Q queries of the decoder). All float32.
 
     logits: [B, Q, 2], index 0 = foreground. spans: [B, Q, 2], centre and width as fractions of the video.
     aux_logits, aux_spans: [decoder layers - 1, B, Q, 2], the earlier layers'.
     saliency: [B, L], one unbounded score per clip, meaningless at padded clips.
-    video, text: [B, L, d], [B, N, d], the projected features that the alignment losses compare.
-    negative_saliency: [B, L], scores under the next sample's query; only while training in the `paper` formulation.
+    negative_saliency: [B, L], scores under the next sample's query; None where the method has no such pass.
     """
 
     logits: Tensor
@@ -82,8 +82,6 @@ class Outputs:
     aux_logits: Tensor
     aux_spans: Tensor
     saliency: Tensor
-    video: Tensor
-    text: Tensor
     negative_saliency: Tensor | None = None
 
 
@@ -95,19 +93,19 @@ def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 
 def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    """Every tensor of a batch and of its labels, by the name of its field."""
+    """Every tensor of a batch and of its labels, by the name of its field (`labels.` before those of the labels)."""
     found: dict[str, Tensor] = {}
     with_tensors(batch, found.setdefault)
     return found
 
 
-def with_tensors(record: R, change: Callable[[str, Tensor], Tensor]) -> R:
+def with_tensors(record: R, change: Callable[[str, Tensor], Tensor], prefix: str = "") -> R:
     """A batch, or labels, with `change` of every tensor (its field's name, itself) in its place."""
     changed: dict[str, Any] = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
+    for field in fields(record):  # type: ignore[arg-type]
+        value, name = getattr(record, field.name), f"{prefix}{field.name}"
         if isinstance(value, Tensor):
-            changed[field.name] = change(field.name, value)
-        elif isinstance(value, Labels):
-            changed[field.name] = with_tensors(value, change)
-    return replace(record, **changed)
+            changed[field.name] = change(name, value)
+        elif is_dataclass(value):
+            changed[field.name] = with_tensors(value, change, f"{name}.")
+    return replace(record, **changed)  # type: ignore[type-var]

@@ -1,6 +1,6 @@
 """DAB decoder: moment queries are anchors (centre, width) that every layer moves.
 
-Source: DAB-DETR in one dimension, as the released TR-DETR runs it. Axes: B samples, Q queries, L clips, d width.
+Source: DAB-DETR in one dimension, as the released systems run it. Axes: B samples, Q queries, L clips, d width.
 """
 
 from __future__ import annotations

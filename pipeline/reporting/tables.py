@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from pipeline import files, provenance, records
-from pipeline.config import DOMAINS, Experiment, Model
+from pipeline import files, methods, provenance, records
+from pipeline.config import DOMAINS, Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
+from pipeline.settings import Strict
 
 
 @dataclass(frozen=True)
@@ -286,9 +287,16 @@ def _settings(row: published.Row, found: Reproduced) -> str:
     if found.experiment.source == "predictions" or features is None:
         return ""
     switches = {name: row.values[column] for column, name in published.SWITCHES.items() if column in row.values}
-    stands_for = Model.model_validate(switches)
-    other = {name: value for name, value in found.settings.model if value != getattr(stands_for, name)}
+    model = found.settings.model
+    fields = type(model).model_fields
+    stands_for = type(model).model_validate({name: on for name, on in switches.items() if name in fields})
+    other = {
+        name: value
+        for name, value in model
+        if value != getattr(stands_for, name) and not isinstance(value, Strict)  # loss weights stay in the manifest
+    }
     parts = [f"{training.epochs:,} epochs", f"batch {training.batch_size}", f"learning rate {training.learning_rate:g}"]
+    parts += [f"method {model.name}"] if model.name != methods.DEFAULT else []
     parts += [training.precision] if training.precision != "float32" else []
     parts += [f"{name} {str(value).lower()}" for name, value in other.items()]
     return ", ".join([*parts, " + ".join(features.all)])

@@ -1,1 +1,1 @@
-"""Labels, batches, matching, losses, the loop, checkpoints and predictions."""
+"""Batches, the step, the loop, checkpoints and predictions: for every method alike."""

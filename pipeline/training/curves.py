@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.training.losses import NAMES
-
 FLUSH_S = 10
 """Seconds after which a reader sees a row."""
 
@@ -32,9 +30,8 @@ def drawn(folder: Path, log: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
     with SummaryWriter(folder, purge_step=0, flush_secs=FLUSH_S) as writer:
 
         def add(row: Row) -> None:
-            for name, value in row.items():
-                if name != "epoch":
-                    writer.add_scalar(_tag(name), value, int(row["epoch"]))
+            for tag, value in _tagged(row):
+                writer.add_scalar(tag, value, int(row["epoch"]))
 
         for row in log:
             add(row)
@@ -47,8 +44,12 @@ def _wait_for_a_later_name(folder: Path) -> None:
     time.sleep(min(max(0.0, max(seconds, default=0) + 1 - time.time()), 1.0))
 
 
-def _tag(name: str) -> str:
-    """Losses, the watched split's metrics and the learning rate, each in a section of its own."""
-    if name == "learning_rate":
-        return name
-    return f"loss/{name}" if name in NAMES else f"val/{name}"
+def _tagged(row: Row) -> Iterator[tuple[str, float]]:
+    """Losses, the learning rate, then the watched split's metrics, as a row has them, each in a section of its own."""
+    section = "loss/"
+    for name, value in row.items():
+        if name == "learning_rate":
+            section = "val/"
+            yield name, value
+        elif name != "epoch":
+            yield section + name, value

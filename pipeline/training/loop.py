@@ -14,32 +14,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import StepLR
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import SELECTED_BY
-from pipeline.evaluation.truth import task_of
+from pipeline.methods.contract import Method
 from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
 from pipeline.training.data import Data
-from pipeline.training.labels import Targets
 from pipeline.training.pool import Tell
-from pipeline.training.predict import network, predict
+from pipeline.training.predict import method_for, predict
 from pipeline.training.replay import CudaGraphs, Replays
-from pipeline.training.step import Learner, TakeStep, optimizer_for
+from pipeline.training.step import Learner, TakeStep
 
 SAVE_EVERY_S = 30.0
 """Seconds of work that a kill may cost; states are written at ends of epochs. Changes no result."""
 
 CHECK_EVERY = 32
 """Steps between two looks at whether losses are finite: a look waits for the GPU."""
-
-DROP = 0.1
-"""What the learning rate is multiplied with. Released."""
 
 ORDER, LABELS, DROPOUT = range(3)
 """Names of the random streams."""
@@ -73,13 +69,13 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
     """
     training = run.settings.training
     torch.manual_seed(run.seed)
-    model = network(run.settings.model, data).to(device)
-    optimizer = optimizer_for(model, training, device)
-    schedule = StepLR(optimizer, training.drop_learning_rate_after, DROP)
-    parts: dict[str, checkpoint.Stateful] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    learner = Learner(model, optimizer, run.settings, moments=task_of(run.dataset).moments)
+    method = method_for(run.settings.model, data, run.dataset, device)
+    optimizer = method.optimizer(training, device)
+    schedule = method.schedule(optimizer, training)
+    parts: dict[str, checkpoint.Stateful] = {"model": method.network, "optimizer": optimizer, "schedule": schedule}
+    learner = Learner(method, optimizer, training)
     take_step = learner.step if device == "cpu" else Replays(learner, CudaGraphs()).step
-    targets = _targets(run, data)
+    targets = method.targets(data.queries, data.n_clips, training)
     progress = checkpoint.load_state(run.folder, run.made_from, parts, device)
     for row in progress.log:
         tell(run.name, row)
@@ -87,12 +83,12 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
     with curves.drawn(run.folder, progress.log) as draw:
         while not _is_over(progress, training):
             progress.epoch += 1
-            row = {"epoch": progress.epoch, **_epoch(run, model, take_step, data, targets, progress.epoch)}
+            row = {"epoch": progress.epoch, **_epoch(run, method, take_step, data, targets, progress.epoch)}
             row["learning_rate"] = learning_rate(schedule)
             schedule.step()
             if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
-                metrics = _metrics(run, model, watched)
-                progress.judge(metrics[SELECTED_BY[run.dataset]], model)
+                metrics = _metrics(run, method, watched)
+                progress.judge(metrics[SELECTED_BY[run.dataset]], method.network)
                 row |= metrics
             progress.log.append(row)
             tell(run.name, row)
@@ -103,10 +99,10 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
             if now - saved >= SAVE_EVERY_S:
                 checkpoint.save_state(run.folder, run.made_from, parts, progress, device)
                 saved = now
-    checkpoint.finish(run.folder, model, progress, card | _summary(run, progress, data, watched))
+    checkpoint.finish(run.folder, method.network, progress, card | _summary(run, progress, data, watched))
 
 
-def learning_rate(schedule: StepLR) -> float:
+def learning_rate(schedule: LRScheduler) -> float:
     """The rate as configured and dropped; on a GPU it lies in a float32, which knows seven digits of it."""
     rate = schedule.get_last_lr()[0]
     return float(f"{rate.item():.7g}") if isinstance(rate, Tensor) else rate
@@ -117,14 +113,12 @@ def _is_over(progress: Progress, training: config.Training) -> bool:
     return progress.epoch >= training.epochs or (patience is not None and progress.without_gain >= patience)
 
 
-def _epoch(
-    run: Run, model: nn.Module, take_step: TakeStep, data: Data, targets: Targets, epoch: int
-) -> dict[str, float]:
+def _epoch(run: Run, method: Method, take_step: TakeStep, data: Data, targets: Any, epoch: int) -> dict[str, float]:
     """One pass over the data in a random order, the last short batch kept. Returns losses, mean over the batches."""
     order = _stream(run.seed, epoch, ORDER).permutation(len(data.queries))
     draws = _stream(run.seed, epoch, LABELS)
     torch.manual_seed(int(_stream(run.seed, epoch, DROPOUT).integers(2**63)))
-    model.train()
+    method.network.train()
     steps: list[Kept] = []
     for start in range(0, len(order), run.settings.training.batch_size):
         index = order[start : start + run.settings.training.batch_size].tolist()
@@ -159,21 +153,11 @@ def _stopped(run: Run, epoch: int, n_before: int, qids: Sequence[int | str], wha
     )
 
 
-def _metrics(run: Run, model: nn.Module, watched: Data) -> dict[str, float]:
+def _metrics(run: Run, method: Method, watched: Data) -> dict[str, float]:
     """Headline numbers of the watched split, official names and rounding."""
-    predictions = predict(model, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
+    predictions = predict(method, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
     result = evaluate(run.dataset, list(map(records.to_row, predictions)), map(records.to_row, watched.queries))
     return {name: value for name, value in result.metrics["brief"].items() if value is not None}
-
-
-def _targets(run: Run, data: Data) -> Targets:
-    return Targets(
-        data.queries,
-        data.n_clips,
-        data.clip_s,
-        max_windows=run.settings.training.max_windows,
-        formulation=run.settings.model.formulation,
-    )
 
 
 def _summary(run: Run, progress: Progress, data: Data, watched: Data) -> dict[str, Any]:

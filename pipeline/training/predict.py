@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Sequence
 
-from pipeline import config
-from pipeline.models.tr_detr import TrDetr
-from pipeline.records import Prediction
+import torch
+
+from pipeline import methods
+from pipeline.evaluation.truth import task_of
+from pipeline.methods.contract import Found, Inputs, Method
+from pipeline.methods.settings import MethodSettings
+from pipeline.records import Prediction, Query
 from pipeline.training.batches import collate
 from pipeline.training.data import Data
-from pipeline.training.postprocess import predictions_of
-
-MODELS = {"tr_detr": TrDetr}
-"""By their names in the config."""
 
 
-def network(settings: config.Model, data: Data) -> nn.Module:
-    """A freshly initialised network for the widths and the grid of `data`."""
-    return MODELS[settings.name](settings, data.video_dim, data.audio_dim, data.text_dim, data.clip_s)
+def method_for(settings: MethodSettings, data: Data, dataset: str, device: str) -> Method:
+    """A method with a freshly initialised network on `device`, for the widths and the grid of `data`."""
+    widths = data.video_dim, data.audio_dim, data.text_dim
+    method = methods.build(settings, Inputs(*widths, data.clip_s, task_of(dataset).moments))
+    method.network.to(device)
+    return method
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: Data, *, dataset: str, batch_size: int) -> list[Prediction]:
+def predict(method: Method, data: Data, *, dataset: str, batch_size: int) -> list[Prediction]:
     """One prediction per query, in annotation order; the network is left in evaluation mode.
 
-    batch_size: queries per batch. In the released formulation a sample's outputs depend on the batch it is padded
-    with, so that this number is part of the result (released: 100).
+    batch_size: queries per batch. Where padding takes part in the outputs, as in some released systems, this number is
+    part of the result.
     """
-    model.eval()
+    method.network.eval()
     rows: list[Prediction] = []
     for start in range(0, len(data.queries), batch_size):
         batch = collate(data, range(start, min(start + batch_size, len(data.queries))))
         here = data.queries[start : start + batch_size]
-        rows += predictions_of(model(batch), here, batch.n_clips, dataset=dataset, clip_s=data.clip_s)
+        rows += predictions(method.found(method.outputs(batch), here, batch.n_clips, dataset), here)
     return rows
+
+
+def predictions(found: Found, queries: Sequence[Query]) -> list[Prediction]:
+    """What was found for `queries`, in the community's form."""
+    return [
+        Prediction(
+            qid=query.qid,
+            query=query.query,
+            vid=query.vid,
+            pred_relevant_windows=found.windows[index].tolist() if found.windows is not None else None,
+            pred_saliency_scores=found.saliency[index].tolist(),
+        )
+        for index, query in enumerate(queries)
+    ]

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.batch import Batch, tensors_of, with_tensors
-from pipeline.training.losses import labels_of
-from pipeline.training.matching import NONE
+from pipeline.models.matching import NONE
 from pipeline.training.step import Learner, Losses, Step
 
 SHAPES_KEPT = 128
@@ -87,7 +86,7 @@ class Replays:
         self._cannot = False
 
     def step(self, batch: Batch) -> Losses:
-        """One step. Raises PipelineError where a span is not finite.
+        """One step. Raises PipelineError where a matching has no answer.
 
         A shape is recorded when it comes for the second time: many of Charades-STA's never do. So the first step of a
         run has no recording: it makes the optimizer's state, which a recording would make again in every replay. Where
@@ -114,7 +113,7 @@ class Replays:
         for name, tensor in tensors_of(step.batch).items():
             tensor.copy_(given[name], non_blocking=True)
         recording.before()
-        step.match(labels_of(batch).n_spans)
+        step.match(batch.labels)
         recording.after()
         return step.losses()
 
@@ -139,8 +138,7 @@ class Replays:
 def _rehearsed(step: Step) -> None:
     """All but the update, with nothing matched."""
     step.forward()
-    if step.costs is not None:
-        step.matches = torch.full(step.costs.shape[:-1], NONE, device=step.costs.device)
+    step.matches = tuple(torch.full(each.shape[:-1], NONE, device=each.device) for each in step.costs)
     step.backward()
 
 

@@ -17,7 +17,7 @@ from pipeline.provenance import Outcome
 from pipeline.training import checkpoint, pool
 from pipeline.training.data import Data, load, open_shelf
 from pipeline.training.loop import Run, train
-from pipeline.training.predict import network, predict
+from pipeline.training.predict import method_for, predict
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class Job:
         torch.set_num_threads(threads)  # as it was watched: sums depend on it in their last bits
         for split in self.annotations:
             data, _ = self.data(split, run)
-            model = network(settings.model, data).to(self.device)
+            method = method_for(settings.model, data, self.experiment.dataset, self.device)
             for epoch in checkpoint.EPOCHS_KEPT:
-                model.load_state_dict(checkpoint.read_weights(self.folder / run, epoch, self.device))
+                method.network.load_state_dict(checkpoint.read_weights(self.folder / run, epoch, self.device))
                 rows = predict(
-                    model,
+                    method,
                     data,
                     dataset=self.experiment.dataset,
                     batch_size=settings.training.evaluation_batch_size,

@@ -96,7 +96,7 @@ def _settings(name: str, experiment: config.Experiment, dataset: config.Dataset,
         "dataset": experiment.dataset,
         "families": _folders(name, experiment, dataset),
         "features": _features(name, experiment).model_dump(mode="json"),
-        "runs": {run: experiment.settings_of(run).model_dump(mode="json") for run in runs},
+        "runs": {run: experiment.settings_of(run).recorded() for run in runs},
     }
 
 

@@ -1,4 +1,4 @@
-"""Outputs to predictions: windows in seconds with scores, and clip scores, as the released system writes them.
+"""Spans to windows in seconds, best first, as the released systems write them.
 
 Constants are the released ones for QVHighlights (clamp to 150 s, multiples of 2 s); where the paper or another dataset
 differs, the function says so.
@@ -11,31 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from pipeline.evaluation.truth import task_of
-from pipeline.models.batch import Outputs
-from pipeline.records import Prediction, Query
+from pipeline.records import Query
 
 LONGEST_S = 150.0
 """QVHighlights' longest video; released."""
-
-
-def predictions_of(
-    outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], *, dataset: str, clip_s: float
-) -> list[Prediction]:
-    """One prediction per query of the batch, in its order. n_clips: valid clips of each."""
-    has_windows = task_of(dataset).moments
-    windows = scored_windows(outputs.logits, outputs.spans, queries, dataset, clip_s) if has_windows else None
-    scores = outputs.saliency.detach().float().cpu().numpy().astype(np.float16)
-    return [
-        Prediction(
-            qid=query.qid,
-            query=query.query,
-            vid=query.vid,
-            pred_relevant_windows=windows[index].tolist() if windows is not None else None,
-            pred_saliency_scores=scores[index, : n_clips[index]].tolist(),
-        )
-        for index, query in enumerate(queries)
-    ]
 
 
 def scored_windows(logits: Tensor, spans: Tensor, queries: Sequence[Query], dataset: str, clip_s: float) -> np.ndarray:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Model
-from pipeline.models.alignment import Projection
+from pipeline.methods.tr_detr.cooperation import MomentSimilarity, PrintedMomentSimilarity, ScoreHead, inject_scores
+from pipeline.methods.tr_detr.refinement import PrintedRefinement, Refinement
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.models.attention import clip_positions
 from pipeline.models.batch import Batch, Outputs
-from pipeline.models.cooperation import MomentSimilarity, PrintedMomentSimilarity, ScoreHead, inject_scores
 from pipeline.models.decoder import DabDecoder, DecoderLayer, MomentHeads
 from pipeline.models.encoder import CrossLayer, SelfLayer, Stack
 from pipeline.models.masking import keep_valid, keep_words_as_released
 from pipeline.models.packing import Packing
-from pipeline.models.refinement import PrintedRefinement, Refinement
+from pipeline.models.projection import Projection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignedOutputs(Outputs):
+    """The outputs, with the projected features that the alignment losses compare: video [B, L, d], text [B, N, d]."""
+
+    video: Tensor
+    text: Tensor
 
 
 class TrDetr(nn.Module):
@@ -39,7 +47,7 @@ class TrDetr(nn.Module):
     also scores every video under the next sample's query, whole path, for the loss that it shares with QD-DETR.
     """
 
-    def __init__(self, settings: Model, video_dim: int, audio_dim: int, text_dim: int, clip_s: float) -> None:
+    def __init__(self, settings: TrDetrSettings, video_dim: int, audio_dim: int, text_dim: int, clip_s: float) -> None:
         super().__init__()
         dim, heads, dropout = settings.hidden_dim, settings.heads, settings.dropout
         layer = (dim, heads, settings.feedforward_dim, dropout)
@@ -62,7 +70,7 @@ class TrDetr(nn.Module):
         if settings.mr2hd:
             self.mr2hd = (PrintedMomentSimilarity if self.printed else MomentSimilarity)(dim, clip_s)
 
-    def forward(self, batch: Batch) -> Outputs:
+    def forward(self, batch: Batch) -> AlignedOutputs:
         """Predict spans with foreground logits and clip scores for every query of the batch."""
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         outputs = self._predict(video, text, batch.video_mask, batch.text_mask)
@@ -71,7 +79,7 @@ class TrDetr(nn.Module):
             return replace(outputs, negative_saliency=wrong.saliency)
         return outputs
 
-    def _predict(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> Outputs:
+    def _predict(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> AlignedOutputs:
         """From projected features [B, L, d], [B, N, d]."""
         positions, keep = clip_positions(video_mask, self.dim), keep_valid(video_mask)
         counted = video_mask if self.printed else torch.ones_like(video_mask)
@@ -91,8 +99,16 @@ class TrDetr(nn.Module):
             scores = self.score(base + weight[..., None] * memory)
         elif scores is None:
             scores = self.score(memory)
-        found = (logits[-1], spans[-1], logits[:-1], spans[:-1], scores, video, text)
-        return Outputs(*(x.float() for x in found))  # under autocast, too: losses stay float32
+        found = {
+            "logits": logits[-1],
+            "spans": spans[-1],
+            "aux_logits": logits[:-1],
+            "aux_spans": spans[:-1],
+            "saliency": scores,
+            "video": video,
+            "text": text,
+        }
+        return AlignedOutputs(**{name: x.float() for name, x in found.items()})  # under autocast, too
 
     def _last_pass(self, clips: Tensor, positions: Tensor, video_mask: Tensor) -> Tensor:
         """The encoder's last pass, of whose padded clips nothing comes that a loss looks at; on a CPU they are spared.

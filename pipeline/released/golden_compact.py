@@ -12,17 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import files
+from pipeline import files, methods
+from pipeline.methods.contract import Inputs
+from pipeline.methods.release import GoldenSet
 from pipeline.models.batch import Labels, padded_spans
 from pipeline.records import Query
+from pipeline.released.checkpoint import release_of
+from pipeline.released.golden_sets import MAX_WINDOWS, named_losses, named_outputs, spans_in_seconds
 from pipeline.training.batches import collate
 from pipeline.training.data import Data, Packed
-from pipeline.training.golden_sets import GoldenSet, named_losses, named_outputs, spans_in_seconds, training_with
 
 
 def compact(path: Path) -> GoldenSet:
     """Read one case and generate its weights and inputs."""
     told = files.read_json(path)
+    release = release_of(told.get("model", methods.DEFAULT))
     case, shapes, clip_s = told["case"], told["parameter_shapes"], float(told["clip_length_s"])
     video = _rows(f"{case}/video", told["video_lengths"], told["clips"], told["video_dim"])
     parts = [video]
@@ -53,23 +57,31 @@ def compact(path: Path) -> GoldenSet:
     n = len(queries), told["clips"]
     sizes = {"pred_logits": (n[0], -1, 2), "pred_spans": (n[0], -1, 2), "saliency_scores": n}
     outputs = {
-        name: torch.tensor(values).view(sizes[name.removeprefix("aux0_")]) for name, values in told["outputs"].items()
+        name: _shaped(f"outputs.{name}", values, sizes[name.removeprefix("aux0_")])
+        for name, values in told["outputs"].items()
     }
     return GoldenSet(
         name=path.stem,
         dataset=told["dataset"],
-        dims=(told["video_dim"], told["audio_dim"], 512),
-        clip_s=clip_s,
-        training=training_with(told["loss_weights"], told["global_weight"], told["local_weight"]),
+        inputs=Inputs(told["video_dim"], told["audio_dim"], 512, clip_s, bool(told["matcher"])),
+        settings=release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"]),
+        max_windows=MAX_WINDOWS,
         weights={name: _generated(case, name, tuple(shape)) for name, shape in shapes.items()},
         n_parameters=told["n_parameters"],
         batch=collate(data, range(len(queries)), labels),
-        labels=labels,
-        outputs=named_outputs(outputs, ""),
-        losses=named_losses(told["losses"]),
+        outputs=named_outputs(release, outputs, ""),
+        losses=named_losses(release, told["losses"]),
         matches=(told["matcher"],) if told["matcher"] else (),
         gradient_norms=told["gradient_norms"],
     )
+
+
+def _shaped(name: str, values: list[float], shape: tuple[int, ...]) -> Tensor:
+    """Raises ValueError, naming the array, where it has another size."""
+    try:
+        return torch.tensor(values, dtype=torch.float32).view(shape)
+    except RuntimeError as error:
+        raise ValueError(f"`{name}` has {len(values)} numbers, which make no {shape}") from error
 
 
 def _packed(samples: list[list[np.ndarray]]) -> Packed:

@@ -12,84 +12,34 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline import files
-from pipeline.config import Features, LossWeights, Training
+from pipeline import files, methods
+from pipeline.config import Features, Training
 from pipeline.features.array_files import read_npz
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.contract import Inputs
+from pipeline.methods.release import GoldenSet, Release
 from pipeline.models.batch import Batch, Labels, padded_spans
+from pipeline.models.labels import spans_of
 from pipeline.provenance import Passport
 from pipeline.records import Query, query_from_row
+from pipeline.released.checkpoint import release_of
 from pipeline.training.batches import collate
 from pipeline.training.data import Data, Shelf, load
-from pipeline.training.labels import spans_of
 
-LOSSES = {
-    "loss_span": "span",
-    "loss_giou": "giou",
-    "loss_label": "label",
-    "loss_span_0": "aux_span",
-    "loss_giou_0": "aux_giou",
-    "loss_label_0": "aux_label",
-    "loss_saliency": "saliency",
-    "loss_global_vtc": "global_alignment",
-    "loss_local_ctc": "local_alignment",
-    "total": "total",
-}
-"""Released name of a loss → ours."""
-
-PREDICTED = {
-    "pred_logits": "logits",
-    "pred_spans": "spans",
-    "saliency_scores": "saliency",
-    "aux0_pred_logits": "aux_logits",
-    "aux0_pred_spans": "aux_spans",
-}
-
-
-@dataclass(frozen=True)
-class GoldenSet:
-    """One set: what goes in, and what must come out.
-
-    weights, gradient_norms: by released name (norm None: the tensor takes no part). batch: with labels, as drawn.
-    outputs: by field of `Outputs`. losses: by our names, with `class_error` and `class_error_0` beside. matches: per
-    sample (queries, windows), for the last layer, then for the earlier one where it is known; none without moments.
-    The rest only the sharp form has: queries, arrays by their names in forward.npz, everything of expected.json.
-    """
-
-    name: str
-    dataset: str
-    dims: tuple[int, int, int]
-    clip_s: float
-    training: Training
-    weights: Mapping[str, Tensor]
-    n_parameters: int | None
-    batch: Batch
-    labels: Labels
-    outputs: Mapping[str, Tensor]
-    losses: Mapping[str, float]
-    matches: tuple[list[Any], ...]
-    gradient_norms: Mapping[str, float | None]
-    queries: tuple[Query, ...] = ()
-    arrays: Mapping[str, Tensor] = field(default_factory=dict)
-    expected: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def moments(self) -> bool:
-        """Whether windows take part."""
-        return bool(self.matches)
+MAX_WINDOWS = Training().max_windows
 
 
 def plain(folder: Path) -> GoldenSet:
     """Read a plain set."""
     expected = files.read_json(folder / "released_expected.json")
+    release = release_of(expected.get("model", methods.DEFAULT))
     options = expected["opt"]
     arrays = _arrays(folder / "released_forward.npz")
     video = [arrays[name] for name in ("src_vid", "src_aud") if name in arrays]
@@ -105,15 +55,14 @@ def plain(folder: Path) -> GoldenSet:
     return GoldenSet(
         name=folder.name,
         dataset=_dataset(options),
-        dims=_dims(video, arrays["src_txt"]),
-        clip_s=clip_s,
-        training=training_with(expected["weight_dict"], options["VTC_loss_coef"], options["CTC_loss_coef"]),
+        inputs=Inputs(*_dims(video, arrays["src_txt"]), clip_s, bool(expected.get("matcher"))),
+        settings=release.settings_of_set(expected["weight_dict"], options["VTC_loss_coef"], options["CTC_loss_coef"]),
+        max_windows=MAX_WINDOWS,
         weights=_arrays(folder / "released_weights_fp16.npz"),
         n_parameters=expected.get("n_parameters"),
         batch=_batch(torch.cat(video, -1), arrays["src_vid_mask"], arrays["src_txt"], arrays["src_txt_mask"], labels),
-        labels=labels,
-        outputs=named_outputs(arrays, "out_") | {"video": arrays["proj_vid"], "text": arrays["proj_txt"]},
-        losses=named_losses(expected["losses"]),
+        outputs=named_outputs(release, arrays, "out_") | {"video": arrays["proj_vid"], "text": arrays["proj_txt"]},
+        losses=named_losses(release, expected["losses"]),
         matches=(expected["matcher"],) if expected.get("matcher") else (),
         gradient_norms=expected["grad_norms"],
     )
@@ -122,12 +71,13 @@ def plain(folder: Path) -> GoldenSet:
 def sharp(folder: Path) -> GoldenSet:
     """Read a sharp set; its batch is made from the raw rows by our own stores and loader."""
     expected = files.read_json(folder / "expected.json")
+    release = release_of(expected.get("model", methods.DEFAULT))
     options, arrays = expected["options"], _arrays(folder / "forward.npz")
     dataset = _dataset(options)
     queries = tuple(query_from_row(row, f"{folder}, meta {n}") for n, row in enumerate(expected["metas"]))
     weights = expected["weight_dict"], options["VTC_loss_coef"], options["CTC_loss_coef"]
-    limits = {"max_clips": options["max_v_l"], "max_tokens": None if dataset == "tvsum" else options["max_q_l"]}
-    training = training_with(*weights).model_copy(update=limits)
+    max_tokens = None if dataset == "tvsum" else options["max_q_l"]
+    training = Training(max_clips=options["max_v_l"], max_tokens=max_tokens)
     counts = arrays["lab_span_counts"].tolist() if "lab_span_counts" in arrays else [0] * len(queries)
     labels = Labels(
         *padded_spans(arrays["lab_spans"].split(counts) if sum(counts) else [torch.zeros(0, 2)] * len(counts)),
@@ -140,15 +90,19 @@ def sharp(folder: Path) -> GoldenSet:
     return GoldenSet(
         name=folder.name,
         dataset=dataset,
-        dims=(data.video_dim, data.audio_dim, data.text_dim),
-        clip_s=float(options["clip_length"]),
-        training=training,
+        inputs=Inputs(
+            *(data.video_dim, data.audio_dim, data.text_dim),
+            clip_s=float(options["clip_length"]),
+            moments=bool(expected.get("matcher")),
+        ),
+        settings=release.settings_of_set(*weights),
+        max_windows=training.max_windows,
         weights=_arrays(folder / "weights_fp16.npz"),
         n_parameters=expected["n_parameters"],
         batch=collate(data, range(len(queries)), labels),
-        labels=labels,
-        outputs=named_outputs(arrays, "out_") | {"video": arrays["mid_proj_vid"], "text": arrays["mid_proj_txt"]},
-        losses=named_losses(expected["losses"]),
+        outputs=named_outputs(release, arrays, "out_")
+        | {"video": arrays["mid_proj_vid"], "text": arrays["mid_proj_txt"]},
+        losses=named_losses(release, expected["losses"]),
         matches=(expected["matcher"], expected["matcher_aux0"]) if expected.get("matcher") else (),
         gradient_norms=expected["grad_norms"],
         queries=queries,
@@ -185,19 +139,23 @@ def _arrays(path: Path) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in read_npz(path).items()}
 
 
-def named_outputs(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Predictions by our names; the earlier layer's get the axis of layers."""
+def named_outputs(release: Release, arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Predictions by the fields of our outputs; the earlier layer's get the axis of layers."""
     found = {}
-    for name, ours in PREDICTED.items():
+    for name, ours in release.outputs.items():
         earlier = name.startswith("aux0_")
         tensor = arrays[name if earlier else prefix + name]
         found[ours] = tensor[None] if earlier else tensor
     return found
 
 
-def named_losses(told: Mapping[str, float]) -> dict[str, float]:
-    """Losses by our names."""
-    return {LOSSES.get(name, name): value for name, value in told.items()}
+def named_losses(release: Release, told: Mapping[str, float]) -> dict[str, float]:
+    """Losses by our names; those of one name are added up."""
+    found: dict[str, float] = {}
+    for name, value in told.items():
+        ours = release.losses.get(name, name)
+        found[ours] = found.get(ours, 0.0) + value
+    return found
 
 
 def spans_in_seconds(windows: list[Any], n_clips: list[int], clip_s: float) -> tuple[Tensor, ...]:
@@ -206,12 +164,6 @@ def spans_in_seconds(windows: list[Any], n_clips: list[int], clip_s: float) -> t
         torch.from_numpy(spans_of(each, n * clip_s)) if each else torch.zeros(0, 2)
         for each, n in zip(windows, n_clips, strict=True)
     )
-
-
-def training_with(weights: Mapping[str, float], global_weight: float, local_weight: float) -> Training:
-    """Training settings with the weights a set was made with."""
-    named = {LOSSES[name]: value for name, value in weights.items() if not name.endswith("_0")}
-    return Training(loss_weights=LossWeights(**named, global_alignment=global_weight, local_alignment=local_weight))
 
 
 def _dataset(options: Mapping[str, Any]) -> str:

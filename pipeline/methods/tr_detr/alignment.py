@@ -1,39 +1,18 @@
-"""Local-global alignment: both modalities projected into one space, and the two losses that pull them together.
+"""Local-global alignment: the two losses that pull the projected clips and words together.
 
-Axes: B samples, L clips, N tokens, d width. The paper's equations (1)-(5), as released and as printed.
+Axes: B samples, L clips, N tokens, d width. The paper's equations (3)-(5), as released and as printed.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.models.elementwise import Dropout
 from pipeline.models.masking import masked_mean
 
 TEMPERATURE = 0.07
 """Released; the paper prints none."""
-
-
-class Projection(nn.Module):
-    """Norm, dropout, linear, as often as given; ReLU between, none after the last. Equations (1), (2).
-
-    Padded rows come out as one constant row, not as zeros.
-    """
-
-    def __init__(self, input_dim: int, dim: int, dropout: float, n_layers: int) -> None:
-        super().__init__()
-        widths = [input_dim, *[dim] * (n_layers - 1)]
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
-        self.linears = nn.ModuleList(nn.Linear(width, dim) for width in widths)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, L, input_dim] to [B, L, d]."""
-        for index, (norm, linear) in enumerate(zip(self.norms, self.linears, strict=True)):
-            x = linear(self.dropout(norm(F.relu(x) if index else x)))
-        return x
 
 
 def local_alignment(video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, clip_mask: Tensor) -> Tensor:

@@ -1,31 +1,24 @@
-"""What is minimised: every term, unweighted, and their weighted total, as released and as printed.
+"""Losses that methods share: of matched moments, and of clips' scores.
 
-Axes: B samples, Q queries, L clips, P saliency pairs. The paper's equations (4), (5), (17). Printed, moment and
-highlight losses are QD-DETR's: cross-entropy where the release has a focal loss, and scores under a wrong query.
+Axes: B samples, Q queries, L clips, P saliency pairs.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import LossWeights, Model, Training
-from pipeline.models.alignment import (
-    global_alignment,
-    global_alignment_as_printed,
-    local_alignment,
-    local_alignment_as_printed,
-)
 from pipeline.models.batch import Batch, Labels, Outputs
-from pipeline.models.masking import masked_mean
-from pipeline.training.matching import NONE, giou, match
+from pipeline.models.matching import NONE, MomentWeights, giou
 
 FOCAL_ALPHA = 0.25
 """Share of the entries whose target is 1; the focal exponent is 2. Released."""
 
 BACKGROUND_WEIGHT = 0.1
-"""Of unmatched queries in the cross-entropy. QD-DETR, which the paper refers to."""
+"""Weight of unmatched queries in the cross-entropy. Released."""
 
 RANKS = 11
 """Score levels of the rank-contrastive loss; the sum is divided by one more, as released."""
@@ -36,45 +29,15 @@ RANK_TEMPERATURE = 0.5
 PADDED_SCORE = -1e3
 """Of padded clips among the ranked ones, before the temperature. Released."""
 
-NAMES = ("span", "giou", "label", "aux_span", "aux_giou", "aux_label", "saliency", "global_alignment",
-         "local_alignment", "total")  # fmt: skip
-"""Every loss there is."""
 
+def with_total(losses: dict[str, Tensor], weights: object, nothing: Tensor) -> dict[str, Tensor]:
+    """The losses, and `total`: their sum, weighted by the attributes of `weights` that have their names.
 
-def compute_losses(
-    outputs: Outputs, batch: Batch, training: Training, model: Model, moments: bool
-) -> dict[str, Tensor]:
-    """Match, where there are `moments`, and take every loss (see `losses_of`).
-
-    Raises ValueError where the batch has no labels, PipelineError where a span is not finite.
+    `aux_` losses have the weight of the loss without it. nothing: any tensor of the graph, whose zero is the total
+    where no loss is left.
     """
-    matches = match(*layers_of(outputs), labels_of(batch), training.loss_weights) if moments else None
-    return losses_of(outputs, batch, matches, training, model)
-
-
-def losses_of(
-    outputs: Outputs, batch: Batch, matches: Tensor | None, training: Training, model: Model
-) -> dict[str, Tensor]:
-    """Every loss that has a weight, and `total`. Looks at no value of a tensor: a GPU is not waited for.
-
-    matches: [layers, B, Q], of `layers_of`; None without moments. Raises ValueError where the batch has no labels.
-    Keys (those that apply, unweighted scalars): span, giou, label, aux_span, aux_giou, aux_label (only with
-    moments; aux: summed over the earlier decoder layers), saliency, global_alignment, local_alignment (only where
-    `model.alignment`), and total, weighted by `training.loss_weights`. A loss of weight 0 is not computed.
-    """
-    labels, weights, printed = labels_of(batch), training.loss_weights, model.formulation == "paper"
-    losses = {} if matches is None else _moment_losses(outputs, labels, matches, weights, printed)
-    if weights.saliency:
-        losses["saliency"] = saliency_loss(outputs, labels, batch.video_mask, training.saliency_margin)
-    if model.alignment and weights.global_alignment:
-        losses["global_alignment"] = _global_loss(outputs, batch, printed)
-    if model.alignment and weights.local_alignment:
-        aligned = local_alignment_as_printed if printed else local_alignment
-        masks = batch.video_mask, batch.text_mask, labels.clip_mask
-        losses["local_alignment"] = aligned(outputs.video, outputs.text, *masks)
     weighted = [getattr(weights, name.removeprefix("aux_")) * loss for name, loss in losses.items()]
-    losses["total"] = torch.stack(weighted).sum() if weighted else outputs.saliency.sum() * 0
-    return losses
+    return losses | {"total": torch.stack(weighted).sum() if weighted else nothing.sum() * 0}
 
 
 def layers_of(outputs: Outputs) -> tuple[Tensor, Tensor]:
@@ -91,19 +54,18 @@ def labels_of(batch: Batch) -> Labels:
     return batch.labels
 
 
-def _global_loss(outputs: Outputs, batch: Batch, printed: bool) -> Tensor:
-    """Released, the means run over padded rows too."""
-    if not printed:
-        return global_alignment(outputs.video.mean(1), outputs.text.mean(1))
-    return global_alignment_as_printed(
-        masked_mean(outputs.video, batch.video_mask), masked_mean(outputs.text, batch.text_mask)
-    )
+LabelLoss = Callable[[Tensor, Tensor], Tensor]
+"""Of logits [..., B, Q, 2] and of which queries are matched [..., B, Q]; returns [...]."""
 
 
-def _moment_losses(
-    outputs: Outputs, labels: Labels, matches: Tensor, weights: LossWeights, printed: bool
+def moment_losses(
+    outputs: Outputs, labels: Labels, matches: Tensor, weights: MomentWeights, label_loss: LabelLoss
 ) -> dict[str, Tensor]:
-    """Losses of the last decoder layer, and of the earlier ones under `aux_` names."""
+    """Losses of the last decoder layer, and of the earlier ones, added up, under `aux_` names.
+
+    matches: [layers, B, Q], of `layers_of`. Keys, unweighted: span, giou, label, aux_span, aux_giou, aux_label; a loss
+    of weight 0 is not computed. Looks at no value of a tensor: a GPU is not waited for.
+    """
     logits, found = layers_of(outputs)
     matched = matches != NONE
     pairs = matched.sum((1, 2)).clamp(min=1)
@@ -114,7 +76,7 @@ def _moment_losses(
     if weights.giou:
         each["giou"] = ((1 - giou(found, wanted)) * matched).sum((1, 2)) / pairs
     if weights.label:
-        each["label"] = (cross_entropy if printed else focal_loss)(logits, matched)
+        each["label"] = label_loss(logits, matched)
     last = {name: layers[0] for name, layers in each.items()}
     return last | {f"aux_{name}": layers[1:].sum() for name, layers in each.items() if len(layers) > 1}
 

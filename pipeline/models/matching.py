@@ -6,12 +6,12 @@ Axes: B samples, Q queries, W annotated spans after padding; `…` stands for de
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config import LossWeights
 from pipeline.errors import PipelineError
 from pipeline.models.batch import Labels, sent
 
@@ -19,7 +19,23 @@ NONE = -1
 """In the place of a span, for a query that none was assigned to."""
 
 
-def match(logits: Tensor, spans: Tensor, labels: Labels, weights: LossWeights) -> Tensor:
+class MomentWeights(Protocol):
+    """What the costs of a matching are weighed with, and the losses of what was matched."""
+
+    @property
+    def span(self) -> float:
+        """Of the L1 distance between spans (centre, width)."""
+
+    @property
+    def giou(self) -> float:
+        """Of the generalised IoU."""
+
+    @property
+    def label(self) -> float:
+        """Of the foreground probability."""
+
+
+def match(logits: Tensor, spans: Tensor, labels: Labels, weights: MomentWeights) -> Tensor:
     """Assign annotated spans to queries at the least cost; the smaller side is matched whole.
 
     logits, spans [..., B, Q, 2]. Returns [..., B, Q] long: each query's span, or NONE. Waits for the device once.
@@ -29,7 +45,7 @@ def match(logits: Tensor, spans: Tensor, labels: Labels, weights: LossWeights) -
 
 
 @torch.no_grad()
-def costs(logits: Tensor, spans: Tensor, wanted: Tensor, weights: LossWeights) -> Tensor:
+def costs(logits: Tensor, spans: Tensor, wanted: Tensor, weights: MomentWeights) -> Tensor:
     """Weighted L1 of (centre, width), minus gIoU, minus the foreground probability: [..., B, Q, W].
 
     logits, spans [..., B, Q, 2], wanted [B, W, 2].

@@ -1,0 +1,52 @@
+"""The methods that can be trained here, by the names that config.yaml uses. The first is the default.
+
+A method is one folder (or one file) of this room and one line of `METHODS`. Its settings import nothing heavy, because
+every command and the Snakefile validate the config; the network is imported when a job builds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pipeline.methods.settings import MethodSettings
+
+if TYPE_CHECKING:
+    from pipeline.methods.contract import Inputs, Method
+
+METHODS: dict[str, str] = {
+    "tr_detr": "pipeline.methods.tr_detr.settings:TrDetrSettings",
+}
+"""Name in config.yaml → the settings of the method, `module:Class`."""
+
+DEFAULT = next(iter(METHODS))
+
+
+def settings_class(name: str) -> type[MethodSettings]:
+    """The settings of a method that is in the registry. Imports nothing heavy."""
+    return imported(METHODS[name])
+
+
+def is_current(recorded: Mapping[str, Any]) -> bool:
+    """Whether a manifest's record of a method (`MethodSettings.recorded`) has the revision that the method has now."""
+    name = recorded.get("name")
+    return name in METHODS and recorded.get("revision") == settings_class(name).revision
+
+
+def build(settings: MethodSettings, inputs: Inputs) -> Method:
+    """A method with a freshly initialised network on the CPU. Imports torch."""
+    return imported(settings.implementation)(settings, inputs)
+
+
+def name_in(section: Any) -> str | None:
+    """The method that a section `model` is about: a mapping that names none is about the default method."""
+    if isinstance(section, Mapping):
+        return str(section.get("name", DEFAULT))
+    return getattr(section, "name", None)
+
+
+def imported(place: str) -> Any:
+    """What `module:name` stands for."""
+    module, name = place.split(":")
+    return getattr(import_module(module), name)

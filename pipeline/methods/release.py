@@ -1,0 +1,143 @@
+"""What a method says of its released system: the layout of its checkpoints and the form of its golden sets.
+
+The readers (`pipeline/released/`) know no method by name: each method that has something released fills in a `Release`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pipeline.errors import PipelineError
+from pipeline.methods.contract import Inputs
+from pipeline.methods.settings import MethodSettings
+from pipeline.models.batch import Batch
+from pipeline.records import Query
+
+RELATIVE = 1e-5
+"""Of the largest reference value (outputs), of the value (losses)."""
+
+
+class Check(NamedTuple):
+    """One quantity: its largest difference, in the unit of `tolerance`."""
+
+    quantity: str
+    difference: float
+    tolerance: float
+    ok: bool
+
+
+def close(name: str, ours: Tensor, reference: Tensor) -> Check:
+    """Two arrays: the largest difference, beside a share of the largest reference value. Another shape is a failure."""
+    if ours.shape != reference.shape:
+        return apart(f"{name}: shape {_shape(ours)}, in the set {_shape(reference)}")
+    difference = float((ours.detach() - reference).abs().max())
+    tolerance = RELATIVE * float(reference.abs().max())
+    return Check(name, difference, tolerance, difference <= tolerance)
+
+
+def counted(name: str, wrong: int) -> Check:
+    """How many of something differ; none may."""
+    return Check(name, float(wrong), 0.0, wrong == 0)
+
+
+def apart(name: str) -> Check:
+    """A quantity that cannot be compared at all."""
+    return Check(name, float("inf"), 0.0, False)
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """One set of figures of a released system: what goes in, and what must come out.
+
+    settings: with the loss weights it was made with. max_windows: of which a step learns. weights, gradient_norms: by
+    released name (norm None: the tensor takes no part). batch: with labels, as drawn. outputs: by field of the
+    method's outputs. losses: by our names, with what `Release.logged` gives beside. matches: per sample (queries,
+    windows), for the last layer, then for the earlier one where it is known; none without moments.
+    The rest only the sharp form has: queries, arrays by their names in forward.npz, everything of expected.json.
+    """
+
+    name: str
+    dataset: str
+    inputs: Inputs
+    settings: MethodSettings
+    max_windows: int
+    weights: Mapping[str, Tensor]
+    n_parameters: int | None
+    batch: Batch
+    outputs: Mapping[str, Tensor]
+    losses: Mapping[str, float]
+    matches: tuple[list[Any], ...]
+    gradient_norms: Mapping[str, float | None]
+    queries: tuple[Query, ...] = ()
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
+    expected: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Release:
+    """How a released system's files are read.
+
+    title: its name in messages. tensors: the key of the weights in a checkpoint. names: beginning of a released name (*
+    is a layer's number) → ours; what follows the beginning is kept. dead: released tensors that no output depends on.
+    settings_of: from the checkpoint's options; raises ValueError. inputs_of: from its tensors; raises KeyError or
+    TypeError. outputs, losses: released name → field of our outputs, name of our loss; several losses of one name of
+    ours are added up. settings_of_set: from a golden set's loss weights, global and local weight. logged: further
+    figures of the log. intermediates: further checks of a set that holds intermediate values.
+    """
+
+    title: str
+    tensors: str
+    names: Mapping[str, str]
+    dead: tuple[str, ...]
+    settings_of: Callable[[Mapping[str, Any]], MethodSettings]
+    inputs_of: Callable[[Mapping[str, Tensor]], Inputs]
+    outputs: Mapping[str, str]
+    losses: Mapping[str, str]
+    settings_of_set: Callable[[Mapping[str, float], float, float], MethodSettings]
+    logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
+    intermediates: Callable[[GoldenSet, Mapping[str, list[Any]], Any], Iterator[Check]] = lambda *_: iter(())
+
+    def our_name(self, released: str, where: object = "checkpoint") -> str | None:
+        """Our name of a released tensor; None for the dead ones. Raises PipelineError for a name not in the table."""
+        if released in self.dead:
+            return None
+        for theirs, ours in self.names.items():
+            pattern = re.escape(theirs).replace(r"\*", r"(\d+)")
+            if match := re.match(pattern, released):
+                return ours.replace("*", match[1] if match.lastindex else "*") + released[match.end() :]
+        raise self.odd(f"holds a tensor `{released[:100]}` that {self.title} does not have", where)
+
+    def renamed(
+        self, released: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object = "checkpoint"
+    ) -> dict[str, Tensor]:
+        """Released tensors under our names, in our shapes (kernel-1 convolutions lose their last axis), float32.
+
+        expected: our state, for its names and shapes. Raises PipelineError naming what is missing, unknown or of
+        another size.
+        """
+        renamed = {
+            ours: tensor for name, tensor in released.items() if (ours := self.our_name(name, where)) is not None
+        }
+        if missing := sorted(expected.keys() - renamed.keys()):
+            raise self.odd(f"lacks {len(missing)} tensors, the first is `{missing[0]}`", where)
+        if surplus := sorted(renamed.keys() - expected.keys()):
+            raise self.odd(f"holds {len(surplus)} tensors too many, the first is `{surplus[0]}`", where)
+        for name, tensor in renamed.items():
+            if tensor.numel() != expected[name].numel():
+                raise self.odd(f"`{name}` has shape {_shape(tensor)}, expected {_shape(expected[name])}", where)
+        return {name: renamed[name].float().reshape(tensor.shape) for name, tensor in expected.items()}
+
+    def odd(self, what: str, where: object) -> PipelineError:
+        """The one message for a file that is not this system's."""
+        return PipelineError(
+            what, where=where, remedy=f"name a checkpoint of the released {self.title}, all its modules on"
+        )
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)

@@ -1,0 +1,1 @@
+"""TR-DETR: task-reciprocal moment retrieval and highlight detection, as released and as printed."""

@@ -1,0 +1,73 @@
+"""What TR-DETR minimises: every term, unweighted, and their weighted total, as released and as printed.
+
+The paper's equations (4), (5), (17). Printed, moment and highlight losses are QD-DETR's: cross-entropy where the
+release has a focal loss, and scores under a wrong query.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pipeline.methods.tr_detr.alignment import (
+    global_alignment,
+    global_alignment_as_printed,
+    local_alignment,
+    local_alignment_as_printed,
+)
+from pipeline.methods.tr_detr.network import AlignedOutputs
+from pipeline.methods.tr_detr.settings import TrDetrSettings
+from pipeline.models.batch import Batch
+from pipeline.models.losses import (
+    cross_entropy,
+    focal_loss,
+    labels_of,
+    layers_of,
+    moment_losses,
+    saliency_loss,
+    with_total,
+)
+from pipeline.models.masking import masked_mean
+from pipeline.models.matching import match
+
+
+def compute_losses(outputs: AlignedOutputs, batch: Batch, settings: TrDetrSettings, moments: bool) -> dict[str, Tensor]:
+    """Match, where there are `moments`, and take every loss (see `losses_of`).
+
+    Raises ValueError where the batch has no labels, PipelineError where a span is not finite.
+    """
+    matches = match(*layers_of(outputs), labels_of(batch), settings.loss_weights) if moments else None
+    return losses_of(outputs, batch, matches, settings)
+
+
+def losses_of(
+    outputs: AlignedOutputs, batch: Batch, matches: Tensor | None, settings: TrDetrSettings
+) -> dict[str, Tensor]:
+    """Every loss that has a weight, and `total`. Looks at no value of a tensor: a GPU is not waited for.
+
+    matches: [layers, B, Q], of `layers_of`; None without moments. Raises ValueError where the batch has no labels.
+    Keys (those that apply, unweighted scalars): those of `moment_losses` (only with moments), saliency,
+    global_alignment, local_alignment (only where `settings.alignment`), and total, weighted by
+    `settings.loss_weights`. A loss of weight 0 is not computed.
+    """
+    labels, weights, printed = labels_of(batch), settings.loss_weights, settings.formulation == "paper"
+    losses: dict[str, Tensor] = {}
+    if matches is not None:
+        losses = moment_losses(outputs, labels, matches, weights, cross_entropy if printed else focal_loss)
+    if weights.saliency:
+        losses["saliency"] = saliency_loss(outputs, labels, batch.video_mask, settings.saliency_margin)
+    if settings.alignment and weights.global_alignment:
+        losses["global_alignment"] = _global_loss(outputs, batch, printed)
+    if settings.alignment and weights.local_alignment:
+        aligned = local_alignment_as_printed if printed else local_alignment
+        masks = batch.video_mask, batch.text_mask, labels.clip_mask
+        losses["local_alignment"] = aligned(outputs.video, outputs.text, *masks)
+    return with_total(losses, weights, outputs.saliency)
+
+
+def _global_loss(outputs: AlignedOutputs, batch: Batch, printed: bool) -> Tensor:
+    """Released, the means run over padded rows too."""
+    if not printed:
+        return global_alignment(outputs.video.mean(1), outputs.text.mean(1))
+    return global_alignment_as_printed(
+        masked_mean(outputs.video, batch.video_mask), masked_mean(outputs.text, batch.text_mask)
+    )

@@ -1,0 +1,28 @@
+"""Features into the width of the network: the first layers that every modality passes."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.models.elementwise import Dropout
+
+
+class Projection(nn.Module):
+    """Norm, dropout, linear, as often as given; ReLU between, none after the last.
+
+    Padded rows come out as one constant row, not as zeros.
+    """
+
+    def __init__(self, input_dim: int, dim: int, dropout: float, n_layers: int) -> None:
+        super().__init__()
+        widths = [input_dim, *[dim] * (n_layers - 1)]
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
+        self.linears = nn.ModuleList(nn.Linear(width, dim) for width in widths)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, input_dim] to [B, L, d]."""
+        for index, (norm, linear) in enumerate(zip(self.norms, self.linears, strict=True)):
+            x = linear(self.dropout(norm(F.relu(x) if index else x)))
+        return x

@@ -1,0 +1,160 @@
+"""Released checkpoints into ours: the method's table of names, and a reader that executes nothing.
+
+A released file is a pickled dict: the tensors under released names, `epoch` (from 0), `opt` (an argparse.Namespace),
+optimizer and schedule, which are not taken over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline import files, methods
+from pipeline.encoders.state import is_whole
+from pipeline.errors import PipelineError
+from pipeline.methods.release import Release
+from pipeline.methods.settings import MethodSettings
+from pipeline.released import container
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a released checkpoint held.
+
+    weights: by our names, float32. settings: of the network they fit. input_dim, text_dim: widths of video input
+    (endpoint columns and audio included) and words. epoch: from 1, as the log counts. options: plain values only.
+    dropped: tensors that no output depends on.
+    """
+
+    weights: dict[str, Tensor]
+    settings: MethodSettings
+    input_dim: int
+    text_dim: int
+    epoch: int | None
+    options: dict[str, Any]
+    dropped: tuple[str, ...]
+
+
+def release_of(method: str) -> Release:
+    """How a method's released files are read. Raises PipelineError where nothing was released."""
+    place = methods.settings_class(method).released if method in methods.METHODS else None
+    if place is None:
+        known = [name for name in methods.METHODS if methods.settings_class(name).released]
+        raise PipelineError(
+            f"no released files of `{method}` are known here",
+            where="--method",
+            remedy=f"name one of {', '.join(known)}",
+        )
+    return methods.imported(place)
+
+
+def import_checkpoint(source: Path | str, target: Path | str, method: str = methods.DEFAULT) -> Released:
+    """Turn a released checkpoint into a safetensors file under our names; its metadata keep epoch and options.
+
+    Raises PipelineError as `read_released` does, where `target` is `source`, and where it cannot be written.
+    """
+    from safetensors.torch import save
+
+    _must_be_another_file(Path(source), Path(target))
+    released = read_released(source, method)
+    told = {
+        "origin": "released",
+        "epoch": str(released.epoch),
+        "model": released.settings.model_dump_json(),
+        "options": json.dumps(released.options, sort_keys=True),
+    }
+    weights = {name: tensor.contiguous() for name, tensor in released.weights.items()}
+    with files.atomic(target, "wb") as file:
+        file.write(save(weights, metadata=told))
+    return released
+
+
+def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
+    """Read a released checkpoint without executing anything in it.
+
+    Only tensors, plain values, NumPy's plain numbers and argparse.Namespace are let in. Raises PipelineError for a
+    file that holds anything else, cannot be read, or is not this method's (naming the first tensor that is missing,
+    unknown, of another size, or not finite).
+    """
+    path, release = Path(path), release_of(method)
+    held = container.read(path)
+    tensors = held.get(release.tensors)
+    if not isinstance(tensors, dict) or not all(isinstance(n, str) and _is_weight(t) for n, t in tensors.items()):
+        raise release.odd(f"holds no finite floating-point tensors under `{release.tensors}`", path)
+    tensors = _without_prefixes(tensors, release, path)
+    options = _plain_options(held.get("opt"), release, path)
+    try:
+        settings = release.settings_of(options)
+    except (ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise release.odd(f"`opt` names a network that cannot be ({reason})", path) from error
+    try:
+        inputs = release.inputs_of(tensors)
+    except (KeyError, TypeError) as error:
+        raise release.odd("lacks the input projections of video and text", path) from error
+    with torch.device("meta"):
+        expected = methods.build(settings, inputs).network.state_dict()
+    epoch = held.get("epoch")
+    return Released(
+        weights=release.renamed(tensors, expected, where=path),
+        settings=settings,
+        input_dim=inputs.video_dim + 2,
+        text_dim=inputs.text_dim,
+        epoch=epoch + 1 if isinstance(epoch, int) else None,
+        options=options,
+        dropped=tuple(name for name in release.dead if name in tensors),
+    )
+
+
+def _must_be_another_file(source: Path, target: Path) -> None:
+    """Raise PipelineError where writing `target` would destroy `source`, by whatever name or link."""
+    try:
+        same = os.path.samefile(source, target)
+    except OSError:
+        same = False  # one of them is not there
+    if same or os.path.realpath(source) == os.path.realpath(target):
+        raise PipelineError("is the checkpoint itself", where=target, remedy="name another file for the output")
+    if target.is_dir():
+        raise PipelineError("is a folder", where=target, remedy="name a file for the output")
+
+
+def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Path) -> dict[str, Tensor]:
+    """The tensors without what wrappers put before every name, in any order and number."""
+    found = dict(tensors)
+    while prefix := next((p for p in PREFIXES if found and all(name.startswith(p) for name in found)), None):
+        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    inner = {name.replace("._orig_mod.", "."): tensor for name, tensor in found.items()}  # of a part that was compiled
+    if len(inner) < len(found):
+        raise release.odd("holds tensors twice, with and without the prefix `_orig_mod.`", path)
+    return inner
+
+
+def _is_weight(tensor: object) -> bool:
+    return (
+        isinstance(tensor, Tensor) and is_whole(tensor) and tensor.is_floating_point() and bool(tensor.isfinite().all())
+    )
+
+
+def _plain_options(options: object, release: Release, path: object) -> dict[str, Any]:
+    """The options object as a dict of JSON values; a device becomes its name."""
+    if options is None:
+        return {}
+    found = vars(options) if isinstance(options, argparse.Namespace) else options
+    if not isinstance(found, dict):
+        raise release.odd(f"`opt` is a {type(found).__name__}", path)
+    named = {str(key): str(value) if isinstance(value, torch.device) else value for key, value in found.items()}
+    try:
+        return dict(json.loads(json.dumps(named)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise release.odd(f"`opt` holds more than plain values ({error})", path) from error

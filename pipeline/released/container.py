@@ -1,0 +1,195 @@
+"""A released checkpoint, opened without executing anything in it.
+
+PyTorch's restricted unpickler builds tensors and plain values. Three names are let in besides: argparse.Namespace, and
+NumPy's scalar and dtype, in whose place stand inert classes of this module: NumPy itself is never called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline import files
+from pipeline.encoders.state import refuse_bomb
+from pipeline.errors import PipelineError
+
+HEAD_BYTES = 512
+SCALARS = {
+    "b1": "?",
+    "i1": "b",
+    "i2": "h",
+    "i4": "i",
+    "i8": "q",
+    "u1": "B",
+    "u2": "H",
+    "u4": "I",
+    "u8": "Q",
+    "f2": "e",
+    "f4": "f",
+    "f8": "d",
+}
+"""NumPy's name of a number's kind → that of `struct`."""
+
+SAVE_PLAIN = (
+    "where the file came from, save it anew with tensors and plain values alone: "
+    'torch.save({"model": model.state_dict(), "opt": {k: str(v) for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
+)
+
+
+NAMED = [
+    re.compile(pattern)
+    for pattern in (
+        r"GLOBAL ([\w.]+)",
+        r"recognized function <(?:\w|-)+ (?:function )?'?([\w.]+)",
+        r"but got <class '([\w.]+)",
+    )
+]
+"""Where PyTorch's words name what it did not let in."""
+
+
+class NotPlainError(pickle.UnpicklingError):
+    """A value that looks like a plain number of NumPy and is none."""
+
+
+class Dtype:
+    """Stands in for numpy.dtype: remembers which kind of number is meant."""
+
+    def __init__(self, kind: str, *_: object) -> None:
+        if kind not in SCALARS:
+            raise NotPlainError(f"holds a NumPy value of kind {str(kind)[:20]!r}, which is no plain number")
+        self.kind, self.order = kind, "<"
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 2:
+            raise NotPlainError("holds a NumPy scalar that is not written as NumPy writes it")
+        self.order = ">" if state[1] == ">" else "<"
+
+
+def scalar(dtype: Dtype, data: bytes) -> bool | int | float:
+    """Stands in for NumPy's rebuilding of a scalar: returns Python's number. Raises NotPlainError if it is none."""
+    if not isinstance(dtype, Dtype) or not isinstance(data, bytes):
+        raise NotPlainError("holds a NumPy scalar that is not written as NumPy writes it")
+    try:
+        return struct.unpack(dtype.order + SCALARS[dtype.kind], data)[0]
+    except struct.error as error:
+        raise NotPlainError("holds a NumPy scalar of another size than its kind") from error
+
+
+LET_IN: list[Any] = [
+    argparse.Namespace,
+    (Dtype, "numpy.dtype"),
+    (scalar, "numpy.core.multiarray.scalar"),
+    (scalar, "numpy._core.multiarray.scalar"),
+]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds. Raises PipelineError for a file that is none (saying what it is), or that holds more."""
+    _must_be_a_checkpoint(path)
+    try:
+        refuse_bomb(path)
+    except ValueError as error:
+        remedy = "compare its size and digest with those at its source, and fetch it again if they differ"
+        raise PipelineError(f"is refused: {error}; nothing in it was executed", where=path, remedy=remedy) from error
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+    try:
+        with torch.serialization.safe_globals(LET_IN):
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+    except Exception as error:  # a file of unknown origin can make the unpickler stumble in any way
+        raise _refused(path, error) from error
+    if not isinstance(held, dict):
+        raise PipelineError(
+            f"holds a {type(held).__name__}, not a dict that has the weights under a name",
+            where=path,
+            remedy=SAVE_PLAIN,
+        )
+    return held
+
+
+def _refused(path: Path, error: Exception) -> PipelineError:
+    """The class that was not let in, or that the file is damaged; torch's own advice is to run what the file asks."""
+    reason = error.__context__ if isinstance(error.__context__, pickle.UnpicklingError) else error
+    said = str(reason)
+    if isinstance(reason, NotPlainError):
+        return PipelineError(f"{said}; nothing in it was executed", where=path, remedy=SAVE_PLAIN)
+    if name := next((found for pattern in NAMED if (found := pattern.search(said))), None):
+        return PipelineError(
+            f"holds {name[1][:100]}, which is no tensor and no plain value; nothing in it was executed",
+            where=path,
+            remedy=SAVE_PLAIN,
+        )
+    return PipelineError(
+        f"is damaged, or was not written by torch.save ({type(error).__name__}); nothing in it was executed",
+        where=path,
+        remedy="compare its size and digest with those at its source, and fetch it again if they differ",
+    )
+
+
+def _must_be_a_checkpoint(path: Path) -> None:
+    """Raise PipelineError, saying what the file is, where its first bytes are not those of a checkpoint."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+    if found := _other_kind(path, head):
+        what, remedy = found
+        raise PipelineError(f"is {what}, not a checkpoint", where=path, remedy=remedy)
+
+
+def _other_kind(path: Path, head: bytes) -> tuple[str, str] | None:  # noqa: PLR0911 - a kind of file, an answer
+    """What a file is that is no checkpoint, and what to do; None for one that may be a checkpoint."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return "an empty file", "fetch it again: nothing of it arrived"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return (
+            "a web page (a login, a quota or an error page that was saved under this name)",
+            "open the address in a browser, see what the page asks for, and fetch the file then",
+        )
+    if head.startswith(b"version https://git-lfs"):
+        return (
+            "a Git LFS pointer (the digest of a file that lies elsewhere)",
+            "run `git lfs pull` in its repository, or fetch the file from the repository's web page",
+        )
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
+        return (
+            "a safetensors file",
+            "name the checkpoint (.ckpt, .pth) that it was made from; this command writes safetensors, it reads none",
+        )
+    for magic, kind in ((b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf", "7z"), (b"Rar!", "rar"), (b"\xfd7zXZ", "xz")):
+        if head.startswith(magic):
+            return f"a packed file ({kind})", "unpack it and name the checkpoint in it"
+    if head[257:262] == b"ustar":
+        return "a tar archive", "unpack it and name the checkpoint in it"
+    if head.startswith(b"PK"):
+        return _other_zip(path)
+    if head.isascii() and b"\0" not in head:
+        return "a text file", "name the checkpoint (.ckpt, .pth) itself"
+    return None
+
+
+def _other_zip(path: Path) -> tuple[str, str] | None:
+    """The same for a zip, which a checkpoint is too."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "half of a zip file", "fetch it again: the end did not arrive"
+    if any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names):
+        return None
+    inside = [name for name in names if name.endswith((".ckpt", ".pth", ".pt"))]
+    return (
+        f"a zip of {len(names)} files" + (f", among them {inside[0]}" if inside else ""),
+        "unpack it and name the checkpoint in it",
+    )

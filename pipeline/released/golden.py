@@ -1,0 +1,228 @@
+"""Ours against golden figures of the released system: the largest difference of every quantity, and what is allowed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline import methods
+from pipeline.config import Training
+from pipeline.errors import PipelineError
+from pipeline.methods.contract import Method
+from pipeline.methods.release import RELATIVE, Check, GoldenSet, Release, apart, close, counted
+from pipeline.models.matching import NONE
+from pipeline.released.checkpoint import release_of
+from pipeline.released.golden_compact import compact
+from pipeline.released.golden_sets import plain, sharp
+from pipeline.training.predict import predictions
+
+ODD = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, OSError)
+"""What reading and comparing raise where a set is not whole, or an array in it has another shape or kind."""
+
+
+def verify(path: Path | str) -> list[Check]:
+    """Compare with the golden set at `path` (see `read_sets`).
+
+    float32 on the CPU, evaluation mode. A value that is not finite is a failure, and so is an array of another shape.
+    Raises PipelineError where there is no set, or one that cannot be compared at all.
+    """
+    sets = read_sets(path)
+    found = [(golden, check) for golden in sets for check in _checks(golden, path)]
+    if len(sets) == 1:
+        return [check for _, check in found]
+    return [check._replace(quantity=f"{golden.name}: {check.quantity}") for golden, check in found]
+
+
+def _checks(golden: GoldenSet, path: Path | str) -> list[Check]:
+    """All checks of a set. Raises PipelineError where one of them cannot be made."""
+    made: list[Check] = []
+    try:
+        for check in _verify(golden, release_of(golden.settings.name)):
+            made.append(check)  # noqa: PERF402 - what was compared before says where it went wrong
+    except ODD as error:
+        raise PipelineError(
+            f"{golden.name}: cannot be compared after `{made[-1].quantity if made else 'the weights'}` "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            where=path,
+            remedy="a figure is missing there, or has another shape: compare the set with the three forms",
+        ) from error
+    return made
+
+
+def _verify(golden: GoldenSet, release: Release) -> Iterator[Check]:
+    method = methods.build(golden.settings, golden.inputs)
+    network = method.network.eval()
+    network.load_state_dict(release.renamed(golden.weights, network.state_dict()))
+    if golden.n_parameters is not None:
+        ours = sum(p.numel() for p in network.parameters()) + sum(golden.weights[name].numel() for name in release.dead)
+        yield counted("number of parameters, the dead ones included", abs(ours - golden.n_parameters))
+    with _recorded(network) as calls:
+        outputs = method.outputs(golden.batch)
+    for name, reference in golden.outputs.items():
+        yield close(name, getattr(outputs, name), reference)
+    yield from _check_losses(golden, release, method, outputs)
+    yield from _check_gradients(golden, release, network)
+    if golden.queries:
+        yield from _check_inputs(golden)
+        yield from _check_labels(golden, method)
+        yield from release.intermediates(golden, calls, outputs)
+        yield from _check_predictions(golden, method, outputs)
+        yield from _check_steps(golden, method)
+
+
+def _check_losses(golden: GoldenSet, release: Release, method: Method, outputs: Any) -> Iterator[Check]:
+    """Every loss, the matching, and what else the released log holds. Leaves gradients in the network."""
+    matches = method.match(method.costs(outputs, golden.batch), golden.batch.labels)
+    losses = method.losses(outputs, golden.batch, matches)
+    losses["total"].backward()
+    found = {name: float(loss.detach()) for name, loss in losses.items()}
+    logged = release.logged(outputs, matches)
+    for layer, pairs in enumerate(golden.matches):
+        name = f"matching{' of the earlier layer' if layer else ''}, samples that differ"
+        ours = list(map(_as_pairs, matches[0][layer]))
+        wrong = sum(a != b for a, b in zip(ours, pairs, strict=False)) + abs(len(ours) - len(pairs))
+        yield counted(name, wrong)
+    for name in [*found, *(name for name in golden.losses if name not in found)]:
+        both = (found | logged).get(name), golden.losses.get(name)
+        if both[0] is None or both[1] is None:
+            yield apart(f"loss {name}: only {'the set' if both[0] is None else 'ours'} has it")
+        else:
+            difference, tolerance = abs(both[0] - both[1]), RELATIVE * abs(both[1])
+            yield Check(f"loss {name}", difference, tolerance, difference <= tolerance)
+
+
+def _check_gradients(golden: GoldenSet, release: Release, network: nn.Module) -> Iterator[Check]:
+    """|Δ| over (1e-4 · norm + 2e-6), the largest; and how many tensors take part on one side only."""
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    shares, one_sided = [0.0], 0
+    for released, reference in golden.gradient_norms.items():
+        name = release.our_name(released)
+        gradient = None if name is None else gradients.pop(name)
+        one_sided += (gradient is None) != (reference is None)
+        if gradient is not None and reference is not None:
+            shares.append(abs(float(gradient.norm()) - reference) / (1e-4 * reference + 2e-6))
+    worst = float(np.max(shares))  # unlike Python's, it keeps what is not a number
+    yield Check("gradient norms, share of the tolerance 1e-4·norm + 2e-6", worst, 1.0, worst <= 1)
+    yield counted("tensors with a gradient on one side only", one_sided)
+    yield counted("tensors without a gradient norm in the set", len(gradients))
+
+
+def _check_inputs(golden: GoldenSet) -> Iterator[Check]:
+    batch, arrays = golden.batch, golden.arrays
+    video = torch.cat([arrays[name] for name in ("in_src_vid", "in_src_aud") if name in arrays], dim=-1)
+    for name, ours, reference in (
+        ("prepared video", batch.video, video),
+        ("prepared text", batch.text, arrays["in_src_txt"]),
+        ("video mask", batch.video_mask, arrays["in_src_vid_mask"]),
+        ("text mask", batch.text_mask, arrays["in_src_txt_mask"]),
+    ):
+        if ours.shape != reference.shape:
+            yield close(name, ours, reference)
+            continue
+        difference = float((ours - reference).abs().max())
+        yield Check(name, difference, 1e-7, difference <= 1e-7)
+
+
+def _check_labels(golden: GoldenSet, method: Method) -> Iterator[Check]:
+    """Labels that no draw changes, from the annotation rows. Hard pairs by their scores: ties may fall either way."""
+    reference, windows = golden.batch.labels, golden.max_windows
+    targets = method.targets(golden.queries, golden.batch.n_clips, Training(max_windows=windows))
+    ours = targets.draw(range(len(golden.queries)), np.random.default_rng(0))
+    yield close("labels: scores of all clips", ours.saliency, reference.saliency)
+    yield counted("labels: clip mask", int((ours.clip_mask != reference.clip_mask).sum()))
+    for side in ("saliency_pos", "saliency_neg"):
+        found, wanted = (labels.saliency.gather(1, getattr(labels, side)[:, :1]) for labels in (ours, reference))
+        yield close(f"labels: score of the hard pair, {side}", found, wanted)
+    whole = [n for n, q in enumerate(golden.queries) if 0 < len(q.relevant_windows or ()) <= windows]
+    if whole:
+        spans = [[labels.spans[n, : labels.n_spans[n]] for n in whole] for labels in (ours, reference)]
+        yield close("labels: spans", *map(torch.cat, spans))
+
+
+def _check_predictions(golden: GoldenSet, method: Method, outputs: Any) -> Iterator[Check]:
+    """The prediction file. A float16 step finer than the tolerance of the scores themselves counts as that."""
+    found = method.found(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
+    ours = predictions(found, golden.queries)
+    rows = list(zip(ours, golden.expected["predictions"], strict=True))
+    scores = [(np.array(a.pred_saliency_scores), np.array(b["pred_saliency_scores"])) for a, b in rows]
+    noise = RELATIVE * np.max([np.abs(b).max() for _, b in scores])
+    each = [(np.abs(a - b) / np.spacing(np.abs(b).astype(np.float16)).clip(noise)).max() for a, b in scores]
+    steps = float(np.max(each))
+    yield Check("predictions: saliency, in float16 steps", steps, 1.0, steps <= 1)
+    if method.inputs.moments:
+        windows = [(np.array(a.pred_relevant_windows), np.array(b["pred_relevant_windows"])) for a, b in rows]
+        yield counted("predictions: windows that differ", sum(int((a != b)[:, :2].any(1).sum()) for a, b in windows))
+        largest = float(np.max([np.abs(a - b)[:, 2].max() for a, b in windows]))
+        yield Check("predictions: scores of windows", largest, 1.01e-4, largest <= 1.01e-4)
+
+
+def _check_steps(golden: GoldenSet, method: Method) -> Iterator[Check]:
+    """Optimizer steps on the same batch, in evaluation mode. Moves the network's weights."""
+    told, batch = golden.expected["steps_eval_mode"], golden.batch
+    parameters = list(method.network.parameters())
+    optimizer = method.optimizer(Training(learning_rate=told["lr"], weight_decay=told["weight_decay"]), "cpu")
+    for row in told["trajectory"]:
+        outputs = method.outputs(batch)
+        losses = method.losses(outputs, batch, method.match(method.costs(outputs, batch), batch.labels))
+        optimizer.zero_grad()
+        losses["total"].backward()
+        norm = float(nn.utils.clip_grad_norm_(parameters, told["clip"]))
+        optimizer.step()
+        total, reference = abs(float(losses["total"].detach()) - row["total"]), row["grad_norm_before_clip"]
+        step = f"step {row['step']}"
+        yield Check(f"{step}: total", total, 1e-4 * row["total"], total <= 1e-4 * row["total"])
+        change = abs(norm - reference)
+        yield Check(f"{step}: gradient norm", change, 1e-3 * reference, change <= 1e-3 * reference)
+
+
+def read_sets(path: Path | str) -> list[GoldenSet]:
+    """The set at `path` (a folder or a JSON file), or every compact set of a folder that holds nothing else.
+
+    Raises PipelineError where no set of the three forms lies there, or one lacks a file or a key.
+    """
+    path = Path(path)
+    try:
+        if (path / "released_expected.json").is_file():
+            return [plain(path)]
+        if (path / "expected.json").is_file():
+            return [sharp(path)]
+        cases = [path] if path.is_file() else sorted(path.glob("*.json"))
+        if cases:
+            return [compact(each) for each in cases]
+    except (*ODD, EOFError, BadZipFile) as error:
+        raise PipelineError(
+            f"is not whole ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            where=path,
+            remedy="compare it with the three forms",
+        ) from error
+    raise PipelineError("no golden set lies here", where=path, remedy="name a set's folder or its JSON file")
+
+
+@contextmanager
+def _recorded(model: nn.Module) -> Iterator[dict[str, list[Any]]]:
+    """What every named module returned during the block, call by call."""
+    calls: dict[str, list[Any]] = defaultdict(list)
+
+    def keep(name: str) -> Any:
+        return lambda _module, _inputs, result: calls[name].append(result)
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in model.named_modules()]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _as_pairs(matches: Tensor) -> list[list[int]]:
+    """One sample's [queries, windows]."""
+    queries = (matches != NONE).nonzero().flatten()
+    return [queries.tolist(), matches[queries].tolist()]
