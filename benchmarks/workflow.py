@@ -143,7 +143,7 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
 
 
 def remember_everything(folder: Path, settings: config.Config) -> None:
-    """Have Snakemake make its records of all manifests; while it does they are empty, or they would be set aside."""
+    """Have Snakemake make its records of all manifests."""
     contents = {path: path.read_text() for path in (folder / "results").rglob("*.json")}
     for path in contents:
         path.write_text("{}")

@@ -98,7 +98,9 @@ CHANGES = {
 
 NOTHING_STARTS = {*list(CHANGES)[:3], "`./results/` for `results`"}
 ALL_START = {"the same, and Snakemake's own records lost"}
-STARTED_FOR_NOTHING = {c: set() for c in NOTHING_STARTS} | {c: {*STAGES} - {"draw"} for c in ALL_START}
+STARTED_FOR_NOTHING = {c: set() for c in NOTHING_STARTS} | {
+    c: {*STAGES} - {"fetch", "annotate", "draw"} for c in ALL_START
+}
 """Stages without work whose jobs Snakemake starts all the same, where it matters."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import provenance
+from pipeline import asked, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import score_files
@@ -39,10 +39,8 @@ def score_experiment(
             made += [output, output.with_suffix(".queries.jsonl")]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
-    under = None if experiment.source == "predictions" else [f"/{split}-", f"/{split}.jsonl"]
-    settings = {"experiment": name, "dataset": experiment.dataset, "split": split}
-    inputs = [predictions, annotations]
-    return provenance.run_stage("score", manifest, work, inputs=inputs, settings=settings, under=under)
+    want = asked.score(name, experiment, split, predictions, annotations)
+    return provenance.run_asked(want, manifest, work)
 
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from pipeline import files, provenance, records
+from pipeline import asked, files, provenance, records
 from pipeline.config import DOMAINS, Experiment, Model
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY
@@ -87,9 +87,8 @@ def tabulate(
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
-    settings = {"title": title, "experiments": {n: e.model_dump(mode="json") for n, e in experiments.items()}}
-    inputs = [published.PUBLISHED, *metrics, *runs, *annotations]
-    return provenance.run_stage("tabulate", manifest, work, inputs=inputs, settings=settings)
+    want = asked.tabulate(title, experiments, published.PUBLISHED, [*metrics, *runs, *annotations])
+    return provenance.run_asked(want, manifest, work)
 
 
 def texts(manifest: Path) -> str:
