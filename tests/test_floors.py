@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     {"errors", "files", "records", "devices", "shards"},
-    {"asked", "config", "provenance", "stale"},
+    {"asked", "behind", "config", "provenance", "stale"},
     {"acquire"},
     {"datasets", "video", "encoders"},
     {"features", "models", "evaluation"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import asked, provenance
+from pipeline import asked, behind, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import score_files
@@ -26,8 +26,11 @@ def score_experiment(
 
     predictions: manifest of the predict stage, or of the fetched file for `source: predictions`. annotations: manifest
     of the split. epoch: `selected` or `last`. Returns whether there was work to do. Raises PipelineError where a run
-    has no predictions for the split, or for a prediction file that does not fit the annotations.
+    has no predictions for the split, for runs that were trained with other settings than the experiment has, and for a
+    prediction file that does not fit the annotations.
     """
+    if experiment.source != "predictions":
+        behind.settings_behind(name, experiment, [predictions])
     found = _prediction_files(experiment, split, predictions)
 
     def work() -> provenance.Outcome:

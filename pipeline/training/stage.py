@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import asked, config, devices, provenance
+from pipeline import asked, behind, config, devices, provenance
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -71,8 +71,10 @@ def predict(
     """Predict the splits of `annotations` with every run, selected and last epoch both. Returns whether there was work.
 
     runs: manifests of all parts of the training. Writes {results}/runs/{name}/{run}/predictions/{split}-{epoch}.jsonl,
-    rows in annotation order. Raises PipelineError for a family or weights that are missing.
+    rows in annotation order. Raises PipelineError for a family or weights that are missing, and for runs that were
+    trained with other settings than the experiment has.
     """
+    behind.settings_behind(name, experiment, runs)
     want = asked.predict(name, experiment, dataset, annotations, runs, features)
 
     def work() -> provenance.Outcome:
