@@ -84,7 +84,7 @@ def test_runs_made_with_other_settings_than_asked_are_refused(made, lines, said)
 def test_a_manifest_without_settings_is_refused(made, damage):
     experiments, *_, runs = made
     spoil(runs, lambda content: content.update(settings=damage))
-    with pytest.raises(PipelineError, match="does not say what its runs were made with|is recorded"):
+    with pytest.raises(PipelineError, match=r"does not say what its runs were made with|is recorded"):
         settings_behind("one", experiments["one"], runs)
 
 

@@ -123,7 +123,7 @@ def test_two_starts_at_once_the_second_stops_and_the_first_is_not_disturbed(work
 
 @pytest.mark.parametrize("raised", ["segment", "clip-vit-b32"])
 def test_plans_beside_a_running_workflow_change_nothing_and_it_ends_well(workflow, raised):
-    account = workflow.results / "videos/qvhighlights/00000.json"
+    account = workflow.results / "videos/qvhighlights/00001.json"
     content = files.read_json(account)
     files.write_json(account, content | {"counts": content["counts"] | {"failed": 1}})  # a video nobody has
     running = extracting(workflow)
