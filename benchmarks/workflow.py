@@ -11,6 +11,7 @@ seconds, peak memory of the process.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import subprocess
@@ -25,10 +26,13 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline import config, files, provenance
+from pipeline import asked, config, files, provenance
+from pipeline.acquire import originals, sources
+from pipeline.provenance import Asked
 from pipeline.shards import shard_names
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path("results")
 VIDEOS_A_SHARD = 317
 """QVHighlights: 10,148 in 32 shards."""
 LEFT_OUT = 20
@@ -122,47 +126,65 @@ def features(settings: config.Config) -> list[str]:
 
 def make_everything_up_to_features(folder: Path, settings: config.Config, n_videos: int) -> None:
     """Manifests as the stages leave them, and the files they list (empty: a plan looks at names, sizes and times)."""
-    dataset = settings.datasets["qvhighlights"]
-    weights = {w for families in readers(settings).values() for f in families for w in provenance.FAMILIES[f].weights}
-    for name in {*dataset.annotations.values(), *dataset.videos, *weights}:
-        leave(folder, "fetch", f"resources/{name}/fetch.json", [f"resources/{name}/file"])
-    for name in dataset.videos:
-        leave(folder, "unpack", f"resources/{name}/unpack.json", [f"resources/{name}/index.csv"])
-    for split in dataset.annotations:
-        place = f"annotations/qvhighlights/{split}"
-        leave(folder, "annotate", f"{place}.json", [f"{place}.jsonl"])
-    for shard in shard_names(dataset.shards):
-        vids = [f"{shard}-{i:05d}_60.0_210.0" for i in range(n_videos // dataset.shards // LEFT_OUT)]
-        skipped = [{"vid": vid, "why": "missing: not among the videos of the archive"} for vid in vids]
-        leave(folder, "videos", f"videos/qvhighlights/{shard}.json", [f"videos/qvhighlights/{shard}.csv"], skipped)
-        table = f"segments/qvhighlights/2s/{shard}.csv"
-        leave(folder, "segment", f"segments/qvhighlights/{shard}.json", [table], skipped)
-        for reader, families in readers(settings).items():
-            stores = [f"features/qvhighlights/{dataset.grid_of(f)}/{f}/{shard}.h5" for f in families]
-            leave(folder, "extract", f"features/qvhighlights/{reader}/{shard}.json", stores, skipped)
+    dataset, table = settings.datasets["qvhighlights"], sources.load()
+    weights = {r: {w for f in made for w in provenance.FAMILIES[f].weights} for r, made in readers(settings).items()}
+    with contextlib.chdir(folder):
+        for name in sorted({*dataset.annotations.values(), *dataset.videos, *set().union(*weights.values())}):
+            source = table[name]
+            want = asked.fetch(name, source.file, source.digest)
+            leave(want, f"resources/{name}/fetch.json", [f"resources/{name}/{source.file}"])
+        for name in dataset.videos:
+            want = asked.unpack(name, fetched(name))
+            leave(want, f"resources/{name}/unpack.json", [f"resources/{name}/index.csv"])
+        for split, name in dataset.annotations.items():
+            place = f"annotations/qvhighlights/{split}"
+            leave(asked.annotate("qvhighlights", split, fetched(name)), f"{place}.json", [f"{place}.jsonl"])
+        annotated = [RESULTS / f"annotations/qvhighlights/{split}.json" for split in dataset.annotations]
+        unpacked = [RESULTS / f"resources/{name}/unpack.json" for name in dataset.videos]
+        looked_for = originals.asked(dataset.videos, table)
+        for shard in shard_names(dataset.shards):
+            vids = [f"{shard}-{i:05d}_60.0_210.0" for i in range(n_videos // dataset.shards // LEFT_OUT)]
+            why = {"why": "missing: not among the videos of the archive", "asked": looked_for}
+            skipped = [{"vid": vid, **why} for vid in vids]
+            account, clips = f"videos/qvhighlights/{shard}", f"segments/qvhighlights/{shard}.json"
+            want = asked.videos("qvhighlights", dataset, shard, annotated + unpacked)
+            leave(want, f"{account}.json", [f"{account}.csv"], skipped)
+            want = asked.segment(["2s"], RESULTS / f"{account}.json")
+            leave(want, clips, [f"segments/qvhighlights/2s/{shard}.csv"], skipped)
+            for reader, families in readers(settings).items():
+                want = asked.extract(
+                    RESULTS,
+                    "qvhighlights",
+                    dataset,
+                    shard,
+                    reader=reader,
+                    families=families,
+                    encoding=settings.encoding,
+                    weights={name: fetched(name) for name in weights[reader]},
+                    inputs=annotated if reader == "words" else [RESULTS / clips],
+                )
+                stores = [f"features/qvhighlights/{dataset.grid_of(f)}/{f}/{shard}.h5" for f in families]
+                leave(want, f"features/qvhighlights/{reader}/{shard}.json", stores, skipped)
+
+
+def fetched(name: str) -> Path:
+    """The manifest of a source's `fetch`."""
+    return RESULTS / f"resources/{name}/fetch.json"
 
 
 def remember_everything(folder: Path, settings: config.Config) -> None:
-    """Have Snakemake make its records of all manifests; while it does they are empty, or they would be set aside."""
-    contents = {path: path.read_text() for path in (folder / "results").rglob("*.json")}
-    for path in contents:
-        path.write_text("{}")
+    """Have Snakemake make its records of all manifests."""
     snakemake(folder, folder / "config.yaml", "--touch", "--forceall", "--", *features(settings))
-    for path, text in contents.items():
-        touched = path.stat().st_mtime_ns
-        path.write_text(text)
-        os.utime(path, ns=(touched, touched))
 
 
-def leave(folder: Path, stage: str, manifest: str, made: Sequence[str], skipped: Sequence[dict[str, str]] = ()) -> None:
+def leave(want: Asked, manifest: str, made: Sequence[str], skipped: Sequence[dict[str, str]] = ()) -> None:
     """Leave what a stage would: its files, then the manifest that lists them."""
     for name in made:
-        path = folder / "results" / name
+        path = RESULTS / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    listed = [{"path": f"results/{name}", "bytes": 0, "sha256": "0" * 64} for name in made]
-    content = {"stage": stage, "revision": provenance.REVISIONS[stage], "files": listed, "skipped": list(skipped)}
-    files.write_json(folder / "results" / manifest, content | {"settings": {}, "inputs": {}, "counts": {}})
+    listed = [{"path": f"{RESULTS}/{name}", "bytes": 0, "sha256": "0" * 64} for name in made]
+    files.write_json(RESULTS / manifest, want.header() | {"files": listed, "counts": {}, "skipped": list(skipped)})
 
 
 if __name__ == "__main__":

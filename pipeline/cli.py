@@ -156,6 +156,7 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     tabulate = _stage(parsers, "tabulate", commands.tabulate, "a table of the paper: published beside reproduced")
     tabulate.add_argument("table", choices=("table1", "table2", "table3", "table4", "evidence"))
     _paths(tabulate, "--metrics", "manifests of `score`")
+    _paths(tabulate, "--predictions", "manifests of `predict`")
     _paths(tabulate, "--runs", "manifests of `train`")
     _paths(tabulate, "--annotations", "manifest of `annotate`, TVSum val: yardsticks beneath Table 3")
 

@@ -152,6 +152,12 @@ class SweepPoint(Strict):
         """What a manifest says of one run: what differs from the defaults, beside the method and its revision."""
         return {"model": self.model.recorded(), "training": self.training.changes()}
 
+    @classmethod
+    def from_recorded(cls, recorded: Mapping[str, Any]) -> SweepPoint:
+        """The way back from `recorded`. Raises ValidationError or KeyError for what was never recorded so."""
+        model = {key: value for key, value in recorded["model"].items() if key != "revision"}
+        return cls.model_validate({"model": model, "training": recorded["training"]})
+
 
 class Experiment(Strict):
     """A row (or, with `sweep` or TVSum's domains, a few) of one table, and how to make it."""

@@ -8,7 +8,7 @@ ends when nothing changed: Snakemake deletes declared outputs before a job, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,49 @@ class Outcome:
     skipped: list[dict[str, str]] = field(default_factory=list)
 
 
+class Snapshot:
+    """Files as they are now, each read at most once: a plan asks for the same manifests many times."""
+
+    def __init__(self) -> None:
+        self._json: dict[Path, Any] = {}
+        self._sha256: dict[Path, str] = {}
+
+    def json(self, path: Path) -> Any:
+        """The content of a JSON file. Raises PipelineError as `files.read_json`."""
+        if path not in self._json:
+            self._json[path] = files.read_json(path)
+        return self._json[path]
+
+    def sha256(self, path: Path) -> str:
+        """The digest of a file. Raises PipelineError as `files.sha256`."""
+        if path not in self._sha256:
+            self._sha256[path] = files.sha256(path)
+        return self._sha256[path]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a stage is asked for, in the very form in which its manifest will record it.
+
+    The stage passes it to `run_stage`, and the plan of the workflow compares it with the manifest that is there, so
+    both judge alike. settings, inputs, under: as in `run_stage`.
+    """
+
+    stage: str
+    settings: Mapping[str, Any]
+    inputs: Sequence[Path] = ()
+    under: Sequence[str] | None = None
+
+    def header(self, snapshot: Snapshot | None = None) -> dict[str, Any]:
+        """The fields of the manifest that are known before the work. Raises PipelineError for unreadable inputs."""
+        return {
+            "stage": self.stage,
+            "revision": REVISIONS[self.stage],
+            "settings": dict(self.settings),
+            "inputs": input_digests(self.inputs, self.under, snapshot),
+        }
+
+
 def run_stage(
     stage: str,
     manifest: Path | str,
@@ -57,25 +100,26 @@ def run_stage(
     settings: Mapping[str, Any] | None = None,
     under: Iterable[str] | None = None,
     wait: bool = False,
+    again: bool = False,
 ) -> bool:
     """Do `work` unless `manifest` says that it was done already; write the manifest. Returns whether work was done.
 
     inputs: the manifests (or plain files) the work reads. settings: everything else that can change a result, as
     JSON values. under: keep only those files of the input manifests whose path contains one of these parts, so that
-    a change of PANN leaves a training on video alone untouched.
-    A lock beside the manifest keeps a second process away (PipelineError). wait: the second process waits instead.
+    a change of PANN leaves a training on video alone untouched. again: work even where the manifest says it was done.
+    wait: a second process waits for the lock beside the manifest; without it that process ends with a PipelineError.
+    While the work lasts a mark stands beside the manifest: work that fails may have written over some of the files that
+    the older manifest lists.
     """
     manifest = Path(manifest)
     with files.lock(manifest, wait=wait):
-        header = {
-            "stage": stage,
-            "revision": REVISIONS[stage],
-            "settings": dict(settings or {}),
-            "inputs": input_digests(inputs, under),
-        }
-        if is_done(manifest, header):
-            bring_back(manifest)
+        parts = None if under is None else tuple(under)
+        header = Asked(stage, settings or {}, tuple(map(Path, inputs)), parts).header()
+        if not again and is_done(manifest, header):
+            begun(manifest).unlink(missing_ok=True)
+            os.utime(manifest)
             return False
+        begun(manifest).touch()
         outcome = work()
         files.write_json(
             manifest,
@@ -86,18 +130,37 @@ def run_stage(
                 "skipped": outcome.skipped,
             },
         )
-        aside(manifest).unlink(missing_ok=True)
+        begun(manifest).unlink(missing_ok=True)
     return True
 
 
-def input_digests(inputs: Iterable[Path | str], under: Iterable[str] | None = None) -> dict[str, str]:
+def run_asked(
+    asked: Asked, manifest: Path | str, work: Callable[[], Outcome], *, again: bool = False, wait: bool = False
+) -> bool:
+    """`run_stage` for a stage whose settings and inputs were put together in `asked.py`."""
+    return run_stage(
+        asked.stage,
+        manifest,
+        work,
+        inputs=asked.inputs,
+        settings=asked.settings,
+        under=asked.under,
+        again=again,
+        wait=wait,
+    )
+
+
+def input_digests(
+    inputs: Iterable[Path | str], under: Iterable[str] | None = None, snapshot: Snapshot | None = None
+) -> dict[str, str]:
     """Map each input to its SHA-256. A manifest stands for the files it lists: their recorded digests are taken."""
+    snapshot = snapshot or Snapshot()
     digests: dict[str, str] = {}
     wanted = None if under is None else tuple(under)
     for path in map(Path, inputs):
-        listed = _listed_files(path)
+        listed = _listed_files(path, snapshot)
         if listed is None:
-            digests[str(path)] = files.sha256(path)
+            digests[str(path)] = snapshot.sha256(path)
             continue
         for entry in listed:
             if wanted is None or any(part in entry["path"] for part in wanted):
@@ -110,36 +173,27 @@ def describe(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
-def is_done(manifest: Path, header: Mapping[str, Any]) -> bool:
-    """Whether the last work recorded at `manifest` is exactly this and every file it lists is there at its size."""
-    old = last_record(manifest)
-    return bool(old) and all(old.get(key) == header[key] for key in header) and is_whole(old)
+def is_done(manifest: Path, header: Mapping[str, Any], snapshot: Snapshot | None = None) -> bool:
+    """Whether the last work recorded at `manifest` is exactly this and every file it lists is there at its size.
+
+    After work that began and did not end, a size proves nothing: then the digests are compared.
+    """
+    old = last_record(manifest, snapshot)
+    is_this = bool(old) and all(old.get(key) == header[key] for key in header) and is_whole(old)
+    return is_this and (not begun(manifest).exists() or _is_unchanged(old))
 
 
-def last_record(manifest: Path) -> dict[str, Any]:
-    """What a stage's last work left: its manifest, or the one that was set aside (`stale.py`); empty without one."""
-    for path in (manifest, aside(manifest)):
-        with suppress(PipelineError):
-            found = files.read_json(path)
-            return found if isinstance(found, dict) else {}
+def last_record(manifest: Path, snapshot: Snapshot | None = None) -> dict[str, Any]:
+    """What a stage's last work left: its manifest; empty where there is none, or a torn one."""
+    with suppress(PipelineError):
+        found = (snapshot or Snapshot()).json(manifest)
+        return found if isinstance(found, dict) else {}
     return {}
 
 
-def aside(manifest: Path) -> Path:
-    """Where a manifest lies that Snakemake is not to see."""
-    return manifest.with_name(f".{manifest.name}.aside")
-
-
-def manifest_of(hidden: Path) -> Path:
-    """The way back from `aside`."""
-    return hidden.with_name(hidden.name.removeprefix(".").removesuffix(".aside"))
-
-
-def bring_back(manifest: Path) -> None:
-    """Let Snakemake see a manifest, with a fresh time."""
-    if not manifest.exists():
-        os.replace(aside(manifest), manifest)
-    os.utime(manifest)
+def begun(manifest: Path) -> Path:
+    """The mark that stands beside a manifest from before its stage's work until after it."""
+    return manifest.with_name(f".{manifest.name}.begun")
 
 
 def is_whole(manifest: Mapping[str, Any]) -> bool:
@@ -151,6 +205,10 @@ def is_whole(manifest: Mapping[str, Any]) -> bool:
         except OSError:
             return False
     return True
+
+
+def _is_unchanged(manifest: Mapping[str, Any]) -> bool:
+    return all(files.sha256(entry["path"]) == entry["sha256"] for entry in manifest.get("files", ()))
 
 
 def files_of(manifest: Path | str) -> list[Path]:
@@ -166,10 +224,10 @@ def files_behind(path: Path) -> list[Path]:
     return files_of(path) if path.suffix == ".json" else [path]
 
 
-def _listed_files(path: Path) -> list[dict[str, Any]] | None:
+def _listed_files(path: Path, snapshot: Snapshot | None = None) -> list[dict[str, Any]] | None:
     if path.suffix != ".json":
         return None
-    content = files.read_json(path)
+    content = (snapshot or Snapshot()).json(path)
     if not (isinstance(content, dict) and "stage" in content and isinstance(content.get("files"), list)):
         return None
     listed: list[dict[str, Any]] = content["files"]

@@ -133,10 +133,23 @@ def test_a_half_file_with_its_index_at_the_end_is_corrupt_too(stage, server, tmp
     assert stage.rows()["half"]["status"] == "corrupt"
 
 
-def test_a_shard_without_failures_is_done(stage, server, film):
+def test_a_shard_with_all_its_videos_is_done(stage, server, film):
     shutil.copy(film, server.folder / "a.mp4")
-    stage("a", "nowhere")
-    assert not stage("a", "nowhere")
+    stage("a")
+    assert not stage("a")
+
+
+def test_a_missing_video_is_asked_for_again_whenever_the_stage_is_started(stage, server, film):
+    shutil.copy(film, server.folder / "a.mp4")
+    stage("a", "late")
+    assert files.read_json(stage.manifest)["skipped"][0]["asked"].endswith("/{vid}.mp4")
+    before = stage.manifest.read_bytes()
+    server.seen.clear()
+    assert stage("a", "late")
+    assert (server.seen, stage.manifest.read_bytes()) == (["/late.mp4"], before)
+    shutil.copy(film, server.folder / "late.mp4")
+    assert stage("a", "late")
+    assert stage.rows()["late"]["status"] == "ok"
 
 
 def test_failed_downloads_are_tried_again_and_finished_ones_are_not(stage, server, film):

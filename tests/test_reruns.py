@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_workflow import NEW_VID, STAGES, VIDS, Workflow, make_videos
+from made_videos import make_video
+from small_workflow import NEW_VID, SECONDS, STAGES, VIDS, Workflow, make_videos
 from test_floors import HEAVY
 
 MATRIX = Path(__file__).resolve().parents[1] / "docs" / "reruns.md"
@@ -60,6 +61,43 @@ def set_learning_rate_and_forget(workflow):
 def respell_results(workflow):
     text = (workflow.folder / "config.yaml").read_text()
     workflow.write("config.yaml", f"{text}\nresults: ./results/\n")
+
+
+def break_training(workflow, how, *arguments):
+    """Start the workflow, whose trainings come to no end; it says so."""
+    process = workflow.start("table1", *arguments, BREAK=f"train:{how}")
+    said, _ = process.communicate()
+    assert process.returncode == 1, said
+    assert "Error in rule train" in said
+
+
+def set_learning_rate_and_fail(how, *arguments, times=1):
+    def make(workflow):
+        set_learning_rate(workflow)
+        for _ in range(times):
+            break_training(workflow, how, *arguments)
+
+    return make
+
+
+def set_learning_rate_fail_and_set_it_back(workflow):
+    text = (workflow.folder / "config.yaml").read_text()
+    set_learning_rate_and_fail("error")(workflow)
+    workflow.write("config.yaml", text)
+
+
+def set_pann_and_fail(workflow):
+    set_pann(workflow)
+    break_training(workflow, "error")
+
+
+def edit_a_video(workflow):
+    """One of the originals, all of which lie in another folder first: that alone changes nothing."""
+    folder = workflow.folder / "own_videos"
+    shutil.copytree(workflow.videos, folder)
+    workflow.videos = folder
+    workflow.annotate(TRAIN_VIDS)
+    make_video(folder / f"{VIDS[1]}.mp4", range(0, 600 * SECONDS, 60), width=48, height=64, sound_s=SECONDS)
 
 
 def set_pann(workflow):
@@ -118,6 +156,29 @@ CHANGES = {
     "`./results/` for `results`": (respell_results, [], {}),
     "the learning rate of `seen`": (set_learning_rate, [], {}),
     "the same, and Snakemake's own records lost, too": (set_learning_rate_and_forget, [], {}),
+    "the same, but the training fails; the same command again": (set_learning_rate_and_fail("error"), [], {}),
+    "the same, but the training fails; the same command a third time": (
+        set_learning_rate_and_fail("error", times=2),
+        [],
+        {},
+    ),
+    "the same, but the training is killed for memory; the same command again": (
+        set_learning_rate_and_fail("kill"),
+        [],
+        {},
+    ),
+    "the same, but the job dies before it begins; the same command again": (
+        set_learning_rate_and_fail("start"),
+        [],
+        {},
+    ),
+    "the same, but a first attempt is killed and a second fails, as on Slurm; the same command again": (
+        set_learning_rate_and_fail("kill", "--retries", "1"),
+        [],
+        {},
+    ),
+    "the same, but the training fails; the learning rate set back": (set_learning_rate_fail_and_set_it_back, [], {}),
+    "PANN's weights, but the training fails; the same command again": (set_pann_and_fail, [], {}),
     "PANN's weights": (set_pann, [], {}),
     "one video more, in shard 00000 (asked for: features and the runs of `seen`)": (
         add_video,
@@ -129,12 +190,15 @@ CHANGES = {
     "a CLIP store deleted": (delete_store, [], {}),
     "a key with a default added to a method's settings": (add_setting, [], {}),
     "the revision of a method raised": (raise_method, [], {}),
+    "a video of one's own, taken by `file:///`, edited in place": (edit_a_video, [], {}),
 }
 
 
 NOTHING_STARTS = {*list(CHANGES)[:3], "`./results/` for `results`"}
 ALL_START = {"the same, and Snakemake's own records lost"}
-STARTED_FOR_NOTHING = {c: set() for c in NOTHING_STARTS} | {c: {*STAGES} - {"draw"} for c in ALL_START}
+STARTED_FOR_NOTHING = {c: set() for c in NOTHING_STARTS} | {
+    c: {*STAGES} - {"fetch", "annotate", "draw"} for c in ALL_START
+}
 """Stages without work whose jobs Snakemake starts all the same, where it matters."""
 
 

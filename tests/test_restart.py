@@ -10,6 +10,8 @@ import psutil
 import pytest
 from small_workflow import Workflow, make_videos, wait_for
 
+from pipeline import files
+
 pytestmark = pytest.mark.slow
 
 SEEN = "results/features/qvhighlights/frames224/00001.json"
@@ -117,6 +119,28 @@ def test_two_starts_at_once_the_second_stops_and_the_first_is_not_disturbed(work
     said, _ = first.communicate()
     assert first.returncode == 0, said
     assert workflow.done() == {"extract": 1, "rows of clip-vit-b32": 16, "rows of slowfast-r50-caffe2": 16}
+
+
+@pytest.mark.parametrize("raised", ["segment", "clip-vit-b32"])
+def test_plans_beside_a_running_workflow_change_nothing_and_it_ends_well(workflow, raised):
+    account = workflow.results / "videos/qvhighlights/00001.json"
+    content = files.read_json(account)
+    files.write_json(account, content | {"counts": content["counts"] | {"failed": 1}})  # a video nobody has
+    running = extracting(workflow)
+    before = state_of(workflow)
+    for arguments in (["-n", SEEN], ["-n", "table1"], ["--summary", SEEN]):
+        said, _ = workflow.start(*arguments, RAISED=raised).communicate()
+        assert "videos" in said or "extract" in said, said
+    assert state_of(workflow) == before
+    let_go(workflow)
+    said, _ = running.communicate()
+    assert running.returncode == 0, said
+
+
+def state_of(workflow):
+    """Every file of the results that no running job writes, with its time."""
+    found = [path for path in workflow.results.rglob("*") if path.is_file() and "staging" not in str(path)]
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def test_after_kill_9_of_a_training_only_the_epoch_at_hand_is_trained_again(workflow):

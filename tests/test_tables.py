@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -54,14 +55,24 @@ class Results:
         path.write_text(f"epoch,total,{column}\n" + "".join(f"{i},0.5,{v}\n" for i, v in enumerate(values, start=1)))
         self.logs.append(path)
 
-    def manifests(self) -> tuple[list, list]:
-        for name, made in (("scored", self.scored), ("logs", self.logs)):
-            listed = [provenance.describe(path) for path in made]
-            files.write_json(self.folder / f"{name}.json", {"stage": name, "files": listed})
-        return [self.folder / "scored.json"], [self.folder / "logs.json"]
+    def manifests(self, experiments: dict) -> tuple[list, list]:
+        """One of the scores, and one of each experiment's training."""
+        scored = self.folder / "scored.json"
+        files.write_json(scored, {"stage": "score", "files": [provenance.describe(path) for path in self.scored]})
+        trained = {name: e for name, e in experiments.items() if e.source != "predictions"}
+        return [scored], [self.train(name, e) for name, e in trained.items()]
+
+    def train(self, name: str, e: config.Experiment) -> Path:
+        """The manifest of a training of all runs."""
+        manifest = self.folder / f"runs/{name}.1of1.json"
+        logs = [provenance.describe(path) for path in self.logs if path.parent.parent.name == name]
+        runs = {run: e.settings_of(run).recorded() for run in e.runs}
+        settings = {"experiment": name, "features": e.features.model_dump(mode="json"), "runs": runs}
+        files.write_json(manifest, {"stage": "train", "settings": settings, "inputs": {}, "files": logs})
+        return manifest
 
     def build(self, table: str, experiments: dict) -> render.Table:
-        return tables.build(table, "Test", experiments, *self.manifests())
+        return tables.build(table, "Test", experiments, *self.manifests(experiments))
 
 
 @pytest.fixture
@@ -451,7 +462,14 @@ def test_the_terminal_shows_the_same_numbers_aligned(table):
 def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
     results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
     experiments = {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])}
-    arguments = (results.folder, "table1", "Demo", experiments, *results.manifests(), results.folder / "table1.json")
+    arguments = (
+        results.folder,
+        "table1",
+        "Demo",
+        experiments,
+        *results.manifests(experiments),
+        results.folder / "table1.json",
+    )
     assert [tables.tabulate(*arguments) for _ in range(2)] == [True, False]
     assert {path.name for path in (results.folder / "tables").iterdir()} == {
         "table1.csv", "table1.md", "table1.tex", "table1.html", "table1.txt",

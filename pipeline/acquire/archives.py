@@ -23,7 +23,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from pipeline import files, provenance
+from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError, printable
 from pipeline.names import name_problem
 
@@ -81,7 +81,8 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
         return provenance.Outcome([home / "index.csv"], counts, unpacking.skipped)
 
     _forget_if_short(home)
-    return provenance.run_stage("unpack", manifest, work, inputs=[fetched], settings={"name": name})
+    want = asked.unpack(name, fetched)
+    return provenance.run_asked(want, manifest, work)
 
 
 def allowed_bytes(packed: int) -> int:

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from pipeline import files, provenance
-from pipeline.acquire import sources
+from pipeline import asked, files, provenance
+from pipeline.acquire import originals, sources
 from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
 from pipeline.acquire.sources import Source
@@ -42,13 +42,17 @@ def fetch(name: str, results: Path, acquire: Acquire, manifest: Path) -> bool:
             f"is of kind {source.kind}: its files are fetched one by one", where=name, remedy="run the `videos` stage"
         )
     target = Path(results) / "resources" / name / source.file
+    taken = originals.fetched(source, target, provenance.last_record(manifest), manifest)
+    again = taken is not None and taken.has_changed()
+    if taken and taken.looks_changed() and not again:
+        taken.keep_time()
 
     def work() -> provenance.Outcome:
-        _fetch(source, target, acquire)
+        _fetch(source, target, acquire, again=again)
         return provenance.Outcome([target], {"bytes": target.stat().st_size})
 
-    settings = {"name": name, "file": source.file, "digest": source.digest}
-    return provenance.run_stage("fetch", manifest, work, settings=settings, wait=True)
+    want = asked.fetch(name, source.file, source.digest)
+    return provenance.run_asked(want, manifest, work, again=again, wait=True)
 
 
 def download(wanted: Wanted, acquire: Acquire) -> str:
@@ -130,13 +134,15 @@ def take(path: Path, wanted: Wanted) -> str:
     """
     if not path.is_file():
         raise NoSuchFileError("no such file", where=wanted.where, remedy="correct its url in the table of sources")
-    wanted.check_size(path.stat().st_size)
+    state = path.stat()
+    wanted.check_size(state.st_size)
     if not os.access(path, os.R_OK):
         raise PipelineError("cannot be read", where=wanted.where, remedy="give yourself the right to read that file")
     with files.atomic_path(wanted.target) as partial:
         copy(path, partial)
         sha256 = files.sha256(partial)
         wanted.check(partial, sha256)
+    originals.same_time(state, wanted.target)
     return sha256
 
 
@@ -168,18 +174,26 @@ def _candidates(folder: Path, source: Source) -> Iterator[Path]:
     yield from sorted(found, key=lambda path: (path.name != source.file, path))
 
 
-def _fetch(source: Source, target: Path, acquire: Acquire) -> None:
+def _fetch(source: Source, target: Path, acquire: Acquire, *, again: bool = False) -> None:
+    """again: the original on this machine has changed, so the file that was taken from it is not the one wanted."""
     pin = target.parent / "pin.json"
     digest = source.digest or _pinned(pin)
-    if not (target.is_file() and _has(target, digest)):
-        local = find_local(source, acquire.local, digest)
+    if again or not (target.is_file() and _has(target, digest)):
+        local = None if again else find_local(source, acquire.local, digest)
         addresses = [local.resolve().as_uri()] if local else source.addresses
-        remedy = (
-            ANOTHER_FILE if source.digest else f"it changed since it was first seen; to take it remove {pin.parent}"
-        )
-        first_that_works([Wanted(u, target, source.name, digest, source.n_bytes, remedy) for u in addresses], acquire)
+        first_that_works([_wanted(url, source, target, digest, acquire) for url in addresses], acquire)
     if source.digest is None:
         files.write_json(pin, {"sha256": files.sha256(target), "bytes": target.stat().st_size})
+
+
+def _wanted(url: str, source: Source, target: Path, digest: str | None, acquire: Acquire) -> Wanted:
+    """A file of this machine is its owner's to change: only a digest in the table of sources holds it fast."""
+    if not url.startswith("file:"):
+        remedy = f"it changed since it was first seen; to take it remove {target.parent}"
+        return Wanted(url, target, source.name, digest, source.n_bytes, ANOTHER_FILE if source.digest else remedy)
+    table = acquire.sources or sources.PACKAGED
+    remedy = f"put the file of that digest there, or correct `digest` and `bytes` of {source.name} in {table}"
+    return Wanted(url, target, source.name, source.digest, source.n_bytes, remedy)
 
 
 def _pinned(pin: Path) -> str | None:

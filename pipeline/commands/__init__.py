@@ -128,7 +128,7 @@ def tabulate(options: Namespace) -> None:
     }
     title = settings.get("title", "")
     about = options.results, options.table, title, experiments
-    stage(*about, options.metrics, options.runs, options.manifest, options.annotations)
+    stage(*about, options.metrics, options.runs, options.manifest, options.annotations, options.predictions)
 
 
 def draw(options: Namespace) -> None:

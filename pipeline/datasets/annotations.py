@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import files, provenance, records
+from pipeline import asked, files, provenance, records
 from pipeline.datasets import charades_sta, qvhighlights, tvsum
 from pipeline.errors import PipelineError
 
@@ -28,8 +28,8 @@ def annotations(results: Path, dataset: str, split: str, source_file: Path, mani
         records.write_jsonl(target, map(records.to_row, queries))
         return provenance.Outcome([target], counts)
 
-    settings = {"dataset": dataset, "split": split}
-    return provenance.run_stage("annotate", manifest, work, inputs=[source_file], settings=settings)
+    want = asked.annotate(dataset, split, source_file)
+    return provenance.run_asked(want, manifest, work)
 
 
 def count(queries: Sequence[records.Query]) -> dict[str, int]:

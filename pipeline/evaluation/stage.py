@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import provenance
+from pipeline import asked, behind, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import score_files
@@ -26,8 +26,11 @@ def score_experiment(
 
     predictions: manifest of the predict stage, or of the fetched file for `source: predictions`. annotations: manifest
     of the split. epoch: `selected` or `last`. Returns whether there was work to do. Raises PipelineError where a run
-    has no predictions for the split, or for a prediction file that does not fit the annotations.
+    has no predictions for the split, for runs that were trained with other settings than the experiment has, and for a
+    prediction file that does not fit the annotations.
     """
+    if experiment.source != "predictions":
+        behind.settings_behind(name, experiment, [predictions])
     found = _prediction_files(experiment, split, predictions)
 
     def work() -> provenance.Outcome:
@@ -39,10 +42,8 @@ def score_experiment(
             made += [output, output.with_suffix(".queries.jsonl")]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
-    under = None if experiment.source == "predictions" else [f"/{split}-", f"/{split}.jsonl"]
-    settings = {"experiment": name, "dataset": experiment.dataset, "split": split}
-    inputs = [predictions, annotations]
-    return provenance.run_stage("score", manifest, work, inputs=inputs, settings=settings, under=under)
+    want = asked.score(name, experiment, split, predictions, annotations)
+    return provenance.run_asked(want, manifest, work)
 
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import devices, provenance
+from pipeline import asked, devices, provenance
 from pipeline.config import Dataset, Encoding
 from pipeline.errors import PipelineError
 from pipeline.names import name_problem
-from pipeline.provenance import FAMILIES, REVISIONS, Outcome
-from pipeline.stale import forget_failures
+from pipeline.provenance import FAMILIES, Outcome
 
 
 def extract(
@@ -45,10 +44,8 @@ def extract(
     for family in families:
         _check_reader(family, reader)
     grids = {family: dataset.grid_of(family) for family in sorted(families)}
-    sources = {name for family in grids for name in FAMILIES[family].weights}
-    choices = {name: encoding.weights.get(name, "released") for name in sorted(sources)}
-    weight_files = {name: weights[name] for name in choices if choices[name] == "released" and name in weights}
-    accounts = [] if reader == "words" else [results / "videos" / dataset_name / f"{shard}.csv"]
+    choices = asked.choices_of(grids, encoding)
+    weight_files = asked.released_weights(choices, weights)
     stores = {f: results / "features" / dataset_name / grid / f / f"{shard}.h5" for f, grid in grids.items()}
 
     def work() -> Outcome:
@@ -68,14 +65,19 @@ def extract(
             fill = fill_from_sounds if reader == "sound" else fill_from_videos
             return fill(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
 
-    forget_failures(manifest)
-    settings = {
-        "families": {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()},
-        "encoding": {"dtype": encoding.dtype, "weights": choices, "seconds_per_video": encoding.seconds_per_video},
-        "shards": dataset.shards,
-    }
-    read = [*inputs, *accounts, *weight_files.values()]
-    return provenance.run_stage("extract", manifest, work, inputs=read, settings=settings)
+    want = asked.extract(
+        results,
+        dataset_name,
+        dataset,
+        shard,
+        reader=reader,
+        families=families,
+        encoding=encoding,
+        weights=weights,
+        inputs=inputs,
+    )
+    again = bool(provenance.last_record(manifest).get("counts", {}).get("failed"))
+    return provenance.run_asked(want, manifest, work, again=again)
 
 
 def import_archive(
@@ -112,12 +114,8 @@ def import_archive(
 
         return fill_from_archive(results, dataset_name, archive, grids, folder, _behind(annotations), dataset.shards)
 
-    settings = {
-        "archive": archive,
-        "families": {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()},
-        "shards": dataset.shards,
-    }
-    return provenance.run_stage("import", manifest, work, inputs=read, settings=settings)
+    want = asked.import_archive(archive, dataset, families, read)
+    return provenance.run_asked(want, manifest, work)
 
 
 def _is_asked_for(path: Path) -> bool:

@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import files, provenance
+from pipeline import asked, files, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, selected
@@ -41,8 +41,8 @@ def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path],
             _sweep(name, experiment, numbers, cards, made[1])
         return provenance.Outcome(made, {"runs": len(logs)})
 
-    settings = {"name": name, "experiment": experiment.model_dump(mode="json")}
-    return provenance.run_stage("draw", manifest, work, inputs=list(runs), settings=settings)
+    want = asked.draw(name, experiment, runs)
+    return provenance.run_asked(want, manifest, work)
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:

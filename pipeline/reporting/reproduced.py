@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from pipeline import files, provenance
+from pipeline.behind import settings_behind
 from pipeline.config import DOMAINS, Experiment, SweepPoint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, luck
@@ -35,7 +36,8 @@ Scores = dict[str, list[float]]
 class Reproduced:
     """The runs of one experiment (of one sweep point) for one row.
 
-    label: the experiment's name, and the point's where several points stand for the row. selected, last: scores of the
+    label: the experiment's name, and the point's where several points stand for the row. settings: what the runs were
+    trained with, by their manifests; None of released predictions. selected, last: scores of the
     selected and of the last epoch; of released predictions there is no last. luck: one value per seed, in percent.
     n_queries: queries (TVSum: videos, of the seed with most) behind the values. half_widths: column → half of the 95 %
     interval over videos, of the first run. queries: per-query results of that run. notes: what the scorer had to say,
@@ -44,7 +46,7 @@ class Reproduced:
 
     label: str
     experiment: Experiment
-    settings: SweepPoint
+    settings: SweepPoint | None = None
     selected: Scores = field(default_factory=dict)
     last: Scores = field(default_factory=dict)
     luck: list[float] = field(default_factory=list)
@@ -61,9 +63,11 @@ def collect(
 ) -> dict[str, list[Reproduced]]:
     """Row key → what was reproduced for it, in the order of the experiments.
 
-    metrics, runs: manifests of the score and train stages. An experiment that they list nothing of is left out.
-    Raises PipelineError for a metrics file without the numbers of its dataset.
+    metrics, runs: manifests of the score and train stages. An experiment that they list nothing of is left out. What a
+    run was trained with is taken from the manifest of its training, never from `experiments`.
+    Raises PipelineError for a metrics file without the numbers of its dataset, and as `settings_behind` does.
     """
+    runs = list(runs)
     scored = {(path.parent.parent.name, path.parent.name, path.stem): path for path in _listed(metrics, ".json")}
     logs = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "log.csv")}
     rows: dict[str, list[Reproduced]] = {}
@@ -71,9 +75,12 @@ def collect(
         keys = published.keys_of(experiment)
         for point, key in keys.items():
             several = list(keys.values()).count(key) > 1
-            settings = experiment.sweep.get(point, SweepPoint(model=experiment.model, training=experiment.training))
-            found = Reproduced(f"{name} {point}" if several else name, experiment, settings)
+            found = Reproduced(f"{name} {point}" if several else name, experiment)
             _add_runs(found, name, _runs_by_seed(experiment, point), scored, logs)
+            if found.selected and experiment.source != "predictions":
+                made_with = settings_behind(name, experiment, runs)
+                # All runs of a point agree: each was compared with what the point asks for.
+                found.settings = made_with[next(iter(_runs_by_seed(experiment, point).values()))[0]]
             if found.selected:
                 rows.setdefault(key, []).append(found)
     return rows

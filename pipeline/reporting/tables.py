@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from pipeline import files, methods, provenance, records
+from pipeline import asked, files, methods, provenance, records
+from pipeline.behind import check_chain
 from pipeline.config import DOMAINS, Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY
@@ -69,16 +70,20 @@ def tabulate(
     runs: Sequence[Path],
     manifest: Path,
     annotations: Sequence[Path] = (),
+    predictions: Sequence[Path] = (),
 ) -> bool:
     """Write {results}/tables/{name}.{csv,md,tex,html,txt}; name is `table1` … `table4`, or `evidence`.
 
     title: whose tables these are. experiments: those the table shows. metrics, runs: manifests of the score and train
-    stages. annotations: of TVSum val, for the yardsticks beneath Table 3. `evidence` holds only the rows that have
-    runs, of any table. Returns whether there was work to do.
+    stages. annotations: of TVSum val, for the yardsticks beneath Table 3. predictions: manifests of the predict stage,
+    the link between the other two. `evidence` holds only the rows that have runs, of any table. Returns whether there
+    was work to do. Raises PipelineError where metrics, predictions and runs do not belong together, or the runs were
+    trained with other settings than `experiments` have.
     """
     folder = Path(results) / "tables"
 
     def work() -> provenance.Outcome:
+        check_chain(experiments, metrics, predictions, runs)
         table = build(name, title, experiments, metrics, runs, annotations)
         made = []
         for suffix, write in render.FORMATS.items():
@@ -88,9 +93,8 @@ def tabulate(
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
-    settings = {"title": title, "experiments": {n: e.model_dump(mode="json") for n, e in experiments.items()}}
-    inputs = [published.PUBLISHED, *metrics, *runs, *annotations]
-    return provenance.run_stage("tabulate", manifest, work, inputs=inputs, settings=settings)
+    want = asked.tabulate(title, experiments, published.PUBLISHED, [*metrics, *predictions, *runs, *annotations])
+    return provenance.run_asked(want, manifest, work)
 
 
 def texts(manifest: Path) -> str:
@@ -283,9 +287,10 @@ def _facts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]
 
 def _settings(row: published.Row, found: Reproduced) -> str:
     """Schedule, what the network has that its row's has not, and features; '' of released predictions."""
-    features, training = found.experiment.features, found.settings.training
-    if found.experiment.source == "predictions" or features is None:
+    features = found.experiment.features
+    if found.settings is None or features is None:
         return ""
+    training = found.settings.training
     switches = {name: row.values[column] for column, name in published.SWITCHES.items() if column in row.values}
     model = found.settings.model
     fields = type(model).model_fields

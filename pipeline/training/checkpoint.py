@@ -67,7 +67,8 @@ def save_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], prog
     state = {"made_from": made_from, "device": device, "progress": vars(progress)}
     with files.atomic(folder / STATE, "wb") as file:
         torch.save(state | {name: part.state_dict() for name, part in parts.items()}, file)
-    _write_logs(folder, progress)
+    if not (folder / CARD).exists():  # a complete run of other settings keeps its log until this one is complete
+        _write_logs(folder, progress)
 
 
 def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], device: str) -> Progress:
@@ -99,6 +100,7 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
 
 def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str, Any]) -> None:
     """Write weights, log and card of a complete run, the card last, and let go of the state."""
+    (folder / CARD).unlink(missing_ok=True)  # from here on the folder's files are of two runs, if one was here before
     last = model.state_dict()
     for name, weights in zip(EPOCHS_KEPT, (progress.best_weights or last, last), strict=True):
         with files.atomic(folder / f"{name}.safetensors", "wb") as file:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import config, devices, provenance
+from pipeline import asked, behind, config, devices, provenance
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -45,19 +45,17 @@ def train(
     Raises PipelineError for a split or family that is missing and, after all other runs, for runs that failed.
     """
     runs = experiment.runs[part :: experiment.n_parts]
-    settings = _settings(name, experiment, dataset, runs)
-    inputs = [*_splits(annotations, ("train", "val")).values(), *features]
-    under = [*_folders(name, experiment, dataset).values(), "/annotations/"]
+    want = asked.train(name, experiment, dataset, part, annotations, features)
 
     def work() -> provenance.Outcome:
-        digests = provenance.input_digests(inputs, under)
-        made_from = {run: _digest(settings | {"runs": {run: settings["runs"][run]}, "inputs": digests}) for run in runs}
+        digests = provenance.input_digests(want.inputs, want.under)
+        made_from = {run: _digest(_of_run(want, run) | {"inputs": digests}) for run in runs}
         with devices.claimed_for_torch() as device:
             from pipeline.training.runs import train_all
 
             return train_all(_job(name, experiment, dataset, results, annotations, features, made_from, device), runs)
 
-    return provenance.run_stage("train", manifest, work, inputs=inputs, settings=settings, under=under)
+    return provenance.run_asked(want, manifest, work)
 
 
 def predict(
@@ -73,11 +71,11 @@ def predict(
     """Predict the splits of `annotations` with every run, selected and last epoch both. Returns whether there was work.
 
     runs: manifests of all parts of the training. Writes {results}/runs/{name}/{run}/predictions/{split}-{epoch}.jsonl,
-    rows in annotation order. Raises PipelineError for a family or weights that are missing.
+    rows in annotation order. Raises PipelineError for a family or weights that are missing, and for runs that were
+    trained with other settings than the experiment has.
     """
-    settings = _settings(name, experiment, dataset, experiment.runs)
-    inputs = [*annotations.values(), *runs, *features]
-    under = [*_folders(name, experiment, dataset).values(), "/annotations/", f"/runs/{name}/"]
+    behind.settings_behind(name, experiment, runs)
+    want = asked.predict(name, experiment, dataset, annotations, runs, features)
 
     def work() -> provenance.Outcome:
         with devices.claimed_for_torch() as device:
@@ -86,41 +84,7 @@ def predict(
             job = _job(name, experiment, dataset, results, annotations, features, {}, device)
             return predict_all(job, experiment.runs)
 
-    return provenance.run_stage("predict", manifest, work, inputs=inputs, settings=settings, under=under)
-
-
-def _settings(name: str, experiment: config.Experiment, dataset: config.Dataset, runs: Sequence[str]) -> dict[str, Any]:
-    """What can change a number of these runs, and nothing else."""
-    return {
-        "experiment": name,
-        "dataset": experiment.dataset,
-        "families": _folders(name, experiment, dataset),
-        "features": _features(name, experiment).model_dump(mode="json"),
-        "runs": {run: experiment.settings_of(run).recorded() for run in runs},
-    }
-
-
-def _features(name: str, experiment: config.Experiment) -> config.Features:
-    if experiment.features is None:
-        raise PipelineError(
-            f"has no features to learn from (`source: {experiment.source}`)", where=name, remedy="score it instead"
-        )
-    return experiment.features
-
-
-def _folders(name: str, experiment: config.Experiment, dataset: config.Dataset) -> dict[str, str]:
-    """Map each family to the `/{grid}/{folder}/` part of its stores' paths; archives have folders of their own."""
-    archive = dict.fromkeys(experiment.archived, f"+{experiment.archive}")
-    families = _features(name, experiment).all
-    return {family: f"/{dataset.grid_of(family)}/{family}{archive.get(family, '')}/" for family in families}
-
-
-def _splits(annotations: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, Path]:
-    if missing := [split for split in wanted if split not in annotations]:
-        raise PipelineError(
-            f"no annotations of {', '.join(missing)}", where="--annotations", remedy="name the manifests of `annotate`"
-        )
-    return {split: annotations[split] for split in wanted}
+    return provenance.run_asked(want, manifest, work)
 
 
 def _job(
@@ -140,14 +104,19 @@ def _job(
     return Job(
         name=name,
         experiment=experiment,
-        features=_features(name, experiment),
+        features=asked.features_of(name, experiment),
         annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
-        families=_folders(name, experiment, dataset),
+        families=asked.folders(name, experiment, dataset),
         manifests=features,
         made_from=made_from,
         folder=results / "runs" / name,
         device=device,
     )
+
+
+def _of_run(want: provenance.Asked, run: str) -> dict[str, Any]:
+    """What is asked of one run alone, so that the other runs of an experiment do not make it train again."""
+    return {**want.settings, "runs": {run: want.settings["runs"][run]}}
 
 
 def _digest(value: Any) -> str:

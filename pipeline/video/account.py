@@ -1,14 +1,15 @@
 """An account of every video of a shard: where it is, what it is, or why it is not here.
 
 A video that does not exist (`missing`), one that could not be fetched this time (`failed`) and one that cannot be
-decoded (`corrupt`) are three things, and none of them stops the job. Shards with failures are never taken for done:
-whenever the stage is started again, it tries those videos again, and only those. A file that the last account holds
-and that was not touched since is not read again: a video more is one video's work.
+decoded (`corrupt`) are three things, and none of them stops the job. Whenever the stage is started again, it asks
+again for the videos that did not come, and only for those. A file that the last account holds and that was not touched
+since is not read again: a video more is one video's work. One whose original on this machine changed is taken again.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,16 +20,16 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from pipeline import files, provenance, records
-from pipeline.acquire import sources, youtube
+from pipeline import asked, files, provenance, records
+from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
-from pipeline.acquire.download import first_that_works
+from pipeline.acquire.download import first_that_works, take
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
 from pipeline.shards import vids_of_shard
-from pipeline.stale import forget_failures, is_current
+from pipeline.stale import is_current
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
@@ -78,22 +79,54 @@ def videos(
 
     def work() -> provenance.Outcome:
         listed = [path for made in inputs for path in provenance.files_of(made)]
-        finders = {name: finder(name, results, listed, acquire) for name in dataset.videos}
+        finders = {
+            name: partial(_take_again, finder(name, results, listed, acquire), changed) for name in dataset.videos
+        }
         vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
         progress = tqdm(vids, desc=f"{dataset_name} {shard}", unit=" videos", disable=None)
         rows = [account(vid, finders, known) for vid in progress]
         write_account(target, rows)
+        for video in changed.values():
+            video.keep_time()
         counts = Counter(row.status for row in rows)
         return provenance.Outcome(
             [target],
             {status: counts[status] for status in STATUSES},
-            [{"vid": row.vid, "why": f"{row.status}: {row.why}"} for row in rows if row.status != "ok"],
+            [_left_out(row, looked_for) for row in rows if row.status != "ok"],
         )
 
-    known = _known_files(target, manifest)
-    forget_failures(manifest)
-    settings = {"dataset": dataset_name, "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
-    return provenance.run_stage("videos", manifest, work, inputs=inputs, settings=settings)
+    table = sources.load(acquire.sources)
+    looked_for = originals.asked(dataset.videos, table)
+    changed = _changed(originals.videos(target, table))
+    known = {path: row for path, row in _known_files(target, manifest).items() if path not in changed}
+    counts = provenance.last_record(manifest).get("counts", {})
+    again = bool(changed or counts.get("failed") or counts.get("missing"))
+    return provenance.run_asked(asked.videos(dataset_name, dataset, shard, inputs), manifest, work, again=again)
+
+
+def _left_out(row: Video, looked_for: str) -> dict[str, str]:
+    """How the manifest tells of a video that is not `ok`. looked_for: the addresses that had none of it."""
+    told = {"vid": row.vid, "why": f"{row.status}: {row.why}"}
+    return told | ({"asked": looked_for} if row.status == "missing" else {})
+
+
+def _changed(taken: Iterable[originals.Taken]) -> dict[str, originals.Taken]:
+    """Videos whose original on this machine has other bytes now, by path. Those that were only touched get its time."""
+    changed = {}
+    for video in taken:
+        if video.has_changed():
+            changed[str(video.target)] = video
+        elif video.looks_changed():
+            video.keep_time()
+    return changed
+
+
+def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.Taken], vid: str) -> Path:
+    path = find(vid)
+    if video := changed.get(str(path)):
+        take(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
+        os.utime(path, ns=(0, 0))  # until the account knows it: a kill before that must not let it pass for the old one
+    return path
 
 
 def write_account(path: Path, rows: Iterable[Video]) -> None:
@@ -128,7 +161,7 @@ def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -
             raise PipelineError("its videos are an archive", where=source.name, remedy="name its `unpack` manifest too")
         return partial(_in_archive, _by_vid(read_index(index)), home, source.name)
     if source.kind in ("video", "youtube"):
-        return partial(_one_by_one, source, home, acquire)
+        return partial(_one_by_one, source, home, acquire, originals.local_copies(acquire.local))
     raise PipelineError(f"holds no videos (kind {source.kind})", where=source.name, remedy="name another source")
 
 
@@ -198,11 +231,13 @@ def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Pat
     return path
 
 
-def _one_by_one(source: Source, home: Path, acquire: Acquire, vid: str) -> Path:
+def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:
     path = home / source.file.replace("{vid}", vid)
     if path.is_file():  # it got its name when it was whole
         return path
-    if source.kind == "youtube":
+    if copy := copies.get(path.name):
+        take(copy, Wanted(copy.resolve().as_uri(), path, vid))
+    elif source.kind == "youtube":
         youtube.fetch_video(vid, source.addresses[0], path, acquire)
     else:
         first_that_works([Wanted(url.replace("{vid}", vid), path, vid) for url in source.addresses], acquire)

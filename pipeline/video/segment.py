@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import floor
 from pathlib import Path
 
-from pipeline import files, provenance
+from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError
 
 COLUMNS = ("vid", "start_s", "n_clips", "status")
@@ -62,7 +62,8 @@ def segment(
         skipped = [{"vid": row["vid"], "why": _why(row)} for row in videos if row["status"] != "ok"]
         return provenance.Outcome(tables, counts, skipped)
 
-    return provenance.run_stage("segment", manifest, work, inputs=[videos_manifest], settings={"grids": grids})
+    want = asked.segment(grids, videos_manifest)
+    return provenance.run_asked(want, manifest, work)
 
 
 def write_segments(path: Path, rows: Iterable[Segments]) -> None:

@@ -3,19 +3,27 @@
 Every piece of work is a line in the file $WORK_LOG: stages that did some, videos looked at, rows encoded, epochs
 trained. Networks are replaced by fakes, so that a job takes little longer than its imports.
 
-$RAISED: a stage or family whose revision is one higher. $HOLD: a job stops after so many batches or epochs (each with a
-state on disk), says `held`, and goes on when it finds a file `go`.
+$BREAK: `STAGE:HOW`. The jobs of that stage come to no end: `error` raises one when the work begins, `kill` kills the
+process then (as a machine out of memory does), `start` ends it before it knows what it is to do (no module, no
+environment). $RAISED: a stage or family whose revision is one higher. $HOLD: a job stops after so many batches or
+epochs (each with a state on disk), says `held`, and goes on when it finds a file `go`.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from importlib import import_module
 from itertools import count
 
 from pipeline import provenance
+from pipeline.errors import PipelineError
+
+BREAK = os.environ.get("BREAK", "")
+if BREAK.endswith(":start") and BREAK.removesuffix(":start") in sys.orig_argv[3:7] and "pipeline" in sys.orig_argv:
+    sys.exit("broken by the test")
 
 FAKES = {
     "clip-vit-b32": "fake_encoders:MeanColour",
@@ -86,6 +94,10 @@ def run_stage(stage, manifest, work, **rest):
     """`provenance.run_stage`, noting the stages that had work, and what those without had imported."""
 
     def watched():
+        if f"{stage}:error" == BREAK:
+            raise PipelineError("broken by the test")
+        if f"{stage}:kill" == BREAK:
+            os.kill(os.getpid(), signal.SIGKILL)
         WATCHED.get(stage, lambda: None)()
         note("stage", stage, manifest)
         return work()

@@ -1,6 +1,5 @@
 """What every rules file uses: the validated config, path patterns, how a stage is called. No rules."""
 
-import atexit
 import json
 import os
 import shlex
@@ -15,8 +14,8 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
 from pipeline import config as typed
-from pipeline import devices, provenance, stale
-from pipeline.acquire import references
+from pipeline import asked, devices, provenance, stale
+from pipeline.acquire import originals, references
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import published
 from pipeline.shards import shard_names
@@ -28,9 +27,6 @@ try:
     published.check_rows(cfg.experiments, configfiles)
     SOURCES = source_table.load(cfg.acquire.sources)
     references.check(cfg, SOURCES, configfiles)
-    if workflow.is_main_process:
-        atexit.register(stale.put_back, Path(cfg.results))
-        stale.set_aside(Path(cfg.results))
 except PipelineError as error:
     raise WorkflowError(str(error)) from None
 

@@ -105,9 +105,19 @@ def metrics_behind(table):
     return [paths.metrics.format(experiment=name, split=e.report) for name, e in shown_in(table).items()]
 
 
+def predictions_behind(table):
+    """Prediction manifests behind a table: they say which runs the metrics belong to."""
+    return [paths.predictions.format(experiment=name) for name in trained_behind(table)]
+
+
+def trained_behind(table):
+    """The experiments of a table that are trained here, by name."""
+    return {name: e for name, e in shown_in(table).items() if e.source != "predictions"}
+
+
 def runs_behind(table):
-    """Training manifests behind a table: their logs say how the reported epoch was selected."""
-    trained = {name: e for name, e in shown_in(table).items() if e.source != "predictions"}
+    """Training manifests behind a table: what the runs were made with, and how the reported epoch was selected."""
+    trained = trained_behind(table)
     return [
         paths.runs.format(experiment=name, part=f"{i + 1}of{e.n_parts}")
         for name, e in trained.items()

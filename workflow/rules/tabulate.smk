@@ -1,6 +1,6 @@
 """Tabulate: every row of the paper, published beside reproduced, and what each number stands on. And figures.
 
-reads   paths.metrics, paths.runs (log.csv: last epoch, luck), pipeline/reporting/published.csv; for Table 3's
+reads   paths.metrics, paths.predictions (do they belong to the runs?), paths.runs (settings; log.csv: last epoch, luck), pipeline/reporting/published.csv; for Table 3's
         yardsticks paths.annotations
 writes  paths.table, paths.figure
 beside  results/tables/{table}.{csv,md,tex,html}, results/figures/{experiment}.svg
@@ -11,6 +11,7 @@ rule tabulate:
     """Table {wildcards.table}."""
     input:
         metrics=lambda wc: metrics_behind(wc.table),
+        predictions=lambda wc: predictions_behind(wc.table),
         runs=lambda wc: runs_behind(wc.table),
         annotations=lambda wc: annotations_behind(wc.table),
     output:
@@ -25,8 +26,8 @@ rule tabulate:
         settings=lambda wc: settings(title=cfg.title, experiments=shown_in(wc.table)),
     shell:
         stage(
-            "tabulate {wildcards.table} --metrics {input.metrics:q} --runs {input.runs:q}"
-            " --annotations {input.annotations:q} --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+            "tabulate {wildcards.table} --metrics {input.metrics:q} --predictions {input.predictions:q}"
+            " --runs {input.runs:q} --annotations {input.annotations:q} --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )
 
 

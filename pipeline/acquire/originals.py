@@ -1,0 +1,155 @@
+"""Files that have their original on this machine: has it changed since it was taken, is there one now that was not?
+
+An original is a file behind a `file:///` address, or one in a folder of `acquire.local`. Whoever takes it gives the
+taken file the original's time, so equal sizes and times mean that nothing changed, and only other ones have to be read.
+Nothing here writes, imports a network library or asks the network: it is called while the workflow is planned.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from pipeline import files
+from pipeline.acquire.sources import Source, Sources
+
+READ_BYTES = 100_000_000
+"""A plan reads no more than this to tell a touched original from a changed one; more is left to the stage."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A file that was taken from an original. sha256: of the original's bytes then. since: time of that record, ns."""
+
+    original: Path
+    target: Path
+    sha256: str
+    since: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the original now."""
+        return self.original.stat().st_size
+
+    def looks_changed(self) -> bool:
+        """Whether size or time of the original differ from the taken file's. One that is gone has not changed."""
+        try:
+            original, target = self.original.stat(), self.target.stat()
+        except OSError:
+            return False
+        if (original.st_dev, original.st_ino) == (target.st_dev, target.st_ino):  # linked by an earlier version
+            return original.st_mtime_ns > self.since
+        return (original.st_size, original.st_mtime_ns) != (target.st_size, target.st_mtime_ns)
+
+    def has_changed(self) -> bool:
+        """Whether the original has other bytes now. Raises PipelineError where it cannot be read."""
+        return self.looks_changed() and files.sha256(self.original) != self.sha256
+
+    def keep_time(self) -> None:
+        """Give the taken file the time of its original, whose bytes are known to be equal."""
+        same_time(self.original.stat(), self.target)
+
+
+def same_time(original: os.stat_result, target: Path) -> None:
+    """Give a taken file its original's time."""
+    os.utime(target, ns=(original.st_atime_ns, original.st_mtime_ns))
+
+
+def original_of(source: Source, vid: str = "") -> Path | None:
+    """The file of this machine that a source is taken from; None where the first address is another machine's.
+
+    Where the table of sources states a digest, that says what the file is, and one of several mirrors may differ.
+    """
+    address = urlsplit(source.addresses[0])
+    if address.scheme != "file" or (source.digest and len(source.addresses) > 1):
+        return None
+    return _path_of(source.addresses[0], vid)
+
+
+def fetched(source: Source, target: Path, record: Mapping[str, Any], manifest: Path) -> Taken | None:
+    """What a `fetch` took, by its manifest; None where there is no original here. record: the manifest's content."""
+    original = original_of(source)
+    listed = {entry["path"]: entry["sha256"] for entry in record.get("files", ())}
+    if original is None or str(target) not in listed:
+        return None
+    return Taken(original, target, listed[str(target)], manifest.stat().st_mtime_ns)
+
+
+def videos(account: Path, table: Sources) -> list[Taken]:
+    """The videos of a shard's account that were taken from originals. account: the CSV; none where it is not there."""
+    named = {source.name: source for source in table if source.kind == "video" and original_of(source)}
+    if not named or not account.is_file():
+        return []
+    since = account.stat().st_mtime_ns
+    with open(account, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["path"] and row["source"] in named]
+    found = []
+    for row in rows:
+        original = original_of(named[row["source"]], row["vid"])
+        if original is not None:
+            found.append(Taken(original, Path(row["path"]), row["sha256"], since))
+    return found
+
+
+def have_changed(taken: Iterable[Taken]) -> bool:
+    """Whether an original has changed, or may have and is too long to be read for a plan."""
+    suspects = [one for one in taken if one.looks_changed()]
+    if sum(one.n_bytes for one in suspects) > READ_BYTES:
+        return True
+    return any(one.has_changed() for one in suspects)
+
+
+def asked(names: Sequence[str], table: Sources) -> str:
+    """Where the videos of a dataset are looked for, in one line, to stand beside each that did not come."""
+    return " ".join(address for name in names for address in (table[name].addresses if name in table.by_name else ()))
+
+
+def may_come_now(
+    record: Mapping[str, Any], names: Sequence[str], table: Sources, local: Iterable[str], home: Path
+) -> bool:
+    """Whether a video that did not come when an account was made is worth another question.
+
+    That is so where the fetch failed, where the sources have other addresses now, and where its file is on this machine
+    now. record: the content of the manifest of `videos`. home: the folder with the sources' folders.
+    """
+    if record.get("counts", {}).get("failed"):
+        return True
+    gone = [row for row in record.get("skipped", ()) if str(row.get("why", "")).startswith("missing")]
+    if not gone:
+        return False
+    if any(row.get("asked") != asked(names, table) for row in gone):
+        return True
+    sources = [table[name] for name in names if table[name].kind in ("video", "youtube")]
+    copies = local_copies(local) if sources else {}
+    return any(_is_here(row["vid"], source, copies, home) for row in gone for source in sources)
+
+
+def local_copies(folders: Iterable[str]) -> dict[str, Path]:
+    """Name → path of all files in the folders of `acquire.local`, the first of each name; a missing folder has none."""
+    found: dict[str, Path] = {}
+    for path in _walk(folders):
+        found.setdefault(path.name, path)
+    return found
+
+
+def _walk(folders: Iterable[str]) -> Iterator[Path]:
+    for folder in folders:
+        for parent, below, names in os.walk(folder):
+            below.sort()
+            yield from (Path(parent, name) for name in sorted(names))
+
+
+def _is_here(vid: str, source: Source, copies: Mapping[str, Path], home: Path) -> bool:
+    name = source.file.replace("{vid}", vid)
+    originals = [_path_of(address, vid) for address in source.addresses if address.startswith("file:")]
+    return name in copies or any(path.is_file() for path in (*originals, home / source.name / "files" / name))
+
+
+def _path_of(address: str, vid: str) -> Path:
+    """The file behind a `file:///` address. A name on disk may be no UTF-8."""
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(address).path)).replace("{vid}", vid))

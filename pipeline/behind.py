@@ -1,0 +1,111 @@
+"""What predictions, metrics and tables were made with, by the manifests behind them, and not by what the config asks.
+
+A table stands on three stages, and each manifest says what it was made from: the metrics name the predictions they
+score, the predictions name the weights they were made with, and the runs name their settings. A link that does not hold
+means that numbers of different runs would stand under one heading, so it ends the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline import files
+from pipeline.config import Experiment, Features, SweepPoint
+from pipeline.errors import PipelineError
+
+
+def settings_behind(name: str, experiment: Experiment, runs: Iterable[Path]) -> dict[str, SweepPoint]:
+    """Run → the settings it was trained with, of one experiment. runs: manifests of train (or predict), of any.
+
+    Raises PipelineError for a manifest without settings, and for a run that was trained with other settings or features
+    than the experiment has now, or by no manifest at all.
+    """
+    made: dict[str, SweepPoint] = {}
+    for manifest in runs:
+        settings = files.read_json(manifest).get("settings") or {}
+        if settings.get("experiment") != name:
+            continue
+        remedy = _again(manifest)
+        try:
+            features = Features.model_validate(settings["features"])
+            of_runs = {run: SweepPoint.from_recorded(one) for run, one in settings["runs"].items()}
+            revisions = {run: one["model"]["revision"] for run, one in settings["runs"].items()}
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise PipelineError("does not say what its runs were made with", where=manifest, remedy=remedy) from error
+        if experiment.features != features:
+            raise _differs("features", features.model_dump(), experiment.features, manifest, remedy)
+        for run in sorted(of_runs.keys() & set(experiment.runs)):
+            asked = experiment.settings_of(run)
+            _check_equal(run, of_runs[run], asked, manifest, remedy)
+            if revisions[run] != asked.model.revision:
+                revision = f"{run}: the revision of {asked.model.name}"
+                raise _differs(revision, revisions[run], asked.model.revision, manifest, remedy)
+        made |= of_runs
+    if missing := [run for run in experiment.runs if run not in made]:
+        where = ", ".join(map(str, runs)) or f"runs of {name}"
+        remedy = "name all manifests of `train` (the workflow does), or train them"
+        raise PipelineError(f"no run {', '.join(missing)} of {name} is recorded", where=where, remedy=remedy)
+    return made
+
+
+def check_chain(
+    experiments: Mapping[str, Experiment], metrics: Iterable[Path], predictions: Iterable[Path], runs: Iterable[Path]
+) -> None:
+    """Compare the manifests of score, predict and train, experiment by experiment.
+
+    Raises PipelineError, naming both manifests, where metrics were not computed from the predictions that are there, or
+    these not made by the runs that are there.
+    """
+    scored, predicted, trained = _read(metrics), _read(predictions), _read(runs)
+    for name, experiment in experiments.items():
+        if experiment.source == "predictions":
+            continue
+        settings_behind(name, experiment, trained)
+        part = f"/runs/{name}/"
+        for path in _of(name, scored):
+            _check_link(path, scored[path], {p: predicted[p] for p in _of(name, predicted)}, part, "predictions")
+        for path in _of(name, predicted):
+            _check_link(path, predicted[path], {p: trained[p] for p in _of(name, trained)}, part, "runs")
+
+
+def _read(manifests: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+    return {Path(path): files.read_json(path) for path in manifests}
+
+
+def _of(name: str, manifests: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
+    return [path for path, content in manifests.items() if content.get("settings", {}).get("experiment") == name]
+
+
+def _check_link(
+    path: Path, content: Mapping[str, Any], below: Mapping[Path, Mapping[str, Any]], part: str, kind: str
+) -> None:
+    """Whether what a manifest read of an experiment's folder is what the manifests below it list."""
+    listed = {entry["path"]: entry["sha256"] for one in below.values() for entry in one.get("files", ())}
+    places = ", ".join(map(str, below)) or f"no manifest of its {kind}"
+    for file, sha256 in content.get("inputs", {}).items():
+        if part in file and listed.get(file) != sha256:
+            raise PipelineError(
+                f"was made from other {kind} than those of {places} ({file} differs)", where=path, remedy=_again(path)
+            )
+
+
+def _check_equal(run: str, made: SweepPoint, asked: SweepPoint, manifest: Path, remedy: str) -> None:
+    if made == asked:
+        return
+    for section in ("model", "training"):
+        was, now = getattr(made, section).model_dump(), getattr(asked, section).model_dump()
+        for key in now:
+            if was.get(key) != now[key]:
+                raise _differs(f"{run}: {section}.{key}", was.get(key), now[key], manifest, remedy)
+
+
+def _differs(what: str, was: object, now: object, manifest: Path, remedy: str) -> PipelineError:
+    return PipelineError(f"{what} is {was} in these runs, and {now} is asked for", where=manifest, remedy=remedy)
+
+
+def _again(manifest: Path) -> str:
+    return f"make it again: snakemake --cores 1 {manifest}"

@@ -1,0 +1,107 @@
+"""A table stands on runs, predictions and metrics that belong together, and prints what the runs were made with."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipeline import config, files
+from pipeline.behind import check_chain, settings_behind
+from pipeline.errors import PipelineError
+
+SECTIONS = {"dataset": "qvhighlights", "features": {"video": ["clip-vit-b32"]}, "model": {}, "training": {}}
+WEIGHTS, PREDICTED = "results/runs/one/all-s1/last.safetensors", "results/runs/one/all-s1/predictions/val-last.jsonl"
+
+
+def experiment(**lines):
+    return config.Experiment.model_validate(SECTIONS | {"table": 4, "row": "(j)", "seeds": [1]} | lines)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Manifests of one experiment that belong together, to be spoilt: (experiments, metrics, predictions, runs)."""
+    one = experiment()
+    of_run = {run: one.settings_of(run).recorded() for run in one.runs}
+    settings = {"experiment": "one", "features": one.features.model_dump(mode="json"), "runs": of_run}
+    contents = {
+        "metrics": ({"experiment": "one"}, {PREDICTED: "p"}, {}),
+        "predictions": (settings, {WEIGHTS: "w"}, {PREDICTED: "p"}),
+        "runs": (settings, {}, {WEIGHTS: "w"}),
+    }
+    for name, (said, read, listed) in contents.items():
+        entries = [{"path": path, "bytes": 1, "sha256": sha256} for path, sha256 in listed.items()]
+        files.write_json(tmp_path / f"{name}.json", {"settings": said, "inputs": read, "files": entries})
+    return {"one": one}, *([tmp_path / f"{name}.json"] for name in contents)
+
+
+def spoil(manifests, change):
+    (path,) = manifests
+    content = files.read_json(path)
+    change(content)
+    files.write_json(path, content)
+
+
+def test_what_belongs_together_is_accepted_and_gives_its_settings(made):
+    check_chain(*made)
+    experiments, *_, runs = made
+    assert settings_behind("one", experiments["one"], runs)["all-s1"].training.epochs == 200
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [(1, "was made from other predictions than those of"), (2, "was made from other runs than those of")],
+)
+def test_a_link_that_does_not_hold_names_both_manifests(made, stage, said):
+    spoil(made[stage], lambda content: content["inputs"].update(dict.fromkeys(content["inputs"], "another")))
+    with pytest.raises(PipelineError, match=said) as error:
+        check_chain(*made)
+    assert str(made[stage][0]) in str(error.value)
+    assert str(made[stage + 1][0]) in str(error.value)
+    assert "snakemake --cores 1" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            {"training": {"learning_rate": 200000}},
+            "all-s1: training.learning_rate is 0.0001 in these runs, and 200000.0",
+        ),
+        ({"model": {"queries": 3}}, "all-s1: model.queries is 10 in these runs, and 3 is asked for"),
+        ({"features": {"video": ["slowfast-r50-caffe2"]}}, "features is"),
+        ({"seeds": [1, 2]}, "no run all-s2 of one is recorded"),
+    ],
+)
+def test_runs_made_with_other_settings_than_asked_are_refused(made, lines, said):
+    *_, runs = made
+    with pytest.raises(PipelineError, match=re.escape(said)) as error:
+        settings_behind("one", experiment(**lines), runs)
+    assert str(runs[0]) in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [{}, {"experiment": "one"}, {"experiment": "one", "features": 1, "runs": []}])
+def test_a_manifest_without_settings_is_refused(made, damage):
+    experiments, *_, runs = made
+    spoil(runs, lambda content: content.update(settings=damage))
+    with pytest.raises(PipelineError, match=r"does not say what its runs were made with|is recorded"):
+        settings_behind("one", experiments["one"], runs)
+
+
+def test_a_setting_that_is_new_since_the_training_has_its_default(made):
+    experiments, *_, runs = made
+    assert "max_windows" not in files.read_json(runs[0])["settings"]["runs"]["all-s1"]["training"]
+    assert settings_behind("one", experiments["one"], runs)["all-s1"].training.max_windows == 5
+
+
+def test_runs_of_an_older_revision_of_their_method_are_refused(made):
+    experiments, *_, runs = made
+    spoil(runs, lambda content: content["settings"]["runs"]["all-s1"]["model"].update(revision=0))
+    with pytest.raises(PipelineError, match="the revision of tr_detr is 0 in these runs"):
+        settings_behind("one", experiments["one"], runs)
+
+
+def test_released_predictions_stand_on_no_runs(made):
+    _, metrics, predictions, runs = made
+    released = experiment(source="predictions", predictions={"val": "theirs"})
+    check_chain({"one": released}, metrics, predictions, runs)
