@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import devices, files
 from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
+from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.passports import passport_differences
@@ -59,9 +59,9 @@ def _refuse_others(output: Path, stem: str, passport: Passport) -> None:
 
 def _encode(source: VideoFile, recipe: Recipe, store: StoreWriter, device: str) -> list[LeftOut]:
     seconds = Encoding().seconds_per_video
-    if FAMILIES[recipe.family].reader == "sound":
-        from pipeline.features.sound import SoundLine, encode_sounds
+    with workers(device) as threads:
+        if FAMILIES[recipe.family].reader == "sound":
+            from pipeline.features.sound import SoundLine, encode_sounds
 
-        return encode_sounds([source], [SoundLine(recipe, store, device)], seconds)
-    with ThreadPoolExecutor(1) as worker:
-        return encode_videos([source], [FrameLine(recipe, store, device, worker)], seconds)
+            return encode_sounds([source], [SoundLine(recipe, store, device, threads)], seconds)
+        return encode_videos([source], [FrameLine(recipe, store, device, threads)], seconds)

@@ -17,9 +17,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
-from pipeline import files, provenance, records
+from pipeline import files, progress, provenance, records
 from pipeline.acquire import sources, youtube
 from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import first_that_works
@@ -80,8 +78,8 @@ def videos(
         listed = [path for made in inputs for path in provenance.files_of(made)]
         finders = {name: finder(name, results, listed, acquire) for name in dataset.videos}
         vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
-        progress = tqdm(vids, desc=f"{dataset_name} {shard}", unit=" videos", disable=None)
-        rows = [account(vid, finders, known) for vid in progress]
+        shown = progress.lines(vids, unit="videos", what=f"{dataset_name} {shard}")
+        rows = [account(vid, finders, known) for vid in shown]
         write_account(target, rows)
         counts = Counter(row.status for row in rows)
         return provenance.Outcome(
