@@ -7,6 +7,14 @@ Raised where the fact is known, printed once by the command line (or turned into
 from __future__ import annotations
 
 
+def readable(text: object) -> str:
+    r"""Text that every UTF-8 file and terminal can take: a byte that is no UTF-8 in a file's name becomes `\xff`."""
+    try:
+        return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair that stands for no byte
+        return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class PipelineError(Exception):
     """Something a user can act on.
 
@@ -16,8 +24,8 @@ class PipelineError(Exception):
     """
 
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
-        self.what = what
-        self.where = None if where is None else str(where)
+        self.what = readable(what)
+        self.where = None if where is None else readable(where)
         self.remedy = remedy
         super().__init__(str(self))
 

@@ -373,6 +373,13 @@ def test_one_file_of_ones_own(tmp_path, clips):
         extract_own(half, "clip-vit-b32", "1s", weights, tmp_path / "half.h5")
 
 
+def test_a_file_whose_name_is_no_utf8_has_a_readable_key(tmp_path, clips):
+    path = tmp_path / b"f\xfcr.mp4".decode("utf-8", "surrogateescape")
+    shutil.copy2(clips["d"], path)
+    store = extract_own(path, "clip-vit-b32", "2s", Weights.named("random:0", None), tmp_path / "own.h5")
+    assert store.keys() == [r"f\xfcr"]
+
+
 def test_real_videos_have_the_rows_of_the_published_features(tmp_path, shared_data):
     paths = {path.stem: path for path in sorted((shared_data / "videos").glob("*.*"))}
     _, manifest = run(tmp_path, write_videos(tmp_path, paths))

@@ -8,7 +8,7 @@ from pipeline import devices, files
 from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, readable
 from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.passports import passport_differences
 from pipeline.features.store import Store
@@ -27,13 +27,18 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     made_of_video(family)
     recipe = Recipe(family, grid, weights, Encoding().dtype)
     clips = n_clips(probe(video).duration, grid_seconds(grid))
-    source = VideoFile(video.stem, video, files.sha256(video), {grid: clips})
+    source = VideoFile(own_vid(video), video, files.sha256(video), {grid: clips})
     with files.lock(output):
-        _refuse_others(output, video.stem, recipe.passport)
+        _refuse_others(output, source.vid, recipe.passport)
         with devices.claimed_for_torch() as device, StoreWriter(output, recipe.passport) as store:
             for row in _encode(source, recipe, store, device):
                 raise PipelineError(row.why, where=video, remedy="replace the file, or name another grid")
     return Store([output])
+
+
+def own_vid(video: Path) -> str:
+    """The key of a file's rows: its name without the suffix, readable where the name is no UTF-8."""
+    return readable(video.stem)
 
 
 def made_of_video(family: str) -> Family:

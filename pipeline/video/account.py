@@ -24,7 +24,7 @@ from pipeline.acquire.download import first_that_works
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, readable
 from pipeline.shards import vids_of_shard
 from pipeline.stale import forget_failures, is_current
 
@@ -154,6 +154,8 @@ def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mappi
 def _looked_at(vid: str, path: Path, source: str) -> Video:
     from pipeline.video.probe import probe  # loads FFmpeg
 
+    if readable(path) != str(path):
+        return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
     try:
         facts = probe(path)
