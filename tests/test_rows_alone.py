@@ -81,6 +81,7 @@ def rows_of(store, family, paths, threads):
         return {vid: made.read(vid) for vid in paths}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [name for name in (*OF_FRAMES, *OF_SOUND) if name not in SPARED])
 def test_a_videos_rows_are_the_same_bits_alone_and_in_company(tmp_path, clips, one_network, family):
     together = rows_of(tmp_path / "all.h5", family, clips, Workers(3))
