@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from multiprocessing import get_context
@@ -41,6 +41,7 @@ from released_extractors import clip_then_slowfast
 from wandering_videos import made
 
 from pipeline.encoders.base import Weights
+from pipeline.encoders.workers import workers
 from pipeline.features.encode import FrameLine, Recipe, VideoFile, encode_videos
 from pipeline.features.store_writer import StoreWriter
 from pipeline.video.decode import read_frames
@@ -203,9 +204,9 @@ def extract(videos: list[tuple[str, Path]], families: tuple[str, ...], folder: P
     """As the stage does."""
     clips = {path: round(probe(path).duration / 2) for path in {path for _, path in videos}}
     sources = [VideoFile(vid, path, "0", {"2s": clips[path]}) for vid, path in videos]
-    with ThreadPoolExecutor(1) as worker:
+    with workers("cpu") as threads:
         writers = [stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families]
-        lines = [FrameLine(recipe(f), writer, "cpu", worker) for f, writer in zip(families, writers, strict=True)]
+        lines = [FrameLine(recipe(f), writer, "cpu", threads) for f, writer in zip(families, writers, strict=True)]
         assert encode_videos(sources, lines, 3600.0) == []
 
 

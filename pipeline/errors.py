@@ -12,9 +12,17 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u
 """Characters that move a terminal's cursor, change its colours or turn its lines round, and halves of characters."""
 
 
+def readable(text: object) -> str:
+    r"""Text that every UTF-8 file and terminal can take: a byte that is no UTF-8 in a file's name becomes `\xff`."""
+    try:
+        return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair that stands for no byte
+        return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def printable(text: object) -> str:
     """A stranger's text as one line that a terminal shows and does not obey; what it would obey is written out."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], readable(text))
 
 
 def is_printable(text: str) -> bool:

@@ -266,20 +266,20 @@ GLOVE = ("glove-6b",)
 PANN = ("pann-cnn14",)
 
 FAMILIES: dict[str, Family] = {
-    "clip-vit-b32": Family("frames224", 512, "pipeline.encoders.clip:ImageEncoder", CLIP, revision=2),
-    "clip-text": Family("words", 512, "pipeline.encoders.clip:TextEncoder", CLIP),
-    "clip-token-table": Family("words", 512, "pipeline.encoders.clip:TokenTable", CLIP),
+    "clip-vit-b32": Family("frames224", 512, "pipeline.encoders.clip:ImageEncoder", CLIP, revision=3),
+    "clip-text": Family("words", 512, "pipeline.encoders.clip:TextEncoder", CLIP, revision=2),
+    "clip-token-table": Family("words", 512, "pipeline.encoders.clip:TokenTable", CLIP, revision=2),
     "glove-6b-300d": Family("words", 300, "pipeline.encoders.glove:GloVe", GLOVE, looked_up=True),
     "glove-6b-300d-kept-stop": Family("words", 300, "pipeline.encoders.glove:GloVeKeptStop", GLOVE, looked_up=True),
     "slowfast-r50-caffe2": Family(
-        "frames224", 2304, "pipeline.encoders.slowfast:Caffe2SlowFast", ("slowfast-r50-caffe2",), revision=2
+        "frames224", 2304, "pipeline.encoders.slowfast:Caffe2SlowFast", ("slowfast-r50-caffe2",), revision=3
     ),
     "slowfast-r50-pytorchvideo": Family(
-        "frames224", 2304, "pipeline.encoders.slowfast:PytorchvideoSlowFast", ("slowfast-r50-pytorchvideo",), revision=2
+        "frames224", 2304, "pipeline.encoders.slowfast:PytorchvideoSlowFast", ("slowfast-r50-pytorchvideo",), revision=3
     ),
-    "i3d-resnet50": Family("frames224", 2048, "pipeline.encoders.i3d_resnet:ResNetI3D", ("i3d-resnet50",), revision=2),
+    "i3d-resnet50": Family("frames224", 2048, "pipeline.encoders.i3d_resnet:ResNetI3D", ("i3d-resnet50",), revision=3),
     "i3d-inception-rgb-tvsum": Family(
-        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",), revision=2
+        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",), revision=3
     ),
     "i3d-inception-flow-tvsum": Family(None, 1024),
     "i3d-inception-flow-raft-tvsum": Family(
@@ -288,19 +288,19 @@ FAMILIES: dict[str, Family] = {
         "pipeline.encoders.i3d:TvsumFlow",
         ("i3d-inception-flow-kinetics", "raft-large"),
         instead_of="i3d-inception-flow-tvsum",
-        revision=2,
+        revision=3,
     ),
     "i3d-inception-rgb-charades": Family(
-        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",), revision=2
+        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",), revision=3
     ),
     "vgg16-imagenet": Family(
-        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), instead_of="vgg16-charades", revision=2
+        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), instead_of="vgg16-charades", revision=3
     ),
     "vgg16-charades": Family(None, 4096),
     "vgg16-flow-charades": Family(None, 4096),
-    "pann-cnn14": Family("sound", 2048, "pipeline.encoders.pann:Cnn14", PANN, revision=2),
+    "pann-cnn14": Family("sound", 2048, "pipeline.encoders.pann:Cnn14", PANN, revision=3),
     "pann-cnn14-centred": Family(
-        "sound", 2048, "pipeline.encoders.pann:Cnn14", PANN, instead_of="pann-cnn14-charades", revision=2
+        "sound", 2048, "pipeline.encoders.pann:Cnn14", PANN, instead_of="pann-cnn14-charades", revision=3
     ),
     "pann-cnn14-charades": Family(None, 2048),
 }

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = "the settings of methods"
 """Part of the config, though they lie beside the networks: the registry, and every `settings.py` in `methods/`."""
 FLOORS = (
-    {"errors", "names", "files", "records", "devices", "shards", "settings"},
+    {"errors", "names", "files", "records", "devices", "progress", "shards", "settings"},
     {"asked", "behind", "config", "provenance", "stale", SETTINGS},
     {"acquire"},
     {"datasets", "video", "encoders"},

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
 
@@ -17,6 +16,7 @@ from made_videos import decoded, make_video, rotated
 
 from pipeline import provenance
 from pipeline.encoders.base import Weights
+from pipeline.encoders.workers import workers
 from pipeline.features import encode
 from pipeline.features.encode import Recipe
 from pipeline.features.store import Store
@@ -87,9 +87,9 @@ def extracted(folder, paths, names, seconds_per_video=60):
         clips = {grid: n_clips(probe(path).duration, seconds) for grid, seconds in grids.items()}
         sources.append(encode.VideoFile(vid, path, "0", clips))
     recipes = {name: Recipe(name, GRIDS[name], Weights("random:0"), "float32") for name in names}
-    with ExitStack() as stack, ThreadPoolExecutor(1) as worker:
+    with ExitStack() as stack, workers("cpu") as threads:
         writers = {name: stack.enter_context(StoreWriter(folder / name, recipes[name].passport)) for name in names}
-        lines = [encode.FrameLine(recipes[name], writer, "cpu", worker) for name, writer in writers.items()]
+        lines = [encode.FrameLine(recipes[name], writer, "cpu", threads) for name, writer in writers.items()]
         skipped = encode.encode_videos(sources, lines, seconds_per_video)
     stores = {name: Store([folder / name]) for name in names}
     return {name: {vid: store.read(vid) for vid in store.keys()} for name, store in stores.items()}, skipped  # noqa: SIM118

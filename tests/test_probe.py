@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -9,6 +12,7 @@ import pytest
 from made_videos import cut_from, make_video, with_hidden_frames, with_subtitle
 
 from pipeline.errors import PipelineError
+from pipeline.video.account import account, write_account
 from pipeline.video.container import packets_of
 from pipeline.video.probe import probe
 
@@ -173,3 +177,166 @@ def test_sound_alone_is_no_video(tmp_path):
         file.mux(stream.encode(None))
     with pytest.raises(PipelineError, match="no video stream"):
         probe(tmp_path / "a.m4a")
+
+
+def with_cover(path, sound, seconds=2):
+    """A song with a picture of its sleeve, as music shops and players write it; `sound` None: a film with a cover."""
+    import av
+    import numpy as np
+    from made_videos import picture
+
+    image = av.VideoFrame.from_ndarray(picture(3, 64, 64), "rgb24").reformat(format="yuvj420p")
+    with av.open(str(path), "w", format="mp4" if path.suffix == ".m4a" else None) as file:
+        rate = 48_000 if sound == "libopus" else 44_100
+        stream = file.add_stream(sound, rate=rate, layout="mono")
+        cover = file.add_stream("mjpeg", rate=25)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in [*cover.encode(image), *cover.encode(None)]:
+            file.mux(packet)
+        tone = np.sin(np.arange(rate * seconds) * 0.05).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+        frame.sample_rate, frame.pts = rate, 0
+        frames = av.AudioResampler(stream.format, "mono", rate).resample(frame)
+        for part in frames:
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"), [("a.mp3", "libmp3lame"), ("a.m4a", "aac"), ("a.mp4", "aac"), ("a.flac", "flac")]
+)
+def test_the_cover_of_a_song_is_no_video(tmp_path, name, sound):
+    with pytest.raises(PipelineError, match=rf"{name}: has no video stream"):
+        probe(with_cover(tmp_path / name, sound))
+
+
+@pytest.mark.parametrize(("name", "sound"), [("a.wav", "pcm_s16le"), ("a.ogg", "libopus")])
+def test_songs_without_a_cover_are_none_either(tmp_path, name, sound):
+    import av
+    import numpy as np
+
+    with av.open(str(tmp_path / name), "w") as file:
+        stream = file.add_stream(sound, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 48_000, 0
+        for part in av.AudioResampler(stream.format, "mono", 48_000).resample(frame):
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    with pytest.raises(PipelineError, match="has no video stream"):
+        probe(tmp_path / name)
+
+
+def test_a_film_with_a_cover_is_its_film(tmp_path):
+    import av
+
+    film = make_video(tmp_path / "film.mp4", range(0, 1200, 20))
+    song = with_cover(tmp_path / "song.m4a", "aac")
+    with av.open(str(film)) as old, av.open(str(song)) as other, av.open(str(tmp_path / "a.mp4"), "w") as new:
+        copies = []
+        for source, stream in ((other, other.streams.video[0]), (old, old.streams.video[0])):
+            copies.append((source, stream, new.add_stream_from_template(stream)))
+        copies[0][2].disposition = av.stream.Disposition.attached_pic
+        for source, stream, copy in copies:
+            for packet in source.demux(stream):
+                if packet.size:
+                    packet.pts = packet.pts or 0
+                    packet.dts = packet.pts if packet.dts is None else packet.dts
+                    packet.stream = copy
+                    new.mux(packet)
+    assert (probe(tmp_path / "a.mp4").n_frames, probe(tmp_path / "a.mp4").codec) == (60, "h264")
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "webm", "mov", "flv", "ts", "avi", "wmv"])
+@pytest.mark.parametrize("n_frames", [1, 30])
+def test_a_picture_may_end_before_its_sound(tmp_path, suffix, n_frames):
+    from test_strangers import make
+
+    codec, sound = {"webm": ("libvpx", "libopus"), "wmv": ("wmv2", "aac"), "avi": ("mpeg4", "aac")}.get(
+        suffix, ("libx264", "aac")
+    )
+    facts = probe(make(tmp_path / f"a.{suffix}", n_frames / 30, 8, codec=codec, sound=sound))
+    assert facts.n_frames == n_frames
+    assert facts.duration < 2
+    assert facts.audio_end == pytest.approx(8, abs=0.2)
+
+
+def packets_of_ts(path):
+    data = path.read_bytes()
+    return [data[at : at + 188] for at in range(0, len(data), 188)]
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+def test_joined_pieces_are_whole(tmp_path, suffix):
+    from numbered_videos import joined, written
+
+    codec = "h264 closed" if suffix == "ts" else "mpeg2"
+    step = 60 if suffix == "ts" else 24
+    parts = [
+        written(tmp_path / f"{k}.{suffix}", codec, [n * step for n in range(k * 30, k * 30 + 30)], first=k * 30)
+        for k in range(3)
+    ]
+    assert probe(joined(tmp_path / f"a.{suffix}", *parts)).n_frames == 90
+
+
+@pytest.mark.parametrize("at", [0.3, 0.5, 0.7])
+def test_a_transport_stream_that_lost_packets_is_damaged(tmp_path, at):
+    packets = packets_of_ts(make_video(tmp_path / "a.ts", range(0, 3600, 20), 320, 240))
+    lost = round(len(packets) * at)
+    (tmp_path / "b.ts").write_bytes(b"".join(packets[:lost] + packets[lost + 3 :]))
+    with pytest.raises(PipelineError, match=r"b.ts: is cut short or damaged: its packet at \d\.\d\d s is"):
+        probe(tmp_path / "b.ts")
+
+
+def test_a_joint_with_half_a_packet_before_it_is_damaged(tmp_path):
+    first = packets_of_ts(make_video(tmp_path / "a.ts", range(0, 1200, 20), 320, 240))
+    second = make_video(tmp_path / "b.ts", range(1200, 2400, 20), 320, 240).read_bytes()
+    (tmp_path / "c.ts").write_bytes(b"".join(first[:-4]) + second)
+    with pytest.raises(PipelineError, match=r"c.ts: is cut short or damaged"):
+        probe(tmp_path / "c.ts")
+
+
+NOT_UTF8 = b"f\xfcr.mp4".decode("utf-8", "surrogateescape")
+
+
+def test_a_name_that_is_no_utf8_is_read_and_named_readably(tmp_path):
+    path = tmp_path / NOT_UTF8
+    make_video(tmp_path / "a.mp4", [0, 20]).rename(path)
+    assert probe(path).n_frames == 2
+    path.write_bytes(b"")
+    with pytest.raises(PipelineError) as refusal:
+        probe(path)
+    assert (
+        str(refusal.value).encode().endswith(rb"f\xfcr.mp4: is empty " + "→ fetch it again, or leave it out".encode())
+    )
+
+
+@pytest.mark.parametrize("content", [b"", None], ids=["empty", "good"])
+def test_commands_name_it_readably_on_a_strict_terminal(tmp_path, content):
+    path = tmp_path / NOT_UTF8
+    make_video(tmp_path / "a.mp4", range(0, 1200, 20)).rename(path)
+    if content is not None:
+        path.write_bytes(content)
+    own = ("features", "extract", "--video", str(path), "--family", "clip-vit-b32", "--random", "7", "--output")
+    for command in (("probe", str(path)), (*own, str(tmp_path / "own.h5")))[: 1 if content is None else 2]:
+        told = subprocess.run(
+            [sys.executable, "-m", "pipeline", *command],
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+            check=False,
+        )
+        said = (told.stdout + told.stderr).decode()
+        assert told.returncode == (content is not None)
+        assert r"f\xfcr" in said
+        assert "Traceback" not in said
+
+
+def test_the_account_says_of_such_a_name_what_to_do(tmp_path):
+    path = tmp_path / "f\udcfcr" / "a.mp4"
+    path.parent.mkdir()
+    make_video(tmp_path / "a.mp4", [0, 20]).rename(path)
+    row = account("a", {"here": lambda vid: path})
+    assert (row.status, row.path) == ("failed", "")
+    assert r"f\xfcr/a.mp4): give it another" in row.why
+    write_account(tmp_path / "account.csv", [row])

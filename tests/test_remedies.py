@@ -18,7 +18,7 @@ from pipeline.acquire import sources
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 QUOTED = re.compile(r"`([^`]+)`")
-DOTTED = re.compile(r"\b(?:acquire|encoding|datasets|training|model|experiments)(?:\.[a-z_*{}]+)+")
+DOTTED = re.compile(r"\b(?:acquire|encoding|datasets|training|model|experiments)(?:\.[a-z_*{}]+)+(?!\()\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PROGRAMS = {"nvidia-smi -L", "snakemake --unlock", "flock", "required", "optional", "_", "-", "."}
 """Programs and values that are no keys of ours: the mount option `flock`, values of the switch, characters."""

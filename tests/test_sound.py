@@ -14,6 +14,7 @@ from made_videos import make_video
 
 from pipeline import files
 from pipeline.encoders.base import Weights
+from pipeline.encoders.workers import Workers
 from pipeline.features import sound
 from pipeline.features.encode import Recipe, VideoFile
 from pipeline.features.sound import SoundLine, encode_sounds
@@ -58,8 +59,8 @@ def encode(store, *wanted, seconds=60.0):
     grid = wanted[0][1]
     recipe = Recipe("pann-cnn14", grid, Weights.named("random:1", None), "float32")
     sources = [VideoFile(path.stem, path, files.sha256(path), {grid: n_clips}) for path, _, n_clips in wanted]
-    with StoreWriter(store, recipe.passport) as writer:
-        return encode_sounds(sources, [SoundLine(recipe, writer, "cpu")], seconds)
+    with Workers(1) as threads, StoreWriter(store, recipe.passport) as writer:
+        return encode_sounds(sources, [SoundLine(recipe, writer, "cpu", threads)], seconds)
 
 
 @pytest.mark.parametrize("grid", ["2s", "1s", "0.5s", "1-6s"])
@@ -121,9 +122,9 @@ def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_si
     clips = {grid: n_clips(probe(path).duration, grid_seconds(grid)) for grid in grids.values()}
     weights = Weights.named("random:1", None)
     recipes = {tmp_path / f"{family}.h5": Recipe(family, grid, weights, "float32") for family, grid in grids.items()}
-    with ExitStack() as stack:
+    with ExitStack() as stack, Workers(1) as threads:
         writers = {at: stack.enter_context(StoreWriter(at, recipe.passport)) for at, recipe in recipes.items()}
-        lines = [SoundLine(recipe, writers[at], "cpu") for at, recipe in recipes.items()]
+        lines = [SoundLine(recipe, writers[at], "cpu", threads) for at, recipe in recipes.items()]
         assert encode_sounds([VideoFile("v", path, "digest", clips)], lines, 60.0) == []
     assert decodes == [[path]]
     coarse, fine = (Store([at]).read("v")[:, 0] for at in recipes)

@@ -11,7 +11,7 @@ from argparse import Namespace
 
 from pipeline import config
 from pipeline.commands.options import by_split, file_behind, section, settings_of
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, readable
 
 
 def fetch(options: Namespace) -> None:
@@ -60,7 +60,7 @@ def probe(options: Namespace) -> None:
     unusable = 0
     for path in options.video:
         try:
-            print(f"{path}: {look(path)}")
+            print(readable(f"{path}: {look(path)}"))
         except PipelineError as error:
             unusable += 1
             print(error)

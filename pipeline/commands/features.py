@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import config
 from pipeline.commands.options import file_behind, section, settings_of
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, readable
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Weights
@@ -51,11 +51,11 @@ def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str])
 def _extract_own(options: Namespace) -> None:
     from pipeline.encoders.base import Weights
     from pipeline.features.inspection import describe_rows
-    from pipeline.features.own_file import extract_own
+    from pipeline.features.own_file import extract_own, own_vid
 
     weights = Weights.joined(*_own_weights(options))
     with extract_own(options.video, options.family, options.grid or "2s", weights, options.output) as store:
-        print(f"{options.output}: {describe_rows(store, options.video.stem)}")
+        print(readable(f"{options.output}: {describe_rows(store, own_vid(options.video))}"))
 
 
 def _own_weights(options: Namespace) -> list[Weights]:

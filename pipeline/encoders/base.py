@@ -69,7 +69,8 @@ class FrameEncoder(Protocol):
     """Frames to rows.
 
     sampling: which frames, a name in `video.frame_grid.SAMPLINGS`; each of its rows is an input. view: what they look
-    like, `frames224` or a name in `video.views.VIEWS`. batch: inputs per call of `encode`, at most.
+    like, `frames224` or a name in `video.views.VIEWS`. batch: inputs per call of `encode`, at most; several threads may
+    call it at a time.
     rows_per_input: rows that an input gives, in order of time; more than 1 where a network looks at several clips.
     """
 
@@ -85,7 +86,7 @@ class FrameEncoder(Protocol):
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Uint8 RGB [n, frames, height, width, 3] → float32 [n · rows_per_input, dim].
 
-        The inputs may come from several videos, whose frames then have one shape.
+        The inputs come from one video: a row may depend in its last bits on how many there are.
         """
 
 
@@ -103,7 +104,7 @@ class SoundEncoder(Protocol):
 
 
 class WordEncoder(Protocol):
-    """Queries to tokens. batch: queries per call of `encode`."""
+    """Queries to tokens. batch: queries per call of `encode`; 1 where numbers are computed (`features.words`)."""
 
     preprocessing: ClassVar[str]
     batch: ClassVar[int]
@@ -137,7 +138,7 @@ def encoder_class(family: str) -> Any:
 def at_once(inputs: Tensor) -> Sequence[Tensor]:
     """What a network of clips is given at a time: on a GPU the batch, on a CPU each input alone.
 
-    A CPU gains nothing from a batch, and a row would depend on how many there are.
+    A CPU gains nothing from a batch.
     """
     return inputs.split(1) if inputs.device.type == "cpu" else [inputs]
 

@@ -67,7 +67,7 @@ class TextEncoder:
     preprocessing = (
         "CLIP BPE of the lower-cased query, cut to 30 tokens, SOT and EOT around them; states after ln_final"
     )
-    batch = 32
+    batch = 1
 
     def __init__(self, weights: Weights, device: str, corpus: Iterable[str] = ()) -> None:  # noqa: ARG002 - any words
         import torch

@@ -1,4 +1,7 @@
-"""Many videos through a few networks: each video decoded once, rows in batches that cross video borders.
+"""Many videos through a few networks: each video decoded once, its rows encoded in batches of its own.
+
+A row depends in its last bits on how many others are encoded with it. So a batch never holds rows of two videos: a
+video's rows are the same bits alone, among others, after a kill and in `features extract --video`.
 
 A video's rows reach the store when the video was read to its end and all its rows are encoded; a video that fails on
 the way leaves nothing but the reason.
@@ -7,19 +10,22 @@ the way leaves nothing but the reason.
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.encoders.base import FrameEncoder, Weights, encoder_class
+from pipeline.encoders.workers import Workers
 from pipeline.features.store import ROWS_APART
 from pipeline.features.store_writer import StoreWriter, TooLargeError
+from pipeline.progress import Progress
 from pipeline.provenance import FAMILIES, REVISIONS, Passport
 from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead
 from pipeline.video.decode import Chunk
@@ -77,6 +83,7 @@ class LeftOut(NamedTuple):
 class Line(Protocol):
     """One family at work."""
 
+    recipe: Recipe
     store: StoreWriter
 
 
@@ -88,35 +95,45 @@ class _Video:
     """One video on its way through one network. inputs: source frames of each input, int64 [inputs, frames].
 
     encoded: float32 [rows, dim], filled up to `n_encoded`. frames: those that came and that inputs to come need.
+    batch: the inputs to be encoded next, of which `n_waiting` are in place.
     """
 
     source: VideoFile
     inputs: np.ndarray
     encoded: np.ndarray
     frames: dict[int, np.ndarray] = field(default_factory=dict)
+    batch: np.ndarray | None = None
+    n_waiting: int = 0
     decoder: str = ""
     n_gathered: int = 0
     n_encoded: int = 0
     is_whole: bool = False
 
 
-class FrameLine:
-    """One family at work: its store, the batch being filled, and its network, built when a first video has come.
+class _Encoding(NamedTuple):
+    """A batch at work: the first `n` inputs of `batch`, whose rows come behind those encoded before."""
 
-    `worker` encodes one batch while the next is filled; of each line one batch may be at work and one wait. Memory is
+    video: _Video
+    batch: np.ndarray
+    n: int
+    rows: Future[np.ndarray]
+
+
+class FrameLine:
+    """One family at work: its store, and its network, built when a first video has come.
+
+    `workers` encode batches while others are filled; of each line one per worker may be at work and one wait. Memory is
     used again and again: given back and asked for anew, the holes left by frames and batches grew without end.
     left_out: the videos whose rows do not fit their segments or the store.
     """
 
-    def __init__(self, recipe: Recipe, store: StoreWriter, device: str, worker: Executor) -> None:
+    def __init__(self, recipe: Recipe, store: StoreWriter, device: str, workers: Workers) -> None:
         self.recipe, self.store = recipe, store
         self.left_out: list[LeftOut] = []
-        self._device, self._worker = device, worker
+        self._device, self._workers = device, workers
         self._network: Future[FrameEncoder] | None = None
         self._videos: dict[str, _Video] = {}
-        self._batch = np.empty(0, np.uint8)
-        self._owners: list[_Video] = []
-        self._pending: tuple[list[_Video], np.ndarray, Future[np.ndarray]] | None = None
+        self._at_work: deque[_Encoding] = deque()
         self._spare_batches: list[np.ndarray] = []
         self._spare_frames: list[np.ndarray] = []
 
@@ -130,7 +147,7 @@ class FrameLine:
             self.left_out.append(LeftOut(source.vid, why))
             return
         if self._network is None:
-            self._network = self._worker.submit(self.recipe.encoder, self.recipe.weights, self._device)
+            self._network = self._workers.submit(_built, self.recipe, self._device)
         encoded = np.empty((n_rows, FAMILIES[self.recipe.family].dim), np.float32)
         self._videos[source.vid] = _Video(source, inputs, encoded)
 
@@ -153,13 +170,14 @@ class FrameLine:
         if video is None:
             return
         self._keep(video, {}, set())
+        if video.batch is not None:  # of a video that failed
+            self._spare_batches.append(video.batch)
         video.is_whole = is_whole
         self._store_if_complete(video)
 
     def finish(self) -> None:
-        """Encode what is left and wait for it."""
-        self._submit()
-        self._settle()
+        """Wait for what is at work."""
+        self._settle(0)
 
     def _keep(self, video: _Video, frames: Mapping[int, np.ndarray], needed: set[int]) -> None:
         """Copy what is needed of frames that will be overwritten."""
@@ -171,41 +189,39 @@ class FrameLine:
             video.frames[index][:] = frames[index]
 
     def _gather(self, video: _Video, frames: Mapping[int, np.ndarray]) -> None:
+        """Put the next input into the video's batch; hand the batch over when it is full, or the video's last."""
         indices = video.inputs[video.n_gathered].tolist()
-        shape = (self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape)
-        if self._batch.shape != shape:
-            self._submit()
-        if not self._owners:
+        if video.batch is None:
+            shape = (self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape)
             room = _spare(self._spare_batches, shape)
-            self._batch = _memory(shape, self._device) if room is None else room
+            video.batch = _memory(shape, self._device) if room is None else room
         for place, index in enumerate(indices):
-            self._batch[len(self._owners), place] = frames[index]
-        self._owners.append(video)
+            video.batch[video.n_waiting, place] = frames[index]
+        video.n_waiting += 1
         video.n_gathered += 1
-        if len(self._owners) == len(self._batch):
-            self._submit()
+        if video.n_waiting == len(video.batch) or video.n_gathered == len(video.inputs):
+            self._submit(video, video.batch)
 
-    def _submit(self) -> None:
-        """Hand the batch as it stands to the worker, then store the rows of the one before."""
-        if not self._owners or self._network is None:
+    def _submit(self, video: _Video, batch: np.ndarray) -> None:
+        """Hand a batch to the workers, then store the rows of those before that must not wait longer."""
+        if self._network is None:
             return
-        owners, batch = self._owners, self._batch
-        self._owners = []
-        submitted = self._worker.submit(_encode, self._network, batch[: len(owners)])
-        self._settle()
-        self._pending = owners, batch, submitted
+        rows = self._workers.submit(_encode, self._network, batch[: video.n_waiting])
+        self._at_work.append(_Encoding(video, batch, video.n_waiting, rows))
+        video.batch, video.n_waiting = None, 0
+        self._settle(self._workers.n)
 
-    def _settle(self) -> None:
-        if self._pending is None:
-            return
-        owners, batch, submitted = self._pending
-        self._pending = None
-        per_input = self.recipe.encoder.rows_per_input
-        for video, rows in zip(owners, submitted.result().reshape(len(owners), per_input, -1), strict=True):
-            video.encoded[video.n_encoded : video.n_encoded + per_input] = rows
-            video.n_encoded += per_input
+    def _settle(self, leave: int) -> None:
+        """Take the rows of all batches but the last `leave`."""
+        while len(self._at_work) > leave:
+            video, batch, n, submitted = self._at_work.popleft()
+            rows = submitted.result()
+            if len(rows) != n * self.recipe.encoder.rows_per_input:
+                raise ValueError(f"{self.recipe.family} gave {len(rows)} rows for {n} inputs")
+            video.encoded[video.n_encoded : video.n_encoded + len(rows)] = rows
+            video.n_encoded += len(rows)
+            self._spare_batches.append(batch)
             self._store_if_complete(video)
-        self._spare_batches.append(batch)
 
     def _store_if_complete(self, video: _Video) -> None:
         if video.is_whole and video.n_encoded == len(video.encoded):
@@ -229,18 +245,18 @@ def encode_videos(sources: Iterable[VideoFile], lines: Sequence[FrameLine], seco
     n_frames = 0
     with (
         closing(decode_ahead(requests, seconds_per_video, _n_decoders())) as events,
-        tqdm(total=len(work), unit="video", disable=None) as bar,
+        Progress(len(work), "videos", _families(lines)) as progress,
     ):
         for position, event in events:
             source, waiting = work[position]
             if isinstance(event, Chunk):
                 n_frames += len(event.indices)
-                bar.set_postfix_str(f"{n_frames / max(bar.format_dict['elapsed'], 1e-9):.1f} frames/s", refresh=False)
+                progress.add(0, f"{n_frames / max(progress.seconds, 1e-9):.1f} frames/s")
             if isinstance(event, Failed):
                 failed.append(LeftOut(source.vid, event.why, event.fault))
             for line in waiting:
                 _pass_on(event, source, line)
-            bar.update(isinstance(event, Done | Failed))
+            progress.add(isinstance(event, Done | Failed))
         for line in lines:
             line.finish()
     return failed + [left_out for line in lines for left_out in line.left_out]
@@ -277,8 +293,22 @@ def _spare(room: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray | None:
     return room.pop() if room else None
 
 
+_BUILDING = threading.Lock()
+"""Networks are built one at a time: two threads that import the same libraries may find them half imported."""
+
+
+def _built(recipe: Recipe, device: str) -> FrameEncoder:
+    with _BUILDING:
+        network: FrameEncoder = recipe.encoder(recipe.weights, device)
+        return network
+
+
 def _encode(network: Future[FrameEncoder], frames: np.ndarray) -> np.ndarray:
     return network.result().encode(frames)
+
+
+def _families(lines: Sequence[Line]) -> str:
+    return ", ".join(line.recipe.family for line in lines)
 
 
 def _wanted(line: FrameLine) -> FramesWanted:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.store import Store
@@ -22,8 +22,8 @@ def fill_from_videos(
     sources, skipped = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes.values()})
     with ExitStack() as stack:
         writers = {path: stack.enter_context(StoreWriter(path, recipe.passport)) for path, recipe in recipes.items()}
-        worker = stack.enter_context(ThreadPoolExecutor(1))
-        lines = [FrameLine(recipe, writers[path], device, worker) for path, recipe in recipes.items()]
+        threads = stack.enter_context(workers(device))
+        lines = [FrameLine(recipe, writers[path], device, threads) for path, recipe in recipes.items()]
         left_out = encode_videos(sources, lines, seconds_per_video)
     counts: dict[str, int] = {}
     for path in recipes:

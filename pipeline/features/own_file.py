@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import devices, files, names
 from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
-from pipeline.errors import PipelineError
+from pipeline.encoders.workers import workers
+from pipeline.errors import PipelineError, readable
 from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.passports import passport_differences
 from pipeline.features.store import Store
@@ -28,13 +28,18 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     names.file_name(video.stem, "the name", video, "rename the file: its name is the vid")
     recipe = Recipe(family, grid, weights, Encoding().dtype)
     clips = n_clips(probe(video).duration, grid_seconds(grid))
-    source = VideoFile(video.stem, video, files.sha256(video), {grid: clips})
+    source = VideoFile(own_vid(video), video, files.sha256(video), {grid: clips})
     with files.lock(output):
-        _refuse_others(output, video.stem, recipe.passport)
+        _refuse_others(output, source.vid, recipe.passport)
         with devices.claimed_for_torch() as device, StoreWriter(output, recipe.passport) as store:
             for row in _encode(source, recipe, store, device):
                 raise PipelineError(row.why, where=video, remedy="replace the file, or name another grid")
     return Store([output])
+
+
+def own_vid(video: Path) -> str:
+    """The key of a file's rows: its name without the suffix, readable where the name is no UTF-8."""
+    return readable(video.stem)
 
 
 def made_of_video(family: str) -> Family:
@@ -60,9 +65,9 @@ def _refuse_others(output: Path, stem: str, passport: Passport) -> None:
 
 def _encode(source: VideoFile, recipe: Recipe, store: StoreWriter, device: str) -> list[LeftOut]:
     seconds = Encoding().seconds_per_video
-    if FAMILIES[recipe.family].reader == "sound":
-        from pipeline.features.sound import SoundLine, encode_sounds
+    with workers(device) as threads:
+        if FAMILIES[recipe.family].reader == "sound":
+            from pipeline.features.sound import SoundLine, encode_sounds
 
-        return encode_sounds([source], [SoundLine(recipe, store, device)], seconds)
-    with ThreadPoolExecutor(1) as worker:
-        return encode_videos([source], [FrameLine(recipe, store, device, worker)], seconds)
+            return encode_sounds([source], [SoundLine(recipe, store, device, threads)], seconds)
+        return encode_videos([source], [FrameLine(recipe, store, device, threads)], seconds)

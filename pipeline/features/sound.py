@@ -13,8 +13,9 @@ All but the first is a line in `{shard}.csv` beside the manifest or among its `s
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
@@ -22,14 +23,15 @@ from typing import Any
 
 import av
 import numpy as np
-from tqdm import tqdm
 
 from pipeline import files
 from pipeline.encoders.base import SoundEncoder
+from pipeline.encoders.workers import Workers, workers
 from pipeline.features.encode import LeftOut, Recipe, VideoFile, unencoded
 from pipeline.features.extract import outcome, videos_of
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.features.store_writer import StoreWriter, TooLargeError
+from pipeline.progress import Progress
 from pipeline.provenance import FAMILIES, Outcome
 from pipeline.video.ahead import SoundEvent, sounds_ahead
 from pipeline.video.audio import Ended
@@ -47,7 +49,8 @@ def fill_from_sounds(
     sources, skipped = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes.values()})
     with ExitStack() as stack:
         writers = {path: stack.enter_context(StoreWriter(path, recipe.passport)) for path, recipe in recipes.items()}
-        lines = [SoundLine(recipe, writers[path], device) for path, recipe in recipes.items()]
+        threads = stack.enter_context(workers(device))
+        lines = [SoundLine(recipe, writers[path], device, threads) for path, recipe in recipes.items()]
         left_out = encode_sounds(sources, lines, seconds_per_video)
     report = results / "features" / dataset / "sound" / f"{shard}.csv"
     counts = _report(recipes, report)
@@ -62,13 +65,14 @@ class SoundLine:
     store.
     """
 
-    def __init__(self, recipe: Recipe, store: StoreWriter, device: str) -> None:
+    def __init__(self, recipe: Recipe, store: StoreWriter, device: str, workers: Workers) -> None:
         self.recipe, self.store = recipe, store
         self.left_out: list[LeftOut] = []
-        self._device = device
+        self._device, self._workers = device, workers
         self._network: SoundEncoder | None = None
         self._batch: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
+        self._at_work: deque[Future[np.ndarray]] = deque()
         self._track: Pieces | None = None
 
     def take(self, event: SoundEvent, source: VideoFile) -> None:
@@ -77,6 +81,7 @@ class SoundLine:
         if self._track is None:
             self._track = Pieces(grid_seconds(self.recipe.grid), n_clips + ROWS_APART)
             self._batch, self._rows = [], []
+            self._at_work.clear()
         if isinstance(event, np.ndarray):
             self._encode(self._track.push(event))
             return
@@ -107,12 +112,19 @@ class SoundLine:
                 self._flush()
         if is_last:
             self._flush()
+            self._settle(0)
 
     def _flush(self) -> None:
         if self._batch:
             self._network = self._network or self.recipe.encoder(self.recipe.weights, self._device)
-            self._rows += list(self._network.encode(np.stack(self._batch)))
+            self._at_work.append(self._workers.submit(self._network.encode, np.stack(self._batch)))
             self._batch = []
+            self._settle(self._workers.n)
+
+    def _settle(self, leave: int) -> None:
+        """Take the rows of all batches but the last `leave`."""
+        while len(self._at_work) > leave:
+            self._rows += list(self._at_work.popleft().result())
 
     def _store(self, source: VideoFile, rows: np.ndarray, **attributes: Any) -> None:
         decoder = f"pyav {av.__version__}"
@@ -131,7 +143,7 @@ def encode_sounds(sources: Iterable[VideoFile], lines: Sequence[SoundLine], seco
     failed: list[LeftOut] = []
     with (
         closing(sounds_ahead([source.path for source, _ in work], seconds_per_video)) as events,
-        tqdm(total=len(work), unit="video", disable=None) as bar,
+        Progress(len(work), "videos", ", ".join(line.recipe.family for line in lines)) as progress,
     ):
         for position, event in events:
             source, waiting = work[position]
@@ -139,7 +151,7 @@ def encode_sounds(sources: Iterable[VideoFile], lines: Sequence[SoundLine], seco
                 failed.append(LeftOut(source.vid, event.why, event.fault))
             for line in waiting:
                 line.take(event, source)
-            bar.update(isinstance(event, Ended | Failed))
+            progress.add(isinstance(event, Ended | Failed))
     return failed + [left_out for line in lines for left_out in line.left_out]
 
 

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from pipeline import records
+from pipeline import progress, records
 from pipeline.encoders.base import WordEncoder
+from pipeline.encoders.workers import Workers, workers
 from pipeline.errors import PipelineError
 from pipeline.features.encode import Recipe
 from pipeline.features.store import Store
@@ -33,24 +32,37 @@ def fill_from_queries(
     ours = {qid: q.query for qid, q in queries.items() if shard_name(shard_of(q.vid, n_shards)) == shard}
     corpus = [query.query for query in queries.values()]
     for path, recipe in recipes.items():
-        with StoreWriter(path, recipe.passport) as store:
-            encode_words(ours, recipe, store, device, corpus)
+        with workers(device) as threads, StoreWriter(path, recipe.passport) as store:
+            encode_words(ours, recipe, store, device, corpus, threads)
     return Outcome(recipes, _counts(recipes))
 
 
 def encode_words(
-    queries: Mapping[str, str], recipe: Recipe, store: StoreWriter, device: str, corpus: Sequence[str]
+    queries: Mapping[str, str],
+    recipe: Recipe,
+    store: StoreWriter,
+    device: str,
+    corpus: Sequence[str],
+    threads: Workers,
 ) -> None:
-    """Encode queries (qid → text) that the store has not, in batches. corpus: all texts of the dataset."""
+    """Encode queries (qid → text) that the store has not. corpus: all texts of the dataset.
+
+    An encoder that computes takes one query at a time (its `batch` is 1), for its numbers depend in their last bits on
+    how many queries it is given.
+    """
     waiting = [(qid, query) for qid, query in queries.items() if not store.keep(qid, query=query)]
-    network: WordEncoder | None = None
+    if not waiting:
+        return
+    network: WordEncoder = recipe.encoder(recipe.weights, device, corpus)
     size = recipe.encoder.batch
-    for start in tqdm(range(0, len(waiting), size), unit="batch", disable=None):
-        network = network or recipe.encoder(recipe.weights, device, corpus)
-        part = waiting[start : start + size]
-        for (qid, query), words in zip(part, network.encode([query for _, query in part]), strict=True):
-            unknown = {UNKNOWN: str(words.unknown)} if words.unknown else {}
-            store.add(qid, words.tokens, pooled=words.pooled, query=query, **unknown)
+    parts = [waiting[start : start + size] for start in range(0, len(waiting), size)]
+    encoded = threads.in_order(network.encode, ([query for _, query in part] for part in parts))
+    with progress.Progress(len(waiting), "queries", recipe.family) as shown:
+        for part, rows in zip(parts, encoded, strict=True):
+            for (qid, query), words in zip(part, rows, strict=True):
+                unknown = {UNKNOWN: str(words.unknown)} if words.unknown else {}
+                store.add(qid, words.tokens, pooled=words.pooled, query=query, **unknown)
+            shown.add(len(part))
 
 
 def queries_of(annotations: Iterable[Path]) -> dict[str, records.Query]:

@@ -18,16 +18,14 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
-from pipeline import asked, files, provenance, records
+from pipeline import asked, files, progress, provenance, records
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import first_that_works, take
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, readable
 from pipeline.shards import vids_of_shard
 from pipeline.stale import is_current
 
@@ -83,8 +81,8 @@ def videos(
             name: partial(_take_again, finder(name, results, listed, acquire), changed) for name in dataset.videos
         }
         vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
-        progress = tqdm(vids, desc=f"{dataset_name} {shard}", unit=" videos", disable=None)
-        rows = [account(vid, finders, known) for vid in progress]
+        shown = progress.lines(vids, unit="videos", what=f"{dataset_name} {shard}")
+        rows = [account(vid, finders, known) for vid in shown]
         write_account(target, rows)
         for video in changed.values():
             video.keep_time()
@@ -189,6 +187,8 @@ def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mappi
 def _looked_at(vid: str, path: Path, source: str) -> Video:
     from pipeline.video.probe import probe  # loads FFmpeg
 
+    if readable(path) != str(path):
+        return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
     try:
         facts = probe(path)

@@ -17,7 +17,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
@@ -39,8 +39,10 @@ def opened(path: Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The stream a player would show. Raises PipelineError where there is none, or none that can be decoded."""
+    """The stream a player would show; the cover of a song is none. Raises PipelineError without one to decode."""
     best = container.streams.best("video")
+    if isinstance(best, VideoStream) and _is_cover(best):
+        best = next((stream for stream in container.streams.video if not _is_cover(stream)), None)
     if not isinstance(best, VideoStream):
         raise PipelineError("has no video stream", where=path, remedy="replace the file or leave it out")
     if best.codec_context is None:
@@ -48,6 +50,10 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
             "its video is in a codec that FFmpeg does not know", where=path, remedy="encode it again, or leave it out"
         )
     return best
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def start_ticks(container: InputContainer, stream: Stream) -> int:

@@ -1,17 +1,16 @@
-"""Frames of one video at given source indices, in the views that networks have of them: one pass, two decoders.
+"""Frames of one video at given source indices, in the views that networks have of them, in one pass from the start.
 
-decord where few 224-frames are wanted and nothing else (it seeks), PyAV where many are, for every other view, and
-wherever decord is missing (no wheel for ARM), refuses (AV1, damage) or keeps other times than the packets (AVI). Both
-scale in one bilinear swscale pass; their frames are equal byte for byte. Only this file knows
-decord's manners: it decodes ahead without bound while a reader lies idle, and makes up for frames that an edit list
-hides by repeating others at the end.
+PyAV decodes every file from its first packet on, as FFmpeg's command line does, and never seeks. A reader that seeks
+(decord) gives pictures of another moment without a word: behind a cut by stream copy, in MPEG-TS, behind open GOPs,
+with intra refresh. Which of its pictures are wrong only a decode from the start can tell. Seeking saves little: for a
+frame every 2 s of the six real videos of the tests decord takes 1.2 times the CPU time of PyAV. So decord is the second
+reader of the tests (`tests/second_reader.py`), which compare it with this one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import av.filter
@@ -22,21 +21,15 @@ from av.video.stream import VideoStream
 from pipeline.errors import PipelineError
 from pipeline.video.container import frames_of, opened, video_stream
 from pipeline.video.probe import VideoFacts
-from pipeline.video.views import CROP, FRAMES224, VIEWS, Size, cropped, size_224
+from pipeline.video.views import CROP, FRAMES224, VIEWS, cropped, size_224
 
 CHUNK = 16 * CROP * CROP * 3
 """Bytes handed over at a time, 2.4 MB, where frames are not larger than that: 16 frames of 224 × 224."""
 
-SPARSE = 4
-"""decord pays when at most one frame in this many is wanted."""
-
-AT_ONCE = 512
-"""And at most this many: a reader that waits for the encoder decodes ahead without bound, so it is read in one go."""
-
 _HALF_TURN = (("hflip", ""), ("vflip", ""))
 _TURNS = {90: (("transpose", "cclock"),), -90: (("transpose", "clock"),), 180: _HALF_TURN, -180: _HALF_TURN}
 """Filters by the angle of the display matrix, counterclockwise. A mirror is its matrix's angle, as FFmpeg 4 has
-it, and decord: left to right a half turn, top to bottom none."""
+it: left to right a half turn, top to bottom none."""
 
 
 @dataclass(frozen=True)
@@ -49,65 +42,13 @@ class Chunk:
     decoder: str
 
 
-class _RefusedError(Exception):
-    """decord cannot read this file, or not exactly."""
-
-
 def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Iterator[Chunk]:
     """Read frames by index in one pass, a bounded number at a time.
 
     wanted: for each view (`video.views`) its source indices: ascending, distinct, of the frames that are shown.
-    Raises PipelineError when the file decodes to fewer frames than its packets promise, or not at all.
+    Decoding ends with the last wanted frame; only wanted frames become RGB, once for all native views. Raises
+    PipelineError when the file decodes to fewer frames than its packets promise, or not at all.
     """
-    if [*wanted] == [FRAMES224] and len(wanted[FRAMES224]) <= min(AT_ONCE, facts.n_frames // SPARSE):
-        indices = wanted[FRAMES224]
-        try:
-            frames, decoder = _by_decord(facts, indices, size_224(facts.width, facts.height))
-        except _RefusedError:
-            pass  # PyAV is the second opinion; the decoder of every array is recorded
-        else:
-            step = CHUNK // frames[0].nbytes
-            for start in range(0, len(indices), step):
-                part = slice(start, start + step)
-                yield Chunk(FRAMES224, indices[part], frames[part], decoder)
-            return
-    yield from _by_pyav(facts, wanted)
-
-
-def _by_decord(facts: VideoFacts, indices: Sequence[int], size: Size) -> tuple[np.ndarray, str]:
-    decord = _decord()
-    try:
-        reader = decord.VideoReader(str(facts.path.absolute()), width=size.width, height=size.height, num_threads=1)
-        _check_times(reader, facts)
-        frames = reader.get_batch(indices).asnumpy()
-    except (decord.DECORDError, RuntimeError) as error:
-        raise _RefusedError from error
-    return cropped(frames, size.y, size.x), f"decord {decord.__version__}"
-
-
-def _decord() -> Any:
-    try:
-        import decord
-    except (ImportError, OSError) as error:
-        raise _RefusedError from error
-    decord.logging.set_level(decord.logging.QUIET)
-    return decord
-
-
-def _check_times(reader: Any, facts: VideoFacts) -> None:
-    """Refuse a reader whose frames do not stand where the packets say (AVI: its times are nonsense).
-
-    decord counts from the first frame, and gives frames that an edit list hides negative times.
-    """
-    times = reader.get_frame_timestamp(range(len(reader)))[:, 0]
-    times = times[times >= 0]
-    exact = np.array(facts.pts) * float(facts.time_base)
-    if len(times) != len(exact) or np.abs(times - times[0] - exact + exact[0]).max() > 1 / (2 * facts.rate):
-        raise _RefusedError
-
-
-def _by_pyav(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Iterator[Chunk]:
-    """Decode from the start to the last index; only frames that are wanted become RGB, once for all native views."""
     trays = [_Tray(view, indices) for view, indices in wanted.items()]
     last = max(tray.last for tray in trays)
     seen = -1

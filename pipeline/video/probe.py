@@ -1,4 +1,4 @@
-"""What a video file really holds, read from its packets: exact times, without decoding a frame.
+"""What a video file really holds, read from its packets: exact times, almost always without decoding a frame.
 
 Headers lie in two ways that matter here: a file cut short still claims its whole length, and an edit list hides frames
 that its index counts. So every packet is read (seconds for an hour of video), and what was read is compared with what
@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
-from pipeline.video.container import opened, packets_of, start_ticks, video_stream
+from pipeline.video.container import frames_of, opened, packets_of, start_ticks, video_stream
 
 MISSING_S = Fraction(1, 2)
 """A file whose packets end this many seconds and a frame before its claimed end is called cut short."""
@@ -26,6 +26,9 @@ MISSING_S = Fraction(1, 2)
 BEYOND_S = 10
 """A file whose packets go on for this many seconds behind its claimed end has a damaged time in it. Less is the guess
 that FFmpeg makes of formats that store no length (MPEG)."""
+
+_ONE_LENGTH = ("matroska", "flv", "asf")
+"""Formats (FFmpeg's names) that store one length for all streams. FFmpeg says it of each stream, or of some."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class VideoFacts:
 def probe(path: Path | str) -> VideoFacts:
     """Read the facts of one video file.
 
-    Raises PipelineError: missing, unreadable, no video, no frames, cut short, or going on far beyond its claimed end.
+    Raises PipelineError: missing, unreadable, no video (a cover is none), no frames, cut short, damaged, or going on
+    far beyond its claimed end.
     """
     path = Path(path)
     with opened(path) as container:
@@ -67,38 +71,77 @@ def probe(path: Path | str) -> VideoFacts:
         claims = _claims(container, video)
         ends: dict[str, Fraction] = {}
         pts = []
-        damaged = False
+        marks = _Marks()
+        is_timeless = False
         # Subtitles for their ends alone: where a container claims one end for all its streams, it may be theirs.
         streams = [video, *container.streams.audio, *container.streams.subtitles]
         for packet, time in packets_of(container, streams, path):
             kind = packet.stream.type
             if time is None:
-                _refuse_timeless(kind, path)
+                is_timeless |= kind == "video"
                 continue
             ends[kind] = max(ends.get(kind, Fraction(0)), _end_of(packet, time))
             if packet.stream.index == video.index and not _is_never_shown(packet, video):
-                damaged |= packet.is_corrupt
+                marks.see(packet, time)
                 # Frames that an edit list cuts away do not exist for a viewer.
                 if time >= 0 and not packet.is_discard:
                     pts.append(time)
+        base = Fraction(video.time_base or 1)
+        marks.end()
+        if is_timeless and marks.damage is None:
+            raise _timeless(path)
         if not pts:
             raise PipelineError("has no video frames", where=path, remedy="replace the file or leave it out")
-        base = Fraction(video.time_base or 1)
         rate = video.average_rate or _mean_rate(sorted(pts), base)
-        _refuse_lies(path, claims, ends, 1 / rate, damaged)
-        stored, last_end = claims.video, max(pts) * base + 1 / rate
+        _refuse_lies(path, claims, ends, 1 / rate)
+        _refuse_damage(path, marks, base)
+        last_end = max(pts) * base + 1 / rate
         return VideoFacts(
             path=path,
             codec=video.codec_context.name,
             width=video.codec_context.width,
             height=video.codec_context.height,
             rate=rate,
-            duration=last_end if stored is None or (claims.is_guess and stored < last_end) else stored,
-            stored_duration=stored is not None,
+            duration=claims.duration(last_end),
+            stored_duration=claims.video is not None,
             time_base=base,
             pts=tuple(sorted(pts)),
             audio_end=ends.get("audio"),
         )
+
+
+@dataclass
+class _Marks:
+    """The packets that FFmpeg marks as corrupt: MPEG-TS counts its packets, and the count was broken there.
+
+    Where pieces are laid end to end (HLS, a broadcast) the count breaks too, but nothing is lost: there a key frame
+    follows, at once or, as FFmpeg's parsers lag, behind one more packet. joints: the times of such packets, in ticks.
+    damage: the first time of another one.
+    """
+
+    joints: list[int] = field(default_factory=list)
+    damage: int | None = None
+    _open: list[tuple[int, int]] = field(default_factory=list)
+
+    def see(self, packet: Packet, time: int) -> None:
+        """Take the next packet of the video."""
+        if packet.is_keyframe:
+            self.joints += [marked for marked, _ in self._open]
+            self._open = []
+        self._open = [(marked, age + 1) for marked, age in self._open]
+        self._forget_all_but(2)
+        if packet.is_corrupt:
+            self._open.append((time, 0))
+
+    def end(self) -> None:
+        """No packet follows."""
+        self._forget_all_but(0)
+
+    def _forget_all_but(self, age: int) -> None:
+        late = [marked for marked, old in self._open if old >= age]
+        if late and self.damage is None:
+            self.damage = late[0]
+        self._open = [(marked, old) for marked, old in self._open if old < age]
 
 
 @dataclass(frozen=True)
@@ -114,10 +157,16 @@ class _Claims:
     longest: Fraction | None
     is_guess: bool
 
+    def duration(self, last_end: Fraction) -> Fraction:
+        """T. A guess never cuts a frame off, and is none where one picture stands beside a long sound."""
+        if self.video is None or (self.is_guess and not last_end <= self.video <= last_end + MISSING_S):
+            return last_end
+        return self.video
+
 
 def _claims(container: InputContainer, video: VideoStream) -> _Claims:
     end = shortest = longest = None
-    if video.duration and video.time_base is not None:
+    if video.duration and video.time_base is not None and not container.format.name.startswith(_ONE_LENGTH):
         start = max((video.start_time or 0) - start_ticks(container, video), 0)
         end = (start + video.duration) * video.time_base
     if container.duration:
@@ -140,24 +189,48 @@ def _is_never_shown(packet: Packet, video: VideoStream) -> bool:
     return video.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
 
 
-def _refuse_timeless(kind: str, path: Path) -> None:
-    if kind == "video":
+def _timeless(path: Path) -> PipelineError:
+    return PipelineError(
+        "has frames without a time (H.264 in an MPEG file has)", where=path, remedy="encode it again, or leave it out"
+    )
+
+
+def _refuse_damage(path: Path, marks: _Marks, base: Fraction) -> None:
+    """Refuse a video with a packet that is marked as corrupt, unless pieces were laid end to end there.
+
+    Whether a packet before a joint is whole, only decoding tells, which here must not make up for what is missing.
+    """
+    damage = marks.damage
+    if damage is None and marks.joints and not _decodes_whole(path):
+        damage = marks.joints[0]
+    if damage is not None:
         raise PipelineError(
-            "has frames without a time (H.264 in an MPEG file has)",
+            f"is cut short or damaged: its packet at {float(damage * base):.2f} s is marked as corrupt",
             where=path,
-            remedy="encode it again, or leave it out",
+            remedy="fetch it again, or leave it out",
         )
 
 
-def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], frame_s: Fraction, damaged: bool) -> None:
+def _decodes_whole(path: Path) -> bool:
+    try:
+        with opened(path) as container:
+            stream = video_stream(container, path)
+            stream.codec_context.options = {"err_detect": "explode"}
+            for _ in frames_of(container, stream, path):
+                pass
+    except PipelineError:
+        return False
+    return True
+
+
+def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], frame_s: Fraction) -> None:
     """Compare where packets end with what the video stream claims (FLV, Matroska: the container, for all streams)."""
     claimed, found = claims.video, ends["video"]
-    if claimed is None:
+    if claimed is None or claims.is_guess:
         claimed, found = claims.shortest, max(ends.values())
-    if damaged or (claimed is not None and found + frame_s < claimed - MISSING_S):
-        length = "" if claimed is None else f" of {float(claimed):.2f} s"
+    if claimed is not None and found + frame_s < claimed - MISSING_S:
         raise PipelineError(
-            f"is cut short or damaged: its packets end at {float(found):.2f} s{length}",
+            f"is cut short or damaged: its packets end at {float(found):.2f} s of {float(claimed):.2f} s",
             where=path,
             remedy="fetch it again, or leave it out",
         )

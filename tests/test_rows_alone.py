@@ -1,0 +1,153 @@
+"""A video's rows and a query's are the same bits alone, in company, in any order, and on any number of cores.
+
+The networks are the real ones with random numbers, at the size that they have.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from made_videos import make_video
+
+from pipeline import files
+from pipeline.encoders.base import Weights
+from pipeline.encoders.workers import Workers, n_cores, workers
+from pipeline.features import encode
+from pipeline.features.encode import FrameLine, Recipe, VideoFile, encode_videos
+from pipeline.features.sound import SoundLine, encode_sounds
+from pipeline.features.store import Store
+from pipeline.features.store_writer import StoreWriter
+from pipeline.features.words import encode_words
+from pipeline.provenance import FAMILIES
+from pipeline.video.probe import probe
+from pipeline.video.segment import grid_seconds, n_clips
+
+torch = pytest.importorskip("torch")
+
+GRIDS = {
+    "clip-vit-b32": "0.5s",
+    "i3d-inception-rgb-charades": "0.5s",
+    "vgg16-imagenet": "1-6s",
+    "pann-cnn14-centred": "0.5s",
+}
+OF_FRAMES = [name for name, kind in FAMILIES.items() if kind.reader in ("frames224", "native")]
+OF_SOUND = [name for name, kind in FAMILIES.items() if kind.reader == "sound"]
+OF_WORDS = [name for name, kind in FAMILIES.items() if kind.reader == "words"]
+SPARED = {"i3d-inception-flow-raft-tvsum", "slowfast-r50-pytorchvideo", "pann-cnn14"}
+"""RAFT takes a minute a row, always in a batch of one; the other two compute as `-caffe2` and `-centred` do."""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    return {vid: make_video(folder / f"{vid}.mp4", range(0, 600 * s, 40), sound_s=s) for vid, s in (("a", 1), ("b", 3))}
+
+
+@pytest.fixture
+def one_network(monkeypatch):
+    """Networks are built once and shared between runs: building costs more than the rows."""
+    built = {}
+    build = encode._built
+
+    def once(recipe, device):
+        if recipe.family not in built:
+            built[recipe.family] = build(recipe, device)
+        return built[recipe.family]
+
+    monkeypatch.setattr(encode, "_built", once)
+
+
+def recipe_of(family):
+    weights = Weights.joined(*(Weights.named("random:3", None) for _ in FAMILIES[family].weights))
+    return Recipe(family, GRIDS.get(family, "2s"), weights, "float32")
+
+
+def rows_of(store, family, paths, threads):
+    recipe = recipe_of(family)
+    clip_s = grid_seconds(recipe.grid)
+    sources = [
+        VideoFile(vid, path, files.sha256(path), {recipe.grid: n_clips(probe(path).duration, clip_s)})
+        for vid, path in paths.items()
+    ]
+    with threads, StoreWriter(store, recipe.passport) as writer:
+        if FAMILIES[family].reader == "sound":
+            left_out = encode_sounds(sources, [SoundLine(recipe, writer, "cpu", threads)], 300)
+        else:
+            left_out = encode_videos(sources, [FrameLine(recipe, writer, "cpu", threads)], 300)
+    assert left_out == []
+    with Store([store]) as made:
+        return {vid: made.read(vid) for vid in paths}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [name for name in (*OF_FRAMES, *OF_SOUND) if name not in SPARED])
+def test_a_videos_rows_are_the_same_bits_alone_and_in_company(tmp_path, clips, one_network, family):
+    together = rows_of(tmp_path / "all.h5", family, clips, Workers(3))
+    turned = rows_of(tmp_path / "turned.h5", family, dict(reversed(clips.items())), Workers(1))
+    alone = rows_of(tmp_path / "alone.h5", family, {"a": clips["a"]}, Workers(1))
+    np.testing.assert_array_equal(together["a"], alone["a"])
+    for vid in clips:
+        np.testing.assert_array_equal(together[vid], turned[vid])
+
+
+@pytest.mark.parametrize("family", OF_WORDS)
+def test_a_querys_rows_are_the_same_bits_alone_and_in_company(tmp_path, family):
+    queries = {str(k): " ".join(["a dog runs over the wide green field"] * (k % 3 + 1)) + f" {k}" for k in range(9)}
+    recipe = recipe_of(family)
+
+    def rows(name, asked, n):
+        with Workers(n) as threads, StoreWriter(tmp_path / name, recipe.passport) as store:
+            encode_words(asked, recipe, store, "cpu", list(queries.values()), threads)
+        with Store([tmp_path / name]) as made:
+            return {qid: made.entry(qid) for qid in asked}
+
+    together, alone = rows("all.h5", queries, 3), rows("alone.h5", {"4": queries["4"]}, 1)
+    np.testing.assert_array_equal(together["4"].rows, alone["4"].rows)
+    if alone["4"].pooled is not None:
+        np.testing.assert_array_equal(together["4"].pooled, alone["4"].pooled)
+
+
+def test_numbers_do_not_depend_on_the_cores_at_hand(monkeypatch):
+    from pipeline.encoders.clip import ImageEncoder
+
+    network = ImageEncoder(Weights.named("random:3", None), "cpu")
+    frames = np.random.default_rng(0).integers(0, 256, (9, 1, 224, 224, 3), dtype=np.uint8)
+    found = []
+    for n in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", n)
+        with workers("cpu") as threads:
+            assert threads.n == int(n)
+            found.append(threads.submit(network.encode, frames).result())
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_workers_compute_on_one_core_and_leave_the_job_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with workers("cpu") as threads:
+            assert threads.submit(torch.get_num_threads).result() == 1
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as others:
+            assert others.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("said", "n"), [("3", 3), ("", None), ("many", None), ("0", None)])
+def test_the_cores_are_those_of_the_rule(monkeypatch, said, n):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert n_cores() >= 1
+    assert n is None or n_cores() == n
+
+
+def test_results_come_in_order_and_few_wait():
+    begun = []
+    with Workers(2) as threads:
+        results = threads.in_order(lambda k: begun.append(k) or k, iter(range(20)))
+        assert next(results) == 0
+        assert max(begun) <= 3
+        assert [0, *results] == list(range(20))
