@@ -25,8 +25,8 @@ TRUTH = {
 }
 PREDICTION = {"qid": 1, "pred_relevant_windows": [[0, 4, 0.9]]}
 COMMANDS = {
-    "evaluate": lambda dataset, predictions, truth: score_files(dataset, predictions, truth),
-    "validate": lambda dataset, predictions, truth: validate_files(dataset, predictions, truth),
+    "evaluate": score_files,
+    "validate": validate_files,
     "compare": lambda dataset, predictions, truth: compare_files(dataset, predictions, predictions, truth),
     "annotate": lambda dataset, predictions, truth: READERS[dataset](truth),
     "Python": lambda dataset, predictions, truth: evaluate(
