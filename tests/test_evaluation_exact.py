@@ -12,7 +12,7 @@ import reference_metrics as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation import evaluate, format_comparison, format_headline, score_files
+from pipeline.evaluation import check, evaluate, format_comparison, format_headline, score, score_files
 from pipeline.evaluation.intervals import compare
 from pipeline.evaluation.official import rounded
 
@@ -205,7 +205,11 @@ def whole_files(draw):
 
 @given(whole_files())
 def test_whole_files_score_like_the_reference_in_any_row_order(files):
-    ours = dict(flat(evaluate("qvhighlights", *files).metrics["unrounded"]))
+    predictions, annotations = files
+    # Not through `evaluate`, which refuses ground truth that has no length or passes the video's end.
+    truth = {row["qid"]: row for row in annotations}
+    rows, _ = check("qvhighlights", enumerate(predictions, start=1), truth)
+    ours = dict(flat(score("qvhighlights", rows, truth).metrics["unrounded"]))
     for name, value in flat(reference.qvhighlights(*files)):
         assert ours[name] == (None if value is None else pytest.approx(value, rel=1e-12, abs=1e-12)), name
 

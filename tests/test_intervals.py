@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation import compare, headline_intervals, luck
-from pipeline.evaluation.intervals import resampled_means
+from pipeline.evaluation.intervals import holm, resampled_means, sign_flip_p, smallest_p
 from pipeline.evaluation.scoring import video_of
+from pipeline.evaluation.selection import still_rising
 
 
 def rows(values, videos):
@@ -131,9 +133,16 @@ def test_luck_is_the_height_above_five_neighbours_on_each_side():
     assert luck(curve) == 1000 - (25 + 36 + 49 + 64 + 81 + 10 + 11 + 12 + 13 + 14) / 10
 
 
-def test_luck_takes_fewer_neighbours_at_an_end_and_none_for_one_evaluation():
-    assert luck([1.0, 2.0, 4.0]) == 2.5
-    assert luck([4.0, 4.0, 1.0]) == 1.5
+def test_luck_takes_as_many_neighbours_on_each_side_as_the_shorter_side_has():
+    assert luck([1.0, 3.0, 8.0, 5.0]) == 4.0
+
+
+def test_a_steady_rise_is_no_luck():
+    assert luck([0.0, 10.0, 20.0, 30.0, 41.0, 40.0]) == 41 - 35
+    assert math.isnan(luck([10.0 * k for k in range(20)]))
+    assert still_rising([1.0, 2.0])
+    assert not still_rising([1.0, 2.0, 1.5])
+    assert not still_rising([4.0])
     assert math.isnan(luck([4.0]))
 
 
@@ -141,3 +150,37 @@ def test_luck_of_the_released_run(shared_data):
     with open(shared_data / "predictions" / "trdetr_qvhighlights_val_curve.csv", newline="") as file:
         curve = [float(row["MR-full-mAP"]) for row in csv.DictReader(file)]
     assert luck(curve) == pytest.approx(1.295)
+
+
+def few(differences):
+    """Two files, one query a video, whose values differ by these."""
+    return tuple(rows([0.5 + sign * d / 2 for d in differences], map(str, range(len(differences)))) for sign in (1, -1))
+
+
+def test_two_videos_cannot_give_a_small_p():
+    (row,) = compare(*few([0.4, 0.5]))
+    assert (row.p, row.smallest_p, row.videos) == (0.5, 0.5, 2)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 16])
+def test_the_sign_flip_test_counts_every_pattern(n):
+    differences = np.random.default_rng(n).normal(0.5, 1, n)
+    found = abs(differences.sum())
+    patterns = list(itertools.product((-1, 1), repeat=n)) if n <= 10 else []
+    if patterns:
+        share = np.mean([abs(np.dot(signs, differences)) >= found - 1e-9 for signs in patterns])
+        assert sign_flip_p(differences, 100, 0) == pytest.approx(share)
+    assert sign_flip_p(np.ones(n), 100, 0) == smallest_p(n, 100) == 2.0 ** (1 - n)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+def test_with_few_videos_p_is_not_too_small(n):
+    random = np.random.default_rng(n)
+    small = sum(compare(*few(random.normal(size=n)), resamples=300, seed=k)[0].p < 0.05 for k in range(300))
+    assert small / 300 <= 0.09
+
+
+def test_holm_stops_at_the_first_p_that_is_too_large():
+    assert holm([0.04, 0.001, None, 0.02]) == [True, True, False, True]
+    assert holm([0.03, 0.03]) == [False, False]
+    assert holm([0.01, 0.03]) == [True, True]

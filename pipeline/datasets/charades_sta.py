@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.datasets.ground_truth import window_complaint
 from pipeline.datasets.rows import Released, demand, demand_one_duration, demand_whole_qid, is_table
 from pipeline.datasets.rows import read as read_rows
 from pipeline.records import Query
@@ -33,11 +34,7 @@ def read(path: Path | str) -> list[Query]:
         demand_one_duration(query, durations, where)
         windows = query.relevant_windows or ()
         demand(is_table(windows, 2) and len(windows) == 1, f"qid {query.qid} has not exactly one window", where)
-        start, end = windows[0]
-        demand(
-            0 <= start < end <= query.duration,
-            f"window [{start}, {end}] of qid {query.qid} is empty or leaves the video of {query.duration} s",
-            where,
-        )
+        impossible = window_complaint(windows, query.duration)
+        demand(not impossible, f"qid {query.qid}: {impossible}", where)
         queries.append(query)
     return queries

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.datasets.ground_truth import window_complaint
 from pipeline.datasets.rows import Released, demand, demand_one_duration, demand_whole_qid, is_table
 from pipeline.datasets.rows import read as read_rows
 from pipeline.errors import PipelineError
@@ -110,12 +111,14 @@ def clips_of(window: Window) -> range:
 
 def _check_windows(windows: Sequence[Window], duration: float, where: str) -> None:
     demand(is_table(windows, 2) and len(windows) > 0, "relevant_windows is no list of [start, end]", where)
+    impossible = window_complaint(windows, duration)
+    demand(not impossible, impossible, where)
     previous_end = -1.0
     for start, end in windows:
         demand(start % CLIP_S == 0 and end % CLIP_S == 0, f"window [{start}, {end}] is off the {CLIP_S} s grid", where)
         demand(
-            previous_end < start < end <= duration,
-            f"window [{start}, {end}] is empty, touches the one before or passes the end at {duration}",
+            previous_end < start,
+            f"window [{start}, {end}] touches the one before or is listed before it",
             where,
         )
         previous_end = end

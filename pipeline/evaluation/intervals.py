@@ -2,30 +2,37 @@
 
 Queries of one video, and the 150-s pieces cut from one YouTube video, succeed and fail together; resampling queries
 would call intervals narrower than they are. Simulated with 474 videos of 1 to 6 strongly correlated queries, 95 %
-intervals over queries cover 85 %, over videos 95 %; with ten videos, as on TVSum, still only 90 %.
-Two files are compared on the same resamples (paired).
+intervals over queries cover 85 %, over videos 95 %.
+Two files are compared on the same resamples (paired). Below `FEW` videos a bootstrap is too sure of itself; there p
+comes from flipping the signs of whole videos, and intervals from Student's t (docs/statistics.md has the simulation).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.evaluation.student import student_t
 
 LABELS = ("qid", "vid", "video", "domain")
 """Columns of a per-query row that are no metric."""
 LEVEL = 0.95
+FEW = 50
+"""Below this many videos p and intervals do not come from the bootstrap."""
+ENUMERATED = 16
+"""Up to this many videos all 2^n sign patterns are tried; above it as many random ones as there are resamples."""
 DRAWS = 1 << 20
 """Videos drawn at a time; part of what a seed means."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentage with its 95 % percentile interval; low and high are None where there are fewer than two videos."""
+    """A percentage with its 95 % interval; low and high are None where fewer than two videos take part."""
 
     value: float
     low: float | None
@@ -34,13 +41,20 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of two prediction files on the same queries, in percent; difference = a - b, p two-sided."""
+    """One metric of two prediction files on the same queries, in percent; difference = a - b, p two-sided.
+
+    videos: those with a query that takes part in the metric. smallest_p: the smallest p that so many videos can give.
+    holm: whether p stays below 0.05 after Holm's correction for all metrics of the same `compare`.
+    """
 
     metric: str
     a: Interval
     b: Interval
     difference: Interval
     p: float | None
+    videos: int = 0
+    smallest_p: float | None = None
+    holm: bool = False
 
 
 def headline_intervals(
@@ -49,8 +63,9 @@ def headline_intervals(
     """The interval of every headline metric of `Result.queries`; metrics that no query takes part in are left out."""
     if not (metrics := _shared_metrics(queries)):
         return {}
-    values, means = _resampled(queries, [queries], metrics, resamples, seed)
-    return {metric: _interval(values[0, i], means[:, 0, i]) for i, metric in enumerate(metrics)}
+    sample = _sample(queries, [queries], metrics)
+    means = sample.resampled(resamples, seed)
+    return {metric: _interval(sample.column(i), means[:, i]) for i, metric in enumerate(metrics)}
 
 
 def compare(
@@ -58,7 +73,9 @@ def compare(
 ) -> list[Comparison]:
     """Compare two files' `Result.queries` metric by metric on paired resamples of the videos.
 
-    p is twice the smaller share of resampled differences on either side of zero, at least 2 / (resamples + 1).
+    From 50 videos on, p is twice the smaller share of resampled differences on either side of zero, at least
+    2 / (resamples + 1). Below, it is the share of sign patterns over whole videos whose summed difference is at least
+    as far from zero as the one found: all patterns up to 16 videos, else `resamples` random ones and the one found.
     Raises PipelineError when the two do not cover the same queries or have no metric in common.
     """
     of_b = {row["qid"]: row for row in b}
@@ -76,17 +93,59 @@ def compare(
             where="compare",
             remedy="name files that share a task",
         )
-    values, means = _resampled(a, pair, metrics, resamples, seed)
-    return [
-        Comparison(
-            metric,
-            _interval(values[0, i], means[:, 0, i]),
-            _interval(values[1, i], means[:, 1, i]),
-            _interval(values[0, i] - values[1, i], means[:, 0, i] - means[:, 1, i]),
-            _two_sided_p(means[:, 0, i] - means[:, 1, i]),
-        )
-        for i, metric in enumerate(metrics)
-    ]
+    sample, n = _sample(a, pair, metrics), len(metrics)
+    means = sample.resampled(resamples, seed)
+    rows = [_compared(sample, means, metric, i, n, resamples, seed) for i, metric in enumerate(metrics)]
+    kept = holm([row.p for row in rows])
+    return [replace(row, holm=is_kept) for row, is_kept in zip(rows, kept, strict=True)]
+
+
+def holm(ps: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
+    """Which of several p survive Holm's step-down correction at `level`; None is no comparison and never survives."""
+    order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
+    survives = [False] * len(ps)
+    for rank, (p, i) in enumerate(order):
+        if p * (len(order) - rank) >= level:
+            break
+        survives[i] = True
+    return survives
+
+
+def sign_flip_p(differences: np.ndarray, resamples: int, seed: int) -> float:
+    """Two-sided p of a sum of independent differences, one for each video, [videos], under flips of their signs.
+
+    A flip stands for exchanging the two files' predictions on a whole video. Exact up to 16 videos.
+    """
+    n = len(differences)
+    if n <= ENUMERATED:
+        # The last sign stays: flipping all of them gives the same distance from zero.
+        patterns = (np.arange(1 << (n - 1))[:, None] >> np.arange(n)) & 1
+    else:
+        patterns = np.random.default_rng(seed).integers(2, size=(resamples, n))
+    found = abs(differences.sum())
+    # Sums in another order differ in their last bits; such a tie counts as at least as far.
+    far = np.abs((1 - 2 * patterns) @ differences) >= found - 1e-9 * np.abs(differences).sum()
+    return float(far.mean()) if n <= ENUMERATED else float((far.sum() + 1) / (resamples + 1))
+
+
+def smallest_p(videos: int, resamples: int) -> float | None:
+    """The smallest p that a comparison over so many videos can give; None for fewer than two."""
+    if videos < 2:
+        return None
+    if videos <= ENUMERATED:
+        return 2.0 ** (1 - videos)
+    return (1 if videos < FEW else 2) / (resamples + 1)
+
+
+def t_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """95 % interval of sum(sums) / sum(counts), [videos] each, by Student's t over videos (at least two).
+
+    The standard error is the one of a ratio of means, from how far each video's sum lies from what its count predicts.
+    """
+    n, mean = len(sums), sums.sum() / counts.sum()
+    spread = math.sqrt(n / (n - 1) * ((sums - mean * counts) ** 2).sum()) / counts.sum()
+    reach = student_t(n - 1) * spread
+    return float(mean - reach), float(mean + reach)
 
 
 def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -112,31 +171,63 @@ def _weights(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=size * clusters).reshape(size, clusters).astype(np.float64)
 
 
-def _resampled(
-    queries: Sequence[dict[str, Any]],
-    files: Sequence[Sequence[dict[str, Any]]],
-    metrics: Sequence[str],
-    resamples: int,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means in percent: on the queries themselves [files, metrics], and resampled [resamples, files, metrics].
+@dataclass(frozen=True)
+class _Sample:
+    """Sums and counts of every column in each video, [videos, columns], in percent; columns: file by file, metrics."""
 
-    Raises PipelineError for less than one resample and for a seed below 0.
-    """
-    if resamples < 1 or seed < 0:
-        raise PipelineError(
-            f"{resamples} resamples with seed {seed}",
-            where="bootstrap",
-            remedy="give `--resamples` 1 at least, and `--seed` 0 at least",
-        )
+    sums: np.ndarray
+    counts: np.ndarray
+    values: np.ndarray
+
+    def resampled(self, resamples: int, seed: int) -> np.ndarray:
+        """Bootstrap means, [resamples, columns]; raises PipelineError for none, and for a seed below 0."""
+        if resamples < 1 or seed < 0:
+            raise PipelineError(
+                f"{resamples} resamples with seed {seed}",
+                where="bootstrap",
+                remedy="give `--resamples` 1 at least, and `--seed` 0 at least",
+            )
+        if len(self.sums) < 2:
+            return np.empty((0, self.sums.shape[1]))
+        return resampled_means(self.sums, self.counts, resamples, seed)
+
+    def column(self, i: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, sums and counts of one column in the videos that take part."""
+        part = self.counts[:, i] > 0
+        return float(self.values[i]), self.sums[part, i], self.counts[part, i]
+
+
+def _sample(
+    queries: Sequence[dict[str, Any]], files: Sequence[Sequence[dict[str, Any]]], metrics: Sequence[str]
+) -> _Sample:
     table = np.array([[[row[metric] for metric in metrics] for row in rows] for rows in files], dtype=np.float64)
     table = 100 * table.transpose(1, 0, 2).reshape(len(queries), -1)
     _, cluster = np.unique([row["video"] for row in queries], return_inverse=True)
     sums, counts = (np.zeros((cluster.max() + 1, table.shape[1])) for _ in range(2))
     np.add.at(sums, cluster, np.nan_to_num(table))
     np.add.at(counts, cluster, ~np.isnan(table))
-    means = resampled_means(sums, counts, resamples, seed) if len(sums) > 1 else np.empty((0, table.shape[1]))
-    return np.nanmean(table, axis=0).reshape(len(files), -1), means.reshape(-1, len(files), len(metrics))
+    return _Sample(sums, counts, np.nanmean(table, axis=0))
+
+
+def _compared(sample: _Sample, means: np.ndarray, metric: str, i: int, n: int, resamples: int, seed: int) -> Comparison:
+    """Column i of the first file against the same metric of the second, n columns further."""
+    (value_a, sums_a, counts), (value_b, sums_b, _) = sample.column(i), sample.column(n + i)
+    difference = (value_a - value_b, sums_a - sums_b, counts)
+    if len(counts) < 2:
+        p = None
+    elif len(counts) < FEW:
+        p = sign_flip_p(sums_a - sums_b, resamples, seed)
+    else:
+        p = _two_sided_p(means[:, i] - means[:, n + i])
+    return Comparison(
+        metric,
+        _interval(sample.column(i), means[:, i]),
+        _interval(sample.column(n + i), means[:, n + i]),
+        _interval(difference, means[:, i] - means[:, n + i]),
+        p,
+        len(counts),
+        smallest_p(len(counts), resamples),
+    )
 
 
 def _shared_metrics(*files: Sequence[dict[str, Any]]) -> list[str]:
@@ -145,12 +236,15 @@ def _shared_metrics(*files: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in names if any(row[name] is not None for row in files[0])]
 
 
-def _interval(value: float, means: np.ndarray) -> Interval:
-    drawn = means[~np.isnan(means)]
-    if not len(drawn):
-        return Interval(float(value), None, None)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(value), float(low), float(high))
+def _interval(column: tuple[float, np.ndarray, np.ndarray], means: np.ndarray) -> Interval:
+    """By Student's t below `FEW` videos, else percentiles of the resampled means."""
+    value, sums, counts = column
+    if len(counts) < 2:
+        return Interval(value, None, None)
+    if len(counts) < FEW:
+        return Interval(value, *t_interval(sums, counts))
+    low, high = np.quantile(means[~np.isnan(means)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
 
 
 def _two_sided_p(differences: np.ndarray) -> float | None:

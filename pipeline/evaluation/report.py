@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import files, records
 from pipeline.errors import PipelineError
-from pipeline.evaluation.intervals import LEVEL, Comparison, Interval, compare, headline_intervals
+from pipeline.evaluation.intervals import FEW, LEVEL, Comparison, Interval, compare, headline_intervals
 from pipeline.evaluation.predictions import load_predictions, refuse_errors
 from pipeline.evaluation.scoring import Result, score
 from pipeline.evaluation.truth import load_truth
@@ -122,14 +122,30 @@ def format_headline(result: Result) -> str:
 
 
 def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str = "B") -> str:
-    """A comparison as an aligned text table; differences whose interval leaves out zero carry a star."""
-    lines = [f"A = {name_a}", f"B = {name_b}", f"{'percent [95 %]':<22}{'A':>24}{'B':>24}{'A - B':>24}      p"]
+    """A comparison as an aligned text table, with what its stars mean, how p came about and how many comparisons."""
+    lines = [f"A = {name_a}", f"B = {name_b}", f"{'percent [95 %]':<22}{'A':>24}{'B':>24}{'A - B':>24}       p"]
     for row in rows:
         cells = "".join(f"{_cell(interval):>24}" for interval in (row.a, row.b, row.difference))
-        low, high = row.difference.low, row.difference.high
-        star = "*" if low is not None and high is not None and not low <= 0 <= high else " "
+        star = "**" if row.holm else "* " if row.p is not None and row.p < 1 - LEVEL else "  "
         lines.append(f"{row.metric:<22}{cells}{star} {'–' if row.p is None else f'{row.p:.4f}'}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_comparison_notes(rows)])
+
+
+def _comparison_notes(rows: Sequence[Comparison]) -> list[str]:
+    notes = [
+        f"* p < {1 - LEVEL:.2f}; ** also after Holm's correction for the {len(rows)} comparisons made here",
+    ]
+    few = [row for row in rows if row.videos < FEW]
+    if few:
+        fewest = min(few, key=lambda row: row.videos)
+        smallest = "no p" if fewest.smallest_p is None else f"the smallest possible p is {fewest.smallest_p:.2g}"
+        notes += [
+            f"fewer than {FEW} videos (the fewest: {fewest.videos}, with {smallest}): p by flipping the signs of whole"
+            " videos, intervals by Student's t; how often they are right: docs/statistics.md"
+        ]
+    if any(row.videos >= FEW for row in rows):
+        notes += ["half of the interval of A - B is what these videos resolve between two files"]
+    return [f"  note: {note}" for note in notes]
 
 
 def _cell(interval: Interval) -> str:

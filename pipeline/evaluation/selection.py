@@ -28,10 +28,17 @@ def luck(curve: Sequence[float]) -> float:
     """How far the selected evaluation stands above its neighbours.
 
     curve: the selection metric at every evaluation, in order of epochs. Returns the selected value minus the mean of
-    five evaluations on each side (fewer at an end), in the curve's unit; NaN when there is no neighbour.
+    equally many evaluations on each side, five at most, in the curve's unit: equally many, so that a steady rise or
+    fall cancels and is not called luck. NaN where one side has none: the curve still rises, or falls from the start.
     """
-    if len(curve) < 2:
+    at = selected(curve) if curve else 0
+    reach = min(NEIGHBOURS, at, len(curve) - 1 - at)
+    if reach < 1:
         return math.nan
-    at = selected(curve)
-    around = [*curve[max(0, at - NEIGHBOURS) : at], *curve[at + 1 : at + 1 + NEIGHBOURS]]
+    around = [*curve[at - reach : at], *curve[at + 1 : at + 1 + reach]]
     return float(curve[at] - math.fsum(around) / len(around))
+
+
+def still_rising(curve: Sequence[float]) -> bool:
+    """Whether the last of several evaluations is the selected one, so that nothing says how lucky it was."""
+    return len(curve) > 1 and selected(curve) == len(curve) - 1

@@ -1,6 +1,8 @@
 """Ground truth: annotation rows of any of the three datasets, checked and keyed by qid.
 
-What a scorer would trip over later (a hidden ground truth, a rated clip behind the video's end) is refused here.
+What a scorer would trip over later (a hidden ground truth, a rated clip behind the video's end) is refused here, and so
+is every moment that `annotate` calls impossible (`datasets/ground_truth.py`): `evaluate`, `validate` and `compare` read
+the truth through this module alone.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import records
+from pipeline.datasets.ground_truth import clip_complaint, window_complaint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.highlights import ANNOTATORS, RATINGS, n_clips
 from pipeline.evaluation.tvsum import duration_form
@@ -96,12 +99,15 @@ def _complaint(dataset: str, row: dict[str, Any]) -> str:
         return problem
     if dataset == "tvsum":
         return _label_complaint(row)
-    return _window_complaint(row["relevant_windows"]) or (_rating_complaint(row) if dataset == "qvhighlights" else "")
+    return _window_complaint(row) or (_rating_complaint(row) if dataset == "qvhighlights" else "")
 
 
-def _window_complaint(windows: Any) -> str:
+def _window_complaint(row: dict[str, Any]) -> str:
+    windows = row["relevant_windows"]
     sound = _is_table(windows, 2) and len(windows) > 0 and records.are_numbers(list(chain.from_iterable(windows)))
-    return "" if sound else "`relevant_windows` must hold at least one [start, end], finite numbers"
+    if not sound:
+        return "`relevant_windows` must hold at least one [start, end], finite numbers"
+    return window_complaint(windows, row["duration"])
 
 
 def _label_complaint(row: dict[str, Any]) -> str:
@@ -120,6 +126,8 @@ def _rating_complaint(row: dict[str, Any]) -> str:
         return f"needs {ANNOTATORS} `saliency_scores` for each of its `relevant_clip_ids`"
     if odd := _not_whole(clips, n):
         return f"`relevant_clip_ids` must be numbers of the video's {n} clips (found {odd[0]!r})"
+    if twice := clip_complaint(clips):
+        return twice
     if odd := _not_whole(list(chain.from_iterable(ratings)), RATINGS):
         return f"`saliency_scores` must be integers 0 to {RATINGS - 1} (found {odd[0]!r})"
     return ""

@@ -14,7 +14,7 @@ from pipeline import files, provenance
 from pipeline.behind import settings_behind
 from pipeline.config import DOMAINS, Experiment, SweepPoint
 from pipeline.errors import PipelineError
-from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, luck
+from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, luck, still_rising
 from pipeline.reporting import published
 
 METRIC_OF = {
@@ -39,6 +39,7 @@ class Reproduced:
     label: the experiment's name, and the point's where several points stand for the row. settings: what the runs were
     trained with, by their manifests; None of released predictions. selected, last: scores of the
     selected and of the last epoch; of released predictions there is no last. luck: one value per seed, in percent.
+    still_rising: runs whose last evaluation is the selected one; they have no luck.
     n_queries: queries (TVSum: videos, of the seed with most) behind the values. half_widths: column → half of the 95 %
     interval over videos, of the first run. queries: per-query results of that run. notes: what the scorer had to say,
     each once.
@@ -50,6 +51,7 @@ class Reproduced:
     selected: Scores = field(default_factory=dict)
     last: Scores = field(default_factory=dict)
     luck: list[float] = field(default_factory=list)
+    still_rising: int = 0
     seeds: list[str] = field(default_factory=list)
     n_queries: int = 0
     half_widths: dict[str, float] = field(default_factory=dict)
@@ -103,7 +105,9 @@ def _add_runs(
         _add(found.selected, _values(experiment.dataset, contents))
         last = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-last")) in scored]
         _add(found.last, _values(experiment.dataset, [_read(path, experiment.dataset) for path in last]))
-        of_runs = [luck(curve(logs[name, run], experiment.dataset)) for run in runs if (name, run) in logs]
+        curves = [curve(logs[name, run], experiment.dataset) for run in runs if (name, run) in logs]
+        found.still_rising += sum(map(still_rising, curves))
+        of_runs = [luck(values) for values in curves]
         if any(map(math.isfinite, of_runs)):
             found.luck.append(fmean(filter(math.isfinite, of_runs)))
         found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))

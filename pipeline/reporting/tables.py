@@ -56,8 +56,8 @@ LEGEND = (
     "published. Verdict: does the published number lie where 95 % of further runs would fall (three seeds at least)?"
 )
 LUCK = (
-    "Luck: how far the selected evaluation stands above its five neighbours on each side, in points of the metric it "
-    "was selected by."
+    "Luck: how far the selected evaluation stands above its neighbours (equally many on each side, five at most), in "
+    "points of the metric it was selected by; still rising: the last evaluation is the selected one."
 )
 
 
@@ -233,11 +233,11 @@ def _means(scores: Scores, columns: Sequence[str], decimals: int) -> dict[str, C
 
 
 def _differences(row: published.Row, found: Reproduced, decimals: int) -> dict[str, Cell]:
-    """Of the numbers as printed, so that a reader who subtracts finds the same."""
+    """Reproduced - published, rounded once: subtracting the printed numbers may give another last digit."""
     cells = {}
     for column, values in found.selected.items():
         if row.values.get(column):
-            value = round(round(fmean(values), decimals) - float(row.values[column]), decimals) + 0.0
+            value = round(fmean(values) - float(row.values[column]), decimals) + 0.0
             text = f"{value:+.{decimals}f}" if value else f"{value:.{decimals}f}"
             cells[column] = Cell(text, text)
     return cells
@@ -275,7 +275,7 @@ def _facts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]
     prediction = experiment.predictions.get(experiment.report, "")
     expected = ABOUT[number].queries
     return {
-        "luck": f"{fmean(found.luck):.2f}" if found.luck else "",
+        "luck": f"{fmean(found.luck):.2f}" if found.luck else "still rising" if found.still_rising else "",
         "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),
         "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,})"),
         "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
@@ -330,12 +330,22 @@ def _seeds(seeds: Sequence[str]) -> str:
 
 
 def _resolution(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> list[str]:
-    """One line: how far apart two numbers of this benchmark have to be before anybody should care."""
+    """One line: half of the 95 % interval of one file's numbers, as videos were drawn; a metric of the table only.
+
+    It is not how far apart two files have to be: on the same queries their difference is surer than each of them
+    (`python -m pipeline compare`, and the paired difference in the notes of a row with released predictions).
+    """
     found = next((f for f in rows.get(ABOUT[number].ours, ()) if f.half_widths), None)
     if found is None:
         return []
-    widths = ", ".join(f"{column} ±{width:.2f}" for column, width in found.half_widths.items())
+    shown = found.half_widths
+    widths = ", ".join(
+        f"{column} " + (f"±{shown[column]:.2f}" if round(shown[column], 2) else "none (all videos are equal)")
+        for column in published.columns(number)
+        if column in shown
+    )
     return [
-        f"Resolution of the benchmark of Table {number} (half of the 95 % interval over {found.n_videos:,} videos, "
-        f"{found.n_queries:,} queries, from {found.label}): {widths}."
+        f"Resolution of the benchmark of Table {number} (half of the 95 % interval of one file alone, over "
+        f"{found.n_videos:,} videos, {found.n_queries:,} queries, from {found.label}; two files on the same queries "
+        f"are told apart by less: `compare`): {widths}."
     ]

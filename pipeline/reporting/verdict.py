@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline import records
 from pipeline.evaluation.intervals import compare
+from pipeline.evaluation.student import student_t
 
 LEVEL = 0.95
 FEWEST_RUNS = 3
@@ -52,28 +53,5 @@ def paired(ours: Path, released: Path, metric: str) -> str:
     return f"{row.difference.value:+.2f}{interval}"
 
 
-def student_t(freedom: int, level: float = LEVEL) -> float:
-    """The t beyond which Student's distribution has (1 - level) in both tails together; freedom ≥ 1, whole."""
-    low, high = 0.0, 1.0
-    while _central_mass(high, freedom) < level:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _central_mass(middle, freedom) < level else (low, middle)
-    return high
-
-
 def _decimals(printed: str) -> int:
     return len(printed.partition(".")[2])
-
-
-def _central_mass(t: float, freedom: int) -> float:
-    """P(|T| ≤ t), by the finite sums that whole degrees of freedom allow (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = (cosine if odd else 1.0), 0.0
-    for k in range(1 + odd, freedom, 2):
-        total += term
-        term *= cosine * cosine * k / (k + 1)
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
