@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline import files
+from pipeline import files, yaml_file
+from pipeline.config_checks import unworkable
+from pipeline.config_layers import complaint, resolved, unread_weights
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES
 
@@ -48,11 +50,13 @@ def _released_only(name: str) -> str:
 
 
 def _one_spelling(folder: str) -> str:
+    folder = files.expanded(folder)
     if not folder or set("{}") & set(folder):
         raise ValueError("must be the name of a folder, without braces (Snakemake takes them for wildcards)")
     return os.path.normpath(folder)  # to Snakemake `./results` and `results` are two folders
 
 
+LocalPath = Annotated[str, AfterValidator(files.expanded)]
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
 
 
@@ -70,7 +74,8 @@ class Model(Strict):
     formulation: Literal["released", "paper"] = "released"
     """As the released system computes, or as the paper prints (docs/paper-vs-released.md)."""
     plain_masks: bool = False
-    """`released` without its mistake in the words' mask, by which samples of a batch change each other."""
+    """`released` without its mistake in the words' mask, by which samples of a batch change each other. `paper` never
+    has it."""
     alignment: bool = True
     """LGAM: the local and the global alignment loss."""
     refinement: bool = True
@@ -91,7 +96,9 @@ class Model(Strict):
     """Of features, before each layer of the projections."""
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Model:
+    def _fits_together(self) -> Model:
+        if self.formulation == "paper" and self.plain_masks:
+            raise ValueError("`plain_masks` is true and changes nothing of `formulation: paper`; leave it out")
         if self.hidden_dim % self.heads:
             raise ValueError(f"`heads` must divide `hidden_dim`, and {self.heads} does not divide {self.hidden_dim}")
         return self
@@ -155,6 +162,8 @@ class Features(Strict):
             for family in families:
                 if (fitting := PLACES.get(FAMILIES[family].reader)) not in (place, None):
                     raise ValueError(f"{family} is none of `{place}`: name it under `{fitting}`")
+        if twice := {family for family in self.all if self.all.count(family) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} is named twice")
         return self
 
     @property
@@ -226,7 +235,11 @@ class Experiment(Strict):
             if FAMILIES[family].reader is None:
                 raise ValueError(_released_only(family))
         if self.domains and self.dataset != "tvsum":
-            raise ValueError("`domains` belong to tvsum")
+            raise ValueError(f"`domains` belong to tvsum, and `dataset` is {self.dataset}: leave them out")
+        if self.sweep and self.source == "predictions":
+            raise ValueError("`source: predictions` trains nothing that a `sweep` could change: leave `sweep` out")
+        if self.row is not None and self.table is None:
+            raise ValueError(f"`row` is {self.row!r} and no `table` is named: add `table`, or leave `row` out")
         if len(set(self.runs)) < len(self.runs):
             raise ValueError(f"a seed or a domain is named twice (`seeds: {self.seeds}`, `domains: {self.domains}`)")
         return self
@@ -284,6 +297,22 @@ class Dataset(Strict):
     """Split → a name in sources.csv."""
     videos: list[str] = []
     """Names in sources.csv; a video is taken from the first that has it."""
+    skip: list[str] = []
+    """Vids that no stage uses. Their queries are left out everywhere, and every table says on how many queries it
+    stands."""
+    missing: Literal["fail", "skip"] = "fail"
+    """What a training does when videos of val, or of the split it reports, are missing or cannot be read: `fail`
+    refuses to begin; `skip` leaves their queries out, and every table says so. Those of train are always left out."""
+
+    @model_validator(mode="after")
+    def _puts_families_where_they_live(self) -> Dataset:
+        for family, grid in self.grids.items():
+            own = "tokens" if FAMILIES[family].reader == "words" else FAMILIES[family].grid
+            if own not in (None, grid):
+                raise ValueError(f"`grids.{family}` is {grid}, and the family lives on {own} only")
+        if len(set(self.skip)) < len(self.skip):
+            raise ValueError(f"`skip` names a vid twice ({', '.join(self.skip)})")
+        return self
 
     def grid_of(self, family: str) -> str:
         """The grid one family lives on; words live on `tokens`."""
@@ -295,9 +324,9 @@ class Dataset(Strict):
 class Acquire(Strict):
     """How files are fetched. None of it can change a result: digests decide what a file is."""
 
-    local: list[str] = []
+    local: list[LocalPath] = []
     """Folders that are searched for a file of the right digest before the network is asked."""
-    sources: str | None = None
+    sources: LocalPath | None = None
     """Another sources.csv."""
     attempts: Positive = 5
     """Tries per file."""
@@ -347,15 +376,22 @@ class Config(Strict):
     def _resolve(cls, raw: Any) -> Any:
         if not isinstance(raw, dict) or not isinstance(raw.get("experiments"), dict):
             return raw
-        return raw | {
-            "experiments": {name: _resolved(raw, experiment) for name, experiment in raw["experiments"].items()}
-        }
+        full: dict[str, Any] = {}
+        unread: list[str] = []
+        for name, experiment in raw["experiments"].items():
+            try:
+                full[name] = resolved(raw, experiment)
+            except ValueError as error:
+                raise ValueError(f"`experiments.{name}`: {error}") from None
+            unread += [f"`experiments.{name}`: {weight}" for weight in unread_weights(experiment, full[name])]
+        if unread:
+            raise ValueError("; ".join(unread))
+        return raw | {"experiments": full}
 
     @model_validator(mode="after")
-    def _names_known_datasets(self) -> Config:
-        for name, experiment in self.experiments.items():
-            if experiment.dataset not in self.datasets:
-                raise ValueError(f"experiments.{name}.dataset: {experiment.dataset} has no section under `datasets`")
+    def _can_work(self) -> Config:
+        if complaints := list(dict.fromkeys(unworkable(self))):
+            raise ValueError("; ".join(complaints))
         return self
 
 
@@ -367,17 +403,7 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
 
 def load_file(path: Path) -> Config:
     """Read and validate a YAML file. Raises PipelineError for one that cannot be read, is no YAML or does not fit."""
-    import yaml
-
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise files.cannot_read(path, error) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PipelineError(f"is no YAML ({' '.join(str(error).split())})", where=path, remedy="correct it") from error
-    if not isinstance(raw, dict):
-        raise PipelineError("holds no keys", where=path, remedy="name a config like config.yaml")
-    return load(raw, str(path))
+    return load(yaml_file.read(path), str(path))
 
 
 def section(kind: type[S], text: str) -> S:
@@ -391,45 +417,9 @@ def _complaints(where: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise PipelineError("; ".join(map(_complaint, error.errors())), where=where, remedy=remedy) from error
+        raise PipelineError("; ".join(map(complaint, error.errors())), where=where, remedy=remedy) from error
 
 
 def schema() -> str:
     """The JSON schema of config.yaml, as committed under workflow/schemas/."""
     return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
-
-
-def _resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
-    """An experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it."""
-    if not isinstance(experiment, Mapping):
-        return experiment
-    schedules = raw.get("training")
-    schedule = schedules.get(experiment.get("dataset"), {}) if isinstance(schedules, Mapping) else {}
-    base = _laid_over({"model": raw.get("model", {}), "training": schedule}, experiment)
-    sweep = experiment.get("sweep", {})
-    if isinstance(sweep, Mapping):
-        sweep = {str(point): _laid_over(base, changes) for point, changes in sweep.items()}
-    return {**base, "sweep": sweep}
-
-
-def _laid_over(base: Mapping[str, Any], changes: Any) -> Any:
-    """`changes` with the model and training of `base` where they say nothing."""
-    if not isinstance(changes, Mapping):
-        return changes
-    return {**changes, **{key: _merged(base[key], changes.get(key, {})) for key in ("model", "training")}}
-
-
-def _merged(base: Any, over: Any) -> Any:
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return over
-    return {**base, **{key: _merged(base.get(key), value) if key in base else value for key, value in over.items()}}
-
-
-def _complaint(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
-    if error["type"] == "extra_forbidden":
-        return f"`{key}` is an unknown key"
-    if error["type"] == "missing":
-        return f"`{key}` is missing"
-    value = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
-    return f"`{key}`: {error['msg']}{value}".replace("Value error, ", "").replace("``: ", "")

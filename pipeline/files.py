@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import IO, Any
 from pipeline.errors import PipelineError
 
 CHUNK_BYTES = 1 << 20
+VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
+"""A variable of the environment in a path."""
 
 
 class BusyError(PipelineError):
@@ -72,6 +75,26 @@ def cannot_write(path: Path, error: OSError) -> PipelineError:
 def cannot_read(path: Path | str, error: OSError) -> PipelineError:
     """The one message for every file that cannot be read."""
     return PipelineError(f"cannot be read ({error.strerror or error})", where=path, remedy="make or name that file")
+
+
+def expanded(path: str) -> str:
+    """A path of the config with a leading `~`, `$VAR` and `${VAR}` replaced, as a shell does.
+
+    Raises ValueError for a variable that is not set or empty, for a `$` that begins none, and for an unknown user.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1].strip("{}")
+        if not os.environ.get(name):
+            raise ValueError(f"the variable {name} is not set here: set it, or write the path out")
+        return os.environ[name]
+
+    if "$" in VARIABLE.sub("", path):
+        raise ValueError("holds a `$` that begins no variable: write $NAME or ${NAME}, or rename the folder")
+    whole = os.path.expanduser(VARIABLE.sub(value, path))
+    if whole.startswith("~"):
+        raise ValueError("begins with `~` and names no home folder here: write the path out")
+    return whole
 
 
 def write_json(path: Path | str, value: object) -> None:

@@ -181,7 +181,8 @@ class Family:
     weights: names in sources.csv, in the order the encoder takes them; none where nobody has them.
     instead_of: the released family that this one stands in for, because nobody can make that one again.
     looked_up: words taken from a table while training in the released systems, so that no archive holds them: every
-    experiment makes them. revision: raised when the numbers change.
+    experiment makes them. grid: the only one it can be made on; None where it can be made on any, or by nobody.
+    revision: raised when the numbers change.
     """
 
     reader: str | None
@@ -190,6 +191,7 @@ class Family:
     weights: tuple[str, ...] = ()
     instead_of: str | None = None
     looked_up: bool = False
+    grid: str | None = None
     revision: int = 1
 
 
@@ -211,7 +213,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "i3d-resnet50": Family("frames224", 2048, "pipeline.encoders.i3d_resnet:ResNetI3D", ("i3d-resnet50",), revision=2),
     "i3d-inception-rgb-tvsum": Family(
-        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",), revision=2
+        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",), grid="2s", revision=2
     ),
     "i3d-inception-flow-tvsum": Family(None, 1024),
     "i3d-inception-flow-raft-tvsum": Family(
@@ -220,13 +222,14 @@ FAMILIES: dict[str, Family] = {
         "pipeline.encoders.i3d:TvsumFlow",
         ("i3d-inception-flow-kinetics", "raft-large"),
         instead_of="i3d-inception-flow-tvsum",
+        grid="2s",
         revision=2,
     ),
     "i3d-inception-rgb-charades": Family(
-        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",), revision=2
+        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",), grid="0.5s", revision=2
     ),
     "vgg16-imagenet": Family(
-        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), instead_of="vgg16-charades", revision=2
+        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), "vgg16-charades", grid="1-6s", revision=2
     ),
     "vgg16-charades": Family(None, 4096),
     "vgg16-flow-charades": Family(None, 4096),

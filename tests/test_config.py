@@ -23,7 +23,7 @@ def shipped():
 def small(**experiment):
     return {
         "datasets": {"tvsum": {"annotations": {"train": "a", "val": "b"}}},
-        "training": {"tvsum": {"epochs": 7, "loss_weights": {"span": 3}}},
+        "training": {"tvsum": {"epochs": 7, "loss_weights": {"saliency": 3}}},
         "model": {"dropout": 0.2},
         "experiments": {"one": {"dataset": "tvsum", "features": {"video": ["clip-vit-b32"]}, **experiment}},
     }
@@ -62,7 +62,7 @@ def test_the_schema_says_what_a_key_means():
 def test_an_experiment_takes_the_defaults_of_file_and_dataset_and_lays_its_own_over_them():
     raw = small(training={"epochs": 9}, sweep={"x": {"model": {"mr2hd": False}}, "y": {"training": {"epochs": 2}}})
     one = config.load(raw).experiments["one"]
-    assert (one.training.epochs, one.training.loss_weights.span, one.model.dropout) == (9, 3, 0.2)
+    assert (one.training.epochs, one.training.loss_weights.saliency, one.model.dropout) == (9, 3, 0.2)
     assert (one.sweep["x"].model.mr2hd, one.sweep["x"].model.dropout, one.sweep["x"].training.epochs) == (False, 0.2, 9)
     assert (one.sweep["y"].model.mr2hd, one.sweep["y"].training.epochs) == (True, 2)
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     {"errors", "files", "records", "devices", "shards"},
-    {"config", "provenance", "stale"},
+    {"config", "config_checks", "config_layers", "provenance", "stale", "yaml_file"},
     {"acquire"},
     {"datasets", "video", "encoders"},
     {"features", "models", "evaluation"},

@@ -207,10 +207,13 @@ def estimate(options: Namespace) -> None:
     from pipeline.acquire import sources
     from pipeline.reporting.estimate import estimate as costs
     from pipeline.reporting.estimate_text import text
+    from pipeline.reporting.feasible import check
     from pipeline.reporting.planned import planned_jobs
 
     cfg = config.load_file(options.configfile)
-    costed = costs(cfg, sources.load(cfg.acquire.sources))
+    table = sources.load(cfg.acquire.sources)
+    check(cfg, table, str(options.configfile))
+    costed = costs(cfg, table)
     print(text(costed, str(options.configfile), planned_jobs(options.configfile)))
 
 
