@@ -15,6 +15,8 @@ from typing import IO, Any
 from pipeline.errors import PipelineError
 
 CHUNK_BYTES = 1 << 20
+MADE_HERE = "delete it and run again"
+"""What to do about a damaged file that one of our stages wrote; of a user's file never said."""
 VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
 """A variable of the environment in a path."""
 
@@ -97,22 +99,30 @@ def expanded(path: str) -> str:
     return whole
 
 
+def open_text(path: Path | str) -> IO[str]:
+    """Open UTF-8 text that a user may have edited, line ends as they are: a byte-order mark, which some editors put
+    before the first word, is skipped. Raises OSError; reading raises UnicodeDecodeError for other encodings.
+    """
+    return open(path, encoding="utf-8-sig", newline="")
+
+
 def write_json(path: Path | str, value: object) -> None:
     """Write JSON atomically: sorted keys, two-space indent, final newline, so that equal values give equal bytes."""
     with atomic(path) as file:
         file.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path | str) -> Any:
-    """Read JSON. Raises PipelineError for a missing file or text that is no JSON (with the line)."""
+def read_json(path: Path | str, remedy: str = "correct it, or name another file") -> Any:
+    """Read JSON, a byte-order mark skipped. Raises PipelineError for a missing file or text that is no JSON (with the
+    line). remedy: what a user can do about the latter; only who knows that a stage wrote the file may say "delete".
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with open_text(path) as file:
+            return json.loads(file.read())
     except OSError as error:
-        raise PipelineError(
-            f"cannot be read ({error.strerror})", where=path, remedy="make or name that file"
-        ) from error
+        raise cannot_read(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise PipelineError(f"is no JSON ({error})", where=path, remedy="delete it and run again") from error
+        raise PipelineError(f"is no JSON ({error})", where=path, remedy=remedy) from error
 
 
 def sha256(path: Path | str) -> str:

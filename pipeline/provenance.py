@@ -34,6 +34,9 @@ STAGES: dict[str, int] = {
 }
 """The revision of every stage, by the name of its command."""
 
+MANIFEST_BEGINS = b"{\n"
+"""How every manifest is written, and no line of JSONL."""
+
 
 @dataclass
 class Outcome:
@@ -154,21 +157,29 @@ def is_whole(manifest: Mapping[str, Any]) -> bool:
 
 def files_of(manifest: Path | str) -> list[Path]:
     """The files a manifest lists. Raises PipelineError where it is missing or none."""
-    listed = _listed_files(Path(manifest))
-    if listed is None:
-        raise PipelineError("is no manifest of this pipeline", where=manifest, remedy="delete it and run again")
+    if (listed := _listed_files(Path(manifest))) is None:
+        remedy = "name the manifest that a stage wrote; one of ours that is damaged is made again by its rule"
+        raise PipelineError("is no manifest of this pipeline", where=manifest, remedy=remedy)
     return [Path(entry["path"]) for entry in listed]
 
 
 def files_behind(path: Path) -> list[Path]:
-    """The files that a manifest lists; any other path stands for itself."""
-    return files_of(path) if path.suffix == ".json" else [path]
+    """The files that a manifest lists; any other path stands for itself. What decides is the content, not the name."""
+    listed = _listed_files(path) if path.is_file() else None
+    return [path] if listed is None else [Path(entry["path"]) for entry in listed]
 
 
 def _listed_files(path: Path) -> list[dict[str, Any]] | None:
-    if path.suffix != ".json":
+    """What a manifest lists; None for any other file: a manifest is one JSON object with `stage` and `files`."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(MANIFEST_BEGINS)) != MANIFEST_BEGINS:
+                return None
+        content = files.read_json(path)
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+    except PipelineError:
         return None
-    content = files.read_json(path)
     return content["files"] if isinstance(content, dict) and "stage" in content and "files" in content else None
 
 

@@ -98,7 +98,7 @@ def _is_good(content: Mapping[str, Any]) -> bool:
 
 def _manifests(results: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for path in _existing(results):
-        content = files.read_json(path)
+        content = files.read_json(path, files.MADE_HERE)
         if isinstance(content, dict) and "stage" in content:
             yield path, content
 

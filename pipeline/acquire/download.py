@@ -168,7 +168,7 @@ def _fetch(source: Source, target: Path, acquire: Acquire) -> None:
 
 
 def _pinned(pin: Path) -> str | None:
-    return f"sha256:{files.read_json(pin)['sha256']}" if pin.exists() else None
+    return f"sha256:{files.read_json(pin, files.MADE_HERE)['sha256']}" if pin.exists() else None
 
 
 def _has(path: Path, digest: str | None) -> bool:

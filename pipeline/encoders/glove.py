@@ -10,6 +10,7 @@ copied once, straight out of the zip, into a small file beside it in GloVe's own
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import zipfile
 import zlib
@@ -100,7 +101,8 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
     """Copy the lines of wanted words. The zip's checksum is that of the whole member, so it is read to its end."""
     try:
         with zipfile.ZipFile(archive) as zipped, zipped.open(MEMBER) as member, files.atomic(path, "wb") as file:
-            for line in BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES):
+            for number, text in enumerate(BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES)):
+                line = text if number else text.removeprefix(codecs.BOM_UTF8)
                 word = line.partition(b" ")[0]
                 if word in wanted:
                     wanted.discard(word)

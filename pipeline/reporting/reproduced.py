@@ -115,7 +115,7 @@ def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
     """Epoch and selection metric (percent) of every evaluation of a run, from its `log.csv`."""
     column, scale = SELECTED_BY[dataset], TO_PERCENT[dataset]
     try:
-        with open(log, encoding="utf-8", newline="") as file:
+        with files.open_text(log) as file:
             return [(int(row["epoch"]), scale * float(row[column])) for row in csv.DictReader(file) if row.get(column)]
     except OSError as error:
         raise files.cannot_read(log, error) from error
@@ -134,7 +134,7 @@ def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
 
 def _read(path: Path, dataset: str) -> dict[str, Any]:
     """A metrics file. Raises PipelineError where it lacks what every one has."""
-    metrics: dict[str, Any] = files.read_json(path)
+    metrics: dict[str, Any] = files.read_json(path, files.MADE_HERE)
     try:
         dict(metrics["unrounded"]["brief"]), int(metrics["n_queries"]["all"])
     except (KeyError, TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ import torch
 
 from pipeline import config, records
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
+from pipeline.files import MADE_HERE, read_json
 from pipeline.provenance import Outcome
 from pipeline.training import checkpoint, pool
 from pipeline.training.data import Data, load, open_shelf
@@ -88,7 +88,7 @@ class Job:
         """Write one run's predictions for every split, with the weights of both epochs."""
         settings = self.experiment.settings_of(run)
         be_exact(self.device)
-        threads = read_json(self.folder / run / checkpoint.CARD)["threads"]
+        threads = read_json(self.folder / run / checkpoint.CARD, MADE_HERE)["threads"]
         torch.set_num_threads(threads)  # as it was watched: sums depend on it in their last bits
         for split in self.annotations:
             data, _ = self.data(split, run)
@@ -125,7 +125,7 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
         _warn_of_slow_bfloat16(job.device)
     work = replace(job, threads=threads).train
     pool.run_all(work, missing, processes=processes, threads=threads, title=f"train {job.name}", total=epochs)
-    cards = [read_json(folder / checkpoint.CARD) for folder in folders.values()]
+    cards = [read_json(folder / checkpoint.CARD, MADE_HERE) for folder in folders.values()]
     _show(cards)
     return Outcome(
         files=[path for folder in folders.values() for path in checkpoint.outputs(folder)],

@@ -170,7 +170,7 @@ def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
     if not (record and is_current(record) and table.is_file()):
         return {}
     written = table.stat().st_mtime
-    with open(table, encoding="utf-8", newline="") as file:
+    with files.open_text(table) as file:
         rows = [Video(**row) for row in csv.DictReader(file)]
     return {row.path: row for row in rows if row.path and _is_untouched(Path(row.path), row.bytes, written)}
 

@@ -98,7 +98,7 @@ def _why(row: dict[str, str]) -> str:
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with files.open_text(path) as file:
             yield from csv.DictReader(file)
     except OSError as error:
         raise files.cannot_read(path, error) from error
