@@ -50,7 +50,8 @@ def segment(options: Namespace) -> None:
     from pipeline.video.segment import segment as stage
 
     place = (options.results, options.dataset, options.shard)
-    stage(*place, grids=options.grids.split(","), videos_manifest=options.videos, manifest=options.manifest)
+    grids = options.grids.split(",")
+    stage(*place, grids=grids, videos_manifest=options.videos, manifest=options.manifest, clip=options.clip)
 
 
 def probe(options: Namespace) -> None:
