@@ -25,6 +25,7 @@ from pipeline.evaluation.truth import task_of
 from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
+from pipeline.training.cut import within
 from pipeline.training.data import Data
 from pipeline.training.labels import Targets
 from pipeline.training.pool import Tell
@@ -167,8 +168,9 @@ def _metrics(run: Run, model: nn.Module, watched: Data) -> dict[str, float]:
 
 
 def _targets(run: Run, data: Data) -> Targets:
+    seen = zip(data.queries, data.n_clips, strict=True)
     return Targets(
-        data.queries,
+        [within(query, n, data.clip_s) if query.vid in data.cut else query for query, n in seen],
         data.n_clips,
         data.clip_s,
         max_windows=run.settings.training.max_windows,

@@ -33,5 +33,5 @@ def predict(model: nn.Module, data: Data, *, dataset: str, batch_size: int) -> l
     for start in range(0, len(data.queries), batch_size):
         batch = collate(data, range(start, min(start + batch_size, len(data.queries))))
         here = data.queries[start : start + batch_size]
-        rows += predictions_of(model(batch), here, batch.n_clips, dataset=dataset, clip_s=data.clip_s)
+        rows += predictions_of(model(batch), here, batch.n_clips, dataset=dataset, clip_s=data.clip_s, cut=data.cut)
     return rows

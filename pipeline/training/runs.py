@@ -57,7 +57,14 @@ class Job:
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )
             with open_shelf(self.families, self.manifests) as shelf:
-                data = load(shelf, self.features, mine, dataset=self.experiment.dataset, training=training)
+                data = load(
+                    shelf,
+                    self.features,
+                    mine,
+                    dataset=self.experiment.dataset,
+                    training=training,
+                    learns=split == "train",
+                )
                 passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
