@@ -25,7 +25,7 @@ STAGES: dict[str, int] = {
     "videos": 3,
     "segment": 2,
     "extract": 1,
-    "import": 1,
+    "import": 2,
     "train": 3,
     "predict": 1,
     "score": 1,

@@ -115,6 +115,7 @@ def score(options: Namespace) -> None:
         options.predictions,
         options.annotations,
         options.manifest,
+        skip=settings_of(options).get("skip", []),
     )
 
 

@@ -66,6 +66,7 @@ def collect(
     """
     scored = {(path.parent.parent.name, path.parent.name, path.stem): path for path in _listed(metrics, ".json")}
     logs = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "log.csv")}
+    cards = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "card.json")}
     rows: dict[str, list[Reproduced]] = {}
     for name, experiment in experiments.items():
         keys = published.keys_of(experiment)
@@ -74,6 +75,7 @@ def collect(
             settings = experiment.sweep.get(point, SweepPoint(model=experiment.model, training=experiment.training))
             found = Reproduced(f"{name} {point}" if several else name, experiment, settings)
             _add_runs(found, name, _runs_by_seed(experiment, point), scored, logs)
+            found.notes += _left_out_of_training(name, experiment, point, cards)
             if found.selected:
                 rows.setdefault(key, []).append(found)
     return rows
@@ -104,6 +106,20 @@ def _add_runs(
         if len(found.seeds) == 1 and experiment.dataset != "tvsum":
             found.queries = selected[0].with_suffix(".queries.jsonl")
             _add_intervals(found, contents[0])
+
+
+def _left_out_of_training(
+    name: str, experiment: Experiment, point: str, cards: Mapping[tuple[str, str], Path]
+) -> list[str]:
+    """What the runs could not learn from, in a sentence; none where they learned from every query of train."""
+    used = [(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs if (name, run) in cards]
+    if not used:
+        return []
+    contents = [files.read_json(cards[key], files.MADE_HERE) for key in used]
+    n_seeds = len(experiment.seeds)
+    without = sum(len(card.get("left_out", {}).get("train", ())) for card in contents) // n_seeds
+    learned = sum(card.get("n_train", 0) for card in contents) // n_seeds
+    return [f"trained on {learned:,} of {learned + without:,} queries"] if without else []
 
 
 def curve(log: Path, dataset: str) -> list[float]:

@@ -14,7 +14,7 @@ from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.files import MADE_HERE, read_json
 from pipeline.provenance import Outcome
-from pipeline.training import checkpoint, pool
+from pipeline.training import checkpoint, coverage, pool
 from pipeline.training.data import Data, load, open_shelf
 from pipeline.training.loop import Run, train
 from pipeline.training.predict import network, predict
@@ -30,6 +30,7 @@ class Job:
 
     name: str
     experiment: config.Experiment
+    dataset: config.Dataset
     features: config.Features
     annotations: Mapping[str, Path]
     families: Mapping[str, str]
@@ -50,6 +51,7 @@ class Job:
         if key not in self._read:
             queries = records.read_queries(self.annotations[split])
             mine = [query for query in queries if domain in (None, query.domain)]
+            by_choice = [coverage.row_of(query) for query in mine if query.vid in self.dataset.skip]
             if not mine:
                 raise PipelineError(
                     f"no query of domain {domain} among {len(queries)}",
@@ -60,14 +62,20 @@ class Job:
                 data = load(
                     shelf,
                     self.features,
-                    mine,
+                    [query for query in mine if query.vid not in self.dataset.skip],
                     dataset=self.experiment.dataset,
                     training=training,
                     learns=split == "train",
                 )
                 passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}
+            data = replace(data, left_out=[*data.left_out, *by_choice])
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
+
+    def refuse_missing(self) -> None:
+        """Say what the runs will do without. Raises PipelineError as `coverage.check` does."""
+        with open_shelf(self.families, self.manifests) as shelf:
+            coverage.check(self.name, self.experiment, self.dataset, self.features, shelf, self.annotations)
 
     def train(self, run: str, tell: pool.Tell) -> None:
         """Train one run."""
@@ -123,7 +131,12 @@ def predictions_path(folder: Path, run: str, split: str, epoch: str) -> Path:
 
 
 def train_all(job: Job, runs: Sequence[str]) -> Outcome:
-    """Train those of `runs` that are not complete yet. Raises PipelineError after all others when one failed."""
+    """Train those of `runs` that are not complete yet.
+
+    Raises PipelineError before the first one for missing videos that the config does not allow, and after all others
+    when one failed.
+    """
+    job.refuse_missing()
     folders = {run: job.folder / run for run in runs}
     missing = [run for run in runs if not checkpoint.is_complete(folders[run], job.made_from[run])]
     processes, threads = pool.shared_out(len(runs), job.device)

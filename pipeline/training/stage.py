@@ -91,7 +91,8 @@ def predict(
 
 def _settings(name: str, experiment: config.Experiment, dataset: config.Dataset, runs: Sequence[str]) -> dict[str, Any]:
     """What can change a number of these runs, and nothing else."""
-    return {
+    skip = {"skip": sorted(dataset.skip)} if dataset.skip else {}
+    return skip | {
         "experiment": name,
         "dataset": experiment.dataset,
         "families": _folders(name, experiment, dataset),
@@ -140,6 +141,7 @@ def _job(
     return Job(
         name=name,
         experiment=experiment,
+        dataset=dataset,
         features=_features(name, experiment),
         annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
         families=_folders(name, experiment, dataset),
