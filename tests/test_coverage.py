@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
 
@@ -10,7 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.stage import score_experiment
 from pipeline.features.store import Store
 from pipeline.reporting.tables import build
-from pipeline.training import stage
+from pipeline.training import coverage, stage
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 REASONS = ("missing: no such file", "failed: HTTP 500", "corrupt: cut short", "decoding crashed (SIGSEGV)")
@@ -114,3 +116,19 @@ def test_released_predictions_of_skipped_videos_are_not_scored(tmp_path):
     settings = experiment(source="predictions", predictions={"val": "x"})
     score_experiment(tmp_path, "r", settings, "val", fetched, truth, tmp_path / "m.json", skip=["v25"])
     assert files.read_json(tmp_path / "metrics/r/released/val-selected.json")["n_queries"]["all"] == 7
+
+
+def test_a_domain_of_which_no_video_is_left_is_named_with_those_that_can_be_run(tmp_path):
+    paths = {}
+    for split, vids in {"train": ["a", "b"], "val": ["c", "d"]}.items():
+        rows = [{"qid": vid, "query": "q", "vid": vid, "duration": 4.0, "domain": domain}
+                for vid, domain in zip(vids, ("BK", "VT"), strict=True)]  # fmt: skip
+        paths[split] = tmp_path / f"{split}.jsonl"
+        records.write_jsonl(paths[split], rows)
+    stores = {"clip-vit-b32": {"a", "b", "c"}, "clip-text": {"a", "b", "c", "d"}}
+    shelf = SimpleNamespace(stores=stores, skipped={"d": "missing: gone"})
+    settings = experiment(dataset="tvsum", domains=["BK", "VT"])
+    read = (DATASET.model_copy(update={"missing": "skip"}), settings.features, shelf, paths)
+    with pytest.raises(PipelineError, match=r"no video of val is left of the domains VT → .*`domains: \[BK\]`"):
+        coverage.check("x", settings, *read)
+    coverage.check("x", experiment(dataset="tvsum", domains=["BK"]), *read)
