@@ -96,20 +96,12 @@ class Workflow:
         change(raw)
         self.write("config.yaml", yaml.safe_dump(raw))
 
-    def annotate(self, train: list[str], rating: int = 4) -> None:
-        """Write annotations of these training videos and of val's two, and the table of sources that names both.
-
-        rating: of the first clip of the first video, by the first of its raters.
-        """
+    def annotate(self, train: list[str]) -> None:
+        """Write annotations of these training videos and of val's two, and the table of sources that names both."""
         table = [["videos", "video", "{vid}.mp4", f"{self.videos.as_uri()}/{{vid}}.mp4", "", "", "", ""]]
         for split, vids in {"train": train, "val": [VIDS[2], VIDS[5]]}.items():
             path = self.folder / f"{split}.jsonl"
             rows = [records.to_row(query(ord(vid[0]), 1, 2)) | {"vid": vid, "duration": SECONDS} for vid in vids]
-            if split == "train":
-                rows[0]["saliency_scores"] = [
-                    [rating, *rows[0]["saliency_scores"][0][1:]],
-                    *rows[0]["saliency_scores"][1:],
-                ]
             records.write_jsonl(path, rows)
             table.append([split, "file", path.name, path.as_uri(), f"sha256:{files.sha256(path)}", "", "", ""])
         with files.atomic(self.folder / "sources.csv") as file:

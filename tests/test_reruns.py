@@ -72,15 +72,6 @@ def change_nothing(workflow):
     pass
 
 
-def change_rating(workflow):
-    """One rating of a video of train."""
-    workflow.annotate(TRAIN_VIDS, rating=1)
-
-
-def skip_video(workflow):
-    workflow.change_config(lambda config: config["datasets"]["qvhighlights"].update(skip=[VIDS[0]]))
-
-
 def add_video(workflow):
     workflow.annotate([*TRAIN_VIDS, NEW_VID])
 
@@ -94,8 +85,6 @@ CHANGES = {
     "the learning rate of `seen`": (set_learning_rate, [], {}),
     "the same, and Snakemake's own records lost, too": (set_learning_rate_and_forget, [], {}),
     "PANN's weights": (set_pann, [], {}),
-    "one rating of a clip": (change_rating, [], {}),
-    "a video of train, in shard 00000, named under `skip`": (skip_video, [], {}),
     "one video more, in shard 00000 (asked for: features and the runs of `seen`)": (
         add_video,
         [*FEATURES, "results/runs/seen.1of1.json"],
