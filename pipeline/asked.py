@@ -15,6 +15,7 @@ from pipeline import files
 from pipeline.config import Dataset, Encoding, Experiment, Features
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES, REVISIONS, Asked
+from pipeline.shards import shard_name, shard_of
 
 
 def fetch(name: str, file: str, digest: str | None) -> Asked:
@@ -35,12 +36,17 @@ def annotate(dataset: str, split: str, source_file: Path) -> Asked:
 def videos(name: str, dataset: Dataset, shard: str, inputs: Sequence[Path]) -> Asked:
     """An account of a shard's videos. inputs: manifests of `annotate` and, for an archive, of `unpack`."""
     settings = {"dataset": name, "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
-    return Asked("videos", settings, inputs)
+    return Asked("videos", settings | _skip(skipped_in(dataset, shard)), inputs)
 
 
-def segment(grids: Iterable[str], videos_manifest: Path) -> Asked:
-    """Clip boundaries of a shard's videos on each grid."""
-    return Asked("segment", {"grids": sorted(set(grids))}, [videos_manifest])
+def skipped_in(dataset: Dataset, shard: str) -> list[str]:
+    """The vids of one shard that no stage uses, so that another vid under `skip` changes its own shard alone."""
+    return [vid for vid in dataset.skip if shard_name(shard_of(vid, dataset.shards)) == shard]
+
+
+def segment(grids: Iterable[str], clip: str, videos_manifest: Path) -> Asked:
+    """Clip boundaries of a shard's videos on each grid. clip: the grid of the labels."""
+    return Asked("segment", {"grids": sorted(set(grids)), "clip": clip}, [videos_manifest])
 
 
 def extract(
@@ -82,7 +88,7 @@ def import_archive(archive: str, dataset: Dataset, families: Iterable[str], inpu
     """Stores made from a released archive. inputs: manifests of all splits' annotations, and what the archive left."""
     grids = {family: dataset.grid_of(family) for family in sorted(families)}
     settings = {"archive": archive, "families": _with_revisions(grids), "shards": dataset.shards}
-    return Asked("import", settings, inputs)
+    return Asked("import", settings | _skip(dataset.skip), inputs)
 
 
 def train(
@@ -117,11 +123,16 @@ def predict(
     return Asked("predict", _runs(name, experiment, dataset, experiment.runs), inputs, under)
 
 
-def score(name: str, experiment: Experiment, split: str, predictions: Path, annotations: Path) -> Asked:
-    """The numbers of every run on one split. predictions: the manifest of `predict`, or of a released file's fetch."""
+def score(
+    name: str, experiment: Experiment, split: str, predictions: Path, annotations: Path, skip: Iterable[str] = ()
+) -> Asked:
+    """The numbers of every run on one split. predictions: the manifest of `predict`, or of a released file's fetch.
+
+    skip: vids that no stage uses.
+    """
     under = None if experiment.source == "predictions" else [f"/{split}-", f"/{split}.jsonl"]
     settings = {"experiment": name, "dataset": experiment.dataset, "split": split}
-    return Asked("score", settings, [predictions, annotations], under)
+    return Asked("score", settings | _skip(skip), [predictions, annotations], under)
 
 
 def tabulate(title: str, experiments: Mapping[str, Experiment], published: Path, inputs: Sequence[Path]) -> Asked:
@@ -166,7 +177,7 @@ def splits(annotations: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, 
 
 def _runs(name: str, experiment: Experiment, dataset: Dataset, runs: Sequence[str]) -> dict[str, Any]:
     """What can change a number of these runs, and nothing else."""
-    return {
+    return _skip(dataset.skip) | {
         "experiment": name,
         "dataset": experiment.dataset,
         "families": folders(name, experiment, dataset),
@@ -177,3 +188,9 @@ def _runs(name: str, experiment: Experiment, dataset: Dataset, runs: Sequence[st
 
 def _with_revisions(grids: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()}
+
+
+def _skip(vids: Iterable[str]) -> dict[str, Any]:
+    """The vids that no stage uses. An empty list is not recorded, so that it makes no older manifest stale."""
+    listed = sorted(vids)
+    return {"skip": listed} if listed else {}

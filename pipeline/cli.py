@@ -87,6 +87,7 @@ def _acquisition(parsers: argparse._SubParsersAction) -> None:
     segment = _stage(parsers, "segment", commands.segment, "clip boundaries of a shard's videos")
     _shard(segment)
     segment.add_argument("--grids", required=True, help=f"comma-separated: {', '.join(GRIDS)}")
+    segment.add_argument("--clip", choices=GRIDS, default="2s", help="grid of the labels (2s)")
     segment.add_argument("--videos", type=Path, required=True, help="manifest of `videos`")
 
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -24,7 +24,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from pipeline import files, methods
+from pipeline import files, methods, yaml_file
+from pipeline.config_checks import unworkable
+from pipeline.config_layers import complaint, over_model, resolved, unread_weights
 from pipeline.errors import PipelineError
 from pipeline.methods.settings import MethodSettings
 from pipeline.provenance import FAMILIES
@@ -57,11 +59,13 @@ def _released_only(name: str) -> str:
 
 
 def _one_spelling(folder: str) -> str:
+    folder = files.expanded(folder)
     if not folder or set("{}") & set(folder):
         raise ValueError("must be the name of a folder, without braces (Snakemake takes them for wildcards)")
     return os.path.normpath(folder)  # to Snakemake `./results` and `results` are two folders
 
 
+LocalPath = Annotated[str, AfterValidator(files.expanded)]
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
 
 
@@ -127,6 +131,8 @@ class Features(Strict):
             for family in families:
                 if (fitting := PLACES.get(FAMILIES[family].reader)) not in (place, None):
                     raise ValueError(f"{family} is none of `{place}`: name it under `{fitting}`")
+        if twice := {family for family in self.all if self.all.count(family) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} is named twice")
         return self
 
     @property
@@ -208,7 +214,11 @@ class Experiment(Strict):
             if FAMILIES[family].reader is None:
                 raise ValueError(_released_only(family))
         if self.domains and self.dataset != "tvsum":
-            raise ValueError("`domains` belong to tvsum")
+            raise ValueError(f"`domains` belong to tvsum, and `dataset` is {self.dataset}: leave them out")
+        if self.sweep and self.source == "predictions":
+            raise ValueError("`source: predictions` trains nothing that a `sweep` could change: leave `sweep` out")
+        if self.row is not None and self.table is None:
+            raise ValueError(f"`row` is {self.row!r} and no `table` is named: add `table`, or leave `row` out")
         for key in {key: None for settings in self.settings for key in settings.model.never_read(moments=self.moments)}:
             raise ValueError(
                 f"`model.{key}` is read by nothing on {self.dataset}, which has no moments: leave it out here, and "
@@ -281,6 +291,22 @@ class Dataset(Strict):
     """Split → a name in sources.csv."""
     videos: list[str] = []
     """Names in sources.csv; a video is taken from the first that has it."""
+    skip: list[str] = []
+    """Vids that no stage uses. Their queries are left out everywhere, and every table says on how many queries it
+    stands."""
+    missing: Literal["fail", "skip"] = "fail"
+    """What a training does when videos of val, or of the split it reports, are missing or cannot be read: `fail`
+    refuses to begin; `skip` leaves their queries out, and every table says so. Those of train are always left out."""
+
+    @model_validator(mode="after")
+    def _puts_families_where_they_live(self) -> Dataset:
+        for family, grid in self.grids.items():
+            own = "tokens" if FAMILIES[family].reader == "words" else FAMILIES[family].grid
+            if own not in (None, grid):
+                raise ValueError(f"`grids.{family}` is {grid}, and the family lives on {own} only")
+        if len(set(self.skip)) < len(self.skip):
+            raise ValueError(f"`skip` names a vid twice ({', '.join(self.skip)})")
+        return self
 
     def grid_of(self, family: str) -> str:
         """The grid one family lives on; words live on `tokens`."""
@@ -292,9 +318,9 @@ class Dataset(Strict):
 class Acquire(Strict):
     """How files are fetched. None of it can change a result: digests decide what a file is."""
 
-    local: list[str] = []
+    local: list[LocalPath] = []
     """Folders that are searched for a file of the right digest before the network is asked."""
-    sources: str | None = None
+    sources: LocalPath | None = None
     """Another sources.csv."""
     attempts: Positive = 5
     """Tries per file."""
@@ -347,19 +373,26 @@ class Config(Strict):
     def _resolve(cls, raw: Any) -> Any:
         if not isinstance(raw, dict) or not isinstance(raw.get("experiments"), dict):
             return raw
-        raw = raw | {
-            "experiments": {name: _resolved(raw, experiment) for name, experiment in raw["experiments"].items()}
-        }
+        full: dict[str, Any] = {}
+        unread: list[str] = []
+        for name, experiment in raw["experiments"].items():
+            try:
+                full[name] = resolved(raw, experiment)
+            except ValueError as error:
+                raise ValueError(f"`experiments.{name}`: {error}") from None
+            unread += [f"`experiments.{name}`: {weight}" for weight in unread_weights(experiment, full[name])]
+        if unread:
+            raise ValueError("; ".join(unread))
+        raw = raw | {"experiments": full}
         if isinstance(by_dataset := raw.get("model_by_dataset"), Mapping):
             model = raw.get("model", {})
-            raw["model_by_dataset"] = {name: _over_model(model, section) for name, section in by_dataset.items()}
+            raw["model_by_dataset"] = {name: over_model(model, section) for name, section in by_dataset.items()}
         return raw
 
     @model_validator(mode="after")
-    def _names_known_datasets(self) -> Config:
-        for name, experiment in self.experiments.items():
-            if experiment.dataset not in self.datasets:
-                raise ValueError(f"experiments.{name}.dataset: {experiment.dataset} has no section under `datasets`")
+    def _can_work(self) -> Config:
+        if complaints := list(dict.fromkeys(unworkable(self))):
+            raise ValueError("; ".join(complaints))
         return self
 
 
@@ -371,17 +404,7 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
 
 def load_file(path: Path) -> Config:
     """Read and validate a YAML file. Raises PipelineError for one that cannot be read, is no YAML or does not fit."""
-    import yaml
-
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise files.cannot_read(path, error) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PipelineError(f"is no YAML ({' '.join(str(error).split())})", where=path, remedy="correct it") from error
-    if not isinstance(raw, dict):
-        raise PipelineError("holds no keys", where=path, remedy="name a config like config.yaml")
-    return load(raw, str(path))
+    return load(yaml_file.read(path), str(path))
 
 
 def section(kind: type[S], text: str) -> S:
@@ -395,90 +418,9 @@ def _complaints(where: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise PipelineError("; ".join(map(_complaint, error.errors())), where=where, remedy=remedy) from error
+        raise PipelineError("; ".join(map(complaint, error.errors())), where=where, remedy=remedy) from error
 
 
 def schema() -> str:
     """The JSON schema of config.yaml, as committed under workflow/schemas/."""
     return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
-
-
-def _resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
-    """An experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it."""
-    if not isinstance(experiment, Mapping):
-        return experiment
-    of_dataset = {key: _of_dataset(raw.get(key), experiment) for key in ("training", "model_by_dataset")}
-    model = _over_model(raw.get("model", {}), of_dataset["model_by_dataset"])
-    base = _laid_over({"model": model, "training": of_dataset["training"]}, experiment)
-    sweep = experiment.get("sweep", {})
-    if isinstance(sweep, Mapping):
-        sweep = {str(point): _laid_over(base, changes) for point, changes in sweep.items()}
-    return {**base, "sweep": sweep}
-
-
-def _of_dataset(sections: Any, experiment: Mapping[str, Any]) -> Any:
-    return sections.get(experiment.get("dataset"), {}) if isinstance(sections, Mapping) else {}
-
-
-def _laid_over(base: Mapping[str, Any], changes: Any) -> Any:
-    """`changes` with the model and training of `base` where they say nothing."""
-    if not isinstance(changes, Mapping):
-        return changes
-    model = _over_model(base["model"], changes.get("model", {}))
-    return {**changes, "model": model, "training": _merged(base["training"], changes.get("training", {}))}
-
-
-def _over_model(base: Any, over: Any) -> Any:
-    """`over` with the settings of `base` under it, unless it names another method, whose keys are others."""
-    if isinstance(over, Mapping) and "name" in over and over["name"] != methods.name_in(base):
-        return over
-    return _merged(base, over)
-
-
-def _merged(base: Any, over: Any) -> Any:
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return over
-    return {**base, **{key: _merged(base.get(key), value) if key in base else value for key, value in over.items()}}
-
-
-def _complaint(error: Any) -> str:
-    path, method = _place(error["loc"])
-    key = ".".join(path)
-    if error["type"] == "union_tag_invalid":
-        return f"`{key}.name`: no such method, known are {', '.join(methods.METHODS)} (found {error['ctx']['tag']!r})"
-    if error["type"] == "union_tag_not_found":
-        return f"`{key}`: must be a section of keys (found {error['input']!r})"
-    if error["type"] == "extra_forbidden":
-        return f"`{key}` {_unknown(path, method)}"
-    if error["type"] == "missing":
-        return f"`{key}` is missing"
-    value = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
-    return f"`{key}`: {error['msg']}{value}".replace("Value error, ", "").replace("``: ", "")
-
-
-def _unknown(path: Sequence[str], method: str | None) -> str:
-    """What is wrong with a key that does not exist; method: whose section it stands in."""
-    if method is not None:
-        return f"is no key of the method {method}"
-    if "training" in path and path[-1] in _KEYS_OF_METHODS:
-        return f"is no key of `training`: it belongs to the method, write it under `{_under_model(path)}`"
-    return "is an unknown key"
-
-
-_KEYS_OF_METHODS = {key for name in methods.METHODS for key in methods.settings_class(name).model_fields} - {"name"}
-
-
-def _place(loc: Sequence[str | int]) -> tuple[list[str], str | None]:
-    """The keys that lead to a value, without the name of the method that a section `model` was read as; and that."""
-    path = [str(part) for part in loc if part != "[key]"]
-    for at, part in enumerate(path[1:], start=1):
-        is_model = path[at - 1] == "model" or (at > 1 and path[at - 2] == "model_by_dataset")
-        if is_model and part in methods.METHODS:
-            return [*path[:at], *path[at + 1 :]], part
-    return path, None
-
-
-def _under_model(path: Sequence[str]) -> str:
-    """Where a key of `training` that belongs to the method has to stand: in the experiment, or for the dataset."""
-    at = list(path).index("training")
-    return ".".join([*path[:at], "model", *path[at + 1 :]] if at else ["model_by_dataset", *path[1:]])

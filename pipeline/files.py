@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from typing import IO, Any
 from pipeline.errors import PipelineError
 
 CHUNK_BYTES = 1 << 20
+MADE_HERE = "delete it and run again"
+"""What to do about a damaged file that one of our stages wrote; of a user's file never said."""
+VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
+"""A variable of the environment in a path."""
 
 
 class BusyError(PipelineError):
@@ -110,22 +115,50 @@ def cannot_read(path: Path | str, error: OSError) -> PipelineError:
     return PipelineError(f"cannot be read ({error.strerror or error})", where=path, remedy="make or name that file")
 
 
+def expanded(path: str) -> str:
+    """A path of the config with a leading `~`, `$VAR` and `${VAR}` replaced, as a shell does.
+
+    Raises ValueError for a variable that is not set or empty, for a `$` that begins none, and for an unknown user.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1].strip("{}")
+        if not os.environ.get(name):
+            raise ValueError(f"the variable {name} is not set here: set it, or write the path out")
+        return os.environ[name]
+
+    if "$" in VARIABLE.sub("", path):
+        raise ValueError("holds a `$` that begins no variable: write $NAME or ${NAME}, or rename the folder")
+    whole = os.path.expanduser(VARIABLE.sub(value, path))
+    if whole.startswith("~"):
+        raise ValueError("begins with `~` and names no home folder here: write the path out")
+    return whole
+
+
+def open_text(path: Path | str) -> IO[str]:
+    """Open UTF-8 text that a user may have edited, line ends as they are: a byte-order mark, which some editors put
+    before the first word, is skipped. Raises OSError; reading raises UnicodeDecodeError for other encodings.
+    """
+    return open(path, encoding="utf-8-sig", newline="")
+
+
 def write_json(path: Path | str, value: object) -> None:
     """Write JSON atomically: sorted keys, two-space indent, final newline, so that equal values give equal bytes."""
     with atomic(path) as file:
         file.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path | str) -> Any:
-    """Read JSON. Raises PipelineError for a missing file or text that is no JSON (with the line)."""
+def read_json(path: Path | str, remedy: str = "correct it, or name another file") -> Any:
+    """Read JSON, a byte-order mark skipped. Raises PipelineError for a missing file or text that is no JSON (with the
+    line). remedy: what a user can do about the latter; only who knows that a stage wrote the file may say "delete".
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with open_text(path) as file:
+            return json.loads(file.read())
     except OSError as error:
-        raise PipelineError(
-            f"cannot be read ({error.strerror})", where=path, remedy="make or name that file"
-        ) from error
+        raise cannot_read(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise PipelineError(f"is no JSON ({error})", where=path, remedy="delete it and run again") from error
+        raise PipelineError(f"is no JSON ({error})", where=path, remedy=remedy) from error
 
 
 def sha256(path: Path | str) -> str:

@@ -22,10 +22,10 @@ STAGES: dict[str, int] = {
     "fetch": 1,
     "unpack": 1,
     "annotate": 1,
-    "videos": 2,
-    "segment": 1,
+    "videos": 3,
+    "segment": 2,
     "extract": 1,
-    "import": 1,
+    "import": 2,
     "train": 3,
     "predict": 1,
     "score": 1,
@@ -33,6 +33,9 @@ STAGES: dict[str, int] = {
     "draw": 1,
 }
 """The revision of every stage, by the name of its command."""
+
+MANIFEST_BEGINS = b"{\n"
+"""How every manifest is written, and no line of JSONL."""
 
 
 @dataclass
@@ -60,6 +63,20 @@ class Snapshot:
         if path not in self._json:
             self._json[path] = files.read_json(path)
         return self._json[path]
+
+    def manifest(self, path: Path) -> dict[str, Any] | None:
+        """The content of a manifest; None for any other file. Raises PipelineError for a file that cannot be read."""
+        if path not in self._json:
+            try:
+                with open(path, "rb") as file:
+                    if file.read(len(MANIFEST_BEGINS)) != MANIFEST_BEGINS:
+                        return None
+            except OSError as error:
+                raise files.cannot_read(path, error) from error
+        with suppress(PipelineError):
+            content = self.json(path)
+            return content if isinstance(content, dict) else None
+        return None
 
     def sha256(self, path: Path) -> str:
         """The digest of a file. Raises PipelineError as `files.sha256`."""
@@ -213,22 +230,25 @@ def _is_unchanged(manifest: Mapping[str, Any]) -> bool:
 
 def files_of(manifest: Path | str) -> list[Path]:
     """The files a manifest lists. Raises PipelineError where it is missing or none."""
-    listed = _listed_files(Path(manifest))
-    if listed is None:
-        raise PipelineError("is no manifest of this pipeline", where=manifest, remedy="delete it and run again")
+    if (listed := _listed_files(Path(manifest))) is None:
+        remedy = "name the manifest that a stage wrote; one of ours that is damaged is made again by its rule"
+        raise PipelineError("is no manifest of this pipeline", where=manifest, remedy=remedy)
     return [Path(entry["path"]) for entry in listed]
 
 
 def files_behind(path: Path) -> list[Path]:
-    """The files that a manifest lists; any other path stands for itself."""
-    return files_of(path) if path.suffix == ".json" else [path]
+    """The files that a manifest lists; any other path stands for itself. What decides is the content, not the name."""
+    listed = _listed_files(path) if path.is_file() else None
+    return [path] if listed is None else [Path(entry["path"]) for entry in listed]
 
 
 def _listed_files(path: Path, snapshot: Snapshot | None = None) -> list[dict[str, Any]] | None:
-    if path.suffix != ".json":
-        return None
-    content = (snapshot or Snapshot()).json(path)
-    if not (isinstance(content, dict) and "stage" in content and isinstance(content.get("files"), list)):
+    """What a manifest lists; None for any other file: a manifest is one JSON object with `stage` and `files`.
+
+    Raises PipelineError for a file that cannot be read, and for a manifest that lists what no stage could have made.
+    """
+    content = (snapshot or Snapshot()).manifest(path)
+    if not (content and "stage" in content and isinstance(content.get("files"), list)):
         return None
     listed: list[dict[str, Any]] = content["files"]
     for entry in listed:
@@ -249,7 +269,8 @@ class Family:
     weights: names in sources.csv, in the order the encoder takes them; none where nobody has them.
     instead_of: the released family that this one stands in for, because nobody can make that one again.
     looked_up: words taken from a table while training in the released systems, so that no archive holds them: every
-    experiment makes them. revision: raised when the numbers change.
+    experiment makes them. grid: the only one it can be made on; None where it can be made on any, or by nobody.
+    revision: raised when the numbers change.
     """
 
     reader: str | None
@@ -258,6 +279,7 @@ class Family:
     weights: tuple[str, ...] = ()
     instead_of: str | None = None
     looked_up: bool = False
+    grid: str | None = None
     revision: int = 1
 
 
@@ -279,7 +301,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "i3d-resnet50": Family("frames224", 2048, "pipeline.encoders.i3d_resnet:ResNetI3D", ("i3d-resnet50",), revision=3),
     "i3d-inception-rgb-tvsum": Family(
-        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",), revision=3
+        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",), grid="2s", revision=3
     ),
     "i3d-inception-flow-tvsum": Family(None, 1024),
     "i3d-inception-flow-raft-tvsum": Family(
@@ -288,13 +310,14 @@ FAMILIES: dict[str, Family] = {
         "pipeline.encoders.i3d:TvsumFlow",
         ("i3d-inception-flow-kinetics", "raft-large"),
         instead_of="i3d-inception-flow-tvsum",
+        grid="2s",
         revision=3,
     ),
     "i3d-inception-rgb-charades": Family(
-        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",), revision=3
+        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",), grid="0.5s", revision=3
     ),
     "vgg16-imagenet": Family(
-        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), instead_of="vgg16-charades", revision=3
+        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), "vgg16-charades", grid="1-6s", revision=3
     ),
     "vgg16-charades": Family(None, 4096),
     "vgg16-flow-charades": Family(None, 4096),

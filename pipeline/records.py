@@ -6,12 +6,14 @@ A row's place in its file is part of every complaint about it. Units: seconds, e
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from math import isfinite
 from numbers import Real
 from pathlib import Path
@@ -23,6 +25,9 @@ from pipeline.names import name_problem
 
 Window = tuple[float, float]
 """Start and end in seconds."""
+
+GZIP = b"\x1f\x8b"
+"""The first bytes of a packed file."""
 
 HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 """One of the two escapes that a rare character takes in JSON; alone it is no text and cannot be printed."""
@@ -81,7 +86,8 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     """Yield (line number from 1, row or None, problem or '') of each line that is not blank; no bad line ends it.
 
-    A row that holds NaN or Infinity comes with its problem. Raises PipelineError where the file cannot be read.
+    A row that holds NaN or Infinity comes with its problem. A byte-order mark is skipped. Raises PipelineError where
+    the file cannot be read, or is one JSON list or object over all lines.
     """
     odd: list[str] = []
 
@@ -91,17 +97,45 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
 
     decoder = json.JSONDecoder(parse_constant=remember)
     try:
-        with gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb") as file:
+        with _opened(path) as file:
+            is_first = True
             for number, line in enumerate(file, start=1):
-                if line.strip():
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip():
                     odd.clear()
-                    row, problem = _parse(decoder, line)
+                    row, problem = _parse(decoder, text)
+                    if row is None and is_first:
+                        _refuse_one_value(path)
+                    is_first = False
                     yield number, row, problem or (f"holds {odd[0]}, which is no JSON number" if odd else "")
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelineError(
             f"cannot be read ({reason})", where=path, remedy="name a readable .jsonl or .jsonl.gz"
         ) from error
+
+
+def _opened(path: Path | str) -> gzip.GzipFile | BufferedReader:
+    """The bytes of a file, unpacked where it is gzip by its first bytes, whatever its name."""
+    with open(path, "rb") as file:
+        is_packed = file.read(len(GZIP)) == GZIP
+    return gzip.open(path, "rb") if is_packed else open(path, "rb")
+
+
+def _refuse_one_value(path: Path | str) -> None:
+    """Raise PipelineError where the whole file is one JSON value: one sentence instead of one for every line."""
+    with _opened(path) as file:
+        try:
+            value = json.loads(file.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return
+    if isinstance(value, list | dict):
+        kind = "list" if isinstance(value, list) else "object"
+        raise PipelineError(
+            f"is one JSON {kind} (of {len(value):,}); one object per line is wanted (JSONL)",
+            where=path,
+            remedy="write each row on a line of its own, without the brackets around all rows and the commas between them",
+        )
 
 
 def write_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:

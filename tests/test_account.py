@@ -199,7 +199,7 @@ def test_a_file_is_looked_at_again_when_it_was_touched_and_all_are_in_another_re
         later = stage.manifest.stat().st_mtime + 5
         os.utime(path, (later, later))
     if change == "revision":
-        monkeypatch.setitem(provenance.REVISIONS, "videos", 99)
+        monkeypatch.setattr("pipeline.video.account.FACTS_SINCE", 99)
     stage("a", "nowhere")
     assert looked_at == ["a"]
 

@@ -73,7 +73,7 @@ def test_vslnets_files_lie_at_the_top_and_may_be_two_rows_off(tmp_path, top):
 def test_three_rows_off_is_too_many(tmp_path):
     vslnet(tmp_path / "in", {"ZZXQF": 1})
     _, manifest = charades(tmp_path, tmp_path / "in", [I3D])
-    why = f"{I3D}, ZZXQF.npy: 11 rows where the annotations have 8 clips, allowed: 2 apart"
+    why = f"length: {I3D}, ZZXQF.npy: 11 rows where the annotations have 8 clips, allowed: 2 apart"
     assert manifest["skipped"] == [{"vid": "ZZXQF", "why": why}]
 
 

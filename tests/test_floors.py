@@ -14,7 +14,7 @@ SETTINGS = "the settings of methods"
 """Part of the config, though they lie beside the networks: the registry, and every `settings.py` in `methods/`."""
 FLOORS = (
     {"errors", "names", "files", "records", "devices", "progress", "shards", "settings"},
-    {"asked", "behind", "config", "provenance", "stale", SETTINGS},
+    {"asked", "behind", "config", "config_checks", "config_layers", "provenance", "stale", "yaml_file", SETTINGS},
     {"acquire"},
     {"datasets", "video", "encoders"},
     {"features", "models", "evaluation"},

@@ -191,8 +191,9 @@ def test_streams_that_lie_apart_are_one_line_with_vid_files_and_lengths(tmp_path
     run(tmp_path, tmp_path / "in", "qvhighlights", QVHIGHLIGHTS, queries)
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"vid {VID}")]
     assert said == [
-        f"vid {VID}: slowfast-r50-caffe2, slowfast_features/{VID}.npz: 71 rows where the annotations have 75 clips, "
-        f"allowed: 1 apart; clip-vit-b32 has 75 (clip_features/{VID}.npz), pann-cnn14 has 74 (pann_features/{VID}.npy)"
+        f"vid {VID}: length: slowfast-r50-caffe2, slowfast_features/{VID}.npz: 71 rows where the annotations have 75"
+        " clips, allowed: 1 apart; "
+        f"clip-vit-b32 has 75 (clip_features/{VID}.npz), pann-cnn14 has 74 (pann_features/{VID}.npy)"
     ]
 
 

@@ -122,7 +122,7 @@ def write_index(path: Path, members: dict[str, int]) -> None:
 def read_index(path: Path) -> dict[str, int]:
     """Member path below `files/` → bytes. Raises PipelineError where the index cannot be read, or is none."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with files.open_text(path) as file:
             return {row["member"]: int(row["bytes"]) for row in csv.DictReader(file)}
     except OSError as error:
         raise files.cannot_read(path, error) from error

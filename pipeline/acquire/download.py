@@ -199,7 +199,7 @@ def _wanted(url: str, source: Source, target: Path, digest: str | None, acquire:
 def _pinned(pin: Path) -> str | None:
     if not pin.exists():
         return None
-    held = files.read_json(pin)
+    held = files.read_json(pin, files.MADE_HERE)
     sha256 = held.get("sha256") if isinstance(held, dict) else None
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise PipelineError("holds no digest", where=pin, remedy=f"remove {pin.parent} to take the file anew")

@@ -32,7 +32,7 @@ class Partial:
         """The entity tag or date under which `url` offered the bytes here; None where they cannot be gone on with."""
         if not (self.size and self.note.exists()):
             return None
-        note = files.read_json(self.note)
+        note = files.read_json(self.note, files.MADE_HERE)
         return note["version"] if note["url"] == url else None
 
     def start(self, url: str, version: str | None) -> IO[bytes]:

@@ -23,6 +23,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 
+from pipeline import files
 from pipeline.errors import PipelineError
 
 Kind = Literal["file", "archive", "video", "youtube"]
@@ -86,7 +87,7 @@ def load(table: Path | str | None = None) -> Sources:
     """
     path = PACKAGED if table is None else Path(table)
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with files.open_text(path) as file:
             reader = csv.DictReader(file, strict=True)
             _check_header(reader.fieldnames, path)
             rows = [(reader.line_num, row) for row in reader]

@@ -50,7 +50,8 @@ def segment(options: Namespace) -> None:
     from pipeline.video.segment import segment as stage
 
     place = (options.results, options.dataset, options.shard)
-    stage(*place, grids=options.grids.split(","), videos_manifest=options.videos, manifest=options.manifest)
+    grids = options.grids.split(",")
+    stage(*place, grids=grids, videos_manifest=options.videos, manifest=options.manifest, clip=options.clip)
 
 
 def probe(options: Namespace) -> None:
@@ -114,6 +115,7 @@ def score(options: Namespace) -> None:
         options.predictions,
         options.annotations,
         options.manifest,
+        skip=settings_of(options).get("skip", []),
     )
 
 
@@ -207,10 +209,13 @@ def estimate(options: Namespace) -> None:
     from pipeline.acquire import sources
     from pipeline.reporting.estimate import estimate as costs
     from pipeline.reporting.estimate_text import text
+    from pipeline.reporting.feasible import check
     from pipeline.reporting.planned import planned_jobs
 
     cfg = config.load_file(options.configfile)
-    costed = costs(cfg, sources.load(cfg.acquire.sources))
+    table = sources.load(cfg.acquire.sources)
+    check(cfg, table, str(options.configfile))
+    costed = costs(cfg, table)
     print(text(costed, str(options.configfile), planned_jobs(options.configfile)))
 
 

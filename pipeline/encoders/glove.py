@@ -10,6 +10,7 @@ copied once, straight out of the zip, into a small file beside it in GloVe's own
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import zipfile
 import zlib
@@ -114,9 +115,11 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as zipped, zipped.open(MEMBER) as member, files.atomic(path, "wb") as file:
             reader = BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES)
+            is_first = True
             while line := reader.readline(LONGEST_LINE):
                 if len(line) == LONGEST_LINE:
                     raise _not_glove(archive, f"a line of it is longer than {LONGEST_LINE:,} bytes")
+                line, is_first = (line.removeprefix(codecs.BOM_UTF8) if is_first else line), False
                 word = line.partition(b" ")[0]
                 if word in wanted:
                     wanted.discard(word)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from pipeline import files, records
@@ -12,7 +12,7 @@ from pipeline.evaluation.intervals import FEW, LEVEL, Comparison, Interval, comp
 from pipeline.evaluation.predictions import load_predictions, refuse_errors
 from pipeline.evaluation.scoring import Result, score
 from pipeline.evaluation.truth import load_truth
-from pipeline.evaluation.validate import Finding, errors
+from pipeline.evaluation.validate import NO_PREDICTION, Finding, errors
 
 RESAMPLES = 10_000
 SEED = 0
@@ -26,11 +26,14 @@ def score_files(
     *,
     domain: str | None = None,
     despite_errors: bool = False,
+    left_out: Collection[str] = (),
 ) -> Result:
     """Load, check and score one prediction file; with `output` FILE.json, write it and FILE.queries.jsonl beside it.
 
     domain: score against this one of TVSum's domains only. despite_errors: score the rows that can be scored and say
-    so in the result's notes. The result's metrics gain `intervals` (95 %, over videos, percent).
+    so in the result's notes. left_out: qids, as text, of queries that are on record as left out: their rows do not
+    count, and that they have none is no error; the notes say on how many queries the numbers stand. The
+    result's metrics gain `intervals` (95 %, over videos, percent).
     Raises PipelineError listing all errors of the predictions, or naming what cannot be read or written; an `output`
     that would take the place of an input, or of anything but a plain file, is refused before anything is read.
     """
@@ -38,6 +41,9 @@ def score_files(
         _refuse_to_destroy(output, (predictions_path, annotations_path))
     truth = load_truth(dataset, annotations_path, domain)
     rows, findings = load_predictions(predictions_path, truth, dataset)
+    if left_out:
+        rows = [row for row in rows if str(row["qid"]) not in left_out]
+        findings = [f for f in findings if f.what != NO_PREDICTION or str(f.qid) not in left_out]
     if not despite_errors:
         refuse_errors(findings, predictions_path)
     result = score(dataset, rows, truth, findings)

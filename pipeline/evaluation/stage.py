@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from pipeline import asked, behind, provenance
+from pipeline import asked, behind, files, provenance, records
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import score_files
@@ -21,12 +22,15 @@ def score_experiment(
     predictions: Path,
     annotations: Path,
     manifest: Path,
+    skip: Collection[str] = (),
 ) -> bool:
     """Score what `predictions` lists for `split` into {results}/metrics/{name}/{run}/{split}-{epoch}.json.
 
     predictions: manifest of the predict stage, or of the fetched file for `source: predictions`. annotations: manifest
-    of the split. epoch: `selected` or `last`. Returns whether there was work to do. Raises PipelineError where a run
-    has no predictions for the split, for runs that were trained with other settings than the experiment has, and for a
+    of the split. epoch: `selected` or `last`. skip: vids that no stage uses. Queries of theirs, and those that the
+    manifest of `predict` lists as left out, are not scored, and the numbers say on how many they stand.
+    Returns whether there was work to do. Raises PipelineError where a run has no predictions for the split, for
+    runs that were trained with other settings than the experiment has, and for a
     prediction file that does not fit the annotations.
     """
     if experiment.source != "predictions":
@@ -35,15 +39,26 @@ def score_experiment(
 
     def work() -> provenance.Outcome:
         truth = provenance.files_of(annotations)[0]
+        left_out = _left_out(experiment, predictions, truth, skip)
         made: list[Path] = []
         for (run, epoch), file in found.items():
             output = results / "metrics" / name / run / f"{split}-{epoch}.json"
-            score_files(experiment.dataset, file, truth, output, domain=_domain(experiment, run))
+            domain = _domain(experiment, run)
+            score_files(experiment.dataset, file, truth, output, domain=domain, left_out=left_out)
             made += [output, output.with_suffix(".queries.jsonl")]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
-    want = asked.score(name, experiment, split, predictions, annotations)
+    want = asked.score(name, experiment, split, predictions, annotations, skip)
     return provenance.run_asked(want, manifest, work)
+
+
+def _left_out(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:
+    """Qids, as text, that are not scored: the config skips their video, or their features are missing on record."""
+    by_choice = {str(row["qid"]) for _, row in records.read_jsonl(truth) if row.get("vid") in skip} if skip else set()
+    if experiment.source == "predictions":
+        return by_choice
+    skipped = files.read_json(predictions, files.MADE_HERE)["skipped"]
+    return by_choice | {str(row["qid"]) for row in skipped if "qid" in row}
 
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:

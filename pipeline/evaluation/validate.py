@@ -17,6 +17,8 @@ from pipeline.records import are_numbers
 
 Row = dict[str, Any]
 Remark = tuple[Literal["E", "W"], str]
+NO_PREDICTION = "has no prediction"
+"""Said of a query of the annotations that no row is of."""
 WINDOWS, SALIENCY = "pred_relevant_windows", "pred_saliency_scores"
 
 
@@ -57,7 +59,7 @@ def check(dataset: str, rows: Iterable[tuple[int, Row]], truth: Truth) -> tuple[
             if sound and all(sound):
                 scorable.append(row if row["qid"] == qid and type(row["qid"]) is type(qid) else row | {"qid": qid})
         findings += [Finding(level, line, row.get("qid") if qid is None else qid, what) for level, what in remarks]
-    findings += [Finding("E", None, qid, "has no prediction") for qid in truth if qid not in lines]
+    findings += [Finding("E", None, qid, NO_PREDICTION) for qid in truth if qid not in lines]
     return scorable, findings
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.features.store import ROWS_APART
 from pipeline.provenance import FAMILIES
+
+ROWS_APART = 1
+"""Streams of one video may differ by this many rows; more is an error."""
 
 
 @dataclass(frozen=True)

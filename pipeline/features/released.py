@@ -27,7 +27,8 @@ from pipeline.features.passports import passport_differences
 from pipeline.features.store_writer import StoreWriter
 from pipeline.provenance import FAMILIES, REVISIONS, Outcome, Passport
 from pipeline.shards import shard_name, shard_names, shard_of
-from pipeline.video.segment import grid_seconds, n_clips
+from pipeline.video.account import refuse_unknown
+from pipeline.video.segment import OTHER_LENGTH, grid_seconds, n_clips
 
 SHOWN = 10
 """Files left out that are said on stderr; the rest are counted."""
@@ -101,9 +102,15 @@ def fill_from_archive(
     folder: Path,
     annotations: Iterable[Path],
     n_shards: int,
+    skip: Sequence[str] = (),
 ) -> Outcome:
-    """Check and import the families of `grids` (family → grid), all shards. Writes the report beside the manifest."""
-    queries = [query for path in annotations for query in records.read_queries(path)]
+    """Check and import the families of `grids` (family → grid), all shards. Writes the report beside the manifest.
+
+    skip: vids whose files are not looked at; they are listed in the manifest.
+    """
+    asked = [query for path in annotations for query in records.read_queries(path)]
+    refuse_unknown(skip, (query.vid for query in asked), dataset)
+    queries = [query for query in asked if query.vid not in skip]
     checked = [_checked(folder, dataset, archive, family, grid, queries) for family, grid in grids.items()]
     findings = [_beside_others(finding, checked) for family in checked for finding in family.findings]
     report = results / "features" / dataset / f"+{archive}.csv"
@@ -113,9 +120,15 @@ def fill_from_archive(
         home = results / "features" / dataset / family.passport.grid / f"{family.family}+{archive}"
         made += _write(family, home, n_shards)
     counts = {name: count for family in checked for name, count in family.counts.items()}
-    skipped = [{"vid": f.vid, "why": f"{f.family}, {f.file}: {f.detail}"} for f in findings if f.is_fatal]
+    skipped = [{"vid": vid, "why": "skipped: named under `skip` of its dataset"} for vid in sorted(skip)]
+    skipped += [{"vid": f.vid, "why": f"{_kind(f)}{f.family}, {f.file}: {f.detail}"} for f in findings if f.is_fatal]
     _say(skipped, report)
     return Outcome(made, counts, skipped)
+
+
+def _kind(finding: Finding) -> str:
+    """What a reason begins with where no other copy of the file would help (`training/coverage.py`)."""
+    return f"{OTHER_LENGTH}: " if finding.finding == OTHER_LENGTH else ""
 
 
 def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Path) -> list[_Item]:

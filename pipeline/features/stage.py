@@ -96,8 +96,8 @@ def import_archive(
     archive: its name in the table of sources. unpacked: the manifest of its `unpack`, or the folder it lies in.
     annotations: manifests of all splits. Every file is read and checked; what is missing, broken or of another length
     is left out, listed in the manifest and, with the lengths that are one row off, in `+{archive}.csv` beside it.
-    Raises PipelineError for a family that the archive's layout has no place for, and for a folder that holds no file
-    of it.
+    Raises PipelineError for a family that the archive's layout has no place for, for a folder that holds no file of it,
+    and for a vid under `skip` that no annotation has.
     """
     grids = {family: dataset.grid_of(family) for family in sorted(families)}
     folder = unpacked
@@ -112,7 +112,9 @@ def import_archive(
     def work() -> Outcome:
         from pipeline.features.released import fill_from_archive
 
-        return fill_from_archive(results, dataset_name, archive, grids, folder, _behind(annotations), dataset.shards)
+        return fill_from_archive(
+            results, dataset_name, archive, grids, folder, _behind(annotations), dataset.shards, dataset.skip
+        )
 
     want = asked.import_archive(archive, dataset, families, read)
     return provenance.run_asked(want, manifest, work)

@@ -19,16 +19,17 @@ import numpy as np
 
 from pipeline import names
 from pipeline.errors import PipelineError, printable
+from pipeline.features import layouts
 from pipeline.features.own_datasets import check_array, names_in
 from pipeline.features.passports import one_passport, passport_from
 from pipeline.features.places import PLACES, Place, look_up, read_index
 from pipeline.provenance import Passport
 
+ROWS_APART = layouts.ROWS_APART
+"""Streams of one video may differ by this many rows; more is an error."""
+
 POOLED = "pooled"
 """The group that holds one vector per query beside its tokens."""
-
-ROWS_APART = 1
-"""Streams of one video may differ by this many rows; more is an error."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class StoreWriter:
     def _open_staging(self) -> None:
         """Make the staging folder; one that belongs to another passport is emptied first."""
         sign = self._staging / "passport.json"
-        if not sign.is_file() or files.read_json(sign) != asdict(self.passport):
+        if not sign.is_file() or files.read_json(sign, files.MADE_HERE) != asdict(self.passport):
             shutil.rmtree(self._staging, ignore_errors=True)
             files.write_json(sign, asdict(self.passport))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pipeline.settings import Strict
@@ -14,11 +15,13 @@ class MethodSettings(Strict):
     implementation: the `Method`, `module:Class`.
     released: how its released checkpoints and golden sets are read (`release.py`), `module:name`;
     None where nothing was released.
+    switched: key (with dots) → the switch of the method without which that key is never read.
     """
 
     revision: ClassVar[int] = 1
     implementation: ClassVar[str]
     released: ClassVar[str | None] = None
+    switched: ClassVar[Mapping[str, str]] = {}
 
     name: str
 

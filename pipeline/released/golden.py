@@ -150,7 +150,7 @@ def _check_labels(golden: GoldenSet, method: Method) -> Iterator[Check]:
 def _check_predictions(golden: GoldenSet, method: Method, outputs: Any) -> Iterator[Check]:
     """The prediction file. A float16 step finer than the tolerance of the scores themselves counts as that."""
     found = method.found(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
-    ours = predictions(found, golden.queries)
+    ours = predictions(found, golden.queries, golden.dataset)
     rows = list(zip(ours, golden.expected["predictions"], strict=True))
     scores = [(np.array(a.pred_saliency_scores), np.array(b["pred_saliency_scores"])) for a, b in rows]
     noise = RELATIVE * np.max([np.abs(b).max() for _, b in scores])

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from pipeline import files
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 
@@ -38,7 +39,7 @@ class Row:
 def table(number: int) -> tuple[Row, ...]:
     """The rows of a table in the paper's order."""
     rows: dict[str, Row] = {}
-    with open(PUBLISHED, encoding="utf-8", newline="") as file:
+    with files.open_text(PUBLISHED) as file:
         for line in csv.DictReader(file):
             if line["table"] == str(number):
                 row = rows.setdefault(line["row"], Row(line["row"], line["method"], line["features"]))

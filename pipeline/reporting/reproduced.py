@@ -72,6 +72,7 @@ def collect(
     runs = list(runs)
     scored = {(path.parent.parent.name, path.parent.name, path.stem): path for path in _listed(metrics, ".json")}
     logs = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "log.csv")}
+    cards = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "card.json")}
     rows: dict[str, list[Reproduced]] = {}
     for name, experiment in experiments.items():
         keys = published.keys_of(experiment)
@@ -83,6 +84,7 @@ def collect(
                 made_with = settings_behind(name, experiment, runs)
                 # All runs of a point agree: each was compared with what the point asks for.
                 found.settings = made_with[next(iter(_runs_by_seed(experiment, point).values()))[0]]
+            found.notes += _left_out_of_training(name, experiment, point, cards)
             if found.selected:
                 rows.setdefault(key, []).append(found)
     return rows
@@ -117,6 +119,20 @@ def _add_runs(
             _add_intervals(found, contents[0])
 
 
+def _left_out_of_training(
+    name: str, experiment: Experiment, point: str, cards: Mapping[tuple[str, str], Path]
+) -> list[str]:
+    """What the runs could not learn from, in a sentence; none where they learned from every query of train."""
+    used = [(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs if (name, run) in cards]
+    if not used:
+        return []
+    contents = [files.read_json(cards[key], files.MADE_HERE) for key in used]
+    n_seeds = len(experiment.seeds)
+    without = sum(len(card.get("left_out", {}).get("train", ())) for card in contents) // n_seeds
+    learned = sum(card.get("n_train", 0) for card in contents) // n_seeds
+    return [f"trained on {learned:,} of {learned + without:,} queries"] if without else []
+
+
 def curve(log: Path, dataset: str) -> list[float]:
     """The selection metric at every evaluation of a run, in percent."""
     return [value for _, value in evaluations(log, dataset)]
@@ -126,7 +142,7 @@ def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
     """Epoch and selection metric (percent) of every evaluation of a run, from its `log.csv`."""
     column, scale = SELECTED_BY[dataset], TO_PERCENT[dataset]
     try:
-        with open(log, encoding="utf-8", newline="") as file:
+        with files.open_text(log) as file:
             return [(int(row["epoch"]), scale * float(row[column])) for row in csv.DictReader(file) if row.get(column)]
     except OSError as error:
         raise files.cannot_read(log, error) from error
@@ -145,7 +161,7 @@ def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
 
 def _read(path: Path, dataset: str) -> dict[str, Any]:
     """A metrics file. Raises PipelineError where it lacks what every one has."""
-    metrics: dict[str, Any] = files.read_json(path)
+    metrics: dict[str, Any] = files.read_json(path, files.MADE_HERE)
     try:
         dict(metrics["unrounded"]["brief"]), int(metrics["n_queries"]["all"])
     except (KeyError, TypeError, ValueError) as error:

@@ -119,7 +119,7 @@ def is_complete(folder: Path, made_from: str) -> bool:
     """Whether a run with these settings and inputs ended here and everything it wrote is still there."""
     if not all(path.is_file() for path in outputs(folder)):
         return False
-    return bool(files.read_json(folder / CARD).get("made_from") == made_from)
+    return bool(files.read_json(folder / CARD, files.MADE_HERE).get("made_from") == made_from)
 
 
 def read_weights(folder: Path, name: str, device: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ sample is a slice. Normalisation divides by norms taken here, so a batch costs o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.features.bulk import read_packed
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.records import Query
+from pipeline.training.cut import has_moments, within
 from pipeline.video.segment import grid_seconds
 
 NORM_EPSILON = 1e-5
@@ -58,6 +59,7 @@ class Data:
     where a query's video lies in `video` (CPU). video_dim, audio_dim, text_dim: widths without the endpoint columns.
     video_blocks: how many of `video`'s blocks come before the audio's.
     clip_s: seconds per clip of the features' grid. left_out: queries whose features were skipped upstream, and why.
+    cut: vids that `max_clips` shortened; a network sees their first clips only, and spans are fractions of those.
     """
 
     queries: list[Query]
@@ -70,6 +72,7 @@ class Data:
     text_dim: int
     clip_s: float
     left_out: list[dict[str, str]]
+    cut: frozenset[str] = frozenset()
 
     @property
     def n_clips(self) -> list[int]:
@@ -115,10 +118,18 @@ def open_shelf(families: Mapping[str, str], manifests: Sequence[Path]) -> Iterat
 
 
 def load(
-    shelf: Shelf, features: config.Features, queries: Sequence[Query], *, dataset: str, training: config.Training
+    shelf: Shelf,
+    features: config.Features,
+    queries: Sequence[Query],
+    *,
+    dataset: str,
+    training: config.Training,
+    learns: bool = False,
 ) -> Data:
     """Read what `queries` need: cut to the shortest family and to `max_clips` and `max_tokens`, packed, norms taken.
 
+    learns: whether to leave out queries all of whose moments lie beyond the clips that `max_clips` leaves, because they
+    have nothing to learn from; all others see their moments as far as these clips go.
     Raises PipelineError for families on two grids, for queries without features (all at once; those whose extraction
     was skipped on record are left out instead), and for lengths more than one row apart.
     Source: released loaders, x / (|x| + 1e-5) per family. TVSum's two streams are one vector; its text
@@ -126,7 +137,16 @@ def load(
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: shelf.stores[family].passport.grid for family in visual})
-    kept, left_out = _with_features(shelf, visual, features.text, queries)
+    kept, left_out = with_features(shelf, features, queries)
+    cut: frozenset[str] = frozenset()
+    if training.max_clips is not None:
+        cut = _longer_than(training.max_clips, shelf, visual, {query.vid for query in kept})
+        if learns and cut:
+            kept, beyond = _within(kept, cut, training.max_clips, clip_s)
+            left_out = left_out + beyond
+    if not kept:
+        remedy = "see the manifests under features/ for what was skipped and why, or raise `max_clips`"
+        raise PipelineError(f"none of {len(queries)} queries can be used", where="features", remedy=remedy)
     dims = {family: shelf.stores[family].passport.dim for family in features.all}
     video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
     is_tvsum = dataset == "tvsum"
@@ -155,6 +175,7 @@ def load(
         text_dim=dims[features.text],
         clip_s=clip_s,
         left_out=left_out,
+        cut=cut,
     )
 
 
@@ -168,10 +189,14 @@ def _clip_seconds(grids: Mapping[str, str]) -> float:
     return float(grid_seconds(next(iter(grids.values()))))
 
 
-def _with_features(
-    shelf: Shelf, visual: Sequence[str], text: str, queries: Sequence[Query]
+def with_features(
+    shelf: Shelf, features: config.Features, queries: Sequence[Query]
 ) -> tuple[list[Query], list[dict[str, str]]]:
-    """Queries that every family knows, and a row for each whose absence is on record."""
+    """Queries that every family knows, and a row (qid, vid, why) for each whose absence is on record.
+
+    Raises PipelineError for queries whose absence nothing explains.
+    """
+    visual, text = [*features.video, *features.audio], features.text
     kept, left_out, missing = [], [], []
     for query in queries:
         keys = [(family, query.vid) for family in visual] + [(text, str(query.qid))]
@@ -187,13 +212,28 @@ def _with_features(
         raise PipelineError(
             f"{len(missing)} of {len(queries)} queries have no features: {_first(missing)}",
             where="features",
-            remedy="extract or import them, or take the rows out of the annotations",
-        )
-    if not kept:
-        raise PipelineError(
-            f"none of {len(queries)} queries has features", where="features", remedy="see what extraction skipped"
+            remedy="extract or import them, or name their vids under `skip` of the dataset",
         )
     return kept, left_out
+
+
+def _longer_than(max_clips: int, shelf: Shelf, families: Sequence[str], vids: Iterable[str]) -> frozenset[str]:
+    """Vids of which every family has more rows than that."""
+    return frozenset(vid for vid in vids if min(shelf.stores[f].n_rows(vid) for f in families) > max_clips)
+
+
+def _within(
+    queries: Sequence[Query], cut: Container[str], max_clips: int, clip_s: float
+) -> tuple[list[Query], list[dict[str, str]]]:
+    """Queries with something to learn in the first `max_clips` clips, and a row for each of the others."""
+    kept, beyond = [], []
+    for query in queries:
+        if query.vid not in cut or has_moments(within(query, max_clips, clip_s)):
+            kept.append(query)
+        else:
+            why = f"max_clips: its moments lie beyond the first {max_clips} clips"
+            beyond.append({"qid": str(query.qid), "vid": query.vid, "why": why})
+    return kept, beyond
 
 
 def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max_clips: int | None) -> list[int]:

@@ -22,9 +22,11 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.methods.contract import Method
+from pipeline.records import Query
 from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
+from pipeline.training.cut import within
 from pipeline.training.data import Data
 from pipeline.training.pool import Tell
 from pipeline.training.predict import method_for, predict
@@ -75,7 +77,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
     parts: dict[str, checkpoint.Stateful] = {"model": method.network, "optimizer": optimizer, "schedule": schedule}
     learner = Learner(method, optimizer, training)
     take_step = learner.step if device == "cpu" else Replays(learner, CudaGraphs()).step
-    targets = method.targets(data.queries, data.n_clips, training)
+    targets = method.targets(_as_seen(data), data.n_clips, training)
     progress = checkpoint.load_state(run.folder, run.made_from, parts, device)
     for row in progress.log:
         tell(run.name, row)
@@ -158,6 +160,12 @@ def _metrics(run: Run, method: Method, watched: Data) -> dict[str, float]:
     predictions = predict(method, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
     result = evaluate(run.dataset, list(map(records.to_row, predictions)), map(records.to_row, watched.queries))
     return {name: value for name, value in result.metrics["brief"].items() if value is not None}
+
+
+def _as_seen(data: Data) -> list[Query]:
+    """The queries, those of videos that `max_clips` shortened with their moments as far as these clips go."""
+    pairs = zip(data.queries, data.n_clips, strict=True)
+    return [within(query, n, data.clip_s) if query.vid in data.cut else query for query, n in pairs]
 
 
 def _summary(run: Run, progress: Progress, data: Data, watched: Data) -> dict[str, Any]:

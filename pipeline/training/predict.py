@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -12,6 +13,7 @@ from pipeline.methods.contract import Found, Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.records import Prediction, Query
 from pipeline.training.batches import collate
+from pipeline.training.cut import clip_scores
 from pipeline.training.data import Data
 
 
@@ -35,19 +37,31 @@ def predict(method: Method, data: Data, *, dataset: str, batch_size: int) -> lis
     for start in range(0, len(data.queries), batch_size):
         batch = collate(data, range(start, min(start + batch_size, len(data.queries))))
         here = data.queries[start : start + batch_size]
-        rows += predictions(method.found(method.outputs(batch), here, batch.n_clips, dataset), here)
+        found = method.found(method.outputs(batch), [*_as_seen(data, here, batch.n_clips)], batch.n_clips, dataset)
+        rows += predictions(found, here, dataset, data.cut)
     return rows
 
 
-def predictions(found: Found, queries: Sequence[Query]) -> list[Prediction]:
-    """What was found for `queries`, in the community's form."""
+def _as_seen(data: Data, queries: Sequence[Query], n_clips: Sequence[int]) -> Iterator[Query]:
+    """The queries as if each video ended where `max_clips` cut it: spans are fractions of the clips that were seen."""
+    for query, n in zip(queries, n_clips, strict=True):
+        yield replace(query, duration=n * data.clip_s) if query.vid in data.cut else query
+
+
+def predictions(
+    found: Found, queries: Sequence[Query], dataset: str, cut: Container[str] = frozenset()
+) -> list[Prediction]:
+    """What was found for `queries`, in the community's form. cut: vids that `max_clips` shortened."""
+    clips = [scores.tolist() for scores in found.saliency]
+    if task_of(dataset).highlights:
+        clips = [clip_scores(row, query, is_cut=query.vid in cut) for row, query in zip(clips, queries, strict=True)]
     return [
         Prediction(
             qid=query.qid,
             query=query.query,
             vid=query.vid,
             pred_relevant_windows=found.windows[index].tolist() if found.windows is not None else None,
-            pred_saliency_scores=found.saliency[index].tolist(),
+            pred_saliency_scores=clips[index],
         )
         for index, query in enumerate(queries)
     ]

@@ -12,9 +12,9 @@ import torch
 
 from pipeline import config, records
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
+from pipeline.files import MADE_HERE, read_json
 from pipeline.provenance import Outcome
-from pipeline.training import checkpoint, pool
+from pipeline.training import checkpoint, coverage, pool
 from pipeline.training.data import Data, load, open_shelf
 from pipeline.training.loop import Run, train
 from pipeline.training.predict import method_for, predict
@@ -30,6 +30,7 @@ class Job:
 
     name: str
     experiment: config.Experiment
+    dataset: config.Dataset
     features: config.Features
     annotations: Mapping[str, Path]
     families: Mapping[str, str]
@@ -50,6 +51,7 @@ class Job:
         if key not in self._read:
             queries = records.read_queries(self.annotations[split])
             mine = [query for query in queries if domain in (None, query.domain)]
+            by_choice = [coverage.row_of(query) for query in mine if query.vid in self.dataset.skip]
             if not mine:
                 raise PipelineError(
                     f"no query of domain {domain} among {len(queries)}",
@@ -57,10 +59,23 @@ class Job:
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )
             with open_shelf(self.families, self.manifests) as shelf:
-                data = load(shelf, self.features, mine, dataset=self.experiment.dataset, training=training)
+                data = load(
+                    shelf,
+                    self.features,
+                    [query for query in mine if query.vid not in self.dataset.skip],
+                    dataset=self.experiment.dataset,
+                    training=training,
+                    learns=split == "train",
+                )
                 passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}
+            data = replace(data, left_out=[*data.left_out, *by_choice])
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
+
+    def refuse_missing(self) -> None:
+        """Say what the runs will do without. Raises PipelineError as `coverage.check` does."""
+        with open_shelf(self.families, self.manifests) as shelf:
+            coverage.check(self.name, self.experiment, self.dataset, self.features, shelf, self.annotations)
 
     def train(self, run: str, tell: pool.Tell) -> None:
         """Train one run."""
@@ -88,7 +103,7 @@ class Job:
         """Write one run's predictions for every split, with the weights of both epochs."""
         settings = self.experiment.settings_of(run)
         be_exact(self.device)
-        threads = read_json(self.folder / run / checkpoint.CARD)["threads"]
+        threads = read_json(self.folder / run / checkpoint.CARD, MADE_HERE)["threads"]
         torch.set_num_threads(threads)  # as it was watched: sums depend on it in their last bits
         for split in self.annotations:
             data, _ = self.data(split, run)
@@ -116,7 +131,12 @@ def predictions_path(folder: Path, run: str, split: str, epoch: str) -> Path:
 
 
 def train_all(job: Job, runs: Sequence[str]) -> Outcome:
-    """Train those of `runs` that are not complete yet. Raises PipelineError after all others when one failed."""
+    """Train those of `runs` that are not complete yet.
+
+    Raises PipelineError before the first one for missing videos that the config does not allow, and after all others
+    when one failed.
+    """
+    job.refuse_missing()
     folders = {run: job.folder / run for run in runs}
     missing = [run for run in runs if not checkpoint.is_complete(folders[run], job.made_from[run])]
     processes, threads = pool.shared_out(len(runs), job.device)
@@ -125,7 +145,7 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
         _warn_of_slow_bfloat16(job.device)
     work = replace(job, threads=threads).train
     pool.run_all(work, missing, processes=processes, threads=threads, title=f"train {job.name}", total=epochs)
-    cards = [read_json(folder / checkpoint.CARD) for folder in folders.values()]
+    cards = [read_json(folder / checkpoint.CARD, MADE_HERE) for folder in folders.values()]
     _show(cards)
     return Outcome(
         files=[path for folder in folders.values() for path in checkpoint.outputs(folder)],

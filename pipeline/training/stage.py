@@ -105,6 +105,7 @@ def _job(
         name=name,
         experiment=experiment,
         features=asked.features_of(name, experiment),
+        dataset=dataset,
         annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
         families=asked.folders(name, experiment, dataset),
         manifests=features,

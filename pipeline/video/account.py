@@ -27,9 +27,14 @@ from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError, readable
 from pipeline.shards import vids_of_shard
-from pipeline.stale import is_current
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
+SKIPPED = "skipped"
+"""Status of a video that the config tells every stage to leave out."""
+FACTS_SINCE = 2
+"""The revision of `videos` since which what it says of a file is what it says today."""
+SHOWN = 3
+"""Videos that are not here and are named on the terminal, for each shard; the account holds all."""
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
 
 
@@ -37,7 +42,8 @@ SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3
 class Video:
     """One row of the account. why: the reason for a status that is not `ok`. path: as given from where we stand.
 
-    duration_s, fps: exact (`460460/15000`), of the video stream. source: name in the table of sources.
+    duration_s, fps: exact (`460460/15000`), of the video stream. source: name in the table of sources. annotated_s: how
+    long the annotations say it is, seconds.
     """
 
     vid: str
@@ -49,6 +55,7 @@ class Video:
     fps: Fraction | str = ""
     sha256: str = ""
     source: str = ""
+    annotated_s: float | str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Video))
@@ -66,30 +73,38 @@ def videos(
     """Write `{results}/videos/{dataset}/{shard}.csv`, a row per video in COLUMNS. Returns whether there was work.
 
     inputs: manifests of `annotate` (all splits) and, where the dataset's videos are an archive, of its `unpack`.
-    The manifest counts the statuses and lists every video that is not `ok`, with the reason.
-    Raises PipelineError for a dataset without a source of videos and for a vid that is no file name.
+    The manifest counts the statuses and lists every video that is not `ok`, with the reason; stdout gets one line where
+    there are some. Raises PipelineError for a dataset without a source of videos, for a vid that is no file name, and
+    for a vid under `skip` that no annotation has.
     """
     if not dataset.videos:
         where = f"datasets.{dataset_name}.videos"
         raise PipelineError("no source of videos", where=where, remedy="name some of sources.csv there")
     results = Path(results)
     target = results / "videos" / dataset_name / f"{shard}.csv"
+    skip = asked.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
         listed = [path for made in inputs for path in provenance.files_of(made)]
         finders = {
             name: partial(_take_again, finder(name, results, listed, acquire), changed) for name in dataset.videos
         }
-        vids = vids_of_shard(vids_in(listed), shard, dataset.shards)
+        annotated = durations_in(listed)
+        refuse_unknown(skip, annotated, dataset_name)
+        vids = vids_of_shard(annotated, shard, dataset.shards)
         shown = progress.lines(vids, unit="videos", what=f"{dataset_name} {shard}")
-        rows = [account(vid, finders, known) for vid in shown]
+        rows = [
+            replace(_by_choice(vid) if vid in skip else account(vid, finders, known), annotated_s=annotated[vid])
+            for vid in shown
+        ]
         write_account(target, rows)
         for video in changed.values():
             video.keep_time()
+        _say(dataset_name, shard, rows)
         counts = Counter(row.status for row in rows)
         return provenance.Outcome(
             [target],
-            {status: counts[status] for status in STATUSES},
+            {status: counts[status] for status in (*STATUSES, *([SKIPPED] if skip else []))},
             [_left_out(row, looked_for) for row in rows if row.status != "ok"],
         )
 
@@ -135,14 +150,27 @@ def write_account(path: Path, rows: Iterable[Video]) -> None:
         table.writerows(astuple(row) for row in rows)
 
 
-def vids_in(listed: Iterable[Path]) -> set[str]:
-    """The vids of all annotation files (`.jsonl`) among `listed`. Raises PipelineError for one that is no file name."""
-    vids = {str(row["vid"]) for path in listed if path.suffix == ".jsonl" for _, row in records.read_jsonl(path)}
-    for vid in vids:
+def durations_in(listed: Iterable[Path]) -> dict[str, float]:
+    """vid → annotated seconds, of all annotation files (`.jsonl`) among `listed`. Raises PipelineError for a vid that
+    is no file name.
+    """
+    paths = [path for path in listed if path.suffix == ".jsonl"]
+    durations = {str(row["vid"]): row["duration"] for path in paths for _, row in records.read_jsonl(path)}
+    for vid in durations:
         # A vid becomes part of paths and addresses.
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", vid):
             raise PipelineError(f"vid {vid!r} is no file name", remedy="use letters, digits, `_`, `-` and `.` only")
-    return vids
+    return durations
+
+
+def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) -> None:
+    """Raise PipelineError for vids under `skip` that no annotation has: a misspelt one would be used all the same."""
+    if unknown := sorted(set(skip) - set(annotated)):
+        raise PipelineError(
+            f"no annotation has the vid {', '.join(unknown)}",
+            where=f"datasets.{dataset}.skip",
+            remedy="correct or remove it in the config",
+        )
 
 
 def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
@@ -184,6 +212,19 @@ def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mappi
     return Video(vid, status, why, source=", ".join(reasons))
 
 
+def _by_choice(vid: str) -> Video:
+    return Video(vid, SKIPPED, "named under `skip` of its dataset")
+
+
+def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
+    """One line on stdout, which the workflow leaves on the terminal, where videos are not here."""
+    absent = [row for row in rows if row.status not in ("ok", SKIPPED)]
+    if absent:
+        named = "; ".join(f"{row.vid} ({row.status}: {row.why})" for row in absent[:SHOWN])
+        more = f"; and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+        print(f"videos: {len(absent)} of {len(rows)} of {dataset}, shard {shard}, are not usable: {named}{more}")
+
+
 def _looked_at(vid: str, path: Path, source: str) -> Video:
     from pipeline.video.probe import probe  # loads FFmpeg
 
@@ -200,10 +241,10 @@ def _looked_at(vid: str, path: Path, source: str) -> Video:
 def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
     """Rows of an earlier account, by path, whose file has the size it had and is older than the account."""
     record = provenance.last_record(manifest)
-    if not (record and is_current(record) and table.is_file()):
+    if not (record.get("revision", 0) >= FACTS_SINCE and table.is_file()):
         return {}
     written = table.stat().st_mtime
-    with open(table, encoding="utf-8", newline="") as file:
+    with files.open_text(table) as file:
         rows = [Video(**row) for row in csv.DictReader(file)]
     return {row.path: row for row in rows if row.path and _is_untouched(Path(row.path), row.bytes, written)}
 

@@ -1,6 +1,8 @@
 """Clip boundaries: how many clips of a grid a video has. Videos are never cut or encoded again.
 
-reads   videos/{dataset}/{shard}.csv            one row per video, `duration_s` exact
+A video that is longer or shorter than its annotations say has other moments at their times: it gets no clips.
+
+reads   videos/{dataset}/{shard}.csv            one row per video, `duration_s` exact, `annotated_s`
 writes  segments/{dataset}/{grid}/{shard}.csv   vid, start_s, n_clips, status; clip i covers start_s + i·L
 """
 
@@ -17,6 +19,12 @@ from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError
 
 COLUMNS = ("vid", "start_s", "n_clips", "status")
+
+OTHER_LENGTH = "length"
+"""Status of a video that does not last as long as its annotations say."""
+
+CLIPS_APART = 1
+"""Clips of the labels' grid that a video may have more or less than its annotations; as for released features."""
 
 _GRID_SECONDS = {"2s": Fraction(2), "1s": Fraction(1), "0.5s": Fraction(1, 2), "1-6s": Fraction(1, 6)}
 
@@ -44,15 +52,29 @@ def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
 
 
 def segment(
-    results: Path, dataset: str, shard: str, *, grids: Iterable[str], videos_manifest: Path, manifest: Path
+    results: Path,
+    dataset: str,
+    shard: str,
+    *,
+    grids: Iterable[str],
+    videos_manifest: Path,
+    manifest: Path,
+    clip: str = "2s",
 ) -> bool:
-    """Write the clip table of one shard on each grid, one manifest for all. Returns whether there was work to do."""
+    """Write the clip table of one shard on each grid, one manifest for all. Returns whether there was work to do.
+
+    clip: the grid of the labels. A video with more than one clip more or less on it than its annotated duration has is
+    left out and listed with both lengths.
+    """
     grids = sorted(set(grids))
     source = results / "videos" / dataset / f"{shard}.csv"
 
     def work() -> provenance.Outcome:
-        videos = list(_rows(source))
+        videos = [_of_annotated_length(row, clip, source) for row in _rows(source)]
         counts = {"videos": sum(row["status"] == "ok" for row in videos)}
+        if other := sum(row["status"] == OTHER_LENGTH for row in videos):
+            counts["other_length"] = other
+            print(f"segment: {other} videos of {dataset}, shard {shard}, do not last as long as annotated: {manifest}")
         tables = []
         for grid in grids:
             rows = [_segments(row, grid_seconds(grid), source) for row in videos]
@@ -62,7 +84,7 @@ def segment(
         skipped = [{"vid": row["vid"], "why": _why(row)} for row in videos if row["status"] != "ok"]
         return provenance.Outcome(tables, counts, skipped)
 
-    want = asked.segment(grids, videos_manifest)
+    want = asked.segment(grids, clip, videos_manifest)
     return provenance.run_asked(want, manifest, work)
 
 
@@ -93,13 +115,28 @@ def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
     return Segments(row["vid"], Fraction(0), n_clips(_number(row, "duration_s", source), clip_s), "ok")
 
 
+def _of_annotated_length(row: dict[str, str], clip: str, source: Path) -> dict[str, str]:
+    """The row; with another status where the video does not last as long as annotated."""
+    if row["status"] != "ok" or not row.get("annotated_s"):
+        return row
+    real_s, annotated_s = _number(row, "duration_s", source), _number(row, "annotated_s", source)
+    real, annotated = n_clips(real_s, grid_seconds(clip)), n_clips(annotated_s, grid_seconds(clip))
+    if abs(real - annotated) <= CLIPS_APART:
+        return row
+    why = (
+        f"the video lasts {float(real_s):.2f} s ({real} clips of {clip}), its annotations say"
+        f" {float(annotated_s):.2f} s ({annotated} clips)"
+    )
+    return row | {"status": OTHER_LENGTH, "why": why}
+
+
 def _why(row: dict[str, str]) -> str:
     return f"{row['status']}: {row.get('why') or 'no reason given'}"
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with files.open_text(path) as file:
             yield from csv.DictReader(file)
     except OSError as error:
         raise files.cannot_read(path, error) from error

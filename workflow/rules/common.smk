@@ -14,19 +14,20 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
 from pipeline import config as typed
-from pipeline import asked, devices, provenance, stale
-from pipeline.acquire import originals, references
+from pipeline import asked, devices, provenance, stale, yaml_file
+from pipeline.acquire import originals
 from pipeline.acquire import sources as source_table
-from pipeline.reporting import published
+from pipeline.reporting import feasible
 from pipeline.shards import shard_names
 from pipeline.errors import PipelineError
 
 try:
     configfiles = ", ".join(map(str, workflow.configfiles))
+    for configfile in workflow.configfiles:
+        yaml_file.read(configfile)  # Snakemake's own reading keeps the last of two equal keys without a word
     cfg = typed.load(config, configfiles)
-    published.check_rows(cfg.experiments, configfiles)
     SOURCES = source_table.load(cfg.acquire.sources)
-    references.check(cfg, SOURCES, configfiles)
+    feasible.check(cfg, SOURCES, configfiles)
 except PipelineError as error:
     raise WorkflowError(str(error)) from None
 

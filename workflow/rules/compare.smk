@@ -25,7 +25,12 @@ def asked_by_rule():
 
     def score(split):
         return lambda wc, files: asked.score(
-            wc.experiment, experiment_of(wc), split, Path(files.predictions[0]), Path(files.annotations[0])
+            wc.experiment,
+            experiment_of(wc),
+            split,
+            Path(files.predictions[0]),
+            Path(files.annotations[0]),
+            cfg.datasets[experiment_of(wc).dataset].skip,
         )
 
     return {
@@ -33,7 +38,7 @@ def asked_by_rule():
         "unpack": lambda wc, files: asked.unpack(wc.name, Path(files.fetched)),
         "annotate": lambda wc, files: asked.annotate(wc.dataset, wc.split, Path(files.fetched[0])),
         "videos": lambda wc, files: asked.videos(wc.dataset, dataset(wc), wc.shard, paths_of(files)),
-        "segment": lambda wc, files: asked.segment(grids_of(wc.dataset), Path(files.videos)),
+        "segment": lambda wc, files: asked.segment(grids_of(wc.dataset), dataset(wc).clip, Path(files.videos)),
         "extract": lambda wc, files: asked.extract(
             Path(cfg.results),
             wc.dataset,

@@ -20,8 +20,9 @@ rule segment:
         mem_mb=growing(500),
     params:
         grids=lambda wc: ",".join(grids_of(wc.dataset)),
+        clip=lambda wc: cfg.datasets[wc.dataset].clip,
     shell:
         stage(
             "segment --dataset {wildcards.dataset} --shard {wildcards.shard} --grids {params.grids:q}"
-            " --videos {input.videos:q} --manifest {output.manifest:q} 2> {log:q}"
+            " --clip {params.clip} --videos {input.videos:q} --manifest {output.manifest:q} 2> {log:q}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -30,6 +31,11 @@ class TrDetrSettings(MethodSettings):
 
     implementation: ClassVar[str] = "pipeline.methods.tr_detr.method:TrDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.tr_detr.release:RELEASE"
+
+    switched: ClassVar[Mapping[str, str]] = {
+        "loss_weights.global_alignment": "alignment",
+        "loss_weights.local_alignment": "alignment",
+    }
 
     name: Literal["tr_detr"] = "tr_detr"
     formulation: Literal["released", "paper"] = "released"

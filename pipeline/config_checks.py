@@ -1,0 +1,73 @@
+"""Experiments that cannot work, whatever is fetched: told when the config is read, not after hours of GPU.
+
+Each rule compares several keys; what one key alone may hold stands with its type in `pipeline/config.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.provenance import FAMILIES
+
+if TYPE_CHECKING:
+    from pipeline.config import Config, Experiment
+
+TABLES = {1: "qvhighlights", 2: "charades_sta", 3: "tvsum", 4: "qvhighlights"}
+"""Table of the paper → its dataset."""
+RATED = {"qvhighlights": "2s", "tvsum": "2s"}
+"""Dataset → the grid whose clips its people rated. Charades-STA has windows in seconds, which fit every grid."""
+
+
+def unworkable(cfg: Config) -> Iterator[str]:
+    """Everything in a valid config that cannot work: key, value, and what is allowed there."""
+    for dataset_name, dataset in cfg.datasets.items():
+        rated = RATED.get(dataset_name)
+        if rated not in (None, dataset.clip):
+            place = f"datasets.{dataset_name}.clip"
+            yield f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated}"
+    for name, experiment in cfg.experiments.items():
+        place = f"experiments.{name}"
+        if experiment.dataset not in cfg.datasets:
+            known = ", ".join(cfg.datasets)
+            yield f"`{place}.dataset`: {experiment.dataset} has no section under `datasets`; there are {known}"
+            continue
+        yield from _wrong_table(place, experiment)
+        yield from _wrong_grids(place, experiment, cfg)
+
+
+def _wrong_table(place: str, experiment: Experiment) -> Iterator[str]:
+    wanted = TABLES[experiment.table] if experiment.table else experiment.dataset
+    if wanted != experiment.dataset:
+        allowed = " or ".join(str(number) for number, dataset in TABLES.items() if dataset == experiment.dataset)
+        yield (
+            f"`{place}.table` is {experiment.table}, a table of {wanted}, and `dataset` is {experiment.dataset};"
+            f" its table is {allowed}"
+        )
+
+
+def _wrong_grids(place: str, experiment: Experiment, cfg: Config) -> Iterator[str]:
+    """A family where it cannot live, families on several grids, and a grid that the ratings are not on."""
+    if experiment.features is None or experiment.source == "predictions":
+        return
+    dataset, name = cfg.datasets[experiment.dataset], experiment.dataset
+    grids = {family: dataset.grid_of(family) for family in [*experiment.features.video, *experiment.features.audio]}
+    for family, grid in grids.items():
+        own = FAMILIES[family].grid
+        if family in experiment.made and own not in (None, grid):
+            yield (
+                f"`{place}.features`: {family} is made on the grid {own} only, and `datasets.{name}` puts it on {grid};"
+                f" write `grids: {{{family}: {own}}}` there"
+            )
+            return
+    if len(set(grids.values())) > 1:
+        listed = ", ".join(f"{family} {grid}" for family, grid in grids.items())
+        yield (
+            f"`{place}.features`: its families live on different grids ({listed}); name families of one grid,"
+            f" or change `datasets.{name}.grids`"
+        )
+    elif name in RATED and (grid := next(iter(grids.values()))) != RATED[name]:
+        yield (
+            f"`{place}.features`: its families live on the grid {grid}, and the clips of {name} that people rated"
+            f" have {RATED[name]}; change `datasets.{name}.grids`"
+        )

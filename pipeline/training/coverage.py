@@ -1,0 +1,101 @@
+"""Which queries a training will do without, told and decided before its first epoch.
+
+A video that is missing in train makes a training set smaller. One that is missing in val, or in the split that is
+reported, makes numbers that do not stand beside the published ones: the config says whether to go on (`missing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline import config, records
+from pipeline.errors import PipelineError
+from pipeline.records import Query
+from pipeline.training.data import Shelf, with_features
+
+SHOWN = 5
+"""Videos that a message names; the manifests under features/ list all."""
+BY_CHOICE = ("skipped: ", "length: ")
+"""How the reasons begin that no fetching mends: the config names the vid, or its annotations do not fit it."""
+
+Row = Mapping[str, str]
+
+
+def check(
+    name: str,
+    experiment: config.Experiment,
+    dataset: config.Dataset,
+    features: config.Features,
+    shelf: Shelf,
+    annotations: Mapping[str, Path],
+) -> None:
+    """Say on stdout which queries of train and val are left out, and refuse what could not be scored or reported.
+
+    annotations: JSONL of train and val. Raises PipelineError, under `missing: fail`, where videos of val or of the
+    reported split are missing or cannot be read, and always where a run would have no query of train or of val.
+    """
+    queries = {split: _of_domains(records.read_queries(annotations[split]), experiment) for split in ("train", "val")}
+    missing: dict[str, Sequence[Row]] = {}
+    for split, asked in queries.items():
+        kept, absent = with_features(shelf, features, [query for query in asked if query.vid not in dataset.skip])
+        absent = absent + [row_of(query) for query in asked if query.vid in dataset.skip]
+        _refuse_none(name, split, asked, kept, experiment)
+        if absent:
+            # stdout, which the workflow leaves on the terminal
+            print(f"train: {name} does without {len(absent):,} of {len(asked):,} queries of {split}: {_named(absent)}")
+        missing[split] = [row for row in absent if not row["why"].startswith(BY_CHOICE)]
+    if experiment.report not in queries:
+        missing[experiment.report] = _of_another_split(shelf, features, queries)
+    for split in dict.fromkeys(("val", experiment.report)):
+        if missing[split] and dataset.missing == "fail":
+            n_videos = len({row["vid"] for row in missing[split]})
+            raise PipelineError(
+                f"{split} lacks {n_videos:,} videos: {_named(missing[split])}",
+                where=f"experiment {name}",
+                remedy="bring these videos and run again, or go on without them: write `missing: skip` under"
+                f" `datasets.{experiment.dataset}` of the config, and every table says on how many queries it stands",
+            )
+
+
+def row_of(query: Query) -> dict[str, str]:
+    """How a query is listed whose video the config tells every stage to leave out."""
+    return {"qid": str(query.qid), "vid": query.vid, "why": "skipped: named under `skip` of its dataset"}
+
+
+def _of_domains(queries: Sequence[Query], experiment: config.Experiment) -> list[Query]:
+    return [query for query in queries if experiment.dataset != "tvsum" or query.domain in experiment.run_domains]
+
+
+def _of_another_split(shelf: Shelf, features: config.Features, queries: Mapping[str, Sequence[Query]]) -> list[Row]:
+    """Videos left out that neither train nor val has. The labels of the reported split are not looked at here."""
+    known = {query.vid for split in queries.values() for query in split}
+    stores = [shelf.stores[family] for family in [*features.video, *features.audio]]
+    return [
+        {"vid": vid, "why": why}
+        for vid, why in shelf.skipped.items()
+        if vid not in known and not why.startswith(BY_CHOICE) and any(vid not in store for store in stores)
+    ]
+
+
+def _refuse_none(
+    name: str, split: str, asked: Sequence[Query], kept: Sequence[Query], experiment: config.Experiment
+) -> None:
+    if experiment.dataset == "tvsum":
+        left = [domain for domain in experiment.run_domains if any(query.domain == domain for query in kept)]
+        if empty := [domain for domain in experiment.run_domains if domain not in left]:
+            others = f", or run the others: `domains: [{', '.join(left)}]`" if left else ""
+            raise PipelineError(
+                f"no video of {split} is left of the domains {', '.join(empty)}",
+                where=f"experiment {name}",
+                remedy=f"bring their videos{others}",
+            )
+    elif not kept:
+        remedy = "see the manifests under features/ for what was skipped and why"
+        raise PipelineError(f"none of {len(asked):,} queries of {split} can be used", where=name, remedy=remedy)
+
+
+def _named(rows: Sequence[Row]) -> str:
+    reasons = {row["vid"]: row["why"] for row in rows}
+    named = [f"{vid} ({why})" for vid, why in list(reasons.items())[:SHOWN]]
+    return "; ".join(named) + (f"; and {len(reasons) - SHOWN:,} videos more" if len(reasons) > SHOWN else "")

@@ -1,0 +1,45 @@
+"""A query of a video that `max_clips` shortens: what of its moments and clip scores a network can see, and what it
+cannot.
+
+The released loaders keep the first `max_clips` rows and have no rule for labels behind them (QVHighlights never needs
+one: 75 clips are its longest video). So the rules here are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.evaluation.highlights import n_clips as whole_clips
+from pipeline.records import Query
+
+
+def within(query: Query, n_clips: int, clip_s: float) -> Query:
+    """The query as if its video ended after `n_clips` clips: windows cut there, what lies beyond left out.
+
+    `duration` stays the annotated one. Ratings are of clips of the same grid (QVHighlights, TVSum: 2 s).
+    """
+    end = n_clips * clip_s
+    windows = query.relevant_windows
+    if windows is not None:
+        windows = tuple((start, min(stop, end)) for start, stop in windows if start < end)
+    ids, scores = query.relevant_clip_ids, query.saliency_scores
+    if ids is not None and scores is not None:
+        pairs = [(clip, score) for clip, score in zip(ids, scores, strict=True) if clip < n_clips]
+        ids, scores = tuple(clip for clip, _ in pairs), tuple(score for _, score in pairs)
+    return replace(query, relevant_windows=windows, relevant_clip_ids=ids, saliency_scores=scores)
+
+
+def has_moments(query: Query) -> bool:
+    """Whether a query of a shortened video still has a window (TVSum: it has none and needs none)."""
+    return query.label is not None or bool(query.relevant_windows)
+
+
+def clip_scores(scores: Sequence[float], query: Query, *, is_cut: bool) -> list[float]:
+    """Predicted scores of the clips that were seen, none of a clip behind the annotated end.
+
+    is_cut: whether `max_clips` hid clips. These are ranked last: they get the lowest score of those that were seen.
+    """
+    wanted = len(query.label) if query.label is not None else whole_clips(query.duration)
+    seen = list(scores[:wanted])
+    return seen + [min(seen)] * (wanted - len(seen)) if is_cut else seen

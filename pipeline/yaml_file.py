@@ -1,0 +1,101 @@
+"""Reading a config from YAML (or JSON) so that nothing a user wrote is lost without a word.
+
+YAML keeps the last of two equal keys and drops the first: an experiment that was copied and not renamed would vanish.
+It also reads `on`, `off`, `yes` and `no` as truth values, which no name of ours is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.errors import PipelineError
+
+MERGE = "tag:yaml.org,2002:merge"
+NO_NAMES = {"tag:yaml.org,2002:bool": "a truth value", "tag:yaml.org,2002:null": "nothing"}
+"""Tags of keys that look like words and are none to YAML."""
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """The keys of a YAML or JSON file, a byte-order mark skipped.
+
+    Raises PipelineError for a file that cannot be read, that is neither, or that holds no keys; and one that names all
+    keys that stand twice, with both lines, and all keys that YAML takes for a truth value or for nothing.
+    """
+    import yaml
+
+    text = _text(path)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        complaints = list(_complaints(node, "", set()))
+        raw = None if complaints else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raw, complaints = _read_json(text, path, error)
+    except (RecursionError, ValueError) as error:  # a date that does not exist, lists in lists without end
+        raise PipelineError(f"is no YAML ({error})", where=path, remedy="correct it") from error
+    if complaints:
+        remedy = "rename or remove one of each pair; write other names in quotes"
+        raise PipelineError("; ".join(dict.fromkeys(complaints)), where=path, remedy=remedy)
+    if not isinstance(raw, dict):
+        raise PipelineError("holds no keys", where=path, remedy="name a config like config.yaml")
+    return raw
+
+
+def _text(path: Path | str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
+    except UnicodeDecodeError as error:
+        raise PipelineError(f"is no YAML ({error})", where=path, remedy="save it as UTF-8") from error
+
+
+def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, list[str]]:
+    """JSON that is no YAML, because tabs indent it; Snakemake reads that too."""
+    complaints: list[str] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in found]
+        complaints.extend(f"`{name}` stands twice in one object" for name in names if names.count(name) > 1)
+        return dict(found)
+
+    try:
+        return json.loads(text, object_pairs_hook=pairs), complaints
+    except (ValueError, RecursionError):
+        what = f"is no YAML ({' '.join(str(not_yaml).split())})"
+        raise PipelineError(what, where=path, remedy="correct it") from not_yaml
+
+
+def _complaints(node: Any, place: str, seen: set[int]) -> Iterator[str]:
+    """What is wrong with the keys at and below a node. `place` is the dotted path of the node, '' at the top."""
+    import yaml
+
+    if node is None or id(node) in seen:  # an alias leads to a node that was looked at
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _complaints(item, _below(place, number), seen)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[Any, int] = {}
+    for key, value in node.value:
+        if key.tag == MERGE or not isinstance(key, yaml.ScalarNode):
+            yield from _complaints(value, place, seen)
+            continue
+        name, line = _below(place, key.value), key.start_mark.line + 1
+        if key.tag in NO_NAMES:
+            yield f"`{name}` (line {line}) is read by YAML as {NO_NAMES[key.tag]}, not as a name"
+        # `1` and `1.0` are written differently and are one key; `0.1` and `"0.1"` are two keys and one name.
+        spellings = {key.value, yaml.SafeLoader("").construct_object(key)}
+        if first := next((lines[spelling] for spelling in spellings if spelling in lines), None):
+            yield f"`{name}` stands twice, on lines {first} and {line}"
+        lines |= {spelling: lines.get(spelling, line) for spelling in spellings}
+        yield from _complaints(value, name, seen)
+
+
+def _below(place: str, name: object) -> str:
+    return f"{place}.{name}" if place else str(name)

@@ -1,0 +1,134 @@
+"""Videos that are not there: refused or left out before training, by the config's word, and counted to the table."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
+
+from pipeline import files, provenance, records
+from pipeline.errors import PipelineError
+from pipeline.evaluation.stage import score_experiment
+from pipeline.features.store import Store
+from pipeline.reporting.tables import build
+from pipeline.training import coverage, stage
+
+pytestmark = pytest.mark.usefixtures("torch_one_thread")
+REASONS = ("missing: no such file", "failed: HTTP 500", "corrupt: cut short", "decoding crashed (SIGSEGV)")
+
+
+class Lacking(Benchmark):
+    """The tiny benchmark with videos that are listed as left out: vid → why."""
+
+    def __init__(self, folder, skipped, **dataset):
+        super().__init__(folder)
+        from tiny_benchmark import VIDEO_DIM, passport, write_store
+
+        self.dataset = DATASET.model_copy(update=dataset)
+        with Store([self.stores[0]]) as store:
+            kept = {vid: store.read(vid) for vid in store.keys() if vid not in skipped}  # noqa: SIM118
+        path = self.results / "features/qvhighlights/2s/clip-vit-b32/00000.h5"
+        write_store(path, passport("clip-vit-b32", VIDEO_DIM), kept)
+        rows = tuple({"vid": vid, "why": why} for vid, why in skipped.items())
+        self.features = [list_stores(self.results / "features/qvhighlights/all/00000.json", self.stores, rows)]
+
+    def go(self, **changes):
+        """Train, predict and score on val; the metrics of the run."""
+        settings = experiment(training={"epochs": 1}, table=4, row="(j)", **changes)
+        made = [self.results / f"{kind}/tiny{end}.json" for kind, end in
+                (("runs", ".1of1"), ("predictions", ""), ("metrics", ".val"))]  # fmt: skip
+        read = ("tiny", settings, self.dataset)
+        stage.train(*read, 0, self.results, self.annotations, self.features, made[0])
+        val = {"val": self.annotations["val"]}
+        stage.predict(*read, self.results, val, made[:1], self.features, made[1])
+        truth = self.results / "annotations/qvhighlights/val.json"
+        files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(val["val"])]})
+        score_experiment(self.results, "tiny", settings, "val", made[1], truth, made[2], skip=self.dataset.skip)
+        table = build("table4", "T", {"tiny": settings}, [made[2]], [made[0]])
+        line = next(line for line in table.lines if line.kind == "reproduced")
+        return files.read_json(self.results / "metrics/tiny/all-s2017/val-last.json"), line
+
+
+@pytest.mark.parametrize("why", REASONS)
+def test_a_video_that_val_lacks_is_refused_before_training(tmp_path, why):
+    benchmark = Lacking(tmp_path, {"v25": why, "v26": why})
+    with pytest.raises(PipelineError) as refusal:
+        benchmark.go()
+    said = str(refusal.value)
+    assert "experiment tiny: val lacks 2 videos: v25 (" in said and why in said
+    assert "`missing: skip` under `datasets.qvhighlights`" in said
+    assert not (benchmark.results / "runs/tiny").exists()
+
+
+@pytest.mark.parametrize("why", REASONS)
+def test_where_the_config_allows_it_the_rest_is_scored_and_the_table_says_on_how_many(tmp_path, capsys, why):
+    metrics, line = Lacking(tmp_path, {"v25": why}, missing="skip").go()
+    assert metrics["n_queries"]["all"] == 7
+    assert metrics["notes"] == ["scored on 7 of 8 queries; not comparable with numbers on all"]
+    assert f"train: tiny does without 1 of 8 queries of val: v25 ({why})" in capsys.readouterr().out
+    assert line.facts["queries"].startswith("7 queries (published")
+    assert "scored on 7 of 8 queries; not comparable" in line.facts["note"]
+
+
+def test_a_video_that_train_lacks_is_said_and_counted_and_allowed(tmp_path, capsys):
+    metrics, line = Lacking(tmp_path, {"v3": "missing: no such file"}).go()
+    assert (metrics["n_queries"]["all"], metrics["notes"]) == (8, [])
+    assert "does without 1 of 24 queries of train: v3 (missing: no such file)" in capsys.readouterr().out
+    assert "trained on 23 of 24 queries" in line.facts["note"]
+
+
+def test_videos_of_another_length_are_left_out_whatever_the_config_says_of_missing_ones(tmp_path):
+    why = "length: the video lasts 40.00 s (20 clips of 2s), its annotations say 24.00 s (12 clips)"
+    metrics, line = Lacking(tmp_path, {"v25": why, "v3": why}).go()
+    assert metrics["n_queries"]["all"] == 7
+    assert "scored on 7 of 8 queries" in line.facts["note"] and "trained on 23 of 24" in line.facts["note"]
+
+
+def test_what_the_config_skips_is_left_out_everywhere_and_counted(tmp_path):
+    metrics, line = Lacking(tmp_path, {}, skip=["v25", "v3"]).go()
+    assert metrics["n_queries"]["all"] == 7
+    assert "scored on 7 of 8 queries" in line.facts["note"] and "trained on 23 of 24" in line.facts["note"]
+
+
+def test_a_video_that_only_the_reported_split_has_is_refused_before_training(tmp_path):
+    benchmark = Lacking(tmp_path, {"t1": "missing: no such file", "t2": "length: other"})
+    with pytest.raises(PipelineError, match=r"test lacks 1 videos: t1 \(missing"):
+        benchmark.go(report="test")
+    Lacking(tmp_path / "val", {"t1": "missing: no such file"}).go()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_of_which_nothing_is_left_is_refused(tmp_path, split):
+    vids = {f"v{n}": "missing: gone" for n in (range(24) if split == "train" else range(24, 32))}
+    with pytest.raises(PipelineError, match=rf"queries of {split} can be used"):
+        Lacking(tmp_path, vids, missing="skip").go()
+
+
+def test_released_predictions_of_skipped_videos_are_not_scored(tmp_path):
+    benchmark = Benchmark(tmp_path)
+    rows = [{"qid": q.qid, "vid": q.vid, "query": q.query, "pred_relevant_windows": [[0, 2, 0.5]]}
+            for q in benchmark.splits["val"]]  # fmt: skip
+    records.write_jsonl(tmp_path / "p.jsonl", rows)
+    fetched, truth = tmp_path / "fetch.json", tmp_path / "val.json"
+    files.write_json(fetched, {"stage": "fetch", "files": [provenance.describe(tmp_path / "p.jsonl")]})
+    files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(benchmark.annotations["val"])]})
+    settings = experiment(source="predictions", predictions={"val": "x"})
+    score_experiment(tmp_path, "r", settings, "val", fetched, truth, tmp_path / "m.json", skip=["v25"])
+    assert files.read_json(tmp_path / "metrics/r/released/val-selected.json")["n_queries"]["all"] == 7
+
+
+def test_a_domain_of_which_no_video_is_left_is_named_with_those_that_can_be_run(tmp_path):
+    paths = {}
+    for split, vids in {"train": ["a", "b"], "val": ["c", "d"]}.items():
+        rows = [{"qid": vid, "query": "q", "vid": vid, "duration": 4.0, "domain": domain}
+                for vid, domain in zip(vids, ("BK", "VT"), strict=True)]  # fmt: skip
+        paths[split] = tmp_path / f"{split}.jsonl"
+        records.write_jsonl(paths[split], rows)
+    stores = {"clip-vit-b32": {"a", "b", "c"}, "clip-text": {"a", "b", "c", "d"}}
+    shelf = SimpleNamespace(stores=stores, skipped={"d": "missing: gone"})
+    settings = experiment(dataset="tvsum", domains=["BK", "VT"])
+    read = (DATASET.model_copy(update={"missing": "skip"}), settings.features, shelf, paths)
+    with pytest.raises(PipelineError, match=r"no video of val is left of the domains VT → .*`domains: \[BK\]`"):
+        coverage.check("x", settings, *read)
+    coverage.check("x", experiment(dataset="tvsum", domains=["BK"]), *read)

@@ -1,0 +1,136 @@
+"""A config as written: equal keys, words that YAML takes for truth values, a byte-order mark, paths of a shell."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from test_config import small
+
+from pipeline import config, files, yaml_file
+from pipeline.errors import PipelineError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def written(tmp_path, text, name="config.yaml"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: a\ntitle: b\n", "`title` stands twice, on lines 1 and 2"),
+        ("experiments:\n  a: {table: 1}\n  b: {}\n  a: {table: 2}\n", "`experiments.a` stands twice, on lines 2 and 4"),
+        ("experiments:\n  a:\n    sweep:\n      x: {}\n      'x': {}\n", "`experiments.a.sweep.x` stands twice, on li"),
+        ("sweep: {0.1: {}, '0.1': {}}\n", "`sweep.0.1` stands twice, on lines 1 and 1"),
+        ("sweep: {1: {}, 1.0: {}}\n", "`sweep.1.0` stands twice, on lines 1 and 1"),
+        ("datasets: {tvsum: {}, tvsum: {}}\n", "`datasets.tvsum` stands twice"),
+        ("training:\n  tvsum:\n    epochs: 1\n    epochs: 2\n", "`training.tvsum.epochs` stands twice, on lines 3"),
+        ("x: &x {a: 1}\ny:\n  <<: *x\n  b: 1\n  b: 2\n", "`y.b` stands twice, on lines 4 and 5"),
+        ("x:\n- {a: 1, a: 2}\n", "`x.0.a` stands twice"),
+        ("sweep: {on: {}, off: {}}\n", "`sweep.on` .line 1. is read by YAML as a truth value, .*; `sweep.off`"),
+        ("experiments: {yes: {}}\n", "`experiments.yes` .line 1. is read by YAML as a truth value"),
+        ("experiments: {null: {}}\n", "`experiments.null` .line 1. is read by YAML as nothing"),
+        ('{\n\t"a": 1,\n\t"a": 2\n}', "`a` stands twice in one object"),
+        ("[1, 2]", "holds no keys"),
+        ("", "holds no keys"),
+        ("a: [", "is no YAML"),
+        ("a: 2026-02-31\n", "is no YAML"),
+    ],
+)  # fmt: skip
+def test_nothing_that_is_written_is_lost_without_a_word(tmp_path, text, message):
+    with pytest.raises(PipelineError, match=rf"config.yaml: {message}"):
+        yaml_file.read(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("path", ["config.yaml", "workflow/profiles/demo/demo.yaml", "docs/table3/study.yaml"])
+def test_our_configs_are_read_as_yaml_reads_them(path):
+    assert yaml_file.read(ROOT / path) == yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def test_merged_keys_may_be_written_over_and_used_twice(tmp_path):
+    text = "x: &x {a: 1, b: 2}\ny: {<<: *x, a: 3}\nz: *x\n"
+    assert yaml_file.read(written(tmp_path, text))["y"] == {"a": 3, "b": 2}
+
+
+def test_a_byte_order_mark_and_tabs_in_json_are_skipped(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(codecs.BOM_UTF8 + b'{\n\t"a": 1\n}')
+    assert yaml_file.read(path) == {"a": 1}
+
+
+def test_the_workflow_and_the_estimate_refuse_equal_keys(tmp_path):
+    experiments_last = yaml.safe_dump({k: v for k, v in small().items() if k != "experiments"})
+    text = experiments_last + "experiments:\n" + "  one: {dataset: tvsum, features: {video: [clip-vit-b32]}}\n" * 2
+    path = written(tmp_path, text)
+    for command in (["pipeline", "estimate", "--configfile"], ["snakemake", "--cores", "1", "-n", "--configfile"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "`experiments.one` stands twice, on lines" in done.stdout + done.stderr
+
+
+@pytest.fixture
+def somewhere(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("SCRATCH", "/scratch/x")
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.delenv("UNSET", raising=False)
+
+
+PATHS = {
+    "results": lambda path: {"results": path},
+    "acquire.local.0": lambda path: {"acquire": {"local": [path]}},
+    "acquire.sources": lambda path: {"acquire": {"sources": path}},
+}
+
+
+@pytest.mark.usefixtures("somewhere")
+@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize(
+    ("path", "whole"),
+    [
+        ("~/x", "/home/somebody/x"),
+        ("~", "/home/somebody"),
+        ("$SCRATCH/a", "/scratch/x/a"),
+        ("${SCRATCH}_b", "/scratch/x_b"),
+        ("a/$SCRATCH", "a//scratch/x"),
+        ("a~b", "a~b"),
+    ],
+)
+def test_every_path_is_what_a_shell_makes_of_it(key, path, whole):
+    read = config.load(small() | PATHS[key](path))
+    found = {"results": read.results, "acquire.local.0": read.acquire.local, "acquire.sources": read.acquire.sources}
+    assert found[key] in (whole, [whole], os.path.normpath(whole))
+
+
+@pytest.mark.usefixtures("somewhere")
+@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("$UNSET/a", "the variable UNSET is not set here"),
+        ("${UNSET}", "the variable UNSET is not set here"),
+        ("$EMPTY/a", "the variable EMPTY is not set here"),
+        ("a/$(id)", "holds a `[$]` that begins no variable"),
+        ("a$", "holds a `[$]` that begins no variable"),
+        ("~nobody-of-that-name/x", "names no home folder here"),
+    ],
+)
+def test_a_path_that_a_shell_could_not_expand_is_refused_naming_the_key(key, path, message):
+    with pytest.raises(PipelineError, match=rf"`{key}`: .*{message}"):
+        config.load(small() | PATHS[key](path))
+
+
+def test_what_a_variable_holds_is_not_expanded_again(monkeypatch):
+    monkeypatch.setenv("ODD", "a$b")
+    assert files.expanded("$ODD/c") == "a$b/c"
