@@ -1,0 +1,147 @@
+"""How far a long piece of work is: a bar on a terminal, and in a log one plain line every 30 seconds.
+
+A bar that is redrawn makes a log unreadable. The lines come from a thread, so that they also come while one video takes
+minutes. Work that ends within the first 30 seconds writes no line.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from types import TracebackType
+from typing import Self, TextIO, TypeVar
+
+from tqdm import tqdm
+
+EVERY_S = 30.0
+"""Seconds between two lines."""
+
+_BYTE_STEPS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+Item = TypeVar("Item")
+
+
+class Progress:
+    """Counts what is done of `total` and shows it; a context manager, whose end stops the lines.
+
+    total: of all, None where nobody knows. unit: what is counted, in the plural (`videos`, `files`); `B` is bytes.
+    what: the work, as the line begins (`qvhighlights 00000`). done: what an earlier run did already; it counts as
+    done, and not into the rate. every_s, clock (seconds), out: for tests.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        unit: str,
+        what: str,
+        *,
+        done: int = 0,
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+        out: TextIO | None = None,
+    ) -> None:
+        self.total, self.unit, self.what, self.done = total, unit, what, done
+        self._first, self._every_s, self._clock = done, every_s, clock
+        self._out = sys.stderr if out is None else out
+        self._began = clock()
+        self._note = ""
+        self._ended = threading.Event()
+        self._bar: tqdm | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._began = self._clock()
+        if self._out.isatty():
+            self._bar = tqdm(
+                total=self.total, initial=self.done, unit=f" {self.unit}", desc=self.what, unit_scale=self.unit == "B"
+            )
+        else:
+            self._thread = threading.Thread(target=self._tell, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._bar is not None:
+            self._bar.close()
+        if self._thread is not None:
+            self._thread.join()
+            if self._clock() - self._began >= self._every_s:
+                self._write()
+
+    def add(self, n: int = 1, note: str = "") -> None:
+        """So many more are done. note: stands at the line's end until another one comes."""
+        self.done += n
+        self._note = note or self._note
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(n)
+
+    @property
+    def seconds(self) -> float:
+        """Since the block began."""
+        return self._clock() - self._began
+
+    def line(self) -> str:
+        """How far it is: done, total, rate, the time left by that rate."""
+        new, seconds = self.done - self._first, self.seconds
+        of = "" if self.total is None else f" of {_amount(self.total, self.unit)}"
+        parts = [f"{self.what}: {_amount(self.done, self.unit)}{of}{'' if self.unit == 'B' else f' {self.unit}'}"]
+        if new > 0 and seconds > 0:
+            parts.append(_rate(new / seconds, self.unit))
+            if self.total is not None and self.total > self.done:
+                parts.append(f"{_length((self.total - self.done) * seconds / new)} left")
+        parts.append(f"{_length(seconds)} so far")
+        return ", ".join([*parts, self._note] if self._note else parts)
+
+    def _tell(self) -> None:
+        while not self._ended.wait(self._every_s):
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            print(self.line(), file=self._out, flush=True)
+        except (OSError, ValueError):  # a log that cannot be written to any more stops no work
+            self._ended.set()
+
+
+def lines(iterable: Iterable[Item], *, total: int | None = None, unit: str, what: str) -> Iterator[Item]:
+    """Pass the items on, and show how many were done. total: their number where `iterable` does not know it."""
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    with Progress(total, unit, what) as progress:
+        for item in iterable:
+            yield item
+            progress.add()
+
+
+def _amount(n: int, unit: str) -> str:
+    return _bytes(n) if unit == "B" else f"{n:,}"
+
+
+def _bytes(n: float) -> str:
+    for size, name in _BYTE_STEPS:
+        if n >= size:
+            return f"{n / size:.1f} {name}"
+    return f"{n:.0f} B"
+
+
+def _rate(per_second: float, unit: str) -> str:
+    if unit == "B":
+        return f"{_bytes(per_second)}/s"
+    if per_second >= 1:
+        return f"{per_second:,.1f} {unit}/s"
+    return f"{per_second * 60:.1f} {unit}/min" if per_second * 60 >= 1 else f"{per_second * 3600:.1f} {unit}/h"
+
+
+def _length(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
