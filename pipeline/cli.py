@@ -7,6 +7,8 @@ workflow's rules call these commands, and so can anybody. Errors a user can act 
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -19,11 +21,26 @@ from pipeline.errors import PipelineError
 
 SPLITS = ("train", "val", "test")
 STORE = "a feature store, or a folder with all shards of a family"
+PLAIN = {
+    "→": "->",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "±": "+-",
+    "×": "x",
+    "…": "...",
+    "≥": ">=",
+    "≤": "<=",
+    "·": ".",
+    "λ": "lambda",
+}
+"""What stands for a character that a terminal does not have; any other one is escaped."""
 EXTRACT = "one decode of a shard, one store per family; or (--video) features of one file of your own"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
+    _print_anywhere()
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
@@ -31,6 +48,21 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{options.command}: {error}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_anywhere() -> None:
+    """Let a terminal or file of any encoding take every character: what it has not is written in plain ones."""
+    codecs.register_error("plainly", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plainly")
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(char) or ascii(char)[1:-1] for char in text), error.end
 
 
 def build_parser() -> argparse.ArgumentParser:
