@@ -86,9 +86,11 @@ class Workflow:
         return self
 
     def copy(self, folder: Path) -> Workflow:
-        """An equal workflow elsewhere, with all times and Snakemake's records."""
+        """An equal workflow elsewhere, run by the same checkout, with all times and Snakemake's records."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Workflow(folder, self.videos)
+        copied = Workflow(folder, self.videos)
+        copied.code = self.code
+        return copied
 
     def own_code(self) -> None:
         """Copy the code into the folder, to be changed there."""
