@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from typing import Any
 GO_ON_WITH = "GO_ON_WITH"
 """The variable that names the command that goes on, where no user started Snakemake. Empty: its caller says it."""
 
-STAGES = "fetch|unpack|annotate|videos|segment|features|train|predict|score|tabulate|draw"
-ERROR = re.compile(rf"(?:python -m pipeline .*|__main__\.py .*)?(?:{STAGES}): \S")
-"""How the line begins by which a stage's command ends that could not do its work."""
+COMMANDS = {"extract": "features", "import_archive": "features", "score_test": "score"}
+"""The command of a rule, where it has another name. A command that fails ends with a line that begins with its name."""
 
 LONGEST = 20
 """Of the list of failed jobs."""
@@ -34,6 +32,7 @@ class Failure:
     """A failed job. logs: the rule's own log first, then those of a cluster. why: what Snakemake was told of it."""
 
     job: str
+    rule: str
     logs: tuple[str, ...]
     why: str
 
@@ -42,7 +41,7 @@ class Failure:
         logs = [log for log in self.logs if Path(log).is_file()]
         return [
             f"  {self.job}",
-            f"    {error_of(logs, self.why)}",
+            f"    {error_of(self.rule, logs, self.why)}",
             f"    log: {', '.join(logs or self.logs) or 'none'}",
         ]
 
@@ -107,7 +106,7 @@ class Terminal(logging.Filter):
     def _fail(self, job: Mapping[str, Any]) -> None:
         name = self._names.get(job["jobid"], job["rule_name"])
         logs = tuple(map(str, job["log"] or ()))
-        self._failures[job["jobid"]] = Failure(name, logs, first_line(job.get("rule_msg")))
+        self._failures[job["jobid"]] = Failure(name, job["rule_name"], logs, first_line(job.get("rule_msg")))
 
 
 def named(rule: str, wildcards: Mapping[str, Any]) -> str:
@@ -115,12 +114,16 @@ def named(rule: str, wildcards: Mapping[str, Any]) -> str:
     return ", ".join([rule, *(f"{key} {value}" for key, value in wildcards.items())])
 
 
-def error_of(logs: Iterable[str], why: str = "") -> str:
-    """The error of a failed job as its logs have it: one line. why: what Snakemake was told of the failure."""
+def error_of(rule: str, logs: Iterable[str], why: str = "") -> str:
+    """The error of a failed job as its logs have it: one line. why: what Snakemake was told of the failure.
+
+    rule: its name; within another workflow there is a prefix (`trdetr_train`).
+    """
+    command = next((made for name, made in COMMANDS.items() if rule.endswith(name)), rule.rpartition("_")[2])
     last = ""
     for log in logs:
         lines = [line.strip() for line in _tail(Path(log)).splitlines() if line.strip()]
-        if errors := [number for number, line in enumerate(lines) if ERROR.match(line)]:
+        if errors := [number for number, line in enumerate(lines) if line.startswith(f"{command}: ")]:
             return " ".join(lines[errors[-1] :])
         if "Traceback (most recent call last):" in lines:
             return f"a fault of this program: {lines[-1]}"

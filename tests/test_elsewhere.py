@@ -1,4 +1,4 @@
-"""The workflow runs wherever it is started, and whatever a site puts into Python's way: jobs find the checkout's package.
+"""The workflow runs wherever it is started, whatever a site puts into Python's way: jobs find their package.
 
 Every case starts real jobs of seconds (the annotations of a small dataset); the hostile ones would fail in each job.
 """
@@ -133,5 +133,5 @@ def test_a_snakefile_without_its_package_says_so(tmp_path, place):
     command = [sys.executable, "-m", "snakemake", "-n", "-s", str(tmp_path / "bare/workflow/Snakefile")]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "no Python package `pipeline`" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "no Python package `pipeline`" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

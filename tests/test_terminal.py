@@ -68,12 +68,12 @@ def log(tmp_path):
     ],
 )
 def test_a_log_gives_its_error_in_one_line(log, text, said):
-    assert terminal.error_of([str(log(text))]) == said
+    assert terminal.error_of("trdetr_train", [str(log(text))]) == said
 
 
 def test_what_a_cluster_says_stands_where_the_job_itself_says_nothing(log):
     logs = [str(log("")), str(log("slurmstepd: error: exceeded memory limit\n", "slurm.log"))]
-    said = terminal.error_of(logs, "SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'")
+    said = terminal.error_of("train", logs, "SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'")
     assert "OUT_OF_MEMORY" in said
     assert "exceeded memory limit" in said
 

@@ -21,9 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tqdm import tqdm
-
-from pipeline import files, provenance
+from pipeline import files, progress, provenance
 from pipeline.errors import PipelineError
 
 INDEX_COLUMNS = ("member", "bytes")
@@ -140,7 +138,7 @@ class Unpacking:
 
     def add(self, archive: Path, below: PurePosixPath) -> None:
         """Unpack one archive below a place in the folder. Raises PipelineError as `unpack` does."""
-        for member in tqdm(members_of(archive, self.remedy), desc=archive.name, unit=" files", disable=None):
+        for member in progress.lines(members_of(archive, self.remedy), unit="files", what=archive.name):
             place = below / safe_path(member.name, archive)
             if member.why_not:
                 self.skipped.append({"member": str(place), "why": member.why_not})

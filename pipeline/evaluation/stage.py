@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import provenance
+from pipeline import progress, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import score_files
@@ -33,7 +33,7 @@ def score_experiment(
     def work() -> provenance.Outcome:
         truth = provenance.files_of(annotations)[0]
         made: list[Path] = []
-        for (run, epoch), file in found.items():
+        for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
             output = results / "metrics" / name / run / f"{split}-{epoch}.json"
             score_files(experiment.dataset, file, truth, output, domain=_domain(experiment, run))
             made += [output, output.with_suffix(".queries.jsonl")]
