@@ -16,10 +16,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipeline import files, provenance
-from pipeline.acquire import sources
+from pipeline.acquire import folders, sources
 from pipeline.acquire.partial import Partial
 from pipeline.acquire.sources import Source
-from pipeline.acquire.transfer import ANOTHER_FILE, NoSuchFileError, TransientError, Wanted, receive
+from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFileError, TransientError, Wanted, receive
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 
@@ -109,10 +109,12 @@ def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
 
 
 def take(path: Path, wanted: Wanted) -> str:
-    """Link or copy a file of this machine to a target after checking it; return its SHA-256.
+    """Link or copy a file of this machine to a target after checking it; return its SHA-256. A folder is packed.
 
     Raises NoSuchFileError where it is not there, PipelineError for another size or digest.
     """
+    if path.is_dir():
+        return _take_folder(path, wanted)
     if not path.is_file():
         raise NoSuchFileError("no such file", where=wanted.where, remedy="correct the address")
     sha256 = files.sha256(path)
@@ -125,14 +127,31 @@ def take(path: Path, wanted: Wanted) -> str:
     return sha256
 
 
+def _take_folder(folder: Path, wanted: Wanted) -> str:
+    packed = wanted.target.with_name(f".{wanted.target.name}.packed")
+    try:
+        folders.pack(folder, packed, wanted.name)
+        sha256 = files.sha256(packed)
+        wanted.check(packed, sha256)
+        os.replace(packed, wanted.target)
+    finally:
+        packed.unlink(missing_ok=True)
+    return sha256
+
+
 def find_local(source: Source, folders: Iterable[str], digest: str | None) -> Path | None:
     """The file in `folders` (searched through) that has the digest; where none is known, the one of the source's name.
+
+    For an archive without a digest a folder does, too, that has the archive's name without its suffix.
 
     Raises PipelineError for a folder that is not there.
     """
     for folder in folders:
         if not Path(folder).is_dir():
             raise PipelineError("no such folder", where=f"acquire.local: {folder}", remedy="correct it in the config")
+        unpacked = Path(folder, _without_suffix(source.file))
+        if digest is None and source.kind == "archive" and unpacked.name != source.file and unpacked.is_dir():
+            return unpacked
         for path in _candidates(Path(folder), source):
             if digest is None and path.name == source.file:
                 return path
@@ -140,6 +159,11 @@ def find_local(source: Source, folders: Iterable[str], digest: str | None) -> Pa
                 if digest is not None and _has(path, digest):
                     return path
     return None
+
+
+def _without_suffix(name: str) -> str:
+    suffix = next((s for s in ARCHIVE_SUFFIXES if name.endswith(s)), "")
+    return name.removesuffix(suffix).removesuffix(".tar")
 
 
 def _candidates(folder: Path, source: Source) -> Iterator[Path]:
