@@ -196,7 +196,9 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
 
 
 def _around(parsers: argparse._SubParsersAction) -> None:
-    show = _plain(parsers, "show", commands.show, "print the tables a manifest lists")
+    show = _plain(
+        parsers, "show", commands.show, "print the tables, or the numbers of an experiment, that a manifest lists"
+    )
     show.add_argument("manifest", type=Path, nargs="+")
 
     demo = _plain(parsers, "demo", commands.demo, "small benchmarks made here, from videos to tables")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import progress, provenance
+from pipeline import files, progress, provenance, records
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.report import score_files
+from pipeline.evaluation.report import format_headline, queries_beside, score_files
+from pipeline.evaluation.scoring import Result
 
 RELEASED_RUN = "released"
 """The run name of a prediction file that its authors released."""
@@ -43,6 +44,17 @@ def score_experiment(
     settings = {"experiment": name, "dataset": experiment.dataset, "split": split}
     inputs = [predictions, annotations]
     return provenance.run_stage("score", manifest, work, inputs=inputs, settings=settings, under=under)
+
+
+def texts(manifest: Path) -> str:
+    """The headline numbers of every run behind a manifest of `score`, at its selected epoch, for a terminal."""
+    dataset = files.read_json(manifest)["settings"]["dataset"]
+    shown = []
+    for path in provenance.files_of(manifest):
+        if path.stem.endswith("-selected"):
+            queries = [row for _, row in records.read_jsonl(queries_beside(path))]
+            shown.append(f"{path.parent.name}, {format_headline(Result(dataset, files.read_json(path), queries))}")
+    return "\n".join(shown)
 
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:

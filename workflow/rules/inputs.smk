@@ -131,6 +131,14 @@ def results_of(name):
     return metrics + expand(paths.figure, experiment=[name] if name in trained_experiments() else [])
 
 
+def say_how_to_see_numbers():
+    """One line for every experiment that was a target: the command that prints what it is worth."""
+    for name, experiment in cfg.experiments.items():
+        if f"experiment_{name}" in workflow.dag_settings.targets:
+            manifest = shlex.quote(paths.metrics.format(experiment=name, split=experiment.report))
+            print(f"numbers of {name}: python -m pipeline show {manifest}", file=sys.stderr)
+
+
 def say_what_is_left_out():
     """One line, where all tables were asked for: experiments that stand in none of them."""
     targets = getattr(workflow.dag_settings, "targets", ["nothing: it came to no plan"])
