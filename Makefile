@@ -1,10 +1,15 @@
-# Two commands set a fresh machine up: `make demo` and `make test`. They need Python >= 3.11, pip and make.
+# Two commands set a fresh machine up: `make demo` and `make test`. They need Python 3.11 to 3.13, pip and make.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 CORES ?= 2
 # A container that forbids bytecode makes every process compile torch afresh; the environments below keep theirs.
 unexport PYTHONDONTWRITEBYTECODE
+# A cluster's modules set these. Each of them puts other packages into the environments below, or takes them elsewhere.
+unexport PYTHONPATH PYTHONHOME PYTHONUSERBASE PYTHONSTARTUP PYTHONSAFEPATH PYTHONPLATLIBDIR
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTHON PIP_CONSTRAINT PIP_REQUIREMENT
+unexport UV_TARGET UV_PREFIX UV_SYSTEM_PYTHON UV_PYTHON UV_CONSTRAINT UV_OVERRIDE UV_PROJECT_ENVIRONMENT
+export PYTHONNOUSERSITE := 1
 export UV_LINK_MODE ?= copy
 
 FULL := .venv/ready
@@ -21,7 +26,7 @@ help:  ## List the targets
 install: $(FULL)  ## The environment alone, in .venv
 
 demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (about 5 minutes on 2 cores)
-	@$(RUN) python -m pipeline demo --cores $(CORES)
+	@$(RUN) GO_ON_WITH="make demo" python -m pipeline demo --cores $(CORES)
 
 test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present, never the network
 	@$(RUN) python -m pytest -n $(CORES) --dist loadfile
@@ -30,7 +35,7 @@ test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on D
 	@$(RUN) python -m pytest -m slurm -s -rs tests/test_slurm.py
 
 evidence: $(LIGHT)  ## The released TR-DETR predictions against the paper's tables (EVIDENCE_FROM=DIR: local copies)
-	@$(RUN_LIGHT) snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence
+	@$(RUN_LIGHT) GO_ON_WITH="make evidence$(if $(EVIDENCE_FROM), EVIDENCE_FROM=$(EVIDENCE_FROM))" snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence
 	@$(RUN_LIGHT) python -m pipeline show results/tables/evidence.json
 
 lint: $(FULL)  ## ruff, ruff format, mypy, snakefmt, snakemake --lint
@@ -59,7 +64,7 @@ clean:  ## Remove the environments; results/ stays
 # One recipe for both environments. uv installs five times faster than pip and checks the same hashes.
 # --clear: an installation that broke off, by another Python perhaps, leaves a mixture behind.
 define install
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + " → make PYTHON=python3.12 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed, found " + sys.version.split()[0] + " -> make PYTHON=python3.12 ...")'
 	@echo "Installing $(1) from $(2) ($(3)); this happens once."
 	@$(PYTHON) -m venv --clear $(1)
 	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock

@@ -7,6 +7,8 @@ workflow's rules call these commands, and so can anybody. Errors a user can act 
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -20,11 +22,26 @@ from pipeline.methods import DEFAULT, METHODS
 
 SPLITS = ("train", "val", "test")
 STORE = "a feature store, or a folder with all shards of a family"
+PLAIN = {
+    "→": "->",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "±": "+-",
+    "×": "x",
+    "…": "...",
+    "≥": ">=",
+    "≤": "<=",
+    "·": ".",
+    "λ": "lambda",
+}
+"""What stands for a character that a terminal does not have; any other one is escaped."""
 EXTRACT = "one decode of a shard, one store per family; or (--video) features of one file of your own"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
+    _print_anywhere()
     options = build_parser().parse_args(arguments)
     try:
         _refuse_names_that_are_no_text(options)
@@ -52,6 +69,21 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _print_anywhere() -> None:
+    """Let a terminal or file of any encoding take every character: what it has not is written in plain ones."""
+    codecs.register_error("plainly", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plainly")
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(char) or ascii(char)[1:-1] for char in text), error.end
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -187,7 +219,9 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
 
 
 def _around(parsers: argparse._SubParsersAction) -> None:
-    show = _plain(parsers, "show", commands.show, "print the tables a manifest lists")
+    show = _plain(
+        parsers, "show", commands.show, "print the tables, or the numbers of an experiment, that a manifest lists"
+    )
     show.add_argument("manifest", type=Path, nargs="+")
 
     demo = _plain(parsers, "demo", commands.demo, "small benchmarks made here, from videos to tables")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +20,7 @@ from pipeline import files, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 from pipeline.reporting.tables import texts
+from pipeline.terminal import GO_ON_WITH
 
 SEED = 0
 PROFILE = "workflow/profiles/demo"
@@ -35,27 +38,44 @@ DEAR_FAMILIES = {
 
 TARGETS = ("all_tables", "figures")
 TABLES = ("table1", "table2", "table3", "table4")
+SNAKEMAKE_LOCKS = Path(".snakemake/locks")
+"""Where Snakemake keeps, a file for each start, the names of the files that it locks in the working directory."""
 
 
 def run(cores: int, results: Path = Path("results/demo")) -> None:
     """Make the benchmarks, serve them, run the workflow on them and print its tables.
 
-    What is there already is not made again. Raises PipelineError when the workflow fails, or outside the repository.
+    What is there already is not made again, and what a killed demo left behind does not stand in the way. Raises
+    PipelineError when the workflow fails, outside the repository, and where another demo is at work here.
     """
     if not Path(PROFILE).is_dir():
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
+    command = os.environ.get(GO_ON_WITH) or f"python -m pipeline demo --cores {cores}"
+    try:
+        with files.lock(results / "demo"):
+            end_what_was_left(results)
+            _run(cores, results, command)
+    except files.BusyError as error:
+        if error.where != str(results / "demo"):
+            raise
+        raise PipelineError(
+            "another demo is at work here", where=results, remedy=f"wait until it ends, then: {command}"
+        ) from error
+
+
+def _run(cores: int, results: Path, command: str) -> None:
     benchmark = results / "benchmark"
     print("Demo 1/4: making 126 short videos with their annotations (once)", flush=True)
     make_benchmark(benchmark)
     print("Demo 2/4: videos → clips → features → training → predictions → metrics → tables, figures", flush=True)
     with _served(benchmark) as address:
         _write_sources(benchmark, address)
-        workflow = ["snakemake", "--workflow-profile", PROFILE, "--cores", str(cores), *TARGETS]
-        if code := subprocess.run(workflow, check=False).returncode:
+        workflow = [sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE, "--cores", str(cores), *TARGETS]
+        if code := subprocess.run(workflow, check=False, env={**os.environ, GO_ON_WITH: ""}).returncode:
             raise PipelineError(
                 f"the workflow ended with code {code}",
                 where=results / "logs",
-                remedy="see above; run again to go on (locked, and no snakemake runs? `snakemake --unlock`)",
+                remedy=f"correct what the lines above name, then go on with: {command}",
             )
     print(
         "Demo 3/4: the dear encoders, seconds a row on a CPU (flow: a minute), on one clip of two seconds", flush=True
@@ -67,6 +87,43 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
         print(texts(results / "tables" / f"{table}.json"))
     print(_what_was_learned(results))
     print(f"Everything lies under {results}: tables/table*.{{md,html,csv}}, figures/*.svg (learning curves)")
+
+
+def end_what_was_left(results: Path) -> None:
+    """End what a killed demo left behind, and undo its Snakemake's lock. Only whoever holds the demo's lock may.
+
+    A Snakemake that lives on begins no new job after SIGTERM. Jobs at work are waited for: what they do is not lost.
+    """
+    import psutil
+
+    left = _left_behind(results)
+    if left:
+        print(f"An earlier demo was killed; {len(left)} processes of it are at work: waiting for their end", flush=True)
+    while left:
+        for process in left:
+            with suppress(psutil.Error):
+                if "snakemake" in process.cmdline():
+                    process.terminate()
+        psutil.wait_procs(left, timeout=10)
+        left = _left_behind(results)
+    for lock in SNAKEMAKE_LOCKS.glob("*.lock"):
+        # Another Snakemake may be at work in this folder, on other results: its locks stay.
+        if any(line.startswith(f"{results}/") for line in lock.read_text(encoding="utf-8").splitlines()):
+            lock.unlink(missing_ok=True)
+
+
+def _left_behind(results: Path) -> list[Any]:
+    """Processes in this folder that run the demo's workflow, or a job on its results."""
+    import psutil
+
+    found, here = [], os.getcwd()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # ended meanwhile, or another user's
+            words = process.cmdline()
+            is_workflow = "snakemake" in words and PROFILE in words
+            if (is_workflow or f"-m pipeline --results {results} " in " ".join(words)) and process.cwd() == here:
+                found.append(process)
+    return found
 
 
 def make_benchmark(folder: Path) -> None:

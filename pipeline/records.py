@@ -134,7 +134,7 @@ def _refuse_one_value(path: Path | str) -> None:
         raise PipelineError(
             f"is one JSON {kind} (of {len(value):,}); one object per line is wanted (JSONL)",
             where=path,
-            remedy="write each row on a line of its own, without the brackets around all rows and the commas between them",
+            remedy="write each row on a line of its own, without brackets around the rows and commas between them",
         )
 
 

@@ -64,29 +64,40 @@ def make_videos(folder: Path) -> Path:
     return folder
 
 
+def link_checkout(folder: Path, parts: tuple[str, ...] = ("workflow", "pipeline")) -> Path:
+    """A checkout with the hooks beside the package, where the jobs' Python finds them."""
+    folder.mkdir(exist_ok=True)
+    for original in (*(ROOT / part for part in parts), *HOOKS.glob("*.py"), HOOKS.parent / "fake_encoders.py"):
+        (folder / original.name).symlink_to(original)
+    return folder
+
+
 class Workflow:
     """A folder with config, sources and annotations; `run` starts Snakemake there."""
 
     def __init__(self, folder: Path, videos: Path) -> None:
-        self.folder, self.videos, self.code, self.said = folder, videos, ROOT, ""
+        self.folder, self.videos, self.code, self.said = folder, videos, folder / "checkout", ""
 
     def prepare(self) -> Workflow:
         self.folder.mkdir()
+        link_checkout(self.code)
         self.write("config.yaml", CONFIG)
         self.annotate([VIDS[0], VIDS[1], VIDS[3], VIDS[4]])
         return self
 
     def copy(self, folder: Path) -> Workflow:
-        """An equal workflow elsewhere, with all times and Snakemake's records."""
-        shutil.copytree(self.folder, folder)
-        return Workflow(folder, self.videos)
+        """An equal workflow elsewhere, run by the same checkout, with all times and Snakemake's records."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copied = Workflow(folder, self.videos)
+        copied.code = self.code
+        return copied
 
     def own_code(self) -> None:
         """Copy the code into the folder, to be changed there."""
         for part in ("workflow", "pipeline"):
             shutil.copytree(ROOT / part, self.folder / part)
         shutil.copy(ROOT / "README.md", self.folder)
-        self.code = self.folder
+        self.code = link_checkout(self.folder, parts=())
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
@@ -142,8 +153,8 @@ class Workflow:
 
     @property
     def env(self) -> dict[str, str]:
-        paths = os.pathsep.join(map(str, (HOOKS, HOOKS.parent, self.code)))
-        return {**os.environ, "PYTHONPATH": paths, "WORK_LOG": str(self.log), "OMP_NUM_THREADS": "1"}
+        # PYTHONPATH is for Snakemake itself, whose revisions $RAISED raises, too. Jobs take no notice of it.
+        return {**os.environ, "PYTHONPATH": str(self.code), "WORK_LOG": str(self.log), "OMP_NUM_THREADS": "1"}
 
     @property
     def log(self) -> Path:

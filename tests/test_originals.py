@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline import files
-from pipeline.acquire import originals, sources
-from pipeline.acquire.download import fetch
+from pipeline.acquire import folders, originals, sources
+from pipeline.acquire.download import fetch, take
+from pipeline.acquire.transfer import Wanted
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 
@@ -177,6 +179,35 @@ def test_an_original_that_is_gone_takes_nothing_away(taken):
     taken.mine.unlink()
     assert not taken.plan()
     assert not taken()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "a.npy").write_text("two"),
+        lambda folder: (folder / "b.npy").unlink(),
+        lambda folder: (folder / "c.npy").write_text("new"),
+        lambda folder: (folder / "b.npy").rename(folder / "d.npy"),
+    ],
+    ids=["edited", "removed", "added", "renamed"],
+)
+def test_a_changed_folder_is_seen_and_one_that_was_only_touched_is_not(tmp_path, change):
+    folder, target = tmp_path / "features", tmp_path / "features.tar"
+    folder.mkdir()
+    (folder / "a.npy").write_text("one")
+    (folder / "b.npy").write_text("one")
+    sha256 = take(folder, Wanted(folder.as_uri(), target, "features"))
+    assert sha256 == files.sha256(target) == folders.digest(folder, "features")
+    taken = originals.Taken(folder, target, sha256, 0)
+    assert not taken.looks_changed()
+    os.utime(folder / "a.npy")
+    assert taken.looks_changed()
+    assert not taken.has_changed()
+    taken.keep_time()
+    assert not taken.looks_changed()
+    time.sleep(0.02)  # a file system counts time in ticks of some milliseconds
+    change(folder)
+    assert originals.have_changed([taken])
 
 
 def test_a_digest_in_the_table_wins_over_the_file(taken):

@@ -58,7 +58,7 @@ def let_go(workflow):
 def job_of(process):
     """The stage that a Snakemake is running."""
     below = psutil.Process(process.pid).children(recursive=True)
-    return next(job for job in below if job.cmdline()[1:3] == ["-m", "pipeline"])
+    return next(job for job in below if "python" in job.cmdline()[0] and "pipeline" in job.cmdline()[1:5])
 
 
 def failed(process):

@@ -139,3 +139,81 @@ def metadata(target):
     name = base64.b64encode(str(target).encode()).decode()
     record = json.loads((ROOT / ".snakemake" / "metadata" / name).read_text())
     return record["starttime"], record["endtime"]
+
+
+@pytest.fixture
+def outside_tables(tmp_path):
+    """A folder with a config whose experiments stand in no table: one released file, one domain of local features."""
+    row = {"qid": 1, "query": "a door opens", "vid": "aaaaaaaaaaa_0.0_10.0", "duration": 10}
+    truth = row | {"relevant_windows": [[0, 4]], "relevant_clip_ids": [0, 1], "saliency_scores": [[1, 2, 3]] * 2}
+    guess = row | {"pred_relevant_windows": [[0, 4, 1.0]], "pred_saliency_scores": [1, 0, 0, 0, 0]}
+    (tmp_path / "features").mkdir()
+    table = ["name,kind,file,url,digest,bytes,licence,note"]
+    table.append(f"mine,archive,features.tar,{(tmp_path / 'features').as_uri()}/,,,,")
+    for name, content in (("train", truth), ("val", truth), ("guess", guess)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(content) + "\n")
+        table.append(f"{name},file,{name}.jsonl,{(tmp_path / f'{name}.jsonl').as_uri()},,,,")
+    (tmp_path / "sources.csv").write_text("\n".join(table) + "\n")
+    splits = {"train": "train", "val": "val"}
+    archived = {"video": ["i3d-inception-rgb-tvsum", "i3d-inception-flow-tvsum"], "text": "clip-token-table"}
+    config = {
+        "acquire": {"sources": "sources.csv"},
+        "encoding": {"weights": {"clip-vit-b32": "random:0"}},
+        "datasets": {
+            "qvhighlights": {"shards": 1, "annotations": splits},
+            "tvsum": {"shards": 1, "annotations": splits},
+        },
+        "training": {"tvsum": {}, "qvhighlights": {}},
+        "experiments": {
+            "released": {"dataset": "qvhighlights", "source": "predictions", "predictions": {"val": "guess"}},
+            "bee_keeping": {
+                "dataset": "tvsum",
+                "source": "features",
+                "archive": "mine",
+                "features": archived,
+                "domains": ["BK"],
+            },
+        },
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def at(folder, *arguments):
+    """Run Snakemake in a folder, on two cores."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "workflow/Snakefile", "--cores", "2"]
+    answer = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+@pytest.mark.slow
+def test_an_experiment_without_a_table_has_a_target_and_says_how_to_see_its_numbers(outside_tables):
+    code, text = at(outside_tables, "experiment_released")
+    assert code == 0, text
+    command = re.search(r"^numbers of released: python -m pipeline (show \S+)$", text, re.MULTILINE)[1]
+    shown = subprocess.run(
+        [sys.executable, "-m", "pipeline", *command.split()],
+        cwd=outside_tables,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert shown.startswith("released, qvhighlights: 1 queries of 1 videos")
+    assert re.search(r"MR-full-mAP +100.00", shown)
+
+
+def test_one_domain_of_local_features_is_planned_by_its_experiments_target(outside_tables):
+    code, text = at(outside_tables, "-n", "experiment_bee_keeping")
+    assert code == 0, text
+    assert {"unpack": 1, "import_archive": 1, "train": 1, "score": 1, "draw": 1}.items() <= planned(text).items()
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [([], True), (["all_tables"], True), (["annotations"], False), (["experiment_released"], False)],
+)
+def test_all_tables_says_what_it_leaves_out(outside_tables, targets, told):
+    _, text = at(outside_tables, "-n", *targets)
+    line = "all_tables leaves out what has no `table`; targets of their own: experiment_bee_keeping experiment_released"
+    assert (line in text) == told

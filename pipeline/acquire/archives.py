@@ -21,9 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tqdm import tqdm
-
-from pipeline import asked, files, provenance
+from pipeline import asked, files, progress, provenance
 from pipeline.errors import PipelineError, printable
 from pipeline.names import name_problem
 
@@ -146,7 +144,7 @@ class Unpacking:
 
     def add(self, archive: Path, below: PurePosixPath) -> None:
         """Unpack one archive below a place in the folder. Raises PipelineError as `unpack` does."""
-        for member in tqdm(members_of(archive, self.remedy), desc=archive.name, unit=" files", disable=None):
+        for member in progress.lines(members_of(archive, self.remedy), unit="files", what=archive.name):
             place = below / safe_path(member.name, archive)
             why_not = member.why_not or next(filter(None, map(name_problem, place.parts)), "")
             if why_not:

@@ -16,11 +16,11 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline import asked, files, provenance
-from pipeline.acquire import originals, sources
+from pipeline.acquire import folders, originals, sources
 from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
 from pipeline.acquire.sources import Source
-from pipeline.acquire.transfer import ANOTHER_FILE, NoSuchFileError, TransientError, Wanted, receive
+from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFileError, TransientError, Wanted, receive
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 
@@ -129,9 +129,11 @@ def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
 def take(path: Path, wanted: Wanted) -> str:
     """Copy a file of this machine to a target, where it appears once its copy was checked; return its SHA-256.
 
-    Never a link: what its owner changes later must not change the results. Raises NoSuchFileError where it is not
-    there, PipelineError for another size or digest, and where it cannot be read.
+    A folder is packed. Never a link: what its owner changes later must not change the results. Raises NoSuchFileError
+    where it is not there, PipelineError for another size or digest, and where it cannot be read.
     """
+    if path.is_dir():
+        return _take_folder(path, wanted)
     if not path.is_file():
         raise NoSuchFileError("no such file", where=wanted.where, remedy="correct its url in the table of sources")
     state = path.stat()
@@ -146,14 +148,33 @@ def take(path: Path, wanted: Wanted) -> str:
     return sha256
 
 
+def _take_folder(folder: Path, wanted: Wanted) -> str:
+    packed = wanted.target.with_name(f".{wanted.target.name}.packed")
+    newest = folders.newest_ns(folder)
+    try:
+        folders.pack(folder, packed, wanted.name)
+        sha256 = files.sha256(packed)
+        wanted.check(packed, sha256)
+        os.utime(packed, ns=(newest, newest))  # by which a later change is noticed (`originals.py`)
+        os.replace(packed, wanted.target)
+    finally:
+        packed.unlink(missing_ok=True)
+    return sha256
+
+
 def find_local(source: Source, folders: Iterable[str], digest: str | None) -> Path | None:
     """The file in `folders` (searched through) that has the digest; where none is known, the one of the source's name.
+
+    For an archive without a digest a folder does, too, that has the archive's name without its suffix.
 
     Raises PipelineError for a folder that is not there.
     """
     for folder in folders:
         if not Path(folder).is_dir():
             raise PipelineError("no such folder", where=f"acquire.local: {folder}", remedy="correct it in the config")
+        unpacked = Path(folder, _without_suffix(source.file))
+        if digest is None and source.kind == "archive" and unpacked.name != source.file and unpacked.is_dir():
+            return unpacked
         for path in _candidates(Path(folder), source):
             if digest is None and path.name == source.file:
                 return path
@@ -161,6 +182,11 @@ def find_local(source: Source, folders: Iterable[str], digest: str | None) -> Pa
                 if digest is not None and _has(path, digest):
                     return path
     return None
+
+
+def _without_suffix(name: str) -> str:
+    suffix = next((s for s in ARCHIVE_SUFFIXES if name.endswith(s)), "")
+    return name.removesuffix(suffix).removesuffix(".tar")
 
 
 def _candidates(folder: Path, source: Source) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """Files that have their original on this machine: has it changed since it was taken, is there one now that was not?
 
-An original is a file behind a `file:///` address, or one in a folder of `acquire.local`. Whoever takes it gives the
-taken file the original's time, so equal sizes and times mean that nothing changed, and only other ones have to be read.
+An original is a file (or, for an archive, a folder) behind a `file:///` address, or one in a folder of `acquire.local`.
+Whoever takes it gives the taken file the original's time, so equal sizes and times mean that nothing changed, and only
+other ones have to be read.
 Nothing here writes, imports a network library or asks the network: it is called while the workflow is planned.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline import files
+from pipeline.acquire import folders
 from pipeline.acquire.sources import Source, Sources
 
 READ_BYTES = 100_000_000
@@ -33,13 +35,15 @@ class Taken:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the original now."""
-        return self.original.stat().st_size
+        """Size of the original now; of a folder, that of all its files."""
+        return folders.n_bytes(self.original) if self.original.is_dir() else self.original.stat().st_size
 
     def looks_changed(self) -> bool:
         """Whether size or time of the original differ from the taken file's. One that is gone has not changed."""
         try:
             original, target = self.original.stat(), self.target.stat()
+            if self.original.is_dir():
+                return folders.newest_ns(self.original) != target.st_mtime_ns
         except OSError:
             return False
         if (original.st_dev, original.st_ino) == (target.st_dev, target.st_ino):  # linked by an earlier version
@@ -48,11 +52,20 @@ class Taken:
 
     def has_changed(self) -> bool:
         """Whether the original has other bytes now. Raises PipelineError where it cannot be read."""
-        return self.looks_changed() and files.sha256(self.original) != self.sha256
+        return self.looks_changed() and self._digest() != self.sha256
+
+    def _digest(self) -> str:
+        if self.original.is_dir():
+            return folders.digest(self.original, self.target.name)
+        return files.sha256(self.original)
 
     def keep_time(self) -> None:
         """Give the taken file the time of its original, whose bytes are known to be equal."""
-        same_time(self.original.stat(), self.target)
+        if self.original.is_dir():
+            newest = folders.newest_ns(self.original)
+            os.utime(self.target, ns=(newest, newest))
+        else:
+            same_time(self.original.stat(), self.target)
 
 
 def same_time(original: os.stat_result, target: Path) -> None:

@@ -5,7 +5,8 @@ Columns of a table (`sources.csv` beside this file, or another one named by `acq
     name     what config and stages call it; rows of one name are tried in their order
     kind     file, archive (unpacked after fetching), video (one file per vid) or youtube (one page per video)
     file     the name it is kept under; the same for all mirrors
-    url      https, http or file; of kinds video and youtube it holds `{vid}`
+    url      https, http or file; of kinds video and youtube it holds `{vid}`; for an archive `file:///…/folder/` too:
+             the files in that folder stand for the archive, and `digest` is that of the tar made of them
     digest   `sha256:HEX`, `md5:HEX` or `git-blob:HEX`; empty where nobody publishes one (pinned at first sight)
     bytes    exact size; empty where unknown
     licence  what its publisher says

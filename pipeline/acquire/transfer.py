@@ -14,11 +14,11 @@ from itertools import chain
 from pathlib import Path
 
 import requests
-from tqdm import tqdm
 
 from pipeline import files
 from pipeline.acquire.partial import Partial
 from pipeline.errors import PipelineError
+from pipeline.progress import Progress
 
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
 GONE = {404, 410}
@@ -197,14 +197,14 @@ def _write(response: requests.Response, wanted: Wanted, partial: Partial, resume
         pieces = chain([beginning], pieces)
     held = partial.size if resumed else 0
     with (
+        Progress(total, "B", wanted.name, done=held) as shown,  # first: to go on, all that is here is read
         partial.go_on() if resumed else partial.start(wanted.url, _version(response)) as file,
-        tqdm(desc=wanted.name, total=total, initial=held, unit="B", unit_scale=True, disable=None) as bar,
     ):
         if response.status_code == 416:
             return
         for piece in pieces:
             partial.write(file, piece)
-            bar.update(len(piece))
+            shown.add(len(piece))
 
 
 def _beginning(pieces: Iterator[bytes]) -> bytes:

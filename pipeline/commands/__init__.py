@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from pipeline import config
+from pipeline import config, provenance
 from pipeline.commands.options import by_split, file_behind, section, settings_of
 from pipeline.errors import PipelineError, readable
 
@@ -142,11 +142,12 @@ def draw(options: Namespace) -> None:
 
 
 def show(options: Namespace) -> None:
-    """Print tables that were made."""
-    from pipeline.reporting.tables import texts
+    """Print tables that were made, or the numbers of an experiment."""
+    from pipeline.evaluation import stage as scored
+    from pipeline.reporting import tables
 
     for manifest in options.manifest:
-        print(texts(manifest))
+        print((scored if provenance.last_record(manifest).get("stage") == "score" else tables).texts(manifest))
 
 
 def demo(options: Namespace) -> None:

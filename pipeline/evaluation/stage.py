@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline import asked, behind, files, provenance, records
+from pipeline import asked, behind, files, progress, provenance, records
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.report import score_files
+from pipeline.evaluation.report import format_headline, queries_beside, score_files
+from pipeline.evaluation.scoring import Result
 
 RELEASED_RUN = "released"
 """The run name of a prediction file that its authors released."""
@@ -41,7 +42,7 @@ def score_experiment(
         truth = provenance.files_of(annotations)[0]
         left_out = _left_out(experiment, predictions, truth, skip)
         made: list[Path] = []
-        for (run, epoch), file in found.items():
+        for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
             output = results / "metrics" / name / run / f"{split}-{epoch}.json"
             domain = _domain(experiment, run)
             score_files(experiment.dataset, file, truth, output, domain=domain, left_out=left_out)
@@ -59,6 +60,17 @@ def _left_out(experiment: Experiment, predictions: Path, truth: Path, skip: Coll
         return by_choice
     skipped = files.read_json(predictions, files.MADE_HERE)["skipped"]
     return by_choice | {str(row["qid"]) for row in skipped if "qid" in row}
+
+
+def texts(manifest: Path) -> str:
+    """The headline numbers of every run behind a manifest of `score`, at its selected epoch, for a terminal."""
+    dataset = files.read_json(manifest)["settings"]["dataset"]
+    shown = []
+    for path in provenance.files_of(manifest):
+        if path.stem.endswith("-selected"):
+            queries = [row for _, row in records.read_jsonl(queries_beside(path))]
+            shown.append(f"{path.parent.name}, {format_headline(Result(dataset, files.read_json(path), queries))}")
+    return "\n".join(shown)
 
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:

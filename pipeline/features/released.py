@@ -17,9 +17,8 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from pipeline import files, records
+from pipeline import files, progress, records
 from pipeline.errors import PipelineError
 from pipeline.features.archive_files import find_top, read_passports, read_released
 from pipeline.features.layouts import Layout, layouts_of, place_of
@@ -152,7 +151,7 @@ def _checked(
     passport = _passport(top, archive, family, grid, layout)
     items = _items(queries, grid, layout, top)
     good, findings, dtypes, n_rows = [], [], set(), {}
-    for item in tqdm(items, desc=family, unit="file", disable=None):
+    for item in progress.lines(items, unit="files", what=family):
         looked = _look(item, family, layout)
         if looked.finding:
             file = item.path.relative_to(top).as_posix()

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 
 import torch
-from tqdm import tqdm
 
 from pipeline.errors import PipelineError
+from pipeline.progress import Progress
 
 Row = dict[str, float]
 Tell = Callable[[str, Row], None]
@@ -27,8 +26,6 @@ Work = Callable[[str, Tell], None]
 """Does one run, by name, and tells every row of its log."""
 
 POLL_S = 0.2
-SELDOM_S = 30.0
-"""Seconds between two states of the progress line where nobody watches (a log file)."""
 
 SHARED_IMPORTS = ["pipeline.training.runs", "torch._dynamo", "scipy.optimize", "torch.utils.tensorboard"]
 """Two seconds of imports (the second when an optimizer is made, the third at the first matching), once for all."""
@@ -47,17 +44,17 @@ def shared_out(n_runs: int, device: str) -> tuple[int, int]:
     return processes, threads // processes
 
 
-def run_all(work: Work, runs: Sequence[str], *, processes: int, threads: int, title: str, total: int) -> None:
-    """Do all runs, with one progress line (`total` rows to come). One that fails does not stop the others.
+def run_all(
+    work: Work, runs: Sequence[str], *, processes: int, threads: int, title: str, total: int, unit: str = "epochs"
+) -> None:
+    """Do all runs, with one progress line (`total` rows to come, in `unit`s). One that fails does not stop the others.
 
     Raises PipelineError at the end, with what went wrong in each run that failed.
     """
-    watched = sys.stderr.isatty()
-    with tqdm(total=total, desc=title, mininterval=POLL_S if watched else SELDOM_S) as bar:
+    with Progress(total, unit, title) as shown:
 
         def tell(run: str, row: Row) -> None:
-            bar.set_postfix_str(f"{run}: {_shown(row)}", refresh=False)
-            bar.update()
+            shown.add(note=f"{run}: {_shown(row)}")
 
         at_once = min(processes, len(runs))
         failures = (

@@ -158,7 +158,9 @@ def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
     """Predict every split with every run, one after the other: a small part of the time that training took."""
     kept = [(split, epoch) for split in job.annotations for epoch in checkpoint.EPOCHS_KEPT]
     written = [predictions_path(job.folder, run, split, epoch) for run in runs for split, epoch in kept]
-    pool.run_all(job.predict, runs, processes=1, threads=1, title=f"predict {job.name}", total=len(written))
+    pool.run_all(
+        job.predict, runs, processes=1, threads=1, title=f"predict {job.name}", total=len(written), unit="files"
+    )
     return Outcome(
         files=written,
         counts={"runs": len(runs), "files": len(written)},

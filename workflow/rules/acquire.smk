@@ -13,6 +13,7 @@ rule fetch:
     log:
         f"{cfg.results}/logs/fetch/{{name}}.log",
     retries: 1
+    localrule: True
     conda:
         "../envs/light.yaml"
     resources:
@@ -50,6 +51,7 @@ rule annotate:
         manifest=update(paths.annotations),
     log:
         f"{cfg.results}/logs/annotate/{{dataset}}.{{split}}.log",
+    localrule: True
     conda:
         "../envs/light.yaml"
     resources:

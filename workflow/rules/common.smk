@@ -1,5 +1,6 @@
 """What every rules file uses: the validated config, path patterns, how a stage is called. No rules."""
 
+import atexit
 import json
 import os
 import shlex
@@ -8,18 +9,35 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
 
-# The jobs' python is the one that runs Snakemake, and `pipeline` is found from the repository root.
-sys.path.insert(0, str(Path(workflow.basedir).parent))
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
+# The package lies beside this workflow, wherever Snakemake was started, and also when another workflow takes this one
+# as a module. The jobs' python is the one that runs Snakemake.
+CHECKOUT = Path(str(workflow.current_basedir)).parents[1]
+if not (CHECKOUT / "pipeline" / "__init__.py").is_file() or os.pathsep in str(CHECKOUT):
+    raise WorkflowError(
+        f"{CHECKOUT}: no Python package `pipeline` can be used here, and every job needs it → clone the repository into a "
+        f"folder without {os.pathsep!r} in its path, and name its workflow/Snakefile by that path"
+    )
+sys.path.insert(0, str(CHECKOUT))
+os.environ.update(
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
+    PIPELINE_CHECKOUT=str(CHECKOUT),
+)
 
 from pipeline import config as typed
-from pipeline import asked, devices, provenance, stale, yaml_file
+from pipeline import asked, devices, provenance, stale, terminal, yaml_file
 from pipeline.acquire import originals
 from pipeline.acquire import sources as source_table
-from pipeline.reporting import feasible
+from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
 from pipeline.errors import PipelineError
+
+if workflow.is_main_process:
+    told = terminal.Terminal(announce=Quietness.RULES in (workflow.output_settings.quiet or ()) and not workflow.dryrun)
+    logger.addFilter(told)
+    atexit.register(told.say_summary, shlex.join(["snakemake", *sys.argv[1:]]))  # after Snakemake's own last word
 
 try:
     configfiles = ", ".join(map(str, workflow.configfiles))
@@ -65,8 +83,14 @@ paths = SimpleNamespace(
 
 
 def stage(command):
-    """The shell command that runs a stage; every rule's command is one of these."""
-    return f"python -m pipeline --results {shlex.quote(cfg.results)} {command}"
+    """The shell command that runs a stage; every rule's command is one of these.
+
+    The job sees the package of this checkout and the packages of its own environment, and none that PYTHONPATH,
+    PYTHONHOME, the user's own site-packages or the working directory hold: a cluster's modules set such things. The
+    checkout's path is no part of the command: Snakemake would start every job again where the checkout was moved.
+    """
+    python = 'env -u PYTHONHOME PYTHONPATH="$PIPELINE_CHECKOUT" python -P -s -m pipeline'
+    return f"{python} --results {shlex.quote(cfg.results)} {command}"
 
 
 def growing(amount):

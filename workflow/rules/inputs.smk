@@ -133,3 +133,30 @@ def annotations_behind(table):
 def trained_experiments():
     """Experiments that are trained here."""
     return [name for name, e in cfg.experiments.items() if e.source != "predictions"]
+
+
+def results_of(name):
+    """What an experiment ends in: its metrics on the split it reports, and learning curves where it is trained here."""
+    metrics = expand(paths.metrics, experiment=name, split=cfg.experiments[name].report)
+    return metrics + expand(paths.figure, experiment=[name] if name in trained_experiments() else [])
+
+
+def say_how_to_see_numbers():
+    """One line for every experiment that was a target: the command that prints what it is worth."""
+    for name, experiment in cfg.experiments.items():
+        if f"experiment_{name}" in workflow.dag_settings.targets:
+            manifest = shlex.quote(paths.metrics.format(experiment=name, split=experiment.report))
+            print(f"numbers of {name}: python -m pipeline show {manifest}", file=sys.stderr)
+
+
+def say_what_is_left_out():
+    """One line, where all tables were asked for: experiments that stand in none of them."""
+    targets = getattr(workflow.dag_settings, "targets", ["nothing: it came to no plan"])
+    shown = {name for table in [f"table{i}" for i in range(1, 5)] for name in shown_in(table)}
+    left = [f"experiment_{name}" for name in cfg.experiments if name not in shown]
+    if left and (not targets or "all_tables" in targets):
+        print(f"all_tables leaves out what has no `table`; targets of their own: {' '.join(left)}", file=sys.stderr)
+
+
+if workflow.is_main_process:
+    atexit.register(say_what_is_left_out)  # the targets are not known before

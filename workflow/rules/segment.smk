@@ -14,6 +14,7 @@ rule segment:
         manifest=update(paths.segments),
     log:
         f"{cfg.results}/logs/segment/{{dataset}}.{{shard}}.log",
+    localrule: True
     conda:
         "../envs/extract.yaml"
     resources:

@@ -18,6 +18,7 @@ rule tabulate:
         manifest=update(paths.table),
     log:
         f"{cfg.results}/logs/tabulate/{{table}}.log",
+    localrule: True
     conda:
         "../envs/light.yaml"
     resources:
@@ -39,6 +40,7 @@ rule draw:
         manifest=update(paths.figure),
     log:
         f"{cfg.results}/logs/draw/{{experiment}}.log",
+    localrule: True
     conda:
         "../envs/train.yaml"
     resources:

@@ -1,0 +1,147 @@
+"""What a workflow says on the terminal: each job by its experiment, dataset or shard, and at the very end what failed.
+
+Snakemake speaks of numbers ("Finished jobid: 34"). Where it is told to be quiet about rules it does not speak of failed
+jobs, and elsewhere it says more after a failure than fits on a screen. So its messages are read here on their way.
+After its last word come, in every profile, each failed job's own error, its log, and the command that goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GO_ON_WITH = "GO_ON_WITH"
+"""The variable that names the command that goes on, where no user started Snakemake. Empty: its caller says it."""
+
+COMMANDS = {"extract": "features", "import_archive": "features", "score_test": "score"}
+"""The command of a rule, where it has another name. A command that fails ends with a line that begins with its name."""
+
+LONGEST = 20
+"""Of the list of failed jobs."""
+TAIL_BYTES = 100_000
+"""Of a log, in which its error stands."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed job. logs: the rule's own log first, then those of a cluster. why: what Snakemake was told of it."""
+
+    job: str
+    rule: str
+    logs: tuple[str, ...]
+    why: str
+
+    def lines(self) -> list[str]:
+        """The job, its error, its logs."""
+        logs = [log for log in self.logs if Path(log).is_file()]
+        return [
+            f"  {self.job}",
+            f"    {error_of(self.rule, logs, self.why)}",
+            f"    log: {', '.join(logs or self.logs) or 'none'}",
+        ]
+
+
+class Terminal(logging.Filter):
+    """Reads every message of Snakemake's logger, adds the jobs' names, remembers what failed.
+
+    announce: say which job begins, where Snakemake itself is told to be quiet about it.
+    """
+
+    def __init__(self, *, announce: bool) -> None:
+        super().__init__()
+        self._announce = announce
+        self._names: dict[int, str] = {}
+        self._failures: dict[int, Failure] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass; some are made clearer."""
+        event = getattr(record, "event", None)
+        match getattr(event, "value", event):
+            case "job_info":
+                self._begin(record)
+            case "job_finished":
+                self._finish(record)
+            case "job_error":
+                self._fail(vars(record))
+            case "group_error":
+                for job in vars(record).get("job_error_info", ()):
+                    self._fail(job)
+        return True
+
+    def summary(self, command: str) -> str:
+        """What failed and how to go on; empty where nothing failed. command: the one that goes on; may be empty."""
+        if not self._failures:
+            return ""
+        failures = list(self._failures.values())
+        n = len(failures)
+        lines = ["", f"{n} job{'s' * (n > 1)} failed:"]
+        for failure in failures[:LONGEST]:
+            lines += failure.lines()
+        if n > LONGEST:
+            lines.append(f"  … and {n - LONGEST} more")
+        return "\n".join([*lines, f"Correct this, then go on with: {command}"] if command else lines)
+
+    def say_summary(self, command: str) -> None:
+        """Print `summary` to stderr. The environment's $GO_ON_WITH goes before `command`."""
+        if text := self.summary(os.environ.get(GO_ON_WITH, command)):
+            print(text, file=sys.stderr, flush=True)
+
+    def _begin(self, record: logging.LogRecord) -> None:
+        job: Any = vars(record)
+        self._names[job["jobid"]] = named(job["rule_name"], job["wildcards"])
+        self._failures.pop(job["jobid"], None)  # tried once more
+        if self._announce:
+            logging.getLogger(record.name).info(f"Begun: {self._names[job['jobid']]}")
+
+    def _finish(self, record: logging.LogRecord) -> None:
+        jobid = vars(record)["job_id"]
+        self._failures.pop(jobid, None)
+        record.msg = f"Finished: {self._names.get(jobid, '')} (jobid: {jobid})"
+
+    def _fail(self, job: Mapping[str, Any]) -> None:
+        name = self._names.get(job["jobid"], job["rule_name"])
+        logs = tuple(map(str, job["log"] or ()))
+        self._failures[job["jobid"]] = Failure(name, job["rule_name"], logs, first_line(job.get("rule_msg")))
+
+
+def named(rule: str, wildcards: Mapping[str, Any]) -> str:
+    """A job as people know it: `train, experiment seen, part 1of1`."""
+    return ", ".join([rule, *(f"{key} {value}" for key, value in wildcards.items())])
+
+
+def error_of(rule: str, logs: Iterable[str], why: str = "") -> str:
+    """The error of a failed job as its logs have it: one line. why: what Snakemake was told of the failure.
+
+    rule: its name; within another workflow there is a prefix (`trdetr_train`).
+    """
+    command = next((made for name, made in COMMANDS.items() if rule.endswith(name)), rule.rpartition("_")[2])
+    last = ""
+    for log in logs:
+        lines = [line.strip() for line in _tail(Path(log)).splitlines() if line.strip()]
+        if errors := [number for number, line in enumerate(lines) if line.startswith(f"{command}: ")]:
+            return " ".join(lines[errors[-1] :])
+        if "Traceback (most recent call last):" in lines:
+            return f"a fault of this program: {lines[-1]}"
+        last = last or (lines[-1] if lines else "")
+    reasons = [why] if why else []
+    reasons += [f"the last line of its log is: {last}"] if last else []
+    return "; ".join(["it ended without a word: killed, perhaps for memory or time, or by hand", *reasons])
+
+
+def first_line(text: object) -> str:
+    """The first line of a text with words, or nothing."""
+    return next((line.strip() for line in str(text or "").splitlines() if line.strip()), "")
+
+
+def _tail(log: Path) -> str:
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
