@@ -253,7 +253,7 @@ def _listed_files(path: Path, snapshot: Snapshot | None = None) -> list[dict[str
     listed: list[dict[str, Any]] = content["files"]
     for entry in listed:
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
-            raise PipelineError("lists a file without path or digest", where=path, remedy="delete it and run again")
+            return None
         if not entry["path"] or not is_printable(entry["path"]):
             why = f"lists a path that cannot be printed ({printable(entry['path'])})"
             raise PipelineError(why, where=path, remedy="delete it, rename that file and run again")
