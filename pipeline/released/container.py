@@ -10,6 +10,7 @@ import argparse
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def read(path: Path) -> dict[str, Any]:
     """What a checkpoint holds. Raises PipelineError for a file that is none (saying what it is), or that holds more."""
     _must_be_a_checkpoint(path)
     try:
-        with torch.serialization.safe_globals(LET_IN):
+        with torch.serialization.safe_globals(LET_IN), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of a pickle's version helps nobody here
             held = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise files.cannot_read(path, error) from error
