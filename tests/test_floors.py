@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import methods
+
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = "the settings of methods"
 """Part of the config, though they lie beside the networks: the registry, and every `settings.py` in `methods/`."""
@@ -84,3 +86,9 @@ def test_light_modules_import_nothing_heavy(module):
     code = f"import sys, pipeline.{module}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_no_room_but_that_of_the_methods_knows_one_by_name():
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").rglob("*.py")}
+    outside = {path: text for path, text in texts.items() if "methods" not in path.relative_to(ROOT / "pipeline").parts}
+    assert [str(path) for path, text in outside.items() for name in methods.METHODS if name in text] == []

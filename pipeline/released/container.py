@@ -10,6 +10,7 @@ import argparse
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,8 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise files.cannot_read(path, error) from error
     try:
-        with torch.serialization.safe_globals(LET_IN):
+        with torch.serialization.safe_globals(LET_IN), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of a pickle's version helps nobody here
             held = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise files.cannot_read(path, error) from error
