@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-    {"errors", "files", "records", "devices", "shards"},
+    {"errors", "files", "records", "devices", "shards", "layout"},
     {"config", "provenance", "stale"},
     {"acquire"},
     {"datasets", "video", "encoders"},
