@@ -1,7 +1,7 @@
 """Where everything under a results folder lies, and how a run is named.
 
-This is the only module that builds such a path or takes one apart. The workflow's rules read `MANIFESTS`; the stages ask
-a `Layout`.
+This is the only module that builds such a path or takes one apart. The workflow's rules read `MANIFESTS`; the stages
+ask a `Layout`.
 
 A *manifest* is what a rule declares; the files it lists lie beside it, at places that this module names too.
 """
@@ -75,7 +75,7 @@ class RunId:
 
 @dataclass(frozen=True)
 class Layout:
-    """The places below one results folder. `Layout(Path("results")).store(...)` and so on give paths; none is created."""
+    """The places below one results folder. Its methods give paths; they create nothing."""
 
     results: Path
 
