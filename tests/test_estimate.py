@@ -9,11 +9,11 @@ import yaml
 
 from pipeline import cli, config
 from pipeline.acquire import sources
+from pipeline.cost import planned, rates
+from pipeline.cost.estimate import Quantity, estimate
+from pipeline.cost.text import text
 from pipeline.errors import PipelineError
 from pipeline.provenance import FAMILIES
-from pipeline.reporting import planned, rates
-from pipeline.reporting.estimate import Quantity, estimate
-from pipeline.reporting.estimate_text import text
 
 ROOT = Path(__file__).resolve().parents[1]
 TVSUM_HOURS = 2.44 + 1.04

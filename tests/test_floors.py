@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = "the settings of methods"
 """Part of the config, though they lie beside the networks: the registry, and every `settings.py` in `methods/`."""
 FLOORS = (
-    {"errors", "names", "files", "records", "devices", "progress", "shards", "settings", "terminal"},
+    {"errors", "names", "files", "records", "devices", "progress", "shards", "layout", "settings", "terminal"},
     {"asked", "behind", "config", "config_checks", "config_layers", "provenance", "stale", "yaml_file", SETTINGS},
     {"acquire"},
     {"datasets", "video", "encoders"},
     {"features", "models", "evaluation"},
     {"methods"},
-    {"training", "reporting"},
+    {"training", "reporting", "cost"},
     {"released"},
     {"cli", "commands", "demo", "__main__"},
 )
@@ -79,7 +79,7 @@ def test_every_module_imports_only_from_floors_below():
 
 
 @pytest.mark.parametrize("module", ["cli", "evaluation", "methods", "methods.contract",
-                                    "reporting.tables", "reporting.estimate",
+                                    "reporting.tables", "cost.estimate",
                                     "datasets.annotations", "acquire.download",
                                     "features.stage", "training.stage", "video.account", "video.segment"])  # fmt: skip
 def test_light_modules_import_nothing_heavy(module):

@@ -208,10 +208,10 @@ def import_checkpoint(options: Namespace) -> None:
 def estimate(options: Namespace) -> None:
     """Print what the experiments of a config will cost."""
     from pipeline.acquire import sources
-    from pipeline.reporting.estimate import estimate as costs
-    from pipeline.reporting.estimate_text import text
+    from pipeline.cost.estimate import estimate as costs
+    from pipeline.cost.planned import planned_jobs
+    from pipeline.cost.text import text
     from pipeline.reporting.feasible import check
-    from pipeline.reporting.planned import planned_jobs
 
     cfg = config.load_file(options.configfile)
     table = sources.load(cfg.acquire.sources)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import fill
 
-from pipeline.reporting.estimate import Estimate, Quantity
+from pipeline.cost.estimate import Estimate, Quantity
 
 LABEL, CELL = 40, 14
 

@@ -12,12 +12,12 @@ from math import ceil
 
 from pipeline.acquire.sources import Source, Sources
 from pipeline.config import DOMAINS, Config, Dataset, DatasetName, Experiment
+from pipeline.cost import rates
 from pipeline.datasets.annotations import RELEASED
 from pipeline.datasets.rows import Released
 from pipeline.errors import PipelineError
 from pipeline.features.layouts import layouts_of
 from pipeline.provenance import FAMILIES
-from pipeline.reporting import rates
 from pipeline.video.segment import grid_seconds
 
 HOUR = 3600.0

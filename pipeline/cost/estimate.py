@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from pipeline.acquire.sources import Sources
 from pipeline.config import Config
+from pipeline.cost import rates
+from pipeline.cost.need import HOUR, File, Need, weights
 from pipeline.provenance import FAMILIES
-from pipeline.reporting import rates
-from pipeline.reporting.need import HOUR, File, Need, weights
 
 GB = 1e9
 SMALL_GB = 0.1

@@ -1,0 +1,218 @@
+"""Where everything under a results folder lies, and how a run is named.
+
+This is the only module that builds such a path or takes one apart. The workflow's rules read `MANIFESTS`; the stages
+ask a `Layout`.
+
+A *manifest* is what a rule declares; the files it lists lie beside it, at places that this module names too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+MANIFESTS: dict[str, str] = {
+    "fetched": "resources/{name}/fetch.json",
+    "unpacked": "resources/{name}/unpack.json",
+    "annotations": "annotations/{dataset}/{split}.json",
+    "videos": "videos/{dataset}/{shard}.json",
+    "segments": "segments/{dataset}/{shard}.json",
+    "features": "features/{dataset}/{reader}/{shard}.json",
+    "archive": "features/{dataset}/+{name}.json",
+    "runs": "runs/{experiment}.{part}.json",
+    "predictions": "predictions/{experiment}.json",
+    "metrics": "metrics/{experiment}.{split}.json",
+    "table": "tables/{table}.json",
+    "figure": "figures/{experiment}.json",
+}
+"""Every kind of manifest, and its place below the results folder; the braces are Snakemake's wildcards."""
+
+EVERYTHING = "all"
+"""The domain in the name of a run of a dataset that is not split into domains."""
+
+RELEASED_RUN = "released"
+"""The run name of a prediction file that its authors released."""
+
+EPOCHS = ("selected", "last")
+"""The two epochs of a run whose weights, predictions and metrics are kept."""
+
+_RUN = re.compile(r"(?:(?P<point>[A-Za-z0-9.]+)-)?(?P<domain>[A-Za-z]+)-s(?P<seed>\d+)")
+
+
+@dataclass(frozen=True)
+class RunId:
+    """The identity of one training: a seed, a domain (`all` where a dataset has none), a point of the sweep or none.
+
+    `str()` gives its name, `{point-}{domain}-s{seed}`, which is the run's folder; `parse` is the way back.
+    """
+
+    seed: int
+    domain: str = EVERYTHING
+    point: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.point}-{self.domain}-s{self.seed}" if self.point else f"{self.domain}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> RunId:
+        """The run of that name. Raises PipelineError for a name that no run has."""
+        parts = _RUN.fullmatch(name)
+        if parts is None:
+            raise PipelineError(
+                "is not the name of a run", where=name, remedy="name one like `all-s2017` or `a-all-s2017`"
+            )
+        return cls(int(parts["seed"]), parts["domain"], parts["point"] or "")
+
+    @property
+    def without_seed(self) -> str:
+        """What the runs of all seeds of one point and domain share: the beginning of their names."""
+        return str(self).rpartition("-s")[0]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places below one results folder. Its methods give paths; they create nothing."""
+
+    results: Path
+
+    def manifest(self, kind: str, **wildcards: str) -> Path:
+        """The manifest of a kind in `MANIFESTS`; wildcards: one value for each of its braces."""
+        return self.results / MANIFESTS[kind].format(**wildcards)
+
+    def manifests(self) -> Iterator[Path]:
+        """Every manifest that exists, kind by kind, sorted."""
+        for pattern in MANIFESTS.values():
+            yield from sorted(self.results.glob(re.sub(r"\{\w+\}", "*", pattern)))
+
+    def resource(self, name: str) -> Path:
+        """The folder of a source: the fetched file, its pin, and what came out of it."""
+        return self.results / "resources" / name
+
+    def unpacked(self, name: str) -> Path:
+        """The folder with an archive's members, or with the videos of a source that are fetched one by one."""
+        return self.resource(name) / "files"
+
+    def index(self, name: str) -> Path:
+        """The table of an archive's members and their sizes."""
+        return self.resource(name) / "index.csv"
+
+    def annotations(self, dataset: str, split: str) -> Path:
+        """Queries of a split, as JSONL in this project's form."""
+        return self.results / "annotations" / dataset / f"{split}.jsonl"
+
+    def account(self, dataset: str, shard: str) -> Path:
+        """The table of a shard's videos: what came, what did not, and why."""
+        return self.results / "videos" / dataset / f"{shard}.csv"
+
+    def segments(self, dataset: str, grid: str, shard: str) -> Path:
+        """The table of a shard's clips on one grid."""
+        return self.results / "segments" / dataset / grid / f"{shard}.csv"
+
+    def store(self, dataset: str, place: StorePlace, shard: str) -> Path:
+        """The feature store of one family, grid and shard."""
+        return self.results / "features" / dataset / place.grid / place.folder / f"{shard}.h5"
+
+    def sound_report(self, dataset: str, shard: str) -> Path:
+        """The table of tracks whose rows needed a word."""
+        return self.results / "features" / dataset / "sound" / f"{shard}.csv"
+
+    def import_report(self, dataset: str, archive: str) -> Path:
+        """The table of what was found in a released feature archive."""
+        return self.results / "features" / dataset / f"+{archive}.csv"
+
+    def runs(self, experiment: str) -> Path:
+        """The folder with the runs of an experiment."""
+        return self.results / "runs" / experiment
+
+    def run(self, experiment: str, run: str) -> Path:
+        """The folder of one run: weights, the state it goes on from, `log.csv`, `card.json`, predictions."""
+        return self.runs(experiment) / run
+
+    def log(self, experiment: str, run: str) -> Path:
+        """The learning curve of a run, a row per epoch."""
+        return self.run(experiment, run) / "log.csv"
+
+    def predictions(self, experiment: str, run: str, split: str, epoch: str) -> Path:
+        """The predictions of one run; epoch: one of `EPOCHS`."""
+        return self.run(experiment, run) / "predictions" / f"{split}-{epoch}.jsonl"
+
+    def metrics(self, experiment: str, run: str, split: str, epoch: str) -> Path:
+        """The metrics of one run; the results query by query lie beside it."""
+        return self.results / "metrics" / experiment / run / f"{split}-{epoch}.json"
+
+    def table(self, table: str, suffix: str) -> Path:
+        """One form of a table; suffix: `csv`, `md`, `tex`, `html` or `txt`."""
+        return self.results / "tables" / f"{table}.{suffix}"
+
+    def figures(self) -> Path:
+        """The folder of all figures."""
+        return self.results / "figures"
+
+    def logs(self) -> Path:
+        """The folder of all logs."""
+        return self.results / "logs"
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    """Which of a dataset's stores: a family on a grid, made here or imported from an archive."""
+
+    family: str
+    grid: str
+    archive: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder below the grid's."""
+        return f"{self.family}+{self.archive}" if self.archive else self.family
+
+    def stores_among(self, paths: Iterable[Path]) -> list[Path]:
+        """Those of `paths` that are stores of this family, grid and archive, sorted."""
+        return sorted(
+            {path for path in paths if path.suffix == ".h5" and path.parts[-3:-1] == (self.grid, self.folder)}
+        )
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """Whose predictions a file under `runs/` holds."""
+
+    experiment: str
+    run: str
+    split: str
+    epoch: str
+
+    @classmethod
+    def of(cls, path: Path) -> PredictionFile | None:
+        """What the place of a prediction file says; None for a file that holds no predictions."""
+        if path.parent.name != "predictions" or path.suffix != ".jsonl":
+            return None
+        split, _, epoch = path.stem.partition("-")
+        return cls(path.parts[-4], path.parts[-3], split, epoch)
+
+
+@dataclass(frozen=True)
+class MetricsFile:
+    """Whose metrics a file under `metrics/` holds."""
+
+    experiment: str
+    run: str
+    split: str
+    epoch: str
+
+    @classmethod
+    def of(cls, path: Path) -> MetricsFile | None:
+        """What the place of a metrics file says; None for any other file."""
+        if path.suffix != ".json" or path.name.endswith(".queries.json"):
+            return None
+        split, _, epoch = path.stem.partition("-")
+        return cls(path.parts[-3], path.parts[-2], split, epoch)
+
+
+def run_of_log(path: Path) -> tuple[str, str] | None:
+    """Experiment and run of a learning curve; None for any other file."""
+    return (path.parts[-3], path.parts[-2]) if path.name == "log.csv" else None
