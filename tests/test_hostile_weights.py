@@ -32,7 +32,7 @@ def packed(path, n_bytes=8 << 20):
 
 
 def test_a_tensor_of_more_numbers_than_there_are_is_refused_wherever_weights_are_read(tmp_path):
-    from pipeline.training.released_checkpoint import read_released
+    from pipeline.released.checkpoint import read_released
 
     with pytest.raises(PipelineError, match="more numbers claimed than held: weight"):
         tensors_by_name(stretched(tmp_path / "a.pth"), "it")
@@ -43,13 +43,13 @@ def test_a_tensor_of_more_numbers_than_there_are_is_refused_wherever_weights_are
 
 
 def test_a_file_that_was_made_to_fill_the_memory_is_refused(tmp_path, monkeypatch):
-    from pipeline.training.released_checkpoint import read_released
+    from pipeline.released.checkpoint import read_released
 
     monkeypatch.setattr(archives, "ALWAYS_ALLOWED_BYTES", 1 << 20)
     path = packed(tmp_path / "a.pth")
-    for read in (lambda: tensors_by_name(path, "it"), lambda: read_released(path)):
+    for opened in (lambda: tensors_by_name(path, "it"), lambda: read_released(path)):
         with pytest.raises(PipelineError, match=r"unpacks to 8,3\d\d,\d\d\d bytes, more than the 1,048,576"):
-            read()
+            opened()
 
 
 @pytest.mark.parametrize("content", [3, {"model": 3}, {"model": {"conv.weight": "text"}}, {"model": {3: 4}}, ["x"]])

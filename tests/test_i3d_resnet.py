@@ -64,7 +64,7 @@ def test_slowfasts_checkpoint_is_refused(tmp_path):
 
     path = tmp_path / "x.pyth"
     shapes = {name: tensor.shape for name, tensor in empty("slowfast_r50").state_dict().items()}
-    state = {name: torch.tensor(0.0).expand(shape) for name, shape in shapes.items()}
+    state = {name: torch.zeros(shape, dtype=torch.uint8) for name, shape in shapes.items()}
     torch.save({"model_state": state}, path)
     with pytest.raises(PipelineError, match=r"x.pyth: does not hold I3D ResNet-50 \(\d+ missing: blocks"):
         i3d_resnet.ResNetI3D(Weights.named("released", path), "cpu")

@@ -55,13 +55,13 @@ def test_a_row_is_the_same_alone_and_in_a_batch(encoder):
 
 
 def write_constant(path, change=None):
-    """A weight file of the right shapes, all 0 but the bias of fc7, which is 3; one number is stored of each tensor."""
+    """A weight file of the right shapes, all 0 but the bias of fc7, which is 3; a byte is stored for each number."""
     from torchvision.models import vgg16
 
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in vgg16().state_dict().items()}
-    values = {name: 3.0 if name == "classifier.3.bias" else 0.0 for name in shapes}
-    state = {name: torch.tensor(values[name]).expand(shape) for name, shape in shapes.items()}
+    values = {name: 3 if name == "classifier.3.bias" else 0 for name in shapes}
+    state = {name: torch.full(shape, values[name], dtype=torch.uint8) for name, shape in shapes.items()}
     torch.save({name: tensor for name, tensor in (state | (change or {})).items() if tensor is not None}, path)
     return Weights.named("released", path)
 

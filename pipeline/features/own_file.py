@@ -25,7 +25,7 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     holds anything else, or that another process is at.
     """
     made_of_video(family)
-    names.file_name(video.stem, "the name", video, "rename the file: its name is the vid")
+    names.file_name(own_vid(video), "the name", video, "rename the file: its name is the vid")
     recipe = Recipe(family, grid, weights, Encoding().dtype)
     clips = n_clips(probe(video).duration, grid_seconds(grid))
     source = VideoFile(own_vid(video), video, files.sha256(video), {grid: clips})
