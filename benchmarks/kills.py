@@ -2,9 +2,9 @@
 
     python benchmarks/kills.py --kills 20 [--seed 0]
 
-Two clones of this commit run `python -m pipeline demo`. One is left alone. The other gets SIGKILL at random moments: every
-second time its whole process group, every other time the driver alone, so that its Snakemake and its jobs live on. At the
-end all files under results/demo are compared, but for logs, locks, states and seconds.
+Two clones of this commit run `python -m pipeline demo`. One is left alone. The other gets SIGKILL at random moments:
+every second time its whole process group, every other time the driver alone, so that its Snakemake and jobs live on.
+At the end all files under results/demo are compared, but for logs, locks, states and seconds.
 """
 
 from __future__ import annotations
