@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +14,15 @@ import numpy as np
 from pipeline import config, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
 from pipeline.methods.tr_detr.settings import TrDetrSettings
-from pipeline.training import stage
+from pipeline.training import pool, stage
 
-N_CLIPS, VIDEO_DIM, TEXT_DIM = 12, 16, 8
+N_CLIPS, VIDEO_DIM, AUDIO_DIM, TEXT_DIM = 12, 16, 6, 8
 MODEL = TrDetrSettings(
     hidden_dim=32, heads=2, queries=4, t2v_layers=1, encoder_layers=1, decoder_layers=2, feedforward_dim=32
 )
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})
 FEATURES = config.Features(video=["clip-vit-b32"], text="clip-text")
+WITH_SOUND = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
 
 
 def passport(family: str, dim: int, grid: str = "2s", dtype: str = "float32") -> provenance.Passport:
@@ -74,9 +79,11 @@ class Benchmark:
         self.splits = {"train": queries[:n_train], "val": queries[n_train:]}
         self.annotations = {name: self._annotate(name, rows) for name, rows in self.splits.items()}
         features = self.results / "features/qvhighlights"
+        sound = {vid: np.random.default_rng(n).normal(size=(N_CLIPS, AUDIO_DIM)) for n, vid in enumerate(video)}
         words = passport("clip-text", TEXT_DIM, "tokens")
         self.stores = [
             write_store(features / "2s/clip-vit-b32/00000.h5", passport("clip-vit-b32", VIDEO_DIM), video),
+            write_store(features / "2s/pann-cnn14/00000.h5", passport("pann-cnn14", AUDIO_DIM), sound),
             write_store(features / "tokens/clip-text/00000.h5", words, text),
         ]
         self.features = [list_stores(features / "all/00000.json", self.stores)]
@@ -102,12 +109,40 @@ class Benchmark:
         return self.results / "runs" / name
 
 
-def train_with_states(benchmark: Benchmark, results: Path) -> None:
+def train_with_states(benchmark: Benchmark, results: Path, **changes) -> None:
     """Train 14 epochs with a state after every one, so that there is something to be killed in."""
     from pipeline.training import loop
 
     loop.SAVE_EVERY_S, seldom = 0, loop.SAVE_EVERY_S
     try:
-        benchmark.train(experiment(training={"epochs": 14}), results=results)
+        benchmark.train(experiment(training={"epochs": 14}, **changes), results=results)
     finally:
         loop.SAVE_EVERY_S = seldom
+
+
+def train_with_kills(benchmark: Benchmark, results: Path, patience_s: Sequence[float], **changes) -> None:
+    """The same, killed so many times: each time so long after an epoch more than before was logged."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(pool.SHARED_IMPORTS)
+    run = results / "runs/tiny/all-s2017"
+    epochs = 0
+    for patience in patience_s:
+        process = context.Process(target=train_with_states, args=(benchmark, results), kwargs=changes)
+        process.start()
+        deadline = time.monotonic() + 120
+        while not (run / "log.csv").exists() or n_logged(run) <= epochs:
+            assert time.monotonic() < deadline and process.is_alive()
+            time.sleep(0.002)
+        time.sleep(patience)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (run / "card.json").exists()
+        assert n_logged(run) >= epochs
+        epochs = n_logged(run)
+    train_with_states(benchmark, results, **changes)
+
+
+def n_logged(run: Path) -> int:
+    """Epochs in a run's log."""
+    return max(len((run / "log.csv").read_text().splitlines()) - 1, 0)

@@ -45,8 +45,9 @@ class Job:
 
         Raises PipelineError where the split has no query of the run's domain, and as `load` does.
         """
-        training, domain = self.experiment.settings_of(run).training, self.experiment.domain_of(run)
-        key = (split, domain, training.max_clips, training.max_tokens, training.normalise_text)
+        settings, domain = self.experiment.settings_of(run), self.experiment.domain_of(run)
+        training, reading = settings.training, settings.model.reading(self.experiment.dataset)
+        key = (split, domain, training.max_clips, training.max_tokens, training.normalise_text, reading)
         if key not in self._read:
             queries = records.read_queries(self.annotations[split])
             mine = [query for query in queries if domain in (None, query.domain)]
@@ -57,7 +58,7 @@ class Job:
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )
             with open_shelf(self.families, self.manifests) as shelf:
-                data = load(shelf, self.features, mine, dataset=self.experiment.dataset, training=training)
+                data = load(shelf, self.features, mine, training=training, reading=reading)
                 passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
