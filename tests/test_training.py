@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_benchmark import FEATURES, MODEL, Benchmark, experiment, train_with_kills, train_with_states
+from tiny_benchmark import FEATURES, MODEL, WITH_SOUND, Benchmark, experiment, train_with_kills, train_with_states
 
 from pipeline import config, files
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Method
+from pipeline.methods.umt.settings import UmtSettings
 from pipeline.methods.univtg.settings import UniVtgSettings
 from pipeline.models import matching
 from pipeline.training import checkpoint, curves, loop, pool, stage
@@ -100,7 +101,10 @@ TINY = {"hidden_dim": 32, "heads": 2, "feedforward_dim": 32}
 
 @pytest.mark.parametrize(
     ("settings", "features"),
-    [(UniVtgSettings(**TINY, encoder_layers=1, warmup_epochs=3), FEATURES)],
+    [
+        (UniVtgSettings(**TINY, encoder_layers=1, warmup_epochs=3), FEATURES),
+        (UmtSettings(**TINY, decoder_layers=1, positions=20), WITH_SOUND),
+    ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_a_killed_run_of_another_method_ends_with_the_same_bytes(benchmark, tmp_path, settings, features):
