@@ -14,13 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_benchmark import FEATURES, MODEL, WITH_SOUND, Benchmark, experiment, train_with_kills, train_with_states
+from tiny_benchmark import MODEL, PEERS, Benchmark, experiment, train_with_states
 
 from pipeline import config, files
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Method
-from pipeline.methods.umt.settings import UmtSettings
-from pipeline.methods.univtg.settings import UniVtgSettings
 from pipeline.models import matching
 from pipeline.training import checkpoint, curves, loop, pool, stage
 
@@ -86,35 +84,39 @@ def test_runs_side_by_side_give_the_bytes_of_runs_one_after_the_other(benchmark,
         assert bytes_of(together / run) == bytes_of(alone / run)
 
 
-def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(benchmark, tmp_path):
-    train_with_states(benchmark, tmp_path / "whole")
-    run = tmp_path / "killed/runs/tiny/all-s2017"
-    patience_s = (0.0, 0.01, 0.03)  # from just after a state was written to somewhere in an epoch
-    train_with_kills(benchmark, tmp_path / "killed", patience_s)
-    assert bytes_of(run) == bytes_of(tmp_path / "whole/runs/tiny/all-s2017")
-    assert curves_of(run) == curves_of(tmp_path / "whole/runs/tiny/all-s2017")
-    assert not (run / "state.pt").exists()
-
-
-TINY = {"hidden_dim": 32, "heads": 2, "feedforward_dim": 32}
-
-
 @pytest.mark.parametrize(
-    ("settings", "features"),
+    ("model", "patiences_s"),
     [
-        (UniVtgSettings(**TINY, encoder_layers=1, warmup_epochs=3), FEATURES),
-        (UmtSettings(**TINY, decoder_layers=1, positions=20), WITH_SOUND),
+        (MODEL, (0.0, 0.01, 0.03)),  # from just after a state was written to somewhere in an epoch
+        *((model, (0.01,)) for model in PEERS.values()),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_a_killed_run_of_another_method_ends_with_the_same_bytes(benchmark, tmp_path, settings, features):
-    changes = {"model": settings, "features": features}
-    train_with_states(benchmark, tmp_path / "whole", **changes)
-    train_with_kills(benchmark, tmp_path / "killed", (0.01,), **changes)
-    whole, killed = (tmp_path / name / "runs/tiny/all-s2017" for name in ("whole", "killed"))
-    assert bytes_of(killed) == bytes_of(whole)
-    totals = [float(row["total"]) for row in log_of(whole)]
-    assert min(totals[-3:]) < totals[0]
+def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(benchmark, tmp_path, model, patiences_s):
+    train_with_states(benchmark, tmp_path / "whole", model)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(pool.SHARED_IMPORTS)
+    run = tmp_path / "killed/runs/tiny/all-s2017"
+    seen = []
+    for patience_s in patiences_s:
+        epochs_before = len(log_of(run)) if (run / "log.csv").exists() else 0
+        process = context.Process(target=train_with_states, args=(benchmark, tmp_path / "killed", model))
+        process.start()
+        deadline = time.monotonic() + 120
+        while not (run / "log.csv").exists() or len(log_of(run)) <= epochs_before:
+            assert time.monotonic() < deadline and process.is_alive()
+            time.sleep(0.002)
+        time.sleep(patience_s)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (run / "card.json").exists()
+        seen.append(len(log_of(run)))
+    assert seen == sorted(seen)
+    train_with_states(benchmark, tmp_path / "killed", model)
+    assert bytes_of(run) == bytes_of(tmp_path / "whole/runs/tiny/all-s2017")
+    assert curves_of(run) == curves_of(tmp_path / "whole/runs/tiny/all-s2017")
+    assert not (run / "state.pt").exists()
 
 
 def test_curves_hold_every_value_of_the_log_once(trained):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import config, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.settings import MethodSettings
 from pipeline.methods.tr_detr.settings import TrDetrSettings
-from pipeline.training import pool, stage
+from pipeline.methods.umt.settings import UmtSettings
+from pipeline.methods.univtg.settings import UniVtgSettings
+from pipeline.training import stage
 
 N_CLIPS, VIDEO_DIM, AUDIO_DIM, TEXT_DIM = 12, 16, 6, 8
 MODEL = TrDetrSettings(
     hidden_dim=32, heads=2, queries=4, t2v_layers=1, encoder_layers=1, decoder_layers=2, feedforward_dim=32
 )
+PEERS: dict[str, MethodSettings] = {
+    "univtg": UniVtgSettings(hidden_dim=32, heads=2, encoder_layers=1, feedforward_dim=32, warmup_epochs=3),
+    "umt": UmtSettings(hidden_dim=32, heads=2, decoder_layers=1, feedforward_dim=32, positions=20),
+}
+"""The other methods, as small."""
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})
 FEATURES = config.Features(video=["clip-vit-b32"], text="clip-text")
 WITH_SOUND = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
@@ -44,7 +48,8 @@ def list_stores(manifest: Path, paths: list[Path], skipped: tuple[dict[str, str]
 
 def experiment(**changes) -> config.Experiment:
     training = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "evaluate_every": 2} | changes.pop("training", {})
-    given = {"dataset": "qvhighlights", "features": FEATURES, "model": MODEL} | changes
+    features = WITH_SOUND if getattr(changes.get("model"), "name", "") == "umt" else FEATURES
+    given = {"dataset": "qvhighlights", "features": features, "model": MODEL} | changes
     return config.Experiment(**given, training=config.Training(**training))
 
 
@@ -109,40 +114,12 @@ class Benchmark:
         return self.results / "runs" / name
 
 
-def train_with_states(benchmark: Benchmark, results: Path, **changes) -> None:
+def train_with_states(benchmark: Benchmark, results: Path, model: MethodSettings = MODEL) -> None:
     """Train 14 epochs with a state after every one, so that there is something to be killed in."""
     from pipeline.training import loop
 
     loop.SAVE_EVERY_S, seldom = 0, loop.SAVE_EVERY_S
     try:
-        benchmark.train(experiment(training={"epochs": 14}, **changes), results=results)
+        benchmark.train(experiment(model=model, training={"epochs": 14}), results=results)
     finally:
         loop.SAVE_EVERY_S = seldom
-
-
-def train_with_kills(benchmark: Benchmark, results: Path, patience_s: Sequence[float], **changes) -> None:
-    """The same, killed so many times: each time so long after an epoch more than before was logged."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(pool.SHARED_IMPORTS)
-    run = results / "runs/tiny/all-s2017"
-    epochs = 0
-    for patience in patience_s:
-        process = context.Process(target=train_with_states, args=(benchmark, results), kwargs=changes)
-        process.start()
-        deadline = time.monotonic() + 120
-        while not (run / "log.csv").exists() or n_logged(run) <= epochs:
-            assert time.monotonic() < deadline and process.is_alive()
-            time.sleep(0.002)
-        time.sleep(patience)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        assert not (run / "card.json").exists()
-        assert n_logged(run) >= epochs
-        epochs = n_logged(run)
-    train_with_states(benchmark, results, **changes)
-
-
-def n_logged(run: Path) -> int:
-    """Epochs in a run's log."""
-    return max(len((run / "log.csv").read_text().splitlines()) - 1, 0)

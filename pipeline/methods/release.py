@@ -24,41 +24,13 @@ from pipeline.records import Query
 RELATIVE = 1e-5
 """Of the largest reference value (outputs), of the value (losses)."""
 
-PROJECTIONS: dict[str, str] = {
-    "input_txt_proj.*.LayerNorm.": "text_projection.norms.*.",
-    "input_txt_proj.*.net.1.": "text_projection.linears.*.",
-    "input_vid_proj.*.LayerNorm.": "video_projection.norms.*.",
-    "input_vid_proj.*.net.1.": "video_projection.linears.*.",
-}
-"""Names of the projections (`models/projection.py`) in the released systems of this family."""
+Calls = Mapping[str, list[Any]]
+"""What every named module returned, call by call."""
 
 
 def noise(tag: str, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers that golden sets are generated from: NumPy's legacy normal ones, seeded with the CRC-32 of `tag`."""
     return np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape)
-
-
-def encoder_names(theirs: str, ours: str) -> dict[str, str]:
-    """Names of the layers of a stack (`models/encoder.py`) in the released systems of this family."""
-    parts = {
-        "self_attn.in_proj_": "attention.in_",
-        "self_attn.out_proj.": "attention.out.",
-        "linear1.": "feedforward.inner.",
-        "linear2.": "feedforward.outer.",
-        "activation.": "feedforward.activation.",
-        "norm": "norm",
-    }
-    return {f"{theirs}.layers.*.{name}": f"{ours}.layers.*.{part}" for name, part in parts.items()}
-
-
-def projected_inputs(tensors: Mapping[str, Tensor]) -> Inputs:
-    """The widths that released projections fit; video and audio count as one. Raises KeyError where there are none."""
-    video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
-    return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
-
-
-Calls = Mapping[str, list[Any]]
-"""What every named module returned, call by call."""
 
 
 class Check(NamedTuple):
@@ -148,17 +120,17 @@ class GoldenSet:
 class Release:
     """How a released system's files are read.
 
+    fitted: settings with the sizes that released tensors have, where no option says them; raises KeyError, IndexError
+    or ValueError. rounding: two gradient norms below it are rounding about 0, and agree.
+    For compact sets of a form of the method's own: columns: numbers per row of outputs that have more than one;
+    rows_of_set: queries and labels from what the file says.
     title: its name in messages. tensors: the key of the weights in a checkpoint. names: beginning of a released name (*
     is a layer's number) → ours; what follows the beginning is kept. dead: released tensors that no output depends on.
     settings_of: from the checkpoint's options; raises ValueError. inputs_of: from its tensors; raises KeyError or
     TypeError. outputs, losses: released name → field of our outputs, name of our loss; several losses of one name of
     ours are added up. settings_of_set: from a golden set's loss weights, global and local weight. logged: further
-    figures of the log. fitted: settings with the sizes that released tensors have, where no option says them; raises
-    KeyError, IndexError or ValueError. rounding: two gradient norms below it are rounding about 0, and agree.
-    intermediates: further checks of a set that holds intermediate values.
-    For compact sets of a form of the method's own: columns: outputs with another number of values per row than one;
-    rows_of_set: queries and labels from what the file says; further: checks of what else it says. What modules
-    returned is given by their names, call by call. Weights may be moved by the last of these.
+    figures of the log. intermediates: further checks of a set that holds intermediate values. further: checks of what
+    else a set says, under keys of the method's own. What modules returned is given by their names, call by call.
     """
 
     title: str
@@ -170,12 +142,12 @@ class Release:
     outputs: Mapping[str, str]
     losses: Mapping[str, str]
     settings_of_set: Callable[[Mapping[str, float], float, float], MethodSettings]
-    logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
-    intermediates: Callable[[GoldenSet, Calls, Any], Iterator[Check]] = lambda *_: iter(())
     fitted: Callable[[Any, Mapping[str, Tensor]], MethodSettings] = lambda settings, _: settings
     rounding: float = 0.0
     columns: Mapping[str, int] = field(default_factory=lambda: {"pred_logits": 2, "pred_spans": 2})
     rows_of_set: Callable[[Mapping[str, Any]], tuple[Sequence[Query], Any]] | None = None
+    logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
+    intermediates: Callable[[GoldenSet, Calls, Any], Iterator[Check]] = lambda *_: iter(())
     further: Callable[[GoldenSet, Method, Calls, Any], Iterator[Check]] = lambda *_: iter(())
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:

@@ -8,16 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.methods.release import (
-    PROJECTIONS,
-    Check,
-    GoldenSet,
-    Release,
-    close,
-    counted,
-    encoder_names,
-    projected_inputs,
-)
+from pipeline.methods.contract import Inputs
+from pipeline.methods.release import Check, GoldenSet, Release, close, counted
 from pipeline.methods.tr_detr.cooperation import best_moment
 from pipeline.methods.tr_detr.network import AlignedOutputs
 from pipeline.methods.tr_detr.settings import LossWeights, TrDetrSettings
@@ -25,8 +17,18 @@ from pipeline.models.losses import layers_of
 from pipeline.models.matching import NONE
 
 NAMES: dict[str, str] = {
-    **encoder_names("transformer.t2v_encoder", "t2v"),
-    **encoder_names("transformer.encoder", "encoder"),
+    "transformer.t2v_encoder.layers.*.self_attn.in_proj_": "t2v.layers.*.attention.in_",
+    "transformer.t2v_encoder.layers.*.self_attn.out_proj.": "t2v.layers.*.attention.out.",
+    "transformer.t2v_encoder.layers.*.linear1.": "t2v.layers.*.feedforward.inner.",
+    "transformer.t2v_encoder.layers.*.linear2.": "t2v.layers.*.feedforward.outer.",
+    "transformer.t2v_encoder.layers.*.activation.": "t2v.layers.*.feedforward.activation.",
+    "transformer.t2v_encoder.layers.*.norm": "t2v.layers.*.norm",
+    "transformer.encoder.layers.*.self_attn.in_proj_": "encoder.layers.*.attention.in_",
+    "transformer.encoder.layers.*.self_attn.out_proj.": "encoder.layers.*.attention.out.",
+    "transformer.encoder.layers.*.linear1.": "encoder.layers.*.feedforward.inner.",
+    "transformer.encoder.layers.*.linear2.": "encoder.layers.*.feedforward.outer.",
+    "transformer.encoder.layers.*.activation.": "encoder.layers.*.feedforward.activation.",
+    "transformer.encoder.layers.*.norm": "encoder.layers.*.norm",
     "transformer.decoder.layers.*.sa_qcontent_proj.": "decoder.layers.*.self_query.",
     "transformer.decoder.layers.*.sa_qpos_proj.": "decoder.layers.*.self_query_place.",
     "transformer.decoder.layers.*.sa_kcontent_proj.": "decoder.layers.*.self_key.",
@@ -52,7 +54,10 @@ NAMES: dict[str, str] = {
     "query_embed.weight": "decoder.anchors",
     "class_embed.": "moments.label.",
     "span_embed.": "moments.span.",
-    **PROJECTIONS,
+    "input_txt_proj.*.LayerNorm.": "text_projection.norms.*.",
+    "input_txt_proj.*.net.1.": "text_projection.linears.*.",
+    "input_vid_proj.*.LayerNorm.": "video_projection.norms.*.",
+    "input_vid_proj.*.net.1.": "video_projection.linears.*.",
     "saliency_proj1.": "score.linear.",
     "fuser.cq_attention.w4C": "refinement.clip_weight",
     "fuser.cq_attention.w4Q": "refinement.word_weight",
@@ -116,6 +121,12 @@ def settings_of(options: Mapping[str, Any]) -> TrDetrSettings:
     return TrDetrSettings(**chosen)
 
 
+def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
+    """The widths that released weights fit; video and audio count as one. Raises KeyError where they say none."""
+    video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
+    return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
+
+
 def settings_of_set(weights: Mapping[str, float], global_weight: float, local_weight: float) -> TrDetrSettings:
     """The settings that a golden set was made with: its loss weights, by released names."""
     named = {LOSSES[name]: value for name, value in weights.items() if not name.endswith("_0")}
@@ -162,7 +173,7 @@ RELEASE = Release(
     names=NAMES,
     dead=DEAD,
     settings_of=settings_of,
-    inputs_of=projected_inputs,
+    inputs_of=inputs_of,
     outputs=OUTPUTS,
     losses=LOSSES,
     settings_of_set=settings_of_set,

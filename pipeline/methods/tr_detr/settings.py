@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from pipeline.methods.settings import MethodSettings, must_share_the_width
+from pipeline.methods.settings import MethodSettings
 from pipeline.settings import Positive, Rate, Strict, Weight
 
 
@@ -62,7 +62,8 @@ class TrDetrSettings(MethodSettings):
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
-        must_share_the_width(self.heads, self.hidden_dim)
+        if self.hidden_dim % self.heads:
+            raise ValueError(f"`heads` must divide `hidden_dim`, and {self.heads} does not divide {self.hidden_dim}")
         return self
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ class Positions(nn.Module):
 
 def feed_forward(dim: int, inner_dim: int, dropout: float) -> nn.Sequential:
     """Two linear layers with ReLU, dropout inside and after."""
-    return nn.Sequential(FeedForward(dim, inner_dim, dropout, nn.ReLU()), Dropout(dropout))
+    return nn.Sequential(FeedForward(dim, inner_dim, dropout, nn.ReLU), Dropout(dropout))
 
 
 class EncoderLayer(nn.Module):

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline.evaluation.tvsum import top5_average_precision
-from pipeline.methods.contract import Method
+from pipeline.methods.contract import Inputs, Method
 from pipeline.methods.release import (
-    PROJECTIONS,
     RELATIVE,
     Calls,
     Check,
@@ -21,8 +21,6 @@ from pipeline.methods.release import (
     check_steps,
     close,
     counted,
-    encoder_names,
-    projected_inputs,
 )
 from pipeline.methods.univtg.labels import ClipLabels, ClipTargets
 from pipeline.methods.univtg.network import ClipOutputs
@@ -30,8 +28,15 @@ from pipeline.methods.univtg.settings import LossWeights, UniVtgSettings
 from pipeline.records import Query
 
 NAMES: dict[str, str] = {
-    **encoder_names("transformer.encoder", "encoder"),
-    **PROJECTIONS,
+    "transformer.encoder.layers.*.self_attn.in_proj_": "encoder.layers.*.attention.in_",
+    "transformer.encoder.layers.*.self_attn.out_proj.": "encoder.layers.*.attention.out.",
+    "transformer.encoder.layers.*.linear1.": "encoder.layers.*.feedforward.inner.",
+    "transformer.encoder.layers.*.linear2.": "encoder.layers.*.feedforward.outer.",
+    "transformer.encoder.layers.*.norm": "encoder.layers.*.norm",
+    "input_txt_proj.*.LayerNorm.": "text_projection.norms.*.",
+    "input_txt_proj.*.net.1.": "text_projection.linears.*.",
+    "input_vid_proj.*.LayerNorm.": "video_projection.norms.*.",
+    "input_vid_proj.*.net.1.": "video_projection.linears.*.",
     "token_type_embeddings.weight": "types",
     "span_embed.": "boundary.",
     "class_embed.": "foreground.",
@@ -72,6 +77,12 @@ STEP = {"totals": 1e-5, "norms": 1e-4}
 def settings_of(options: Mapping[str, Any]) -> UniVtgSettings:
     """The settings that released options name. Raises ValueError where they name a network that cannot be."""
     return UniVtgSettings(**{ours: options[theirs] for theirs, ours in OPTIONS.items() if theirs in options})
+
+
+def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
+    """The widths that released weights fit. Raises KeyError where they say none."""
+    video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
+    return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
 
 
 def settings_of_set(weights: Mapping[str, float], *_: float) -> UniVtgSettings:
@@ -149,7 +160,7 @@ RELEASE = Release(
     names=NAMES,
     dead=DEAD,
     settings_of=settings_of,
-    inputs_of=projected_inputs,
+    inputs_of=inputs_of,
     outputs={"pred_logits": "foreground", "pred_spans": "offsets"},
     losses=LOSSES,
     settings_of_set=settings_of_set,
