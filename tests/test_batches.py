@@ -11,6 +11,8 @@ from tiny_benchmark import list_stores, passport, write_store
 
 from pipeline import config
 from pipeline.errors import PipelineError
+from pipeline.methods.settings import Reading
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.records import Query
 from pipeline.training.batches import collate
 from pipeline.training.data import Data, load, open_shelf
@@ -49,7 +51,8 @@ class Shelf:
         manifest = list_stores(self.folder / "manifest.json", self.paths, skipped)
         families = {family: f"/{self.grids[family]}/{family}/" for family in features.all}
         with open_shelf(families, [manifest]) as shelf:
-            return load(shelf, features, queries(), dataset=dataset, training=config.Training(**cuts))
+            reading = TrDetrSettings().reading(dataset)
+            return load(shelf, features, queries(), training=config.Training(**cuts), reading=reading)
 
 
 def norm(x: np.ndarray) -> np.ndarray:
@@ -184,7 +187,7 @@ def test_the_released_loader_prepares_the_same_input(tmp_path, shared_data):
         places[family] = f"/{grid}/{family}/"
     annotated = [Query(m["qid"], m["query"], m["vid"], m["duration"]) for m in metas]
     with open_shelf(places, [list_stores(tmp_path / "all.json", paths)]) as shelf:
-        data = load(shelf, WORDS, annotated, dataset="qvhighlights", training=config.Training())
+        data = load(shelf, WORDS, annotated, training=config.Training(), reading=Reading())
     batch = collate(data, range(len(metas)))
     ours = {"vid": batch.video, "vid_mask": batch.video_mask, "txt": batch.text, "txt_mask": batch.text_mask}
     for name, tensor in ours.items():

@@ -18,6 +18,8 @@ from pipeline.released import golden_compact
 from pipeline.released.golden import verify
 
 COMPACT = sorted((Path(__file__).parent / "data" / "golden").glob("*.json"))
+OTHERS = sorted((Path(__file__).parent / "data" / "golden" / "methods").glob("*.json"))
+"""Of the methods beside TR-DETR."""
 
 
 def failures(path):
@@ -28,7 +30,7 @@ def without(section, key):
     return {name: value for name, value in section.items() if name != key}
 
 
-@pytest.mark.parametrize("path", COMPACT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMPACT + OTHERS, ids=lambda path: path.stem)
 def test_a_compact_set_is_met(path, torch_one_thread):
     assert failures(path) == []
 
@@ -62,8 +64,9 @@ def test_a_figure_that_is_off_is_reported(tmp_path, torch_one_thread, key, spoil
 @pytest.fixture(scope="module")
 def quick():
     """Weights and inputs, which follow from names and shapes, are generated once."""
+    kept = cache(golden_compact.noise)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(golden_compact, "_random", cache(golden_compact._random))
+        patch.setattr(golden_compact, "noise", kept)
         yield
 
 

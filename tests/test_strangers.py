@@ -21,6 +21,7 @@ from pipeline import config, files, records
 from pipeline.features.sound import REPORT_COLUMNS
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
+from pipeline.methods.settings import Reading
 from pipeline.video.segment import read_segments, read_videos
 
 RATE = 32_000
@@ -305,7 +306,7 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
     features = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
     asked = records.read_queries(results / "annotations" / "qvhighlights" / "val.jsonl")
     with data.open_shelf(parts, manifests) as shelf:
-        loaded = data.load(shelf, features, asked, dataset="qvhighlights", training=config.Training())
+        loaded = data.load(shelf, features, asked, training=config.Training(), reading=Reading())
     (line,) = loaded.left_out
     assert (line["qid"], line["vid"]) == ("2", "sound_cut_short")
     assert "1 rows where its segments have 4 clips (its sound ends at 3.0" in line["why"]

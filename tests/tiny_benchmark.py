@@ -9,15 +9,24 @@ import numpy as np
 
 from pipeline import config, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.settings import MethodSettings
 from pipeline.methods.tr_detr.settings import TrDetrSettings
+from pipeline.methods.umt.settings import UmtSettings
+from pipeline.methods.univtg.settings import UniVtgSettings
 from pipeline.training import stage
 
-N_CLIPS, VIDEO_DIM, TEXT_DIM = 12, 16, 8
+N_CLIPS, VIDEO_DIM, AUDIO_DIM, TEXT_DIM = 12, 16, 6, 8
 MODEL = TrDetrSettings(
     hidden_dim=32, heads=2, queries=4, t2v_layers=1, encoder_layers=1, decoder_layers=2, feedforward_dim=32
 )
+PEERS: dict[str, MethodSettings] = {
+    "univtg": UniVtgSettings(hidden_dim=32, heads=2, encoder_layers=1, feedforward_dim=32, warmup_epochs=3),
+    "umt": UmtSettings(hidden_dim=32, heads=2, decoder_layers=1, feedforward_dim=32, positions=20),
+}
+"""The other methods, as small."""
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})
 FEATURES = config.Features(video=["clip-vit-b32"], text="clip-text")
+WITH_SOUND = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
 
 
 def passport(family: str, dim: int, grid: str = "2s", dtype: str = "float32") -> provenance.Passport:
@@ -39,7 +48,8 @@ def list_stores(manifest: Path, paths: list[Path], skipped: tuple[dict[str, str]
 
 def experiment(**changes) -> config.Experiment:
     training = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "evaluate_every": 2} | changes.pop("training", {})
-    given = {"dataset": "qvhighlights", "features": FEATURES, "model": MODEL} | changes
+    features = WITH_SOUND if getattr(changes.get("model"), "name", "") == "umt" else FEATURES
+    given = {"dataset": "qvhighlights", "features": features, "model": MODEL} | changes
     return config.Experiment(**given, training=config.Training(**training))
 
 
@@ -74,9 +84,11 @@ class Benchmark:
         self.splits = {"train": queries[:n_train], "val": queries[n_train:]}
         self.annotations = {name: self._annotate(name, rows) for name, rows in self.splits.items()}
         features = self.results / "features/qvhighlights"
+        sound = {vid: np.random.default_rng(n).normal(size=(N_CLIPS, AUDIO_DIM)) for n, vid in enumerate(video)}
         words = passport("clip-text", TEXT_DIM, "tokens")
         self.stores = [
             write_store(features / "2s/clip-vit-b32/00000.h5", passport("clip-vit-b32", VIDEO_DIM), video),
+            write_store(features / "2s/pann-cnn14/00000.h5", passport("pann-cnn14", AUDIO_DIM), sound),
             write_store(features / "tokens/clip-text/00000.h5", words, text),
         ]
         self.features = [list_stores(features / "all/00000.json", self.stores)]
@@ -102,12 +114,12 @@ class Benchmark:
         return self.results / "runs" / name
 
 
-def train_with_states(benchmark: Benchmark, results: Path) -> None:
+def train_with_states(benchmark: Benchmark, results: Path, model: MethodSettings = MODEL) -> None:
     """Train 14 epochs with a state after every one, so that there is something to be killed in."""
     from pipeline.training import loop
 
     loop.SAVE_EVERY_S, seldom = 0, loop.SAVE_EVERY_S
     try:
-        benchmark.train(experiment(training={"epochs": 14}), results=results)
+        benchmark.train(experiment(model=model, training={"epochs": 14}), results=results)
     finally:
         loop.SAVE_EVERY_S = seldom

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, str] = {
     "tr_detr": "pipeline.methods.tr_detr.settings:TrDetrSettings",
+    "univtg": "pipeline.methods.univtg.settings:UniVtgSettings",
+    "umt": "pipeline.methods.umt.settings:UmtSettings",
 }
 """Name in config.yaml → the settings of the method, `module:Class`."""
 

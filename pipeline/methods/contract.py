@@ -31,6 +31,7 @@ class Inputs:
 
     video_dim, audio_dim (0: no audio), text_dim: widths of the features, without the columns of temporal endpoints
     that a batch adds to video and to audio. clip_s: seconds per clip. moments: whether there are windows to learn.
+    highlights: whether people rated the clips.
     """
 
     video_dim: int
@@ -38,6 +39,7 @@ class Inputs:
     text_dim: int
     clip_s: float
     moments: bool
+    highlights: bool = True
 
     @property
     def video_columns(self) -> int:
@@ -117,6 +119,10 @@ class Method:
         from pipeline.models.optimizers import adamw
 
         return adamw(self.network, training.learning_rate, training.weight_decay, device)
+
+    def gradient_clip(self, training: Training) -> float | None:
+        """Largest norm of all gradients together, beyond which they are scaled down; None scales none."""
+        return training.gradient_clip
 
     def schedule(self, optimizer: Optimizer, training: Training) -> LRScheduler:
         """How the learning rate goes from epoch to epoch: divided by ten after every `drop_learning_rate_after`."""

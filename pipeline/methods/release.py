@@ -6,20 +6,31 @@ The readers (`pipeline/released/`) know no method by name: each method that has 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
+from pipeline.config import Training
 from pipeline.errors import PipelineError
-from pipeline.methods.contract import Inputs
+from pipeline.methods.contract import Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.models.batch import Batch
 from pipeline.records import Query
 
 RELATIVE = 1e-5
 """Of the largest reference value (outputs), of the value (losses)."""
+
+Calls = Mapping[str, list[Any]]
+"""What every named module returned, call by call."""
+
+
+def noise(tag: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers that golden sets are generated from: NumPy's legacy normal ones, seeded with the CRC-32 of `tag`."""
+    return np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape)
 
 
 class Check(NamedTuple):
@@ -50,6 +61,32 @@ def apart(name: str) -> Check:
     return Check(name, float("inf"), 0.0, False)
 
 
+def check_steps(
+    method: Method, golden: GoldenSet, told: Mapping[str, Any], *, totals: float = 1e-4, norms: float = 1e-3
+) -> Iterator[Check]:
+    """Optimizer steps on the set's batch, in evaluation mode. Moves the network's weights.
+
+    told: lr, weight_decay, clip (None: the gradients are left as they are) and the trajectory: step, total before it,
+    grad_norm_before_clip. totals, norms: what may differ, relative.
+    """
+    training = Training(learning_rate=told["lr"], weight_decay=told["weight_decay"], gradient_clip=told["clip"])
+    optimizer, batch = method.optimizer(training, "cpu"), golden.batch
+    for row in told["trajectory"]:
+        outputs = method.outputs(batch)
+        losses = method.losses(outputs, batch, method.match(method.costs(outputs, batch), batch.labels))
+        optimizer.zero_grad()
+        losses["total"].backward()
+        clip = method.gradient_clip(training)
+        norm = nn.utils.clip_grad_norm_(method.network.parameters(), float("inf") if clip is None else clip)
+        optimizer.step()
+        for name, value, wanted, share in (
+            ("total", losses["total"], row["total"], totals),
+            ("gradient norm", norm, row["grad_norm_before_clip"], norms),
+        ):
+            difference = abs(float(value.detach()) - wanted)
+            yield Check(f"step {row['step']}: {name}", difference, share * wanted, difference <= share * wanted)
+
+
 @dataclass(frozen=True)
 class GoldenSet:
     """One set of figures of a released system: what goes in, and what must come out.
@@ -58,7 +95,8 @@ class GoldenSet:
     released name (norm None: the tensor takes no part). batch: with labels, as drawn. outputs: by field of the
     method's outputs. losses: by our names, with what `Release.logged` gives beside. matches: per sample (queries,
     windows), for the last layer, then for the earlier one where it is known; none without moments.
-    The rest only the sharp form has: queries, arrays by their names in forward.npz, everything of expected.json.
+    queries: where the set tells what they are made from. expected: everything that its JSON file says.
+    arrays: by their names in forward.npz; only the sharp form has them.
     """
 
     name: str
@@ -82,12 +120,17 @@ class GoldenSet:
 class Release:
     """How a released system's files are read.
 
+    fitted: settings with the sizes that released tensors have, where no option says them; raises KeyError, IndexError
+    or ValueError. rounding: two gradient norms below it are rounding about 0, and agree.
+    For compact sets of a form of the method's own: columns: numbers per row of outputs that have more than one;
+    rows_of_set: queries and labels from what the file says.
     title: its name in messages. tensors: the key of the weights in a checkpoint. names: beginning of a released name (*
     is a layer's number) → ours; what follows the beginning is kept. dead: released tensors that no output depends on.
     settings_of: from the checkpoint's options; raises ValueError. inputs_of: from its tensors; raises KeyError or
     TypeError. outputs, losses: released name → field of our outputs, name of our loss; several losses of one name of
     ours are added up. settings_of_set: from a golden set's loss weights, global and local weight. logged: further
-    figures of the log. intermediates: further checks of a set that holds intermediate values.
+    figures of the log. intermediates: further checks of a set that holds intermediate values. further: checks of what
+    else a set says, under keys of the method's own. What modules returned is given by their names, call by call.
     """
 
     title: str
@@ -99,8 +142,13 @@ class Release:
     outputs: Mapping[str, str]
     losses: Mapping[str, str]
     settings_of_set: Callable[[Mapping[str, float], float, float], MethodSettings]
+    fitted: Callable[[Any, Mapping[str, Tensor]], MethodSettings] = lambda settings, _: settings
+    rounding: float = 0.0
+    columns: Mapping[str, int] = field(default_factory=lambda: {"pred_logits": 2, "pred_spans": 2})
+    rows_of_set: Callable[[Mapping[str, Any]], tuple[Sequence[Query], Any]] | None = None
     logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
-    intermediates: Callable[[GoldenSet, Mapping[str, list[Any]], Any], Iterator[Check]] = lambda *_: iter(())
+    intermediates: Callable[[GoldenSet, Calls, Any], Iterator[Check]] = lambda *_: iter(())
+    further: Callable[[GoldenSet, Method, Calls, Any], Iterator[Check]] = lambda *_: iter(())
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
         """Our name of a released tensor; None for the dead ones. Raises PipelineError for a name not in the table."""

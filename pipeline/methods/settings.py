@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pipeline.settings import Strict
+
+
+class Reading(NamedTuple):
+    """How a method wants its features.
+
+    video: what of a clip's row is scaled to length 1: each `family` for itself, all families of the video as `one`
+    vector, or nothing of it, as `stored`; audio always counts as a family. words: whether words are scaled, unless the
+    training says otherwise (`normalise_text`). exact: lengths are divided by as they are, not with 1e-5 added.
+    within_duration: clips that do not end within the annotated duration are left out.
+    """
+
+    video: Literal["family", "one", "stored"] = "family"
+    words: bool = True
+    exact: bool = False
+    within_duration: bool = False
+
+
+def must_share_the_width(heads: int, dim: int) -> None:
+    """Raises ValueError where `heads` does not divide `hidden_dim`."""
+    if dim % heads:
+        raise ValueError(f"`heads` must divide `hidden_dim`, and {heads} does not divide {dim}")
 
 
 class MethodSettings(Strict):
@@ -31,6 +52,10 @@ class MethodSettings(Strict):
         moments: whether the dataset has windows to learn from. An experiment with such keys is refused.
         """
         return []
+
+    def reading(self, dataset: str) -> Reading:
+        """How features are normalised. Released by most: TVSum's two streams are one vector, its words stay raw."""
+        return Reading(video="one", words=False) if dataset == "tvsum" else Reading()
 
     def recorded(self) -> dict[str, Any]:
         """What a manifest says of the method: its name, its revision, and what differs from the defaults."""

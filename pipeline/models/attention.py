@@ -18,29 +18,42 @@ from pipeline.models.packing import Packing
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, *, heads: int, keep: Tensor | None = None, dropout: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    heads: int,
+    keep: Tensor | None = None,
+    dropout: float = 0.0,
+    plain: bool = False,
 ) -> Tensor:
     """Scaled dot-product attention over `heads`; dropout acts on the weights, after the softmax.
+
+    plain: written out and scaled last, for a system whose figures depend on the last digits of sharp attention.
 
     query [B, Q, H·e], key [B, K, H·e], value [B, K, H·v] (e and v may differ). Returns [B, Q, H·v].
     """
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    if dropout:
-        mixed = _attend_with_dropout(query, key, value, keep, dropout)
+    if dropout or plain:
+        mixed = _written_out(query, key, value, keep, dropout, scaled_last=plain)
     else:
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
     return mixed.transpose(1, 2).flatten(2)
 
 
-def _attend_with_dropout(query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, rate: float) -> Tensor:
+def _written_out(
+    query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, rate: float, *, scaled_last: bool
+) -> Tensor:
     """The same written out. [B, H, Q or K, e] to [B, H, Q, v].
 
     torch's fused kernels for a CPU know no dropout; the one for a GPU that takes masks adds gradients up in any order.
     """
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    scale = query.shape[-1] ** -0.5
+    scores = query @ key.transpose(-2, -1) * scale if scaled_last else (query * scale) @ key.transpose(-2, -1)
     if keep is not None:
         scores = scores + scores.new_zeros(keep.shape).masked_fill_(~keep, -torch.inf)
-    return drop(scores.softmax(-1), rate) @ value
+    weights = scores.softmax(-1)
+    return (drop(weights, rate) if rate else weights) @ value
 
 
 class MultiHeadAttention(nn.Module):
@@ -71,12 +84,12 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with PReLU (one slope) and dropout between."""
+    """Two linear layers with an activation and dropout between; by default PReLU (one slope)."""
 
-    def __init__(self, dim: int, inner_dim: int, dropout: float) -> None:
+    def __init__(self, dim: int, inner_dim: int, dropout: float, activation: type[nn.Module] = PReLU) -> None:
         super().__init__()
         self.inner = nn.Linear(dim, inner_dim)
-        self.activation = PReLU()
+        self.activation = activation()
         self.dropout = Dropout(dropout)
         self.outer = nn.Linear(inner_dim, dim)
 

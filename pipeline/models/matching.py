@@ -84,8 +84,11 @@ def _cheapest(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def giou(spans: Tensor, others: Tensor) -> Tensor:
     """Generalised IoU of spans (centre, width), elementwise over broadcast leading axes, in (-1, 1]."""
-    start, end = _bounds(spans)
-    other_start, other_end = _bounds(others)
+    return giou_of_ends(*_bounds(spans), *_bounds(others))
+
+
+def giou_of_ends(start: Tensor, end: Tensor, other_start: Tensor, other_end: Tensor) -> Tensor:
+    """The same of intervals by their ends, elementwise over broadcast axes."""
     shared = (torch.minimum(end, other_end) - torch.maximum(start, other_start)).clamp(min=0)
     union = (end - start) + (other_end - other_start) - shared
     hull = (torch.maximum(end, other_end) - torch.minimum(start, other_start)).clamp(min=0)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import warnings
+from typing import TypeVar
 
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import Adam, AdamW
+
+A = TypeVar("A", Adam, AdamW)
 
 
 def adamw(network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> AdamW:
     """AdamW over all parameters (released: norms and biases decay too). On a GPU everything it changes lies there."""
+    return _fused(AdamW, network, learning_rate, weight_decay, device)
+
+
+def adam(network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> Adam:
+    """Adam over all parameters, the decay added to the gradients before they are averaged (L2)."""
+    return _fused(Adam, network, learning_rate, weight_decay, device)
+
+
+def _fused(kind: type[A], network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> A:
     if device == "cpu":
-        return AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+        return kind(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     # Not every step of ours is recorded, which torch takes for a slip.
     warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
     rate = torch.tensor(learning_rate, device=device)
-    return AdamW(network.parameters(), lr=rate, weight_decay=weight_decay, fused=True, capturable=True)
+    return kind(network.parameters(), lr=rate, weight_decay=weight_decay, fused=True, capturable=True)

@@ -100,8 +100,8 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
         reason = str(error).splitlines()[0]
         raise release.odd(f"`opt` names a network that cannot be ({reason})", path) from error
     try:
-        inputs = release.inputs_of(tensors)
-    except (KeyError, TypeError) as error:
+        settings, inputs = release.fitted(settings, tensors), release.inputs_of(tensors)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise release.odd("lacks the input projections of video and text", path) from error
     with torch.device("meta"):
         expected = methods.build(settings, inputs).network.state_dict()
@@ -109,7 +109,7 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     return Released(
         weights=release.renamed(tensors, expected, where=path),
         settings=settings,
-        input_dim=inputs.video_dim + 2,
+        input_dim=inputs.video_columns,
         text_dim=inputs.text_dim,
         epoch=epoch + 1 if isinstance(epoch, int) else None,
         options=options,

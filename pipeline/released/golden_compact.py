@@ -5,16 +5,19 @@ Generator: NumPy's legacy normal numbers, seeded with the CRC-32 of `{case}/{nam
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline import files, methods
+from pipeline.evaluation.truth import task_of
 from pipeline.methods.contract import Inputs
-from pipeline.methods.release import GoldenSet
+from pipeline.methods.release import GoldenSet, noise
 from pipeline.models.batch import Labels, padded_spans
 from pipeline.records import Query
 from pipeline.released.checkpoint import release_of
@@ -22,17 +25,73 @@ from pipeline.released.golden_sets import MAX_WINDOWS, named_losses, named_outpu
 from pipeline.training.batches import collate
 from pipeline.training.data import Data, Packed
 
+DATASETS = {"hl": "qvhighlights"}
+"""What released systems call a dataset → its name here, where it is another."""
+
 
 def compact(path: Path) -> GoldenSet:
     """Read one case and generate its weights and inputs."""
     told = files.read_json(path)
-    release = release_of(told.get("model", methods.DEFAULT))
+    release = release_of(_method_of(told))
+    if release.rows_of_set:  # these have no word on what the method, or the dataset, does not have
+        release = replace(release, outputs={k: v for k, v in release.outputs.items() if k in told["outputs"]})
+        told = {"matcher": None, "global_weight": 0.0, "local_weight": 0.0} | told
     case, shapes, clip_s = told["case"], told["parameter_shapes"], float(told["clip_length_s"])
-    video = _rows(f"{case}/video", told["video_lengths"], told["clips"], told["video_dim"])
-    parts = [video]
+    text_dim = told.get("text_dim", 512)
+    parts = [_rows(told, "video", told["clips"], told["video_dim"])]
     if told["audio_dim"]:
-        parts.append(_rows(f"{case}/audio", told["video_lengths"], told["clips"], told["audio_dim"]))
-    text = _rows(f"{case}/text", told["text_lengths"], told["tokens"], 512)
+        parts.append(_rows(told, "audio", told["clips"], told["audio_dim"]))
+    text = _rows(told, "text", told["tokens"], text_dim)
+    queries, labels = (release.rows_of_set or _rows_of)(told)
+    data = Data(
+        queries=list(queries),
+        video=_packed([list(rows) for rows in zip(*parts, strict=True)]),
+        text=_packed([[rows] for rows in text]),
+        video_of=torch.arange(len(queries)),
+        video_blocks=1,
+        video_dim=told["video_dim"],
+        audio_dim=told["audio_dim"],
+        text_dim=text_dim,
+        clip_s=clip_s,
+        left_out=[],
+    )
+    n = len(queries), told["clips"]
+    sizes = {name: (len(queries), -1, columns) for name, columns in release.columns.items()}
+    outputs = {
+        name: _shaped(f"outputs.{name}", values, sizes.get(name.removeprefix("aux0_"), n))
+        for name, values in told["outputs"].items()
+    }
+    weights = {name: _generated(case, name, tuple(shape)) for name, shape in shapes.items()}
+    settings = release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"])
+    dataset = DATASETS.get(told["dataset"], told["dataset"])
+    widths = told["video_dim"], told["audio_dim"], text_dim
+    return GoldenSet(
+        name=path.stem,
+        dataset=dataset,
+        inputs=Inputs(*widths, clip_s, bool(told["windows_seconds"]), task_of(dataset).highlights),
+        settings=release.fitted(settings, weights),
+        max_windows=MAX_WINDOWS,
+        weights=weights,
+        n_parameters=told["n_parameters"],
+        batch=collate(data, range(len(queries)), labels),
+        outputs=named_outputs(release, outputs, ""),
+        losses=named_losses(release, told["losses"]),
+        matches=(told["matcher"],) if told["matcher"] else (),
+        gradient_norms=told["gradient_norms"],
+        queries=tuple(queries),
+        expected=told,
+    )
+
+
+def _method_of(told: Mapping[str, Any]) -> str:
+    """Said under `model` or `system`; else the one that the name of the case begins with; else the default."""
+    named = (name for name in methods.METHODS if str(told.get("case")).startswith(f"{name}_"))
+    return told.get("model") or told.get("system") or next(named, methods.DEFAULT)
+
+
+def _rows_of(told: Mapping[str, Any]) -> tuple[list[Query], Labels]:
+    """Queries and labels, as drawn, in the form that most systems have."""
+    clip_s = float(told["clip_length_s"])
     windows = told["windows_seconds"] or [[] for _ in told["video_lengths"]]
     labels = Labels(
         *padded_spans(spans_in_seconds(windows, told["video_lengths"], clip_s)),
@@ -42,38 +101,7 @@ def compact(path: Path) -> GoldenSet:
     queries = [
         Query(qid=n, query="", vid=str(n), duration=length * clip_s) for n, length in enumerate(told["video_lengths"])
     ]
-    data = Data(
-        queries=queries,
-        video=_packed([list(rows) for rows in zip(*parts, strict=True)]),
-        text=_packed([[rows] for rows in text]),
-        video_of=torch.arange(len(queries)),
-        video_blocks=1,
-        video_dim=told["video_dim"],
-        audio_dim=told["audio_dim"],
-        text_dim=512,
-        clip_s=clip_s,
-        left_out=[],
-    )
-    n = len(queries), told["clips"]
-    sizes = {"pred_logits": (n[0], -1, 2), "pred_spans": (n[0], -1, 2), "saliency_scores": n}
-    outputs = {
-        name: _shaped(f"outputs.{name}", values, sizes[name.removeprefix("aux0_")])
-        for name, values in told["outputs"].items()
-    }
-    return GoldenSet(
-        name=path.stem,
-        dataset=told["dataset"],
-        inputs=Inputs(told["video_dim"], told["audio_dim"], 512, clip_s, bool(told["matcher"])),
-        settings=release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"]),
-        max_windows=MAX_WINDOWS,
-        weights={name: _generated(case, name, tuple(shape)) for name, shape in shapes.items()},
-        n_parameters=told["n_parameters"],
-        batch=collate(data, range(len(queries)), labels),
-        outputs=named_outputs(release, outputs, ""),
-        losses=named_losses(release, told["losses"]),
-        matches=(told["matcher"],) if told["matcher"] else (),
-        gradient_norms=told["gradient_norms"],
-    )
+    return queries, labels
 
 
 def _shaped(name: str, values: list[float], shape: tuple[int, ...]) -> Tensor:
@@ -97,28 +125,28 @@ def _packed(samples: list[list[np.ndarray]]) -> Packed:
     )
 
 
-def _rows(tag: str, lengths: list[int], length: int, dim: int) -> list[np.ndarray]:
-    """Generated feature rows, normalised, each sample cut to its length."""
-    rows = _random(tag, (len(lengths), length, dim))
-    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+def _rows(told: Mapping[str, Any], stream: str, length: int, dim: int) -> list[np.ndarray]:
+    """Generated feature rows, normalised and then scaled where the set says so, each sample cut to its length."""
+    lengths = told["text_lengths" if stream == "text" else "video_lengths"]
+    rows = noise(f"{told['case']}/{stream}", (len(lengths), length, dim))
+    rows = rows / np.linalg.norm(rows, axis=-1, keepdims=True) * told.get(f"{stream}_scale", 1.0)
     return [sample[:n].astype(np.float32) for sample, n in zip(rows, lengths, strict=True)]
 
 
 def _generated(case: str, name: str, shape: tuple[int, ...]) -> Tensor:
     """A weight of the compact form by its rules; the first that applies."""
-    noise = _random(f"{case}/{name}", shape)
+    drawn = noise(f"{case}/{name}", shape)
     if name.endswith("activation.weight"):
-        value = 0.25 + 0.05 * noise
+        value = 0.25 + 0.05 * drawn
     elif len(shape) == 1:
-        value = (1.0 if name.endswith(".weight") else 0.0) + 0.05 * noise
+        value = (1.0 if name.endswith(".weight") else 0.0) + 0.05 * drawn
+    elif name.endswith(".pe"):
+        value = drawn / 4
     elif name == "query_embed.weight":
-        value = noise
+        value = drawn
     elif shape[:2] == (1, 1):
-        value = noise * np.sqrt(2 / (shape[2] + 1))
+        value = drawn * np.sqrt(2 / (shape[2] + 1))
     else:
-        value = noise * np.sqrt(2 / (shape[0] + shape[1]))
+        sharper = 4 if name.endswith(".q.weight") else 1
+        value = sharper * drawn * np.sqrt(2 / (shape[0] + shape[1]))
     return torch.from_numpy(value.astype(np.float32))
-
-
-def _random(tag: str, shape: tuple[int, ...]) -> np.ndarray:
-    return np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape)

@@ -25,6 +25,7 @@ from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
 from pipeline.methods.contract import Inputs
 from pipeline.methods.release import GoldenSet, Release
+from pipeline.methods.settings import Reading
 from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.models.labels import spans_of
 from pipeline.provenance import Passport
@@ -86,7 +87,8 @@ def sharp(folder: Path) -> GoldenSet:
         arrays["lab_saliency_pos"],
         arrays["lab_saliency_neg"],
     )
-    data = _from_raw(arrays, queries, dataset, training)
+    settings = release.settings_of_set(*weights)
+    data = _from_raw(arrays, queries, settings.reading(dataset), training)
     return GoldenSet(
         name=folder.name,
         dataset=dataset,
@@ -95,7 +97,7 @@ def sharp(folder: Path) -> GoldenSet:
             clip_s=float(options["clip_length"]),
             moments=bool(expected.get("matcher")),
         ),
-        settings=release.settings_of_set(*weights),
+        settings=settings,
         max_windows=training.max_windows,
         weights=_arrays(folder / "weights_fp16.npz"),
         n_parameters=expected["n_parameters"],
@@ -111,7 +113,7 @@ def sharp(folder: Path) -> GoldenSet:
     )
 
 
-def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], dataset: str, training: Training) -> Data:
+def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], reading: Reading, training: Training) -> Data:
     """Raw rows as they would lie on disk, through stores and loader. A stream longer by two rows or more, which the
     loader refuses as belonging to another video, is cut here as the released loader cuts it."""
     streams = list(dict.fromkeys(name.split("_")[1] for name in arrays if name.startswith("raw_")))
@@ -129,7 +131,7 @@ def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], dataset:
                     else:
                         store.add(query.vid, rows[n][: min(len(arrays[f"raw_{s}_{n}"]) for s in video + audio)])
         stores = {stream: Store([Path(folder) / f"{stream}.h5"]) for stream in streams}
-        data = load(Shelf(stores, {}), features, queries, dataset=dataset, training=training)
+        data = load(Shelf(stores, {}), features, queries, training=training, reading=reading)
         for store_ in stores.values():
             store_.close()
     return data

@@ -6,7 +6,7 @@ sample is a slice. Normalisation divides by norms taken here, so a batch costs o
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +19,21 @@ from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
 from pipeline.features.bulk import read_packed
 from pipeline.features.store import ROWS_APART, Store
+from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
 from pipeline.video.segment import grid_seconds
 
 NORM_EPSILON = 1e-5
+SMALLEST_NORM = 1e-12
 PIECE = 1024
 """Rows whose norms are taken at a time: at full precision they would need twice the memory of all rows."""
 
 SHOWN = 10
 """Complaints of one kind that an error spells out; the rest are counted."""
+
+Norm = Callable[[np.ndarray], np.ndarray]
+"""From the lengths of rows to what they are divided by."""
 
 
 @dataclass(frozen=True)
@@ -122,18 +127,18 @@ def load(
     features: config.Features,
     queries: Sequence[Query],
     *,
-    dataset: str,
     training: config.Training,
+    reading: Reading,
     learns: bool = False,
 ) -> Data:
     """Read what `queries` need: cut to the shortest family and to `max_clips` and `max_tokens`, packed, norms taken.
 
+    reading: how the method wants them normalised.
     learns: whether to leave out queries all of whose moments lie beyond the clips that `max_clips` leaves, because they
     have nothing to learn from; all others see their moments as far as these clips go.
     Raises PipelineError for families on two grids, for queries without features (all at once; those whose extraction
     was skipped on record are left out instead), and for lengths more than one row apart.
-    Source: released loaders, x / (|x| + 1e-5) per family. TVSum's two streams are one vector; its text
-    stays raw unless `normalise_text` says otherwise.
+    Source: released loaders, x / (|x| + 1e-5) per family, or as `reading` says.
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: shelf.stores[family].passport.grid for family in visual})
@@ -149,24 +154,29 @@ def load(
         raise PipelineError(f"none of {len(queries)} queries can be used", where="features", remedy=remedy)
     dims = {family: shelf.stores[family].passport.dim for family in features.all}
     video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
-    is_tvsum = dataset == "tvsum"
     vids = {vid: index for index, vid in enumerate(dict.fromkeys(query.vid for query in kept))}
     qids = [str(query.qid) for query in kept]
-    streams = [video_dim] if is_tvsum else [dims[family] for family in features.video]
+    streams = [video_dim] if reading.video == "one" else [dims[family] for family in features.video]
+    counts = _clip_counts(shelf, visual, list(vids), training.max_clips)
+    if reading.within_duration:
+        durations = {query.vid: query.duration for query in kept}
+        counts = [min(n, max(int(durations[vid] / clip_s), 1)) for n, vid in zip(counts, vids, strict=True)]
+    words = reading.words if training.normalise_text is None else training.normalise_text
     return Data(
         queries=kept,
         video=_pack(
             list(vids),
-            _clip_counts(shelf, visual, list(vids), training.max_clips),
+            counts,
             [shelf.stores[family] for family in visual],
             (*streams, *(dims[family] for family in features.audio)),
+            norm=None if reading.video == "stored" else _exact if reading.exact else _released,
         ),
         text=_pack(
             qids,
             [_cut(shelf.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
             [shelf.stores[features.text]],
             (dims[features.text],),
-            normalise=not is_tvsum if training.normalise_text is None else training.normalise_text,
+            norm=(_exact if reading.exact else _released) if words else None,
         ),
         video_of=torch.tensor([vids[query.vid] for query in kept]),
         video_blocks=len(streams),
@@ -260,9 +270,12 @@ def _pack(
     stores: Sequence[Store],
     blocks: tuple[int, ...],
     *,
-    normalise: bool = True,
+    norm: Norm | None,
 ) -> Packed:
-    """Families side by side at the stores' precision (the round trip through float16 is exact)."""
+    """Families side by side at the stores' precision (the round trip through float16 is exact).
+
+    norm: what a row of a given length is divided by; None for rows that are used as stored.
+    """
     half = all(store.passport.dtype == "float16" for store in stores)
     ends = np.cumsum(lengths)
     columns = np.cumsum([0, *(store.passport.dim for store in stores)])
@@ -270,7 +283,7 @@ def _pack(
     for store, left, right in zip(stores, columns, columns[1:], strict=False):
         read_packed(store, keys, lengths, out=rows[:, left:right])
     starts = ends - np.asarray(lengths)
-    norms = _norms(rows, blocks) if normalise else np.ones((len(rows), len(blocks)), np.float32)
+    norms = _norms(rows, blocks, norm) if norm else np.ones((len(rows), len(blocks)), np.float32)
     return Packed(
         rows=torch.from_numpy(rows),
         blocks=blocks,
@@ -280,14 +293,24 @@ def _pack(
     )
 
 
-def _norms(rows: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
+def _released(length: np.ndarray) -> np.ndarray:
+    """Most released loaders add a little."""
+    return length + NORM_EPSILON
+
+
+def _exact(length: np.ndarray) -> np.ndarray:
+    """Zero rows stay zero."""
+    return np.maximum(length, SMALLEST_NORM)
+
+
+def _norms(rows: np.ndarray, blocks: Sequence[int], norm: Norm) -> np.ndarray:
     """What each block of each row is divided by, float32 [rows, blocks]."""
     norms = np.empty((len(rows), len(blocks)), np.float32)
     edges = np.cumsum(blocks)[:-1]
     for start in range(0, len(rows), PIECE):
         piece = rows[start : start + PIECE].astype(np.float32)
         for block, part in enumerate(np.split(piece, edges, axis=1)):
-            norms[start : start + PIECE, block] = np.linalg.norm(part, axis=1) + NORM_EPSILON
+            norms[start : start + PIECE, block] = norm(np.linalg.norm(part, axis=1))
     return norms
 
 

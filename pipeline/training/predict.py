@@ -20,7 +20,8 @@ from pipeline.training.data import Data
 def method_for(settings: MethodSettings, data: Data, dataset: str, device: str) -> Method:
     """A method with a freshly initialised network on `device`, for the widths and the grid of `data`."""
     widths = data.video_dim, data.audio_dim, data.text_dim
-    method = methods.build(settings, Inputs(*widths, data.clip_s, task_of(dataset).moments))
+    task = task_of(dataset)
+    method = methods.build(settings, Inputs(*widths, data.clip_s, task.moments, task.highlights))
     method.network.to(device)
     return method
 

@@ -46,8 +46,9 @@ class Job:
 
         Raises PipelineError where the split has no query of the run's domain, and as `load` does.
         """
-        training, domain = self.experiment.settings_of(run).training, self.experiment.domain_of(run)
-        key = (split, domain, training.max_clips, training.max_tokens, training.normalise_text)
+        settings, domain = self.experiment.settings_of(run), self.experiment.domain_of(run)
+        training, reading = settings.training, settings.model.reading(self.experiment.dataset)
+        key = (split, domain, training.max_clips, training.max_tokens, training.normalise_text, reading)
         if key not in self._read:
             queries = records.read_queries(self.annotations[split])
             mine = [query for query in queries if domain in (None, query.domain)]
@@ -63,8 +64,8 @@ class Job:
                     shelf,
                     self.features,
                     [query for query in mine if query.vid not in self.dataset.skip],
-                    dataset=self.experiment.dataset,
                     training=training,
+                    reading=reading,
                     learns=split == "train",
                 )
                 passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}

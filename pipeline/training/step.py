@@ -80,9 +80,10 @@ class Step:
         self.names, self.values = tuple(losses), torch.stack([loss.detach() for loss in losses.values()])
 
     def update(self) -> None:
-        """Clip the gradients, where the schedule says so, and move the parameters."""
-        if self.learner.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.learner.method.network.parameters(), self.learner.training.gradient_clip)
+        """Clip the gradients, where method and schedule say so, and move the parameters."""
+        limit = self.learner.method.gradient_clip(self.learner.training)
+        if limit is not None:
+            nn.utils.clip_grad_norm_(self.learner.method.network.parameters(), limit)
         self.learner.optimizer.step()
 
     def losses(self) -> Losses:

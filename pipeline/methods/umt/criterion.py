@@ -1,0 +1,50 @@
+"""What UMT minimises: every term, unweighted, and their weighted total. Nothing is matched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.methods.umt.labels import PeakLabels
+from pipeline.methods.umt.network import PeakOutputs
+from pipeline.methods.umt.settings import LossWeights
+from pipeline.models.batch import Batch
+from pipeline.models.losses import labels_of, with_total
+
+EPSILON = 1e-12
+"""Added before a logarithm. Released."""
+
+
+def losses_of(outputs: PeakOutputs, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+    """Every loss whose head there is and that has a weight, and `total`. Looks at no value of a tensor.
+
+    Keys: saliency, centre, window, offset. Raises ValueError where the batch has no labels.
+    """
+    labels: Any = labels_of(batch)
+    losses: dict[str, Tensor] = {}
+    if outputs.saliency is not None and weights.saliency:
+        losses["saliency"] = saliency_loss(outputs.saliency, labels.saliency, batch.video_mask)
+    if outputs.centre is not None and weights.centre:
+        losses["centre"] = centre_loss(outputs.centre, labels, batch.video_mask)
+    for name in ("window", "offset"):
+        found = getattr(outputs, name)
+        if found is not None and getattr(weights, name):
+            apart = (found - getattr(labels, name)).abs()
+            losses[name] = (apart * labels.centres).sum() / labels.n_windows  # padded clips too, as released
+    return with_total(losses, weights, outputs.scored)
+
+
+def saliency_loss(logits: Tensor, saliency: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of every clip, [B, L] each; a mean over all clips, padded ones too, which count as 0."""
+    return (F.binary_cross_entropy_with_logits(logits, saliency, reduction="none") * mask).mean()
+
+
+def centre_loss(logits: Tensor, labels: PeakLabels, mask: Tensor) -> Tensor:
+    """Focal loss of every valid clip over the number of windows: centres are 1, their neighbours count less."""
+    chance = logits.sigmoid() * mask
+    hit = -(chance + EPSILON).log() * (1 - chance) ** 2
+    miss = -(1 - chance + EPSILON).log() * chance**2 * (1 - labels.heat) ** 4
+    return (torch.where(labels.heat == 1, hit, miss) * mask).sum() / labels.n_windows

@@ -1,0 +1,190 @@
+"""What UMT's golden sets hold beside outputs, losses and gradients: labels, what comes in between, each sample alone.
+
+Source of the form: the README of the sets. A step of the optimizer is Adam's, on the set's batch in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.evaluation.tvsum import top5_average_precision
+from pipeline.methods.contract import Method
+from pipeline.methods.release import RELATIVE, Calls, Check, GoldenSet, check_steps, close, counted, noise
+from pipeline.methods.umt.labels import PeakLabels, PeakTargets
+from pipeline.methods.umt.network import PeakOutputs, Umt
+from pipeline.models.batch import Batch
+from pipeline.records import Query
+
+STEP = {"totals": 1e-3, "norms": 5e-3}
+"""What totals and gradient norms of optimizer steps may differ by, relative."""
+
+WINDOW = 1e-4
+"""What ends (seconds) and scores of windows may differ by."""
+
+PROBED: dict[str, Callable[[Calls], Tensor]] = {
+    "video_encoded": lambda calls: calls["video"][0],
+    "audio_encoded": lambda calls: calls["audio"][0],
+    "video_crossed": lambda calls: calls["crossing"][0][0],
+    "audio_crossed": lambda calls: calls["crossing"][0][1],
+    "fused": lambda calls: calls["fused_norm"][0],
+    "text_mapped": lambda calls: calls["text_norm"][0],
+    "clip_queries": lambda calls: calls["asking"][0],
+}
+"""Released tensor in between → ours. Those of the decoder's layers are found by their numbers."""
+
+
+def rows_of_set(told: Mapping[str, Any]) -> tuple[Sequence[Query], PeakLabels]:
+    """Queries as annotated, and their labels by our rules."""
+    clip_s, lengths = float(told["clip_length_s"]), told["video_lengths"]
+    queries = [_query(told, n, clip_s) for n in range(len(lengths))]
+    return queries, PeakTargets(queries, lengths, clip_s).draw(range(len(queries)), np.random.default_rng(0))
+
+
+def _query(told: Mapping[str, Any], n: int, clip_s: float) -> Query:
+    query = Query(qid=n, query="", vid=str(n), duration=told["video_lengths"][n] * clip_s)
+    if told["windows_seconds"] is None:
+        return replace(query, label=tuple(tuple(map(float, ratings)) for ratings in told["annotators"][n]))
+    query = replace(query, relevant_windows=tuple(map(tuple, told["windows_seconds"][n])))
+    if told["saliency_sums"] is None:
+        return query
+    rated = {clip: int(total) for clip, total in enumerate(told["saliency_sums"][n]) if total}
+    thirds = tuple((min(4, total), min(4, max(0, total - 4)), max(0, total - 8)) for total in rated.values())
+    return replace(query, relevant_clip_ids=tuple(rated), saliency_scores=thirds)
+
+
+def further(golden: GoldenSet, method: Method, calls: Calls, outputs: PeakOutputs) -> Iterator[Check]:
+    """Everything of a set that the other methods' sets do not have. The weights move at the end."""
+    told, network = golden.expected, method.network
+    assert isinstance(network, Umt)  # noqa: S101 - for the type checker
+    yield counted("outputs that one side lacks", len(golden.outputs.keys() ^ network.heads.keys()))
+    yield from _check_labels(golden.batch.labels, told.get("targets"), method.inputs.moments)
+    yield from _check_between(calls, told)
+    yield from _check_without_text_mask(golden, method, network)
+    if method.inputs.moments:
+        found = method.found(outputs, golden.queries, golden.batch.n_clips, "qvhighlights").windows or ()
+        yield _windows("windows of the batch", found, told["batch_windows"])
+    yield from _check_alone(golden, method)
+    yield from _check_steps(golden, method)
+
+
+def _check_labels(labels: PeakLabels, told: Mapping[str, Any] | None, moments: bool) -> Iterator[Check]:
+    if not moments:
+        return
+    if told is None:
+        raise KeyError("targets")
+    heat = torch.zeros_like(labels.heat)
+    for sample, clip, value in told["center"]:
+        heat[sample, clip] = value
+    marks = torch.zeros(3, *heat.shape)
+    for sample, clip, width, offset in told["window_offset"]:
+        marks[:, sample, clip] = torch.tensor([width, offset, 1.0])
+    yield close("labels: heat", labels.heat, heat)
+    yield counted("labels: clips of heat", int(((labels.heat > 0) != (heat > 0)).sum()))
+    yield close("labels: widths", labels.window, marks[0])
+    yield Check("labels: offsets", gap := float((labels.offset - marks[1]).abs().max()), 1e-6, gap <= 1e-6)
+    yield counted("labels: centre clips", int((labels.centres != marks[2]).sum()))
+    yield counted("labels: windows", int(labels.n_windows) - told["n_windows"])
+
+
+def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
+    """Products with one random direction, at some clips, or at the first and the last word of every sample."""
+    probe = torch.from_numpy((noise(f"{told['case']}/probe", (256,)) / 16).astype(np.float32))
+    layers = {name: name.removeprefix("decoder_") for name in told["probes"] if name.startswith("decoder_")}
+    yield counted("probes that are missing", len(PROBED.keys() - told["probes"].keys()) + (not layers))
+    for name, values in told["probes"].items():
+        found = calls[f"decoder.{layers[name]}"][0] if name in layers else PROBED[name](calls)
+        if name == "text_mapped":
+            places = [(sample, word) for sample in range(len(found)) for word in (0, found.shape[1] - 1)]
+        else:
+            places = told["probe_clips"]
+        samples, clips = zip(*places, strict=True)
+        yield close(name, found[list(samples), list(clips)] @ probe, torch.tensor(values))
+
+
+def _check_without_text_mask(golden: GoldenSet, method: Method, network: Umt) -> Iterator[Check]:
+    """Losses where padded words are keys, too: what the published weights were trained with."""
+    network.text_mask = False
+    try:
+        with torch.no_grad():
+            losses = method.losses(method.outputs(golden.batch), golden.batch, ())
+    finally:
+        network.text_mask = method.settings.text_mask
+    for released, value in golden.expected["losses_without_text_mask"].items():
+        name = {"center_loss": "centre"}.get(released, released.removesuffix("_loss"))
+        difference = abs(float(losses[name]) - value)
+        limit = RELATIVE * abs(value)
+        yield Check(f"loss {name} without a text mask", difference, limit, difference <= limit)
+
+
+def _check_alone(golden: GoldenSet, method: Method) -> Iterator[Check]:
+    """Each sample without padding, as the released evaluation runs."""
+    for n, told in enumerate(golden.expected["alone"]):
+        batch, query = alone(golden.batch, n), golden.queries[n : n + 1]
+        with torch.no_grad():
+            outputs = method.outputs(batch)
+        plain = method.found(outputs, query, batch.n_clips, "qvhighlights")
+        if method.inputs.highlights:
+            yield close(
+                f"sample {n} alone: saliency", torch.from_numpy(plain.saliency[0]), torch.tensor(told["saliency"])
+            )
+        if plain.windows is not None:
+            yield _windows(f"sample {n} alone: windows", plain.windows, [told["windows"]])
+        if golden.dataset == "charades_sta":
+            picked = method.found(outputs, query, batch.n_clips, golden.dataset).windows or ()
+            wanted = told["suppressed"]
+            yield _windows(f"sample {n} alone: suppressed windows", [picked[0][: len(wanted)]], [wanted])
+        if golden.dataset == "tvsum":
+            value = float(top5_average_precision(plain.saliency[0].tolist(), query[0].label or ()).mean())
+            yield counted(f"sample {n} alone: top-5 mAP", int(round(value, 5) != told["top5_map"]))
+
+
+def alone(batch: Batch, n: int) -> Batch:
+    """One sample of a batch, without padding and without labels."""
+    clips, words = batch.n_clips[n], int(batch.text_mask[n].sum())
+    return Batch(
+        video=batch.video[n : n + 1, :clips],
+        video_mask=batch.video_mask[n : n + 1, :clips],
+        text=batch.text[n : n + 1, :words],
+        text_mask=batch.text_mask[n : n + 1, :words],
+        qids=batch.qids[n : n + 1],
+        vids=batch.vids[n : n + 1],
+        durations_s=batch.durations_s[n : n + 1],
+        n_clips=[clips],
+    )
+
+
+def _windows(name: str, ours: Sequence[np.ndarray], wanted: Sequence[Any]) -> Check:
+    """Windows of some samples, in their order: the largest difference of an end or a score."""
+    pairs = [(found, np.array(rows)) for found, rows in zip(ours, wanted, strict=True)]
+    if any(found.shape != rows.shape for found, rows in pairs):
+        return counted(f"{name}, samples with another number", sum(a.shape != b.shape for a, b in pairs))
+    largest = float(np.max([np.abs(found - rows).max() for found, rows in pairs]))
+    return Check(name, largest, WINDOW, largest <= WINDOW)
+
+
+def _check_steps(golden: GoldenSet, method: Method) -> Iterator[Check]:
+    """Three steps, the total after them, and a row of positions that no clip reads: the decay alone moves it."""
+    told, unread = golden.expected["adam_steps"], golden.expected["unused_position"]
+    table = method.network.query_positions.table  # type: ignore[union-attr]
+    norms = [float(table[unread["row"]].detach().norm())]  # type: ignore[index]
+    rows = [
+        {"step": n, "total": total, "grad_norm_before_clip": norm} for n, (total, norm) in enumerate(told[:-1], start=1)
+    ]
+    steps = {"lr": golden.expected["adam_learning_rate"], "weight_decay": 1e-4, "clip": None, "trajectory": rows}
+    yield from check_steps(method, golden, steps, **STEP)
+    with torch.no_grad():
+        total = float(method.losses(method.outputs(golden.batch), golden.batch, ())["total"])
+    yield _relative("total after the steps", total, told[-1][0], STEP["totals"])
+    norms.append(float(table[unread["row"]].detach().norm()))  # type: ignore[index]
+    for when, norm in zip(("before", "after"), norms, strict=True):
+        yield _relative(f"unread position {when} the steps: norm", norm, unread[f"norm_{when}"], 1e-6)
+
+
+def _relative(name: str, ours: float, wanted: float, share: float) -> Check:
+    return Check(name, abs(ours - wanted), share * abs(wanted), abs(ours - wanted) <= share * abs(wanted))

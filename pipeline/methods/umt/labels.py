@@ -1,0 +1,93 @@
+"""What UMT learns of every clip: how much of a highlight it is, and which moment has its centre there.
+
+Axes: B samples, L clips of the batch, W windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.models.batch import sent, with_tensors
+from pipeline.models.labels import Ragged, labels_of
+from pipeline.records import Query
+
+SALIENCY_RANGE = {"ratings": 12.0, "everybody": 80.0}
+"""What a clip's sum of ratings is divided by: three people, 0 to 4; or twenty, four steps above 1 each."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeakLabels:
+    """The targets of a batch, [B, L] float each, padded with zeros.
+
+    saliency: 0 … 1. heat: 1 at the centre of a window, falling off around it. window, offset: width of the window and
+    place of its centre in its clip, in clips, where `centres` is 1. n_windows: [], windows of the whole batch.
+    """
+
+    saliency: Tensor
+    heat: Tensor
+    window: Tensor
+    offset: Tensor
+    centres: Tensor
+    n_windows: Tensor
+
+    def to(self, device: torch.device | str) -> PeakLabels:
+        """The same labels on `device`."""
+        return with_tensors(self, lambda _, tensor: sent(tensor, device))
+
+
+def peaks(windows: np.ndarray, length: int, clip_s: float) -> np.ndarray:
+    """heat, window, offset, centres of one sample: [4, length] float32.
+
+    windows: [W, 2] float32, start and end in seconds. Everything is float32 and in the released order: on a grid of
+    a sixth of a second rounding decides in which clip a centre lies. The end is the start of the last clip, so that a
+    single clip has width 0. Of two windows with one centre clip the later counts.
+    """
+    found = np.zeros((4, length), np.float32)
+    unit, fifth = np.float32(clip_s), np.float32(0.2)
+    for start_s, end_s in windows:
+        start, end = start_s / unit, (end_s - unit) / unit
+        centre, width = min((start + end) / np.float32(2), np.float32(length - 0.5)), end - start
+        clip = max(int(np.floor(centre)), 0)
+        radius = int(fifth * width)
+        spread = fifth * np.float32(radius + 1)
+        near = np.arange(max(0, clip - radius), min(length, clip + radius + 1))
+        heat = np.exp(-np.float32((near - clip) ** 2) / (2 * spread * spread))
+        found[0, near] = np.maximum(found[0, near], heat.astype(np.float32))
+        found[1:, clip] = width, centre - clip, 1
+    return found
+
+
+def saliency_of(query: Query, n_clips: int, clip_s: float) -> np.ndarray:
+    """Highlight scores 0 … 1 of one query; zeros where nobody rated clips. Raises PipelineError as `labels_of` does."""
+    rated = labels_of(query, n_clips, clip_s, formulation="paper")
+    if query.label is not None:
+        sums = (np.asarray(query.label, dtype=np.float64)[:n_clips] - 1).sum(1)
+        return (sums / SALIENCY_RANGE["everybody"]).astype(np.float32)
+    if query.saliency_scores is None:
+        return np.zeros(n_clips, np.float32)
+    return (rated.saliency / np.float32(SALIENCY_RANGE["ratings"])).astype(np.float32)
+
+
+class PeakTargets:
+    """Labels of many queries of one dataset. Nothing of them is drawn; centres depend on how far a batch is padded."""
+
+    def __init__(self, queries: Sequence[Query], n_clips: Sequence[int], clip_s: float) -> None:
+        """queries with the clips that each one's features have. Raises PipelineError as `saliency_of` does."""
+        self.n_clips, self.clip_s = np.asarray(n_clips), clip_s
+        self._windows = [np.asarray(query.relevant_windows or (), np.float32).reshape(-1, 2) for query in queries]
+        scores = [saliency_of(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
+        self._saliency = Ragged.of(scores)
+
+    def draw(self, index: Sequence[int], rng: np.random.Generator) -> PeakLabels:  # noqa: ARG002 - nothing is drawn
+        """Labels of the queries at `index`, padded to the longest of them."""
+        at = np.asarray(index)
+        length = int(self.n_clips[at].max())
+        found = np.stack([peaks(self._windows[i], length, self.clip_s) for i in at], axis=1)
+        n_windows = torch.tensor(float(sum(len(self._windows[i]) for i in at)))
+        heat, window, offset, centres = torch.from_numpy(found).unbind()
+        return PeakLabels(self._saliency.padded(at, length), heat, window, offset, centres, n_windows)

@@ -1,0 +1,124 @@
+"""UMT as a method: its labels, its losses, its optimizer, and its way from peaks to windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR
+
+from pipeline.config import Training
+from pipeline.methods.contract import Found, Inputs, Method
+from pipeline.methods.umt.criterion import losses_of
+from pipeline.methods.umt.labels import PeakTargets
+from pipeline.methods.umt.network import PeakOutputs, Umt
+from pipeline.methods.umt.settings import UmtSettings
+from pipeline.models.batch import Batch
+from pipeline.models.optimizers import adam
+from pipeline.records import Query
+
+KEPT = 100
+"""Windows of one query, at most. Released."""
+
+DECAY = 0.5
+"""By which overlaps lower the scores of windows, where they do. Released."""
+
+
+class UmtMethod(Method):
+    """UMT. Its optimizer is part of it: Adam, whose decay runs through its averages, and no gradient is clipped."""
+
+    settings: UmtSettings
+
+    def __init__(self, settings: UmtSettings, inputs: Inputs) -> None:
+        super().__init__(settings, inputs)
+        self.network = Umt(settings, inputs)
+
+    def targets(
+        self,
+        queries: Sequence[Query],
+        n_clips: Sequence[int],
+        training: Training,  # noqa: ARG002 - every window counts
+    ) -> PeakTargets:
+        """Highlight scores, and peaks at the centres of windows."""
+        return PeakTargets(queries, n_clips, self.inputs.clip_s)
+
+    def losses(
+        self,
+        outputs: PeakOutputs,
+        batch: Batch,
+        matches: tuple[Tensor, ...],  # noqa: ARG002 - there are none
+    ) -> dict[str, Tensor]:
+        """See `criterion.losses_of`."""
+        return losses_of(outputs, batch, self.settings.loss_weights)
+
+    def found(
+        self,
+        outputs: PeakOutputs,
+        queries: Sequence[Query],  # noqa: ARG002 - their durations do not matter
+        n_clips: Sequence[int],
+        dataset: str,
+    ) -> Found:
+        """The windows of the likeliest centres. Clip scores are chances: of a highlight, or else of a centre.
+
+        Windows are held within the padded length. On Charades-STA the scores of windows that overlap better ones are
+        lowered, as in the released measure.
+        """
+        chances = outputs.scored.detach().sigmoid().cpu().numpy()
+        saliency = [row[:n] for row, n in zip(chances, n_clips, strict=True)]
+        if outputs.centre is None or outputs.window is None or outputs.offset is None:
+            return Found(None, saliency)
+        centre, width, offset = (
+            x.detach().cpu().numpy() for x in (outputs.centre.sigmoid(), outputs.window, outputs.offset)
+        )
+        windows = [
+            peak_windows(centre[row, :n], width[row], offset[row], self.inputs.clip_s) for row, n in enumerate(n_clips)
+        ]
+        if dataset == "charades_sta":
+            windows = [softly_suppressed(rows) for rows in windows]
+        return Found(windows, saliency)
+
+    def optimizer(self, training: Training, device: str) -> Optimizer:
+        """Adam with an L2 term in the gradient."""
+        return adam(self.network, training.learning_rate, training.weight_decay, device)
+
+    def schedule(
+        self,
+        optimizer: Optimizer,
+        training: Training,  # noqa: ARG002 - nothing drops
+    ) -> ConstantLR:
+        """A constant rate."""
+        return ConstantLR(optimizer, factor=1.0, total_iters=1)
+
+    def gradient_clip(self, training: Training) -> None:  # noqa: ARG002 - whatever it says
+        """No gradient is clipped."""
+        return
+
+
+def peak_windows(centre: np.ndarray, width: np.ndarray, offset: np.ndarray, clip_s: float) -> np.ndarray:
+    """The windows [k, 3] of the likeliest centres in seconds, best first; float32 values, nothing is rounded.
+
+    centre: [ℓ], chances of the valid clips. width, offset: [L], in clips. Negative ones count as 0, so that every
+    window is at least a clip long.
+    """
+    best = np.argsort(-centre, kind="stable")[:KEPT]
+    middle = best.astype(np.float32) + offset[best].clip(min=0)
+    half = width[best].clip(min=0) / np.float32(2)
+    last, unit = np.float32(len(width) - 1), np.float32(clip_s)
+    start, end = ((middle + side * half).clip(0, last) * unit for side in (-1, 1))
+    return np.stack((start, end + unit, centre[best]), axis=1).astype(np.float32)
+
+
+def softly_suppressed(windows: np.ndarray) -> np.ndarray:
+    """Windows [k, 3] in the order in which they are picked, each time the best; the others lose by their overlap."""
+    left = windows.astype(np.float64)
+    picked = []
+    while len(left):
+        best = int(left[:, 2].argmax())
+        one, left = left[best], np.delete(left, best, axis=0)
+        picked.append(one)
+        shared = (np.minimum(left[:, 1], one[1]) - np.maximum(left[:, 0], one[0])).clip(min=0)
+        union = (left[:, 1] - left[:, 0]) + (one[1] - one[0]) - shared
+        left[:, 2] *= np.exp(-((shared / union) ** 2) / DECAY)
+    return np.array(picked)

@@ -1,0 +1,114 @@
+"""What UniVTG learns of every clip: whether it is foreground, of which window, how it is rated; and one good clip.
+
+Axes: B samples, L clips of the batch, ℓ clips of one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.methods.univtg.network import times
+from pipeline.models.batch import sent, with_tensors
+from pipeline.models.labels import Ragged, labels_of
+from pipeline.records import Query
+
+RATERS = 3
+"""People who rated each clip of QVHighlights; a clip's rating is their mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipLabels:
+    """The targets of a batch, padded with zeros.
+
+    foreground: [B, L] float, 1 for clips of a moment. start, end: [B, L], of the window that a foreground clip belongs
+    to, as fractions of the video. ratings: [B, L]. positive: [B] long, a clip that fits the query.
+    """
+
+    foreground: Tensor
+    start: Tensor
+    end: Tensor
+    ratings: Tensor
+    positive: Tensor
+
+    def to(self, device: torch.device | str) -> ClipLabels:
+        """The same labels on `device`."""
+        return with_tensors(self, lambda _, tensor: sent(tensor, device))
+
+
+class QueryClips(NamedTuple):
+    """What no draw changes of one query: four rows [ℓ] float32, and the clips that a positive is drawn from."""
+
+    foreground: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    ratings: np.ndarray
+    positives: np.ndarray
+
+
+def clips_of(query: Query, n_clips: int, clip_s: float) -> QueryClips:
+    """The labels of one query over `n_clips` clips of `clip_s` seconds. Raises PipelineError as `labels_of` does."""
+    rated = labels_of(query, n_clips, clip_s, formulation="paper")
+    if query.label is not None:
+        return _from_everybody(np.asarray(query.label, dtype=np.float64), n_clips)
+    foreground, start, end = _in_windows(query, n_clips, clip_s)
+    if query.saliency_scores is None or query.relevant_clip_ids is None:
+        return QueryClips(foreground, start, end, foreground, np.flatnonzero(foreground))
+    ratings = (rated.saliency / np.float32(RATERS)).astype(np.float32)
+    positives = rated.inside if len(rated.outside) else rated.fixed[:, 0]
+    return QueryClips(foreground, start, end, ratings, positives)
+
+
+def _in_windows(query: Query, n_clips: int, clip_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Foreground and the ends of each clip's window. In float32, in which a clip's time may equal an end.
+
+    Of several windows that hold a clip the last counts. Where none holds any, as one shorter than a clip may not, the
+    clip in which the first begins is foreground.
+    """
+    windows = np.asarray(query.relevant_windows, dtype=np.float32) / np.float32(n_clips * clip_s)
+    at = times(torch.tensor([float(n_clips)]), n_clips, clip_s)[0].numpy()
+    found = np.zeros((3, n_clips), np.float32)
+    for start, end in windows:
+        found[:, (start <= at) & (at <= end)] = np.array([[1], [start], [end]], np.float32)
+    if not found[0].any():
+        first = min(int((query.relevant_windows or [(0, 0)])[0][0] // clip_s), n_clips - 1)
+        found[:, first] = (1, *windows[0])
+    return found[0], found[1], found[2]
+
+
+def _from_everybody(label: np.ndarray, n_clips: int) -> QueryClips:
+    """TVSum: ratings about the mean of the whole video. label: [clips, 20].
+
+    Clips of equal ratings are equal here; the released program lets rounding decide which of them is below.
+    """
+    sums = label.sum(1)
+    ratings = ((sums - sums.mean()) / label.shape[1]).astype(np.float32)[:n_clips]
+    foreground = (ratings > 0).astype(np.float32)
+    nothing = np.zeros_like(ratings)
+    good = np.flatnonzero(foreground)
+    return QueryClips(foreground, nothing, nothing, ratings, good if len(good) else ratings.argmax()[None])
+
+
+class ClipTargets:
+    """Labels of many queries of one dataset, ready to be drawn batch by batch."""
+
+    def __init__(self, queries: Sequence[Query], n_clips: Sequence[int], clip_s: float) -> None:
+        """queries with the clips that each one's features have. Raises PipelineError as `clips_of` does."""
+        each = [clips_of(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
+        self.n_clips = np.asarray(n_clips)
+        self._rows = [Ragged.of(rows) for rows in zip(*(clips[:4] for clips in each), strict=True)]
+        self._positives = Ragged.of([clips.positives for clips in each])
+
+    def draw(self, index: Sequence[int], rng: np.random.Generator) -> ClipLabels:
+        """Labels of the queries at `index`, padded to the longest; each with one positive clip, drawn uniformly."""
+        at = np.asarray(index)
+        length = int(self.n_clips[at].max())
+        place = (rng.random((len(at), 1)) * self._positives.lengths[at, None]).astype(np.int64)
+        positive = torch.from_numpy(self._positives.picked(at, place)[:, 0])
+        foreground, start, end, ratings = (rows.padded(at, length) for rows in self._rows)
+        return ClipLabels(foreground, start, end, ratings, positive)

@@ -1,0 +1,129 @@
+"""UniVTG's network: one sequence of clips and words, and what every clip says of itself.
+
+Axes: B samples, L clips, N tokens, d width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.methods.contract import Inputs
+from pipeline.methods.univtg.settings import UniVtgSettings
+from pipeline.models.attention import FeedForward, clip_positions
+from pipeline.models.batch import Batch
+from pipeline.models.elementwise import drop
+from pipeline.models.encoder import SelfLayer, Stack
+from pipeline.models.masking import keep_valid, masked_softmax
+from pipeline.models.projection import Projection
+
+EXCLUDED = -103.27893
+"""Added to the score of a clip that takes no part: the logarithm of float32's smallest number, as released."""
+
+TEXT, VIDEO = range(2)
+"""Rows of the table of type vectors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipOutputs:
+    """What every clip says. All float32.
+
+    foreground: [B, L], chance that the clip belongs to a moment. offsets: [B, L, 2], from a clip's time to the ends of
+    its moment, as fractions of the video (the first is negative). saliency: [B, L], cosine between clip and query;
+    padded clips have `EXCLUDED` added. video: [B, L, d] and query: [B, d], the vectors that it compares.
+    """
+
+    foreground: Tensor
+    offsets: Tensor
+    saliency: Tensor
+    video: Tensor
+    query: Tensor
+
+
+class DropPath(nn.Module):
+    """While training, a sample loses its whole branch with chance `rate`; kept branches are divided by 1 - rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """[B, L, d] to [B, L, d]."""
+        if not self.training or not self.rate:
+            return branch
+        return branch * drop(torch.ones(len(branch), 1, 1, device=branch.device), self.rate).to(branch.dtype)
+
+
+class PathLayer(SelfLayer):
+    """The shared encoder layer with GELU, and with whole branches dropped instead of values."""
+
+    def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float, drop_path: float) -> None:
+        super().__init__(dim, heads, feedforward_dim, dropout)
+        self.feedforward = FeedForward(dim, feedforward_dim, 0.0, nn.GELU)
+        self.dropout = DropPath(drop_path)  # type: ignore[assignment]
+
+
+class ClipHead(nn.Module):
+    """Three convolutions over time, ReLU between. Padded clips are convolved like others, as released."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        widths = (dim, dim, dim, out_dim)
+        self.layers = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in pairwise(widths))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """[B, L, d] to [B, L, out_dim], in 0 … 1."""
+        x = clips.transpose(1, 2)
+        for index, layer in enumerate(self.layers):
+            x = layer(F.relu(x) if index else x)
+        return x.transpose(1, 2).sigmoid()
+
+
+class UniVtg(nn.Module):
+    """The network. Clip scores compare projected features alone: they see neither context nor positions."""
+
+    def __init__(self, settings: UniVtgSettings, inputs: Inputs) -> None:
+        super().__init__()
+        dim = settings.hidden_dim
+        layer = PathLayer(dim, settings.heads, settings.feedforward_dim, settings.dropout, settings.drop_path)
+        self.encoder = Stack(layer, settings.encoder_layers)
+        self.types = nn.Parameter(0.02 * torch.randn(2, dim))
+        self.boundary, self.foreground = ClipHead(dim, 2), ClipHead(dim, 1)
+        self.text_projection = Projection(inputs.text_dim, dim, settings.input_dropout, 2)
+        self.video_projection = Projection(inputs.video_columns, dim, settings.input_dropout, 2)
+        self.pool = nn.Parameter(torch.empty(dim))
+        nn.init.uniform_(self.pool, -((6 / (dim + 1)) ** 0.5), (6 / (dim + 1)) ** 0.5)
+        self.register_buffer("signs", torch.tensor([-1.0, 1.0]), persistent=False)
+
+    def forward(self, batch: Batch) -> ClipOutputs:
+        """What every clip of the batch says."""
+        video = self.video_projection(batch.video) + self.types[VIDEO]
+        text = self.text_projection(batch.text) + self.types[TEXT]
+        places = clip_positions(batch.video_mask, video.shape[-1])
+        keep = keep_valid(torch.cat((batch.video_mask, batch.text_mask), dim=1))
+        joint = torch.cat((video, text), dim=1)
+        clips = self.encoder(joint, F.pad(places, (0, 0, 0, text.shape[1])), keep)[:, : video.shape[1]]
+        query = (masked_softmax(text @ self.pool, batch.text_mask, dim=1)[:, None] @ text).squeeze(1)
+        video, query = video.float(), query.float()  # under autocast, too
+        alike = F.cosine_similarity(video, query[:, None], dim=-1)
+        return ClipOutputs(
+            foreground=self.foreground(clips).squeeze(-1).float(),
+            offsets=self.boundary(clips).float() * self.signs,
+            saliency=alike + (1 - batch.video_mask) * EXCLUDED,
+            video=video,
+            query=query,
+        )
+
+
+def times(n_clips: Tensor, length: int, clip_s: float) -> Tensor:
+    """What stands for each clip in time, as a fraction of its video: [B, length] float32, 0 at padded clips.
+
+    (i + clip_s / 2) / ℓ, as released: the middle of a clip of one second, and the end of a clip of two.
+    n_clips: [B], ℓ.
+    """
+    place = torch.arange(length, device=n_clips.device)
+    return torch.where(place < n_clips[:, None], (place + clip_s / 2) / n_clips[:, None], 0.0)

@@ -1,0 +1,170 @@
+"""What the authors of UniVTG put out, and how it is read: the names in their checkpoints and golden sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.evaluation.tvsum import top5_average_precision
+from pipeline.methods.contract import Inputs, Method
+from pipeline.methods.release import (
+    RELATIVE,
+    Calls,
+    Check,
+    GoldenSet,
+    Release,
+    check_steps,
+    close,
+    counted,
+)
+from pipeline.methods.univtg.labels import ClipLabels, ClipTargets
+from pipeline.methods.univtg.network import ClipOutputs
+from pipeline.methods.univtg.settings import LossWeights, UniVtgSettings
+from pipeline.records import Query
+
+NAMES: dict[str, str] = {
+    "transformer.encoder.layers.*.self_attn.in_proj_": "encoder.layers.*.attention.in_",
+    "transformer.encoder.layers.*.self_attn.out_proj.": "encoder.layers.*.attention.out.",
+    "transformer.encoder.layers.*.linear1.": "encoder.layers.*.feedforward.inner.",
+    "transformer.encoder.layers.*.linear2.": "encoder.layers.*.feedforward.outer.",
+    "transformer.encoder.layers.*.norm": "encoder.layers.*.norm",
+    "input_txt_proj.*.LayerNorm.": "text_projection.norms.*.",
+    "input_txt_proj.*.net.1.": "text_projection.linears.*.",
+    "input_vid_proj.*.LayerNorm.": "video_projection.norms.*.",
+    "input_vid_proj.*.net.1.": "video_projection.linears.*.",
+    "token_type_embeddings.weight": "types",
+    "span_embed.": "boundary.",
+    "class_embed.": "foreground.",
+    "weightedpool.weight": "pool",
+}
+"""Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
+
+DEAD = (
+    "txt_position_embed.position_embeddings.weight",
+    "txt_position_embed.LayerNorm.weight",
+    "txt_position_embed.LayerNorm.bias",
+)
+"""Released tensors that no output depends on (78,848 numbers). Ours has none: they are dropped by name."""
+
+OPTIONS = {
+    "hidden_dim": "hidden_dim",
+    "nheads": "heads",
+    "enc_layers": "encoder_layers",
+    "dim_feedforward": "feedforward_dim",
+    "input_dropout": "input_dropout",
+}
+"""Released option → our setting."""
+
+LOSSES = {
+    "loss_b": "span",
+    "loss_g": "giou",
+    "loss_f": "foreground",
+    "loss_s_inter": "inter",
+    "loss_s_intra": "intra",
+    "total": "total",
+}
+"""Released name of a loss → ours."""
+
+STEP = {"totals": 1e-5, "norms": 1e-4}
+"""What the totals and the gradient norms of optimizer steps may differ by, relative."""
+
+
+def settings_of(options: Mapping[str, Any]) -> UniVtgSettings:
+    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
+    return UniVtgSettings(**{ours: options[theirs] for theirs, ours in OPTIONS.items() if theirs in options})
+
+
+def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
+    """The widths that released weights fit. Raises KeyError where they say none."""
+    video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
+    return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
+
+
+def settings_of_set(weights: Mapping[str, float], *_: float) -> UniVtgSettings:
+    """The settings that a golden set was made with: its loss weights, by released names."""
+    return UniVtgSettings(loss_weights=LossWeights(**{LOSSES[name]: value for name, value in weights.items()}))
+
+
+def rows_of_set(told: Mapping[str, Any]) -> tuple[Sequence[Query], ClipLabels]:
+    """Queries as annotated, and their labels by our rules, with the positive clips that were drawn."""
+    clip_s, lengths = float(told["clip_length_s"]), told["video_lengths"]
+    queries = [_query(told, n, clip_s) for n in range(len(lengths))]
+    labels = ClipTargets(queries, lengths, clip_s).draw(range(len(queries)), np.random.default_rng(0))
+    return queries, replace(labels, positive=torch.tensor(told["saliency_pos"]).view(-1))
+
+
+def _query(told: Mapping[str, Any], n: int, clip_s: float) -> Query:
+    if told["windows_seconds"] is None:
+        label = tuple(tuple(map(float, ratings)) for ratings in zip(*told["annotations"][n], strict=True))
+        return Query(n, "", str(n), told["video_lengths"][n] * clip_s, label=label)
+    windows = told["windows_seconds"][n]
+    return Query(
+        *(n, "", str(n), told["durations_seconds"][n]),
+        relevant_windows=tuple(map(tuple, windows)),
+        relevant_clip_ids=tuple(i for start, end in windows for i in range(int(start / clip_s), int(end / clip_s))),
+        saliency_scores=tuple(map(tuple, told["ratings"][n])),
+    )
+
+
+def further(
+    golden: GoldenSet,
+    method: Method,
+    calls: Calls,  # noqa: ARG001 - the set holds nothing in between
+    outputs: ClipOutputs,
+) -> Iterator[Check]:
+    """Cosines of valid clips and of padded ones, labels, predictions or TVSum's measure, and optimizer steps."""
+    told, mask, labels = golden.expected, golden.batch.video_mask > 0, golden.batch.labels
+    reference = torch.tensor(told["outputs"]["saliency_scores"]).view(mask.shape)
+    yield close("saliency of valid clips", outputs.saliency[mask], reference[mask])
+    if not mask.all():
+        yield close("saliency of padded clips", outputs.saliency[~mask], reference[~mask])
+    yield counted("labels: foreground", int((labels.foreground != torch.tensor(told["clip_mask"])).sum()))
+    yield close("labels: ratings", labels.ratings, torch.tensor(told["saliency"]))
+    found = method.found(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
+    if found.windows is None:
+        rows = zip(found.saliency, golden.queries, told["top5_map"], strict=True)
+        wrong = sum(
+            round(float(top5_average_precision(ours.tolist(), query.label or ()).mean()), 5) != wanted
+            for ours, query, wanted in rows
+        )
+        yield counted("top-5 mAP, samples that differ", wrong)
+    else:
+        yield from _check_predictions(found.windows, found.saliency, told["predictions"], reference.numpy())
+    yield from check_steps(method, golden, told["steps_eval_mode"], **STEP)
+
+
+def _check_predictions(
+    windows: Sequence[np.ndarray], saliency: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]], cosine: np.ndarray
+) -> Iterator[Check]:
+    """Windows after the suppression, to the last printed digit; scores to one float16 step of the cosine."""
+    wanted = [np.array(row["pred_relevant_windows"]) for row in rows]
+    yield counted("windows, samples with another number", sum(map(lambda a, b: a.shape != b.shape, windows, wanted)))
+    largest = float(np.max([np.abs(a - b).max() for a, b in zip(windows, wanted, strict=True)]))
+    yield Check("windows: ends and scores", largest, 1.01e-4, largest <= 1.01e-4)
+    steps = [
+        np.max(np.abs(ours - row["pred_saliency_scores"]) / (np.spacing(np.abs(each[: len(ours)]).astype(np.float16))))
+        for ours, row, each in zip(saliency, rows, cosine, strict=True)
+    ]
+    largest = float(np.max(steps))
+    yield Check("predictions: saliency, in float16 steps", largest, 1.0 + RELATIVE, largest <= 1.0 + RELATIVE)
+
+
+RELEASE = Release(
+    title="UniVTG",
+    tensors="model",
+    names=NAMES,
+    dead=DEAD,
+    settings_of=settings_of,
+    inputs_of=inputs_of,
+    outputs={"pred_logits": "foreground", "pred_spans": "offsets"},
+    losses=LOSSES,
+    settings_of_set=settings_of_set,
+    columns={"pred_spans": 2},
+    rows_of_set=rows_of_set,
+    further=further,
+)
