@@ -1,7 +1,7 @@
 """Feature stores: one HDF5 file per shard and family, with the family's passport on it.
 
 Layout: dataset `{key}` [n, dim] per vid (per qid for words), dataset `pooled/{key}` [dim] where a family has one vector
-for the whole query; root attributes are the fields of `provenance.Passport`; each array's attributes say how it came
+for the whole query; root attributes are the fields of `families.Passport`; each array's attributes say how it came
 about (decoder, digest of its source); `.places` is an index (`places.py`). Equal arrays give equal bytes.
 A store that anybody else wrote is taken too, as long as its arrays lie in it (`own_datasets.py`).
 """
@@ -19,11 +19,11 @@ import numpy as np
 
 from pipeline import names
 from pipeline.errors import PipelineError, printable
+from pipeline.families import Passport
 from pipeline.features import layouts
 from pipeline.features.own_datasets import check_array, names_in
 from pipeline.features.passports import one_passport, passport_from
 from pipeline.features.places import PLACES, Place, look_up, read_index
-from pipeline.provenance import Passport
 
 ROWS_APART = layouts.ROWS_APART
 """Streams of one video may differ by this many rows; more is an error."""
