@@ -268,8 +268,8 @@ class Passport:
     """What says that two arrays are of one kind: the root attributes of every feature store.
 
     origin: `raw`, or the released archive's name in sources.csv. weights: digest of the weight file, `random:{seed}`,
-    or `released`. grid: `2s`, `1s`, `0.5s`, `1-6s` or `tokens`. dim: length of a row. dtype: `float16` or `float32`.
-    preprocessing: one line that names sampling, resize filter, crop and normalisation.
+    `none` or `released`. grid: `2s`, `1s`, `0.5s`, `1-6s` or `tokens`. dim: length of a row. dtype: `float16` or
+    `float32`. preprocessing: one line that names sampling, resize filter, crop and normalisation.
     """
 
     family: str

@@ -54,9 +54,13 @@ class Weights:
         return cls(sha256 or files.sha256(path), path)
 
     @classmethod
-    def joined(cls, first: Weights, *further: Weights) -> Weights:
-        """Those of a family with several networks, in the order of its `weights`."""
-        return cls("+".join([first.passport, *(more.passport for more in further)]), first.path, first.seed, further)
+    def joined(cls, *parts: Weights) -> Weights:
+        """Those of a family with several networks, in the order of its `weights`; `none` for a family without any."""
+        if not parts:
+            return cls("none")
+        first, *further = parts
+        passport = "+".join(part.passport for part in parts)
+        return cls(passport, first.path, first.seed, tuple(further))
 
 
 class Words(NamedTuple):
