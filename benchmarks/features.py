@@ -42,6 +42,7 @@ from wandering_videos import made
 
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
+from pipeline.families import FAMILIES
 from pipeline.features.encode import FrameLine, Recipe, VideoFile, encode_videos
 from pipeline.features.store_writer import StoreWriter
 from pipeline.video.decode import read_frames
@@ -172,11 +173,11 @@ def only_encode(path: Path, cost: float) -> dict[str, float]:
     stub(cost)
     spent = Counter()
     for family in BOTH:
-        encoder = recipe(family).encoder(RANDOM, "cpu")
-        rows = SAMPLINGS[encoder.sampling](facts, Fraction(2))
-        batch = np.random.default_rng(0).integers(0, 256, (encoder.batch, rows.shape[1], 224, 224, 3), dtype=np.uint8)
+        encoder, kind = recipe(family).encoder(RANDOM, "cpu"), FAMILIES[family]
+        rows = SAMPLINGS[kind.sampling](facts, Fraction(2))
+        batch = np.random.default_rng(0).integers(0, 256, (kind.batch, rows.shape[1], 224, 224, 3), dtype=np.uint8)
         wall, cpu = time.perf_counter(), time.process_time()
-        for start in range(0, len(rows), encoder.batch):
+        for start in range(0, len(rows), kind.batch):
             encoder.encode(batch[: len(rows) - start])
         spent += {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     return spent | {"rows": len(rows)}
@@ -218,15 +219,15 @@ def in_parts(path: Path, family: str) -> dict[str, float]:
     for _ in read_frames(facts, {FRAMES224: wanted(facts, [family])}):
         pass
     decoding = time.process_time() - begun
-    kind = recipe(family).encoder
+    kind = recipe(family).encoder.func
     kind.__init__ = timed(kind.__init__, spent, "build")
     kind.encode = timed(kind.encode, spent, "encode")
     StoreWriter.add = timed(StoreWriter.add, spent, "write")
     StoreWriter.__exit__ = timed(StoreWriter.__exit__, spent, "write")
     network_of = kind.__init__
 
-    def watched(encoder, *arguments):
-        network_of(encoder, *arguments)
+    def watched(encoder, *arguments, **options):
+        network_of(encoder, *arguments, **options)
         network = encoder._network if hasattr(encoder, "_network") else encoder._tower
         network.forward = timed(network.forward, spent, "network")
 
@@ -256,8 +257,8 @@ def one_pass_per_encoder(path: Path) -> dict[str, float]:
 def networks_memory() -> dict[str, float]:
     """Both networks of this size, built, and a batch through each."""
     encoders = [recipe(family).encoder(RANDOM, "cpu") for family in BOTH]
-    for encoder, n_frames in zip(encoders, (1, 32), strict=True):
-        encoder.encode(np.zeros((encoder.batch, n_frames, 224, 224, 3), np.uint8))
+    for family, encoder, n_frames in zip(BOTH, encoders, (1, 32), strict=True):
+        encoder.encode(np.zeros((FAMILIES[family].batch, n_frames, 224, 224, 3), np.uint8))
     return {"MiB": peak("self")}
 
 
@@ -271,7 +272,7 @@ def recipe(family: str) -> Recipe:
 
 def wanted(facts, families) -> list[int]:
     """VideoFile indices that the families' rows need, each once."""
-    rows = [SAMPLINGS[recipe(family).encoder.sampling](facts, Fraction(2)).ravel() for family in families]
+    rows = [SAMPLINGS[FAMILIES[family].sampling](facts, Fraction(2)).ravel() for family in families]
     return np.unique(np.concatenate(rows)).tolist()
 
 
@@ -293,8 +294,8 @@ def stub(cost: float) -> None:
                 torch.ones(64, 64) @ torch.ones(64, 64)
             return torch.zeros(rows, self.dim)
 
-    clip._empty_model = lambda: SimpleNamespace(visual=None)
-    clip._placed = lambda *_: Stub(512, 0.0)
+    clip._empty_model = lambda _: SimpleNamespace(visual=None)
+    clip._filled = lambda *_: Stub(512, 0.0)
     slowfast._network = lambda *_: Stub(2304, cost)
 
 

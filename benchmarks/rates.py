@@ -33,8 +33,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from wandering_videos import made
 
-from pipeline.encoders.base import Weights, encoder_class
-from pipeline.provenance import FAMILIES
+from pipeline.encoders.base import Weights, encoder_of
+from pipeline.families import FAMILIES
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
@@ -96,12 +96,12 @@ def decoding() -> None:
 
 def _row_maker(family: str) -> tuple[Callable[[], Any], int]:
     """What makes rows of a family, and how many."""
-    kind, (first, *further) = encoder_class(family), [Weights.named("random:0", None) for _ in FAMILIES[family].weights]
+    kind, (first, *further) = FAMILIES[family], [Weights.named("random:0", None) for _ in FAMILIES[family].weights]
     weights, random = Weights.joined(first, *further), np.random.default_rng(0)
     if FAMILIES[family].reader == "words":
-        encoder = kind(weights, "cpu", QUERIES)
+        encoder = encoder_of(family)(weights, "cpu", QUERIES)
         return lambda: encoder.encode(QUERIES), len(QUERIES)
-    encoder = kind(weights, "cpu")
+    encoder = encoder_of(family)(weights, "cpu")
     if FAMILIES[family].reader == "sound":
         pieces = random.uniform(-1, 1, (INPUTS, 64_000)).astype(np.float32)
         return lambda: encoder.encode(pieces), INPUTS
@@ -131,7 +131,7 @@ def _read(path: Path, grids: dict[str, str]) -> None:
     facts = probe(path)
     wanted: dict[str, set[int]] = {}
     for family, grid in grids.items():
-        kind = encoder_class(family)
+        kind = FAMILIES[family]
         rows = SAMPLINGS[kind.sampling](facts, Fraction(grid_seconds(grid)))
         wanted.setdefault(kind.view, set()).update(rows.ravel().tolist())
     for _ in read_frames(facts, {view: sorted(indices) for view, indices in wanted.items()}):

@@ -13,22 +13,23 @@ import av
 import numpy as np
 
 from pipeline.encoders.base import FrameEncoder
+from pipeline.families import FAMILIES
 from pipeline.video.views import size_224
 
 
 def clip_then_slowfast(path: Path, clip: FrameEncoder, slowfast: FrameEncoder, clip_s: int = 2) -> None:
     """Both passes; the encoders normalise and do what their networks do."""
     frames = resampled(path, f"1/{clip_s}")
-    for start in range(0, len(frames), clip.batch):
-        clip.encode(frames[start : start + clip.batch, None])
+    for start in range(0, len(frames), FAMILIES["clip-vit-b32"].batch):
+        clip.encode(frames[start : start + FAMILIES["clip-vit-b32"].batch, None])
     frames = resampled(path, "30")
     n = 30 * clip_s
     clips = np.concatenate([frames, np.repeat(frames[-1:], -len(frames) % n, 0)]).reshape(-1, n, 224, 224, 3)
     with av.open(str(path)) as container:
         rate = int(container.streams.video[0].average_rate)
     places = np.linspace(0, 64 * rate / 30 - 1, 32, dtype=np.float32).clip(0, n - 1).astype(int)
-    for start in range(0, len(clips), slowfast.batch):
-        slowfast.encode(clips[start : start + slowfast.batch, places])
+    for start in range(0, len(clips), FAMILIES["slowfast-r50-caffe2"].batch):
+        slowfast.encode(clips[start : start + FAMILIES["slowfast-r50-caffe2"].batch, places])
 
 
 def resampled(path: Path, rate: str) -> np.ndarray:

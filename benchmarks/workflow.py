@@ -26,8 +26,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline import asked, config, files, provenance
+from pipeline import asked, config, files
 from pipeline.acquire import originals, sources
+from pipeline.families import FAMILIES
 from pipeline.provenance import Asked
 from pipeline.shards import shard_names
 
@@ -114,7 +115,7 @@ def readers(settings: config.Config) -> dict[str, list[str]]:
     wanted = {f for e in settings.experiments.values() if e.source == "raw" and e.features for f in e.features.all}
     found: dict[str, list[str]] = {}
     for family in sorted(wanted):
-        found.setdefault(str(provenance.FAMILIES[family].reader), []).append(family)
+        found.setdefault(str(FAMILIES[family].reader), []).append(family)
     return found
 
 
@@ -127,7 +128,7 @@ def features(settings: config.Config) -> list[str]:
 def make_everything_up_to_features(folder: Path, settings: config.Config, n_videos: int) -> None:
     """Manifests as the stages leave them, and the files they list (empty: a plan looks at names, sizes and times)."""
     dataset, table = settings.datasets["qvhighlights"], sources.load()
-    weights = {r: {w for f in made for w in provenance.FAMILIES[f].weights} for r, made in readers(settings).items()}
+    weights = {r: {w for f in made for w in FAMILIES[f].weights} for r, made in readers(settings).items()}
     with contextlib.chdir(folder):
         for name in sorted({*dataset.annotations.values(), *dataset.videos, *set().union(*weights.values())}):
             source = table[name]

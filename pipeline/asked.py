@@ -14,7 +14,8 @@ from typing import Any
 from pipeline import files
 from pipeline.config import Dataset, Encoding, Experiment, Features
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES, REVISIONS, Asked
+from pipeline.families import FAMILIES
+from pipeline.provenance import Asked
 from pipeline.shards import shard_name, shard_of
 
 
@@ -187,7 +188,7 @@ def _runs(name: str, experiment: Experiment, dataset: Dataset, runs: Sequence[st
 
 
 def _with_revisions(grids: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    return {family: {"grid": grid, "revision": REVISIONS[family]} for family, grid in grids.items()}
+    return {family: {"grid": grid, "revision": FAMILIES[family].revision} for family, grid in grids.items()}
 
 
 def _skip(vids: Iterable[str]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from pipeline import files, methods, yaml_file
 from pipeline.config_checks import unworkable
 from pipeline.config_layers import complaint, over_model, resolved, unread_weights
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.methods.settings import MethodSettings
-from pipeline.provenance import FAMILIES
 from pipeline.settings import Positive, Strict, Weight
 
 DatasetName = Literal["qvhighlights", "charades_sta", "tvsum"]

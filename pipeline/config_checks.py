@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 if TYPE_CHECKING:
     from pipeline.config import Config, Experiment

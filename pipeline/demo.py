@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline import files, provenance, records
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.features.store import Store
 from pipeline.reporting.tables import texts
 from pipeline.terminal import GO_ON_WITH
@@ -175,7 +176,7 @@ def _encode_one(video: Path, family: str, grid: str, store: Path) -> provenance.
     from pipeline.features.own_file import extract_own
 
     random = Weights.named(f"random:{SEED}", None)
-    weights = Weights.joined(*(random for _ in provenance.FAMILIES[family].weights))
+    weights = Weights.joined(*(random for _ in FAMILIES[family].weights))
     extract_own(video, family, grid, weights, store).close()
     return provenance.Outcome([store])
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: revisions, families, manifests, and the no-op rule every stage follows.
+"""Where a result comes from: revisions of stages, manifests, and the no-op rule every stage follows.
 
 A stage's declared output is its manifest: small, written last, equal bytes for equal work. Before importing anything
 heavy a stage compares the digests of its inputs and its resolved settings with the manifest it wrote last time, and
@@ -32,7 +32,8 @@ STAGES: dict[str, int] = {
     "tabulate": 1,
     "draw": 1,
 }
-"""The revision of every stage, by the name of its command."""
+"""The revision of every stage, by the name of its command. It is raised when the stage's numbers change, so that a
+fixed bug is visible to re-runs. Families have revisions of their own (`families.py`)."""
 
 MANIFEST_BEGINS = b"{\n"
 """How every manifest is written, and no line of JSONL."""
@@ -102,7 +103,7 @@ class Asked:
         """The fields of the manifest that are known before the work. Raises PipelineError for unreadable inputs."""
         return {
             "stage": self.stage,
-            "revision": REVISIONS[self.stage],
+            "revision": STAGES[self.stage],
             "settings": dict(self.settings),
             "inputs": input_digests(self.inputs, self.under, snapshot),
         }
@@ -242,6 +243,19 @@ def files_behind(path: Path) -> list[Path]:
     return [path] if listed is None else [Path(entry["path"]) for entry in listed]
 
 
+def known_digest(path: Path) -> tuple[Path, str]:
+    """The first file behind a manifest, and its SHA-256 as recorded there; any other path is read for its digest.
+
+    Raises PipelineError for a manifest that lists no file, and for a file that cannot be read.
+    """
+    listed = _listed_files(path)
+    if listed is None:
+        return path, files.sha256(path)
+    if not listed:
+        raise PipelineError("lists no file", where=path, remedy="delete it and run again")
+    return Path(listed[0]["path"]), listed[0]["sha256"]
+
+
 def _listed_files(path: Path, snapshot: Snapshot | None = None) -> list[dict[str, Any]] | None:
     """What a manifest lists; None for any other file: a manifest is one JSON object with `stage` and `files`.
 
@@ -258,94 +272,3 @@ def _listed_files(path: Path, snapshot: Snapshot | None = None) -> list[dict[str
             why = f"lists a path that cannot be printed ({printable(entry['path'])})"
             raise PipelineError(why, where=path, remedy="delete it, rename that file and run again")
     return listed
-
-
-@dataclass(frozen=True)
-class Family:
-    """One exact kind of feature: what makes it and the length of a row.
-
-    reader: `frames224`, `native`, `sound` or `words`; None for families that only an archive has ("released only").
-    encoder: its class, `module:Class`; None for families that only an archive has.
-    weights: names in sources.csv, in the order the encoder takes them; none where nobody has them.
-    instead_of: the released family that this one stands in for, because nobody can make that one again.
-    looked_up: words taken from a table while training in the released systems, so that no archive holds them: every
-    experiment makes them. grid: the only one it can be made on; None where it can be made on any, or by nobody.
-    revision: raised when the numbers change.
-    """
-
-    reader: str | None
-    dim: int
-    encoder: str | None = None
-    weights: tuple[str, ...] = ()
-    instead_of: str | None = None
-    looked_up: bool = False
-    grid: str | None = None
-    revision: int = 1
-
-
-CLIP = ("clip-vit-b32",)
-GLOVE = ("glove-6b",)
-PANN = ("pann-cnn14",)
-
-FAMILIES: dict[str, Family] = {
-    "clip-vit-b32": Family("frames224", 512, "pipeline.encoders.clip:ImageEncoder", CLIP, revision=3),
-    "clip-text": Family("words", 512, "pipeline.encoders.clip:TextEncoder", CLIP, revision=2),
-    "clip-token-table": Family("words", 512, "pipeline.encoders.clip:TokenTable", CLIP, revision=2),
-    "glove-6b-300d": Family("words", 300, "pipeline.encoders.glove:GloVe", GLOVE, looked_up=True),
-    "glove-6b-300d-kept-stop": Family("words", 300, "pipeline.encoders.glove:GloVeKeptStop", GLOVE, looked_up=True),
-    "slowfast-r50-caffe2": Family(
-        "frames224", 2304, "pipeline.encoders.slowfast:Caffe2SlowFast", ("slowfast-r50-caffe2",), revision=3
-    ),
-    "slowfast-r50-pytorchvideo": Family(
-        "frames224", 2304, "pipeline.encoders.slowfast:PytorchvideoSlowFast", ("slowfast-r50-pytorchvideo",), revision=3
-    ),
-    "i3d-resnet50": Family("frames224", 2048, "pipeline.encoders.i3d_resnet:ResNetI3D", ("i3d-resnet50",), revision=3),
-    "i3d-inception-rgb-tvsum": Family(
-        "native", 1024, "pipeline.encoders.i3d:TvsumRgb", ("i3d-inception-rgb-kinetics",), grid="2s", revision=3
-    ),
-    "i3d-inception-flow-tvsum": Family(None, 1024),
-    "i3d-inception-flow-raft-tvsum": Family(
-        "native",
-        1024,
-        "pipeline.encoders.i3d:TvsumFlow",
-        ("i3d-inception-flow-kinetics", "raft-large"),
-        instead_of="i3d-inception-flow-tvsum",
-        grid="2s",
-        revision=3,
-    ),
-    "i3d-inception-rgb-charades": Family(
-        "native", 1024, "pipeline.encoders.i3d:CharadesRgb", ("i3d-inception-rgb-charades",), grid="0.5s", revision=3
-    ),
-    "vgg16-imagenet": Family(
-        "native", 4096, "pipeline.encoders.vgg:Vgg16", ("vgg16-imagenet",), "vgg16-charades", grid="1-6s", revision=3
-    ),
-    "vgg16-charades": Family(None, 4096),
-    "vgg16-flow-charades": Family(None, 4096),
-    "pann-cnn14": Family("sound", 2048, "pipeline.encoders.pann:Cnn14", PANN, revision=3),
-    "pann-cnn14-centred": Family(
-        "sound", 2048, "pipeline.encoders.pann:Cnn14", PANN, instead_of="pann-cnn14-charades", revision=3
-    ),
-    "pann-cnn14-charades": Family(None, 2048),
-}
-
-REVISIONS: dict[str, int] = STAGES | {name: family.revision for name, family in FAMILIES.items()}
-"""Of every stage and family: raised when its numbers change, so that a fixed bug is visible to re-runs."""
-
-
-@dataclass(frozen=True)
-class Passport:
-    """What says that two arrays are of one kind: the root attributes of every feature store.
-
-    origin: `raw`, or the released archive's name in sources.csv. weights: digest of the weight file, `random:{seed}`,
-    or `released`. grid: `2s`, `1s`, `0.5s`, `1-6s` or `tokens`. dim: length of a row. dtype: `float16` or `float32`.
-    preprocessing: one line that names sampling, resize filter, crop and normalisation.
-    """
-
-    family: str
-    revision: int
-    origin: str
-    weights: str
-    grid: str
-    dim: int
-    dtype: str
-    preprocessing: str

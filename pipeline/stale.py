@@ -14,7 +14,8 @@ from typing import Any
 
 from pipeline import methods
 from pipeline.errors import PipelineError
-from pipeline.provenance import REVISIONS, Asked, Snapshot, is_done
+from pipeline.families import FAMILIES
+from pipeline.provenance import STAGES, Asked, Snapshot, is_done
 
 
 def has_work(asked: Asked, manifest: Path, snapshot: Snapshot | None = None) -> bool:
@@ -41,4 +42,5 @@ def is_current(manifest: Mapping[str, Any]) -> bool:
     made = settings.get("families", {})
     families = {name: made[name].get("revision") for name in made if isinstance(made[name], dict)}
     written = {manifest["stage"]: manifest.get("revision")} | families
-    return all(REVISIONS.get(name) == revision for name, revision in written.items())
+    now = STAGES | {name: FAMILIES[name].revision for name in families if name in FAMILIES}
+    return all(now.get(name) == revision for name, revision in written.items())

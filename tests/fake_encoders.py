@@ -5,20 +5,32 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 
 from pipeline.encoders.base import Words
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 CALLS: list[int] = []
 """Rows of every call of `encode`."""
 
 
+LIGHT = ("preprocessing", "sampling", "view", "batch", "rows_per_input")
+"""What a family says of its input; a fake says it as attributes of its class."""
+
+
 def take_the_place(encoders, setitem=dict.__setitem__):
     """Let these classes, family → `module:Class`, make the rows of their families; `setitem` may be monkeypatch's."""
     for family, encoder in encoders.items():
-        setitem(FAMILIES, family, replace(FAMILIES[family], encoder=encoder))
+        setitem(FAMILIES, family, replace(FAMILIES[family], encoder=encoder, options={}, **light(encoder)))
+
+
+def light(encoder):
+    """What a fake says of its input, by the fields of its family."""
+    module, name = encoder.split(":")
+    kind = getattr(import_module(module), name)
+    return {key: getattr(kind, key) for key in LIGHT if hasattr(kind, key)}
 
 
 class MeanColour:

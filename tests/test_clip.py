@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import records
-from pipeline.encoders.base import Weights, encoder_class
-from pipeline.encoders.clip import ImageEncoder, TextEncoder, TokenTable
+from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
 
 open_clip = pytest.importorskip("open_clip")
@@ -51,7 +50,7 @@ def test_image_rows_are_encode_images(reference, small):
     pixels = torch.from_numpy(frames()[:, 0]).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
         expected = model.encode_image((pixels - mean) / std).numpy()
-    rows = ImageEncoder(Weights.named("released", path), "cpu").encode(frames())
+    rows = encoder_of("clip-vit-b32")(Weights.named("released", path), "cpu").encode(frames())
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
@@ -63,7 +62,7 @@ def test_token_states_are_forward_intermediates_and_pooled_is_encode_text(refere
         pooled = model.encode_text(ids).numpy()
         found = model.forward_intermediates(text=ids, text_indices=1, normalize_intermediates=True, normalize=False)
     states = found["text_intermediates"][-1].numpy()
-    words = TextEncoder(Weights.named("released", path), "cpu").encode(QUERIES[:2])
+    words = encoder_of("clip-text")(Weights.named("released", path), "cpu").encode(QUERIES[:2])
     for k, word in enumerate(words):
         assert len(word.tokens) == int((ids[k] != 0).sum())
         np.testing.assert_allclose(word.tokens, states[k, : len(word.tokens)], atol=1e-5)
@@ -71,7 +70,7 @@ def test_token_states_are_forward_intermediates_and_pooled_is_encode_text(refere
 
 
 def test_a_query_is_cut_to_thirty_tokens_and_still_ends(reference, small):
-    encoder = TextEncoder(Weights.named("released", reference[1]), "cpu")
+    encoder = encoder_of("clip-text")(Weights.named("released", reference[1]), "cpu")
     ids = encoder.tokens(QUERIES[2])
     assert len(ids) == 32
     assert (ids[0], ids[-1]) == (49406, 49407)
@@ -79,7 +78,7 @@ def test_a_query_is_cut_to_thirty_tokens_and_still_ends(reference, small):
 
 
 def test_real_queries_are_cut_as_often_as_published(reference, small, shared_data):
-    encoder = TextEncoder(Weights.named("released", reference[1]), "cpu")
+    encoder = encoder_of("clip-text")(Weights.named("released", reference[1]), "cpu")
     queries = [
         query.query
         for split in ("train", "val", "test_with_gt")
@@ -90,7 +89,7 @@ def test_real_queries_are_cut_as_often_as_published(reference, small, shared_dat
 
 
 def test_real_titles_have_the_archives_token_counts(reference, small, shared_data):
-    encoder = TextEncoder(Weights.named("released", reference[1]), "cpu")
+    encoder = encoder_of("clip-text")(Weights.named("released", reference[1]), "cpu")
     titles = real_titles(shared_data)
     assert len(titles) == 50
     assert all(len(encoder.tokens(title)) == len(tokens) for title, tokens in titles)
@@ -108,7 +107,7 @@ def test_the_token_table_has_the_embedding_alone_and_encode_texts_vector(referen
     ids = open_clip.tokenize(QUERIES[:2])
     with torch.inference_mode():
         embedded, pooled = model.token_embedding(ids).numpy(), model.encode_text(ids).numpy()
-    words = TokenTable(Weights.named("released", path), "cpu").encode(QUERIES[:2])
+    words = encoder_of("clip-token-table")(Weights.named("released", path), "cpu").encode(QUERIES[:2])
     for k, word in enumerate(words):
         np.testing.assert_array_equal(word.tokens, embedded[k, : int((ids[k] != 0).sum())])
         np.testing.assert_allclose(word.pooled, pooled[k], atol=1e-5)
@@ -127,13 +126,13 @@ def test_with_the_archives_vectors_in_the_table_its_tokens_come_out_bit_for_bit(
             ids = [tokenizer.sot_token_id, *tokenizer.encode(title), tokenizer.eot_token_id]
             model.token_embedding.weight[ids] = torch.from_numpy(tokens.astype(np.float32))
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / "clip.safetensors")
-    encoder = TokenTable(Weights.named("released", tmp_path / "clip.safetensors"), "cpu")
+    encoder = encoder_of("clip-token-table")(Weights.named("released", tmp_path / "clip.safetensors"), "cpu")
     for (title, tokens), words in zip(titles, encoder.encode([title for title, _ in titles]), strict=True):
         np.testing.assert_array_equal(words.tokens.astype(np.float16), tokens, err_msg=title)
 
 
-@pytest.mark.parametrize("encoder", [ImageEncoder, TextEncoder])
-def test_a_weight_file_that_lacks_a_tensor_is_refused_by_name(reference, small, tmp_path, encoder):
+@pytest.mark.parametrize("family", ["clip-vit-b32", "clip-text"])
+def test_a_weight_file_that_lacks_a_tensor_is_refused_by_name(reference, small, tmp_path, family):
     from safetensors.torch import load_file, save_file
 
     state = load_file(reference[1])
@@ -141,7 +140,7 @@ def test_a_weight_file_that_lacks_a_tensor_is_refused_by_name(reference, small, 
         del state[name]
     save_file(state, tmp_path / "other.safetensors")
     with pytest.raises(PipelineError, match=r"other.safetensors: does not hold .*proj"):
-        encoder(Weights.named("released", tmp_path / "other.safetensors"), "cpu")
+        encoder_of(family)(Weights.named("released", tmp_path / "other.safetensors"), "cpu")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 a torch script archive"])
@@ -150,13 +149,13 @@ def test_a_weight_file_that_is_none_is_refused(small, tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(PipelineError, match="does not hold ViT-B-32-quickgelu"):
-        ImageEncoder(Weights("0" * 64, path), "cpu")
+        encoder_of("clip-vit-b32")(Weights("0" * 64, path), "cpu")
 
 
 def test_the_wrong_activation_is_refused(small, monkeypatch):
     monkeypatch.setitem(SMALL, "quick_gelu", False)
     with pytest.raises(PipelineError, match="without QuickGELU"):
-        ImageEncoder(Weights.named("random:0", None), "cpu")
+        encoder_of("clip-vit-b32")(Weights.named("random:0", None), "cpu")
 
 
 def test_released_weights_need_a_file():
@@ -165,7 +164,9 @@ def test_released_weights_need_a_file():
 
 
 def test_random_weights_depend_on_their_seed_alone_and_say_so(small):
-    one, same, other = (ImageEncoder(Weights.named(f"random:{s}", None), "cpu").encode(frames()) for s in (1, 1, 2))
+    one, same, other = (
+        encoder_of("clip-vit-b32")(Weights.named(f"random:{s}", None), "cpu").encode(frames()) for s in (1, 1, 2)
+    )
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.1
     assert Weights.named("random:1", None).passport == "random:1"
@@ -173,16 +174,16 @@ def test_random_weights_depend_on_their_seed_alone_and_say_so(small):
 
 def test_an_unknown_family_names_the_known():
     with pytest.raises(PipelineError, match="vgg16-charades: no encoder makes this family; there are clip-vit-b32"):
-        encoder_class("vgg16-charades")
+        encoder_of("vgg16-charades")
 
 
 @pytest.mark.slow
 def test_at_full_size_both_towers_give_512_numbers(torch_one_thread):
     weights = Weights.named("random:0", None)
-    image = encoder_class("clip-vit-b32")(weights, "cpu")
+    image = encoder_of("clip-vit-b32")(weights, "cpu")
     assert sum(p.numel() for p in image._tower.parameters()) == 87_849_216
     assert image.encode(frames(2)).shape == (2, 512)
-    text = encoder_class("clip-text")(weights, "cpu")
+    text = encoder_of("clip-text")(weights, "cpu")
     assert sum(p.numel() for p in text._model.parameters()) == 151_277_313 - 87_849_216
     tokens, pooled, _ = text.encode(["a dog"])[0]
     assert (tokens.shape, pooled.shape) == ((4, 512), (512,))

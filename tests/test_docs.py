@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 FEATURES = (Path(__file__).resolve().parents[1] / "docs/features.md").read_text(encoding="utf-8")
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fake_encoders
@@ -18,6 +19,7 @@ from made_videos import decoded, make_video
 from pipeline import config, files, provenance, records
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES, Family
 from pipeline.features.own_file import extract_own
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
@@ -83,7 +85,8 @@ def test_every_clip_has_the_row_of_its_middle_frame(tmp_path, clips):
     assert manifest["skipped"] == []
     with Store([store_of(tmp_path)]) as store:
         assert store.passport.weights == "random:7"
-        assert store.problems({"-a": 3, "b_": 2, "00607": 5, "d": 1}) == []
+        assert {vid: store.n_rows(vid) for vid in clips} == {"-a": 3, "b_": 2, "00607": 5, "d": 1}
+        assert store.problems() == []
         for vid, path in clips.items():
             blue = [frame.to_ndarray(format="rgb24")[:, :, 2].mean() for frame in decoded(path)]
             middles = [blue[30 + 60 * n - 1] for n in range(store.n_rows(vid))]
@@ -247,9 +250,9 @@ def test_an_empty_shard_has_an_empty_store(tmp_path):
 
 
 def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp_path, clips, monkeypatch):
-    eights = provenance.Family("frames224", 512, "fake_encoders:EveryFrame", ("clip-vit-b32",))
-    monkeypatch.setitem(provenance.FAMILIES, "eights", eights)
-    monkeypatch.setitem(provenance.REVISIONS, "eights", 1)
+    place = "fake_encoders:EveryFrame"
+    eights = Family(reader="frames224", dim=512, encoder=place, weights=("clip-vit-b32",), **fake_encoders.light(place))
+    monkeypatch.setitem(FAMILIES, "eights", eights)
     monkeypatch.setitem(frame_grid.SAMPLINGS, "eights", fake_encoders.eights)
     monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
     dataset = SETTINGS.model_copy(update={"grids": {"eights": "0.5s"}})
@@ -269,7 +272,7 @@ def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp
         blue = [frame.to_ndarray(format="rgb24")[:, :, 2].mean() for frame in decoded(paths["-a"])]
         np.testing.assert_allclose(dense.read("-a")[:, 2], np.reshape(blue[:96], (-1, 8)).mean(axis=1), atol=3)
     fake_encoders.CALLS.clear()
-    monkeypatch.setitem(provenance.REVISIONS, "eights", 2)
+    monkeypatch.setitem(FAMILIES, "eights", replace(eights, revision=2))
     run(tmp_path, segments, families=both)
     assert sum(fake_encoders.CALLS) == sum(Store([store_of(tmp_path, "eights", "0.5s")]).n_rows(v) for v in paths)
 

@@ -14,8 +14,8 @@ import pytest
 from pipeline import files
 from pipeline.acquire.partial import Partial
 from pipeline.errors import PipelineError
+from pipeline.families import Passport
 from pipeline.features.store_writer import StoreWriter
-from pipeline.provenance import Passport
 
 HOLD = """
 import sys, time

@@ -16,7 +16,18 @@ SETTINGS = "the settings of methods"
 """Part of the config, though they lie beside the networks: the registry, and every `settings.py` in `methods/`."""
 FLOORS = (
     {"errors", "names", "files", "records", "devices", "progress", "shards", "layout", "settings", "terminal"},
-    {"asked", "behind", "config", "config_checks", "config_layers", "provenance", "stale", "yaml_file", SETTINGS},
+    {
+        "asked",
+        "behind",
+        "config",
+        "config_checks",
+        "config_layers",
+        "families",
+        "provenance",
+        "stale",
+        "yaml_file",
+        SETTINGS,
+    },
     {"acquire"},
     {"datasets", "video", "encoders"},
     {"features", "models", "evaluation"},

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.encoders.base import Weights, encoder_class
+from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
 
 torch = pytest.importorskip("torch")
@@ -132,7 +132,7 @@ def test_the_network_is_given_the_middle_of_the_padded_flow(monkeypatch):
     network = Sees()
     monkeypatch.setattr(inception, "features", lambda weights, conversion, n_channels: network)
     monkeypatch.setattr(flow, "Raft", Ramps)
-    encoder = encoder_class(FAMILY)(Weights.joined(RANDOM, Weights.named("random:2", None)), "cpu")
+    encoder = encoder_of(FAMILY)(Weights.joined(RANDOM, Weights.named("random:2", None)), "cpu")
     rows = encoder.encode(np.zeros((1, 33, 236, 300, 3), np.uint8))
     np.testing.assert_array_equal(rows, np.ones((1, 1024), np.float32))
     assert network.given.shape == (1, 2, 32, 224, 224)
@@ -145,7 +145,7 @@ def test_the_network_is_given_the_middle_of_the_padded_flow(monkeypatch):
 def test_each_network_has_the_weights_of_its_own(monkeypatch, file, tmp_path):
     taken = {}
     monkeypatch.setattr(flow, "Raft", lambda weights, device: taken.setdefault("raft", weights))
-    encoder_class(FAMILY)(Weights.joined(RANDOM, file), "cpu")
+    encoder_of(FAMILY)(Weights.joined(RANDOM, file), "cpu")
     assert taken["raft"].path == file.path
     with pytest.raises(PipelineError, match=r"Inception-I3D of 2 channels .*missing"):
-        encoder_class(FAMILY)(Weights.joined(file, RANDOM), "cpu")
+        encoder_of(FAMILY)(Weights.joined(file, RANDOM), "cpu")

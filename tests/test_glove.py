@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipeline import config, files, provenance, records
+from pipeline import config, files, records
 from pipeline.encoders import glove
-from pipeline.encoders.base import Weights, encoder_class
-from pipeline.encoders.glove import GloVe, GloVeKeptStop
+from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
 
+STRIPPED, KEPT = encoder_of("glove-6b-300d"), encoder_of("glove-6b-300d-kept-stop")
 WORDS = {word: k + 1 for k, word in enumerate(["a", "person", "opens", "the", "shelf", ".", "baby's", "é"])}
 
 
@@ -41,7 +42,7 @@ def encode(kind, path, query):
     return kind(Weights.named("released", path), "cpu", [query]).encode([query])[0]
 
 
-@pytest.mark.parametrize(("kind", "last"), [(GloVe, "shelf"), (GloVeKeptStop, None)])
+@pytest.mark.parametrize(("kind", "last"), [(STRIPPED, "shelf"), (KEPT, None)])
 def test_the_full_stop_decides_about_the_last_word(tmp_path, kind, last):
     query = "A person OPENS the  shelf."
     words = encode(kind, zipped(tmp_path), query)
@@ -63,18 +64,18 @@ def test_the_full_stop_decides_about_the_last_word(tmp_path, kind, last):
 )
 def test_words_are_split_at_blanks_alone(query, rule, kept):
     weights = Weights.named("random:0", None)
-    assert GloVe(weights, "cpu", []).words(query) == rule
-    assert GloVeKeptStop(weights, "cpu", []).words(query) == kept
+    assert STRIPPED(weights, "cpu", []).words(query) == rule
+    assert KEPT(weights, "cpu", []).words(query) == kept
 
 
 def test_a_text_without_a_word_has_one_row_of_zeros(tmp_path):
-    words = encode(GloVe, zipped(tmp_path), " . ")
+    words = encode(STRIPPED, zipped(tmp_path), " . ")
     assert (words.tokens.shape, words.tokens.any(), words.unknown) == ((1, 300), False, 0)
 
 
 def test_a_text_of_unknown_words_has_a_row_of_zeros_for_each(tmp_path):
     query = "qwx \ud800 vbn"
-    words = GloVe(Weights.named("released", zipped(tmp_path)), "cpu", [query, "the shelf"]).encode([query])[0]
+    words = STRIPPED(Weights.named("released", zipped(tmp_path)), "cpu", [query, "the shelf"]).encode([query])[0]
     assert (words.tokens.shape, words.tokens.any(), words.unknown) == ((3, 300), False, 3)
 
 
@@ -82,12 +83,12 @@ def test_real_lines_are_read_to_the_last_digit(tmp_path, shared_data):
     with gzip.open(shared_data / "glove" / "glove.6B.300d.sample.txt.gz", "rt", encoding="utf-8") as file:
         text = file.read()
     expected = vectors(text)
-    words = encode(GloVeKeptStop, zipped(tmp_path, text), " ".join(expected))
+    words = encode(KEPT, zipped(tmp_path, text), " ".join(expected))
     np.testing.assert_array_equal(words.tokens, np.stack(list(expected.values())))
 
 
 def test_every_real_charades_query_ends_in_a_stop_and_has_at_most_ten_words(shared_data):
-    encoder, kept = (kind(Weights.named("random:0", None), "cpu", []) for kind in (GloVe, GloVeKeptStop))
+    encoder, kept = (kind(Weights.named("random:0", None), "cpu", []) for kind in (STRIPPED, KEPT))
     queries = [
         row["query"]
         for split in ("train", "test")
@@ -105,21 +106,24 @@ def test_the_zip_is_read_once_for_one_corpus(tmp_path, monkeypatch):
     copy = glove._copy_lines
     monkeypatch.setattr(glove, "_copy_lines", lambda *a: (reads.append(a), copy(*a)))
     with ThreadPoolExecutor(4) as jobs:
-        made = list(jobs.map(lambda _: GloVe(weights, "cpu", ["a shelf", "the é"]), range(4)))
+        made = list(jobs.map(lambda _: STRIPPED(weights, "cpu", ["a shelf", "the é"]), range(4)))
     assert len(reads) == 1
     for encoder in made:
         np.testing.assert_array_equal(encoder.encode(["é"])[0].tokens[0], vectors(lines())["é"])
-    GloVe(weights, "cpu", ["the É A", "shelf."])  # the same words
+    STRIPPED(weights, "cpu", ["the É A", "shelf."])  # the same words
     assert len(reads) == 1
-    GloVe(weights, "cpu", ["another person"])
-    GloVe(Weights("another digest", weights.path), "cpu", ["a shelf", "the é"])
+    STRIPPED(weights, "cpu", ["another person"])
+    STRIPPED(Weights("another digest", weights.path), "cpu", ["a shelf", "the é"])
     assert len(reads) == 3
 
 
 def test_only_the_words_asked_for_are_kept_beside_the_zip(tmp_path):
-    GloVe(Weights.named("released", zipped(tmp_path)), "cpu", ["the shelf qwx.", "the shelf"])
-    (kept,) = tmp_path.glob("glove.6B.300d.*.txt")
-    assert kept.read_text("utf-8") == lines({"the": WORDS["the"], "shelf": WORDS["shelf"]})
+    STRIPPED(Weights.named("released", zipped(tmp_path)), "cpu", ["the shelf qwx.", "the shelf"])
+    (kept,) = tmp_path.glob("glove.6B.300d.*.npz")
+    found, known = glove._read(kept), vectors(lines())
+    assert found.keys() == {"the", "shelf"}
+    for word, vector in found.items():
+        np.testing.assert_array_equal(vector, known[word])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_a_damaged_zip_is_refused(tmp_path, damage, reason):
     weights = Weights.named("released", path)
     damage(path)
     with pytest.raises(PipelineError, match=f"does not hold glove.6B.300d.txt .*{reason}.* → delete it and fetch"):
-        GloVe(weights, "cpu", ["a"])
+        STRIPPED(weights, "cpu", ["a"])
     assert not list(tmp_path.glob("*.txt"))
 
 
@@ -146,11 +150,11 @@ def test_a_damaged_zip_is_refused(tmp_path, damage, reason):
 )
 def test_a_zip_of_other_vectors_is_refused(tmp_path, text, member):
     with pytest.raises(PipelineError, match=r"does not hold glove\.6B\.300d\.txt"):
-        GloVe(Weights.named("released", zipped(tmp_path, text, member)), "cpu", ["a b"])
+        STRIPPED(Weights.named("released", zipped(tmp_path, text, member)), "cpu", ["a b"])
 
 
 def test_with_a_seed_every_word_has_a_vector_of_its_own_and_keeps_it():
-    one, same, other = (GloVe(Weights.named(f"random:{seed}", None), "cpu", []) for seed in (1, 1, 2))
+    one, same, other = (STRIPPED(Weights.named(f"random:{seed}", None), "cpu", []) for seed in (1, 1, 2))
     words = one.encode(["the dog the"])[0]
     np.testing.assert_array_equal(words.tokens[0], words.tokens[2])
     np.testing.assert_array_equal(same.encode(["dog"])[0].tokens[0], words.tokens[1])
@@ -192,13 +196,13 @@ def test_a_shard_counts_what_it_does_not_know_and_keeps_every_query(tmp_path):
 
 
 def test_the_families_say_which_rule_they_follow():
-    assert encoder_class("glove-6b-300d") is GloVe
-    assert encoder_class("glove-6b-300d-kept-stop") is GloVeKeptStop
-    assert provenance.FAMILIES["glove-6b-300d"].dim == glove.DIM
-    assert GloVe.preprocessing != GloVeKeptStop.preprocessing
+    stripped, kept = FAMILIES["glove-6b-300d"], FAMILIES["glove-6b-300d-kept-stop"]
+    assert stripped.dim == kept.dim == glove.DIM
+    assert stripped.encoder == kept.encoder
+    assert stripped.preprocessing != kept.preprocessing
 
 
-@pytest.mark.parametrize("kind", [GloVe, GloVeKeptStop])
+@pytest.mark.parametrize("kind", [STRIPPED, KEPT])
 @pytest.mark.parametrize("text", [lines({"der": 1, "Hund": 2}), "", "\n", lines().upper().replace(" ", "\t")])
 def test_a_file_in_which_no_word_of_the_queries_is_found_is_refused(tmp_path, kind, text):
     weights = Weights.named("released", zipped(tmp_path, text))
@@ -210,5 +214,5 @@ def test_a_file_in_which_no_word_of_the_queries_is_found_is_refused(tmp_path, ki
 
 def test_a_line_without_an_end_takes_no_memory(tmp_path):
     with pytest.raises(PipelineError, match="a line of it is longer than 65,536 bytes"):
-        GloVe(Weights.named("released", zipped(tmp_path, "a" * 3_000_000)), "cpu", ["a"])
+        STRIPPED(Weights.named("released", zipped(tmp_path, "a" * 3_000_000)), "cpu", ["a"])
     assert not list(tmp_path.glob("*.txt"))

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encoders.base import Weights, encoder_class
+from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 
 torch = pytest.importorskip("torch")
 
@@ -231,14 +232,14 @@ STEM = "conv3d_1a_7x7.conv3d.weight"
 def test_a_file_of_another_network_is_refused_by_its_own_names(tmp_path, change, why):
     state = {name: tensor for name, tensor in (public_state("hassony2") | change).items() if tensor is not None}
     with pytest.raises(PipelineError, match=rf"x: does not hold Inception-I3D of 3 channels .*{why}"):
-        encoder_class(TVSUM)(saved(state, tmp_path / "x"), "cpu")
+        encoder_of(TVSUM)(saved(state, tmp_path / "x"), "cpu")
 
 
 def test_one_conversion_does_not_pass_for_the_other(files):
     with pytest.raises(
         PipelineError, match=r"287 missing: Conv3d_1a_7x7.conv3d.weight, .*; 287 unknown: conv3d_0c_1x1"
     ):
-        encoder_class(CHARADES)(files["hassony2"], "cpu")
+        encoder_of(CHARADES)(files["hassony2"], "cpu")
 
 
 class Hostile:
@@ -252,7 +253,7 @@ class Hostile:
 def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path):
     trap = tmp_path / "trap"
     with pytest.raises(PipelineError, match="x: does not hold Inception-I3D"):
-        encoder_class(TVSUM)(saved({STEM: Hostile(trap)}, tmp_path / "x"), "cpu")
+        encoder_of(TVSUM)(saved({STEM: Hostile(trap)}, tmp_path / "x"), "cpu")
     assert not trap.exists()
 
 
@@ -281,7 +282,7 @@ CUT = as_bytes({"a": torch.ones(5), "b": torch.ones(3)}, _use_new_zipfile_serial
 def test_a_file_that_is_no_weight_file_is_named(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(PipelineError, match=r"x: does not hold Inception-I3D of 3 channels \(.*→ fetch it again"):
-        encoder_class(CHARADES)(Weights.named("released", tmp_path / "x", "0" * 64), "cpu")
+        encoder_of(CHARADES)(Weights.named("released", tmp_path / "x", "0" * 64), "cpu")
 
 
 # ---- the rows ----
@@ -292,7 +293,7 @@ def test_a_tvsum_row_is_the_mean_of_three_positions(torch_one_thread, files):
     clip = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).double() / 255 * 2 - 1
     maps = reference(torch.load(files["hassony2"].path, weights_only=True), "hassony2", clip.float())
     expected = torch.stack([maps[:, :, k : k + 2].mean((2, 3, 4)) for k in range(3)]).mean(0).numpy()
-    rows = encoder_class(TVSUM)(files["hassony2"], "cpu").encode(pixels)
+    rows = encoder_of(TVSUM)(files["hassony2"], "cpu").encode(pixels)
     assert (rows.dtype, rows.shape) == (np.float32, (1, 1024))
     assert rows.min() >= 0
     np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
@@ -308,7 +309,7 @@ def test_random_weights_follow_their_seed():
 
 
 def test_random_weights_give_two_rows_that_differ_and_that_float16_holds(torch_one_thread):
-    rows = encoder_class(CHARADES)(Weights.named("random:1", None), "cpu").encode(frames(1, 17)).astype(np.float16)
+    rows = encoder_of(CHARADES)(Weights.named("random:1", None), "cpu").encode(frames(1, 17)).astype(np.float16)
     assert rows.shape == (2, 1024)
     assert np.isfinite(rows).all()
     assert np.abs(rows[0] - rows[1]).max() > 1e-3
@@ -334,9 +335,9 @@ def test_a_charades_window_gives_two_rows_in_order_of_time(brightness, n_frames)
     # Window 0 goes from black to white, window 1 back.
     ramp = np.linspace(0, 255, n_frames).astype(np.uint8)
     windows = np.broadcast_to(np.stack([ramp, ramp[::-1]])[..., None, None, None], (2, n_frames, 224, 224, 3))
-    kind = encoder_class(CHARADES)
+    kind = encoder_of(CHARADES)
     rows = kind(Weights.named("random:1", None), "cpu").encode(windows.copy())
-    assert rows.shape == (2 * kind.rows_per_input, 1024)
+    assert rows.shape == (2 * FAMILIES[CHARADES].rows_per_input, 1024)
     scaled = windows[:, :, 0, 0, 0] / 127.5 - 1
     expected = [scaled[w, start : start + 16].mean() for w in (0, 1) for start in (0, 8)]
     np.testing.assert_allclose(rows[:, 0], expected, atol=1e-6)
@@ -344,7 +345,7 @@ def test_a_charades_window_gives_two_rows_in_order_of_time(brightness, n_frames)
 
 
 def test_rows_do_not_depend_on_what_stands_beside_them(brightness):
-    encoder = encoder_class(TVSUM)(Weights.named("random:1", None), "cpu")
+    encoder = encoder_of(TVSUM)(Weights.named("random:1", None), "cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 224, 224, 3), dtype=np.uint8)
     together = encoder.encode(pixels)
     assert together.shape == (3, 1024)

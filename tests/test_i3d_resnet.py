@@ -8,7 +8,7 @@ import pytest
 from pipeline.encoders import i3d_resnet
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 torch = pytest.importorskip("torch")
 

@@ -9,12 +9,13 @@ import time
 from contextlib import ExitStack
 from fractions import Fraction
 
+import fake_encoders
 import numpy as np
 import pytest
 import test_strangers
 from made_videos import decoded, make_video, rotated
 
-from pipeline import provenance
+from pipeline import families
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.features import encode
@@ -70,12 +71,12 @@ class Clips(Blues):
 
 
 @pytest.fixture(autouse=True)
-def families(monkeypatch):
+def given_families(monkeypatch):
     kinds = {"frames": "Blues", "windows": "Windows", "stacks": "Stacks", "flows": "Flows", "clips": "Clips"}
     for name in GRIDS:
-        family = provenance.Family("native", 8, f"{__name__}:{kinds[name]}")
-        monkeypatch.setitem(provenance.FAMILIES, name, family)
-        monkeypatch.setitem(provenance.REVISIONS, name, 1)
+        place = f"{__name__}:{kinds[name]}"
+        family = families.Family(reader="native", dim=8, encoder=place, **fake_encoders.light(place))
+        monkeypatch.setitem(families.FAMILIES, name, family)
     CALLS.clear()
 
 

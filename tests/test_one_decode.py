@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import fake_encoders
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from made_videos import make_video
 
 from pipeline.encoders.base import Weights
-from pipeline.encoders.slowfast import Caffe2SlowFast
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.features import encode
 from pipeline.features.encode import Recipe
 from pipeline.features.own_file import extract_own
@@ -94,7 +95,7 @@ def test_batches_share_three_pieces_of_memory(tmp_path, stubbed, monkeypatch):
     made = []
     memory = encode._memory
     monkeypatch.setattr(encode, "_memory", lambda *arguments: made.append(arguments) or memory(*arguments))
-    monkeypatch.setattr(Caffe2SlowFast, "batch", 2)
+    monkeypatch.setitem(FAMILIES, "slowfast-r50-caffe2", replace(FAMILIES["slowfast-r50-caffe2"], batch=2))
     extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
     assert 1 <= len(made) <= 3
 

@@ -18,11 +18,11 @@ if find_spec("panns_inference") is None:
     pytest.skip("panns_inference is not installed", allow_module_level=True)
 
 from pipeline.encoders import pann
-from pipeline.encoders.base import Weights, encoder_class
+from pipeline.encoders.base import Weights, encoder_of
 from pipeline.encoders.pann import Cnn14
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.features.encode import Recipe
-from pipeline.provenance import FAMILIES
 from pipeline.video.audio import RATE
 from pipeline.video.pieces import PIECE
 
@@ -108,20 +108,20 @@ def test_a_file_that_is_not_cnn14_is_refused_and_nothing_in_it_runs(encoder, tor
         path = tmp_path / f"{k}.pth"
         torch.save(content, path)
         with pytest.raises(PipelineError, match=f"{k}.pth: does not hold Cnn14 .* → fetch it again"):
-            pann._load(encoder._network, path)
+            Cnn14(Weights("0" * 64, path), "cpu")
     (tmp_path / "p.pth").write_bytes(pickle.dumps(evil, protocol=2))
     (tmp_path / "t.pth").write_text("<html>not found</html>")
     (tmp_path / "e.pth").touch()
     for name in ("p", "t", "e", "missing"):
         with pytest.raises(PipelineError, match=f"{name}.pth: does not hold Cnn14"):
-            pann._load(encoder._network, tmp_path / f"{name}.pth")
+            Cnn14(Weights("0" * 64, tmp_path / f"{name}.pth"), "cpu")
     assert not (tmp_path / "ran").exists()
 
 
 def test_the_family_says_what_it_is():
     family = FAMILIES["pann-cnn14"]
     assert (family.reader, family.dim, family.weights) == ("sound", 2048, ("pann-cnn14",))
-    assert encoder_class("pann-cnn14") is encoder_class("pann-cnn14-centred") is Cnn14
+    assert encoder_of("pann-cnn14").func is encoder_of("pann-cnn14-centred").func is Cnn14
     assert FAMILIES["pann-cnn14-centred"].instead_of == "pann-cnn14-charades"
     passport = Recipe("pann-cnn14", "2s", Weights.named("random:7", None), "float16").passport
     assert (passport.weights, passport.dim) == ("random:7", 2048)

@@ -15,7 +15,7 @@ from made_videos import decoded
 from numbered_videos import CONTAINERS, cut, joined, moved, number_of, numbered, steady, twice, written
 from second_reader import RefusedError, by_decord, needs_decord
 
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 from pipeline.video.ahead import FramesWanted, Request, _by_view
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
@@ -29,10 +29,8 @@ EVERY = [(container, codec) for container, codecs in CONTAINERS.items() for code
 
 
 def wanted_of(name):
-    from pipeline.encoders.base import encoder_class
-
-    encoder = encoder_class(name)
-    return FramesWanted(encoder.sampling, encoder.view, GRIDS.get(name, Fraction(2)))
+    kind = FAMILIES[name]
+    return FramesWanted(kind.sampling, kind.view, GRIDS.get(name, Fraction(2)))
 
 
 def shown(path):

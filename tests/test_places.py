@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.families import Passport
 from pipeline.features import store as store_module
 from pipeline.features.bulk import read_packed
 from pipeline.features.places import PLACES, look_up, read_index
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
-from pipeline.provenance import Passport
 
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 8, "float16", "none")
 KEYS = [f"v{k:03d}" for k in range(40)]

@@ -56,7 +56,7 @@ def test_work_is_done_again_when_something_changed(stage, change):
 def test_work_is_done_again_for_other_settings_and_for_a_raised_revision(stage, monkeypatch):
     stage()
     assert stage({"grid": "1s"}) == 2
-    monkeypatch.setitem(provenance.REVISIONS, "segment", 99)
+    monkeypatch.setitem(provenance.STAGES, "segment", 99)
     assert stage({"grid": "1s"}) == 3
 
 

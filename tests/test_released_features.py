@@ -69,7 +69,8 @@ def test_every_family_becomes_stores_that_name_the_archive(tmp_path):
     assert manifest["counts"] == {f"{family}_arrays": 5 for family in TVSUM}
     store = store_of(tmp_path, "i3d-inception-rgb-tvsum")
     assert (store.passport.origin, store.passport.weights, store.passport.dtype) == ("umt", "released", "float32")
-    assert store.problems(CLIPS) == []
+    assert {vid: store.n_rows(vid) for vid in CLIPS} == CLIPS
+    assert store.problems() == []
     np.testing.assert_array_equal(store.read("-a"), rows(5, 1024, np.float64).astype(np.float32))
     words = store_of(tmp_path, "clip-token-table", grid="tokens")
     assert words.passport.dtype == "float16"

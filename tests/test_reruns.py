@@ -5,15 +5,22 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import toy_encoder
 from made_videos import make_video
+from safetensors.numpy import save_file
 from small_workflow import NEW_VID, SECONDS, STAGES, VIDS, Workflow, make_videos
 from test_floors import HEAVY
+
+from pipeline import files
+from pipeline.features.store import Store
 
 MATRIX = Path(__file__).resolve().parents[1] / "docs" / "reruns.md"
 TRAIN_VIDS = [VIDS[0], VIDS[1], VIDS[3], VIDS[4]]
 TR_DETR = "pipeline/methods/tr_detr/settings.py"
 A_METHOD = "a method added (one file, one line), and an experiment `toy` with it"
+A_FAMILY = "two families added (two entries, one class), and an experiment `coloured` with them"
 FEATURES = [f"results/features/qvhighlights/{reader}/00000.json" for reader in ("frames224", "sound", "words")]
 
 
@@ -140,6 +147,23 @@ def add_method(workflow):
     workflow.change_config(lambda config: config["experiments"].update(toy=_with_toy(config["experiments"]["seen"])))
 
 
+def add_family(workflow):
+    """As CONTRIBUTING.md says: a class, entries that name it, a row in sources.csv, and an experiment."""
+    table = "FAMILIES: dict[str, Family] = {"
+    change_code(workflow, "pipeline/families.py", table, table + toy_encoder.ENTRIES)
+    shutil.copy(toy_encoder.__file__, workflow.folder / "pipeline/encoders/toy.py")
+    path = workflow.folder / "toy.safetensors"
+    layer = {"weight": np.eye(toy_encoder.DIM, 3, dtype=np.float32), "bias": np.zeros(toy_encoder.DIM, np.float32)}
+    save_file(layer, path)
+    row = ["toy-weights", "file", path.name, path.as_uri(), f"sha256:{files.sha256(path)}", "", "", ""]
+    with open(workflow.folder / "sources.csv", "a") as table_of_sources:
+        table_of_sources.write(",".join(row) + "\n")
+    features = {"video": ["toy-mean", "toy-spread"], "text": "clip-text"}
+    workflow.change_config(
+        lambda config: config["experiments"].update(coloured=config["experiments"]["seen"] | {"features": features})
+    )
+
+
 def _with_toy(experiment):
     return experiment | {"model": {"name": "toy", "threshold": 0.4}}
 
@@ -241,7 +265,7 @@ def test_a_change_costs_what_the_document_says(first, tmp_path, change):
 
 
 def test_the_document_has_no_line_that_is_not_tested():
-    assert list(matrix()) == ["the first run", *CHANGES, A_METHOD]
+    assert list(matrix()) == ["the first run", *CHANGES, A_METHOD, A_FAMILY]
 
 
 @pytest.mark.slow
@@ -251,3 +275,18 @@ def test_a_method_of_ones_own_is_one_file_and_one_line_and_retrains_no_other(fir
     assert as_text(workflow.run()) == matrix()[A_METHOD]
     table = (workflow.results / "tables/table1.csv").read_text()
     assert "method toy, threshold 0.4" in table and table.count("2 epochs, batch 4, learning rate 0.0001") >= 3
+
+
+@pytest.mark.slow
+def test_a_family_of_ones_own_is_one_entry_and_one_class_and_encodes_no_other(first, tmp_path):
+    workflow = first[0].copy(tmp_path / "case")
+    add_family(workflow)
+    assert as_text(workflow.run()) == matrix()[A_FAMILY]
+    table = (workflow.results / "tables/table1.csv").read_text()
+    assert "toy-mean" in table or "coloured" in table
+    for family, statistic in {"toy-mean": "mean", "toy-spread": "std"}.items():
+        with Store(sorted((workflow.results / "features/qvhighlights/2s" / family).glob("*.h5"))) as store:
+            rows = np.concatenate([store.read(vid) for vid in VIDS])
+            assert store.passport.weights == files.sha256(workflow.folder / "toy.safetensors")
+            assert rows.shape == (len(VIDS) * SECONDS // 2, toy_encoder.DIM)
+            assert rows[:, :3].any() and not rows[:, 3:].any(), statistic

@@ -14,13 +14,13 @@ from made_videos import make_video
 from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers, n_cores, workers
+from pipeline.families import FAMILIES
 from pipeline.features import encode
 from pipeline.features.encode import FrameLine, Recipe, VideoFile, encode_videos
 from pipeline.features.sound import SoundLine, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
 from pipeline.features.words import encode_words
-from pipeline.provenance import FAMILIES
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips
 
@@ -110,9 +110,9 @@ def test_a_querys_rows_are_the_same_bits_alone_and_in_company(tmp_path, family):
 
 
 def test_numbers_do_not_depend_on_the_cores_at_hand(monkeypatch):
-    from pipeline.encoders.clip import ImageEncoder
+    from pipeline.encoders.base import encoder_of
 
-    network = ImageEncoder(Weights.named("random:3", None), "cpu")
+    network = encoder_of("clip-vit-b32")(Weights.named("random:3", None), "cpu")
     frames = np.random.default_rng(0).integers(0, 256, (9, 1, 224, 224, 3), dtype=np.uint8)
     found = []
     for n in ("1", "2", "3"):

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_frame_grid import facts_of, last_packet_end, shown_by_ffmpeg
 
-from pipeline.encoders import base
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 from pipeline.video.frame_grid import SAMPLINGS, charades_stacks, every_fourth, motion_frames, slow_frames, tvsum_stacks
 from pipeline.video.probe import probe
 from pipeline.video.views import FRAMES224, VIEWS
@@ -133,9 +132,8 @@ def test_a_grid_of_another_clip_length_is_refused(name, clip_s):
         SAMPLINGS[name](facts_of("9"), Fraction(1))
 
 
-def test_every_encoder_of_frames_names_a_sampling_and_a_view_that_exist():
-    encoders = [base.encoder_class(name) for name, family in FAMILIES.items() if family.encoder]
-    of_frames = [encoder for encoder in encoders if hasattr(encoder, "sampling")]
-    assert {encoder.sampling for encoder in of_frames} == SAMPLINGS.keys()
-    assert {encoder.view for encoder in of_frames} == {FRAMES224, *VIEWS}
-    assert all(encoder.rows_per_input in (1, 2) for encoder in of_frames)
+def test_every_family_of_frames_names_a_sampling_and_a_view_that_exist():
+    of_frames = [family for family in FAMILIES.values() if family.reader in ("frames224", "native")]
+    assert {family.sampling for family in of_frames} == SAMPLINGS.keys()
+    assert {family.view for family in of_frames} == {FRAMES224, *VIEWS}
+    assert all(family.rows_per_input in (1, 2) for family in of_frames)

@@ -16,8 +16,8 @@ import pytest
 from made_videos import filtered, make_video
 
 from pipeline.encoders import base
-from pipeline.encoders.base import Weights, encoder_class
-from pipeline.encoders.slowfast import CAFFE2_NAMES, Caffe2SlowFast, PytorchvideoSlowFast, pathways, read_blobs
+from pipeline.encoders.base import Weights, encoder_of
+from pipeline.encoders.slowfast import CAFFE2_NAMES, filled, pathways, read_blobs
 from pipeline.errors import PipelineError
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import motion_frames
@@ -206,7 +206,7 @@ def frames(n):
 
 def test_every_number_of_the_network_comes_from_its_blob(plain, blobs, caffe2_file):
     assert len(blobs) == len(CAFFE2_NAMES) == 552
-    state = Caffe2SlowFast.filled(Weights.named("released", caffe2_file)).state_dict()
+    state = filled(Weights.named("released", caffe2_file), "caffe2").state_dict()
     assert state.keys() == plain.state_dict().keys()
     assert len(state) == 662
     assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items() if tensor.ndim)
@@ -219,7 +219,7 @@ def test_python_3s_way_of_writing_bytes_is_read_too(blobs, tmp_path):
 
 @pytest.fixture(scope="module")
 def encoder(caffe2_file):
-    return Caffe2SlowFast(Weights.named("released", caffe2_file), "cpu")
+    return encoder_of("slowfast-r50-caffe2")(Weights.named("released", caffe2_file), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -247,13 +247,13 @@ def test_a_row_is_the_same_alone_and_in_a_batch(encoder, two_rows):
 def test_pytorchvideos_checkpoint_holds_the_same_network(plain, tmp_path):
     path = tmp_path / "x.pyth"
     torch.save({"model_state": plain.state_dict(), "epoch": 196}, path)
-    state = PytorchvideoSlowFast.filled(Weights.named("released", path)).state_dict()
+    state = filled(Weights.named("released", path), "pytorchvideo").state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items())
-    assert PytorchvideoSlowFast(Weights.named("released", path), "cpu")
+    assert encoder_of("slowfast-r50-pytorchvideo")(Weights.named("released", path), "cpu")
 
 
 def test_random_weights_give_rows_that_float16_holds():
-    rows = Caffe2SlowFast(Weights.named("random:1", None), "cpu").encode(frames(1))
+    rows = encoder_of("slowfast-r50-caffe2")(Weights.named("random:1", None), "cpu").encode(frames(1))
     assert np.isfinite(rows.astype(np.float16)).all()
     assert 0.01 < rows.std() < 100
 
@@ -270,7 +270,7 @@ def test_every_call_gives_the_network_a_list_of_its_own(monkeypatch):
             return streams[0]
 
     monkeypatch.setattr("pipeline.encoders.slowfast._network", lambda *_: Overwrites())
-    encoder = Caffe2SlowFast(Weights.named("random:1", None), "cpu")
+    encoder = encoder_of("slowfast-r50-caffe2")(Weights.named("random:1", None), "cpu")
     pixels = frames(2)
     before = pixels.copy()
     assert encoder.encode(pixels).shape == encoder.encode(pixels).shape == (2, 2304)
@@ -317,7 +317,7 @@ def test_a_file_of_another_network_is_refused(blobs, tmp_path, change, why):
     changed = {name: blob for name, blob in (blobs | change).items() if blob is not None}
     path = write_blobs(tmp_path / "x.pkl", changed)
     with pytest.raises(PipelineError, match=why):
-        Caffe2SlowFast(Weights.named("released", path), "cpu")
+        encoder_of("slowfast-r50-caffe2")(Weights.named("released", path), "cpu")
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"blobs": 3}, 2), pickle.dumps([1], 2)])
@@ -326,4 +326,4 @@ def test_a_file_that_is_no_weight_file_is_named(tmp_path, content):
     path.write_bytes(content)
     for family in ("slowfast-r50-caffe2", "slowfast-r50-pytorchvideo"):
         with pytest.raises(PipelineError, match=r"x: does not hold SlowFast R50 \(.*→ fetch it again"):
-            encoder_class(family)(Weights.named("released", path, "0" * 64), "cpu")
+            encoder_of(family)(Weights.named("released", path, "0" * 64), "cpu")

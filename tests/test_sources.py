@@ -47,7 +47,7 @@ def test_every_annotation_and_prediction_file_is_known_by_digest_and_size():
 
 
 def test_weights_that_features_need_stand_in_the_table():
-    from pipeline.provenance import FAMILIES
+    from pipeline.families import FAMILIES
 
     table = sources.load()
     assert {table[name].kind for family in FAMILIES.values() for name in family.weights} <= {"file", "archive"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import pytest
 
 from pipeline import files, provenance, stale
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.provenance import Asked
 
 SHARDS = [f"features/tvsum/words/0000{i}" for i in (0, 1)]
@@ -21,7 +23,7 @@ class Results:
 
     def asked(self):
         """Manifest name → what its stage is asked for."""
-        revision = {"clip-text": {"revision": provenance.REVISIONS["clip-text"]}}
+        revision = {"clip-text": {"revision": FAMILIES["clip-text"].revision}}
         shards = {n: Asked("extract", {"families": revision, "clip": c}) for n, c in self.clips.items()}
         train = Asked("train", {"families": {"clip-text": "/tokens/"}}, [self.manifest(name) for name in shards])
         return shards | {"runs/one": train, "tables/table3": Asked("tabulate", {}, [self.manifest("runs/one")])}
@@ -50,6 +52,14 @@ class Results:
 
     def state(self):
         return {path: path.stat().st_mtime_ns for path in self.folder.rglob("*") if not path.name.endswith(".lock")}
+
+
+def raise_revision(monkeypatch, name):
+    """Of a stage or a family."""
+    if name in provenance.STAGES:
+        monkeypatch.setitem(provenance.STAGES, name, 99)
+    else:
+        monkeypatch.setitem(FAMILIES, name, replace(FAMILIES[name], revision=99))
 
 
 @pytest.fixture
@@ -83,13 +93,13 @@ def test_what_is_damaged_has_work_and_nothing_else(results, damage):
 
 @pytest.mark.parametrize("raised", ["extract", "clip-text"])
 def test_a_raised_revision_gives_its_stage_and_family_work(results, monkeypatch, raised):
-    monkeypatch.setitem(provenance.REVISIONS, raised, 99)
+    raise_revision(monkeypatch, raised)
     assert results.with_work() == SHARDS
     assert results.make() == SHARDS
 
 
 def test_a_revision_that_nothing_was_made_with_gives_no_work(results, monkeypatch):
-    monkeypatch.setitem(provenance.REVISIONS, "pann-cnn14", 99)
+    raise_revision(monkeypatch, "pann-cnn14")
     assert results.with_work() == []
 
 

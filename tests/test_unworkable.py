@@ -12,9 +12,8 @@ import yaml
 
 from pipeline import config
 from pipeline.acquire import sources
-from pipeline.encoders.base import encoder_class
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 from pipeline.reporting import feasible
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.segment import grid_seconds
@@ -139,7 +138,7 @@ def test_a_family_says_the_one_grid_that_its_frames_can_be_taken_on(family):
     fitting = []
     for grid in config.GRIDS:
         try:
-            SAMPLINGS[encoder_class(family).sampling](facts, grid_seconds(grid))
+            SAMPLINGS[FAMILIES[family].sampling](facts, grid_seconds(grid))
         except PipelineError:
             continue
         fitting.append(grid)

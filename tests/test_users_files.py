@@ -14,7 +14,7 @@ from pipeline import files, provenance, records
 from pipeline.acquire import sources
 from pipeline.cli import main
 from pipeline.encoders import glove
-from pipeline.encoders.base import Weights
+from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
 
 ROWS = [
@@ -96,7 +96,7 @@ def test_gloves_first_word_is_found_behind_a_mark(tmp_path):
     line = " ".join(["the", *(["0.5"] * 300)])
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(glove.MEMBER, codecs.BOM_UTF8 + f"{line}\n".encode())
-    words = glove.GloVe(Weights.named("released", path), "cpu", ["the"]).encode(["the"])[0]
+    words = encoder_of("glove-6b-300d")(Weights.named("released", path), "cpu", ["the"]).encode(["the"])[0]
     assert (words.unknown, np.unique(words.tokens).tolist()) == (0, [0.5])
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.encoders import vgg
-from pipeline.encoders.base import Weights
+from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 torch = pytest.importorskip("torch")
 
@@ -32,7 +32,7 @@ def network(torch_one_thread):
 def encoder(network):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(vgg, "filled", lambda weights: network)
-        return vgg.Vgg16(Weights.named("random:3", None), "cpu")
+        return encoder_of("vgg16-imagenet")(Weights.named("random:3", None), "cpu")
 
 
 def test_rows_are_torchvisions_forward_pass_without_the_last_layer(network, encoder):
@@ -67,7 +67,7 @@ def write_constant(path, change=None):
 
 
 def test_a_weight_file_is_torchvisions_table_of_tensors(tmp_path):
-    rows = vgg.Vgg16(write_constant(tmp_path / "x.pth"), "cpu").encode(frames(1))
+    rows = encoder_of("vgg16-imagenet")(write_constant(tmp_path / "x.pth"), "cpu").encode(frames(1))
     np.testing.assert_array_equal(rows, np.full((1, 4096), 3))
 
 
@@ -80,4 +80,4 @@ def test_a_weight_file_is_torchvisions_table_of_tensors(tmp_path):
 )
 def test_a_file_of_another_network_is_refused(tmp_path, change, why):
     with pytest.raises(PipelineError, match=rf"x.pth: does not hold VGG-16 \({why}"):
-        vgg.Vgg16(write_constant(tmp_path / "x.pth", change), "cpu")
+        encoder_of("vgg16-imagenet")(write_constant(tmp_path / "x.pth", change), "cpu")

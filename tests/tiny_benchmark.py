@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import config, files, provenance, records
+from pipeline import config, families, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
 from pipeline.methods.settings import MethodSettings
 from pipeline.methods.tr_detr.settings import TrDetrSettings
@@ -29,11 +29,11 @@ FEATURES = config.Features(video=["clip-vit-b32"], text="clip-text")
 WITH_SOUND = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
 
 
-def passport(family: str, dim: int, grid: str = "2s", dtype: str = "float32") -> provenance.Passport:
-    return provenance.Passport(family, 1, "raw", "random:0", grid, dim, dtype, "made up")
+def passport(family: str, dim: int, grid: str = "2s", dtype: str = "float32") -> families.Passport:
+    return families.Passport(family, 1, "raw", "random:0", grid, dim, dtype, "made up")
 
 
-def write_store(path: Path, passport: provenance.Passport, rows: Mapping[str, np.ndarray]) -> Path:
+def write_store(path: Path, passport: families.Passport, rows: Mapping[str, np.ndarray]) -> Path:
     with StoreWriter(path, passport) as writer:
         for key, value in rows.items():
             writer.add(key, value)

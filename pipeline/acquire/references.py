@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pipeline.acquire.sources import Sources
 from pipeline.config import Config
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 Reference = tuple[str, str, tuple[str, ...]]
 """Key in the config, the name in sources.csv that it asks for, the kinds that fit."""

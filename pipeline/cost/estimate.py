@@ -13,7 +13,7 @@ from pipeline.acquire.sources import Sources
 from pipeline.config import Config
 from pipeline.cost import rates
 from pipeline.cost.need import HOUR, File, Need, weights
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES, Cost, cost_of
 
 GB = 1e9
 SMALL_GB = 0.1
@@ -110,19 +110,27 @@ def _decoding(needs: Sequence[Need]) -> list[Quantity]:
 
 def _encoding(needs: Sequence[Need]) -> list[Quantity]:
     return [
-        _by_family("encoding on a CPU, core hours", needs, "measured", lambda cost: cost.cpu_s),
-        _by_family("encoding on a GPU, hours", needs, "assumed", lambda cost: cost.macs / rates.GPU_MACS),
+        _by_family("encoding on a CPU, core hours", needs, lambda cost: (cost.cpu_s, cost.known)),
+        _by_family("encoding on a GPU, hours", needs, lambda cost: (cost.macs / rates.GPU_MACS, "assumed")),
     ]
 
 
-def _by_family(label: str, needs: Sequence[Need], known: str, seconds: Callable[[rates.Cost], float]) -> Quantity:
-    """A line per family, those of words together, which cost next to nothing."""
+def _by_family(label: str, needs: Sequence[Need], seconds: Callable[[Cost], tuple[float, str]]) -> Quantity:
+    """A line per family, those of words together, which cost next to nothing.
+
+    seconds: cost of a row → its seconds, and how they are known.
+    """
     lines: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    known: dict[str, set[str]] = defaultdict(set)
     for need in needs:
         for family in need.made:
             name = "words" if FAMILIES[family].reader == "words" else family
-            lines[name][need.name] += need.rows(family) * seconds(rates.ENCODING[family]) / HOUR
-    return _sum(label, [Quantity(name, amounts, known) for name, amounts in sorted(lines.items())])
+            per_row, how = seconds(cost_of(family))
+            lines[name][need.name] += need.rows(family) * per_row / HOUR
+            known[name].add(how)
+    return _sum(
+        label, [Quantity(name, amounts, ", ".join(sorted(known[name]))) for name, amounts in sorted(lines.items())]
+    )
 
 
 def _training(needs: Sequence[Need]) -> list[Quantity]:

@@ -1,4 +1,6 @@
-"""What a row, a second of video and a step of training cost: the figures that `estimate` multiplies.
+"""What a second of video and a step of training cost: the figures that `estimate` multiplies.
+
+What a row costs is part of its family (`families.py`).
 
 Seconds of a core are CPU seconds of one thread on a shared, busy Zen 4 core; a quiet one is up to twice as fast. Those
 of families and decoding come from `benchmarks/rates.py`, those of training from the loop of `benchmarks/training.py`.
@@ -6,34 +8,6 @@ No GPU was at hand: what is said of one is reported by others, or assumed.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
-
-
-class Cost(NamedTuple):
-    """Of one row; where words are encoded, of one query. cpu_s: core seconds. macs: multiply-adds, 10⁹."""
-
-    cpu_s: float
-    macs: float
-
-
-ENCODING = {
-    "clip-vit-b32": Cost(0.11, 4.4),
-    "clip-text": Cost(0.034, 1.2),
-    "clip-token-table": Cost(0.034, 1.2),
-    "glove-6b-300d": Cost(0.0, 0.0),
-    "glove-6b-300d-kept-stop": Cost(0.0, 0.0),
-    "slowfast-r50-caffe2": Cost(1.8, 50.3),
-    "slowfast-r50-pytorchvideo": Cost(1.8, 50.3),
-    "i3d-resnet50": Cost(1.0, 28.4),
-    "i3d-inception-rgb-tvsum": Cost(2.0, 55.6),
-    "i3d-inception-flow-raft-tvsum": Cost(124.0, 4480.0),
-    "i3d-inception-rgb-charades": Cost(0.72, 20.8),
-    "vgg16-imagenet": Cost(0.31, 15.5),
-    "pann-cnn14": Cost(0.17, 4.2),
-    "pann-cnn14-centred": Cost(0.17, 4.2),
-}
-"""Every family that is made here: measured (seconds) and counted (multiply-adds) with random weights."""
 
 GPU_MACS = 5_000.0
 """Multiply-adds a second, 10⁹, that a GPU is assumed to sustain: half of an A100's peak in float32."""

@@ -1,22 +1,24 @@
-"""What an encoder is: frames, sound or words in, rows out. One class per family, named in `provenance.FAMILIES`.
+"""What an encoder is: frames, sound or words in, rows out. Its class and options are named in `families.FAMILIES`.
 
-An encoder's class says what it needs before its network is built (or its library imported), so that a shard with
-nothing to encode costs nothing.
+A class is built with weights, a device and the options of its family, which are the keyword arguments of its
+constructor. What an input looks like (sampling, view, batch) is said by the family, so that a shard with nothing to
+encode builds no network and imports no library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,7 +39,10 @@ class Weights:
 
     @classmethod
     def named(cls, choice: str, path: Path | None, sha256: str | None = None) -> Weights:
-        """`released` with a path, or `random:SEED`. Raises PipelineError for `released` without a file."""
+        """`released` with a path, or `random:SEED`. sha256: of the file, where a manifest has it.
+
+        Raises PipelineError for `released` without a file.
+        """
         if choice.startswith("random:"):
             return cls(choice, seed=int(choice.removeprefix("random:")))
         if path is None:
@@ -49,9 +54,13 @@ class Weights:
         return cls(sha256 or files.sha256(path), path)
 
     @classmethod
-    def joined(cls, first: Weights, *further: Weights) -> Weights:
-        """Those of a family with several networks, in the order of its `weights`."""
-        return cls("+".join([first.passport, *(more.passport for more in further)]), first.path, first.seed, further)
+    def joined(cls, *parts: Weights) -> Weights:
+        """Those of a family with several networks, in the order of its `weights`; `none` for a family without any."""
+        if not parts:
+            return cls("none")
+        first, *further = parts
+        passport = "+".join(part.passport for part in parts)
+        return cls(passport, first.path, first.seed, tuple(further))
 
 
 class Words(NamedTuple):
@@ -66,21 +75,9 @@ class Words(NamedTuple):
 
 
 class FrameEncoder(Protocol):
-    """Frames to rows.
+    """Frames to rows. Several threads may call `encode` at a time."""
 
-    sampling: which frames, a name in `video.frame_grid.SAMPLINGS`; each of its rows is an input. view: what they look
-    like, `frames224` or a name in `video.views.VIEWS`. batch: inputs per call of `encode`, at most; several threads may
-    call it at a time.
-    rows_per_input: rows that an input gives, in order of time; more than 1 where a network looks at several clips.
-    """
-
-    preprocessing: ClassVar[str]
-    sampling: ClassVar[str]
-    view: ClassVar[str]
-    batch: ClassVar[int]
-    rows_per_input: ClassVar[int]
-
-    def __init__(self, weights: Weights, device: str) -> None:
+    def __init__(self, weights: Weights, device: str, **options: Any) -> None:
         """Build the network. Raises PipelineError for a weight file that does not fit."""
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
@@ -91,12 +88,9 @@ class FrameEncoder(Protocol):
 
 
 class SoundEncoder(Protocol):
-    """Pieces of sound to rows. batch: pieces per call of `encode`, at most."""
+    """Pieces of sound to rows."""
 
-    preprocessing: ClassVar[str]
-    batch: ClassVar[int]
-
-    def __init__(self, weights: Weights, device: str) -> None:
+    def __init__(self, weights: Weights, device: str, **options: Any) -> None:
         """Build the network. Raises PipelineError for a weight file that does not fit."""
 
     def encode(self, pieces: np.ndarray) -> np.ndarray:
@@ -104,12 +98,9 @@ class SoundEncoder(Protocol):
 
 
 class WordEncoder(Protocol):
-    """Queries to tokens. batch: queries per call of `encode`; 1 where numbers are computed (`features.words`)."""
+    """Queries to tokens."""
 
-    preprocessing: ClassVar[str]
-    batch: ClassVar[int]
-
-    def __init__(self, weights: Weights, device: str, corpus: Iterable[str]) -> None:
+    def __init__(self, weights: Weights, device: str, corpus: Iterable[str], **options: Any) -> None:
         """Build the network, or look up the words of a corpus: every query of the dataset, all shards and splits.
 
         Raises PipelineError for a weight file that does not fit.
@@ -119,20 +110,21 @@ class WordEncoder(Protocol):
         """One Words per query, in order."""
 
 
-def encoder_class(family: str) -> Any:
-    """The FrameEncoder, SoundEncoder or WordEncoder class of a family.
+def encoder_of(family: str) -> Callable[..., Any]:
+    """What builds the encoder of a family: its class, with the options of the family already given.
 
+    It takes weights and device, for words the corpus too, and returns a FrameEncoder, SoundEncoder or WordEncoder.
     Raises PipelineError for a family that nothing here makes.
     """
-    place = FAMILIES[family].encoder if family in FAMILIES else None
-    if place is None:
+    kind = FAMILIES.get(family)
+    if kind is None or kind.encoder is None:
         raise PipelineError(
             f"no encoder makes this family; there are {', '.join(name for name in FAMILIES if FAMILIES[name].encoder)}",
             where=family,
             remedy="import it from a released archive (`source: features`)",
         )
-    module, name = place.split(":")
-    return getattr(import_module(module), name)
+    module, name = kind.encoder.split(":")
+    return partial(getattr(import_module(module), name), **kind.options)
 
 
 def at_once(inputs: Tensor) -> Sequence[Tensor]:

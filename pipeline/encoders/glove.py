@@ -4,8 +4,9 @@ A query is split at blanks and lower-cased; punctuation stays on its word. Two r
 full stop that ends a sentence, CG-DETR and lighthouse do not, whose last word (`shelf.`) is then unknown.
 Unknown words are rows of zeros. A text without a word has one such row, so that all families have the same queries.
 
-gensim reads a thousand lines a second, 400 s for all. So the lines of the words that a dataset's queries hold are
-copied once, straight out of the zip, into a small file beside it in GloVe's own form; jobs read that one.
+gensim reads a thousand lines a second, 400 s for all, and importing it takes 1.5 s and 118 MB. So the first job of a
+dataset copies the lines of its queries' words out of the zip, lets gensim read them, and keeps their vectors in a small
+file of NumPy beside the zip. All other jobs read that file and import no gensim.
 """
 
 from __future__ import annotations
@@ -35,22 +36,27 @@ LONGEST_LINE = 1 << 16
 
 
 class GloVe:
-    """Words → vectors, after the full stop that ends the sentence is gone (UMT, 2D-TAN)."""
+    """Words → vectors."""
 
-    preprocessing = "final full stop stripped, split at blanks, lower-cased; unknown words are zeros"
-    batch = 1024
+    def __init__(
+        self,
+        weights: Weights,
+        device: str,  # noqa: ARG002 - nothing is computed
+        corpus: Iterable[str],
+        *,
+        strips_full_stop: bool,
+    ) -> None:
+        """corpus: the queries of the dataset. strips_full_stop: whether the one that ends a query goes (UMT, 2D-TAN).
 
-    def __init__(self, weights: Weights, device: str, corpus: Iterable[str]) -> None:  # noqa: ARG002 - looked up
-        """corpus: the queries of the dataset.
-
-        Raises PipelineError for a file that does not hold GloVe, and for one that holds no word of the corpus: every
-        text would be zeros.
+        Without that, a query is looked up as it is stored (CG-DETR, lighthouse). Raises PipelineError for a file that
+        does not hold GloVe, and for one that holds no word of the corpus: every text would be zeros.
         """
+        self._strips_full_stop = strips_full_stop
         if weights.path is None:
             self._vectors: Mapping[str, np.ndarray] = _Seeded(weights.seed)
         else:
             vocabulary = sorted({word for query in corpus for word in self.words(query)})
-            self._vectors = _read(_lines_of(weights, weights.path, vocabulary))
+            self._vectors = _vectors_of(weights, weights.path, vocabulary)
             if vocabulary and not self._vectors:
                 raise PipelineError(
                     f"{MEMBER} in it holds none of the {len(vocabulary):,} words of the queries ({vocabulary[0]} …)",
@@ -60,7 +66,8 @@ class GloVe:
 
     def words(self, query: str) -> list[str]:
         """What is looked up for a query, in order."""
-        return query.rstrip().removesuffix(".").lower().split()
+        kept = query.rstrip().removesuffix(".") if self._strips_full_stop else query
+        return kept.lower().split()
 
     def encode(self, queries: Sequence[str]) -> list[Words]:
         """One Words per query: float32 [n_words, 300], at least a row; nothing pooled."""
@@ -73,16 +80,6 @@ class GloVe:
             if not is_unknown:
                 row[:] = self._vectors[word]
         return Words(rows, unknown=sum(unknown))
-
-
-class GloVeKeptStop(GloVe):
-    """Words → vectors, the query looked up as it is stored (CG-DETR, lighthouse)."""
-
-    preprocessing = "split at blanks, lower-cased, full stops kept; unknown words are zeros"
-
-    def words(self, query: str) -> list[str]:
-        """What is looked up for a query, in order."""
-        return query.lower().split()
 
 
 class _Seeded(dict[str, np.ndarray]):
@@ -100,14 +97,30 @@ class _Seeded(dict[str, np.ndarray]):
         return self[word]
 
 
-def _lines_of(weights: Weights, archive: Path, vocabulary: Sequence[str]) -> Path:
-    """The small file with these words' lines, named after what it was made of; the first process that asks makes it."""
+def _vectors_of(weights: Weights, archive: Path, vocabulary: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """Those of these words that GloVe knows → float32 [300].
+
+    They are kept in a file that is named after what it was made of; the first process that asks makes it.
+    """
     made_of = "\n".join([weights.passport, *vocabulary]).encode(errors="replace")
-    path = archive.with_name(f"{Path(MEMBER).stem}.{hashlib.sha256(made_of).hexdigest()[:16]}.txt")
+    path = archive.with_name(f"{Path(MEMBER).stem}.{hashlib.sha256(made_of).hexdigest()[:16]}.npz")
     with files.lock(path, wait=True):
         if not path.exists():
-            _copy_lines(archive, {word.encode(errors="replace") for word in vocabulary}, path)
-    return path
+            _gather(archive, vocabulary, path)
+    return _read(path)
+
+
+def _gather(archive: Path, vocabulary: Sequence[str], path: Path) -> None:
+    """Write the vectors of these words to `path`. Raises PipelineError for an archive that does not hold GloVe."""
+    lines = path.with_suffix(".txt")
+    try:
+        _copy_lines(archive, {word.encode(errors="replace") for word in vocabulary}, lines)
+        vectors = _parsed(lines, archive)
+    finally:
+        lines.unlink(missing_ok=True)
+    words = np.frombuffer("\n".join(vectors).encode(), np.uint8)
+    with files.atomic(path, "wb") as file:
+        np.savez(file, words=words, vectors=np.array([*vectors.values()], np.float32).reshape(-1, DIM))
 
 
 def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
@@ -128,19 +141,31 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
         raise _not_glove(archive, error) from error
 
 
-def _read(path: Path) -> Mapping[str, np.ndarray]:
-    """word → float32 [300]. Raises PipelineError for lines of another form."""
+def _parsed(lines: Path, archive: Path) -> Mapping[str, np.ndarray]:
+    """word → float32 [300], by gensim. Raises PipelineError for lines of another form."""
+    if not lines.stat().st_size:
+        return {}
     from gensim.models import KeyedVectors  # type: ignore[import-untyped]
 
-    if not path.stat().st_size:
-        return {}
     try:
-        vectors = KeyedVectors.load_word2vec_format(str(path), binary=False, no_header=True)
+        vectors = KeyedVectors.load_word2vec_format(str(lines), binary=False, no_header=True)
     except ValueError as error:
-        raise _not_glove(path, error) from error
+        raise _not_glove(archive, error) from error
     if vectors.vector_size != DIM:
-        raise _not_glove(path, f"its lines have {vectors.vector_size} numbers")
+        raise _not_glove(archive, f"its lines have {vectors.vector_size} numbers")
     return {word: vectors[word] for word in vectors.key_to_index}
+
+
+def _read(path: Path) -> Mapping[str, np.ndarray]:
+    """word → float32 [300], of a file that `_gather` wrote. Raises PipelineError for one that is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            words, vectors = found["words"].tobytes().decode(), found["vectors"]
+        return dict(zip(words.split("\n") if words else [], vectors, strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PipelineError(
+            f"is damaged ({type(error).__name__}: {error})", where=path, remedy="delete it and run again"
+        ) from error
 
 
 def _not_glove(path: Path, reason: object) -> PipelineError:

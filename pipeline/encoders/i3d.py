@@ -15,7 +15,7 @@ H.264 one for TVSum, JPEG for Charades; ours do not.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -28,60 +28,49 @@ CROP = 224
 """Side of what the network sees, in pixels."""
 
 
-class TvsumRgb:
-    """A stack of 32 frames → one row."""
+OverTime = Literal["mean", "rows"]
+"""What becomes of the positions in time: one row, their mean; or a row each, in order."""
 
-    preprocessing = (
-        "stacks of 32 frames at 16 fps; short side 256, PIL bilinear; centre crop 224; RGB in -1 … 1;"
-        " Mixed_5c pooled over 2×7×7, mean over time"
-    )
-    sampling = "stacks16"
-    view = "crop224of256"
-    batch = 8
-    rows_per_input = 1
 
-    def __init__(self, weights: Weights, device: str) -> None:
+class RgbI3D:
+    """A stack of frames → one row, or one for each position in time."""
+
+    def __init__(self, weights: Weights, device: str, *, conversion: str, over_time: OverTime) -> None:
+        """conversion: a name in `inception.CONVERSIONS`. Raises PipelineError for a file that holds other numbers."""
         from pipeline.encoders import inception
 
-        self._device = device
-        self._network = inception.features(weights, inception.HASSONY2, 3).to(device)
+        self._device, self._over_time = device, over_time
+        self._network = inception.features(weights, inception.CONVERSIONS[conversion], 3).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 32, 224, 224, 3] → float32 [rows, 1024]."""
+        """Uint8 RGB [n, frames, 224, 224, 3] → float32 [n · rows of an input, 1024]."""
         import torch
 
         with torch.inference_mode():
-            return positions(self._network, colours(frames, self._device)).mean(1).cpu().numpy()
+            found = positions(self._network, colours(frames, self._device))
+            return rows_of(found, self._over_time).cpu().numpy()
 
 
-class TvsumFlow:
-    """33 frames → the flow between them → one row. weights: the network's; further: RAFT's."""
+class FlowI3D:
+    """The frames of a stack and one more → the flow between them → rows. weights: the network's; further: RAFT's."""
 
-    preprocessing = (
-        "stacks of 33 frames at 16 fps; short side 256, PIL bilinear; flow by RAFT (large, 20 updates), cut at 20"
-        " pixels, in 256 steps; centre crop 224; -1 … 1; Mixed_5c pooled over 2×7×7, mean over time"
-    )
-    sampling = "stacks16-flow"
-    view = "short256"
-    batch = 1
-    rows_per_input = 1
-
-    def __init__(self, weights: Weights, device: str) -> None:
+    def __init__(self, weights: Weights, device: str, *, conversion: str, over_time: OverTime) -> None:
+        """conversion: a name in `inception.CONVERSIONS`. Raises PipelineError for files that hold other numbers."""
         from pipeline.encoders import flow, inception
 
         (raft,) = weights.further
-        self._device = device
+        self._device, self._over_time = device, over_time
         self._raft = flow.Raft(raft, device)
-        self._network = inception.features(weights, inception.HASSONY2, 2).to(device)
+        self._network = inception.features(weights, inception.CONVERSIONS[conversion], 2).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 33, height, width, 3], short side 256 → float32 [rows, 1024]."""
+        """Uint8 RGB [n, 33, height, width, 3], short side 256 → float32 [n · rows of an input, 1024]."""
         import torch
 
         with torch.inference_mode():
             stacks: Iterable[Tensor] = torch.from_numpy(frames).to(self._device, non_blocking=True)
-            rows = [positions(self._network, self._pictures(stack)).mean(1) for stack in stacks]
-            return torch.cat(rows).cpu().numpy()
+            found = (positions(self._network, self._pictures(stack)) for stack in stacks)
+            return torch.cat([rows_of(part, self._over_time) for part in found]).cpu().numpy()
 
     def _pictures(self, stack: Tensor) -> Tensor:
         """[33, height, width, 3] → [1, 2, 32, 224, 224]."""
@@ -90,32 +79,6 @@ class TvsumFlow:
         flow = self._raft.between(stack)
         y, x = ((size - CROP) // 2 for size in flow.shape[2:])
         return as_pictures(flow[:, :, y : y + CROP, x : x + CROP]).transpose(0, 1)[None]
-
-
-class CharadesRgb:
-    """A window of 24 frames → two rows of half a second each."""
-
-    preprocessing = (
-        "windows of 24 frames at 24 fps; native size, from a short side of 226; centre crop 224; RGB in -1 … 1;"
-        " Mixed_5c pooled over 2×7×7, two rows a window"
-    )
-    sampling = "stacks24"
-    view = "crop224"
-    batch = 8
-    rows_per_input = 2
-
-    def __init__(self, weights: Weights, device: str) -> None:
-        from pipeline.encoders import inception
-
-        self._device = device
-        self._network = inception.features(weights, inception.PIERGIAJ, 3).to(device)
-
-    def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [windows, 17 to 24, 224, 224, 3] → float32 [2 · windows, 1024]."""
-        import torch
-
-        with torch.inference_mode():
-            return positions(self._network, colours(frames, self._device)).flatten(0, 1).cpu().numpy()
 
 
 def colours(frames: np.ndarray, device: str) -> Tensor:
@@ -131,3 +94,8 @@ def positions(network: nn.Module, clips: Tensor) -> Tensor:
     import torch
 
     return torch.cat([network(part).flatten(2) for part in at_once(clips)]).transpose(1, 2)
+
+
+def rows_of(found: Tensor, over_time: OverTime) -> Tensor:
+    """[n, positions, 1024] → [n, 1024], or [n · positions, 1024] in order of time."""
+    return found.mean(1) if over_time == "mean" else found.flatten(0, 1)

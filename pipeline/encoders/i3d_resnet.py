@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 class ResNetI3D:
     """8 frames of a clip → one row."""
 
-    preprocessing = (
-        "8 frames of each clip at 30 fps, SlowFast's slow ones;"
-        " short side 224, swscale bilinear; centre crop 224; RGB, mean 0.45, std 0.225"
-    )
-    sampling = "slow"
-    view = "frames224"
-    batch = 8
-    rows_per_input = 1
-
     def __init__(self, weights: Weights, device: str) -> None:
         """Build the network. Raises PipelineError for a weight file that does not hold it."""
         self._device = device

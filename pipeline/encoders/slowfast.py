@@ -12,9 +12,8 @@ The Caffe2 file is a bare Python 2 pickle: `caffe2_file.py` reads it and runs no
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,29 +28,17 @@ SLOW_OF_FAST = (0, 4, 8, 13, 17, 22, 26, 31)
 """⌊linspace(0, 31, 8)⌋."""
 
 
-class Caffe2SlowFast:
-    """The network with the numbers that the released features were made with (PySlowFast's model zoo)."""
+Release = Literal["caffe2", "pytorchvideo"]
+"""Whose numbers: those that the released features were made with (PySlowFast's model zoo), or pytorchvideo's own."""
 
-    preprocessing = (
-        "32 frames of each clip at 30 fps, spread by the source's rate, 8 of them slow;"
-        " short side 224, swscale bilinear; centre crop 224; RGB, mean 0.45, std 0.225"
-    )
-    sampling = "motion"
-    view = "frames224"
-    batch = 4
-    rows_per_input = 1
 
-    def __init__(self, weights: Weights, device: str) -> None:
+class SlowFast:
+    """32 frames of a clip → one row."""
+
+    def __init__(self, weights: Weights, device: str, *, release: Release) -> None:
+        """Build the network. Raises PipelineError for a weight file that does not fit."""
         self._device = device
-        self._network = _network(weights, self.filled).to(device)
-
-    @staticmethod
-    def filled(weights: Weights) -> Any:
-        """The whole network with its numbers. Raises PipelineError for a file that holds other blobs, or code."""
-        from pipeline.encoders.pytorchvideo_models import empty
-        from pipeline.encoders.state import fill
-
-        return fill(empty("slowfast_r50"), weights, CALLED, CAFFE2_NAMES.__getitem__, read_blobs)
+        self._network = _network(filled(weights, release)).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Uint8 RGB [rows, 32, 224, 224, 3] → float32 [rows, 2304]."""
@@ -63,16 +50,15 @@ class Caffe2SlowFast:
             return torch.cat(rows).cpu().numpy()
 
 
-class PytorchvideoSlowFast(Caffe2SlowFast):
-    """The same network with the numbers of pytorchvideo's own model zoo."""
+def filled(weights: Weights, release: Release) -> Any:
+    """The whole network with its numbers. Raises PipelineError for a file that holds other numbers, or code."""
+    from pipeline.encoders.pytorchvideo_models import empty, read_checkpoint
+    from pipeline.encoders.state import fill
 
-    @staticmethod
-    def filled(weights: Weights) -> Any:
-        """The whole network with its numbers. Raises PipelineError for a file that is no such checkpoint."""
-        from pipeline.encoders.pytorchvideo_models import empty, read_checkpoint
-        from pipeline.encoders.state import fill
-
-        return fill(empty("slowfast_r50"), weights, CALLED, read=read_checkpoint)
+    network = empty("slowfast_r50")
+    if release == "caffe2":
+        return fill(network, weights, CALLED, CAFFE2_NAMES.__getitem__, read_blobs)
+    return fill(network, weights, CALLED, read=read_checkpoint)
 
 
 def pathways(clips: Tensor) -> list[Tensor]:
@@ -135,12 +121,12 @@ def read_blobs(path: Path, called: str) -> dict[str, Tensor]:
     return {name: torch.from_numpy(blob) for name, blob in blobs.items()}
 
 
-def _network(weights: Weights, filled: Callable[[Weights], Any]) -> nn.Module:
+def _network(whole: Any) -> nn.Module:
     """The network up to its pooled pathways."""
     from torch import nn
 
     from pipeline.encoders.pytorchvideo_models import fuse
 
-    features = nn.Sequential(*filled(weights).blocks[:6])
+    features = nn.Sequential(*whole.blocks[:6])
     fuse(features)
     return features

@@ -39,6 +39,22 @@ def tensors_by_name(path: Path, called: str, inside: str | None = None) -> dict[
     return content
 
 
+def read_safetensors(prefixes: tuple[str, ...]) -> Callable[[Path, str], Mapping[str, Tensor]]:
+    """What reads those tensors of a safetensors file whose names begin with one of these, and no others."""
+
+    def read(path: Path, called: str) -> dict[str, Tensor]:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118 - no dict
+                return {name: file.get_tensor(name) for name in names}
+        except (OSError, SafetensorError) as error:
+            raise unfit(path, called, f"{type(error).__name__}: {error}") from error
+
+    return read
+
+
 def refuse_bomb(path: Path) -> None:
     """Raise ValueError for a file of torch, which is a zip, that unpacks to far more than its size. OSError too."""
     if not zipfile.is_zipfile(path):
@@ -70,12 +86,14 @@ def fill(
 ) -> AnyNetwork:
     """Put a network's numbers in place, for inference.
 
-    network: on the meta device. called: what the file should hold, for the error. name_in_file: of an entry of the
-    network's state. read: (path, called) → the file's tensors by name. Raises PipelineError for a file that is none, or
-    that lacks an entry, has one more, or one of another shape; all are compared before any is taken.
+    network: on the meta device; one that was built with numbers keeps them where weights are random. called: what the
+    file should hold, for the error. name_in_file: of an entry of the network's state. read: (path, called) → the file's
+    tensors by name. Raises PipelineError for a file that is none, or that lacks an entry, has one more, or one of
+    another shape; all are compared before any is taken.
     """
     if weights.path is None:
-        randomise(network.to_empty(device="cpu"), weights.seed)
+        if any(parameter.is_meta for parameter in network.parameters()):
+            randomise(network.to_empty(device="cpu"), weights.seed)
     else:
         found = read(weights.path, called)
         network.load_state_dict(_fitting(network.state_dict(), found, weights.path, called, name_in_file), assign=True)

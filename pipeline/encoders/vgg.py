@@ -12,6 +12,7 @@ other numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,6 @@ from pipeline.encoders.base import Weights
 if TYPE_CHECKING:
     from torch import nn
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-
 FC7_RELU = 5
 """Modules of torchvision's classifier up to fc7's ReLU: fc6, ReLU, dropout, fc7, ReLU."""
 
@@ -31,22 +29,17 @@ FC7_RELU = 5
 class Vgg16:
     """Frame → fc7 after ReLU, 4096 numbers, not normalised."""
 
-    preprocessing = (
-        "every 4th frame of 24 fps; short side 256, PIL bilinear; centre crop 224; RGB, ImageNet mean and std"
-    )
-    sampling = "every4of24"
-    view = "crop224of256"
-    batch = 8
-    rows_per_input = 1
+    def __init__(self, weights: Weights, device: str, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        """mean, std: of red, green and blue, as fractions of 1.
 
-    def __init__(self, weights: Weights, device: str) -> None:
-        """Build the network. Raises PipelineError for a weight file that does not hold it."""
+        Raises PipelineError for a weight file that does not hold VGG-16.
+        """
         import torch
 
         self._device = device
         self._network = _up_to_fc7(filled(weights)).to(device)
-        self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
-        self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
+        self._mean = torch.tensor(mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(3, 1, 1)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Uint8 RGB [rows, 1, 224, 224, 3] → float32 [rows, 4096]."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES, Passport
 from pipeline.features.array_files import read_npy, read_npz
 from pipeline.features.layouts import Layout
 from pipeline.features.passports import passport_from
-from pipeline.provenance import FAMILIES, Passport
 
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 """Archives have what marks their top there, or below up to three more folders."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.encoders.base import FrameEncoder, Weights, encoder_class
+from pipeline.encoders.base import FrameEncoder, Weights, encoder_of
 from pipeline.encoders.workers import Workers
+from pipeline.families import FAMILIES, Family, Passport
 from pipeline.features.store import ROWS_APART
 from pipeline.features.store_writer import StoreWriter, TooLargeError
 from pipeline.progress import Progress
-from pipeline.provenance import FAMILIES, REVISIONS, Passport
 from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead
 from pipeline.video.decode import Chunk
 from pipeline.video.segment import grid_seconds
@@ -43,22 +43,27 @@ class Recipe:
     dtype: str
 
     @property
-    def encoder(self) -> Any:
-        """The class that makes the family; its network is built when it is called."""
-        return encoder_class(self.family)
+    def kind(self) -> Family:
+        """What the family needs; no network is built and no library imported."""
+        return FAMILIES[self.family]
+
+    @property
+    def encoder(self) -> Callable[..., Any]:
+        """What builds the network of the family when it is called with weights and a device."""
+        return encoder_of(self.family)
 
     @property
     def passport(self) -> Passport:
         """What the store says of rows made this way."""
         return Passport(
             family=self.family,
-            revision=REVISIONS[self.family],
+            revision=self.kind.revision,
             origin="raw",
             weights=self.weights.passport,
             grid=self.grid,
-            dim=FAMILIES[self.family].dim,
+            dim=self.kind.dim,
             dtype=self.dtype,
-            preprocessing=self.encoder.preprocessing,
+            preprocessing=self.kind.preprocessing,
         )
 
 
@@ -140,7 +145,7 @@ class FrameLine:
     def begin(self, source: VideoFile, inputs: np.ndarray) -> None:
         """Begin a video; or leave it out, when its rows do not fit its segments."""
         n_clips = source.n_clips[self.recipe.grid]
-        per_input = self.recipe.encoder.rows_per_input
+        per_input = self.recipe.kind.rows_per_input
         n_rows = per_input * len(inputs)
         if abs(n_rows - n_clips) > max(ROWS_APART, per_input):
             why = f"{self.recipe.family} would have {n_rows} rows where its segments have {n_clips} clips"
@@ -148,13 +153,13 @@ class FrameLine:
             return
         if self._network is None:
             self._network = self._workers.submit(_built, self.recipe, self._device)
-        encoded = np.empty((n_rows, FAMILIES[self.recipe.family].dim), np.float32)
+        encoded = np.empty((n_rows, self.recipe.kind.dim), np.float32)
         self._videos[source.vid] = _Video(source, inputs, encoded)
 
     def take(self, source: VideoFile, chunk: Chunk) -> None:
         """Gather every input whose frames have all come; copy the frames that later ones need, forget the others."""
         video = self._videos.get(source.vid)
-        if video is None or chunk.view != self.recipe.encoder.view:
+        if video is None or chunk.view != self.recipe.kind.view:
             return
         video.decoder = chunk.decoder
         frames = video.frames | dict(zip(chunk.indices, chunk.frames, strict=True))
@@ -192,7 +197,7 @@ class FrameLine:
         """Put the next input into the video's batch; hand the batch over when it is full, or the video's last."""
         indices = video.inputs[video.n_gathered].tolist()
         if video.batch is None:
-            shape = (self.recipe.encoder.batch, len(indices), *frames[indices[0]].shape)
+            shape = (self.recipe.kind.batch, len(indices), *frames[indices[0]].shape)
             room = _spare(self._spare_batches, shape)
             video.batch = _memory(shape, self._device) if room is None else room
         for place, index in enumerate(indices):
@@ -216,7 +221,7 @@ class FrameLine:
         while len(self._at_work) > leave:
             video, batch, n, submitted = self._at_work.popleft()
             rows = submitted.result()
-            if len(rows) != n * self.recipe.encoder.rows_per_input:
+            if len(rows) != n * self.recipe.kind.rows_per_input:
                 raise ValueError(f"{self.recipe.family} gave {len(rows)} rows for {n} inputs")
             video.encoded[video.n_encoded : video.n_encoded + len(rows)] = rows
             video.n_encoded += len(rows)
@@ -312,8 +317,8 @@ def _families(lines: Sequence[Line]) -> str:
 
 
 def _wanted(line: FrameLine) -> FramesWanted:
-    encoder = line.recipe.encoder
-    return FramesWanted(encoder.sampling, encoder.view, grid_seconds(line.recipe.grid))
+    kind = line.recipe.kind
+    return FramesWanted(kind.sampling, kind.view, grid_seconds(line.recipe.grid))
 
 
 def _pass_on(event: Plan | Chunk | Done | Failed, source: VideoFile, line: FrameLine) -> None:

@@ -45,7 +45,7 @@ def describe(store: Store) -> str:
         f"{max(lengths, default=0)} each"
         f": {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}",
     ]
-    return "\n".join([*lines, *(f"wrong: {line}" for line in store.problems(dict.fromkeys(keys)))])
+    return "\n".join([*lines, *(f"wrong: {line}" for line in store.problems())])
 
 
 def describe_rows(store: Store, vid: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.provenance import FAMILIES
+from pipeline.families import FAMILIES
 
 ROWS_APART = 1
 """Streams of one video may differ by this many rows; more is an error."""

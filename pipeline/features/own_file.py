@@ -9,11 +9,11 @@ from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError, readable
+from pipeline.families import FAMILIES, Family, Passport
 from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.passports import passport_differences
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
-from pipeline.provenance import FAMILIES, Family, Passport
 from pipeline.video.probe import probe
 from pipeline.video.segment import grid_seconds, n_clips
 

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import names
 from pipeline.config import GRIDS
 from pipeline.errors import PipelineError
-from pipeline.provenance import Passport
+from pipeline.families import Passport
 
 DTYPES = ("float16", "float32")
 

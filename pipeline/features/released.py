@@ -20,11 +20,12 @@ import numpy as np
 
 from pipeline import files, progress, records
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES, Passport
 from pipeline.features.archive_files import find_top, read_passports, read_released
 from pipeline.features.layouts import Layout, layouts_of, place_of
 from pipeline.features.passports import passport_differences
 from pipeline.features.store_writer import StoreWriter
-from pipeline.provenance import FAMILIES, REVISIONS, Outcome, Passport
+from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.account import refuse_unknown
 from pipeline.video.segment import OTHER_LENGTH, grid_seconds, n_clips
@@ -243,7 +244,7 @@ def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -
             f"{layout.file} is {there} in this archive, not {family}", where=archive, remedy=f"ask for {there}"
         )
     made, dim = f"as its publisher made it: {layout.file}", FAMILIES[family].dim
-    published = Passport(family, REVISIONS[family], archive, "released", grid, dim, layout.dtype, made)
+    published = Passport(family, FAMILIES[family].revision, archive, "released", grid, dim, layout.dtype, made)
     passport = replace(signed.get(family, published), origin=archive)
     if differ := passport_differences(passport, replace(passport, family=family, grid=grid, dim=dim)):
         raise PipelineError(f"was exported as {'; '.join(differ)} asked for", where=top, remedy="name its own grid")

@@ -32,7 +32,7 @@ from pipeline.features.extract import outcome, videos_of
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.features.store_writer import StoreWriter, TooLargeError
 from pipeline.progress import Progress
-from pipeline.provenance import FAMILIES, Outcome
+from pipeline.provenance import Outcome
 from pipeline.video.ahead import SoundEvent, sounds_ahead
 from pipeline.video.audio import Ended
 from pipeline.video.pieces import Pieces
@@ -89,7 +89,7 @@ class SoundLine:
         if isinstance(event, Failed):
             return
         if event.end_s is None:
-            zeros = np.zeros((n_clips, FAMILIES[self.recipe.family].dim), np.float32)
+            zeros = np.zeros((n_clips, self.recipe.kind.dim), np.float32)
             self._store(source, zeros, finding="no sound", detail=f"{n_clips} rows of zeros")
             return
         self._encode(track.end(event.end_s), is_last=True)
@@ -108,7 +108,7 @@ class SoundLine:
     def _encode(self, pieces: Iterable[np.ndarray], *, is_last: bool = False) -> None:
         for piece in pieces:
             self._batch.append(piece)
-            if len(self._batch) == self.recipe.encoder.batch:
+            if len(self._batch) == self.recipe.kind.batch:
                 self._flush()
         if is_last:
             self._flush()

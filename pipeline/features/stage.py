@@ -14,8 +14,9 @@ from pathlib import Path
 from pipeline import asked, devices, provenance
 from pipeline.config import Dataset, Encoding
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.names import name_problem
-from pipeline.provenance import FAMILIES, Outcome
+from pipeline.provenance import Outcome
 
 
 def extract(
@@ -55,8 +56,8 @@ def extract(
         from pipeline.features.sound import fill_from_sounds
         from pipeline.features.words import fill_from_queries
 
-        files = {name: provenance.files_behind(path)[0] for name, path in weight_files.items()}
-        found = {name: Weights.named(choice, files.get(name)) for name, choice in choices.items()}
+        known = {name: provenance.known_digest(path) for name, path in weight_files.items()}
+        found = {name: Weights.named(choice, *known.get(name, (None,))) for name, choice in choices.items()}
         joined = {f: Weights.joined(*(found[name] for name in FAMILIES[f].weights)) for f in grids}
         recipes = {stores[f]: Recipe(f, grid, joined[f], encoding.dtype) for f, grid in grids.items()}
         with devices.claimed_for_torch() as device:

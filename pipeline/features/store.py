@@ -1,7 +1,7 @@
 """Feature stores: one HDF5 file per shard and family, with the family's passport on it.
 
 Layout: dataset `{key}` [n, dim] per vid (per qid for words), dataset `pooled/{key}` [dim] where a family has one vector
-for the whole query; root attributes are the fields of `provenance.Passport`; each array's attributes say how it came
+for the whole query; root attributes are the fields of `families.Passport`; each array's attributes say how it came
 about (decoder, digest of its source); `.places` is an index (`places.py`). Equal arrays give equal bytes.
 A store that anybody else wrote is taken too, as long as its arrays lie in it (`own_datasets.py`).
 """
@@ -19,11 +19,11 @@ import numpy as np
 
 from pipeline import names
 from pipeline.errors import PipelineError, printable
+from pipeline.families import Passport
 from pipeline.features import layouts
 from pipeline.features.own_datasets import check_array, names_in
 from pipeline.features.passports import one_passport, passport_from
 from pipeline.features.places import PLACES, Place, look_up, read_index
-from pipeline.provenance import Passport
 
 ROWS_APART = layouts.ROWS_APART
 """Streams of one video may differ by this many rows; more is an error."""
@@ -134,23 +134,17 @@ class Store:
         family = self.passport.family
         return {f"{family}_arrays": len(self), f"{family}_rows": sum(map(self.n_rows, self._shards))}
 
-    def problems(self, n_rows: Mapping[str, int | None]) -> list[str]:
-        """Everything wrong with this store at once, one line each: keys that are missing, of another width, not
-        finite, or more than one row away from the expected number (None: any number is fine).
-        """
-        return [line for key, expected in n_rows.items() if (line := self._problem(str(key), expected))]
+    def problems(self) -> list[str]:
+        """Everything wrong with the rows of this store at once, one line each: of another width, or not finite."""
+        return [line for key in self.keys() if (line := self._problem(key))]
 
-    def _problem(self, key: str, expected: int | None) -> str | None:
-        if key not in self:
-            return f"{key}: missing"
+    def _problem(self, key: str) -> str | None:
         rows = self.read(key)
         where = f"{key} ({self.file_of(key)})"
         if rows.ndim != 2 or rows.shape[1] != self.passport.dim:
             return f"{where}: shape {list(rows.shape)} where the passport says [n, {self.passport.dim}]"
         if bad := rows_not_finite(rows):
             return f"{where}: {bad} of {len(rows)} rows hold NaN or infinity"
-        if expected is not None and abs(len(rows) - expected) > ROWS_APART:
-            return f"{where}: {len(rows)} rows where {expected} ± {ROWS_APART} are expected"
         return None
 
     def _shard(self, key: str) -> _Shard:

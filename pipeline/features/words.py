@@ -47,14 +47,14 @@ def encode_words(
 ) -> None:
     """Encode queries (qid → text) that the store has not. corpus: all texts of the dataset.
 
-    An encoder that computes takes one query at a time (its `batch` is 1), for its numbers depend in their last bits on
-    how many queries it is given.
+    An encoder that computes takes one query at a time (the family's `batch` is 1), for its numbers depend in their
+    last bits on how many queries it is given.
     """
     waiting = [(qid, query) for qid, query in queries.items() if not store.keep(qid, query=query)]
     if not waiting:
         return
     network: WordEncoder = recipe.encoder(recipe.weights, device, corpus)
-    size = recipe.encoder.batch
+    size = recipe.kind.batch
     parts = [waiting[start : start + size] for start in range(0, len(waiting), size)]
     encoded = threads.in_order(network.encode, ([query for _, query in part] for part in parts))
     with progress.Progress(len(waiting), "queries", recipe.family) as shown:

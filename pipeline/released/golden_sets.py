@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipeline import files, methods
 from pipeline.config import Features, Training
+from pipeline.families import Passport
 from pipeline.features.array_files import read_npz
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
@@ -28,7 +29,6 @@ from pipeline.methods.release import GoldenSet, Release
 from pipeline.methods.settings import Reading
 from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.models.labels import spans_of
-from pipeline.provenance import Passport
 from pipeline.records import Query, query_from_row
 from pipeline.released.checkpoint import release_of
 from pipeline.training.batches import collate

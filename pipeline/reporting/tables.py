@@ -17,6 +17,7 @@ from pipeline.config import DOMAINS, Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.evaluation.yardsticks import yardsticks
+from pipeline.families import FAMILIES
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
@@ -314,7 +315,7 @@ def _one_line(text: str) -> str:
 
 def _stand_ins(experiment: Experiment) -> list[str]:
     """Families that nobody can make again, and what was taken instead."""
-    instead = {family: provenance.FAMILIES[family].instead_of for family in experiment.made}
+    instead = {family: FAMILIES[family].instead_of for family in experiment.made}
     return [f"stand-in: {family} for {released}" for family, released in instead.items() if released]
 
 

@@ -121,5 +121,5 @@ def _of_run(want: provenance.Asked, run: str) -> dict[str, Any]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps({"revision": provenance.REVISIONS["train"], **value}, sort_keys=True)
+    text = json.dumps({"revision": provenance.STAGES["train"], **value}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -15,11 +15,13 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from itertools import count
 
 from pipeline import provenance
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 
 BREAK = os.environ.get("BREAK", "")
 if BREAK.endswith(":start") and BREAK.removesuffix(":start") in sys.orig_argv[3:7] and "pipeline" in sys.orig_argv:
@@ -75,7 +77,7 @@ def watch_videos():
 def watch_extract():
     import_module("fake_encoders").take_the_place(FAKES)
     for family in FAKES:
-        network = import_module("pipeline.encoders.base").encoder_class(family)
+        network = import_module("pipeline.encoders.base").encoder_of(family).func
         encode = network.__dict__["encode"]
         network.encode = holding(noting(encode, lambda _, rows, family=family: ("rows", family, len(rows))))
 
@@ -110,4 +112,7 @@ def run_stage(stage, manifest, work, **rest):
 
 plain, provenance.run_stage = provenance.run_stage, run_stage
 if raised := os.environ.get("RAISED"):
-    provenance.REVISIONS[raised] += 1
+    if raised in provenance.STAGES:
+        provenance.STAGES[raised] += 1
+    else:
+        FAMILIES[raised] = replace(FAMILIES[raised], revision=FAMILIES[raised].revision + 1)

@@ -28,6 +28,7 @@ os.environ.update(
 
 from pipeline import config as typed
 from pipeline import asked, devices, provenance, stale, terminal, yaml_file
+from pipeline.families import FAMILIES
 from pipeline.acquire import originals
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published

@@ -12,7 +12,7 @@ def experiment_of(wildcards):
 
 def raw_families(dataset, reader=None):
     """Families that experiments of `dataset` make from raw (by `reader`), each once, in a fixed order."""
-    return [f for f in cfg.made(dataset) if reader in (None, provenance.FAMILIES[f].reader)]
+    return [f for f in cfg.made(dataset) if reader in (None, FAMILIES[f].reader)]
 
 
 def grids_of(dataset):
@@ -48,7 +48,7 @@ def decoded_for(wildcards):
 def weights_of_reader(wildcards):
     """Weight files of the reader's families; none for random weights (demo, tests)."""
     families = raw_families(wildcards.dataset, wildcards.reader)
-    names = {name for family in families for name in provenance.FAMILIES[family].weights}
+    names = {name for family in families for name in FAMILIES[family].weights}
     released = [n for n in sorted(names) if cfg.encoding.weights.get(n, "released") == "released"]
     return expand(paths.fetched, name=released)
 
@@ -58,7 +58,7 @@ def features_of(wildcards):
     experiment = experiment_of(wildcards)
     dataset = experiment.dataset
     archives = [experiment.archive] if experiment.archived else []
-    readers = sorted({provenance.FAMILIES[f].reader for f in experiment.made})
+    readers = sorted({FAMILIES[f].reader for f in experiment.made})
     shards = shard_names(cfg.datasets[dataset].shards)
     return expand(paths.archive, dataset=dataset, name=archives) + expand(
         paths.features, dataset=dataset, reader=readers, shard=shards
