@@ -7,13 +7,14 @@ was killed or was done for another config is told from a good one without a gues
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.config import Dataset, Encoding, Experiment, Features
 from pipeline.errors import PipelineError
+from pipeline.layout import AnnotationFile, Layout, PredictionFile, RunFile, StorePlace
 from pipeline.provenance import FAMILIES, REVISIONS, Asked
 from pipeline.shards import shard_name, shard_of
 
@@ -50,7 +51,7 @@ def segment(grids: Iterable[str], clip: str, videos_manifest: Path) -> Asked:
 
 
 def extract(
-    results: Path,
+    layout: Layout,
     name: str,
     dataset: Dataset,
     shard: str,
@@ -69,7 +70,7 @@ def extract(
         "encoding": {"dtype": encoding.dtype, "weights": choices, "seconds_per_video": encoding.seconds_per_video},
         "shards": dataset.shards,
     }
-    accounts = [] if reader == "words" else [results / "videos" / name / f"{shard}.csv"]
+    accounts = [] if reader == "words" else [layout.account(name, shard)]
     return Asked("extract", settings, [*inputs, *accounts, *released_weights(choices, weights).values()])
 
 
@@ -104,9 +105,9 @@ def train(
     Raises PipelineError for an experiment without features and where train's or val's annotations are missing.
     """
     runs = experiment.runs[part :: experiment.n_parts]
-    under = [*folders(name, experiment, dataset).values(), "/annotations/"]
+    stores = store_places(name, experiment, dataset)
     inputs = [*splits(annotations, ("train", "val")).values(), *features]
-    return Asked("train", _runs(name, experiment, dataset, runs), inputs, under)
+    return Asked("train", _runs(name, experiment, dataset, runs), inputs, _learned_from(stores.values()))
 
 
 def predict(
@@ -118,9 +119,14 @@ def predict(
     features: Sequence[Path],
 ) -> Asked:
     """Predictions of every run of an experiment. runs: manifests of all parts of the training."""
-    under = [*folders(name, experiment, dataset).values(), "/annotations/", f"/runs/{name}/"]
+    learned_from = _learned_from(store_places(name, experiment, dataset).values())
+
+    def is_read(path: Path) -> bool:
+        of_run = RunFile.of(path)
+        return learned_from(path) or (of_run is not None and of_run.experiment == name)
+
     inputs = [*annotations.values(), *runs, *features]
-    return Asked("predict", _runs(name, experiment, dataset, experiment.runs), inputs, under)
+    return Asked("predict", _runs(name, experiment, dataset, experiment.runs), inputs, is_read)
 
 
 def score(
@@ -130,9 +136,14 @@ def score(
 
     skip: vids that no stage uses.
     """
-    under = None if experiment.source == "predictions" else [f"/{split}-", f"/{split}.jsonl"]
+
+    def is_read(path: Path) -> bool:
+        file = PredictionFile.of(path) or AnnotationFile.of(path)
+        return file is not None and file.split == split
+
+    only = None if experiment.source == "predictions" else is_read
     settings = {"experiment": name, "dataset": experiment.dataset, "split": split}
-    return Asked("score", settings | _skip(skip), [predictions, annotations], under)
+    return Asked("score", settings | _skip(skip), [predictions, annotations], only)
 
 
 def tabulate(title: str, experiments: Mapping[str, Experiment], published: Path, inputs: Sequence[Path]) -> Asked:
@@ -159,11 +170,17 @@ def features_of(name: str, experiment: Experiment) -> Features:
     return experiment.features
 
 
-def folders(name: str, experiment: Experiment, dataset: Dataset) -> dict[str, str]:
-    """Map each family to the `/{grid}/{folder}/` part of its stores' paths; archives have folders of their own."""
-    archive = dict.fromkeys(experiment.archived, f"+{experiment.archive}")
+def store_places(name: str, experiment: Experiment, dataset: Dataset) -> dict[str, StorePlace]:
+    """Map each family to the place of its stores; those of an archive lie apart from those made here."""
+    archive = dict.fromkeys(experiment.archived, experiment.archive)
     families = features_of(name, experiment).all
-    return {family: f"/{dataset.grid_of(family)}/{family}{archive.get(family, '')}/" for family in families}
+    return {family: StorePlace(family, dataset.grid_of(family), archive.get(family)) for family in families}
+
+
+def _learned_from(stores: Iterable[StorePlace]) -> Callable[[Path], bool]:
+    """Whether a file is one of these stores, or holds annotations."""
+    places = tuple(stores)
+    return lambda path: any(place.holds(path) for place in places) or AnnotationFile.of(path) is not None
 
 
 def splits(annotations: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, Path]:
@@ -180,7 +197,7 @@ def _runs(name: str, experiment: Experiment, dataset: Dataset, runs: Sequence[st
     return _skip(dataset.skip) | {
         "experiment": name,
         "dataset": experiment.dataset,
-        "families": folders(name, experiment, dataset),
+        "families": {family: str(place) for family, place in store_places(name, experiment, dataset).items()},
         "features": features_of(name, experiment).model_dump(mode="json"),
         "runs": {run: experiment.settings_of(run).recorded() for run in runs},
     }

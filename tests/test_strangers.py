@@ -21,6 +21,7 @@ from pipeline import config, files, records
 from pipeline.features.sound import REPORT_COLUMNS
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
+from pipeline.layout import StorePlace
 from pipeline.video.segment import read_segments, read_videos
 
 RATE = 32_000
@@ -300,7 +301,8 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
     splits = test_extract.annotations(results, val=queries)
     test_extract.run_words(results, splits)
     home = results / "features" / "qvhighlights"
-    parts = {family: f"/2s/{family}/" for family in FAMILIES.values()} | {"clip-text": "/tokens/clip-text/"}
+    parts = {family: StorePlace(family, "2s") for family in FAMILIES.values()}
+    parts["clip-text"] = StorePlace("clip-text", "tokens")
     manifests = [home / reader / "00000.json" for reader in (*FAMILIES, "words")]
     features = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
     asked = records.read_queries(results / "annotations" / "qvhighlights" / "val.jsonl")

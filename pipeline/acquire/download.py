@@ -23,6 +23,7 @@ from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFileError, TransientError, Wanted, receive
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
+from pipeline.layout import Layout, pin_beside
 
 BACKOFF_S = 1.0
 """Wait after the first useless try; doubled after each further one."""
@@ -41,7 +42,7 @@ def fetch(name: str, results: Path, acquire: Acquire, manifest: Path) -> bool:
         raise PipelineError(
             f"is of kind {source.kind}: its files are fetched one by one", where=name, remedy="run the `videos` stage"
         )
-    target = Path(results) / "resources" / name / source.file
+    target = Layout(results).resource(name) / source.file
     taken = originals.fetched(source, target, provenance.last_record(manifest), manifest)
     again = taken is not None and taken.has_changed()
     if taken and taken.looks_changed() and not again:
@@ -202,7 +203,7 @@ def _candidates(folder: Path, source: Source) -> Iterator[Path]:
 
 def _fetch(source: Source, target: Path, acquire: Acquire, *, again: bool = False) -> None:
     """again: the original on this machine has changed, so the file that was taken from it is not the one wanted."""
-    pin = target.parent / "pin.json"
+    pin = pin_beside(target)
     digest = source.digest or _pinned(pin)
     if again or not (target.is_file() and _has(target, digest)):
         local = None if again else find_local(source, acquire.local, digest)

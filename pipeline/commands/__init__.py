@@ -10,8 +10,9 @@ import json
 from argparse import Namespace
 
 from pipeline import config, provenance
-from pipeline.commands.options import by_split, file_behind, section, settings_of
+from pipeline.commands.options import file_behind, section, settings_of
 from pipeline.errors import PipelineError, readable
+from pipeline.layout import annotations_by_split
 
 
 def fetch(options: Namespace) -> None:
@@ -81,7 +82,7 @@ def train(options: Namespace) -> None:
         section(options, "dataset", config.Dataset),
         part_from(options.part, experiment.n_parts),
         options.results,
-        by_split(options.annotations),
+        annotations_by_split(options.annotations),
         options.features,
         options.manifest,
     )
@@ -96,7 +97,7 @@ def predict(options: Namespace) -> None:
         section(options, "experiment", config.Experiment),
         section(options, "dataset", config.Dataset),
         options.results,
-        by_split(options.annotations),
+        annotations_by_split(options.annotations),
         options.runs,
         options.features,
         options.manifest,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline import config
 from pipeline.commands.options import file_behind, section, settings_of
 from pipeline.errors import PipelineError, readable
+from pipeline.layout import Layout, sources_by_name
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Weights
@@ -32,7 +33,7 @@ def extract(options: Namespace) -> None:
         reader=options.reader,
         families=settings_of(options).get("families", []),
         encoding=section(options, "encoding", config.Encoding),
-        weights={manifest.parent.name: manifest for manifest in options.weights},
+        weights=sources_by_name(options.weights),
         inputs=options.inputs,
         manifest=options.manifest,
     )
@@ -125,4 +126,4 @@ def inspect(options: Namespace) -> None:
             print(describe(store))
         if vid is not None:
             print(describe_rows(store, vid))
-            print(draw(store, vid, options.video, options.output or options.results / "inspect"))
+            print(draw(store, vid, options.video, options.output or Layout(options.results).pictures()))

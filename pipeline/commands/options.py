@@ -30,11 +30,6 @@ def section(options: Namespace, key: str, kind: type[config.S]) -> config.S:
     return config.section(kind, json.dumps(settings[key]))
 
 
-def by_split(manifests: list[Path]) -> dict[str, Path]:
-    """Annotation manifests (or files) by the split they are named after."""
-    return {path.stem: path for path in manifests}
-
-
 def file_behind(path: Path) -> Path:
     """The one file behind a `fetch` manifest; any other path stands for itself."""
     return provenance.files_behind(path)[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline import asked, files, provenance, records
 from pipeline.datasets import charades_sta, qvhighlights, tvsum
 from pipeline.errors import PipelineError
+from pipeline.layout import Layout
 
 READERS = {"qvhighlights": qvhighlights.read, "charades_sta": charades_sta.read, "tvsum": tvsum.read}
 RELEASED = {"qvhighlights": qvhighlights.RELEASED, "charades_sta": charades_sta.RELEASED, "tvsum": tvsum.RELEASED}
@@ -18,7 +19,7 @@ def annotations(results: Path, dataset: str, split: str, source_file: Path, mani
     to do. Raises PipelineError for a row that does not fit, for a released file of another split, for counts that
     differ from the released file's, and for a `train` or `val` file without ground truth.
     """
-    target = Path(results) / "annotations" / dataset / f"{split}.jsonl"
+    target = Layout(results).annotations(dataset, split)
 
     def work() -> provenance.Outcome:
         queries = READERS[dataset](source_file)

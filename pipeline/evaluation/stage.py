@@ -8,11 +8,9 @@ from pathlib import Path
 from pipeline import asked, behind, files, progress, provenance, records
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.report import format_headline, queries_beside, score_files
+from pipeline.evaluation.report import format_headline, score_files
 from pipeline.evaluation.scoring import Result
-
-RELEASED_RUN = "released"
-"""The run name of a prediction file that its authors released."""
+from pipeline.layout import RELEASED_RUN, Layout, MetricsFile, PredictionFile, queries_beside
 
 
 def score_experiment(
@@ -43,10 +41,10 @@ def score_experiment(
         left_out = _left_out(experiment, predictions, truth, skip)
         made: list[Path] = []
         for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
-            output = results / "metrics" / name / run / f"{split}-{epoch}.json"
+            output = Layout(results).metrics(name, run, split, epoch)
             domain = _domain(experiment, run)
             score_files(experiment.dataset, file, truth, output, domain=domain, left_out=left_out)
-            made += [output, output.with_suffix(".queries.jsonl")]
+            made += [output, queries_beside(output)]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
     want = asked.score(name, experiment, split, predictions, annotations, skip)
@@ -67,9 +65,10 @@ def texts(manifest: Path) -> str:
     dataset = files.read_json(manifest)["settings"]["dataset"]
     shown = []
     for path in provenance.files_of(manifest):
-        if path.stem.endswith("-selected"):
+        of_run = MetricsFile.of(path)
+        if of_run is not None and of_run.epoch == "selected":
             queries = [row for _, row in records.read_jsonl(queries_beside(path))]
-            shown.append(f"{path.parent.name}, {format_headline(Result(dataset, files.read_json(path), queries))}")
+            shown.append(f"{of_run.run}, {format_headline(Result(dataset, files.read_json(path), queries))}")
     return "\n".join(shown)
 
 
@@ -78,16 +77,13 @@ def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> 
     listed = provenance.files_of(predictions)
     if experiment.source == "predictions":
         return {(RELEASED_RUN, "selected"): listed[0]}
-    found = {(path.parent.parent.name, path.stem.split("-")[1]): path for path in listed if _is_of(path, split)}
+    places = {path: PredictionFile.of(path) for path in listed}
+    found = {(of.run, of.epoch): path for path, of in places.items() if of is not None and of.split == split}
     if missing := set(experiment.runs) - {run for run, _ in found}:
         raise PipelineError(
             f"no {split} predictions of {', '.join(sorted(missing))}", where=predictions, remedy="predict again"
         )
     return found
-
-
-def _is_of(path: Path, split: str) -> bool:
-    return path.parent.name == "predictions" and path.stem.split("-")[0] == split
 
 
 def _domain(experiment: Experiment, run: str) -> str | None:

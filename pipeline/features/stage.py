@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline import asked, devices, provenance
 from pipeline.config import Dataset, Encoding
 from pipeline.errors import PipelineError
+from pipeline.layout import Layout, StorePlace, unpacked_beside
 from pipeline.names import name_problem
 from pipeline.provenance import FAMILIES, Outcome
 
@@ -46,7 +47,8 @@ def extract(
     grids = {family: dataset.grid_of(family) for family in sorted(families)}
     choices = asked.choices_of(grids, encoding)
     weight_files = asked.released_weights(choices, weights)
-    stores = {f: results / "features" / dataset_name / grid / f / f"{shard}.h5" for f, grid in grids.items()}
+    layout = Layout(results)
+    stores = {f: layout.store(dataset_name, StorePlace(f, grid), shard) for f, grid in grids.items()}
 
     def work() -> Outcome:
         from pipeline.encoders.base import Weights
@@ -66,7 +68,7 @@ def extract(
             return fill(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
 
     want = asked.extract(
-        results,
+        layout,
         dataset_name,
         dataset,
         shard,
@@ -103,7 +105,7 @@ def import_archive(
     folder = unpacked
     read = [*annotations]
     if unpacked.suffix == ".json":
-        folder = provenance.files_of(unpacked)[0].parent / "files"
+        folder = unpacked_beside(provenance.files_of(unpacked)[0])
         read.append(unpacked)
     else:
         kinds = ("*.npy", "*.npz", "*.txt", "passports.json")

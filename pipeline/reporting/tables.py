@@ -17,6 +17,7 @@ from pipeline.config import DOMAINS, Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.evaluation.yardsticks import yardsticks
+from pipeline.layout import Layout
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
@@ -80,14 +81,13 @@ def tabulate(
     was work to do. Raises PipelineError where metrics, predictions and runs do not belong together, or the runs were
     trained with other settings than `experiments` have.
     """
-    folder = Path(results) / "tables"
 
     def work() -> provenance.Outcome:
         check_chain(experiments, metrics, predictions, runs)
         table = build(name, title, experiments, metrics, runs, annotations)
         made = []
         for suffix, write in render.FORMATS.items():
-            made.append(folder / f"{name}.{suffix}")
+            made.append(Layout(results).table(name, suffix))
             with files.atomic(made[-1]) as file:
                 file.write(write(table))
         reproduced = sum(line.kind == "reproduced" for line in table.lines)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import asked, behind, config, devices, provenance
 from pipeline.errors import PipelineError
+from pipeline.layout import Layout
 
 if TYPE_CHECKING:
     from pipeline.training.runs import Job
@@ -48,7 +49,7 @@ def train(
     want = asked.train(name, experiment, dataset, part, annotations, features)
 
     def work() -> provenance.Outcome:
-        digests = provenance.input_digests(want.inputs, want.under)
+        digests = provenance.input_digests(want.inputs, want.only)
         made_from = {run: _digest(_of_run(want, run) | {"inputs": digests}) for run in runs}
         with devices.claimed_for_torch() as device:
             from pipeline.training.runs import train_all
@@ -107,10 +108,10 @@ def _job(
         features=asked.features_of(name, experiment),
         dataset=dataset,
         annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
-        families=asked.folders(name, experiment, dataset),
+        places=asked.store_places(name, experiment, dataset),
         manifests=features,
         made_from=made_from,
-        folder=results / "runs" / name,
+        layout=Layout(results),
         device=device,
     )
 

@@ -26,6 +26,7 @@ from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError, readable
+from pipeline.layout import Layout
 from pipeline.shards import vids_of_shard
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
@@ -80,8 +81,7 @@ def videos(
     if not dataset.videos:
         where = f"datasets.{dataset_name}.videos"
         raise PipelineError("no source of videos", where=where, remedy="name some of sources.csv there")
-    results = Path(results)
-    target = results / "videos" / dataset_name / f"{shard}.csv"
+    target = Layout(results).account(dataset_name, shard)
     skip = asked.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
@@ -180,9 +180,10 @@ def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -
     video that does not exist, PipelineError for one that did not come.
     """
     source = sources.load(acquire.sources)[name]
-    home = results / "resources" / source.name / "files"
+    layout = Layout(results)
+    home = layout.unpacked(source.name)
     if source.kind == "archive":
-        index = next((path for path in listed if path == home.with_name("index.csv")), None)
+        index = next((path for path in listed if path == layout.index(source.name)), None)
         if index is None:
             raise PipelineError("its videos are an archive", where=source.name, remedy="name its `unpack` manifest too")
         return partial(_in_archive, _by_vid(read_index(index)), home, source.name)

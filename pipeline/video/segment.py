@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError
+from pipeline.layout import Layout
 
 COLUMNS = ("vid", "start_s", "n_clips", "status")
 
@@ -67,7 +68,8 @@ def segment(
     left out and listed with both lengths.
     """
     grids = sorted(set(grids))
-    source = results / "videos" / dataset / f"{shard}.csv"
+    layout = Layout(results)
+    source = layout.account(dataset, shard)
 
     def work() -> provenance.Outcome:
         videos = [_of_annotated_length(row, clip, source) for row in _rows(source)]
@@ -78,7 +80,7 @@ def segment(
         tables = []
         for grid in grids:
             rows = [_segments(row, grid_seconds(grid), source) for row in videos]
-            tables.append(results / "segments" / dataset / grid / f"{shard}.csv")
+            tables.append(layout.segments(dataset, grid, shard))
             write_segments(tables[-1], rows)
             counts[f"clips_{grid}"] = sum(row.n_clips for row in rows)
         skipped = [{"vid": row["vid"], "why": _why(row)} for row in videos if row["status"] != "ok"]

@@ -11,7 +11,7 @@ rule fetch:
     output:
         manifest=update(paths.fetched),
     log:
-        f"{cfg.results}/logs/fetch/{{name}}.log",
+        logs.fetch,
     retries: 1
     localrule: True
     conda:
@@ -32,7 +32,7 @@ rule unpack:
     output:
         manifest=update(paths.unpacked),
     log:
-        f"{cfg.results}/logs/unpack/{{name}}.log",
+        logs.unpack,
     conda:
         "../envs/light.yaml"
     resources:
@@ -50,7 +50,7 @@ rule annotate:
     output:
         manifest=update(paths.annotations),
     log:
-        f"{cfg.results}/logs/annotate/{{dataset}}.{{split}}.log",
+        logs.annotate,
     localrule: True
     conda:
         "../envs/light.yaml"
@@ -70,7 +70,7 @@ rule videos:
     output:
         manifest=update(paths.videos),
     log:
-        f"{cfg.results}/logs/videos/{{dataset}}.{{shard}}.log",
+        logs.videos,
     conda:
         "../envs/extract.yaml"
     resources:

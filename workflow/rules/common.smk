@@ -27,7 +27,7 @@ os.environ.update(
 )
 
 from pipeline import config as typed
-from pipeline import asked, devices, provenance, stale, terminal, yaml_file
+from pipeline import asked, devices, layout, provenance, stale, terminal, yaml_file
 from pipeline.acquire import originals
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
@@ -61,25 +61,13 @@ wildcard_constraints:
     name="[A-Za-z0-9-]+",
 
 
-paths = SimpleNamespace(
-    **{
-        kind: f"{cfg.results}/{pattern}"
-        for kind, pattern in {
-            "fetched": "resources/{name}/fetch.json",
-            "unpacked": "resources/{name}/unpack.json",
-            "annotations": "annotations/{dataset}/{split}.json",
-            "videos": "videos/{dataset}/{shard}.json",
-            "segments": "segments/{dataset}/{shard}.json",
-            "features": "features/{dataset}/{reader}/{shard}.json",
-            "archive": "features/{dataset}/+{name}.json",
-            "runs": "runs/{experiment}.{part}.json",
-            "predictions": "predictions/{experiment}.json",
-            "metrics": "metrics/{experiment}.{split}.json",
-            "table": "tables/{table}.json",
-            "figure": "figures/{experiment}.json",
-        }.items()
-    },
-)
+def below_results(patterns):
+    """Patterns of paths, each with the results folder before it, by kind."""
+    return SimpleNamespace(**{kind: f"{cfg.results}/{pattern}" for kind, pattern in patterns.items()})
+
+
+paths, logs = below_results(layout.MANIFESTS), below_results(layout.LOGS)
+places = layout.Layout(Path(cfg.results))
 
 
 def stage(command):

@@ -11,9 +11,6 @@ def asked_by_rule():
     def dataset(wc):
         return cfg.datasets[wc.dataset]
 
-    def by_split(manifests):
-        return {Path(path).stem: Path(path) for path in manifests}
-
     def source(wc):
         return wc.name, SOURCES[wc.name].file, SOURCES[wc.name].digest
 
@@ -40,14 +37,14 @@ def asked_by_rule():
         "videos": lambda wc, files: asked.videos(wc.dataset, dataset(wc), wc.shard, paths_of(files)),
         "segment": lambda wc, files: asked.segment(grids_of(wc.dataset), dataset(wc).clip, Path(files.videos)),
         "extract": lambda wc, files: asked.extract(
-            Path(cfg.results),
+            places,
             wc.dataset,
             dataset(wc),
             wc.shard,
             reader=wc.reader,
             families=raw_families(wc.dataset, wc.reader),
             encoding=cfg.encoding,
-            weights={Path(path).parent.name: Path(path) for path in files.weights},
+            weights=layout.sources_by_name(paths_of(files.weights)),
             inputs=paths_of(files.decoded),
         ),
         "import_archive": lambda wc, files: asked.import_archive(
@@ -57,10 +54,13 @@ def asked_by_rule():
             paths_of([*files.annotations, files.unpacked]),
         ),
         "train": lambda wc, files: asked.train(
-            *trained(wc), part(wc), by_split(files.annotations), paths_of(files.features)
+            *trained(wc), part(wc), layout.annotations_by_split(paths_of(files.annotations)), paths_of(files.features)
         ),
         "predict": lambda wc, files: asked.predict(
-            *trained(wc), by_split(files.annotations), paths_of(files.runs), paths_of(files.features)
+            *trained(wc),
+            layout.annotations_by_split(paths_of(files.annotations)),
+            paths_of(files.runs),
+            paths_of(files.features),
         ),
         "score": score("val"),
         "score_test": score("test"),
@@ -78,15 +78,16 @@ def paths_of(files):
 
 def did_not_come(job, manifest, record):
     """Whether what a job took from elsewhere is to be asked for again: it changed, or it may be had now."""
-    results = Path(cfg.results)
     if job.rule.name == "fetch":
         source = SOURCES[job.wildcards.name]
-        taken = originals.fetched(source, manifest.parent / source.file, record, manifest)
+        taken = originals.fetched(source, places.resource(source.name) / source.file, record, manifest)
         return taken is not None and originals.have_changed([taken])
     if job.rule.name == "videos":
         names = cfg.datasets[job.wildcards.dataset].videos
-        may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, results / "resources")
-        return may_come or originals.have_changed(originals.videos(manifest.with_suffix(".csv"), SOURCES))
+        may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, places)
+        return may_come or originals.have_changed(
+            originals.videos(places.account(job.wildcards.dataset, job.wildcards.shard), SOURCES)
+        )
     return False
 
 

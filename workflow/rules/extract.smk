@@ -14,7 +14,7 @@ rule extract:
     output:
         manifest=update(paths.features),
     log:
-        f"{cfg.results}/logs/extract/{{dataset}}.{{reader}}.{{shard}}.log",
+        logs.extract,
     conda:
         "../envs/extract.yaml"
     threads: 4
@@ -44,7 +44,7 @@ rule import_archive:
     output:
         manifest=update(paths.archive),
     log:
-        f"{cfg.results}/logs/import/{{dataset}}.{{name}}.log",
+        logs.import_archive,
     conda:
         "../envs/light.yaml"
     resources:

@@ -14,7 +14,7 @@ rule score:
     output:
         manifest=update(paths.metrics.replace("{split}", "{split,val}")),
     log:
-        f"{cfg.results}/logs/score/{{experiment}}.{{split}}.log",
+        logs.score,
     conda:
         "../envs/light.yaml"
     resources:

@@ -17,7 +17,7 @@ rule tabulate:
     output:
         manifest=update(paths.table),
     log:
-        f"{cfg.results}/logs/tabulate/{{table}}.log",
+        logs.tabulate,
     localrule: True
     conda:
         "../envs/light.yaml"
@@ -39,7 +39,7 @@ rule draw:
     output:
         manifest=update(paths.figure),
     log:
-        f"{cfg.results}/logs/draw/{{experiment}}.log",
+        logs.draw,
     localrule: True
     conda:
         "../envs/train.yaml"

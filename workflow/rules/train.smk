@@ -14,7 +14,7 @@ rule train:
     output:
         manifest=update(paths.runs),
     log:
-        f"{cfg.results}/logs/train/{{experiment}}.{{part}}.log",
+        logs.train,
     conda:
         "../envs/train.yaml"
     threads: 4
@@ -44,7 +44,7 @@ rule predict:
     output:
         manifest=update(paths.predictions),
     log:
-        f"{cfg.results}/logs/predict/{{experiment}}.log",
+        logs.predict,
     conda:
         "../envs/train.yaml"
     threads: 4
