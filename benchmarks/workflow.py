@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -31,9 +31,11 @@ from pipeline.acquire import originals, sources
 from pipeline.layout import Layout, StorePlace
 from pipeline.provenance import Asked
 from pipeline.shards import shard_names
+from pipeline.stages import STAGES, StageJob
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Layout(Path("results"))
+QVHIGHLIGHTS = {"dataset": "qvhighlights"}
 VIDEOS_A_SHARD = 317
 """QVHighlights: 10,148 in 32 shards."""
 LEFT_OUT = 20
@@ -132,13 +134,13 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
     with contextlib.chdir(folder):
         for name in sorted({*dataset.annotations.values(), *dataset.videos, *set().union(*weights.values())}):
             source = table[name]
-            want = asked.fetch(name, source.file, source.digest)
+            want = asked.fetch(job("fetch", name=name), source.file, source.digest)
             leave(want, fetched(name), [RESULTS.resource(name) / source.file])
         for name in dataset.videos:
-            want = asked.unpack(name, fetched(name))
+            want = asked.unpack(job("unpack", {"fetched": [fetched(name)]}, name=name))
             leave(want, unpacked(name), [RESULTS.index(name)])
         for split, name in dataset.annotations.items():
-            want = asked.annotate("qvhighlights", split, fetched(name))
+            want = asked.annotate(job("annotate", {"fetched": [fetched(name)]}, **QVHIGHLIGHTS, split=split))
             leave(want, annotated(split), [RESULTS.annotations("qvhighlights", split)])
         annotations = [annotated(split) for split in dataset.annotations]
         archives = [unpacked(name) for name in dataset.videos]
@@ -148,25 +150,32 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
             why = {"why": "missing: not among the videos of the archive", "asked": looked_for}
             skipped = [{"vid": vid, **why} for vid in vids]
             account, clips = of_shard("videos", shard), of_shard("segments", shard)
-            want = asked.videos("qvhighlights", dataset, shard, annotations + archives)
+            place = QVHIGHLIGHTS | {"shard": shard}
+            sections = {"dataset": dataset, "acquire": settings.acquire}
+            want = asked.videos(job("videos", {"inputs": annotations + archives}, sections, **place))
             leave(want, account, [RESULTS.account("qvhighlights", shard)], skipped)
-            want = asked.segment(["2s"], dataset.clip, account)
+            want = asked.segment(job("segment", {"videos": [account]}, **place, grids="2s", clip=dataset.clip))
             leave(want, clips, [RESULTS.segments("qvhighlights", "2s", shard)], skipped)
             for reader, families in readers(settings).items():
-                want = asked.extract(
-                    RESULTS,
-                    "qvhighlights",
-                    dataset,
-                    shard,
-                    reader=reader,
-                    families=families,
-                    encoding=settings.encoding,
-                    weights={name: fetched(name) for name in weights[reader]},
-                    inputs=annotations if reader == "words" else [clips],
-                )
+                inputs = {"inputs": annotations if reader == "words" else [clips]}
+                inputs["weights"] = [fetched(name) for name in weights[reader]]
+                sections = {"dataset": dataset, "families": families, "encoding": settings.encoding}
+                want = asked.extract(job("extract", inputs, sections, **place, reader=reader))
                 places = [StorePlace(family, dataset.grid_of(family)) for family in families]
-                stores = [RESULTS.store("qvhighlights", place, shard) for place in places]
+                stores = [RESULTS.store("qvhighlights", one, shard) for one in places]
                 leave(want, feature_manifest(reader, shard), stores, skipped)
+
+
+def job(
+    stage: str,
+    inputs: Mapping[str, Sequence[Path]] | None = None,
+    sections: Mapping[str, Any] | None = None,
+    **about: str,
+) -> StageJob[Any]:
+    """A job of a stage. sections: of its settings."""
+    given = {name: tuple(paths) for name, paths in (inputs or {}).items()}
+    settings = STAGES[stage].settings_class()(**(sections or {}))
+    return StageJob(RESULTS.results, Path("unused.json"), settings, about, given)
 
 
 def fetched(name: str) -> Path:

@@ -405,9 +405,9 @@ def load_file(path: Path) -> Config:
     return load(yaml_file.read(path), str(path))
 
 
-def section(kind: type[S], text: str) -> S:
-    """A resolved section of the config, as a rule hands it to a job in `--settings`. Raises PipelineError."""
-    with _complaints("--settings", "pass what the rule of this stage passes"):
+def section(kind: type[S], text: str, remedy: str) -> S:
+    """Resolved settings, as a rule hands them to a job in `--settings`. Raises PipelineError."""
+    with _complaints("--settings", remedy):
         return kind.model_validate_json(text)
 
 

@@ -14,25 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, stages
 from pipeline.errors import PipelineError, is_printable, printable
 
-STAGES: dict[str, int] = {
-    "benchmark": 1,
-    "fetch": 1,
-    "unpack": 1,
-    "annotate": 1,
-    "videos": 3,
-    "segment": 2,
-    "extract": 1,
-    "import": 2,
-    "train": 3,
-    "predict": 1,
-    "score": 1,
-    "tabulate": 1,
-    "draw": 1,
-}
-"""The revision of every stage, by the name of its command."""
+STAGES: dict[str, int] = {"benchmark": 1} | {name: stage.revision for name, stage in stages.STAGES.items()}
+"""The revision of every stage, by its name in manifests; `benchmark` is the demo's own."""
 
 MANIFEST_BEGINS = b"{\n"
 """How every manifest is written, and no line of JSONL."""

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import stage_jobs
 import yaml
 
 from pipeline import files
 from pipeline.acquire import folders, originals, sources
-from pipeline.acquire.download import fetch, take
+from pipeline.acquire.download import take
 from pipeline.acquire.transfer import Wanted
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
@@ -122,7 +123,8 @@ def taken(tmp_path):
     def run(digest=None):
         if digest is not None:
             table.write_text(f"{HEADER}mine,file,mine.txt,{mine.as_uri()},{digest},,,\n")
-        return fetch("mine", results, Acquire(sources=str(table)), manifest)
+        settings = {"acquire": Acquire(sources=str(table))}
+        return stage_jobs.run("fetch", results, manifest, settings=settings, name="mine")
 
     def plan():
         source = sources.load(table)["mine"]

@@ -14,12 +14,12 @@ import av
 import fake_encoders
 import numpy as np
 import pytest
+import stage_jobs
 import test_extract
 from made_videos import TIME_BASE, cut_from, decoded, picture, rotated
 
 from pipeline import config, files, records
 from pipeline.features.sound import REPORT_COLUMNS
-from pipeline.features.stage import extract
 from pipeline.features.store import Store
 from pipeline.layout import StorePlace
 from pipeline.video.segment import read_segments, read_videos
@@ -171,18 +171,9 @@ VIDS = {case.what.replace(" ", "_").replace(",", ""): case for case in CASES}
 
 def run(results, segments, reader):
     manifest = results / "features" / "qvhighlights" / reader / "00000.json"
-    extract(
-        results,
-        "qvhighlights",
-        "00000",
-        dataset=SETTINGS,
-        reader=reader,
-        families=[FAMILIES[reader]],
-        encoding=RANDOM,
-        weights={},
-        inputs=[segments],
-        manifest=manifest,
-    )
+    settings = {"dataset": SETTINGS, "families": [FAMILIES[reader]], "encoding": RANDOM}
+    about = {"dataset": "qvhighlights", "shard": "00000", "reader": reader}
+    stage_jobs.run("extract", results, manifest, {"inputs": segments}, settings, **about)
     return files.read_json(manifest)
 
 

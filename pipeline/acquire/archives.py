@@ -25,6 +25,8 @@ from pipeline import asked, files, progress, provenance
 from pipeline.errors import PipelineError, printable
 from pipeline.layout import Layout
 from pipeline.names import name_problem
+from pipeline.stage_settings import Nothing
+from pipeline.stages import StageJob
 
 INDEX_COLUMNS = ("member", "bytes")
 
@@ -56,14 +58,14 @@ class Member:
     why_not: str | None = None
 
 
-def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
+def unpack(job: StageJob[Nothing]) -> bool:
     """Unpack a fetched archive into `{results}/resources/{name}/files/`. Returns whether there was anything to do.
 
-    fetched: manifest of its `fetch`. The manifest lists one file, `index.csv` beside (member, bytes): ten thousand
+    The manifest lists one file, `index.csv` beside (member, bytes): ten thousand
     videos are named and measured there, and their digests taken where they are read.
     Raises PipelineError for a damaged archive and for one that tries to get out of its folder or to fill the disk.
     """
-    layout = Layout(results)
+    name, layout, fetched = job.about["name"], job.layout, job.input("fetched")
     home = layout.resource(name)
 
     def work() -> provenance.Outcome:
@@ -81,8 +83,8 @@ def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
         return provenance.Outcome([layout.index(name)], counts, unpacking.skipped)
 
     _forget_if_short(layout, name)
-    want = asked.unpack(name, fetched)
-    return provenance.run_asked(want, manifest, work)
+    want = asked.unpack(job)
+    return provenance.run_asked(want, job.manifest, work)
 
 
 def allowed_bytes(packed: int) -> int:

@@ -10,45 +10,38 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import format_headline, score_files
 from pipeline.evaluation.scoring import Result
-from pipeline.layout import RELEASED_RUN, Layout, MetricsFile, PredictionFile, queries_beside
+from pipeline.layout import RELEASED_RUN, MetricsFile, PredictionFile, queries_beside
+from pipeline.stage_settings import Score
+from pipeline.stages import StageJob
 
 
-def score_experiment(
-    results: Path,
-    name: str,
-    experiment: Experiment,
-    split: str,
-    predictions: Path,
-    annotations: Path,
-    manifest: Path,
-    skip: Collection[str] = (),
-) -> bool:
-    """Score what `predictions` lists for `split` into {results}/metrics/{name}/{run}/{split}-{epoch}.json.
+def score_experiment(job: StageJob[Score]) -> bool:
+    """Score the predictions of a split into {results}/metrics/{experiment}/{run}/{split}-{epoch}.json.
 
-    predictions: manifest of the predict stage, or of the fetched file for `source: predictions`. annotations: manifest
-    of the split. epoch: `selected` or `last`. skip: vids that no stage uses. Queries of theirs, and those that the
-    manifest of `predict` lists as left out, are not scored, and the numbers say on how many they stand.
+    Queries of vids under `skip`, and those that the manifest of `predict` lists as left out, are not scored, and the
+    numbers say on how many they stand.
     Returns whether there was work to do. Raises PipelineError where a run has no predictions for the split, for
     runs that were trained with other settings than the experiment has, and for a
     prediction file that does not fit the annotations.
     """
+    name, split = job.about["experiment"], job.about["split"]
+    experiment, predictions = job.settings.experiment, job.input("predictions")
     if experiment.source != "predictions":
         behind.settings_behind(name, experiment, [predictions])
     found = _prediction_files(experiment, split, predictions)
 
     def work() -> provenance.Outcome:
-        truth = provenance.files_of(annotations)[0]
-        left_out = _left_out(experiment, predictions, truth, skip)
+        truth = provenance.files_of(job.input("annotations"))[0]
+        left_out = _left_out(experiment, predictions, truth, job.settings.skip)
         made: list[Path] = []
         for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
-            output = Layout(results).metrics(name, run, split, epoch)
+            output = job.layout.metrics(name, run, split, epoch)
             domain = _domain(experiment, run)
             score_files(experiment.dataset, file, truth, output, domain=domain, left_out=left_out)
             made += [output, queries_beside(output)]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
-    want = asked.score(name, experiment, split, predictions, annotations, skip)
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(asked.score(job), job.manifest, work)
 
 
 def _left_out(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:

@@ -14,8 +14,10 @@ from pipeline import asked, files, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, selected
-from pipeline.layout import CARD, LOG, Layout, RunFile, RunId
+from pipeline.layout import CARD, LOG, RunFile, RunId
 from pipeline.reporting.reproduced import evaluations
+from pipeline.stage_settings import Draw
+from pipeline.stages import StageJob
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,13 +26,13 @@ COLUMNS = 5
 PANEL_INCHES = (2.4, 1.9)
 
 
-def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path], manifest: Path) -> bool:
-    """Write {results}/figures/{name}.svg and, for a sweep over numbers, {name}-sweep.svg.
+def draw(job: StageJob[Draw]) -> bool:
+    """Write {results}/figures/{experiment}.svg and, for a sweep over numbers, {experiment}-sweep.svg.
 
-    runs: manifests of `train`, all parts. Returns whether there was work to do. Raises PipelineError where they lack a
-    run of the experiment.
+    Returns whether there was work to do. Raises PipelineError where the manifests of `train` lack a run.
     """
-    layout = Layout(results)
+    name, experiment = job.about["experiment"], job.settings.experiment
+    layout, runs = job.layout, job.inputs["runs"]
 
     def work() -> provenance.Outcome:
         logs = _by_run(name, experiment, runs, LOG)
@@ -42,8 +44,7 @@ def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path],
             _sweep(name, experiment, numbers, cards, made[1])
         return provenance.Outcome(made, {"runs": len(logs)})
 
-    want = asked.draw(name, experiment, runs)
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(asked.draw(job), job.manifest, work)
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:

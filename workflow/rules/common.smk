@@ -1,7 +1,6 @@
 """What every rules file uses: the validated config, path patterns, how a stage is called. No rules."""
 
 import atexit
-import json
 import os
 import shlex
 import sys
@@ -27,11 +26,12 @@ os.environ.update(
 )
 
 from pipeline import config as typed
-from pipeline import asked, devices, layout, provenance, stale, terminal, yaml_file
+from pipeline import asked, devices, layout, provenance, stage_settings, stale, terminal, yaml_file
 from pipeline.acquire import originals
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
+from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 
 if workflow.is_main_process:
@@ -84,11 +84,6 @@ def stage(command):
 def growing(amount):
     """A resource of a job that asks for as much again with every further attempt: MB, or minutes of runtime."""
     return lambda wildcards, attempt: amount * attempt
-
-
-def settings(**values):
-    """Settings as the JSON a command takes."""
-    return json.dumps(values, default=lambda value: value.model_dump(mode="json"))
 
 
 def say_where_gpu_rules_run():

@@ -9,7 +9,7 @@ beside  results/features/{dataset}/{grid}/{family}/{shard}.h5, which outlive a f
 rule extract:
     """Encode {wildcards.dataset}, shard {wildcards.shard}, reader {wildcards.reader}."""
     input:
-        decoded=decoded_for,
+        inputs=decoded_for,
         weights=weights_of_reader,
     output:
         manifest=update(paths.features),
@@ -23,15 +23,11 @@ rule extract:
         mem_mb=growing(8_000),
         runtime=growing(480),
     params:
-        settings=lambda wc: settings(
-            dataset=cfg.datasets[wc.dataset],
-            families=raw_families(wc.dataset, wc.reader),
-            encoding=cfg.encoding,
-        ),
+        settings=written_settings("extract"),
     shell:
         stage(
             "features extract --dataset {wildcards.dataset} --shard {wildcards.shard}"
-            " --reader {wildcards.reader} --inputs {input.decoded:q} --weights {input.weights:q}"
+            " --reader {wildcards.reader} --inputs {input.inputs:q} --weights {input.weights:q}"
             " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )
 
@@ -51,10 +47,7 @@ rule import_archive:
         mem_mb=growing(2_000),
         runtime=growing(120),
     params:
-        settings=lambda wc: settings(
-            dataset=cfg.datasets[wc.dataset],
-            families=archive_families(wc.dataset, wc.name),
-        ),
+        settings=written_settings("import"),
     shell:
         stage(
             "features import {wildcards.name} --dataset {wildcards.dataset}"

@@ -20,7 +20,7 @@ rule score:
     resources:
         mem_mb=growing(2_000),
     params:
-        settings=lambda wc: settings(experiment=experiment_of(wc), skip=cfg.datasets[experiment_of(wc).dataset].skip),
+        settings=written_settings("score"),
     shell:
         stage(
             "score {wildcards.experiment} --split {wildcards.split}"

@@ -24,7 +24,7 @@ rule tabulate:
     resources:
         mem_mb=growing(1_000),
     params:
-        settings=lambda wc: settings(title=cfg.title, experiments=shown_in(wc.table)),
+        settings=written_settings("tabulate"),
     shell:
         stage(
             "tabulate {wildcards.table} --metrics {input.metrics:q} --predictions {input.predictions:q}"
@@ -46,7 +46,7 @@ rule draw:
     resources:
         mem_mb=growing(1_000),
     params:
-        settings=lambda wc: settings(experiment=experiment_of(wc)),
+        settings=written_settings("draw"),
     shell:
         stage(
             "draw {wildcards.experiment} --runs {input.runs:q}"
