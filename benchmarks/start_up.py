@@ -22,13 +22,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from small_workflow import ROOT, Workflow, make_videos
 
-RUN = "results/runs/seen/all-s2017"
-SCORED = f"--dataset qvhighlights --annotations val.jsonl {RUN}/predictions/val-last.jsonl".split()
-STORE = "results/features/qvhighlights/2s/clip-vit-b32/00000.h5"
+from pipeline.layout import Layout, StorePlace
+
+RESULTS = Layout(Path("results"))
+PREDICTED = str(RESULTS.predictions("seen", "all-s2017", "val", "last"))
+SCORED = ["--dataset", "qvhighlights", "--annotations", "val.jsonl", PREDICTED]
+STORE = str(RESULTS.store("qvhighlights", StorePlace("clip-vit-b32", "2s"), "00000"))
+TABLE = str(RESULTS.manifest("table", table="table1"))
+FIGURE = str(RESULTS.manifest("figure", experiment="seen"))
 OTHERS = {
     "--help": ["--help"],
     "schema": ["schema"],
-    "show": ["show", "results/tables/table1.json"],
+    "show": ["show", TABLE],
     "evaluate": ["evaluate", *SCORED[:-1], "--predictions", SCORED[-1]],
     "validate": ["validate", *SCORED[:-1], "--predictions", SCORED[-1]],
     "compare": ["compare", *SCORED, SCORED[-1], "--resamples", "2"],
@@ -36,7 +41,7 @@ OTHERS = {
     "features compare": ["features", "compare", STORE, STORE],
     "features export": ["features", "export", STORE, "--dataset", "qvhighlights", "--output", "exported"],
     "estimate": ["estimate"],
-    "probe (PyAV)": ["probe", "results/resources/videos/files/AAAAAAAAAAA_0.0_8.0.mp4"],
+    "probe (PyAV)": ["probe", str(RESULTS.unpacked("videos") / "AAAAAAAAAAA_0.0_8.0.mp4")],
     "import-checkpoint (torch)": ["import-checkpoint", "none.ckpt", "none.safetensors"],
     "verify-golden (torch)": ["verify-golden", "none.json"],
 }
@@ -47,7 +52,7 @@ def main() -> None:
     """Print a line per command."""
     with tempfile.TemporaryDirectory() as scratch:
         workflow = Workflow(Path(scratch) / "finished", make_videos(Path(scratch) / "videos")).prepare()
-        workflow.run("table1", "results/figures/seen.json")
+        workflow.run("table1", FIGURE)
         print(f"{'command':<36} {'CPU s':>6}")
         for name, arguments in commands_of_jobs(workflow).items():
             show(f"{name}, no work", arguments, workflow)
@@ -57,7 +62,7 @@ def main() -> None:
 
 def commands_of_jobs(workflow: Workflow) -> dict[str, list[str]]:
     """One command line per stage and reader, as the rules write them."""
-    planned = workflow.start("-n", "-p", "--forceall", "--", "table1", "results/figures/seen.json")
+    planned = workflow.start("-n", "-p", "--forceall", "--", "table1", FIGURE)
     said, _ = planned.communicate()
     found: dict[str, list[str]] = {}
     for command in re.findall(r"python -m pipeline (.*?) 2> ", said):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from statistics import fmean, stdev, variance
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.config import DOMAINS
+from pipeline.layout import LOG, SECONDS, RunId
 from pipeline.reporting.reproduced import evaluations
 
 LAST = 50
@@ -59,9 +59,10 @@ def main() -> None:
 def by_seed(experiment: Path) -> dict[str, dict[str, Curve]]:
     """Seed → domain → (epoch, percent) of every evaluation."""
     found: dict[str, dict[str, Curve]] = defaultdict(dict)
-    for log in experiment.glob("*/log.csv"):
-        if match := re.fullmatch(r"([A-Z]{2})-s(\d+)", log.parent.name):
-            found[match[2]][match[1]] = evaluations(log, "tvsum")
+    for log in experiment.glob(f"*/{LOG}"):
+        run = RunId.parse(log.parent.name)
+        if run.domain in DOMAINS and not run.point:
+            found[str(run.seed)][run.domain] = evaluations(log, "tvsum")
     return found
 
 
@@ -69,7 +70,7 @@ def seconds(experiment: Path, seed: str) -> float:
     """Wall seconds of all epochs of all domains."""
     rows = [
         row
-        for path in experiment.glob(f"*-s{seed}/seconds.csv")
+        for path in experiment.glob(f"*-s{seed}/{SECONDS}")
         for row in csv.DictReader(path.open(encoding="utf-8", newline=""))
     ]
     return sum(float(row["seconds"]) for row in rows)
@@ -119,12 +120,17 @@ def show_line(title: str, rows: dict[str, tuple[float, int, float, float, float]
         print(f"| **mean** | **{best:.2f}** | | **{last:.2f}** | **{mean:.2f}** | {sd:.1f} |")
 
 
+def experiment_of(table: Path) -> str:
+    """The experiment of a CSV file that `main` wrote, `{experiment}-s{seed}.csv`."""
+    return table.stem.rpartition("-s")[0]
+
+
 def compare(folder: Path) -> None:
     """Experiments beside `v`, all domains, by the CSV files of a folder."""
     found: dict[str, list[Numbers]] = defaultdict(list)
     for path in sorted(folder.glob("*-s*.csv")):
         if numbers := read_numbers(path):
-            found[path.stem.rsplit("-s", 1)[0]].append(numbers)
+            found[experiment_of(path)].append(numbers)
     print(f"\n| experiment | seeds | {' | '.join(NUMBERS)} | {' | '.join(f'{name} − v' for name in NUMBERS)} |")
     print("|---" * (2 + 2 * len(NUMBERS)) + "|")
     for experiment, seeds in sorted(found.items(), key=lambda pair: (pair[0] != "v", pair[0])):

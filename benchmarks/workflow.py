@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -29,11 +29,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pipeline import asked, config, files
 from pipeline.acquire import originals, sources
 from pipeline.families import FAMILIES
+from pipeline.layout import Layout, StorePlace
 from pipeline.provenance import Asked
 from pipeline.shards import shard_names
+from pipeline.stages import STAGES, StageJob
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path("results")
+RESULTS = Layout(Path("results"))
+QVHIGHLIGHTS = {"dataset": "qvhighlights"}
 VIDEOS_A_SHARD = 317
 """QVHighlights: 10,148 in 32 shards."""
 LEFT_OUT = 20
@@ -122,7 +125,7 @@ def readers(settings: config.Config) -> dict[str, list[str]]:
 def features(settings: config.Config) -> list[str]:
     """The feature manifests of all shards."""
     shards = shard_names(settings.datasets["qvhighlights"].shards)
-    return [f"results/features/qvhighlights/{reader}/{shard}.json" for reader in readers(settings) for shard in shards]
+    return [str(feature_manifest(reader, shard)) for reader in readers(settings) for shard in shards]
 
 
 def make_everything_up_to_features(folder: Path, settings: config.Config, n_videos: int) -> None:
@@ -132,45 +135,73 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
     with contextlib.chdir(folder):
         for name in sorted({*dataset.annotations.values(), *dataset.videos, *set().union(*weights.values())}):
             source = table[name]
-            want = asked.fetch(name, source.file, source.digest)
-            leave(want, f"resources/{name}/fetch.json", [f"resources/{name}/{source.file}"])
+            want = asked.fetch(job("fetch", name=name), source.file, source.digest)
+            leave(want, fetched(name), [RESULTS.resource(name) / source.file])
         for name in dataset.videos:
-            want = asked.unpack(name, fetched(name))
-            leave(want, f"resources/{name}/unpack.json", [f"resources/{name}/index.csv"])
+            want = asked.unpack(job("unpack", {"fetched": [fetched(name)]}, name=name))
+            leave(want, unpacked(name), [RESULTS.index(name)])
         for split, name in dataset.annotations.items():
-            place = f"annotations/qvhighlights/{split}"
-            leave(asked.annotate("qvhighlights", split, fetched(name)), f"{place}.json", [f"{place}.jsonl"])
-        annotated = [RESULTS / f"annotations/qvhighlights/{split}.json" for split in dataset.annotations]
-        unpacked = [RESULTS / f"resources/{name}/unpack.json" for name in dataset.videos]
+            want = asked.annotate(job("annotate", {"fetched": [fetched(name)]}, **QVHIGHLIGHTS, split=split))
+            leave(want, annotated(split), [RESULTS.annotations("qvhighlights", split)])
+        annotations = [annotated(split) for split in dataset.annotations]
+        archives = [unpacked(name) for name in dataset.videos]
         looked_for = originals.asked(dataset.videos, table)
         for shard in shard_names(dataset.shards):
             vids = [f"{shard}-{i:05d}_60.0_210.0" for i in range(n_videos // dataset.shards // LEFT_OUT)]
             why = {"why": "missing: not among the videos of the archive", "asked": looked_for}
             skipped = [{"vid": vid, **why} for vid in vids]
-            account, clips = f"videos/qvhighlights/{shard}", f"segments/qvhighlights/{shard}.json"
-            want = asked.videos("qvhighlights", dataset, shard, annotated + unpacked)
-            leave(want, f"{account}.json", [f"{account}.csv"], skipped)
-            want = asked.segment(["2s"], RESULTS / f"{account}.json")
-            leave(want, clips, [f"segments/qvhighlights/2s/{shard}.csv"], skipped)
+            account, clips = of_shard("videos", shard), of_shard("segments", shard)
+            place = QVHIGHLIGHTS | {"shard": shard}
+            sections = {"dataset": dataset, "acquire": settings.acquire}
+            want = asked.videos(job("videos", {"inputs": annotations + archives}, sections, **place))
+            leave(want, account, [RESULTS.account("qvhighlights", shard)], skipped)
+            want = asked.segment(job("segment", {"videos": [account]}, **place, grids="2s", clip=dataset.clip))
+            leave(want, clips, [RESULTS.segments("qvhighlights", "2s", shard)], skipped)
             for reader, families in readers(settings).items():
-                want = asked.extract(
-                    RESULTS,
-                    "qvhighlights",
-                    dataset,
-                    shard,
-                    reader=reader,
-                    families=families,
-                    encoding=settings.encoding,
-                    weights={name: fetched(name) for name in weights[reader]},
-                    inputs=annotated if reader == "words" else [RESULTS / clips],
-                )
-                stores = [f"features/qvhighlights/{dataset.grid_of(f)}/{f}/{shard}.h5" for f in families]
-                leave(want, f"features/qvhighlights/{reader}/{shard}.json", stores, skipped)
+                inputs = {"inputs": annotations if reader == "words" else [clips]}
+                inputs["weights"] = [fetched(name) for name in weights[reader]]
+                sections = {"dataset": dataset, "families": families, "encoding": settings.encoding}
+                want = asked.extract(job("extract", inputs, sections, **place, reader=reader))
+                places = [StorePlace(family, dataset.grid_of(family)) for family in families]
+                stores = [RESULTS.store("qvhighlights", one, shard) for one in places]
+                leave(want, feature_manifest(reader, shard), stores, skipped)
+
+
+def job(
+    stage: str,
+    inputs: Mapping[str, Sequence[Path]] | None = None,
+    sections: Mapping[str, Any] | None = None,
+    **about: str,
+) -> StageJob[Any]:
+    """A job of a stage. sections: of its settings."""
+    given = {name: tuple(paths) for name, paths in (inputs or {}).items()}
+    settings = STAGES[stage].settings_class()(**(sections or {}))
+    return StageJob(RESULTS.results, Path("unused.json"), settings, about, given)
 
 
 def fetched(name: str) -> Path:
     """The manifest of a source's `fetch`."""
-    return RESULTS / f"resources/{name}/fetch.json"
+    return RESULTS.manifest("fetched", name=name)
+
+
+def unpacked(name: str) -> Path:
+    """The manifest of an archive's `unpack`."""
+    return RESULTS.manifest("unpacked", name=name)
+
+
+def annotated(split: str) -> Path:
+    """The manifest of a split's `annotate`."""
+    return RESULTS.manifest("annotations", dataset="qvhighlights", split=split)
+
+
+def of_shard(kind: str, shard: str) -> Path:
+    """A shard's manifest of `videos` or `segments`."""
+    return RESULTS.manifest(kind, dataset="qvhighlights", shard=shard)
+
+
+def feature_manifest(reader: str, shard: str) -> Path:
+    """A shard's manifest of one reader."""
+    return RESULTS.manifest("features", dataset="qvhighlights", reader=reader, shard=shard)
 
 
 def remember_everything(folder: Path, settings: config.Config) -> None:
@@ -178,14 +209,13 @@ def remember_everything(folder: Path, settings: config.Config) -> None:
     snakemake(folder, folder / "config.yaml", "--touch", "--forceall", "--", *features(settings))
 
 
-def leave(want: Asked, manifest: str, made: Sequence[str], skipped: Sequence[dict[str, str]] = ()) -> None:
+def leave(want: Asked, manifest: Path, made: Sequence[Path], skipped: Sequence[dict[str, str]] = ()) -> None:
     """Leave what a stage would: its files, then the manifest that lists them."""
-    for name in made:
-        path = RESULTS / name
+    for path in made:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    listed = [{"path": f"{RESULTS}/{name}", "bytes": 0, "sha256": "0" * 64} for name in made]
-    files.write_json(RESULTS / manifest, want.header() | {"files": listed, "counts": {}, "skipped": list(skipped)})
+    listed = [{"path": str(path), "bytes": 0, "sha256": "0" * 64} for path in made]
+    files.write_json(manifest, want.header() | {"files": listed, "counts": {}, "skipped": list(skipped)})
 
 
 if __name__ == "__main__":

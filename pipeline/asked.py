@@ -7,37 +7,48 @@ was killed or was done for another config is told from a good one without a gues
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
+from pipeline import stage_settings as of
 from pipeline.config import Dataset, Encoding, Experiment, Features
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.layout import (
+    AnnotationFile,
+    PredictionFile,
+    RunFile,
+    StorePlace,
+    annotations_by_split,
+    sources_by_name,
+)
 from pipeline.provenance import Asked
 from pipeline.shards import shard_name, shard_of
+from pipeline.stages import StageJob
 
 
-def fetch(name: str, file: str, digest: str | None) -> Asked:
+def fetch(job: StageJob[of.Fetch], file: str, digest: str | None) -> Asked:
     """A file of sources.csv. Its address is no setting: a file is the same wherever it came from."""
-    return Asked("fetch", {"name": name, "file": file, "digest": digest})
+    return Asked("fetch", {"name": job.about["name"], "file": file, "digest": digest})
 
 
-def unpack(name: str, fetched: Path) -> Asked:
-    """An archive. fetched: the manifest of its `fetch`."""
-    return Asked("unpack", {"name": name}, [fetched])
+def unpack(job: StageJob[of.Nothing]) -> Asked:
+    """An archive."""
+    return Asked("unpack", {"name": job.about["name"]}, [job.input("fetched")])
 
 
-def annotate(dataset: str, split: str, source_file: Path) -> Asked:
-    """Annotations in the common form. source_file: the manifest of its `fetch`, or the file itself."""
-    return Asked("annotate", {"dataset": dataset, "split": split}, [source_file])
+def annotate(job: StageJob[of.Nothing]) -> Asked:
+    """Annotations in the common form."""
+    return Asked("annotate", {key: job.about[key] for key in ("dataset", "split")}, [job.input("fetched")])
 
 
-def videos(name: str, dataset: Dataset, shard: str, inputs: Sequence[Path]) -> Asked:
-    """An account of a shard's videos. inputs: manifests of `annotate` and, for an archive, of `unpack`."""
-    settings = {"dataset": name, "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
-    return Asked("videos", settings | _skip(skipped_in(dataset, shard)), inputs)
+def videos(job: StageJob[of.Videos]) -> Asked:
+    """An account of a shard's videos."""
+    dataset, shard = job.settings.dataset, job.about["shard"]
+    settings = {"dataset": job.about["dataset"], "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
+    return Asked("videos", settings | _skip(skipped_in(dataset, shard)), job.inputs["inputs"])
 
 
 def skipped_in(dataset: Dataset, shard: str) -> list[str]:
@@ -45,33 +56,34 @@ def skipped_in(dataset: Dataset, shard: str) -> list[str]:
     return [vid for vid in dataset.skip if shard_name(shard_of(vid, dataset.shards)) == shard]
 
 
-def segment(grids: Iterable[str], clip: str, videos_manifest: Path) -> Asked:
-    """Clip boundaries of a shard's videos on each grid. clip: the grid of the labels."""
-    return Asked("segment", {"grids": sorted(set(grids)), "clip": clip}, [videos_manifest])
+def segment(job: StageJob[of.Nothing]) -> Asked:
+    """Clip boundaries of a shard's videos on each grid."""
+    return Asked("segment", {"grids": grids_in(job), "clip": job.about["clip"]}, [job.input("videos")])
 
 
-def extract(
-    results: Path,
-    name: str,
-    dataset: Dataset,
-    shard: str,
-    *,
-    reader: str,
-    families: Iterable[str],
-    encoding: Encoding,
-    weights: Mapping[str, Path],
-    inputs: Sequence[Path],
-) -> Asked:
-    """Rows of one reader's families for one shard. weights: source name → weight file, or the manifest of its fetch."""
-    grids = {family: dataset.grid_of(family) for family in sorted(families)}
+def grids_in(job: StageJob[of.Nothing]) -> list[str]:
+    """The grids that a job of `segment` cuts videos on, each once, sorted."""
+    return sorted(set(job.about["grids"].split(",")))
+
+
+def extract(job: StageJob[of.Extract]) -> Asked:
+    """Rows of one reader's families for one shard."""
+    encoding, dataset = job.settings.encoding, job.settings.dataset
+    grids = grids_of(job.settings)
     choices = choices_of(grids, encoding)
     settings = {
         "families": _with_revisions(grids),
         "encoding": {"dtype": encoding.dtype, "weights": choices, "seconds_per_video": encoding.seconds_per_video},
         "shards": dataset.shards,
     }
-    accounts = [] if reader == "words" else [results / "videos" / name / f"{shard}.csv"]
-    return Asked("extract", settings, [*inputs, *accounts, *released_weights(choices, weights).values()])
+    is_text = job.about["reader"] == "words"
+    accounts = [] if is_text else [job.layout.account(job.about["dataset"], job.about["shard"])]
+    return Asked("extract", settings, [*job.inputs["inputs"], *accounts, *released_weights(job).values()])
+
+
+def grids_of(settings: of.Extract | of.ImportArchive) -> dict[str, str]:
+    """The grid of each family that is made, families sorted."""
+    return {family: settings.dataset.grid_of(family) for family in sorted(settings.families)}
 
 
 def choices_of(families: Iterable[str], encoding: Encoding) -> dict[str, str]:
@@ -80,75 +92,84 @@ def choices_of(families: Iterable[str], encoding: Encoding) -> dict[str, str]:
     return {name: encoding.weights.get(name, "released") for name in names}
 
 
-def released_weights(choices: Mapping[str, str], weights: Mapping[str, Path]) -> dict[str, Path]:
-    """Those of the given weight files that are read: random weights need none."""
-    return {name: weights[name] for name in choices if choices[name] == "released" and name in weights}
+def released_weights(job: StageJob[of.Extract]) -> dict[str, Path]:
+    """The given weight files, or manifests of their fetch, that are read, by source: random weights need none."""
+    given = sources_by_name(job.inputs["weights"])
+    choices = choices_of(job.settings.families, job.settings.encoding)
+    return {name: given[name] for name in choices if choices[name] == "released" and name in given}
 
 
-def import_archive(archive: str, dataset: Dataset, families: Iterable[str], inputs: Sequence[Path]) -> Asked:
-    """Stores made from a released archive. inputs: manifests of all splits' annotations, and what the archive left."""
-    grids = {family: dataset.grid_of(family) for family in sorted(families)}
-    settings = {"archive": archive, "families": _with_revisions(grids), "shards": dataset.shards}
-    return Asked("import", settings | _skip(dataset.skip), inputs)
+def import_archive(job: StageJob[of.ImportArchive], read: Sequence[Path]) -> Asked:
+    """Stores made from a released archive. read: manifests of all splits' annotations, and what the archive left."""
+    dataset, families = job.settings.dataset, _with_revisions(grids_of(job.settings))
+    settings = {"archive": job.about["name"], "families": families, "shards": dataset.shards}
+    return Asked("import", settings | _skip(dataset.skip), read)
 
 
-def train(
-    name: str,
-    experiment: Experiment,
-    dataset: Dataset,
-    part: int,
-    annotations: Mapping[str, Path],
-    features: Sequence[Path],
-) -> Asked:
-    """Every `jobs`-th run of an experiment, from the `part`-th (counted from 0). annotations: manifests by split.
+def train(job: StageJob[of.Train]) -> Asked:
+    """One part of an experiment's runs.
 
-    Raises PipelineError for an experiment without features and where train's or val's annotations are missing.
+    Raises PipelineError for an experiment without features, for a part that it does not have, and where train's or
+    val's annotations are missing.
     """
-    runs = experiment.runs[part :: experiment.n_parts]
-    under = [*folders(name, experiment, dataset).values(), "/annotations/"]
-    inputs = [*splits(annotations, ("train", "val")).values(), *features]
-    return Asked("train", _runs(name, experiment, dataset, runs), inputs, under)
+    stores = store_places(job)
+    inputs = [*splits(job, ("train", "val")).values(), *job.inputs["features"]]
+    return Asked("train", _runs(job, runs_of_part(job)), inputs, _learned_from(stores.values()))
 
 
-def predict(
-    name: str,
-    experiment: Experiment,
-    dataset: Dataset,
-    annotations: Mapping[str, Path],
-    runs: Sequence[Path],
-    features: Sequence[Path],
-) -> Asked:
-    """Predictions of every run of an experiment. runs: manifests of all parts of the training."""
-    under = [*folders(name, experiment, dataset).values(), "/annotations/", f"/runs/{name}/"]
-    inputs = [*annotations.values(), *runs, *features]
-    return Asked("predict", _runs(name, experiment, dataset, experiment.runs), inputs, under)
+def runs_of_part(job: StageJob[of.Train]) -> list[str]:
+    """The runs of a job of `train`: every N-th of the experiment's, from the K-th, where its part is `KofN`.
 
-
-def score(
-    name: str, experiment: Experiment, split: str, predictions: Path, annotations: Path, skip: Iterable[str] = ()
-) -> Asked:
-    """The numbers of every run on one split. predictions: the manifest of `predict`, or of a released file's fetch.
-
-    skip: vids that no stage uses.
+    Raises PipelineError where N is not the experiment's number of jobs, or K is none of 1 … N.
     """
-    under = None if experiment.source == "predictions" else [f"/{split}-", f"/{split}.jsonl"]
-    settings = {"experiment": name, "dataset": experiment.dataset, "split": split}
-    return Asked("score", settings | _skip(skip), [predictions, annotations], under)
+    experiment, text = job.settings.experiment, job.about["part"]
+    parts = [f"{k}of{experiment.n_parts}" for k in range(1, experiment.n_parts + 1)]
+    if text not in parts:
+        raise PipelineError(
+            f"`{text}` is no part of an experiment with `jobs: {experiment.n_parts}`",
+            where="--part",
+            remedy=f"name one from {parts[0]} to {parts[-1]}, or change `jobs`",
+        )
+    return experiment.runs[parts.index(text) :: experiment.n_parts]
 
 
-def tabulate(title: str, experiments: Mapping[str, Experiment], published: Path, inputs: Sequence[Path]) -> Asked:
-    """A table of the paper. published: its numbers, part of the code, so known by digest and not by place.
+def predict(job: StageJob[of.Predict]) -> Asked:
+    """Predictions of every run of an experiment."""
+    learned_from = _learned_from(store_places(job).values())
 
-    inputs: the manifests that the table is made from.
-    """
-    shown = {name: experiment.model_dump(mode="json") for name, experiment in experiments.items()}
-    settings = {"title": title, "experiments": shown, "published": files.sha256(published)}
+    def is_read(path: Path) -> bool:
+        of_run = RunFile.of(path)
+        return learned_from(path) or (of_run is not None and of_run.experiment == job.about["experiment"])
+
+    inputs = [*job.inputs["annotations"], *job.inputs["runs"], *job.inputs["features"]]
+    return Asked("predict", _runs(job, job.settings.experiment.runs), inputs, is_read)
+
+
+def score(job: StageJob[of.Score]) -> Asked:
+    """The numbers of every run on one split."""
+    experiment, split = job.settings.experiment, job.about["split"]
+
+    def is_read(path: Path) -> bool:
+        file = PredictionFile.of(path) or AnnotationFile.of(path)
+        return file is not None and file.split == split
+
+    settings = {"experiment": job.about["experiment"], "dataset": experiment.dataset, "split": split}
+    inputs = [job.input("predictions"), job.input("annotations")]
+    only = None if experiment.source == "predictions" else is_read
+    return Asked("score", settings | _skip(job.settings.skip), inputs, only)
+
+
+def tabulate(job: StageJob[of.Tabulate], published: Path) -> Asked:
+    """A table of the paper. published: its numbers, part of the code, so known by digest and not by place."""
+    settings = job.settings.model_dump(mode="json") | {"published": files.sha256(published)}
+    inputs = [path for kind in ("metrics", "predictions", "runs", "annotations") for path in job.inputs[kind]]
     return Asked("tabulate", settings, inputs)
 
 
-def draw(name: str, experiment: Experiment, runs: Sequence[Path]) -> Asked:
+def draw(job: StageJob[of.Draw]) -> Asked:
     """Learning curves of an experiment."""
-    return Asked("draw", {"name": name, "experiment": experiment.model_dump(mode="json")}, runs)
+    settings = {"name": job.about["experiment"], "experiment": job.settings.experiment.model_dump(mode="json")}
+    return Asked("draw", settings, job.inputs["runs"])
 
 
 def features_of(name: str, experiment: Experiment) -> Features:
@@ -160,28 +181,37 @@ def features_of(name: str, experiment: Experiment) -> Features:
     return experiment.features
 
 
-def folders(name: str, experiment: Experiment, dataset: Dataset) -> dict[str, str]:
-    """Map each family to the `/{grid}/{folder}/` part of its stores' paths; archives have folders of their own."""
-    archive = dict.fromkeys(experiment.archived, f"+{experiment.archive}")
-    families = features_of(name, experiment).all
-    return {family: f"/{dataset.grid_of(family)}/{family}{archive.get(family, '')}/" for family in families}
+def store_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
+    """Map each family to the place of its stores; those of an archive lie apart from those made here."""
+    experiment, dataset = job.settings.experiment, job.settings.dataset
+    archive = dict.fromkeys(experiment.archived, experiment.archive)
+    families = features_of(job.about["experiment"], experiment).all
+    return {family: StorePlace(family, dataset.grid_of(family), archive.get(family)) for family in families}
 
 
-def splits(annotations: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, Path]:
+def _learned_from(stores: Iterable[StorePlace]) -> Callable[[Path], bool]:
+    """Whether a file is one of these stores, or holds annotations."""
+    places = tuple(stores)
+    return lambda path: any(place.holds(path) for place in places) or AnnotationFile.of(path) is not None
+
+
+def splits(job: StageJob[of.Train], wanted: Sequence[str]) -> dict[str, Path]:
     """The annotations of the wanted splits. Raises PipelineError where one is missing."""
-    if missing := [split for split in wanted if split not in annotations]:
+    given = annotations_by_split(job.inputs["annotations"])
+    if missing := [split for split in wanted if split not in given]:
         raise PipelineError(
             f"no annotations of {', '.join(missing)}", where="--annotations", remedy="name the manifests of `annotate`"
         )
-    return {split: annotations[split] for split in wanted}
+    return {split: given[split] for split in wanted}
 
 
-def _runs(name: str, experiment: Experiment, dataset: Dataset, runs: Sequence[str]) -> dict[str, Any]:
+def _runs(job: StageJob[of.Train], runs: Sequence[str]) -> dict[str, Any]:
     """What can change a number of these runs, and nothing else."""
-    return _skip(dataset.skip) | {
+    name, experiment = job.about["experiment"], job.settings.experiment
+    return _skip(job.settings.dataset.skip) | {
         "experiment": name,
         "dataset": experiment.dataset,
-        "families": folders(name, experiment, dataset),
+        "families": {family: str(place) for family, place in store_places(job).items()},
         "features": features_of(name, experiment).model_dump(mode="json"),
         "runs": {run: experiment.settings_of(run).recorded() for run in runs},
     }

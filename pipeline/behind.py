@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pipeline import files
 from pipeline.config import Experiment, Features, SweepPoint
 from pipeline.errors import PipelineError
+from pipeline.layout import RunFile
 
 
 def settings_behind(name: str, experiment: Experiment, runs: Iterable[Path]) -> dict[str, SweepPoint]:
@@ -65,11 +66,10 @@ def check_chain(
         if experiment.source == "predictions":
             continue
         settings_behind(name, experiment, trained)
-        part = f"/runs/{name}/"
         for path in _of(name, scored):
-            _check_link(path, scored[path], {p: predicted[p] for p in _of(name, predicted)}, part, "predictions")
+            _check_link(path, scored[path], {p: predicted[p] for p in _of(name, predicted)}, name, "predictions")
         for path in _of(name, predicted):
-            _check_link(path, predicted[path], {p: trained[p] for p in _of(name, trained)}, part, "runs")
+            _check_link(path, predicted[path], {p: trained[p] for p in _of(name, trained)}, name, "runs")
 
 
 def _read(manifests: Iterable[Path]) -> dict[Path, dict[str, Any]]:
@@ -81,13 +81,14 @@ def _of(name: str, manifests: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
 
 
 def _check_link(
-    path: Path, content: Mapping[str, Any], below: Mapping[Path, Mapping[str, Any]], part: str, kind: str
+    path: Path, content: Mapping[str, Any], below: Mapping[Path, Mapping[str, Any]], name: str, kind: str
 ) -> None:
-    """Whether what a manifest read of an experiment's folder is what the manifests below it list."""
+    """Whether what a manifest read of an experiment's runs is what the manifests below it list."""
     listed = {entry["path"]: entry["sha256"] for one in below.values() for entry in one.get("files", ())}
     places = ", ".join(map(str, below)) or f"no manifest of its {kind}"
     for file, sha256 in content.get("inputs", {}).items():
-        if part in file and listed.get(file) != sha256:
+        of_run = RunFile.of(Path(file))
+        if of_run is not None and of_run.experiment == name and listed.get(file) != sha256:
             raise PipelineError(
                 f"was made from other {kind} than those of {places} ({file} differs)", where=path, remedy=_again(path)
             )

@@ -1,7 +1,8 @@
-"""The command line: one command per stage, `python -m pipeline STAGE …`. What each does stands in `commands/`.
+"""The command line: one command per stage, `python -m pipeline STAGE …`, and a few that stand beside the stages.
 
-A stage takes the manifests it reads, resolved `--settings` as JSON and the `--manifest` it writes; the
-workflow's rules call these commands, and so can anybody. Errors a user can act on end in one line and exit code 1.
+The commands of stages follow from the table in `stages.py`; what the others do stands in `commands/`. A stage takes the
+manifests it reads, resolved `--settings` as JSON and the `--manifest` it writes; the workflow's rules call these
+commands, and so can anybody. Errors a user can act on end in one line and exit code 1.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pipeline import commands
 from pipeline.commands import features as features_commands
 from pipeline.config import DATASETS, GRIDS
 from pipeline.errors import PipelineError
 from pipeline.methods import DEFAULT, METHODS
+from pipeline.stages import STAGES, Input, Stage
 
 SPLITS = ("train", "val", "test")
 STORE = "a feature store, or a folder with all shards of a family"
@@ -36,7 +39,19 @@ PLAIN = {
     "λ": "lambda",
 }
 """What stands for a character that a terminal does not have; any other one is escaped."""
-EXTRACT = "one decode of a shard, one store per family; or (--video) features of one file of your own"
+ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
+    "name": ("name", {"help": "its name in sources.csv"}),
+    "experiment": ("experiment", {}),
+    "table": ("table", {"choices": ("table1", "table2", "table3", "table4", "evidence")}),
+    "dataset": ("--dataset", {"choices": DATASETS, "required": True}),
+    "split": ("--split", {"choices": SPLITS, "required": True}),
+    "shard": ("--shard", {"required": True, "help": "five digits"}),
+    "reader": ("--reader", {"choices": ("frames224", "native", "sound", "words"), "required": True}),
+    "part": ("--part", {"default": "1of1", "help": "KofN: every N-th run, from the K-th"}),
+    "grids": ("--grids", {"required": True, "help": f"comma-separated: {', '.join(GRIDS)}"}),
+    "clip": ("--clip", {"choices": GRIDS, "default": "2s", "help": "grid of the labels (2s)"}),
+}
+"""What tells one job of a stage from another (`about` of `stages.py`) → the argument of its command."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -91,62 +106,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
     commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True)
-    _acquisition(commands_of)
-    _features(commands_of)
-    _training(commands_of)
+    for name, stage in STAGES.items():
+        if not stage.group:
+            _stage(commands_of, stage)
+        elif name == "extract":
+            _features(commands_of)
     _evaluation(commands_of)
     _around(commands_of)
     return parser
-
-
-def _acquisition(parsers: argparse._SubParsersAction) -> None:
-    fetch = _stage(parsers, "fetch", commands.fetch, "fetch one file of sources.csv: resumed, checked, pinned")
-    fetch.add_argument("name", help="its name in sources.csv")
-
-    unpack = _stage(parsers, "unpack", commands.unpack, "unpack a fetched archive")
-    unpack.add_argument("name", help="its name in sources.csv")
-    unpack.add_argument("--fetched", type=Path, required=True, help="manifest of `fetch`")
-
-    annotate = _stage(parsers, "annotate", commands.annotate, "released annotations to the common form")
-    annotate.add_argument("--dataset", choices=DATASETS, required=True)
-    annotate.add_argument("--split", choices=SPLITS, required=True)
-    annotate.add_argument("--fetched", type=Path, required=True, help="manifest of `fetch`, or the file itself")
-
-    videos = _stage(parsers, "videos", commands.videos, "an account of every video of a shard")
-    _shard(videos)
-    _paths(videos, "--inputs", "manifests of `annotate` (all splits) and, for an archive, of `unpack`")
-
-    segment = _stage(parsers, "segment", commands.segment, "clip boundaries of a shard's videos")
-    _shard(segment)
-    segment.add_argument("--grids", required=True, help=f"comma-separated: {', '.join(GRIDS)}")
-    segment.add_argument("--clip", choices=GRIDS, default="2s", help="grid of the labels (2s)")
-    segment.add_argument("--videos", type=Path, required=True, help="manifest of `videos`")
-
-    probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
-    probe.add_argument("video", type=Path, nargs="+")
 
 
 def _features(parsers: argparse._SubParsersAction) -> None:
     group = parsers.add_parser("features", help="extract, import, export, compare and look at features")
     inner = group.add_subparsers(dest="features_command", metavar="WHAT", required=True)
 
-    extract = _stage(inner, "extract", features_commands.extract, EXTRACT, required=False)
-    _shard(extract, required=False)
-    extract.add_argument("--reader", choices=("frames224", "native", "sound", "words"))
-    _paths(extract, "--inputs", "manifest of `segment`; for words, those of `annotate`")
+    extract, weights = _extract(inner)
     extract.add_argument("--video", type=Path, metavar="FILE", help="one file of your own instead of a shard")
     extract.add_argument("--family", help="with --video: what to make of it")
     extract.add_argument("--grid", choices=GRIDS, help="with --video: length of a clip (2s)")
     extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store to make")
-    weights = extract.add_mutually_exclusive_group()
-    _paths(weights, "--weights", "manifests of the weights' `fetch`; with --video: the weight file or its manifest")
     weights.add_argument("--random", type=int, metavar="SEED", help="with --video: random weights, to try it out")
-
-    archive = _stage(inner, "import", features_commands.import_archive, "stores from a released feature archive")
-    archive.add_argument("name", help="the archive's name in sources.csv")
-    archive.add_argument("--dataset", choices=DATASETS, required=True)
-    archive.add_argument("--unpacked", type=Path, required=True, help="manifest of `unpack`, or the archive's folder")
-    _paths(archive, "--annotations", "manifests of `annotate`, all splits")
+    _stage(inner, STAGES["import"])
 
     export = _plain(inner, "export", features_commands.export, "stores in the layout of the released archives")
     export.add_argument("stores", type=Path, nargs="+", metavar="STORE", help=STORE)
@@ -165,38 +145,7 @@ def _features(parsers: argparse._SubParsersAction) -> None:
     inspect.add_argument("--output", type=Path, metavar="DIR", help="where the picture goes (RESULTS/inspect)")
 
 
-def _training(parsers: argparse._SubParsersAction) -> None:
-    train = _stage(parsers, "train", commands.train, "train all runs of an experiment, or a part of them")
-    train.add_argument("experiment")
-    train.add_argument("--part", default="1of1", help="KofN: every N-th run, from the K-th")
-    _paths(train, "--annotations", "manifests of `annotate`: train and val")
-    _paths(train, "--features", "manifests of `features`")
-
-    predict = _stage(parsers, "predict", commands.predict, "predictions of every run, in the community's form")
-    predict.add_argument("experiment")
-    _paths(predict, "--runs", "manifests of `train`, all parts")
-    _paths(predict, "--annotations", "manifests of `annotate` of the splits to predict")
-    _paths(predict, "--features", "manifests of `features`")
-
-
 def _evaluation(parsers: argparse._SubParsersAction) -> None:
-    score = _stage(parsers, "score", commands.score, "the community's numbers of every run of an experiment")
-    score.add_argument("experiment")
-    score.add_argument("--split", choices=SPLITS, required=True)
-    score.add_argument("--predictions", type=Path, required=True, help="manifest of `predict` (or of a released file)")
-    score.add_argument("--annotations", type=Path, required=True, help="manifest of `annotate`")
-
-    tabulate = _stage(parsers, "tabulate", commands.tabulate, "a table of the paper: published beside reproduced")
-    tabulate.add_argument("table", choices=("table1", "table2", "table3", "table4", "evidence"))
-    _paths(tabulate, "--metrics", "manifests of `score`")
-    _paths(tabulate, "--predictions", "manifests of `predict`")
-    _paths(tabulate, "--runs", "manifests of `train`")
-    _paths(tabulate, "--annotations", "manifest of `annotate`, TVSum val: yardsticks beneath Table 3")
-
-    draw = _stage(parsers, "draw", commands.draw, "learning curves of an experiment, and a sweep's curve")
-    draw.add_argument("experiment")
-    _paths(draw, "--runs", "manifests of `train`, all parts")
-
     evaluate = _plain(parsers, "evaluate", commands.evaluate, "score one prediction file")
     evaluate.add_argument("--dataset", choices=DATASETS, required=True)
     evaluate.add_argument("--predictions", type=Path, required=True, metavar="FILE", help=".jsonl or .jsonl.gz")
@@ -219,6 +168,9 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
 
 
 def _around(parsers: argparse._SubParsersAction) -> None:
+    probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
+    probe.add_argument("video", type=Path, nargs="+")
+
     show = _plain(
         parsers, "show", commands.show, "print the tables, or the numbers of an experiment, that a manifest lists"
     )
@@ -251,24 +203,36 @@ def _plain(
     return parser
 
 
-def _stage(
-    parsers: argparse._SubParsersAction,
-    name: str,
-    run: Callable[[argparse.Namespace], None],
-    summary: str,
-    *,
-    required: bool = True,
-) -> argparse.ArgumentParser:
-    parser = _plain(parsers, name, run, summary)
+def _stage(parsers: argparse._SubParsersAction, stage: Stage) -> None:
+    """The command of a stage, as the table of stages says."""
+    parser = _plain(parsers, stage.name, commands.stage, stage.help)
+    _about_and_settings(parser, stage)
+    for one in stage.inputs:
+        _input(parser, one)
+
+
+def _extract(parsers: argparse._SubParsersAction) -> tuple[argparse.ArgumentParser, argparse._ActionsContainer]:
+    """The command of `extract`, and the group of its weights. What a shard needs, a file of one's own does without."""
+    stage = STAGES["extract"]
+    parser = _plain(parsers, "extract", features_commands.extract, stage.help)
+    _about_and_settings(parser, stage, required=False)
+    weights = parser.add_mutually_exclusive_group()
+    for one in stage.inputs:
+        _input(weights if one.name == "weights" else parser, one)
+    return parser, weights
+
+
+def _about_and_settings(parser: argparse.ArgumentParser, stage: Stage, *, required: bool = True) -> None:
+    for key in stage.about:
+        flag, how = ABOUT[key]
+        parser.add_argument(flag, **(how if required else how | {"required": False}))
     parser.add_argument("--manifest", type=Path, required=required, help="written last; equal work is not done again")
     parser.add_argument("--settings", default="{}", help="resolved settings, JSON (the workflow passes them)")
-    return parser
+    parser.set_defaults(stage=stage.name)
 
 
-def _shard(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("--dataset", choices=DATASETS, required=required)
-    parser.add_argument("--shard", required=required, help="five digits")
-
-
-def _paths(parser: argparse._ActionsContainer, flag: str, summary: str) -> None:
-    parser.add_argument(flag, type=Path, nargs="*", default=[], help=summary)
+def _input(parser: argparse._ActionsContainer, one: Input) -> None:
+    if one.several:
+        parser.add_argument(f"--{one.name}", type=Path, nargs="*", default=[], help=one.help)
+    else:
+        parser.add_argument(f"--{one.name}", type=Path, required=True, help=one.help)

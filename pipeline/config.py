@@ -29,6 +29,7 @@ from pipeline.config_checks import unworkable
 from pipeline.config_layers import complaint, over_model, resolved, unread_weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.layout import EVERYTHING, RunId
 from pipeline.methods.settings import MethodSettings
 from pipeline.settings import Positive, Strict, Weight
 
@@ -243,13 +244,13 @@ class Experiment(Strict):
     @property
     def run_domains(self) -> list[str]:
         """TVSum is trained once per domain; the other datasets once on everything (`all`)."""
-        return (list(self.domains) or list(DOMAINS)) if self.dataset == "tvsum" else ["all"]
+        return (list(self.domains) or list(DOMAINS)) if self.dataset == "tvsum" else [EVERYTHING]
 
     @property
     def runs(self) -> list[str]:
         """Names of all runs, `{point-}{domain or all}-s{seed}`, in a fixed order."""
-        points = [f"{point}-" for point in self.sweep] or [""]
-        return [f"{p}{d}-s{seed}" for p in points for d in self.run_domains for seed in self.seeds]
+        points = list(self.sweep) or [""]
+        return [str(RunId(seed, d, p)) for p in points for d in self.run_domains for seed in self.seeds]
 
     @property
     def n_parts(self) -> int:
@@ -258,7 +259,7 @@ class Experiment(Strict):
 
     def domain_of(self, run: str) -> str | None:
         """TVSum's domain of a run, None for the other datasets. The name is one of `runs`."""
-        return run.rsplit("-", 1)[0].rsplit("-", 1)[-1] if self.dataset == "tvsum" else None
+        return RunId.parse(run).domain if self.dataset == "tvsum" else None
 
     @property
     def moments(self) -> bool:
@@ -272,10 +273,7 @@ class Experiment(Strict):
 
     def settings_of(self, run: str) -> SweepPoint:
         """Model and training of one run. The name is one of `runs`."""
-        for point, settings in self.sweep.items():
-            if run.startswith(f"{point}-"):
-                return settings
-        return SweepPoint(model=self.model, training=self.training)
+        return self.sweep.get(RunId.parse(run).point) or SweepPoint(model=self.model, training=self.training)
 
 
 class Dataset(Strict):
@@ -407,9 +405,9 @@ def load_file(path: Path) -> Config:
     return load(yaml_file.read(path), str(path))
 
 
-def section(kind: type[S], text: str) -> S:
-    """A resolved section of the config, as a rule hands it to a job in `--settings`. Raises PipelineError."""
-    with _complaints("--settings", "pass what the rule of this stage passes"):
+def section(kind: type[S], text: str, remedy: str) -> S:
+    """Resolved settings, as a rule hands them to a job in `--settings`. Raises PipelineError."""
+    with _complaints("--settings", remedy):
         return kind.model_validate_json(text)
 
 

@@ -20,6 +20,7 @@ from pipeline import files, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.store import Store
+from pipeline.layout import Layout
 from pipeline.reporting.tables import texts
 from pipeline.terminal import GO_ON_WITH
 
@@ -53,11 +54,11 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
     command = os.environ.get(GO_ON_WITH) or f"python -m pipeline demo --cores {cores}"
     try:
-        with files.lock(results / "demo"):
+        with files.lock(Layout(results).demo()):
             end_what_was_left(results)
             _run(cores, results, command)
     except files.BusyError as error:
-        if error.where != str(results / "demo"):
+        if error.where != str(Layout(results).demo()):
             raise
         raise PipelineError(
             "another demo is at work here", where=results, remedy=f"wait until it ends, then: {command}"
@@ -65,7 +66,7 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
 
 
 def _run(cores: int, results: Path, command: str) -> None:
-    benchmark = results / "benchmark"
+    benchmark = Layout(results).benchmark()
     print("Demo 1/4: making 126 short videos with their annotations (once)", flush=True)
     make_benchmark(benchmark)
     print("Demo 2/4: videos → clips → features → training → predictions → metrics → tables, figures", flush=True)
@@ -75,17 +76,17 @@ def _run(cores: int, results: Path, command: str) -> None:
         if code := subprocess.run(workflow, check=False, env={**os.environ, GO_ON_WITH: ""}).returncode:
             raise PipelineError(
                 f"the workflow ended with code {code}",
-                where=results / "logs",
+                where=Layout(results).logs(),
                 remedy=f"correct what the lines above name, then go on with: {command}",
             )
     print(
         "Demo 3/4: the dear encoders, seconds a row on a CPU (flow: a minute), on one clip of two seconds", flush=True
     )
-    for line in _encode_dearly(benchmark, results / "one_clip"):
+    for line in _encode_dearly(benchmark, Layout(results).one_clip()):
         print(line, flush=True)
     print("Demo 4/4: the tables", flush=True)
     for table in TABLES:
-        print(texts(results / "tables" / f"{table}.json"))
+        print(texts(Layout(results).manifest("table", table=table)))
     print(_what_was_learned(results))
     print(f"Everything lies under {results}: tables/table*.{{md,html,csv}}, figures/*.svg (learning curves)")
 
@@ -186,7 +187,7 @@ def _what_was_learned(results: Path) -> str:
     runs = {"TR-DETR": "qvhighlights_v", "the same untrained": "untrained", "random windows": "random_windows"}
     shown, n_queries = [], 0
     for name, experiment in runs.items():
-        (path,) = (results / "metrics" / experiment).glob("*/test-selected.json")
+        (path,) = Layout(results).all_metrics(experiment, "test", "selected")
         metrics = files.read_json(path)
         n_queries = metrics["n_queries"]["all"]
         shown.append(f"{name} {metrics['brief']['MR-full-R1@0.5']:.2f} / {metrics['brief']['MR-full-mAP']:.2f}")

@@ -31,6 +31,22 @@ MANIFESTS: dict[str, str] = {
 }
 """Every kind of manifest, and its place below the results folder; the braces are Snakemake's wildcards."""
 
+LOGS: dict[str, str] = {
+    "fetch": "logs/fetch/{name}.log",
+    "unpack": "logs/unpack/{name}.log",
+    "annotate": "logs/annotate/{dataset}.{split}.log",
+    "videos": "logs/videos/{dataset}.{shard}.log",
+    "segment": "logs/segment/{dataset}.{shard}.log",
+    "extract": "logs/extract/{dataset}.{reader}.{shard}.log",
+    "import_archive": "logs/import/{dataset}.{name}.log",
+    "train": "logs/train/{experiment}.{part}.log",
+    "predict": "logs/predict/{experiment}.log",
+    "score": "logs/score/{experiment}.{split}.log",
+    "tabulate": "logs/tabulate/{table}.log",
+    "draw": "logs/draw/{experiment}.log",
+}
+"""The log of every stage's jobs, and its place below the results folder; the braces are Snakemake's wildcards."""
+
 EVERYTHING = "all"
 """The domain in the name of a run of a dataset that is not split into domains."""
 
@@ -39,6 +55,12 @@ RELEASED_RUN = "released"
 
 EPOCHS = ("selected", "last")
 """The two epochs of a run whose weights, predictions and metrics are kept."""
+
+STATE, LOG, SECONDS, CARD = "state.pt", "log.csv", "seconds.csv", "card.json"
+"""Files in the folder of a run: the state it goes on from, its learning curve, wall seconds, and what it is."""
+
+UNPACKED = "files"
+"""The folder, beside what was fetched, with all that came out of it."""
 
 _RUN = re.compile(r"(?:(?P<point>[A-Za-z0-9.]+)-)?(?P<domain>[A-Za-z]+)-s(?P<seed>\d+)")
 
@@ -92,7 +114,11 @@ class Layout:
 
     def unpacked(self, name: str) -> Path:
         """The folder with an archive's members, or with the videos of a source that are fetched one by one."""
-        return self.resource(name) / "files"
+        return self.resource(name) / UNPACKED
+
+    def unpacked_from(self, name: str) -> Path:
+        """The digest of the archive that the unpacked files came out of."""
+        return self.resource(name) / "archive.sha256"
 
     def index(self, name: str) -> Path:
         """The table of an archive's members and their sizes."""
@@ -132,7 +158,7 @@ class Layout:
 
     def log(self, experiment: str, run: str) -> Path:
         """The learning curve of a run, a row per epoch."""
-        return self.run(experiment, run) / "log.csv"
+        return self.run(experiment, run) / LOG
 
     def predictions(self, experiment: str, run: str, split: str, epoch: str) -> Path:
         """The predictions of one run; epoch: one of `EPOCHS`."""
@@ -142,13 +168,37 @@ class Layout:
         """The metrics of one run; the results query by query lie beside it."""
         return self.results / "metrics" / experiment / run / f"{split}-{epoch}.json"
 
+    def all_metrics(self, experiment: str, split: str, epoch: str) -> list[Path]:
+        """The metrics of every run of an experiment that exist, sorted."""
+        return sorted(self.metrics(experiment, "", split, epoch).parent.glob(f"*/{split}-{epoch}.json"))
+
     def table(self, table: str, suffix: str) -> Path:
         """One form of a table; suffix: `csv`, `md`, `tex`, `html` or `txt`."""
         return self.results / "tables" / f"{table}.{suffix}"
 
-    def figures(self) -> Path:
-        """The folder of all figures."""
-        return self.results / "figures"
+    def learning_curves(self, experiment: str) -> Path:
+        """The figure with the learning curves of an experiment's runs."""
+        return self.results / "figures" / f"{experiment}.svg"
+
+    def sweep_curve(self, experiment: str) -> Path:
+        """The figure with what every point of a sweep over numbers gave."""
+        return self.results / "figures" / f"{experiment}-sweep.svg"
+
+    def pictures(self) -> Path:
+        """The folder with the pictures of stores that `features inspect` draws."""
+        return self.results / "inspect"
+
+    def demo(self) -> Path:
+        """What the lock of a demo stands beside."""
+        return self.results / "demo"
+
+    def benchmark(self) -> Path:
+        """The folder with the small benchmarks that the demo makes."""
+        return self.results / "benchmark"
+
+    def one_clip(self) -> Path:
+        """The folder with the demo's features of one clip."""
+        return self.results / "one_clip"
 
     def logs(self) -> Path:
         """The folder of all logs."""
@@ -157,22 +207,61 @@ class Layout:
 
 @dataclass(frozen=True)
 class StorePlace:
-    """Which of a dataset's stores: a family on a grid, made here or imported from an archive."""
+    """Which of a dataset's stores: a family on a grid, made here or imported from an archive.
+
+    `str()` gives the two folders that its stores lie in, `/{grid}/{folder}/`, as a manifest records it.
+    """
 
     family: str
     grid: str
     archive: str | None = None
+
+    def __str__(self) -> str:
+        return f"/{self.grid}/{self.folder}/"
 
     @property
     def folder(self) -> str:
         """The name of its folder below the grid's."""
         return f"{self.family}+{self.archive}" if self.archive else self.family
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file is a store of this family, grid and archive."""
+        return path.suffix == ".h5" and path.parts[-3:-1] == (self.grid, self.folder)
+
     def stores_among(self, paths: Iterable[Path]) -> list[Path]:
         """Those of `paths` that are stores of this family, grid and archive, sorted."""
-        return sorted(
-            {path for path in paths if path.suffix == ".h5" and path.parts[-3:-1] == (self.grid, self.folder)}
-        )
+        return sorted(set(filter(self.holds, paths)))
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """Whose queries a file under `annotations/` holds."""
+
+    dataset: str
+    split: str
+
+    @classmethod
+    def of(cls, path: Path) -> AnnotationFile | None:
+        """What the place of an annotation file says; None for any other file."""
+        if path.suffix != ".jsonl" or path.parts[-3:-2] != ("annotations",):
+            return None
+        return cls(path.parts[-2], path.stem)
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """Whose weights, learning curve, card or predictions a file under `runs/` holds."""
+
+    experiment: str
+    run: str
+
+    @classmethod
+    def of(cls, path: Path) -> RunFile | None:
+        """What the place of a run's file says; None for a file that belongs to no run."""
+        folder = path.parent.parent if path.parent.name == "predictions" else path.parent
+        if folder.parts[-3:-2] != ("runs",) or not _RUN.fullmatch(folder.name):
+            return None
+        return cls(folder.parts[-2], folder.name)
 
 
 @dataclass(frozen=True)
@@ -186,16 +275,17 @@ class PredictionFile:
 
     @classmethod
     def of(cls, path: Path) -> PredictionFile | None:
-        """What the place of a prediction file says; None for a file that holds no predictions."""
-        if path.parent.name != "predictions" or path.suffix != ".jsonl":
+        """What the place of a prediction file says; None for a file that holds no predictions of a run."""
+        of_run = RunFile.of(path)
+        if of_run is None or path.parent.name != "predictions" or path.suffix != ".jsonl":
             return None
         split, _, epoch = path.stem.partition("-")
-        return cls(path.parts[-4], path.parts[-3], split, epoch)
+        return cls(of_run.experiment, of_run.run, split, epoch)
 
 
 @dataclass(frozen=True)
 class MetricsFile:
-    """Whose metrics a file under `metrics/` holds."""
+    """Whose metrics a file under `metrics/` holds. run: a run's name, or `RELEASED_RUN`."""
 
     experiment: str
     run: str
@@ -205,12 +295,37 @@ class MetricsFile:
     @classmethod
     def of(cls, path: Path) -> MetricsFile | None:
         """What the place of a metrics file says; None for any other file."""
-        if path.suffix != ".json" or path.name.endswith(".queries.json"):
-            return None
         split, _, epoch = path.stem.partition("-")
+        if path.suffix != ".json" or path.parts[-4:-3] != ("metrics",) or epoch not in EPOCHS:
+            return None
         return cls(path.parts[-3], path.parts[-2], split, epoch)
 
 
-def run_of_log(path: Path) -> tuple[str, str] | None:
-    """Experiment and run of a learning curve; None for any other file."""
-    return (path.parts[-3], path.parts[-2]) if path.name == "log.csv" else None
+def pin_beside(fetched: Path) -> Path:
+    """The digest that was seen first of a fetched file for which nobody publishes one; it lies beside that file."""
+    return fetched.with_name("pin.json")
+
+
+def unpacked_beside(index: Path) -> Path:
+    """The folder with the members of an archive. index: the table of them, which lies beside it."""
+    return index.with_name(UNPACKED)
+
+
+def queries_beside(metrics: Path) -> Path:
+    """The results query by query, which lie beside a metrics file."""
+    return metrics.with_suffix(".queries.jsonl")
+
+
+def weights_of(folder: Path, epoch: str) -> Path:
+    """The weights of a run. folder: the run's; epoch: one of `EPOCHS`."""
+    return folder / f"{epoch}.safetensors"
+
+
+def sources_by_name(manifests: Iterable[Path]) -> dict[str, Path]:
+    """Manifests of `fetch` by the names of their sources."""
+    return {path.parent.name: path for path in manifests}
+
+
+def annotations_by_split(paths: Iterable[Path]) -> dict[str, Path]:
+    """Manifests of `annotate`, or annotation files, by the splits they are named after."""
+    return {path.stem: path for path in paths}

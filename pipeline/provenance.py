@@ -14,26 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, stages
 from pipeline.errors import PipelineError, is_printable, printable
 
-STAGES: dict[str, int] = {
-    "benchmark": 1,
-    "fetch": 1,
-    "unpack": 1,
-    "annotate": 1,
-    "videos": 3,
-    "segment": 2,
-    "extract": 1,
-    "import": 2,
-    "train": 3,
-    "predict": 1,
-    "score": 1,
-    "tabulate": 1,
-    "draw": 1,
-}
-"""The revision of every stage, by the name of its command. It is raised when the stage's numbers change, so that a
-fixed bug is visible to re-runs. Families have revisions of their own (`families.py`)."""
+STAGES: dict[str, int] = {"benchmark": 1} | {name: stage.revision for name, stage in stages.STAGES.items()}
+"""The revision of every stage, by its name in manifests; `benchmark` is the demo's own."""
 
 MANIFEST_BEGINS = b"{\n"
 """How every manifest is written, and no line of JSONL."""
@@ -91,13 +76,13 @@ class Asked:
     """What a stage is asked for, in the very form in which its manifest will record it.
 
     The stage passes it to `run_stage`, and the plan of the workflow compares it with the manifest that is there, so
-    both judge alike. settings, inputs, under: as in `run_stage`.
+    both judge alike. settings, inputs, only: as in `run_stage`.
     """
 
     stage: str
     settings: Mapping[str, Any]
     inputs: Sequence[Path] = ()
-    under: Sequence[str] | None = None
+    only: Callable[[Path], bool] | None = None
 
     def header(self, snapshot: Snapshot | None = None) -> dict[str, Any]:
         """The fields of the manifest that are known before the work. Raises PipelineError for unreadable inputs."""
@@ -105,7 +90,7 @@ class Asked:
             "stage": self.stage,
             "revision": STAGES[self.stage],
             "settings": dict(self.settings),
-            "inputs": input_digests(self.inputs, self.under, snapshot),
+            "inputs": input_digests(self.inputs, self.only, snapshot),
         }
 
 
@@ -116,14 +101,14 @@ def run_stage(
     *,
     inputs: Iterable[Path | str] = (),
     settings: Mapping[str, Any] | None = None,
-    under: Iterable[str] | None = None,
+    only: Callable[[Path], bool] | None = None,
     wait: bool = False,
     again: bool = False,
 ) -> bool:
     """Do `work` unless `manifest` says that it was done already; write the manifest. Returns whether work was done.
 
     inputs: the manifests (or plain files) the work reads. settings: everything else that can change a result, as
-    JSON values. under: keep only those files of the input manifests whose path contains one of these parts, so that
+    JSON values. only: whether the work reads a file that an input manifest lists, by its path; without it all count. So
     a change of PANN leaves a training on video alone untouched. again: work even where the manifest says it was done.
     wait: a second process waits for the lock beside the manifest; without it that process ends with a PipelineError.
     While the work lasts a mark stands beside the manifest: work that fails may have written over some of the files that
@@ -131,8 +116,7 @@ def run_stage(
     """
     manifest = Path(manifest)
     with files.lock(manifest, wait=wait):
-        parts = None if under is None else tuple(under)
-        header = Asked(stage, settings or {}, tuple(map(Path, inputs)), parts).header()
+        header = Asked(stage, settings or {}, tuple(map(Path, inputs)), only).header()
         if not again and is_done(manifest, header):
             begun(manifest).unlink(missing_ok=True)
             os.utime(manifest)
@@ -162,26 +146,28 @@ def run_asked(
         work,
         inputs=asked.inputs,
         settings=asked.settings,
-        under=asked.under,
+        only=asked.only,
         again=again,
         wait=wait,
     )
 
 
 def input_digests(
-    inputs: Iterable[Path | str], under: Iterable[str] | None = None, snapshot: Snapshot | None = None
+    inputs: Iterable[Path | str], only: Callable[[Path], bool] | None = None, snapshot: Snapshot | None = None
 ) -> dict[str, str]:
-    """Map each input to its SHA-256. A manifest stands for the files it lists: their recorded digests are taken."""
+    """Map each input to its SHA-256. A manifest stands for the files it lists: their recorded digests are taken.
+
+    only: as in `run_stage`.
+    """
     snapshot = snapshot or Snapshot()
     digests: dict[str, str] = {}
-    wanted = None if under is None else tuple(under)
     for path in map(Path, inputs):
         listed = _listed_files(path, snapshot)
         if listed is None:
             digests[str(path)] = snapshot.sha256(path)
             continue
         for entry in listed:
-            if wanted is None or any(part in entry["path"] for part in wanted):
+            if only is None or only(Path(entry["path"])):
                 digests[entry["path"]] = entry["sha256"]
     return digests
 

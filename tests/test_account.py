@@ -10,6 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import stage_jobs
 
 from pipeline import files, provenance, records
 from pipeline.acquire import archives, download, youtube
@@ -18,7 +19,7 @@ from pipeline.acquire.weights import weights_file
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
 from pipeline.video import probe
-from pipeline.video.account import COLUMNS, videos
+from pipeline.video.account import COLUMNS
 
 av = pytest.importorskip("av")
 
@@ -81,7 +82,9 @@ def stage(tmp_path, server):
         described = [provenance.describe(results / "annotations/qvhighlights/val.jsonl")]
         files.write_json(annotations, {"stage": "annotate", "files": described})
         dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["films", *then])
-        return videos(results, "qvhighlights", dataset, "00000", [annotations, *also], acquire, run.manifest)
+        settings = {"dataset": dataset, "acquire": acquire}
+        inputs = {"inputs": [annotations, *also]}
+        return stage_jobs.run("videos", results, run.manifest, inputs, settings, dataset="qvhighlights", shard="00000")
 
     def rows():
         with open(results / "videos/qvhighlights/00000.csv", newline="") as file:

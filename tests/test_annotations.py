@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import stage_jobs
 
 from pipeline import files, records
 from pipeline.datasets import annotations, charades_sta, qvhighlights, tvsum
@@ -50,7 +51,7 @@ def write(folder: Path, *rows: dict) -> Path:
 
 def run(folder: Path, dataset: str, split: str, source: Path) -> dict:
     manifest = folder / "annotations" / dataset / f"{split}.json"
-    annotations.annotations(folder, dataset, split, source, manifest)
+    stage_jobs.run("annotate", folder, manifest, {"fetched": source}, dataset=dataset, split=split)
     return files.read_json(manifest)
 
 
@@ -150,7 +151,8 @@ def test_an_unknown_file_is_counted_and_taken(tmp_path):
 def test_the_same_file_a_second_time_is_no_work(tmp_path):
     source = write(tmp_path, QVH_ROW)
     manifest = tmp_path / "annotations/qvhighlights/val.json"
-    done = [annotations.annotations(tmp_path, "qvhighlights", "val", source, manifest) for _ in range(2)]
+    job = {"inputs": {"fetched": source}, "dataset": "qvhighlights", "split": "val"}
+    done = [stage_jobs.run("annotate", tmp_path, manifest, **job) for _ in range(2)]
     assert done == [True, False]
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stage_jobs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import files, provenance
 from pipeline.acquire import archives
-from pipeline.acquire.archives import read_index, safe_path, unpack
+from pipeline.acquire.archives import read_index, safe_path
 from pipeline.errors import PipelineError
 
 CONTENT = {"top/a.mp4": b"a" * 3000, "top/-b.mp4": b"b" * 10, "c.txt": b""}
@@ -56,7 +57,8 @@ def unpacked(home, tmp_path):
     def run(archive: Path) -> bool:
         listed = {"stage": "fetch", "files": [provenance.describe(archive)]}
         files.write_json(home / "fetch.json", listed)
-        return unpack("thing", tmp_path / "results", home / "fetch.json", home / "unpack.json")
+        made = tmp_path / "results", home / "unpack.json"
+        return stage_jobs.run("unpack", *made, {"fetched": home / "fetch.json"}, name="thing")
 
     return run
 

@@ -11,6 +11,7 @@ from tiny_benchmark import list_stores, passport, write_store
 
 from pipeline import config
 from pipeline.errors import PipelineError
+from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.records import Query
@@ -49,7 +50,7 @@ class Shelf:
 
     def load(self, features: config.Features, dataset: str = "qvhighlights", skipped=(), **cuts) -> Data:
         manifest = list_stores(self.folder / "manifest.json", self.paths, skipped)
-        families = {family: f"/{self.grids[family]}/{family}/" for family in features.all}
+        families = {family: StorePlace(family, self.grids[family]) for family in features.all}
         with open_shelf(families, [manifest]) as shelf:
             reading = TrDetrSettings().reading(dataset)
             return load(shelf, features, queries(), training=config.Training(**cuts), reading=reading)
@@ -184,7 +185,7 @@ def test_the_released_loader_prepares_the_same_input(tmp_path, shared_data):
         keys = [str(meta["qid"] if name == "text" else meta["vid"]) for meta in metas]
         sign = passport(family, raw[0].shape[1], grid, "float16")
         paths.append(write_store(tmp_path / grid / family / "0.h5", sign, dict(zip(keys, raw, strict=True))))
-        places[family] = f"/{grid}/{family}/"
+        places[family] = StorePlace(family, grid)
     annotated = [Query(m["qid"], m["query"], m["vid"], m["duration"]) for m in metas]
     with open_shelf(places, [list_stores(tmp_path / "all.json", paths)]) as shelf:
         data = load(shelf, WORDS, annotated, training=config.Training(), reading=Reading())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import stage_jobs
 from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
 
 from pipeline import files, provenance, records
 from pipeline.errors import PipelineError
-from pipeline.evaluation.stage import score_experiment
 from pipeline.features.store import Store
 from pipeline.reporting.tables import build
-from pipeline.training import coverage, stage
+from pipeline.training import coverage
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 REASONS = ("missing: no such file", "failed: HTTP 500", "corrupt: cut short", "decoding crashed (SIGSEGV)")
@@ -38,13 +38,16 @@ class Lacking(Benchmark):
         settings = experiment(training={"epochs": 1}, table=4, row="(j)", **changes)
         made = [self.results / f"{kind}/tiny{end}.json" for kind, end in
                 (("runs", ".1of1"), ("predictions", ""), ("metrics", ".val"))]  # fmt: skip
-        read = ("tiny", settings, self.dataset)
-        stage.train(*read, 0, self.results, self.annotations, self.features, made[0])
-        val = {"val": self.annotations["val"]}
-        stage.predict(*read, self.results, val, made[:1], self.features, made[1])
+        asked = {"experiment": settings, "dataset": self.dataset}
+        read = {"annotations": self.annotations.values(), "features": self.features}
+        stage_jobs.run("train", self.results, made[0], read, asked, experiment="tiny", part="1of1")
+        read |= {"annotations": self.annotations["val"], "runs": made[0]}
+        stage_jobs.run("predict", self.results, made[1], read, asked, experiment="tiny")
         truth = self.results / "annotations/qvhighlights/val.json"
-        files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(val["val"])]})
-        score_experiment(self.results, "tiny", settings, "val", made[1], truth, made[2], skip=self.dataset.skip)
+        files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(self.annotations["val"])]})
+        asked = {"experiment": settings, "skip": self.dataset.skip}
+        read = {"predictions": made[1], "annotations": truth}
+        stage_jobs.run("score", self.results, made[2], read, asked, experiment="tiny", split="val")
         table = build("table4", "T", {"tiny": settings}, [made[2]], [made[0]])
         line = next(line for line in table.lines if line.kind == "reproduced")
         return files.read_json(self.results / "metrics/tiny/all-s2017/val-last.json"), line
@@ -114,7 +117,8 @@ def test_released_predictions_of_skipped_videos_are_not_scored(tmp_path):
     files.write_json(fetched, {"stage": "fetch", "files": [provenance.describe(tmp_path / "p.jsonl")]})
     files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(benchmark.annotations["val"])]})
     settings = experiment(source="predictions", predictions={"val": "x"})
-    score_experiment(tmp_path, "r", settings, "val", fetched, truth, tmp_path / "m.json", skip=["v25"])
+    read, asked = {"predictions": fetched, "annotations": truth}, {"experiment": settings, "skip": ["v25"]}
+    stage_jobs.run("score", tmp_path, tmp_path / "m.json", read, asked, experiment="r", split="val")
     assert files.read_json(tmp_path / "metrics/r/released/val-selected.json")["n_queries"]["all"] == 7
 
 

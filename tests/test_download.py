@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stage_jobs
 
 from pipeline import files
 from pipeline.acquire import copying
 from pipeline.acquire import download as downloading
-from pipeline.acquire.download import download, fetch
+from pipeline.acquire.download import download
 from pipeline.acquire.sources import COLUMNS
 from pipeline.acquire.transfer import PIECE_BYTES, NoSuchFileError, Wanted
 from pipeline.config import Acquire
@@ -363,7 +364,8 @@ def stage(server, tmp_path):
         rows = [f"a-file,file,file.bin,{server.url}{path},{digest},,," for path in paths]
         (tmp_path / "sources.csv").write_text("\n".join([",".join(COLUMNS), *rows]))
         acquire = Acquire(sources=str(tmp_path / "sources.csv"), local=[str(local)] if local else [], attempts=1)
-        return fetch("a-file", tmp_path / "results", acquire, tmp_path / "results/resources/a-file/fetch.json")
+        settings = {"acquire": acquire}
+        return stage_jobs.run("fetch", tmp_path / "results", run.manifest, settings=settings, name="a-file")
 
     run.target = tmp_path / "results/resources/a-file/file.bin"
     run.manifest = tmp_path / "results/resources/a-file/fetch.json"
@@ -474,8 +476,11 @@ import sys
 from pathlib import Path
 from pipeline.acquire.download import fetch
 from pipeline.config import Acquire
+from pipeline.stage_settings import Fetch
+from pipeline.stages import StageJob
 results, table, manifest = sys.argv[1:]
-print(fetch("slow", Path(results), Acquire(sources=table, timeout_s=30), Path(manifest)))
+settings = Fetch(acquire=Acquire(sources=table, timeout_s=30))
+print(fetch(StageJob(Path(results), Path(manifest), settings, {"name": "slow"}, {})))
 """
 
 

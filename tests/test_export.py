@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import stage_jobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.export import export
 from pipeline.features.layouts import LAYOUTS, layouts_of
-from pipeline.features.stage import import_archive
 from pipeline.features.store import Store, open_stores
 from pipeline.features.store_writer import StoreWriter
 
@@ -47,8 +47,9 @@ def take_in(results, dataset, family, folder, n_rows, grids=None):
     provenance.run_stage("annotate", annotations.with_suffix(".json"), lambda: provenance.Outcome([annotations]))
     settings_ = config.Dataset(shards=2, annotations={"val": "x"}, grids=grids or {})
     manifest = results / "features" / dataset / "+ours.json"
-    place = {"unpacked": folder, "annotations": [annotations.with_suffix(".json")], "manifest": manifest}
-    import_archive(results, dataset, "ours", dataset=settings_, families=[family], **place)
+    inputs = {"unpacked": folder, "annotations": annotations.with_suffix(".json")}
+    asked = {"dataset": settings_, "families": [family]}
+    stage_jobs.run("import", results, manifest, inputs, asked, dataset=dataset, name="ours")
     (home,) = (results / "features" / dataset).glob(f"*/{family}+ours")
     return open_stores(home)
 

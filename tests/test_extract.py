@@ -14,6 +14,7 @@ from pathlib import Path
 import fake_encoders
 import numpy as np
 import pytest
+import stage_jobs
 from made_videos import decoded, make_video
 
 from pipeline import config, files, provenance, records
@@ -21,11 +22,9 @@ from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Family
 from pipeline.features.own_file import extract_own
-from pipeline.features.stage import extract
 from pipeline.features.store import Store
 from pipeline.video import ahead, frame_grid
 from pipeline.video.account import account, write_account
-from pipeline.video.segment import segment
 
 SETTINGS = config.Dataset(shards=1, annotations={"val": "x"}, grids={})
 RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
@@ -54,24 +53,17 @@ def write_videos(results, paths):
     )
     segments = results / "segments" / "qvhighlights" / "00000.json"
     manifest = table.with_suffix(".json")
-    segment(results, "qvhighlights", "00000", grids=["2s"], videos_manifest=manifest, manifest=segments)
+    about = {"dataset": "qvhighlights", "shard": "00000", "grids": "2s", "clip": "2s"}
+    stage_jobs.run("segment", results, segments, {"videos": manifest}, **about)
     return segments
 
 
 def run(results, segments, encoding=RANDOM, families=("clip-vit-b32",), weights=None):
     manifest = results / "features" / "qvhighlights" / "frames224" / "00000.json"
-    ran = extract(
-        results,
-        "qvhighlights",
-        "00000",
-        dataset=SETTINGS,
-        reader="frames224",
-        families=families,
-        encoding=encoding,
-        weights=weights or {},
-        inputs=[segments],
-        manifest=manifest,
-    )
+    inputs = {"inputs": segments, "weights": weights or ()}
+    settings = {"dataset": SETTINGS, "families": families, "encoding": encoding}
+    about = {"dataset": "qvhighlights", "shard": "00000", "reader": "frames224"}
+    ran = stage_jobs.run("extract", results, manifest, inputs, settings, **about)
     return ran, files.read_json(manifest)
 
 
@@ -263,7 +255,8 @@ def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp
     }
     segments = write_videos(tmp_path, paths)
     table = tmp_path / "videos" / "qvhighlights" / "00000.json"
-    segment(tmp_path, "qvhighlights", "00000", grids=["2s", "0.5s"], videos_manifest=table, manifest=segments)
+    about = {"dataset": "qvhighlights", "shard": "00000", "grids": "2s,0.5s", "clip": "2s"}
+    stage_jobs.run("segment", tmp_path, segments, {"videos": table}, **about)
     both = ("clip-vit-b32", "eights")
     run(tmp_path, segments, families=both)
     with Store([store_of(tmp_path, "eights", "0.5s")]) as dense, Store([store_of(tmp_path)]) as sparse:
@@ -311,18 +304,10 @@ def annotations(results, **splits):
 
 def run_words(results, manifests, shard="00000", shards=1):
     manifest = results / "features" / "qvhighlights" / "words" / f"{shard}.json"
-    extract(
-        results,
-        "qvhighlights",
-        shard,
-        dataset=SETTINGS.model_copy(update={"shards": shards}),
-        reader="words",
-        families=["clip-text"],
-        encoding=RANDOM,
-        weights={},
-        inputs=manifests,
-        manifest=manifest,
-    )
+    dataset = SETTINGS.model_copy(update={"shards": shards})
+    settings = {"dataset": dataset, "families": ["clip-text"], "encoding": RANDOM}
+    about = {"dataset": "qvhighlights", "shard": shard, "reader": "words"}
+    stage_jobs.run("extract", results, manifest, {"inputs": manifests}, settings, **about)
     return results / "features" / "qvhighlights" / "tokens" / "clip-text" / f"{shard}.h5"
 
 

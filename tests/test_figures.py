@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import stage_jobs
 
 pytest.importorskip("matplotlib")
 
@@ -13,7 +14,7 @@ from tiny_benchmark import MODEL, experiment
 from pipeline import files, provenance
 from pipeline.errors import PipelineError
 from pipeline.reporting import figures
-from pipeline.reporting.figures import draw, panels
+from pipeline.reporting.figures import panels
 
 
 def trained(results: Path, runs: list[str], column: str = "MR-full-mAP") -> Path:
@@ -31,9 +32,15 @@ def trained(results: Path, runs: list[str], column: str = "MR-full-mAP") -> Path
     return manifest
 
 
+def redrawn(results: Path, settings, runs: Path) -> bool:
+    """Whether there was work."""
+    made, asked = results / "figures/tiny.json", {"experiment": settings}
+    return stage_jobs.run("draw", results, made, {"runs": runs}, asked, experiment="tiny")
+
+
 def drawn(results: Path, settings) -> Path:
     manifest = results / "figures/tiny.json"
-    draw(results, "tiny", settings, [trained(results, settings.runs)], manifest)
+    redrawn(results, settings, trained(results, settings.runs))
     return manifest
 
 
@@ -69,8 +76,8 @@ def test_a_sweep_over_numbers_is_drawn_against_them_and_one_over_names_is_not(tm
 
 def test_a_figure_that_stands_is_not_drawn_again(tmp_path):
     settings = experiment()
-    manifest = drawn(tmp_path, settings)
-    assert draw(tmp_path, "tiny", settings, [tmp_path / "runs/tiny.1of1.json"], manifest) is False
+    drawn(tmp_path, settings)
+    assert redrawn(tmp_path, settings, tmp_path / "runs/tiny.1of1.json") is False
 
 
 def test_a_sweep_over_numbers_is_drawn_by_their_size():
@@ -80,4 +87,4 @@ def test_a_sweep_over_numbers_is_drawn_by_their_size():
 def test_a_run_without_a_log_is_named(tmp_path):
     manifest = trained(tmp_path, ["all-s0"])
     with pytest.raises(PipelineError, match=r"tiny: no log\.csv of all-s1 "):
-        draw(tmp_path, "tiny", experiment(seeds=[0, 1]), [manifest], tmp_path / "figures/tiny.json")
+        redrawn(tmp_path, experiment(seeds=[0, 1]), manifest)

@@ -15,19 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = "the settings of methods"
 """Part of the config, though they lie beside the networks: the registry, and every `settings.py` in `methods/`."""
 FLOORS = (
-    {"errors", "names", "files", "records", "devices", "progress", "shards", "layout", "settings", "terminal"},
-    {
-        "asked",
-        "behind",
-        "config",
-        "config_checks",
-        "config_layers",
-        "families",
-        "provenance",
-        "stale",
-        "yaml_file",
-        SETTINGS,
-    },
+    {"errors", "names", "files", "records", "devices", "progress", "shards", "layout", "stages", "settings"}
+    | {"terminal"},
+    {"asked", "behind", "config", "config_checks", "config_layers", "families", "provenance", "stage_settings", "stale"}
+    | {"yaml_file", SETTINGS},
     {"acquire"},
     {"datasets", "video", "encoders"},
     {"features", "models", "evaluation"},

@@ -6,11 +6,11 @@ import os
 import shutil
 
 import pytest
+import stage_jobs
 
 from pipeline import files
 from pipeline.acquire import folders
-from pipeline.acquire.archives import read_index, unpack
-from pipeline.acquire.download import fetch
+from pipeline.acquire.archives import read_index
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 
@@ -35,8 +35,8 @@ def get(tmp_path):
         (tmp_path / "sources.csv").write_text(f"{HEADER}mine,archive,{file},{url},{digest},,,\n")
         results, home = tmp_path / "results", tmp_path / "results/resources/mine"
         acquire = Acquire(sources=str(tmp_path / "sources.csv"), local=[str(path) for path in local], attempts=1)
-        fetch("mine", results, acquire, home / "fetch.json")
-        unpack("mine", results, home / "fetch.json", home / "unpack.json")
+        stage_jobs.run("fetch", results, home / "fetch.json", settings={"acquire": acquire}, name="mine")
+        stage_jobs.run("unpack", results, home / "unpack.json", {"fetched": home / "fetch.json"}, name="mine")
         assert sorted(path.name for path in home.glob(".*.packed*")) == []
         return read_index(home / "index.csv"), files.sha256(home / file)
 

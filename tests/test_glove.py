@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import stage_jobs
 
 from pipeline import config, files, records
 from pipeline.encoders import glove
 from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.stage import extract
 from pipeline.features.store import Store
 
 STRIPPED, KEPT = encoder_of("glove-6b-300d"), encoder_of("glove-6b-300d-kept-stop")
@@ -167,18 +167,15 @@ def test_a_shard_counts_what_it_does_not_know_and_keeps_every_query(tmp_path):
     path = tmp_path / "annotations" / "charades_sta" / "train.jsonl"
     records.write_jsonl(path, [{"qid": q, "query": t, "vid": v, "duration": 9.5} for q, t, v in queries])
     manifest = tmp_path / "features" / "charades_sta" / "words" / "00000.json"
-    extract(
-        tmp_path,
-        "charades_sta",
-        "00000",
-        dataset=config.Dataset(shards=1, annotations={"train": "x"}),
-        reader="words",
-        families=["glove-6b-300d", "glove-6b-300d-kept-stop"],
-        encoding=config.Encoding(dtype="float32"),
-        weights={"glove-6b": zipped(tmp_path)},
-        inputs=[path],
-        manifest=manifest,
-    )
+    (tmp_path / "glove-6b").mkdir()
+    weights = zipped(tmp_path / "glove-6b")
+    settings = {
+        "dataset": config.Dataset(shards=1, annotations={"train": "x"}),
+        "families": ["glove-6b-300d", "glove-6b-300d-kept-stop"],
+        "encoding": config.Encoding(dtype="float32"),
+    }
+    about = {"dataset": "charades_sta", "shard": "00000", "reader": "words"}
+    stage_jobs.run("extract", tmp_path, manifest, {"inputs": path, "weights": weights}, settings, **about)
     assert files.read_json(manifest)["counts"] == {
         "glove-6b-300d_arrays": 4,
         "glove-6b-300d_rows": 8,
@@ -190,7 +187,7 @@ def test_a_shard_counts_what_it_does_not_know_and_keeps_every_query(tmp_path):
         "glove-6b-300d-kept-stop_texts_of_zeros": 1,
     }
     store = Store([tmp_path / "features" / "charades_sta" / "tokens" / "glove-6b-300d" / "00000.h5"])
-    assert store.passport.weights == files.sha256(tmp_path / "glove.6B.zip")
+    assert store.passport.weights == files.sha256(weights)
     assert [store.n_rows(qid) for qid in store.keys()] == [3, 1, 1, 3]  # noqa: SIM118 - no dict
     assert store.entry("1").pooled is None
 

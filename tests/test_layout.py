@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.layout import EPOCHS, MANIFESTS, Layout, MetricsFile, PredictionFile, RunId, StorePlace, run_of_log
+from pipeline.layout import (
+    EPOCHS,
+    LOGS,
+    MANIFESTS,
+    AnnotationFile,
+    Layout,
+    MetricsFile,
+    PredictionFile,
+    RunFile,
+    RunId,
+    StorePlace,
+    queries_beside,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / "pipeline" / "layout.py"
+FOLDERS = {pattern.split("/")[0] for pattern in (*MANIFESTS.values(), *LOGS.values())}
+FOLDERS |= {"files", "benchmark", "one_clip", "inspect"}
+"""Folders below a results folder, or below one of those."""
 
 RUNS = {
     "all-s2017": RunId(2017),
@@ -41,8 +61,29 @@ def test_the_place_of_a_prediction_or_metrics_file_says_whose_it_is():
         assert PredictionFile.of(predicted) == PredictionFile("x", "0.5-all-s1", "val", epoch)
         assert MetricsFile.of(scored) == MetricsFile("x", "0.5-all-s1", "val", epoch)
     assert PredictionFile.of(layout.log("x", "all-s1")) is None
-    assert MetricsFile.of(scored.with_suffix(".queries.jsonl")) is None
-    assert run_of_log(layout.log("x", "all-s1")) == ("x", "all-s1")
+    assert RunFile.of(predicted) == RunFile("x", "0.5-all-s1")
+    assert MetricsFile.of(queries_beside(scored)) is None
+    assert RunFile.of(layout.log("x", "all-s1")) == RunFile("x", "all-s1")
+    assert AnnotationFile.of(layout.annotations("tvsum", "val")) == AnnotationFile("tvsum", "val")
+    assert AnnotationFile.of(predicted) is None
+
+
+@pytest.mark.parametrize("results", ["runs", "runs/x", "annotations", "x/annotations/y", "metrics/x", "predictions"])
+def test_a_results_folder_may_have_the_name_of_any_folder_below_it(results):
+    layout = Layout(Path(results))
+    others = [
+        layout.annotations("tvsum", "val"),
+        layout.account("tvsum", "00000"),
+        layout.store("tvsum", StorePlace("clip-text", "tokens"), "00000"),
+        layout.manifest("metrics", experiment="x", split="val"),
+        layout.learning_curves("x"),
+    ]
+    of_run = [layout.log("x", "all-s1"), layout.predictions("x", "all-s1", "val", "last")]
+    scored = layout.metrics("x", "all-s1", "val", "last")
+    assert [RunFile.of(path) for path in (*of_run, *others, scored)] == [RunFile("x", "all-s1")] * 2 + [None] * 6
+    assert [PredictionFile.of(path) for path in (*others, scored)] == [None] * 6
+    assert [MetricsFile.of(path) for path in (*others, *of_run)] == [None] * 7
+    assert [AnnotationFile.of(path) for path in (*others[1:], *of_run, scored)] == [None] * 7
 
 
 def test_a_store_is_found_by_the_whole_names_of_its_folders_never_by_a_part_of_a_path():
@@ -68,3 +109,66 @@ def test_every_manifest_that_exists_is_found(tmp_path):
         path.touch()
     layout.account("d", "00000").touch()
     assert set(layout.manifests()) == made
+
+
+def texts_in(node):
+    """The literal texts of an expression: of a string, of an f-string, of what stands beside them."""
+    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+
+
+def built_by_hand(source):
+    """Expressions of a module that make a path below a results folder, or take the name of a run apart."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            if any(text.strip("/").split("/")[0] in FOLDERS for text in texts_in(node.right)):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.JoinedStr):
+            if any(f"/{folder}/" in ast.unparse(node) for folder in FOLDERS):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            takes_apart = node.func.attr in ("split", "rsplit", "partition", "rpartition", "startswith")
+            if takes_apart and any(text in ("-", "-s") for text in texts_in(node)):
+                yield ast.unparse(node)
+
+
+OTHER_NAMES = {
+    "pipeline/features/archive_files.py: path.stem.rpartition('-')": "a released text file, `{vid}-{number}.txt`",
+    "pipeline/acquire/transfer.py: response.headers.get('Content-Range', '').startswith((f'bytes {partial.size}-', "
+    "'bytes */'))": "what a server sends",
+    "benchmarks/table3_curves.py: table.stem.rpartition('-s')": "a table of docs/table3",
+    "benchmarks/start_up.py: Path(scratch) / 'videos'": "videos that the benchmark makes, beside the results",
+}
+"""What only looks like a path below the results or the name of a run."""
+
+
+@pytest.mark.parametrize("room", ["pipeline", "benchmarks"])
+def test_no_other_module_builds_a_path_below_the_results_or_takes_a_run_apart(room):
+    found = {
+        f"{path.relative_to(ROOT)}: {expression}"
+        for path in (ROOT / room).rglob("*.py")
+        if path != HOME
+        for expression in built_by_hand(path.read_text(encoding="utf-8"))
+    }
+    assert found - OTHER_NAMES.keys() == set()
+
+
+def test_no_rule_builds_a_path_below_the_results():
+    pattern = re.compile(rf"""["'}}/]({"|".join(sorted(FOLDERS))})/""")
+    for path in (ROOT / "workflow").rglob("*.smk"):
+        code = re.sub(r'"""[\s\S]*?"""', "", path.read_text(encoding="utf-8"))
+        assert not pattern.search(code), path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'results / "runs" / name',
+        'Path(results) / "annotations" / f"{split}.jsonl"',
+        'f"{results}/features/{dataset}"',
+        'run.rsplit("-s", 1)',
+        'run.startswith(f"{point}-")',
+        'RESULTS / f"resources/{name}/fetch.json"',
+    ],
+)
+def test_what_builds_such_a_path_is_seen(line):
+    assert list(built_by_hand(line))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stage_jobs
 from test_archives import CONTENT, make_tar, make_zip
 from test_released_features import annotate, tvsum_archive
 from test_released_features import run as import_tvsum
 
 from pipeline import files, names, provenance, records
-from pipeline.acquire.archives import unpack
 from pipeline.cli import main
 from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.features.archive_files import PASSPORTS
@@ -96,7 +96,7 @@ def test_members_with_names_that_cannot_be_shown_or_kept_are_left_out_and_listed
     odd = {"Icon\r": b"x", "a\x1b[2J.mp4": b"x", "deep\n/b.mp4": b"x", f"{'x' * 240}.mp4": b"x"}
     archive = make(tmp_path / "x", CONTENT | odd)
     files.write_json(home / "fetch.json", {"stage": "fetch", "files": [provenance.describe(archive)]})
-    unpack("thing", tmp_path, home / "fetch.json", home / "unpack.json")
+    stage_jobs.run("unpack", tmp_path, home / "unpack.json", {"fetched": home / "fetch.json"}, name="thing")
     found = {str(path.relative_to(home / "files")) for path in (home / "files").rglob("*") if path.is_file()}
     assert found == set(CONTENT)
     skipped = {entry["member"]: entry["why"] for entry in files.read_json(home / "unpack.json")["skipped"]}

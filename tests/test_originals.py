@@ -10,14 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
+import stage_jobs
 import yaml
 
 from pipeline import files
 from pipeline.acquire import folders, originals, sources
-from pipeline.acquire.download import fetch, take
+from pipeline.acquire.download import take
 from pipeline.acquire.transfer import Wanted
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
+from pipeline.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = "name,kind,file,url,digest,bytes,licence,note\n"
@@ -121,7 +123,8 @@ def taken(tmp_path):
     def run(digest=None):
         if digest is not None:
             table.write_text(f"{HEADER}mine,file,mine.txt,{mine.as_uri()},{digest},,,\n")
-        return fetch("mine", results, Acquire(sources=str(table)), manifest)
+        settings = {"acquire": Acquire(sources=str(table))}
+        return stage_jobs.run("fetch", results, manifest, settings=settings, name="mine")
 
     def plan():
         source = sources.load(table)["mine"]
@@ -234,16 +237,20 @@ def test_a_digest_in_the_table_wins_over_the_file(taken):
 def test_a_video_that_did_not_come_is_worth_a_question_when_its_source_changed(tmp_path, record, expected):
     table = tmp_path / "sources.csv"
     table.write_text(f"{HEADER}films,video,{{vid}}.mp4,http://127.0.0.1/{{vid}}.mp4,,,,\n")
-    arguments = record, ["films"], sources.load(table), [], tmp_path
+    arguments = record, ["films"], sources.load(table), [], Layout(tmp_path)
     assert originals.may_come_now(*arguments) is expected
 
 
 @pytest.mark.parametrize("place", ["address", "resources", "local"])
 def test_a_missing_video_whose_file_was_put_there_is_worth_a_question(tmp_path, place):
-    folder = {"address": tmp_path / "at", "resources": tmp_path / "home/films/files", "local": tmp_path / "local/below"}
+    folder = {
+        "address": tmp_path / "at",
+        "resources": Layout(tmp_path / "home").unpacked("films"),
+        "local": tmp_path / "local/below",
+    }
     table = sources_of(tmp_path)
     missing = {"skipped": [{"vid": "a", "why": "missing: none", "asked": originals.asked(["films"], table)}]}
-    arguments = missing, ["films"], table, [str(tmp_path / "local")], tmp_path / "home"
+    arguments = missing, ["films"], table, [str(tmp_path / "local")], Layout(tmp_path / "home")
     assert not originals.may_come_now(*arguments)
     folder[place].mkdir(parents=True)
     (folder[place] / "a.mp4").touch()

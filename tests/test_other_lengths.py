@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 
 import pytest
+import stage_jobs
 from made_videos import make_video
 from small_workflow import VIDS, Workflow, make_videos
 from test_segment import COLUMNS
 
 from pipeline import files, provenance
-from pipeline.video.segment import read_segments, segment
+from pipeline.video.segment import read_segments
 
 
 def segmented(tmp_path, dataset, clip, rows):
@@ -21,7 +22,8 @@ def segmented(tmp_path, dataset, clip, rows):
         writer.writerows({"status": "ok", **row} for row in rows)
     manifest, made = table.with_suffix(".json"), tmp_path / f"segments/{dataset}/00000.json"
     provenance.run_stage("videos", manifest, lambda: provenance.Outcome([table]))
-    segment(tmp_path, dataset, "00000", grids=[clip], videos_manifest=manifest, manifest=made, clip=clip)
+    about = {"dataset": dataset, "shard": "00000", "grids": clip, "clip": clip}
+    stage_jobs.run("segment", tmp_path, made, {"videos": manifest}, **about)
     return files.read_json(made), read_segments(tmp_path / f"segments/{dataset}/{clip}/00000.csv")
 
 

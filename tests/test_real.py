@@ -90,7 +90,7 @@ def test_a_tvsum_domain_is_learned_from_the_released_features(shared_data, tmp_p
     python(*stage, "predict", "bk", "--runs", runs, *data, "--manifest", predictions)
     python(
         *(*stage, "score", "bk", "--split", "val", "--predictions", predictions, "--annotations", annotations[1]),
-        *("--settings", both, "--manifest", metrics),
+        *("--settings", json.dumps({"experiment": resolved}), "--manifest", metrics),
     )
     scored = files.read_json(tmp_path / "metrics" / "bk" / "BK-s2017" / "val-selected.json")
     assert scored["percent"]["BK"] > LEARNED

@@ -6,10 +6,10 @@ import csv
 
 import numpy as np
 import pytest
+import stage_jobs
 
 from pipeline import config, files, provenance, records
 from pipeline.errors import PipelineError
-from pipeline.features.stage import import_archive
 from pipeline.features.store import Store
 
 TVSUM = ["i3d-inception-rgb-tvsum", "i3d-inception-flow-tvsum", "pann-cnn14", "clip-token-table"]
@@ -41,16 +41,9 @@ def annotate(results, dataset, queries):
 def run(results, folder, dataset="tvsum", families=TVSUM, queries=None, shards=2, **settings):
     queries = queries or [{"qid": v, "query": "t", "vid": v, "duration": 2 * n} for v, n in CLIPS.items()]
     manifest = results / "features" / dataset / "+umt.json"
-    ran = import_archive(
-        results,
-        dataset,
-        "umt",
-        dataset=config.Dataset(shards=shards, annotations={"val": "x"}, **settings),
-        families=families,
-        unpacked=folder,
-        annotations=[annotate(results, dataset, queries)],
-        manifest=manifest,
-    )
+    asked = {"dataset": config.Dataset(shards=shards, annotations={"val": "x"}, **settings), "families": families}
+    inputs = {"unpacked": folder, "annotations": annotate(results, dataset, queries)}
+    ran = stage_jobs.run("import", results, manifest, inputs, asked, dataset=dataset, name="umt")
     return ran, files.read_json(manifest)
 
 

@@ -6,12 +6,13 @@ import csv
 from fractions import Fraction
 
 import pytest
+import stage_jobs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import files, provenance
 from pipeline.errors import PipelineError
-from pipeline.video.segment import Segments, grid_seconds, n_clips, read_segments, segment
+from pipeline.video.segment import Segments, grid_seconds, n_clips, read_segments
 
 COLUMNS = ("vid", "status", "why", "path", "bytes", "duration_s", "fps", "sha256", "source")
 
@@ -45,7 +46,8 @@ def stage(results, rows):
     manifest = table.with_suffix(".json")
     provenance.run_stage("videos", manifest, lambda: provenance.Outcome([table]), settings={"rows": len(rows)})
     made = results / "segments" / "tvsum" / "00000.json"
-    ran = segment(results, "tvsum", "00000", grids=["2s", "1-6s"], videos_manifest=manifest, manifest=made)
+    about = {"dataset": "tvsum", "shard": "00000", "grids": "2s,1-6s", "clip": "2s"}
+    ran = stage_jobs.run("segment", results, made, {"videos": manifest}, **about)
     return ran, files.read_json(made)
 
 

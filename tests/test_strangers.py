@@ -14,13 +14,14 @@ import av
 import fake_encoders
 import numpy as np
 import pytest
+import stage_jobs
 import test_extract
 from made_videos import TIME_BASE, cut_from, decoded, picture, rotated
 
 from pipeline import config, files, records
 from pipeline.features.sound import REPORT_COLUMNS
-from pipeline.features.stage import extract
 from pipeline.features.store import Store
+from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.video.segment import read_segments, read_videos
 
@@ -171,18 +172,9 @@ VIDS = {case.what.replace(" ", "_").replace(",", ""): case for case in CASES}
 
 def run(results, segments, reader):
     manifest = results / "features" / "qvhighlights" / reader / "00000.json"
-    extract(
-        results,
-        "qvhighlights",
-        "00000",
-        dataset=SETTINGS,
-        reader=reader,
-        families=[FAMILIES[reader]],
-        encoding=RANDOM,
-        weights={},
-        inputs=[segments],
-        manifest=manifest,
-    )
+    settings = {"dataset": SETTINGS, "families": [FAMILIES[reader]], "encoding": RANDOM}
+    about = {"dataset": "qvhighlights", "shard": "00000", "reader": reader}
+    stage_jobs.run("extract", results, manifest, {"inputs": segments}, settings, **about)
     return files.read_json(manifest)
 
 
@@ -301,7 +293,8 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
     splits = test_extract.annotations(results, val=queries)
     test_extract.run_words(results, splits)
     home = results / "features" / "qvhighlights"
-    parts = {family: f"/2s/{family}/" for family in FAMILIES.values()} | {"clip-text": "/tokens/clip-text/"}
+    parts = {family: StorePlace(family, "2s") for family in FAMILIES.values()}
+    parts["clip-text"] = StorePlace("clip-text", "tokens")
     manifests = [home / reader / "00000.json" for reader in (*FAMILIES, "words")]
     features = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
     asked = records.read_queries(results / "annotations" / "qvhighlights" / "val.jsonl")

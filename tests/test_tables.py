@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import stage_jobs
 
 from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
@@ -463,15 +464,10 @@ def test_the_terminal_shows_the_same_numbers_aligned(table):
 def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
     results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
     experiments = {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])}
-    arguments = (
-        results.folder,
-        "table1",
-        "Demo",
-        experiments,
-        *results.manifests(experiments),
-        results.folder / "table1.json",
-    )
-    assert [tables.tabulate(*arguments) for _ in range(2)] == [True, False]
+    metrics, runs = results.manifests(experiments)
+    job = {"inputs": {"metrics": metrics, "runs": runs}, "settings": {"title": "Demo", "experiments": experiments}}
+    made = results.folder / "table1.json"
+    assert [stage_jobs.run("tabulate", results.folder, made, **job, table="table1") for _ in range(2)] == [True, False]
     assert {path.name for path in (results.folder / "tables").iterdir()} == {
         "table1.csv", "table1.md", "table1.tex", "table1.html", "table1.txt",
     }  # fmt: skip

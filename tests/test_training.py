@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_benchmark import MODEL, PEERS, Benchmark, experiment, train_with_states
+from tiny_benchmark import DATASET, MODEL, PEERS, Benchmark, experiment, train_with_states
 
-from pipeline import config, files
+from pipeline import asked, config, files
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Method
 from pipeline.models import matching
-from pipeline.training import checkpoint, curves, loop, pool, stage
+from pipeline.stage_settings import Train
+from pipeline.stages import StageJob
+from pipeline.training import checkpoint, curves, loop, pool
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
@@ -291,10 +293,16 @@ def test_a_learning_rate_that_lies_in_a_tensor_is_logged_as_configured():
 
 
 def test_a_part_is_one_of_as_many_as_the_experiment_has_jobs():
-    assert [stage.part_from(text, 3) for text in ("1of3", "2of3", "3of3")] == [0, 1, 2]
+    settings = Train(experiment=experiment(seeds=[0, 1, 2, 3], jobs=3), dataset=DATASET)
+
+    def runs_of(part):
+        return asked.runs_of_part(StageJob(Path("r"), Path("m"), settings, {"experiment": "x", "part": part}, {}))
+
+    assert runs_of("1of3") == ["all-s0", "all-s3"]
+    assert [runs_of(part) for part in ("2of3", "3of3")] == [["all-s1"], ["all-s2"]]
     for text in ("0of3", "4of3", "1of2", "x", "1"):
         with pytest.raises(PipelineError, match=f"`{text}` is no part .* with `jobs: 3`.*from 1of3 to 3of3"):
-            stage.part_from(text, 3)
+            runs_of(text)
 
 
 def test_features_of_families_that_are_not_read_do_not_concern_a_training(benchmark, trained):

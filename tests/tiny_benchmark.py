@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import stage_jobs
 
 from pipeline import config, families, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
@@ -13,7 +14,6 @@ from pipeline.methods.settings import MethodSettings
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.methods.umt.settings import UmtSettings
 from pipeline.methods.univtg.settings import UniVtgSettings
-from pipeline.training import stage
 
 N_CLIPS, VIDEO_DIM, AUDIO_DIM, TEXT_DIM = 12, 16, 6, 8
 MODEL = TrDetrSettings(
@@ -102,15 +102,18 @@ class Benchmark:
         """Train every run; returns the folder of the runs."""
         results = results or self.results
         manifest = results / f"runs/{name}.1of1.json"
-        stage.train(name, experiment, DATASET, 0, results, self.annotations, self.features, manifest)
+        asked = {"experiment": experiment, "dataset": DATASET}
+        read = {"annotations": self.annotations.values(), "features": self.features}
+        stage_jobs.run("train", results, manifest, read, asked, experiment=name, part="1of1")
         return results / "runs" / name
 
     def predict(self, experiment: config.Experiment, name: str = "tiny") -> Path:
         """Predict val with every run; returns the folder of the runs."""
-        runs = [self.results / f"runs/{name}.1of1.json"]
         manifest = self.results / f"predictions/{name}.json"
-        val = {"val": self.annotations["val"]}
-        stage.predict(name, experiment, DATASET, self.results, val, runs, self.features, manifest)
+        read = {"annotations": self.annotations["val"], "features": self.features}
+        read["runs"] = self.results / f"runs/{name}.1of1.json"
+        asked = {"experiment": experiment, "dataset": DATASET}
+        stage_jobs.run("predict", self.results, manifest, read, asked, experiment=name)
         return self.results / "runs" / name
 
 

@@ -23,7 +23,10 @@ from typing import IO
 
 from pipeline import asked, files, progress, provenance
 from pipeline.errors import PipelineError, printable
+from pipeline.layout import Layout
 from pipeline.names import name_problem
+from pipeline.stage_settings import Nothing
+from pipeline.stages import StageJob
 
 INDEX_COLUMNS = ("member", "bytes")
 
@@ -55,32 +58,33 @@ class Member:
     why_not: str | None = None
 
 
-def unpack(name: str, results: Path, fetched: Path, manifest: Path) -> bool:
+def unpack(job: StageJob[Nothing]) -> bool:
     """Unpack a fetched archive into `{results}/resources/{name}/files/`. Returns whether there was anything to do.
 
-    fetched: manifest of its `fetch`. The manifest lists one file, `index.csv` beside (member, bytes): ten thousand
+    The manifest lists one file, `index.csv` beside (member, bytes): ten thousand
     videos are named and measured there, and their digests taken where they are read.
     Raises PipelineError for a damaged archive and for one that tries to get out of its folder or to fill the disk.
     """
-    home = Path(results) / "resources" / name
+    name, layout, fetched = job.about["name"], job.layout, job.input("fetched")
+    home = layout.resource(name)
 
     def work() -> provenance.Outcome:
         (archive,) = provenance.files_of(fetched)
-        _make_room(home, *provenance.input_digests([fetched]).values())
+        _make_room(layout, name, *provenance.input_digests([fetched]).values())
         remedy = f"remove {home}, with its pin.json (and a copy under acquire.local), and fetch it again"
-        unpacking = Unpacking(home / "files", allowed_bytes(archive.stat().st_size), remedy)
+        unpacking = Unpacking(layout.unpacked(name), allowed_bytes(archive.stat().st_size), remedy)
         unpacking.add(archive, PurePosixPath())
         if not unpacking.members:
             why = "; ".join(sorted({left["why"] for left in unpacking.skipped})) or "it is empty"
             remedy = f"remove {home}, with its pin.json, and name a mirror in the table of sources"
             raise PipelineError(f"no file came out of it ({why})", where=archive, remedy=remedy)
-        write_index(home / "index.csv", unpacking.members)
+        write_index(layout.index(name), unpacking.members)
         counts = {"files": len(unpacking.members), "bytes": sum(unpacking.members.values())}
-        return provenance.Outcome([home / "index.csv"], counts, unpacking.skipped)
+        return provenance.Outcome([layout.index(name)], counts, unpacking.skipped)
 
-    _forget_if_short(home)
-    want = asked.unpack(name, fetched)
-    return provenance.run_asked(want, manifest, work)
+    _forget_if_short(layout, name)
+    want = asked.unpack(job)
+    return provenance.run_asked(want, job.manifest, work)
 
 
 def allowed_bytes(packed: int) -> int:
@@ -88,23 +92,23 @@ def allowed_bytes(packed: int) -> int:
     return max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * packed)
 
 
-def _forget_if_short(home: Path) -> None:
+def _forget_if_short(layout: Layout, name: str) -> None:
     """Remove the index where a member is gone: it is all that the manifest lists, so the work is done again."""
-    index = home / "index.csv"
-    if index.is_file() and not all(_is_there(home / "files" / name, size) for name, size in read_index(index).items()):
+    index, home = layout.index(name), layout.unpacked(name)
+    if index.is_file() and not all(_is_there(home / member, size) for member, size in read_index(index).items()):
         index.unlink()
 
 
-def _make_room(home: Path, archive_sha256: str) -> None:
+def _make_room(layout: Layout, name: str, archive_sha256: str) -> None:
     """Keep members that came out of this very archive; another one's may have the same names and sizes."""
-    mark = home / "archive.sha256"
+    mark, home = layout.unpacked_from(name), layout.unpacked(name)
     if mark.is_file() and mark.read_text() == archive_sha256:
         return
     try:
-        if (home / "files").exists():
-            shutil.rmtree(home / "files")
+        if home.exists():
+            shutil.rmtree(home)
     except OSError as error:
-        raise files.cannot_write(home / "files", error) from error
+        raise files.cannot_write(home, error) from error
     with files.atomic(mark) as file:
         file.write(archive_sha256)
 

@@ -23,25 +23,29 @@ from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFileError, TransientError, Wanted, receive
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
+from pipeline.layout import pin_beside
+from pipeline.stage_settings import Fetch
+from pipeline.stages import StageJob
 
 BACKOFF_S = 1.0
 """Wait after the first useless try; doubled after each further one."""
 LONGEST_WAIT_S = 60.0
 
 
-def fetch(name: str, results: Path, acquire: Acquire, manifest: Path) -> bool:
-    """Put the source `name` under `{results}/resources/{name}/{its file}`. Returns whether there was anything to do.
+def fetch(job: StageJob[Fetch]) -> bool:
+    """Put a source under `{results}/resources/{name}/{its file}`. Returns whether there was anything to do.
 
     Addresses are no settings of the stage: a file is the same wherever it came from. Where another process fetches it,
     this one waits and takes the finished file. Raises PipelineError for an
     unknown name, for a source of one file per video, and where no address gave the right file, with each one's reason.
     """
+    name, acquire, manifest = job.about["name"], job.settings.acquire, job.manifest
     source = sources.load(acquire.sources)[name]
     if source.kind not in ("file", "archive"):
         raise PipelineError(
             f"is of kind {source.kind}: its files are fetched one by one", where=name, remedy="run the `videos` stage"
         )
-    target = Path(results) / "resources" / name / source.file
+    target = job.layout.resource(name) / source.file
     taken = originals.fetched(source, target, provenance.last_record(manifest), manifest)
     again = taken is not None and taken.has_changed()
     if taken and taken.looks_changed() and not again:
@@ -51,7 +55,7 @@ def fetch(name: str, results: Path, acquire: Acquire, manifest: Path) -> bool:
         _fetch(source, target, acquire, again=again)
         return provenance.Outcome([target], {"bytes": target.stat().st_size})
 
-    want = asked.fetch(name, source.file, source.digest)
+    want = asked.fetch(job, source.file, source.digest)
     return provenance.run_asked(want, manifest, work, again=again, wait=True)
 
 
@@ -202,7 +206,7 @@ def _candidates(folder: Path, source: Source) -> Iterator[Path]:
 
 def _fetch(source: Source, target: Path, acquire: Acquire, *, again: bool = False) -> None:
     """again: the original on this machine has changed, so the file that was taken from it is not the one wanted."""
-    pin = target.parent / "pin.json"
+    pin = pin_beside(target)
     digest = source.digest or _pinned(pin)
     if again or not (target.is_file() and _has(target, digest)):
         local = None if again else find_local(source, acquire.local, digest)

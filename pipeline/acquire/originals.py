@@ -19,6 +19,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from pipeline import files
 from pipeline.acquire import folders
 from pipeline.acquire.sources import Source, Sources
+from pipeline.layout import Layout
 
 READ_BYTES = 100_000_000
 """A plan reads no more than this to tell a touched original from a changed one; more is left to the stage."""
@@ -123,12 +124,12 @@ def asked(names: Sequence[str], table: Sources) -> str:
 
 
 def may_come_now(
-    record: Mapping[str, Any], names: Sequence[str], table: Sources, local: Iterable[str], home: Path
+    record: Mapping[str, Any], names: Sequence[str], table: Sources, local: Iterable[str], layout: Layout
 ) -> bool:
     """Whether a video that did not come when an account was made is worth another question.
 
     That is so where the fetch failed, where the sources have other addresses now, and where its file is on this machine
-    now. record: the content of the manifest of `videos`. home: the folder with the sources' folders.
+    now. record: the content of the manifest of `videos`. layout: where the videos would lie.
     """
     if record.get("counts", {}).get("failed"):
         return True
@@ -139,7 +140,7 @@ def may_come_now(
         return True
     sources = [table[name] for name in names if table[name].kind in ("video", "youtube")]
     copies = local_copies(local) if sources else {}
-    return any(_is_here(row["vid"], source, copies, home) for row in gone for source in sources)
+    return any(_is_here(row["vid"], source, copies, layout) for row in gone for source in sources)
 
 
 def local_copies(folders: Iterable[str]) -> dict[str, Path]:
@@ -157,10 +158,10 @@ def _walk(folders: Iterable[str]) -> Iterator[Path]:
             yield from (Path(parent, name) for name in sorted(names))
 
 
-def _is_here(vid: str, source: Source, copies: Mapping[str, Path], home: Path) -> bool:
+def _is_here(vid: str, source: Source, copies: Mapping[str, Path], layout: Layout) -> bool:
     name = source.file.replace("{vid}", vid)
     originals = [_path_of(address, vid) for address in source.addresses if address.startswith("file:")]
-    return name in copies or any(path.is_file() for path in (*originals, home / source.name / "files" / name))
+    return name in copies or any(path.is_file() for path in (*originals, layout.unpacked(source.name) / name))
 
 
 def _path_of(address: str, vid: str) -> Path:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from pipeline import provenance
 from pipeline.errors import PipelineError
+from pipeline.layout import Layout
 
 
 def weights_file(name: str, results: Path) -> Path:
     """The fetched file of the source `name`. Raises PipelineError with the command that fetches it where it is not."""
-    manifest = Path(results) / "resources" / name / "fetch.json"
+    manifest = Layout(results).manifest("fetched", name=name)
     remedy = f"python -m pipeline --results {results} fetch {name} --manifest {manifest}"
     if not manifest.exists():
         raise PipelineError("these weights are not here", where=name, remedy=remedy)

@@ -1,4 +1,4 @@
-"""What each command of the command line does: take the options apart, call one stage.
+"""What each command of the command line does: a job of a stage from its options, or one call.
 
 Everything beyond the floor-1 and floor-2 modules is imported inside its command, so that a command pays only for what
 it runs. Commands about features stand in `features.py`.
@@ -6,52 +6,25 @@ it runs. Commands about features stand in `features.py`.
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 
-from pipeline import config, provenance
-from pipeline.commands.options import by_split, file_behind, section, settings_of
+from pipeline import config, provenance, stage_settings
 from pipeline.errors import PipelineError, readable
+from pipeline.stages import STAGES, StageJob
 
 
-def fetch(options: Namespace) -> None:
-    """One file of sources.csv."""
-    from pipeline.acquire.download import fetch as stage
-
-    acquire = config.section(config.Acquire, json.dumps(settings_of(options).get("acquire", {})))
-    stage(options.name, options.results, acquire, options.manifest)
-
-
-def unpack(options: Namespace) -> None:
-    """A fetched archive."""
-    from pipeline.acquire.archives import unpack as stage
-
-    stage(options.name, options.results, options.fetched, options.manifest)
-
-
-def annotate(options: Namespace) -> None:
-    """Released annotations to the common form."""
-    from pipeline.datasets.annotations import annotations
-
-    annotations(options.results, options.dataset, options.split, file_behind(options.fetched), options.manifest)
-
-
-def videos(options: Namespace) -> None:
-    """An account of a shard's videos."""
-    from pipeline.video.account import videos as stage
-
-    acquire = section(options, "acquire", config.Acquire)
-    dataset = section(options, "dataset", config.Dataset)
-    stage(options.results, options.dataset, dataset, options.shard, options.inputs, acquire, options.manifest)
-
-
-def segment(options: Namespace) -> None:
-    """Clip boundaries of a shard's videos."""
-    from pipeline.video.segment import segment as stage
-
-    place = (options.results, options.dataset, options.shard)
-    grids = options.grids.split(",")
-    stage(*place, grids=grids, videos_manifest=options.videos, manifest=options.manifest, clip=options.clip)
+def stage(options: Namespace) -> None:
+    """One job of a stage of the table, from its options."""
+    row = STAGES[options.stage]
+    inputs = {one.name: getattr(options, one.name) for one in row.inputs}
+    job = StageJob(
+        options.results,
+        options.manifest,
+        stage_settings.read(row.name, options.settings),
+        {name: getattr(options, name) for name in row.about},
+        {name: tuple(given) if isinstance(given, list) else (given,) for name, given in inputs.items()},
+    )
+    row.run(job)
 
 
 def probe(options: Namespace) -> None:
@@ -67,78 +40,6 @@ def probe(options: Namespace) -> None:
             print(error)
     if unusable:
         raise PipelineError(f"{unusable} of {len(options.video)} files cannot be used", remedy="see the line of each")
-
-
-def train(options: Namespace) -> None:
-    """Train the runs of an experiment."""
-    from pipeline.training.stage import part_from
-    from pipeline.training.stage import train as stage
-
-    experiment = section(options, "experiment", config.Experiment)
-    stage(
-        options.experiment,
-        experiment,
-        section(options, "dataset", config.Dataset),
-        part_from(options.part, experiment.n_parts),
-        options.results,
-        by_split(options.annotations),
-        options.features,
-        options.manifest,
-    )
-
-
-def predict(options: Namespace) -> None:
-    """Predict with the runs of an experiment."""
-    from pipeline.training.stage import predict as stage
-
-    stage(
-        options.experiment,
-        section(options, "experiment", config.Experiment),
-        section(options, "dataset", config.Dataset),
-        options.results,
-        by_split(options.annotations),
-        options.runs,
-        options.features,
-        options.manifest,
-    )
-
-
-def score(options: Namespace) -> None:
-    """Score every run of an experiment."""
-    from pipeline.evaluation.stage import score_experiment
-
-    score_experiment(
-        options.results,
-        options.experiment,
-        section(options, "experiment", config.Experiment),
-        options.split,
-        options.predictions,
-        options.annotations,
-        options.manifest,
-        skip=settings_of(options).get("skip", []),
-    )
-
-
-def tabulate(options: Namespace) -> None:
-    """A table of the paper, published beside reproduced."""
-    from pipeline.reporting.tables import tabulate as stage
-
-    settings = settings_of(options)
-    experiments = {
-        name: config.section(config.Experiment, json.dumps(raw))
-        for name, raw in settings.get("experiments", {}).items()
-    }
-    title = settings.get("title", "")
-    about = options.results, options.table, title, experiments
-    stage(*about, options.metrics, options.runs, options.manifest, options.annotations, options.predictions)
-
-
-def draw(options: Namespace) -> None:
-    """Learning curves of an experiment and, for a sweep over numbers, its curve."""
-    from pipeline.reporting.figures import draw as stage
-
-    experiment = section(options, "experiment", config.Experiment)
-    stage(options.results, options.experiment, experiment, options.runs, options.manifest)
 
 
 def show(options: Namespace) -> None:

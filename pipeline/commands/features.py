@@ -6,9 +6,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import config
-from pipeline.commands.options import file_behind, section, settings_of
+from pipeline import provenance
+from pipeline.commands import stage
 from pipeline.errors import PipelineError, readable
+from pipeline.layout import Layout
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Weights
@@ -22,20 +23,7 @@ def extract(options: Namespace) -> None:
         _extract_own(options)
         return
     _one_form(options, shard, (*own, "grid", "random"))
-    from pipeline.features.stage import extract as stage
-
-    stage(
-        options.results,
-        options.dataset,
-        options.shard,
-        dataset=section(options, "dataset", config.Dataset),
-        reader=options.reader,
-        families=settings_of(options).get("families", []),
-        encoding=section(options, "encoding", config.Encoding),
-        weights={manifest.parent.name: manifest for manifest in options.weights},
-        inputs=options.inputs,
-        manifest=options.manifest,
-    )
+    stage(options)
 
 
 def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str]) -> None:
@@ -73,24 +61,10 @@ def _own_weights(options: Namespace) -> list[Weights]:
             where="--weights",
             remedy="name them in that order",
         )
-    files = [file_behind(path) for path in options.weights] or [weights_file(name, options.results) for name in sources]
+    files = [provenance.files_behind(path)[0] for path in options.weights] or [
+        weights_file(name, options.results) for name in sources
+    ]
     return [Weights.named("released", path) for path in files]
-
-
-def import_archive(options: Namespace) -> None:
-    """Stores from a released archive."""
-    from pipeline.features.stage import import_archive as stage
-
-    stage(
-        options.results,
-        options.dataset,
-        options.name,
-        dataset=section(options, "dataset", config.Dataset),
-        families=settings_of(options).get("families", []),
-        unpacked=options.unpacked,
-        annotations=options.annotations,
-        manifest=options.manifest,
-    )
 
 
 def export(options: Namespace) -> None:
@@ -125,4 +99,4 @@ def inspect(options: Namespace) -> None:
             print(describe(store))
         if vid is not None:
             print(describe_rows(store, vid))
-            print(draw(store, vid, options.video, options.output or options.results / "inspect"))
+            print(draw(store, vid, options.video, options.output or Layout(options.results).pictures()))

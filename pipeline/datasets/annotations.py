@@ -6,19 +6,23 @@ from pathlib import Path
 from pipeline import asked, files, provenance, records
 from pipeline.datasets import charades_sta, qvhighlights, tvsum
 from pipeline.errors import PipelineError
+from pipeline.stage_settings import Nothing
+from pipeline.stages import StageJob
 
 READERS = {"qvhighlights": qvhighlights.read, "charades_sta": charades_sta.read, "tvsum": tvsum.read}
 RELEASED = {"qvhighlights": qvhighlights.RELEASED, "charades_sta": charades_sta.RELEASED, "tvsum": tvsum.RELEASED}
 
 
-def annotations(results: Path, dataset: str, split: str, source_file: Path, manifest: Path) -> bool:
+def annotate(job: StageJob[Nothing]) -> bool:
     """Write `{results}/annotations/{dataset}/{split}.jsonl` from a file in the dataset's released form.
 
     Durations and windows in seconds. Counts in the manifest: queries, videos, windows. Returns whether there was work
     to do. Raises PipelineError for a row that does not fit, for a released file of another split, for counts that
     differ from the released file's, and for a `train` or `val` file without ground truth.
     """
-    target = Path(results) / "annotations" / dataset / f"{split}.jsonl"
+    dataset, split = job.about["dataset"], job.about["split"]
+    target = job.layout.annotations(dataset, split)
+    source_file = provenance.files_behind(job.input("fetched"))[0]
 
     def work() -> provenance.Outcome:
         queries = READERS[dataset](source_file)
@@ -28,8 +32,8 @@ def annotations(results: Path, dataset: str, split: str, source_file: Path, mani
         records.write_jsonl(target, map(records.to_row, queries))
         return provenance.Outcome([target], counts)
 
-    want = asked.annotate(dataset, split, source_file)
-    return provenance.run_asked(want, manifest, work)
+    want = asked.annotate(job)
+    return provenance.run_asked(want, job.manifest, work)
 
 
 def count(queries: Sequence[records.Query]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from pipeline.evaluation.predictions import load_predictions, refuse_errors
 from pipeline.evaluation.scoring import Result, score
 from pipeline.evaluation.truth import load_truth
 from pipeline.evaluation.validate import NO_PREDICTION, Finding, errors
+from pipeline.layout import queries_beside
 
 RESAMPLES = 10_000
 SEED = 0
@@ -60,11 +61,6 @@ def write_result(result: Result, output: Path) -> None:
     records.write_jsonl(queries_beside(output), result.queries)
     with files.atomic(output) as file:
         file.write(json.dumps(result.metrics, indent=2, ensure_ascii=False) + "\n")
-
-
-def queries_beside(output: Path) -> Path:
-    """Where the per-query rows of a metrics file stand."""
-    return output.with_suffix(".queries.jsonl")
 
 
 def _refuse_to_destroy(output: Path, inputs: Iterable[Path | str]) -> None:

@@ -8,49 +8,40 @@ from pathlib import Path
 from pipeline import asked, behind, files, progress, provenance, records
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.report import format_headline, queries_beside, score_files
+from pipeline.evaluation.report import format_headline, score_files
 from pipeline.evaluation.scoring import Result
+from pipeline.layout import RELEASED_RUN, MetricsFile, PredictionFile, queries_beside
+from pipeline.stage_settings import Score
+from pipeline.stages import StageJob
 
-RELEASED_RUN = "released"
-"""The run name of a prediction file that its authors released."""
 
+def score_experiment(job: StageJob[Score]) -> bool:
+    """Score the predictions of a split into {results}/metrics/{experiment}/{run}/{split}-{epoch}.json.
 
-def score_experiment(
-    results: Path,
-    name: str,
-    experiment: Experiment,
-    split: str,
-    predictions: Path,
-    annotations: Path,
-    manifest: Path,
-    skip: Collection[str] = (),
-) -> bool:
-    """Score what `predictions` lists for `split` into {results}/metrics/{name}/{run}/{split}-{epoch}.json.
-
-    predictions: manifest of the predict stage, or of the fetched file for `source: predictions`. annotations: manifest
-    of the split. epoch: `selected` or `last`. skip: vids that no stage uses. Queries of theirs, and those that the
-    manifest of `predict` lists as left out, are not scored, and the numbers say on how many they stand.
+    Queries of vids under `skip`, and those that the manifest of `predict` lists as left out, are not scored, and the
+    numbers say on how many they stand.
     Returns whether there was work to do. Raises PipelineError where a run has no predictions for the split, for
     runs that were trained with other settings than the experiment has, and for a
     prediction file that does not fit the annotations.
     """
+    name, split = job.about["experiment"], job.about["split"]
+    experiment, predictions = job.settings.experiment, job.input("predictions")
     if experiment.source != "predictions":
         behind.settings_behind(name, experiment, [predictions])
     found = _prediction_files(experiment, split, predictions)
 
     def work() -> provenance.Outcome:
-        truth = provenance.files_of(annotations)[0]
-        left_out = _left_out(experiment, predictions, truth, skip)
+        truth = provenance.files_of(job.input("annotations"))[0]
+        left_out = _left_out(experiment, predictions, truth, job.settings.skip)
         made: list[Path] = []
         for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
-            output = results / "metrics" / name / run / f"{split}-{epoch}.json"
+            output = job.layout.metrics(name, run, split, epoch)
             domain = _domain(experiment, run)
             score_files(experiment.dataset, file, truth, output, domain=domain, left_out=left_out)
-            made += [output, output.with_suffix(".queries.jsonl")]
+            made += [output, queries_beside(output)]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
-    want = asked.score(name, experiment, split, predictions, annotations, skip)
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(asked.score(job), job.manifest, work)
 
 
 def _left_out(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:
@@ -67,9 +58,10 @@ def texts(manifest: Path) -> str:
     dataset = files.read_json(manifest)["settings"]["dataset"]
     shown = []
     for path in provenance.files_of(manifest):
-        if path.stem.endswith("-selected"):
+        of_run = MetricsFile.of(path)
+        if of_run is not None and of_run.epoch == "selected":
             queries = [row for _, row in records.read_jsonl(queries_beside(path))]
-            shown.append(f"{path.parent.name}, {format_headline(Result(dataset, files.read_json(path), queries))}")
+            shown.append(f"{of_run.run}, {format_headline(Result(dataset, files.read_json(path), queries))}")
     return "\n".join(shown)
 
 
@@ -78,16 +70,13 @@ def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> 
     listed = provenance.files_of(predictions)
     if experiment.source == "predictions":
         return {(RELEASED_RUN, "selected"): listed[0]}
-    found = {(path.parent.parent.name, path.stem.split("-")[1]): path for path in listed if _is_of(path, split)}
+    places = {path: PredictionFile.of(path) for path in listed}
+    found = {(of.run, of.epoch): path for path, of in places.items() if of is not None and of.split == split}
     if missing := set(experiment.runs) - {run for run, _ in found}:
         raise PipelineError(
             f"no {split} predictions of {', '.join(sorted(missing))}", where=predictions, remedy="predict again"
         )
     return found
-
-
-def _is_of(path: Path, split: str) -> bool:
-    return path.parent.name == "predictions" and path.stem.split("-")[0] == split
 
 
 def _domain(experiment: Experiment, run: str) -> str | None:

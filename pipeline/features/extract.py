@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
+from pipeline.layout import Layout
 from pipeline.provenance import Outcome
 from pipeline.video.segment import read_segments, read_videos
 
@@ -36,8 +37,9 @@ def videos_of(
     results: Path, dataset: str, shard: str, grids: Iterable[str]
 ) -> tuple[list[VideoFile], list[dict[str, str]]]:
     """The shard's videos that have clips, and `{"vid": …, "why": …}` for those that were left out upstream."""
-    account = read_videos(results / "videos" / dataset / f"{shard}.csv")
-    segments = {grid: read_segments(results / "segments" / dataset / grid / f"{shard}.csv") for grid in grids}
+    layout = Layout(results)
+    account = read_videos(layout.account(dataset, shard))
+    segments = {grid: read_segments(layout.segments(dataset, grid, shard)) for grid in grids}
     n_clips_of = {grid: {row.vid: row.n_clips for row in rows} for grid, rows in segments.items()}
     status = {row.vid: row.status for rows in segments.values() for row in rows}
     sources = [

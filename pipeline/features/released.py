@@ -19,12 +19,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import files, progress, records
+from pipeline import layout as results_layout
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.archive_files import find_top, read_passports, read_released
 from pipeline.features.layouts import Layout, layouts_of, place_of
 from pipeline.features.passports import passport_differences
 from pipeline.features.store_writer import StoreWriter
+from pipeline.layout import StorePlace
 from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.account import refuse_unknown
@@ -113,12 +115,13 @@ def fill_from_archive(
     queries = [query for query in asked if query.vid not in skip]
     checked = [_checked(folder, dataset, archive, family, grid, queries) for family, grid in grids.items()]
     findings = [_beside_others(finding, checked) for family in checked for finding in family.findings]
-    report = results / "features" / dataset / f"+{archive}.csv"
+    places = results_layout.Layout(results)
+    report = places.import_report(dataset, archive)
     _write_report(report, findings)
     made = [report]
     for family in checked:
-        home = results / "features" / dataset / family.passport.grid / f"{family.family}+{archive}"
-        made += _write(family, home, n_shards)
+        place = StorePlace(family.family, family.passport.grid, archive)
+        made += _write(family, {shard: places.store(dataset, place, shard) for shard in shard_names(n_shards)})
     counts = {name: count for family in checked for name, count in family.counts.items()}
     skipped = [{"vid": vid, "why": "skipped: named under `skip` of its dataset"} for vid in sorted(skip)]
     skipped += [{"vid": f.vid, "why": f"{_kind(f)}{f.family}, {f.file}: {f.detail}"} for f in findings if f.is_fatal]
@@ -251,17 +254,17 @@ def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -
     return passport
 
 
-def _write(family: _Checked, home: Path, n_shards: int) -> Iterator[Path]:
-    """One store per shard, empty ones too."""
-    shards: dict[str, list[_Item]] = {name: [] for name in shard_names(n_shards)}
+def _write(family: _Checked, stores: Mapping[str, Path]) -> Iterator[Path]:
+    """One store per shard, empty ones too. stores: shard → where it goes."""
+    shards: dict[str, list[_Item]] = {name: [] for name in stores}
     for item in family.good:
-        shards[shard_name(shard_of(item.vid, n_shards))].append(item)
+        shards[shard_name(shard_of(item.vid, len(stores)))].append(item)
     for name, members in shards.items():
-        with StoreWriter(home / f"{name}.h5", family.passport) as store:
+        with StoreWriter(stores[name], family.passport) as store:
             for item in members:
                 rows, pooled = _as_checked(item, family.layout)
                 store.add(item.key, rows, pooled=pooled, file=item.path.name)
-        yield home / f"{name}.h5"
+        yield stores[name]
 
 
 def _as_checked(item: _Item, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:

@@ -31,6 +31,7 @@ from pipeline.features.encode import LeftOut, Recipe, VideoFile, unencoded
 from pipeline.features.extract import outcome, videos_of
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.features.store_writer import StoreWriter, TooLargeError
+from pipeline.layout import Layout
 from pipeline.progress import Progress
 from pipeline.provenance import Outcome
 from pipeline.video.ahead import SoundEvent, sounds_ahead
@@ -52,7 +53,7 @@ def fill_from_sounds(
         threads = stack.enter_context(workers(device))
         lines = [SoundLine(recipe, writers[path], device, threads) for path, recipe in recipes.items()]
         left_out = encode_sounds(sources, lines, seconds_per_video)
-    report = results / "features" / dataset / "sound" / f"{shard}.csv"
+    report = Layout(results).sound_report(dataset, shard)
     counts = _report(recipes, report)
     return outcome([*recipes, report], counts, skipped, left_out)
 

@@ -8,46 +8,38 @@ import    a released archive, unpacked, and annotations
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import asked, devices, provenance
-from pipeline.config import Dataset, Encoding
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.layout import StorePlace, unpacked_beside
 from pipeline.names import name_problem
 from pipeline.provenance import Outcome
+from pipeline.stage_settings import Extract, ImportArchive
+from pipeline.stages import StageJob
 
 
-def extract(
-    results: Path,
-    dataset_name: str,
-    shard: str,
-    *,
-    dataset: Dataset,
-    reader: str,
-    families: Sequence[str],
-    encoding: Encoding,
-    weights: Mapping[str, Path],
-    inputs: Sequence[Path],
-    manifest: Path,
-) -> bool:
+def extract(job: StageJob[Extract]) -> bool:
     """Fill the stores of one reader's families for one shard. Returns whether there was work.
 
-    weights: source name → weight file, or the manifest of its fetch; not needed where `encoding` says `random:SEED`.
-    inputs: the manifest of `segment`; for words those of all splits' annotations.
+    Weights are not needed where `encoding` says `random:SEED`.
     Only what is stale is encoded: a family whose passport changed, a video whose file did. Videos that cannot be read
     are left out and listed in the manifest; those that crashed their decoder or took too long are counted as `failed`
     there, and tried again whenever the stage is started again. Raises PipelineError for a family of another reader, for
     weights that are missing or do not fit, and, with all other videos' rows in their stores, for those whose file is
     not there now or whose decoder was killed.
     """
-    for family in families:
+    dataset, encoding = job.settings.dataset, job.settings.encoding
+    dataset_name, shard, reader = (job.about[key] for key in ("dataset", "shard", "reader"))
+    for family in job.settings.families:
         _check_reader(family, reader)
-    grids = {family: dataset.grid_of(family) for family in sorted(families)}
+    grids = asked.grids_of(job.settings)
     choices = asked.choices_of(grids, encoding)
-    weight_files = asked.released_weights(choices, weights)
-    stores = {f: results / "features" / dataset_name / grid / f / f"{shard}.h5" for f, grid in grids.items()}
+    weight_files = asked.released_weights(job)
+    layout = job.layout
+    stores = {f: layout.store(dataset_name, StorePlace(f, grid), shard) for f, grid in grids.items()}
 
     def work() -> Outcome:
         from pipeline.encoders.base import Weights
@@ -62,49 +54,29 @@ def extract(
         recipes = {stores[f]: Recipe(f, grid, joined[f], encoding.dtype) for f, grid in grids.items()}
         with devices.claimed_for_torch() as device:
             if reader == "words":
-                return fill_from_queries(recipes, _behind(inputs), shard, dataset.shards, device)
+                return fill_from_queries(recipes, _behind(job.inputs["inputs"]), shard, dataset.shards, device)
             fill = fill_from_sounds if reader == "sound" else fill_from_videos
-            return fill(recipes, results, dataset_name, shard, encoding.seconds_per_video, device)
+            return fill(recipes, job.results, dataset_name, shard, encoding.seconds_per_video, device)
 
-    want = asked.extract(
-        results,
-        dataset_name,
-        dataset,
-        shard,
-        reader=reader,
-        families=families,
-        encoding=encoding,
-        weights=weights,
-        inputs=inputs,
-    )
-    again = bool(provenance.last_record(manifest).get("counts", {}).get("failed"))
-    return provenance.run_asked(want, manifest, work, again=again)
+    again = bool(provenance.last_record(job.manifest).get("counts", {}).get("failed"))
+    return provenance.run_asked(asked.extract(job), job.manifest, work, again=again)
 
 
-def import_archive(
-    results: Path,
-    dataset_name: str,
-    archive: str,
-    *,
-    dataset: Dataset,
-    families: Sequence[str],
-    unpacked: Path,
-    annotations: Sequence[Path],
-    manifest: Path,
-) -> bool:
+def import_archive(job: StageJob[ImportArchive]) -> bool:
     """Make stores of a released feature archive. Returns whether there was work.
 
-    archive: its name in the table of sources. unpacked: the manifest of its `unpack`, or the folder it lies in.
-    annotations: manifests of all splits. Every file is read and checked; what is missing, broken or of another length
+    Every file is read and checked; what is missing, broken or of another length
     is left out, listed in the manifest and, with the lengths that are one row off, in `+{archive}.csv` beside it.
     Raises PipelineError for a family that the archive's layout has no place for, for a folder that holds no file of it,
     and for a vid under `skip` that no annotation has.
     """
-    grids = {family: dataset.grid_of(family) for family in sorted(families)}
+    dataset, archive = job.settings.dataset, job.about["name"]
+    grids = asked.grids_of(job.settings)
+    unpacked, annotations = job.input("unpacked"), job.inputs["annotations"]
     folder = unpacked
     read = [*annotations]
     if unpacked.suffix == ".json":
-        folder = provenance.files_of(unpacked)[0].parent / "files"
+        folder = unpacked_beside(provenance.files_of(unpacked)[0])
         read.append(unpacked)
     else:
         kinds = ("*.npy", "*.npz", "*.txt", "passports.json")
@@ -113,12 +85,10 @@ def import_archive(
     def work() -> Outcome:
         from pipeline.features.released import fill_from_archive
 
-        return fill_from_archive(
-            results, dataset_name, archive, grids, folder, _behind(annotations), dataset.shards, dataset.skip
-        )
+        place = job.results, job.about["dataset"], archive
+        return fill_from_archive(*place, grids, folder, _behind(annotations), dataset.shards, dataset.skip)
 
-    want = asked.import_archive(archive, dataset, families, read)
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(asked.import_archive(job, read), job.manifest, work)
 
 
 def _is_asked_for(path: Path) -> bool:

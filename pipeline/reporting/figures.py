@@ -14,7 +14,10 @@ from pipeline import asked, files, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, selected
+from pipeline.layout import CARD, LOG, RunFile, RunId
 from pipeline.reporting.reproduced import evaluations
+from pipeline.stage_settings import Draw
+from pipeline.stages import StageJob
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,33 +26,32 @@ COLUMNS = 5
 PANEL_INCHES = (2.4, 1.9)
 
 
-def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path], manifest: Path) -> bool:
-    """Write {results}/figures/{name}.svg and, for a sweep over numbers, {name}-sweep.svg.
+def draw(job: StageJob[Draw]) -> bool:
+    """Write {results}/figures/{experiment}.svg and, for a sweep over numbers, {experiment}-sweep.svg.
 
-    runs: manifests of `train`, all parts. Returns whether there was work to do. Raises PipelineError where they lack a
-    run of the experiment.
+    Returns whether there was work to do. Raises PipelineError where the manifests of `train` lack a run.
     """
-    folder = Path(results) / "figures"
+    name, experiment = job.about["experiment"], job.settings.experiment
+    layout, runs = job.layout, job.inputs["runs"]
 
     def work() -> provenance.Outcome:
-        logs = _by_run(name, experiment, runs, "log.csv")
-        made = [folder / f"{name}.svg"]
+        logs = _by_run(name, experiment, runs, LOG)
+        made = [layout.learning_curves(name)]
         _learning_curves(name, experiment, logs, made[0])
         if (numbers := _numbers(experiment)) and len(numbers) > 1:
-            cards = {run: files.read_json(path) for run, path in _by_run(name, experiment, runs, "card.json").items()}
-            made.append(folder / f"{name}-sweep.svg")
+            cards = {run: files.read_json(path) for run, path in _by_run(name, experiment, runs, CARD).items()}
+            made.append(layout.sweep_curve(name))
             _sweep(name, experiment, numbers, cards, made[1])
         return provenance.Outcome(made, {"runs": len(logs)})
 
-    want = asked.draw(name, experiment, runs)
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(asked.draw(job), job.manifest, work)
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:
     """Title → runs of one panel: a panel per sweep point and TVSum domain, the seeds together."""
     found: dict[str, list[str]] = {}
     for run in experiment.runs:
-        found.setdefault(run.rsplit("-s", 1)[0], []).append(run)
+        found.setdefault(RunId.parse(run).without_seed, []).append(run)
     return found
 
 
@@ -65,7 +67,7 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
             if points:
                 epochs, values = zip(*points, strict=True)
                 at = selected(values)
-                (line,) = axis.plot(epochs, values, linewidth=0.9, label=f"seed {run.rsplit('-s', 1)[1]}")
+                (line,) = axis.plot(epochs, values, linewidth=0.9, label=f"seed {RunId.parse(run).seed}")
                 axis.plot(epochs[at], values[at], "o", color=line.get_color(), markersize=4)
         axis.set_title(title, fontsize="medium")
     for axis in axes[len(groups) :]:
@@ -87,7 +89,7 @@ def _sweep(
     for epoch, style in (("selected", "o-"), ("last", "s--")):
         means = []
         for point in points:
-            values = [card[epoch]["value"] for run, card in cards.items() if run.startswith(f"{point}-")]
+            values = [card[epoch]["value"] for run, card in cards.items() if RunId.parse(run).point == point]
             means.append(scale * sum(values) / len(values))
         axis.plot(list(points.values()), means, style, markersize=4, label=f"{epoch} epoch")
     axis.set(xlabel="swept value", ylabel=_metric(experiment))
@@ -140,7 +142,7 @@ def _save(figure: Any, path: Path) -> None:
 def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: str) -> dict[str, Path]:
     """Run → one file of it, for all runs of the experiment."""
     listed = [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == file]
-    found = {path.parent.name: path for path in listed}
+    found = {of.run: path for path in listed if (of := RunFile.of(path))}
     if missing := [run for run in experiment.runs if run not in found]:
         raise PipelineError(f"no {file} of {', '.join(missing)}", where=name, remedy="name all manifests of `train`")
     return found

@@ -15,6 +15,7 @@ from pipeline.behind import settings_behind
 from pipeline.config import DOMAINS, Experiment, SweepPoint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, luck, still_rising
+from pipeline.layout import CARD, LOG, RELEASED_RUN, MetricsFile, RunFile, RunId, queries_beside
 from pipeline.reporting import published
 
 METRIC_OF = {
@@ -70,9 +71,10 @@ def collect(
     Raises PipelineError for a metrics file without the numbers of its dataset, and as `settings_behind` does.
     """
     runs = list(runs)
-    scored = {(path.parent.parent.name, path.parent.name, path.stem): path for path in _listed(metrics, ".json")}
-    logs = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "log.csv")}
-    cards = {(path.parent.parent.name, path.parent.name): path for path in _listed(runs, "card.json")}
+    scored = {of_run: path for path in _listed(metrics) if (of_run := MetricsFile.of(path))}
+    of_runs = {path: of for path in _listed(runs) if (of := RunFile.of(path))}
+    logs = {of: path for path, of in of_runs.items() if path.name == LOG}
+    cards = {of: path for path, of in of_runs.items() if path.name == CARD}
     rows: dict[str, list[Reproduced]] = {}
     for name, experiment in experiments.items():
         keys = published.keys_of(experiment)
@@ -94,20 +96,21 @@ def _add_runs(
     found: Reproduced,
     name: str,
     runs_by_seed: Mapping[str, Sequence[str]],
-    scored: Mapping[tuple[str, str, str], Path],
-    logs: Mapping[tuple[str, str], Path],
+    scored: Mapping[MetricsFile, Path],
+    logs: Mapping[RunFile, Path],
 ) -> None:
     experiment = found.experiment
     for seed, runs in runs_by_seed.items():
-        selected = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-selected")) in scored]
+        split = experiment.report
+        selected = [scored[k] for run in runs if (k := MetricsFile(name, run, split, "selected")) in scored]
         if not selected:
             continue
         found.seeds.append(seed)
         contents = [_read(path, experiment.dataset) for path in selected]
         _add(found.selected, _values(experiment.dataset, contents))
-        last = [scored[k] for run in runs if (k := (name, run, f"{experiment.report}-last")) in scored]
+        last = [scored[k] for run in runs if (k := MetricsFile(name, run, split, "last")) in scored]
         _add(found.last, _values(experiment.dataset, [_read(path, experiment.dataset) for path in last]))
-        curves = [curve(logs[name, run], experiment.dataset) for run in runs if (name, run) in logs]
+        curves = [curve(logs[key], experiment.dataset) for run in runs if (key := RunFile(name, run)) in logs]
         found.still_rising += sum(map(still_rising, curves))
         of_runs = [luck(values) for values in curves]
         if any(map(math.isfinite, of_runs)):
@@ -115,15 +118,14 @@ def _add_runs(
         found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))
         found.n_queries = max(found.n_queries, sum(metrics["n_queries"]["all"] for metrics in contents))
         if len(found.seeds) == 1 and experiment.dataset != "tvsum":
-            found.queries = selected[0].with_suffix(".queries.jsonl")
+            found.queries = queries_beside(selected[0])
             _add_intervals(found, contents[0])
 
 
-def _left_out_of_training(
-    name: str, experiment: Experiment, point: str, cards: Mapping[tuple[str, str], Path]
-) -> list[str]:
+def _left_out_of_training(name: str, experiment: Experiment, point: str, cards: Mapping[RunFile, Path]) -> list[str]:
     """What the runs could not learn from, in a sentence; none where they learned from every query of train."""
-    used = [(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs if (name, run) in cards]
+    of_runs = (RunFile(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs)
+    used = [of for of in of_runs if of in cards]
     if not used:
         return []
     contents = [files.read_json(cards[key], files.MADE_HERE) for key in used]
@@ -151,11 +153,12 @@ def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
 def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
     """Seed → runs of a sweep point ('' without a sweep); TVSum has one per domain."""
     if experiment.source == "predictions":
-        return {"": ["released"]}
+        return {"": [RELEASED_RUN]}
     seeds: dict[str, list[str]] = {str(seed): [] for seed in experiment.seeds}
     for run in experiment.runs:
-        if not point or run.startswith(f"{point}-"):
-            seeds[run.rsplit("-s", 1)[1]].append(run)
+        of = RunId.parse(run)
+        if point in ("", of.point):
+            seeds[str(of.seed)].append(run)
     return seeds
 
 
@@ -199,5 +202,5 @@ def _add_intervals(found: Reproduced, metrics: Mapping[str, Any]) -> None:
             found.half_widths[column] = (low_high[1] - low_high[0]) / 2
 
 
-def _listed(manifests: Iterable[Path], ending: str) -> list[Path]:
-    return [path for manifest in manifests for path in provenance.files_of(manifest) if path.name.endswith(ending)]
+def _listed(manifests: Iterable[Path]) -> list[Path]:
+    return [path for manifest in manifests for path in provenance.files_of(manifest)]

@@ -22,6 +22,8 @@ from pipeline.reporting import published, render, verdict
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
 from pipeline.settings import Strict
+from pipeline.stage_settings import Tabulate
+from pipeline.stages import StageJob
 
 
 @dataclass(frozen=True)
@@ -62,40 +64,29 @@ LUCK = (
 )
 
 
-def tabulate(
-    results: Path,
-    name: str,
-    title: str,
-    experiments: Mapping[str, Experiment],
-    metrics: Sequence[Path],
-    runs: Sequence[Path],
-    manifest: Path,
-    annotations: Sequence[Path] = (),
-    predictions: Sequence[Path] = (),
-) -> bool:
-    """Write {results}/tables/{name}.{csv,md,tex,html,txt}; name is `table1` … `table4`, or `evidence`.
+def tabulate(job: StageJob[Tabulate]) -> bool:
+    """Write {results}/tables/{table}.{csv,md,tex,html,txt}; table is `table1` … `table4`, or `evidence`.
 
-    title: whose tables these are. experiments: those the table shows. metrics, runs: manifests of the score and train
-    stages. annotations: of TVSum val, for the yardsticks beneath Table 3. predictions: manifests of the predict stage,
-    the link between the other two. `evidence` holds only the rows that have runs, of any table. Returns whether there
-    was work to do. Raises PipelineError where metrics, predictions and runs do not belong together, or the runs were
-    trained with other settings than `experiments` have.
+    The annotations are those of TVSum val, for the yardsticks beneath Table 3. The predictions are the link between
+    metrics and runs. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
+    Raises PipelineError where metrics, predictions and runs do not belong together, or the runs were trained with other
+    settings than the experiments have.
     """
-    folder = Path(results) / "tables"
+    name, settings = job.about["table"], job.settings
+    metrics, predictions, runs = (job.inputs[kind] for kind in ("metrics", "predictions", "runs"))
 
     def work() -> provenance.Outcome:
-        check_chain(experiments, metrics, predictions, runs)
-        table = build(name, title, experiments, metrics, runs, annotations)
+        check_chain(settings.experiments, metrics, predictions, runs)
+        table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
         made = []
         for suffix, write in render.FORMATS.items():
-            made.append(folder / f"{name}.{suffix}")
+            made.append(job.layout.table(name, suffix))
             with files.atomic(made[-1]) as file:
                 file.write(write(table))
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
-    want = asked.tabulate(title, experiments, published.PUBLISHED, [*metrics, *predictions, *runs, *annotations])
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(asked.tabulate(job, published.PUBLISHED), job.manifest, work)
 
 
 def texts(manifest: Path) -> str:

@@ -22,10 +22,7 @@ from torch import Tensor
 
 from pipeline import files
 from pipeline.errors import PipelineError
-
-STATE, LOG, SECONDS, CARD = "state.pt", "log.csv", "seconds.csv", "card.json"
-EPOCHS_KEPT = ("selected", "last")
-"""Of which epochs a run keeps the weights: the best on the watched split, and the last."""
+from pipeline.layout import CARD, EPOCHS, LOG, SECONDS, STATE, weights_of
 
 
 class Stateful(Protocol):
@@ -102,8 +99,8 @@ def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str,
     """Write weights, log and card of a complete run, the card last, and let go of the state."""
     (folder / CARD).unlink(missing_ok=True)  # from here on the folder's files are of two runs, if one was here before
     last = model.state_dict()
-    for name, weights in zip(EPOCHS_KEPT, (progress.best_weights or last, last), strict=True):
-        with files.atomic(folder / f"{name}.safetensors", "wb") as file:
+    for epoch, weights in zip(EPOCHS, (progress.best_weights or last, last), strict=True):
+        with files.atomic(weights_of(folder, epoch), "wb") as file:
             file.write(save({key: tensor.contiguous() for key, tensor in weights.items()}))
     _write_logs(folder, progress)
     files.write_json(folder / CARD, card)
@@ -112,7 +109,7 @@ def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str,
 
 def outputs(folder: Path) -> list[Path]:
     """The files of a complete run that later stages may read."""
-    return [*(folder / f"{name}.safetensors" for name in EPOCHS_KEPT), folder / LOG, folder / CARD]
+    return [*(weights_of(folder, epoch) for epoch in EPOCHS), folder / LOG, folder / CARD]
 
 
 def is_complete(folder: Path, made_from: str) -> bool:
@@ -122,9 +119,9 @@ def is_complete(folder: Path, made_from: str) -> bool:
     return bool(files.read_json(folder / CARD, files.MADE_HERE).get("made_from") == made_from)
 
 
-def read_weights(folder: Path, name: str, device: str) -> dict[str, Tensor]:
+def read_weights(folder: Path, epoch: str, device: str) -> dict[str, Tensor]:
     """Weights of the `selected` or `last` epoch. Raises PipelineError for a file that is missing or damaged."""
-    path = folder / f"{name}.safetensors"
+    path = weights_of(folder, epoch)
     try:
         return load_file(path, device=device)
     except (OSError, SafetensorError) as error:

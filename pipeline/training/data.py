@@ -19,6 +19,7 @@ from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
 from pipeline.features.bulk import read_packed
 from pipeline.features.store import ROWS_APART, Store
+from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
@@ -98,21 +99,18 @@ class Shelf:
 
 
 @contextmanager
-def open_shelf(families: Mapping[str, str], manifests: Sequence[Path]) -> Iterator[Shelf]:
+def open_shelf(places: Mapping[str, StorePlace], manifests: Sequence[Path]) -> Iterator[Shelf]:
     """Open the stores that feature manifests list, for the length of a block.
 
-    families: the part of a path, `/{grid}/{folder}/`, that says which stores are a family's.
+    places: where each family's stores lie.
     Raises PipelineError for a family that no manifest lists.
     """
     listed = [path for manifest in manifests for path in provenance.files_of(manifest)]
-    paths = {
-        family: sorted({path for path in listed if part in f"/{path.as_posix()}" and path.suffix == ".h5"})
-        for family, part in families.items()
-    }
+    paths = {family: place.stores_among(listed) for family, place in places.items()}
     for family, found in paths.items():
         if not found:
             raise PipelineError(
-                f"no store of {family} (…{families[family]}) is listed in {len(manifests)} feature manifests",
+                f"no store of {family} (…{places[family]}) is listed in {len(manifests)} feature manifests",
                 where=manifests[0].parent if manifests else "features",
                 remedy="extract or import that family first",
             )

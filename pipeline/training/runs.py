@@ -13,6 +13,7 @@ import torch
 from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.files import MADE_HERE, read_json
+from pipeline.layout import CARD, EPOCHS, Layout, RunId, StorePlace
 from pipeline.provenance import Outcome
 from pipeline.training import checkpoint, coverage, pool
 from pipeline.training.data import Data, load, open_shelf
@@ -24,8 +25,8 @@ from pipeline.training.predict import method_for, predict
 class Job:
     """Some runs of one experiment. Travels to worker processes; keeps what it has read.
 
-    features: what they read. annotations: JSONL by split. families: the path part of each family's stores. manifests:
-    of the stores. made_from: per run, the digest of its settings and inputs. folder: where the runs go.
+    features: what they read. annotations: JSONL by split. places: where each family's stores lie. manifests: of the
+    stores. made_from: per run, the digest of its settings and inputs. layout: where the runs go.
     """
 
     name: str
@@ -33,13 +34,17 @@ class Job:
     dataset: config.Dataset
     features: config.Features
     annotations: Mapping[str, Path]
-    families: Mapping[str, str]
+    places: Mapping[str, StorePlace]
     manifests: Sequence[Path]
     made_from: Mapping[str, str]
-    folder: Path
+    layout: Layout
     device: str
     threads: int = 1
     _read: dict[Any, tuple[Data, dict[str, Any]]] = field(default_factory=dict)
+
+    def folder(self, run: str) -> Path:
+        """The folder of one run."""
+        return self.layout.run(self.name, run)
 
     def data(self, split: str, run: str) -> tuple[Data, dict[str, Any]]:
         """What a run sees of a split, on the job's device, and the passports of its features; read once.
@@ -59,7 +64,7 @@ class Job:
                     where=self.annotations[split],
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )
-            with open_shelf(self.families, self.manifests) as shelf:
+            with open_shelf(self.places, self.manifests) as shelf:
                 data = load(
                     shelf,
                     self.features,
@@ -75,7 +80,7 @@ class Job:
 
     def refuse_missing(self) -> None:
         """Say what the runs will do without. Raises PipelineError as `coverage.check` does."""
-        with open_shelf(self.families, self.manifests) as shelf:
+        with open_shelf(self.places, self.manifests) as shelf:
             coverage.check(self.name, self.experiment, self.dataset, self.features, shelf, self.annotations)
 
     def train(self, run: str, tell: pool.Tell) -> None:
@@ -83,7 +88,7 @@ class Job:
         data, passports = self.data("train", run)
         watched, _ = self.data("val", run)
         settings = self.experiment.settings_of(run)
-        seed = int(run.rsplit("-s", 1)[1])
+        seed = RunId.parse(run).seed
         card = {
             "experiment": self.name,
             "run": run,
@@ -97,38 +102,34 @@ class Job:
             **settings.model_dump(mode="json"),
         }
         be_exact(self.device)
-        here = Run(run, self.experiment.dataset, seed, settings, self.made_from[run], self.folder / run)
+        here = Run(run, self.experiment.dataset, seed, settings, self.made_from[run], self.folder(run))
         train(here, data, watched, card, device=self.device, tell=tell)
 
     def predict(self, run: str, tell: pool.Tell) -> None:
         """Write one run's predictions for every split, with the weights of both epochs."""
         settings = self.experiment.settings_of(run)
         be_exact(self.device)
-        threads = read_json(self.folder / run / checkpoint.CARD, MADE_HERE)["threads"]
+        threads = read_json(self.folder(run) / CARD, MADE_HERE)["threads"]
         torch.set_num_threads(threads)  # as it was watched: sums depend on it in their last bits
         for split in self.annotations:
             data, _ = self.data(split, run)
             method = method_for(settings.model, data, self.experiment.dataset, self.device)
-            for epoch in checkpoint.EPOCHS_KEPT:
-                method.network.load_state_dict(checkpoint.read_weights(self.folder / run, epoch, self.device))
+            for epoch in EPOCHS:
+                method.network.load_state_dict(checkpoint.read_weights(self.folder(run), epoch, self.device))
                 rows = predict(
                     method,
                     data,
                     dataset=self.experiment.dataset,
                     batch_size=settings.training.evaluation_batch_size,
                 )
-                records.write_jsonl(predictions_path(self.folder, run, split, epoch), map(records.to_row, rows))
+                path = self.layout.predictions(self.name, run, split, epoch)
+                records.write_jsonl(path, map(records.to_row, rows))
                 tell(run, {})
 
     def left_out(self, run: str) -> Iterator[dict[str, str]]:
         """Queries that a split of a run had to do without."""
         for split in self.annotations:
             yield from self.data(split, run)[0].left_out
-
-
-def predictions_path(folder: Path, run: str, split: str, epoch: str) -> Path:
-    """Where a run's predictions lie; epoch: `selected` or `last`."""
-    return folder / run / "predictions" / f"{split}-{epoch}.jsonl"
 
 
 def train_all(job: Job, runs: Sequence[str]) -> Outcome:
@@ -138,7 +139,7 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     when one failed.
     """
     job.refuse_missing()
-    folders = {run: job.folder / run for run in runs}
+    folders = {run: job.folder(run) for run in runs}
     missing = [run for run in runs if not checkpoint.is_complete(folders[run], job.made_from[run])]
     processes, threads = pool.shared_out(len(runs), job.device)
     epochs = sum(job.experiment.settings_of(run).training.epochs for run in missing)
@@ -146,7 +147,7 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
         _warn_of_slow_bfloat16(job.device)
     work = replace(job, threads=threads).train
     pool.run_all(work, missing, processes=processes, threads=threads, title=f"train {job.name}", total=epochs)
-    cards = [read_json(folder / checkpoint.CARD, MADE_HERE) for folder in folders.values()]
+    cards = [read_json(folder / CARD, MADE_HERE) for folder in folders.values()]
     _show(cards)
     return Outcome(
         files=[path for folder in folders.values() for path in checkpoint.outputs(folder)],
@@ -157,8 +158,8 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
 
 def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
     """Predict every split with every run, one after the other: a small part of the time that training took."""
-    kept = [(split, epoch) for split in job.annotations for epoch in checkpoint.EPOCHS_KEPT]
-    written = [predictions_path(job.folder, run, split, epoch) for run in runs for split, epoch in kept]
+    kept = [(split, epoch) for split in job.annotations for epoch in EPOCHS]
+    written = [job.layout.predictions(job.name, run, split, epoch) for run in runs for split, epoch in kept]
     pool.run_all(
         job.predict, runs, processes=1, threads=1, title=f"predict {job.name}", total=len(written), unit="files"
     )

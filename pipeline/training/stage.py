@@ -5,112 +5,75 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline import asked, behind, config, devices, provenance
-from pipeline.errors import PipelineError
+from pipeline import asked, behind, devices, provenance
+from pipeline.layout import annotations_by_split
+from pipeline.stage_settings import Predict, Train
+from pipeline.stages import StageJob
 
 if TYPE_CHECKING:
     from pipeline.training.runs import Job
 
 
-def part_from(text: str, jobs: int) -> int:
-    """`KofN` as a part's number, from 0. Raises PipelineError where N is not `jobs` or K is none of 1 … N."""
-    parts = [f"{k}of{jobs}" for k in range(1, jobs + 1)]
-    if text not in parts:
-        raise PipelineError(
-            f"`{text}` is no part of an experiment with `jobs: {jobs}`",
-            where="--part",
-            remedy=f"name one from {parts[0]} to {parts[-1]}, or change `jobs`",
-        )
-    return parts.index(text)
+def train(job: StageJob[Train]) -> bool:
+    """Train one part of an experiment's runs. Returns whether there was work.
 
-
-def train(
-    name: str,
-    experiment: config.Experiment,
-    dataset: config.Dataset,
-    part: int,
-    results: Path,
-    annotations: Mapping[str, Path],
-    features: Sequence[Path],
-    manifest: Path,
-) -> bool:
-    """Train every `jobs`-th run of an experiment, from the `part`-th (counted from 0). Returns whether there was work.
-
-    annotations: manifests (or JSONL files) of train and val; val selects the epoch. features: manifests; only the
-    stores of the experiment's families count.
-    Raises PipelineError for a split or family that is missing and, after all other runs, for runs that failed.
+    Val selects the epoch. Of the features only the stores of the experiment's families count.
+    Raises PipelineError for a part that the experiment does not have, for a split or family that is missing and, after
+    all other runs, for runs that failed.
     """
-    runs = experiment.runs[part :: experiment.n_parts]
-    want = asked.train(name, experiment, dataset, part, annotations, features)
+    want = asked.train(job)
 
     def work() -> provenance.Outcome:
-        digests = provenance.input_digests(want.inputs, want.under)
+        runs = asked.runs_of_part(job)
+        digests = provenance.input_digests(want.inputs, want.only)
         made_from = {run: _digest(_of_run(want, run) | {"inputs": digests}) for run in runs}
         with devices.claimed_for_torch() as device:
             from pipeline.training.runs import train_all
 
-            return train_all(_job(name, experiment, dataset, results, annotations, features, made_from, device), runs)
+            return train_all(_runs_of(job, made_from, device), runs)
 
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(want, job.manifest, work)
 
 
-def predict(
-    name: str,
-    experiment: config.Experiment,
-    dataset: config.Dataset,
-    results: Path,
-    annotations: Mapping[str, Path],
-    runs: Sequence[Path],
-    features: Sequence[Path],
-    manifest: Path,
-) -> bool:
-    """Predict the splits of `annotations` with every run, selected and last epoch both. Returns whether there was work.
+def predict(job: StageJob[Predict]) -> bool:
+    """Predict the splits of the annotations with every run, both of its epochs. Returns whether there was work.
 
-    runs: manifests of all parts of the training. Writes {results}/runs/{name}/{run}/predictions/{split}-{epoch}.jsonl,
-    rows in annotation order. Raises PipelineError for a family or weights that are missing, and for runs that were
-    trained with other settings than the experiment has.
+    Writes {results}/runs/{experiment}/{run}/predictions/{split}-{epoch}.jsonl, rows in annotation order. Raises
+    PipelineError for a family or weights that are missing, and for runs that were trained with other settings than the
+    experiment has.
     """
-    behind.settings_behind(name, experiment, runs)
-    want = asked.predict(name, experiment, dataset, annotations, runs, features)
+    experiment = job.settings.experiment
+    behind.settings_behind(job.about["experiment"], experiment, job.inputs["runs"])
 
     def work() -> provenance.Outcome:
         with devices.claimed_for_torch() as device:
             from pipeline.training.runs import predict_all
 
-            job = _job(name, experiment, dataset, results, annotations, features, {}, device)
-            return predict_all(job, experiment.runs)
+            return predict_all(_runs_of(job, {}, device), experiment.runs)
 
-    return provenance.run_asked(want, manifest, work)
+    return provenance.run_asked(asked.predict(job), job.manifest, work)
 
 
-def _job(
-    name: str,
-    experiment: config.Experiment,
-    dataset: config.Dataset,
-    results: Path,
-    annotations: Mapping[str, Path],
-    features: Sequence[Path],
-    made_from: Mapping[str, str],
-    device: str,
-) -> Job:
+def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) -> Job:
     # The library that multiplies matrices on a GPU reads this once; without it equal runs differ in their last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from pipeline.training.runs import Job
 
+    name, experiment = job.about["experiment"], job.settings.experiment
+    annotations = annotations_by_split(job.inputs["annotations"])
     return Job(
         name=name,
         experiment=experiment,
         features=asked.features_of(name, experiment),
-        dataset=dataset,
+        dataset=job.settings.dataset,
         annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
-        families=asked.folders(name, experiment, dataset),
-        manifests=features,
+        places=asked.store_places(job),
+        manifests=job.inputs["features"],
         made_from=made_from,
-        folder=results / "runs" / name,
+        layout=job.layout,
         device=device,
     )
 

@@ -25,9 +25,12 @@ from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import first_that_works, take
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
-from pipeline.config import Acquire, Dataset
+from pipeline.config import Acquire
 from pipeline.errors import PipelineError, readable
+from pipeline.layout import Layout
 from pipeline.shards import vids_of_shard
+from pipeline.stage_settings import Videos
+from pipeline.stages import StageJob
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 SKIPPED = "skipped"
@@ -63,33 +66,25 @@ class Video:
 COLUMNS = tuple(field.name for field in fields(Video))
 
 
-def videos(
-    results: Path,
-    dataset_name: str,
-    dataset: Dataset,
-    shard: str,
-    inputs: Sequence[Path],
-    acquire: Acquire,
-    manifest: Path,
-) -> bool:
-    """Write `{results}/videos/{dataset}/{shard}.csv`, one row per video with the columns COLUMNS.
+def videos(job: StageJob[Videos]) -> bool:
+    """Write `{results}/videos/{dataset}/{shard}.csv`, a row per video in COLUMNS. Returns whether there was work.
 
-    inputs: manifests of `annotate` (all splits) and, if the dataset's videos are an archive, of its `unpack`. Returns
-    whether there was work. The manifest counts the statuses and lists every video that is not `ok`, with the reason. If
-    there are such videos, one line goes to stdout. Raises PipelineError for a dataset without a source of videos, for a
-    vid that cannot be a file name, and for a vid under `skip` that no annotation has.
+    The manifest counts the statuses and lists every video that is not `ok`, with the reason; stdout gets one line where
+    there are some. Raises PipelineError for a dataset without a source of videos, for a vid that is no file name, and
+    for a vid under `skip` that no annotation has.
     """
+    dataset_name, shard, dataset = job.about["dataset"], job.about["shard"], job.settings.dataset
+    acquire, manifest = job.settings.acquire, job.manifest
     if not dataset.videos:
         where = f"datasets.{dataset_name}.videos"
         raise PipelineError("no source of videos", where=where, remedy="name some of sources.csv there")
-    results = Path(results)
-    target = results / "videos" / dataset_name / f"{shard}.csv"
+    target = job.layout.account(dataset_name, shard)
     skip = asked.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
-        listed = [path for made in inputs for path in provenance.files_of(made)]
+        listed = [path for made in job.inputs["inputs"] for path in provenance.files_of(made)]
         finders = {
-            name: partial(_take_again, finder(name, results, listed, acquire), changed) for name in dataset.videos
+            name: partial(_take_again, finder(name, job.layout, listed, acquire), changed) for name in dataset.videos
         }
         annotated = durations_in(listed)
         refuse_unknown(skip, annotated, dataset_name)
@@ -116,7 +111,7 @@ def videos(
     known = {path: row for path, row in _known_files(target, manifest).items() if path not in changed}
     counts = provenance.last_record(manifest).get("counts", {})
     again = bool(changed or counts.get("failed") or counts.get("missing"))
-    return provenance.run_asked(asked.videos(dataset_name, dataset, shard, inputs), manifest, work, again=again)
+    return provenance.run_asked(asked.videos(job), manifest, work, again=again)
 
 
 def _left_out(row: Video, looked_for: str) -> dict[str, str]:
@@ -182,7 +177,7 @@ def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) 
         )
 
 
-def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
+def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
     """Return the function that brings a vid's video to this machine and returns its path. The kind of the source
     decides it.
 
@@ -190,9 +185,9 @@ def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -
     for a video that does not exist and PipelineError for one that did not come.
     """
     source = sources.load(acquire.sources)[name]
-    home = results / "resources" / source.name / "files"
+    home = layout.unpacked(source.name)
     if source.kind == "archive":
-        index = next((path for path in listed if path == home.with_name("index.csv")), None)
+        index = next((path for path in listed if path == layout.index(source.name)), None)
         if index is None:
             raise PipelineError("its videos are an archive", where=source.name, remedy="name its `unpack` manifest too")
         return partial(_in_archive, _by_vid(read_index(index)), home, source.name)

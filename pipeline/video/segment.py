@@ -18,6 +18,8 @@ from pathlib import Path
 
 from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError
+from pipeline.stage_settings import Nothing
+from pipeline.stages import StageJob
 
 COLUMNS = ("vid", "start_s", "n_clips", "status")
 
@@ -56,41 +58,34 @@ def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
     return max(1, floor(duration_s / clip_s + Fraction(1, 2)))
 
 
-def segment(
-    results: Path,
-    dataset: str,
-    shard: str,
-    *,
-    grids: Iterable[str],
-    videos_manifest: Path,
-    manifest: Path,
-    clip: str = "2s",
-) -> bool:
-    """Write the clip table of one shard on each grid, and one manifest for all. Returns whether there was work to do.
+def segment(job: StageJob[Nothing]) -> bool:
+    """Write the clip table of one shard on each grid, one manifest for all. Returns whether there was work to do.
 
-    clip: the grid of the labels. A video whose number of clips on that grid differs by more than one from that of its
-    annotated duration is left out and listed with both lengths.
+    The job's `clip` is the grid of the labels. A video with more than one clip more or less on it than its annotated
+    duration has is left out and listed with both lengths.
     """
-    grids = sorted(set(grids))
-    source = results / "videos" / dataset / f"{shard}.csv"
+    dataset, shard, clip = (job.about[key] for key in ("dataset", "shard", "clip"))
+    grids, layout = asked.grids_in(job), job.layout
+    source = layout.account(dataset, shard)
 
     def work() -> provenance.Outcome:
         videos = [_of_annotated_length(row, clip, source) for row in _rows(source)]
         counts = {"videos": sum(row["status"] == "ok" for row in videos)}
         if other := sum(row["status"] == OTHER_LENGTH for row in videos):
             counts["other_length"] = other
-            print(f"segment: {other} videos of {dataset}, shard {shard}, do not last as long as annotated: {manifest}")
+            where = f"{dataset}, shard {shard}"
+            print(f"segment: {other} videos of {where}, do not last as long as annotated: {job.manifest}")
         tables = []
         for grid in grids:
             rows = [_segments(row, grid_seconds(grid), source) for row in videos]
-            tables.append(results / "segments" / dataset / grid / f"{shard}.csv")
+            tables.append(layout.segments(dataset, grid, shard))
             write_segments(tables[-1], rows)
             counts[f"clips_{grid}"] = sum(row.n_clips for row in rows)
         skipped = [{"vid": row["vid"], "why": _why(row)} for row in videos if row["status"] != "ok"]
         return provenance.Outcome(tables, counts, skipped)
 
-    want = asked.segment(grids, clip, videos_manifest)
-    return provenance.run_asked(want, manifest, work)
+    want = asked.segment(job)
+    return provenance.run_asked(want, job.manifest, work)
 
 
 def write_segments(path: Path, rows: Iterable[Segments]) -> None:

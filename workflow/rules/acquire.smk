@@ -11,7 +11,7 @@ rule fetch:
     output:
         manifest=update(paths.fetched),
     log:
-        f"{cfg.results}/logs/fetch/{{name}}.log",
+        logs.fetch,
     retries: 1
     localrule: True
     conda:
@@ -19,10 +19,10 @@ rule fetch:
     resources:
         mem_mb=growing(500),
     params:
-        acquire=settings(acquire=cfg.acquire),
+        settings=written_settings("fetch"),
         digest=lambda wc: SOURCES[wc.name].digest,  # the one change of the table that makes another file of it
     shell:
-        stage("fetch {wildcards.name} --settings {params.acquire:q}" " --manifest {output.manifest:q} 2> {log:q}")
+        stage("fetch {wildcards.name} --settings {params.settings:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
 
 rule unpack:
@@ -32,7 +32,7 @@ rule unpack:
     output:
         manifest=update(paths.unpacked),
     log:
-        f"{cfg.results}/logs/unpack/{{name}}.log",
+        logs.unpack,
     conda:
         "../envs/light.yaml"
     resources:
@@ -50,7 +50,7 @@ rule annotate:
     output:
         manifest=update(paths.annotations),
     log:
-        f"{cfg.results}/logs/annotate/{{dataset}}.{{split}}.log",
+        logs.annotate,
     localrule: True
     conda:
         "../envs/light.yaml"
@@ -66,11 +66,11 @@ rule annotate:
 rule videos:
     """Account for every video of {wildcards.dataset}, shard {wildcards.shard}."""
     input:
-        videos_of_shard,
+        inputs=videos_of_shard,
     output:
         manifest=update(paths.videos),
     log:
-        f"{cfg.results}/logs/videos/{{dataset}}.{{shard}}.log",
+        logs.videos,
     conda:
         "../envs/extract.yaml"
     resources:
@@ -78,9 +78,9 @@ rule videos:
         runtime=growing(240),
         disk_mb=growing(10_000),
     params:
-        settings=lambda wc: settings(dataset=cfg.datasets[wc.dataset], acquire=cfg.acquire),
+        settings=written_settings("videos"),
     shell:
         stage(
-            "videos --dataset {wildcards.dataset} --shard {wildcards.shard} --inputs {input:q}"
+            "videos --dataset {wildcards.dataset} --shard {wildcards.shard} --inputs {input.inputs:q}"
             " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )

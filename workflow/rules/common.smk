@@ -1,7 +1,6 @@
 """What every rules file uses: the validated config, path patterns, how a stage is called. No rules."""
 
 import atexit
-import json
 import os
 import shlex
 import sys
@@ -27,12 +26,13 @@ os.environ.update(
 )
 
 from pipeline import config as typed
-from pipeline import asked, devices, provenance, stale, terminal, yaml_file
+from pipeline import asked, devices, layout, provenance, stage_settings, stale, terminal, yaml_file
 from pipeline.families import FAMILIES
 from pipeline.acquire import originals
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
+from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 
 if workflow.is_main_process:
@@ -62,25 +62,13 @@ wildcard_constraints:
     name="[A-Za-z0-9-]+",
 
 
-paths = SimpleNamespace(
-    **{
-        kind: f"{cfg.results}/{pattern}"
-        for kind, pattern in {
-            "fetched": "resources/{name}/fetch.json",
-            "unpacked": "resources/{name}/unpack.json",
-            "annotations": "annotations/{dataset}/{split}.json",
-            "videos": "videos/{dataset}/{shard}.json",
-            "segments": "segments/{dataset}/{shard}.json",
-            "features": "features/{dataset}/{reader}/{shard}.json",
-            "archive": "features/{dataset}/+{name}.json",
-            "runs": "runs/{experiment}.{part}.json",
-            "predictions": "predictions/{experiment}.json",
-            "metrics": "metrics/{experiment}.{split}.json",
-            "table": "tables/{table}.json",
-            "figure": "figures/{experiment}.json",
-        }.items()
-    },
-)
+def below_results(patterns):
+    """Patterns of paths, each with the results folder before it, by kind."""
+    return SimpleNamespace(**{kind: f"{cfg.results}/{pattern}" for kind, pattern in patterns.items()})
+
+
+paths, logs = below_results(layout.MANIFESTS), below_results(layout.LOGS)
+places = layout.Layout(Path(cfg.results))
 
 
 def stage(command):
@@ -97,11 +85,6 @@ def stage(command):
 def growing(amount):
     """A resource of a job that asks for as much again with every further attempt: MB, or minutes of runtime."""
     return lambda wildcards, attempt: amount * attempt
-
-
-def settings(**values):
-    """Settings as the JSON a command takes."""
-    return json.dumps(values, default=lambda value: value.model_dump(mode="json"))
 
 
 def say_where_gpu_rules_run():

@@ -5,70 +5,29 @@ deleted stores, raised revisions, and originals that were edited (`pipeline/stal
 """
 
 
-def asked_by_rule():
-    """Rule → what its stage is asked for, by the job's wildcards and input files."""
+def stage_job(stage, job):
+    """A job of the workflow as its stage gets it."""
+    about = dict(job.wildcards.items())
+    if stage == "segment":
+        about |= {"grids": ",".join(grids_of(about["dataset"])), "clip": cfg.datasets[about["dataset"]].clip}
+    inputs = {one.name: tuple(paths_of(job.input.get(one.name))) for one in STAGES[stage].inputs}
+    return StageJob(Path(cfg.results), Path(job.output.manifest), settings_of(stage, job.wildcards), about, inputs)
 
-    def dataset(wc):
-        return cfg.datasets[wc.dataset]
 
-    def by_split(manifests):
-        return {Path(path).stem: Path(path) for path in manifests}
+def asked_of(stage, job):
+    """What a stage is asked for by a job."""
+    if stage == "fetch":
+        source = SOURCES[job.about["name"]]
+        return asked.fetch(job, source.file, source.digest)
+    if stage == "import":
+        return asked.import_archive(job, [*job.inputs["annotations"], job.input("unpacked")])
+    if stage == "tabulate":
+        return asked.tabulate(job, published.PUBLISHED)
+    return getattr(asked, stage)(job)
 
-    def source(wc):
-        return wc.name, SOURCES[wc.name].file, SOURCES[wc.name].digest
 
-    def trained(wc):
-        return wc.experiment, experiment_of(wc), cfg.datasets[experiment_of(wc).dataset]
-
-    def part(wc):
-        return int(wc.part.split("of")[0]) - 1
-
-    def score(split):
-        return lambda wc, files: asked.score(
-            wc.experiment,
-            experiment_of(wc),
-            split,
-            Path(files.predictions[0]),
-            Path(files.annotations[0]),
-            cfg.datasets[experiment_of(wc).dataset].skip,
-        )
-
-    return {
-        "fetch": lambda wc, files: asked.fetch(*source(wc)),
-        "unpack": lambda wc, files: asked.unpack(wc.name, Path(files.fetched)),
-        "annotate": lambda wc, files: asked.annotate(wc.dataset, wc.split, Path(files.fetched[0])),
-        "videos": lambda wc, files: asked.videos(wc.dataset, dataset(wc), wc.shard, paths_of(files)),
-        "segment": lambda wc, files: asked.segment(grids_of(wc.dataset), dataset(wc).clip, Path(files.videos)),
-        "extract": lambda wc, files: asked.extract(
-            Path(cfg.results),
-            wc.dataset,
-            dataset(wc),
-            wc.shard,
-            reader=wc.reader,
-            families=raw_families(wc.dataset, wc.reader),
-            encoding=cfg.encoding,
-            weights={Path(path).parent.name: Path(path) for path in files.weights},
-            inputs=paths_of(files.decoded),
-        ),
-        "import_archive": lambda wc, files: asked.import_archive(
-            wc.name,
-            dataset(wc),
-            archive_families(wc.dataset, wc.name),
-            paths_of([*files.annotations, files.unpacked]),
-        ),
-        "train": lambda wc, files: asked.train(
-            *trained(wc), part(wc), by_split(files.annotations), paths_of(files.features)
-        ),
-        "predict": lambda wc, files: asked.predict(
-            *trained(wc), by_split(files.annotations), paths_of(files.runs), paths_of(files.features)
-        ),
-        "score": score("val"),
-        "score_test": score("test"),
-        "tabulate": lambda wc, files: asked.tabulate(
-            cfg.title, shown_in(wc.table), published.PUBLISHED, paths_of(files)
-        ),
-        "draw": lambda wc, files: asked.draw(wc.experiment, experiment_of(wc), paths_of(files.runs)),
-    }
+STAGE_OF = {name: name for name in STAGES} | {"import_archive": "import", "score_test": "score"}
+"""Rule → the stage of its jobs."""
 
 
 def paths_of(files):
@@ -78,25 +37,26 @@ def paths_of(files):
 
 def did_not_come(job, manifest, record):
     """Whether what a job took from elsewhere is to be asked for again: it changed, or it may be had now."""
-    results = Path(cfg.results)
     if job.rule.name == "fetch":
         source = SOURCES[job.wildcards.name]
-        taken = originals.fetched(source, manifest.parent / source.file, record, manifest)
+        taken = originals.fetched(source, places.resource(source.name) / source.file, record, manifest)
         return taken is not None and originals.have_changed([taken])
     if job.rule.name == "videos":
         names = cfg.datasets[job.wildcards.dataset].videos
-        may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, results / "resources")
-        return may_come or originals.have_changed(originals.videos(manifest.with_suffix(".csv"), SOURCES))
+        may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, places)
+        return may_come or originals.have_changed(
+            originals.videos(places.account(job.wildcards.dataset, job.wildcards.shard), SOURCES)
+        )
     return False
 
 
 def manifests_with_work(jobs):
     """Those manifests of a plan's jobs that exist, and whose stage would have work to do all the same."""
-    asked_of, snapshot = asked_by_rule(), provenance.Snapshot()
+    snapshot = provenance.Snapshot()
     found = []
     for job in jobs:
-        if job.rule.name in asked_of and (manifest := Path(job.output.manifest)).is_file():
-            want = asked_of[job.rule.name](job.wildcards, job.input)
+        if (name := STAGE_OF.get(job.rule.name)) and (manifest := Path(job.output.manifest)).is_file():
+            want = asked_of(name, stage_job(name, job))
             record = provenance.last_record(manifest, snapshot)
             if stale.has_work(want, manifest, snapshot) or did_not_come(job, manifest, record):
                 found.append(job.output.manifest)

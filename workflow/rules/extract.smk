@@ -9,12 +9,12 @@ beside  results/features/{dataset}/{grid}/{family}/{shard}.h5, which outlive a f
 rule extract:
     """Encode {wildcards.dataset}, shard {wildcards.shard}, reader {wildcards.reader}."""
     input:
-        decoded=decoded_for,
+        inputs=decoded_for,
         weights=weights_of_reader,
     output:
         manifest=update(paths.features),
     log:
-        f"{cfg.results}/logs/extract/{{dataset}}.{{reader}}.{{shard}}.log",
+        logs.extract,
     conda:
         "../envs/extract.yaml"
     threads: 4
@@ -23,15 +23,11 @@ rule extract:
         mem_mb=growing(8_000),
         runtime=growing(480),
     params:
-        settings=lambda wc: settings(
-            dataset=cfg.datasets[wc.dataset],
-            families=raw_families(wc.dataset, wc.reader),
-            encoding=cfg.encoding,
-        ),
+        settings=written_settings("extract"),
     shell:
         stage(
             "features extract --dataset {wildcards.dataset} --shard {wildcards.shard}"
-            " --reader {wildcards.reader} --inputs {input.decoded:q} --weights {input.weights:q}"
+            " --reader {wildcards.reader} --inputs {input.inputs:q} --weights {input.weights:q}"
             " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )
 
@@ -44,17 +40,14 @@ rule import_archive:
     output:
         manifest=update(paths.archive),
     log:
-        f"{cfg.results}/logs/import/{{dataset}}.{{name}}.log",
+        logs.import_archive,
     conda:
         "../envs/light.yaml"
     resources:
         mem_mb=growing(2_000),
         runtime=growing(120),
     params:
-        settings=lambda wc: settings(
-            dataset=cfg.datasets[wc.dataset],
-            families=archive_families(wc.dataset, wc.name),
-        ),
+        settings=written_settings("import"),
     shell:
         stage(
             "features import {wildcards.name} --dataset {wildcards.dataset}"

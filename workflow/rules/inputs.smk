@@ -158,5 +158,41 @@ def say_what_is_left_out():
         print(f"all_tables leaves out what has no `table`; targets of their own: {' '.join(left)}", file=sys.stderr)
 
 
+def dataset_of(wildcards):
+    """The dataset a job works on."""
+    return cfg.datasets[wildcards.get("dataset") or experiment_of(wildcards).dataset]
+
+
+def families_of(wildcards):
+    """The families a job makes: those of its reader, or of its archive."""
+    if "reader" in wildcards.keys():
+        return raw_families(wildcards.dataset, wildcards.reader)
+    return archive_families(wildcards.dataset, wildcards.name)
+
+
+SECTIONS = {
+    "acquire": lambda wildcards: cfg.acquire,
+    "dataset": dataset_of,
+    "encoding": lambda wildcards: cfg.encoding,
+    "experiment": experiment_of,
+    "experiments": lambda wildcards: shown_in(wildcards.table),
+    "families": families_of,
+    "skip": lambda wildcards: dataset_of(wildcards).skip,
+    "title": lambda wildcards: cfg.title,
+}
+"""Key of the settings of stages → its value for a job."""
+
+
+def settings_of(stage, wildcards):
+    """The settings of a stage's job, in the one model that the rule writes, the stage reads and the plan compares."""
+    model = STAGES[stage].settings_class()
+    return model(**{key: SECTIONS[key](wildcards) for key in model.model_fields})
+
+
+def written_settings(stage):
+    """What a rule passes as `--settings`: a function of its wildcards."""
+    return lambda wildcards: stage_settings.write(settings_of(stage, wildcards))
+
+
 if workflow.is_main_process:
     atexit.register(say_what_is_left_out)  # the targets are not known before

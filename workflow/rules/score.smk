@@ -14,13 +14,13 @@ rule score:
     output:
         manifest=update(paths.metrics.replace("{split}", "{split,val}")),
     log:
-        f"{cfg.results}/logs/score/{{experiment}}.{{split}}.log",
+        logs.score,
     conda:
         "../envs/light.yaml"
     resources:
         mem_mb=growing(2_000),
     params:
-        settings=lambda wc: settings(experiment=experiment_of(wc), skip=cfg.datasets[experiment_of(wc).dataset].skip),
+        settings=written_settings("score"),
     shell:
         stage(
             "score {wildcards.experiment} --split {wildcards.split}"

@@ -13,7 +13,7 @@ rule segment:
     output:
         manifest=update(paths.segments),
     log:
-        f"{cfg.results}/logs/segment/{{dataset}}.{{shard}}.log",
+        logs.segment,
     localrule: True
     conda:
         "../envs/extract.yaml"

@@ -17,14 +17,14 @@ rule tabulate:
     output:
         manifest=update(paths.table),
     log:
-        f"{cfg.results}/logs/tabulate/{{table}}.log",
+        logs.tabulate,
     localrule: True
     conda:
         "../envs/light.yaml"
     resources:
         mem_mb=growing(1_000),
     params:
-        settings=lambda wc: settings(title=cfg.title, experiments=shown_in(wc.table)),
+        settings=written_settings("tabulate"),
     shell:
         stage(
             "tabulate {wildcards.table} --metrics {input.metrics:q} --predictions {input.predictions:q}"
@@ -39,14 +39,14 @@ rule draw:
     output:
         manifest=update(paths.figure),
     log:
-        f"{cfg.results}/logs/draw/{{experiment}}.log",
+        logs.draw,
     localrule: True
     conda:
         "../envs/train.yaml"
     resources:
         mem_mb=growing(1_000),
     params:
-        settings=lambda wc: settings(experiment=experiment_of(wc)),
+        settings=written_settings("draw"),
     shell:
         stage(
             "draw {wildcards.experiment} --runs {input.runs:q}"

@@ -14,7 +14,7 @@ rule train:
     output:
         manifest=update(paths.runs),
     log:
-        f"{cfg.results}/logs/train/{{experiment}}.{{part}}.log",
+        logs.train,
     conda:
         "../envs/train.yaml"
     threads: 4
@@ -23,10 +23,7 @@ rule train:
         mem_mb=growing(16_000),
         runtime=growing(480),
     params:
-        settings=lambda wc: settings(
-            experiment=experiment_of(wc),
-            dataset=cfg.datasets[experiment_of(wc).dataset],
-        ),
+        settings=written_settings("train"),
     shell:
         stage(
             "train {wildcards.experiment} --part {wildcards.part}"
@@ -44,7 +41,7 @@ rule predict:
     output:
         manifest=update(paths.predictions),
     log:
-        f"{cfg.results}/logs/predict/{{experiment}}.log",
+        logs.predict,
     conda:
         "../envs/train.yaml"
     threads: 4
@@ -53,10 +50,7 @@ rule predict:
         mem_mb=growing(16_000),
         runtime=growing(120),
     params:
-        settings=lambda wc: settings(
-            experiment=experiment_of(wc),
-            dataset=cfg.datasets[experiment_of(wc).dataset],
-        ),
+        settings=written_settings("predict"),
     shell:
         stage(
             "predict {wildcards.experiment} --runs {input.runs:q}"

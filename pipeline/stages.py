@@ -1,0 +1,219 @@
+"""The stages of the data flow, a row each: its command, its revision, its settings and its function follow from here.
+
+A job of a stage is one object, `StageJob`. The command line makes it from options, and the workflow's plan from
+wildcards and input files, so both ask for the same (`asked.py`). Settings and functions are named by text, so that a
+command imports only what it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pipeline.layout import Layout
+
+S_co = TypeVar("S_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class StageJob(Generic[S_co]):
+    """What one job of a stage works on.
+
+    results: the folder of all outputs. manifest: what the job writes last. settings: the stage's own model, from
+    `stage_settings`. about: the values of the row's `about`, such as the dataset and the shard. inputs: the manifests
+    (or files) that it reads, by the names of the row's `inputs`.
+    """
+
+    results: Path
+    manifest: Path
+    settings: S_co
+    about: Mapping[str, str]
+    inputs: Mapping[str, tuple[Path, ...]]
+
+    @property
+    def layout(self) -> Layout:
+        """The places below the results folder."""
+        return Layout(self.results)
+
+    def input(self, name: str) -> Path:
+        """The one file of an input that has no more."""
+        (path,) = self.inputs[name]
+        return path
+
+
+@dataclass(frozen=True)
+class Input:
+    """Manifests that a stage reads, as an option of its command. several: whether there may be any number of them."""
+
+    name: str
+    help: str
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the data flow.
+
+    name: in manifests, and of the command, unless `group` says below which command it stands. revision: raised when
+    its numbers change. function: `module:function`, given a StageJob; it returns whether there was work. settings: a
+    class in `stage_settings`. about: what tells one job of the stage from another, each an option of the command.
+    """
+
+    name: str
+    revision: int
+    help: str
+    function: str
+    settings: str
+    about: tuple[str, ...]
+    inputs: tuple[Input, ...] = ()
+    group: str = ""
+
+    def settings_class(self) -> Any:
+        """The model of its settings."""
+        return getattr(import_module("pipeline.stage_settings"), self.settings)
+
+    def run(self, job: StageJob[Any]) -> bool:
+        """Do the job. Returns whether there was work."""
+        module, _, name = self.function.partition(":")
+        function: Callable[[StageJob[Any]], bool] = getattr(import_module(module), name)
+        return function(job)
+
+
+_ROWS = (
+    Stage(
+        "fetch",
+        1,
+        "fetch one file of sources.csv: resumed, checked, pinned",
+        "pipeline.acquire.download:fetch",
+        "Fetch",
+        ("name",),
+    ),
+    Stage(
+        "unpack",
+        1,
+        "unpack a fetched archive",
+        "pipeline.acquire.archives:unpack",
+        "Nothing",
+        ("name",),
+        (Input("fetched", "manifest of `fetch`"),),
+    ),
+    Stage(
+        "annotate",
+        1,
+        "released annotations to the common form",
+        "pipeline.datasets.annotations:annotate",
+        "Nothing",
+        ("dataset", "split"),
+        (Input("fetched", "manifest of `fetch`, or the file itself"),),
+    ),
+    Stage(
+        "videos",
+        3,
+        "an account of every video of a shard",
+        "pipeline.video.account:videos",
+        "Videos",
+        ("dataset", "shard"),
+        (Input("inputs", "manifests of `annotate` (all splits) and, for an archive, of `unpack`", several=True),),
+    ),
+    Stage(
+        "segment",
+        2,
+        "clip boundaries of a shard's videos",
+        "pipeline.video.segment:segment",
+        "Nothing",
+        ("dataset", "shard", "grids", "clip"),
+        (Input("videos", "manifest of `videos`"),),
+    ),
+    Stage(
+        "extract",
+        1,
+        "one decode of a shard, one store per family; or (--video) features of one file of your own",
+        "pipeline.features.stage:extract",
+        "Extract",
+        ("dataset", "shard", "reader"),
+        (
+            Input("inputs", "manifest of `segment`; for words, those of `annotate`", several=True),
+            Input("weights", "manifests of the weights' `fetch`; with --video: the weight file or its manifest", True),
+        ),
+        group="features",
+    ),
+    Stage(
+        "import",
+        2,
+        "stores from a released feature archive",
+        "pipeline.features.stage:import_archive",
+        "ImportArchive",
+        ("name", "dataset"),
+        (
+            Input("unpacked", "manifest of `unpack`, or the archive's folder"),
+            Input("annotations", "manifests of `annotate`, all splits", several=True),
+        ),
+        group="features",
+    ),
+    Stage(
+        "train",
+        3,
+        "train all runs of an experiment, or a part of them",
+        "pipeline.training.stage:train",
+        "Train",
+        ("experiment", "part"),
+        (
+            Input("annotations", "manifests of `annotate`: train and val", several=True),
+            Input("features", "manifests of `features`", several=True),
+        ),
+    ),
+    Stage(
+        "predict",
+        1,
+        "predictions of every run, in the community's form",
+        "pipeline.training.stage:predict",
+        "Predict",
+        ("experiment",),
+        (
+            Input("runs", "manifests of `train`, all parts", several=True),
+            Input("annotations", "manifests of `annotate` of the splits to predict", several=True),
+            Input("features", "manifests of `features`", several=True),
+        ),
+    ),
+    Stage(
+        "score",
+        1,
+        "the community's numbers of every run of an experiment",
+        "pipeline.evaluation.stage:score_experiment",
+        "Score",
+        ("experiment", "split"),
+        (
+            Input("predictions", "manifest of `predict` (or of a released file)"),
+            Input("annotations", "manifest of `annotate`"),
+        ),
+    ),
+    Stage(
+        "tabulate",
+        1,
+        "a table of the paper: published beside reproduced",
+        "pipeline.reporting.tables:tabulate",
+        "Tabulate",
+        ("table",),
+        (
+            Input("metrics", "manifests of `score`", several=True),
+            Input("predictions", "manifests of `predict`", several=True),
+            Input("runs", "manifests of `train`", several=True),
+            Input("annotations", "manifest of `annotate`, TVSum val: yardsticks beneath Table 3", several=True),
+        ),
+    ),
+    Stage(
+        "draw",
+        1,
+        "learning curves of an experiment, and a sweep's curve",
+        "pipeline.reporting.figures:draw",
+        "Draw",
+        ("experiment",),
+        (Input("runs", "manifests of `train`, all parts", several=True),),
+    ),
+)
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _ROWS}
+"""Every stage, by its name in manifests, in the order of the data flow."""
