@@ -28,7 +28,7 @@ STAGES: dict[str, int] = {
     "import": 2,
     "train": 3,
     "predict": 1,
-    "score": 1,
+    "score": 2,
     "tabulate": 1,
     "draw": 1,
 }
