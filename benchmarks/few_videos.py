@@ -3,8 +3,8 @@
     python benchmarks/few_videos.py              # prints the tables of docs/statistics.md
 
 Two files of 1 to 6 queries a video; a video's queries share a difficulty. The true difference is zero. `hits`: each
-query is hit or missed, and the true mean is 1/2. `rare`: the same with a true mean of 1/10. `precisions`: each query has
-a value between 0 and 1, as average precision has, and the true mean is 0.4. Beside each other: the bootstrap over videos
+query is hit or missed, and the true mean is 1/2. `rare`: the same with a true mean of 1/10. `precisions`: a query has a
+value between 0 and 1, as average precision has, and the true mean is 0.4. Beside each other: the bootstrap over videos
 (as `compare` works from 50 videos on) and what `compare` does at this number of videos. Of one file's interval also
 Student's t on the values themselves.
 """

@@ -29,7 +29,7 @@ STAGES: dict[str, int] = {
     "train": 3,
     "predict": 1,
     "score": 2,
-    "tabulate": 1,
+    "tabulate": 2,
     "draw": 1,
 }
 """The revision of every stage, by the name of its command."""
