@@ -1,15 +1,20 @@
 """How often `compare` is wrong where nothing differs, and how often its intervals hold the truth, by number of videos.
 
-    python benchmarks/few_videos.py              # prints the table of docs/statistics.md
+    python benchmarks/few_videos.py              # prints the tables of docs/statistics.md
 
-Two files of 1 to 6 queries a video; a video's queries share a difficulty. The true difference is zero and the true mean
-1/2. Beside each other: the bootstrap over videos and what `compare` does (below 50 videos sign flips and Student's t).
+Two files of 1 to 6 queries a video; a video's queries share a difficulty. The true difference is zero. `hits`: each
+query is hit or missed, and the true mean is 1/2. `rare`: the same with a true mean of 1/10. `precisions`: a query has a
+value between 0 and 1, as average precision has, and the true mean is 0.4. Beside each other: the bootstrap over videos
+(as `compare` works from 50 videos on) and what `compare` does at this number of videos. Of one file's interval also
+Student's t on the values themselves.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,48 +23,84 @@ import numpy as np
 
 from pipeline.evaluation import intervals
 
-CLUSTERS = (2, 3, 5, 10, 20, 50, 100, 1000)
+VIDEOS = (2, 3, 5, 10, 20, 50, 100, 1000)
+HEAD = "| videos | smallest p | p < 0.05: bootstrap | compare | A covered: bootstrap | t | compare | A - B covered |"
+Draw = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+"""From a generator and the video of each query: the values of both files, [2, queries]."""
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a table for each kind of values."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("--trials", type=int, default=400)
+    parser.add_argument("--resamples", type=int, default=400)
+    parser.add_argument("--videos", type=int, nargs="+", default=VIDEOS)
+    parser.add_argument("--kinds", choices=KINDS, nargs="+", default=list(KINDS))
     options = parser.parse_args()
-    few = intervals.FEW
-    print("| videos | smallest p | p < 0.05: bootstrap | compare | covers: bootstrap | compare | of A - B: compare |")
-    print("|---|---|---|---|---|---|---|")
-    for clusters in CLUSTERS:
-        trials = options.trials if clusters < 1000 else options.trials // 4
-        found = []
-        for limit in (0, few):
-            intervals.FEW = limit
-            rates = [_trial(clusters, trial, options.resamples) for trial in range(trials)]
-            found.append(np.mean(rates, axis=0))
-        intervals.FEW = few
-        (wrong_b, covers_b, _), (wrong, covers, pair) = found
-        least = intervals.smallest_p(clusters, 10_000)
-        print(
-            f"| {clusters:,} | {least:.2g} | {wrong_b:.3f} | {wrong:.3f} | {covers_b:.3f} | {covers:.3f} | {pair:.3f} |"
-        )
+    for kind in options.kinds:
+        draw, mean = KINDS[kind]
+        print(f"\n{kind}, true mean {mean}: {options.trials} trials, {options.resamples} resamples", flush=True)
+        print(HEAD, "|---" * 8 + "|", sep="\n")
+        began = time.monotonic()
+        for videos in options.videos:
+            rates = [_trial(draw, mean, videos, trial, options.resamples) for trial in range(options.trials)]
+            cells = " | ".join(f"{rate:.3f}" for rate in np.mean(rates, axis=0))
+            print(f"| {videos:,} | {intervals.smallest_p(videos, 10_000):.2g} | {cells} |", flush=True)
+        print(f"{time.monotonic() - began:.0f} s")
 
 
-def _trial(clusters: int, seed: int, resamples: int) -> tuple[bool, bool, bool]:
-    """Whether p < 0.05, whether A's interval holds 1/2, whether the difference's holds 0."""
-    random = np.random.default_rng([seed, clusters])
-    sizes = random.integers(1, 7, clusters)
-    video = np.repeat(np.arange(clusters), sizes)
-    chance = random.random(clusters)[video]
-    a, b = (
-        [
-            {"qid": i, "vid": v, "video": v, "metric": float(hit)}
-            for i, (v, hit) in enumerate(zip(video, hits, strict=True))
-        ]
-        for hits in (random.random((2, len(video))) + 0.2 * random.normal(size=(2, clusters))[:, video] < chance)
+def _trial(draw: Draw, mean: float, videos: int, seed: int, resamples: int) -> tuple[bool, ...]:
+    """One row of the table, as yes and no: two tests are wrong, three intervals hold the mean, one holds 0."""
+    random = np.random.default_rng([seed, videos])
+    sizes = random.integers(1, 7, videos)
+    video = np.repeat(np.arange(videos), sizes)
+    a, b = draw(random, video)
+    ours = _compared(a, b, video, resamples, seed, few=intervals.FEW)
+    bootstrap = _compared(a, b, video, resamples, seed, few=0)
+    low, high = intervals.t_interval(np.bincount(video, a), sizes)
+    return (
+        bootstrap.p < 0.05,
+        ours.p < 0.05,
+        bootstrap.a.low <= 100 * mean <= bootstrap.a.high,
+        low <= mean <= high,
+        ours.a.low <= 100 * mean <= ours.a.high,
+        ours.difference.low <= 0 <= ours.difference.high,
     )
-    (row,) = intervals.compare(a, b, resamples, seed)
-    return row.p < 0.05, row.a.low <= 50 <= row.a.high, row.difference.low <= 0 <= row.difference.high
+
+
+def _compared(
+    a: np.ndarray, b: np.ndarray, video: np.ndarray, resamples: int, seed: int, few: int
+) -> intervals.Comparison:
+    """What `compare` says where it holds fewer than `few` videos for few."""
+    files = [
+        [{"qid": i, "video": v, "metric": x} for i, (v, x) in enumerate(zip(video, values.tolist(), strict=True))]
+        for values in (a, b)
+    ]
+    usual, intervals.FEW = intervals.FEW, few
+    try:
+        (row,) = intervals.compare(*files, resamples, seed)
+    finally:
+        intervals.FEW = usual
+    return row
+
+
+def _hits(random: np.random.Generator, video: np.ndarray) -> np.ndarray:
+    chance = random.random(video[-1] + 1)[video]
+    mood = 0.2 * random.normal(size=(2, video[-1] + 1))[:, video]
+    return (random.random((2, len(video))) + mood < chance).astype(float)
+
+
+def _rare(random: np.random.Generator, video: np.ndarray) -> np.ndarray:
+    chance = random.beta(0.5, 4.5, video[-1] + 1)[video]
+    return (random.random((2, len(video))) < chance).astype(float)
+
+
+def _precisions(random: np.random.Generator, video: np.ndarray) -> np.ndarray:
+    chance = random.beta(2, 3, video[-1] + 1)[video]
+    return random.beta(1.5 * chance, 1.5 * (1 - chance), (2, len(video)))
+
+
+KINDS: dict[str, tuple[Draw, float]] = {"hits": (_hits, 0.5), "rare": (_rare, 0.1), "precisions": (_precisions, 0.4)}
 
 
 if __name__ == "__main__":

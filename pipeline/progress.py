@@ -28,7 +28,7 @@ class Progress:
 
     total: of all, None where nobody knows. unit: what is counted, in the plural (`videos`, `files`); `B` is bytes.
     what: the work, as the line begins (`qvhighlights 00000`). done: what an earlier run did already; it counts as
-    done, and not into the rate. every_s, clock (seconds), out: for tests.
+    done, and not into the rate. every_s (`EVERY_S` without), clock (seconds), out: for tests.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Progress:
         what: str,
         *,
         done: int = 0,
-        every_s: float = EVERY_S,
+        every_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         out: TextIO | None = None,
     ) -> None:
         self.total, self.unit, self.what, self.done = total, unit, what, done
-        self._first, self._every_s, self._clock = done, every_s, clock
+        self._first, self._every_s, self._clock = done, EVERY_S if every_s is None else every_s, clock
         self._out = sys.stderr if out is None else out
         self._began = clock()
         self._note = ""

@@ -180,7 +180,7 @@ _ROWS = (
     ),
     Stage(
         "score",
-        1,
+        2,
         "the community's numbers of every run of an experiment",
         "pipeline.evaluation.stage:score_experiment",
         "Score",
@@ -192,7 +192,7 @@ _ROWS = (
     ),
     Stage(
         "tabulate",
-        1,
+        2,
         "a table of the paper: published beside reproduced",
         "pipeline.reporting.tables:tabulate",
         "Tabulate",

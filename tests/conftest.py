@@ -39,3 +39,9 @@ def pytest_terminal_summary(terminalreporter):
     """Say on the last lines whether real data took part."""
     used = "was used" if SHARED.is_dir() else "not present beside this checkout; tests that need it were skipped"
     terminalreporter.write_line(f"real data (../shared/data) {used}")
+
+
+@pytest.fixture
+def told_often(monkeypatch):
+    """Progress lines in a log come at once instead of every half a minute."""
+    monkeypatch.setattr("pipeline.progress.EVERY_S", 0.0005)

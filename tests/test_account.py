@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 import shutil
 import sys
 import threading
@@ -377,3 +378,10 @@ def test_fetched_weights_are_found(tmp_path):
     manifest = tmp_path / "resources/clip-vit-b32/fetch.json"
     files.write_json(manifest, {"stage": "fetch", "files": [provenance.describe(tmp_path / "weights.bin")]})
     assert weights_file("clip-vit-b32", tmp_path) == tmp_path / "weights.bin"
+
+
+@pytest.mark.usefixtures("told_often")
+def test_the_account_of_videos_writes_its_progress_into_the_log(stage, server, film, capfd):
+    shutil.copy(film, server.folder / "a.mp4")
+    stage("a")
+    assert re.search(r"^qvhighlights 00000: 1 of 1 videos", capfd.readouterr().err, re.MULTILINE)

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -323,3 +324,9 @@ def test_what_is_no_archive_is_said_so(home, unpacked):
     (home / "a.tar.gz").write_bytes(b"<html>no</html>")
     with pytest.raises(PipelineError, match="no archive"):
         unpacked(home / "a.tar.gz")
+
+
+@pytest.mark.usefixtures("told_often")
+def test_unpacking_writes_its_progress_into_the_log(unpacked, tmp_path, capfd):
+    unpacked(make_zip(tmp_path / "thing.zip", CONTENT))
+    assert re.search(rf"^thing\.zip: {len(CONTENT)} .*files", capfd.readouterr().err, re.MULTILINE)

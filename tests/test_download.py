@@ -606,3 +606,10 @@ def test_a_copy_is_a_reflink_where_the_file_system_has_them(tmp_path, monkeypatc
     assert (tmp_path / "b").read_bytes() == BODY
     assert asked == [copying.FICLONE]
     assert bool(copied) != has_reflinks
+
+
+@pytest.mark.usefixtures("told_often")
+def test_a_download_writes_its_progress_into_the_log(server, target, capfd):
+    server.offers["/a"] = Offer()
+    get(server, target)
+    assert re.search(r"^a-file: [\d.]+ k?B of ", capfd.readouterr().err, re.MULTILINE)

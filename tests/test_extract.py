@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -384,3 +385,9 @@ def test_real_videos_have_the_rows_of_the_published_features(tmp_path, shared_da
     }
     published = np.load(shared_data / "videos" / "paired" / "charades_clip_vit_b32.npz")
     assert len(published[published.files[0]]) == store.n_rows("charades")
+
+
+@pytest.mark.usefixtures("told_often")
+def test_an_extraction_writes_its_progress_into_the_log(tmp_path, clips, capfd):
+    run(tmp_path, write_videos(tmp_path, {"d": clips["d"]}))
+    assert re.search(r"^clip-vit-b32: 1 of 1 videos", capfd.readouterr().err, re.MULTILINE)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.evaluation import compare, headline_intervals, luck
-from pipeline.evaluation.intervals import holm, resampled_means, sign_flip_p, smallest_p
+from pipeline.evaluation import compare, format_comparison, headline_intervals, luck
+from pipeline.evaluation.intervals import holm, resampled_means, share_interval, sign_flip_p, smallest_p
 from pipeline.evaluation.scoring import video_of
 from pipeline.evaluation.selection import still_rising
 
@@ -184,3 +184,62 @@ def test_holm_stops_at_the_first_p_that_is_too_large():
     assert holm([0.04, 0.001, None, 0.02]) == [True, True, False, True]
     assert holm([0.03, 0.03]) == [False, False]
     assert holm([0.01, 0.03]) == [True, True]
+
+
+def test_the_paired_resolution_is_the_smallest_difference_that_the_interval_tells_from_0():
+    """Shift one file until the interval just touches 0: with few videos (t) exactly, with many up to the resampling."""
+    for n, tolerance in ((10, 1e-9), (200, 0.15)):
+        differences = np.random.default_rng(n).normal(0, 0.1, n)
+        (row,) = compare(*few(differences))
+        for reach, leaves_out_0 in ((1 + tolerance, True), (1 - tolerance, False)):
+            shift = reach * row.resolution / 100 - differences.mean()
+            (moved,) = compare(*few(differences + shift))
+            assert moved.resolution == pytest.approx(row.resolution)
+            assert (moved.difference.low > 0) == leaves_out_0
+
+
+def test_compare_prints_the_paired_resolution_of_every_metric():
+    (row,) = compare(*few([0.4, 0.5, 0.3]))
+    shown = format_comparison([row])
+    assert f"±{(row.difference.high - row.difference.low) / 2:.2f}" in shown
+    assert "resolves: half of the interval of A - B" in shown
+
+
+@pytest.mark.parametrize("pair", [(many(), many()), (rows([1, 0], "aa"), rows([0, 0], "aa"))])
+def test_where_no_video_differs_or_only_one_is_there_nothing_is_resolved(pair):
+    (row,) = compare(*pair)
+    shown = format_comparison([row])
+    assert row.resolution is None
+    assert "±" not in shown
+    assert "resolves:" not in shown
+    assert " none" in shown
+
+
+@pytest.mark.parametrize(("share", "concentration"), [(0.5, 2.0), (0.1, 1.0), (0.9, 1.0), (0.8, 12.0)])
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 20])
+def test_with_few_videos_the_interval_of_a_share_covers_it_and_stays_a_share(n, share, concentration):
+    """Videos of 1 to 6 queries that are hits or not and share their video's chance; the true mean is known."""
+    random = np.random.default_rng([n, round(10 * share)])
+    covered, trials = 0, 500
+    for _ in range(trials):
+        counts = random.integers(1, 7, n)
+        chance = random.beta(concentration * share, concentration * (1 - share), n)
+        low, high = share_interval(random.binomial(counts, chance), counts)
+        assert 0 <= low < high <= 1
+        covered += low <= share <= high
+    assert covered / trials >= 0.92
+
+
+def test_the_interval_of_a_share_is_students_t_on_its_log_odds():
+    values = np.array([0.2, 0.4, 0.6, 0.7])
+    mean, error = values.mean(), values.std(ddof=1) / 2
+    odds, reach = math.log(mean / (1 - mean)), 3.182446305 * error / (mean * (1 - mean))
+    expected = [1 / (1 + math.exp(-x)) for x in (odds - reach, odds + reach)]
+    assert share_interval(values, np.ones(4)) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.5])
+def test_two_equal_videos_say_little_about_a_share(value):
+    low, high = share_interval(np.full(2, value), np.ones(2))
+    assert low <= value <= high
+    assert high - low > 0.9

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
 
 from pipeline import progress
 from pipeline.progress import Progress
+from pipeline.training.pool import run_all
 
 
 class Clock:
@@ -101,3 +103,13 @@ def test_a_log_that_is_closed_stops_no_work():
         time.sleep(0.05)
         shown.add()
     assert shown.done == 1
+
+
+@pytest.mark.usefixtures("told_often")
+def test_a_training_writes_its_progress_into_the_log(capfd):
+    def work(run: str, tell) -> None:
+        time.sleep(0.01)
+        tell(run, {"total": 2.5})
+
+    run_all(work, ["all-s1"], processes=1, threads=1, title="mine", total=1)
+    assert re.search(r"^mine: 1 of 1 epochs.*all-s1: loss 2\.5", capfd.readouterr().err, re.MULTILINE)

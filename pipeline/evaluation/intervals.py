@@ -4,7 +4,8 @@ Queries of one video, and the 150-s pieces cut from one YouTube video, succeed a
 would call intervals narrower than they are. Simulated with 474 videos of 1 to 6 strongly correlated queries, 95 %
 intervals over queries cover 85 %, over videos 95 %.
 Two files are compared on the same resamples (paired). Below `FEW` videos a bootstrap is too sure of itself; there p
-comes from flipping the signs of whole videos, and intervals from Student's t (docs/statistics.md has the simulation).
+comes from flipping the signs of whole videos, and intervals from Student's t: of a difference on its own scale, of one
+file's share on the scale of its log odds (docs/statistics.md has the simulation).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ FEW = 50
 """Below this many videos p and intervals do not come from the bootstrap."""
 ENUMERATED = 16
 """Up to this many videos all 2^n sign patterns are tried; above it as many random ones as there are resamples."""
+NO_SPREAD = 1e-9
+"""Shares that lie closer together are equal but for rounding."""
 DRAWS = 1 << 20
 """Videos drawn at a time; part of what a seed means."""
 
@@ -45,6 +48,8 @@ class Comparison:
 
     videos: those with a query that takes part in the metric. smallest_p: the smallest p that so many videos can give.
     holm: whether p stays below 0.05 after Holm's correction for all metrics of the same `compare`.
+    resolution: half of the difference's interval, in percent points: about the smallest difference that such
+    an interval tells from 0. None where there is no interval, or where no video differs.
     """
 
     metric: str
@@ -55,6 +60,12 @@ class Comparison:
     videos: int = 0
     smallest_p: float | None = None
     holm: bool = False
+
+    @property
+    def resolution(self) -> float | None:
+        """See above."""
+        low, high = self.difference.low, self.difference.high
+        return None if low is None or high is None or high <= low else (high - low) / 2
 
 
 def headline_intervals(
@@ -148,6 +159,28 @@ def t_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     return float(mean - reach), float(mean + reach)
 
 
+def share_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a share, sum(sums) / sum(counts) from 0 to 1, [videos] each; it lies within 0 and 1.
+
+    Student's t over videos (at least two) on the scale of the log odds, where the standard error is the one of
+    `t_interval` divided by p (1 - p). Where the videos do not differ at all they tell no standard error: there it is
+    Wilson's interval, with t in place of z, as if each video were one query.
+    """
+    n, mean = len(sums), min(max(float(sums.sum() / counts.sum()), 0.0), 1.0)
+    low, high = t_interval(sums, counts)
+    variance = mean * (1 - mean)
+    if high - low < NO_SPREAD or variance < NO_SPREAD:
+        k = student_t(n - 1) ** 2 / n
+        middle, reach = (mean + k / 2) / (1 + k), math.sqrt(k * variance + k * k / 4) / (1 + k)
+        return max(middle - reach, 0.0), min(middle + reach, 1.0)
+    odds, reach = math.log(mean / (1 - mean)), (high - low) / 2 / variance
+    return _logistic(odds - reach), _logistic(odds + reach)
+
+
+def _logistic(x: float) -> float:
+    return 0.5 * (1 + math.tanh(x / 2))
+
+
 def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Bootstrap means of clustered values: draw as many clusters as there are, with replacement, again and again.
 
@@ -223,7 +256,7 @@ def _compared(sample: _Sample, means: np.ndarray, metric: str, i: int, n: int, r
         metric,
         _interval(sample.column(i), means[:, i]),
         _interval(sample.column(n + i), means[:, n + i]),
-        _interval(difference, means[:, i] - means[:, n + i]),
+        _interval(difference, means[:, i] - means[:, n + i], is_share=False),
         p,
         len(counts),
         smallest_p(len(counts), resamples),
@@ -236,11 +269,14 @@ def _shared_metrics(*files: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in names if any(row[name] is not None for row in files[0])]
 
 
-def _interval(column: tuple[float, np.ndarray, np.ndarray], means: np.ndarray) -> Interval:
-    """By Student's t below `FEW` videos, else percentiles of the resampled means."""
+def _interval(column: tuple[float, np.ndarray, np.ndarray], means: np.ndarray, *, is_share: bool = True) -> Interval:
+    """By Student's t below `FEW` videos, else percentiles of the resampled means. is_share: no difference."""
     value, sums, counts = column
     if len(counts) < 2:
         return Interval(value, None, None)
+    if len(counts) < FEW and is_share:
+        low, high = share_interval(sums / 100, counts)
+        return Interval(value, 100 * low, 100 * high)
     if len(counts) < FEW:
         return Interval(value, *t_interval(sums, counts))
     low, high = np.quantile(means[~np.isnan(means)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

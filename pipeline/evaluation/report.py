@@ -125,11 +125,13 @@ def format_headline(result: Result) -> str:
 
 def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str = "B") -> str:
     """A comparison as an aligned text table, with what its stars mean, how p came about and how many comparisons."""
-    lines = [f"A = {name_a}", f"B = {name_b}", f"{'percent [95 %]':<22}{'A':>24}{'B':>24}{'A - B':>24}       p"]
+    head = f"{'percent [95 %]':<22}{'A':>24}{'B':>24}{'A - B':>24}{'resolves':>10}       p"
+    lines = [f"A = {name_a}", f"B = {name_b}", head]
     for row in rows:
         cells = "".join(f"{_cell(interval):>24}" for interval in (row.a, row.b, row.difference))
         star = "**" if row.holm else "* " if row.p is not None and row.p < 1 - LEVEL else "  "
-        lines.append(f"{row.metric:<22}{cells}{star} {'–' if row.p is None else f'{row.p:.4f}'}")
+        resolves = "none" if row.resolution is None else f"±{row.resolution:.2f}"
+        lines.append(f"{row.metric:<22}{cells}{resolves:>10}{star} {'–' if row.p is None else f'{row.p:.4f}'}")
     return "\n".join([*lines, *_comparison_notes(rows)])
 
 
@@ -145,8 +147,11 @@ def _comparison_notes(rows: Sequence[Comparison]) -> list[str]:
             f"fewer than {FEW} videos (the fewest: {fewest.videos}, with {smallest}): p by flipping the signs of whole"
             " videos, intervals by Student's t; how often they are right: docs/statistics.md"
         ]
-    if any(row.videos >= FEW for row in rows):
-        notes += ["half of the interval of A - B is what these videos resolve between two files"]
+    if any(row.resolution is not None for row in rows):
+        notes += [
+            "resolves: half of the interval of A - B, about the smallest difference that it tells from 0 for two such"
+            " files on the same queries"
+        ]
     return [f"  note: {note}" for note in notes]
 
 

@@ -20,6 +20,11 @@ def student_t(freedom: int, level: float = LEVEL) -> float:
     return high
 
 
+def two_sided_p(t: float, freedom: int) -> float:
+    """P(|T| > t) for t ≥ 0."""
+    return max(0.0, 1 - _central_mass(t, freedom))
+
+
 def _central_mass(t: float, freedom: int) -> float:
     """P(|T| ≤ t), by the finite sums that whole degrees of freedom allow (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
     angle = math.atan(t / math.sqrt(freedom))

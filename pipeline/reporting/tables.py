@@ -7,7 +7,6 @@ differences and, where the epoch was selected on the reported split, one of the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -15,39 +14,17 @@ from pipeline import asked, files, methods, provenance, records
 from pipeline.behind import check_chain
 from pipeline.config import DOMAINS, Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
-from pipeline.reporting import published, render, verdict
+from pipeline.reporting import comparisons, published, render, verdict
+from pipeline.reporting.comparisons import PAIRED, Judged
+from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
 from pipeline.settings import Strict
 from pipeline.stage_settings import Tabulate
 from pipeline.stages import StageJob
 
-
-@dataclass(frozen=True)
-class About:
-    """What a table shows. decimals: as the paper prints. queries: behind the published numbers. ours: TR-DETR's row."""
-
-    subject: str
-    decimals: int
-    queries: int
-    ours: str
-
-
-ABOUT = {
-    1: About(
-        "moment retrieval and highlight detection on QVHighlights test (its ground truth is public today: reproduced "
-        "numbers are scored by ourselves, published ones were by the competition's server)",
-        2,
-        1542,
-        "TR-DETR V",
-    ),
-    2: About("moment retrieval on Charades-STA test", 2, 3720, "TR-DETR SF+C"),
-    3: About("highlight detection on TVSum val, top-5 mAP per domain", 1, 10, "TR-DETR V"),
-    4: About("the modules one by one, QVHighlights val", 2, 1550, "(j)"),
-}
 SOURCES = {
     "raw": "from raw videos",
     "features": "from released features ({archive})",
@@ -56,7 +33,8 @@ SOURCES = {
 ON_REPORTED_SPLIT = "selected on the reported split"
 LEGEND = (
     "↳ reproduced numbers: means over seeds (± standard deviation from two seeds on); difference = reproduced - "
-    "published. Verdict: does the published number lie where 95 % of further runs would fall (three seeds at least)?"
+    "published (with all its digits where the authors' predictions beside it re-derive it). Verdict: does the "
+    "published number lie where 95 % of further runs would fall (three seeds at least)?"
 )
 LUCK = (
     "Luck: how far the selected evaluation stands above its neighbours (equally many on each side, five at most), in "
@@ -119,15 +97,18 @@ def build(
         raise PipelineError("no experiment that stands in a table", where=name, remedy=remedy)
     lines: list[Line] = []
     notes: list[str] = []
-    for number in numbers:
-        shown = {key: e for key, e in experiments.items() if e.table == number}
-        rows = collect(shown, metrics, runs)
+    found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
+    judged = comparisons.judge(found)
+    for number, rows in found.items():
         marks = published.computed_marks(number)
         for row in published.table(number):
             if name != "evidence" or row.key in rows:
                 lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
-                lines += _lines_of_row(number, row, rows.get(row.key, ()))
+                lines += [
+                    line for of in rows.get(row.key, ()) for line in _lines_under(number, row, of, judged[of.label])
+                ]
         notes += _resolution(number, rows)
+    notes += comparisons.note(judged)
     lines += _yardstick_lines(annotations)
     heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
     if name == "evidence":
@@ -171,43 +152,19 @@ def _published_line(
     return Line("published", method, row.features, cells, switches=switches)
 
 
-def _lines_of_row(number: int, row: published.Row, founds: Sequence[Reproduced]) -> list[Line]:
-    released = next((found for found in founds if found.experiment.source == "predictions"), None)
-    lines = []
-    for found in founds:
-        under = _lines_under(number, row, found)
-        if released and found is not released and found.n_queries == released.n_queries == ABOUT[number].queries:
-            under[0].facts["note"] = "; ".join(filter(None, [under[0].facts["note"], _against(found, released)]))
-        lines += under
-    return lines
-
-
-def _against(found: Reproduced, released: Reproduced) -> str:
-    """The first seed's run against the authors' predictions for the same queries, by the metric that selects."""
-    if found.queries is None or released.queries is None:
-        return ""
-    metric = SELECTED_BY[found.experiment.dataset]
-    difference = verdict.paired(found.queries, released.queries, metric)
-    text = f"seed {found.seeds[0]} - {released.label}, paired over videos: {metric} {difference}"
-    return text if difference else ""
-
-
-def _lines_under(number: int, row: published.Row, found: Reproduced) -> list[Line]:
+def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Judged) -> list[Line]:
     """Reproduced numbers, their spread (CSV), differences, verdicts (CSV) and, where due, the last epoch's numbers."""
     about, columns = ABOUT[number], published.columns(number)
-    verdicts = _verdicts(number, row, found)
     lines = [
         Line(
             "reproduced",
             found.label,
             "",
             _means(found.selected, columns, about.decimals),
-            facts=_facts(number, row, found),
+            facts=_facts(number, row, found, judged),
         ),
-        Line(
-            "difference", "difference", "", _differences(row, found, about.decimals), remark=_summary(verdicts, found)
-        ),
-        Line("verdict", found.label, "", {c: Cell(v, v) for c, v in verdicts.items()}, only_csv=True),
+        Line("difference", "difference", "", _differences(judged, about.decimals), remark=_summary(judged, found)),
+        Line("verdict", found.label, "", {c: Cell(v, v) for c, v in judged.verdicts.items()}, only_csv=True),
     ]
     if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
         lines.append(Line("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
@@ -224,31 +181,15 @@ def _means(scores: Scores, columns: Sequence[str], decimals: int) -> dict[str, C
     return cells
 
 
-def _differences(row: published.Row, found: Reproduced, decimals: int) -> dict[str, Cell]:
-    """Reproduced - published, rounded once: subtracting the printed numbers may give another last digit."""
-    cells = {}
-    for column, values in found.selected.items():
-        if row.values.get(column):
-            value = round(fmean(values) - float(row.values[column]), decimals) + 0.0
-            text = f"{value:+.{decimals}f}" if value else f"{value:.{decimals}f}"
-            cells[column] = Cell(text, text)
-    return cells
+def _differences(judged: Judged, decimals: int) -> dict[str, Cell]:
+    """Rounded once: subtracting the printed numbers may give another last digit."""
+    texts = {column: verdict.signed(value, decimals) for column, value in judged.differences.items()}
+    return {column: Cell(text, text) for column, text in texts.items()}
 
 
-def _verdicts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]:
-    """Column → verdict, for every column with a published and a reproduced number."""
-    both = {column: values for column, values in found.selected.items() if row.values.get(column)}
-    # A domain of Table 3 stands on one video of its own, however many domains were run.
-    expected = ABOUT[number].queries if number != 3 else sum(domain in both for domain in DOMAINS)
-    if found.n_queries != expected:
-        return dict.fromkeys(both, verdict.OTHER_QUERIES)
-    if found.experiment.source == "predictions":
-        return {column: verdict.against_predictions(row.values[column], values[0]) for column, values in both.items()}
-    return {column: verdict.against_runs(row.values[column], values) for column, values in both.items()}
-
-
-def _summary(verdicts: Mapping[str, str], found: Reproduced) -> str:
-    """The verdicts in words: one where all columns agree, else the columns of each."""
+def _summary(judged: Judged, found: Reproduced) -> str:
+    """The verdicts in words: one where all columns agree, else the columns of each, starred."""
+    verdicts = judged.verdicts
     kinds = list(dict.fromkeys(verdicts.values()))
     if kinds == [verdict.OTHER_QUERIES]:
         return f"no verdict: {verdict.OTHER_QUERIES} than the published number's"
@@ -256,12 +197,21 @@ def _summary(verdicts: Mapping[str, str], found: Reproduced) -> str:
         return f"{verdict.TOO_FEW} for a verdict (n = {len(found.seeds)})"
     if found.experiment.source != "predictions":
         kinds = [kind for kind in kinds if kind != verdict.TOO_FEW]
-    parts = [f"{kind}: {', '.join(c for c, v in verdicts.items() if v == kind)}" for kind in kinds]
-    words = kinds[0] if len(kinds) == 1 else "; ".join(parts)
+    parts = [f"{kind}: {', '.join(c + judged.star(c) for c, v in verdicts.items() if v == kind)}" for kind in kinds]
+    words = kinds[0] if len(kinds) == 1 and not judged.survives else "; ".join(parts)
     return words if found.experiment.source == "predictions" else f"published is {words} (n = {len(found.seeds)})"
 
 
-def _facts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]:
+def _paired(judged: Judged, found: Reproduced) -> str:
+    """The first seed's run against the authors' predictions for the same queries, by the metric that selects."""
+    if judged.paired is None:
+        return ""
+    difference = verdict.paired_text(judged.paired, judged.star(PAIRED))
+    ours = found.label if found.experiment.source == "predictions" else f"seed {found.seeds[0]}"
+    return f"{ours} - {judged.against}, paired over videos: {difference}"
+
+
+def _facts(number: int, row: published.Row, found: Reproduced, judged: Judged) -> dict[str, str]:
     """What reproduced numbers stand on, in the order of the CSV columns."""
     experiment, n, unit = found.experiment, found.n_queries, "videos" if number == 3 else "queries"
     prediction = experiment.predictions.get(experiment.report, "")
@@ -273,7 +223,9 @@ def _facts(number: int, row: published.Row, found: Reproduced) -> dict[str, str]
         "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
         "settings": _settings(row, found),
         "selection": _selection(experiment),
-        "note": _one_line("; ".join(filter(None, [*_stand_ins(experiment), experiment.note, *found.notes]))),
+        "note": _one_line(
+            "; ".join(filter(None, [*_stand_ins(experiment), experiment.note, *found.notes, _paired(judged, found)]))
+        ),
     }
 
 
@@ -324,8 +276,8 @@ def _seeds(seeds: Sequence[str]) -> str:
 def _resolution(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> list[str]:
     """One line: half of the 95 % interval of one file's numbers, as videos were drawn; a metric of the table only.
 
-    It is not how far apart two files have to be: on the same queries their difference is surer than each of them
-    (`python -m pipeline compare`, and the paired difference in the notes of a row with released predictions).
+    It is not how far apart two files have to be: on the same queries their difference is surer than each of them.
+    `python -m pipeline compare`, and the notes of a row with released predictions, say what a pair resolves.
     """
     found = next((f for f in rows.get(ABOUT[number].ours, ()) if f.half_widths), None)
     if found is None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import records
-from pipeline.evaluation.intervals import compare
-from pipeline.evaluation.student import student_t
+from pipeline.evaluation.intervals import Comparison, compare
+from pipeline.evaluation.student import student_t, two_sided_p
 
 LEVEL = 0.95
 FEWEST_RUNS = 3
@@ -25,12 +25,25 @@ def against_runs(published: str, values: Sequence[float]) -> str:
     `within` where it lies in mean ± (t·s·√(1 + 1/n) + half of its last digit), the 95 % interval for one more run;
     `not enough runs` below three.
     """
-    n = len(values)
-    if n < FEWEST_RUNS:
+    if len(values) < FEWEST_RUNS:
         return TOO_FEW
-    reach = student_t(n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
+    beyond, error = _beyond(published, values)
+    return WITHIN if beyond <= student_t(len(values) - 1) * error else OUTSIDE
+
+
+def p_against_runs(published: str, values: Sequence[float]) -> float:
+    """The p that belongs to `against_runs`, of at least two values: below 0.05 where the verdict is `outside`."""
+    beyond, error = _beyond(published, values)
+    if not error:
+        return 1.0 if beyond <= 0 else 0.0
+    return two_sided_p(max(beyond, 0.0) / error, len(values) - 1)
+
+
+def _beyond(published: str, values: Sequence[float]) -> tuple[float, float]:
+    """How far the published number lies from the mean beyond half of its last digit; standard error of one more run."""
     half_a_digit = 0.5 * 10.0 ** -_decimals(published)
-    return WITHIN if abs(float(published) - statistics.fmean(values)) <= reach + half_a_digit else OUTSIDE
+    distance = abs(float(published) - statistics.fmean(values))
+    return distance - half_a_digit, statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
 
 
 def against_predictions(published: str, value: float) -> str:
@@ -38,19 +51,30 @@ def against_predictions(published: str, value: float) -> str:
     return EXACT if published == f"{value:.{_decimals(published)}f}" else DIFFERENT
 
 
-def paired(ours: Path, released: Path, metric: str) -> str:
-    """Our run against a released prediction file on the same queries: difference in percent and its 95 % interval.
+def paired(ours: Path, released: Path, metric: str) -> Comparison | None:
+    """Our run against a released prediction file on the same queries, as `compare` has it.
 
-    ours, released: per-query results of the score stage. '' where one of them lacks the metric. Raises PipelineError
+    ours, released: per-query results of the score stage. None where one of them lacks the metric. Raises PipelineError
     when they cover other queries.
     """
     mine, theirs = ([row for _, row in records.read_jsonl(path)] for path in (ours, released))
     if metric not in mine[0] or metric not in theirs[0]:
-        return ""
-    (row,) = (row for row in compare(mine, theirs) if row.metric == metric)
+        return None
+    return next((row for row in compare(mine, theirs) if row.metric == metric), None)
+
+
+def paired_text(row: Comparison, star: str = "") -> str:
+    """Metric, difference in points with its 95 % interval and star, and what the pair resolves."""
     low, high = row.difference.low, row.difference.high
     interval = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
-    return f"{row.difference.value:+.2f}{interval}"
+    resolves = "" if row.resolution is None else f", such a pair resolves ±{row.resolution:.2f}"
+    return f"{row.metric} {signed(row.difference.value, 2)}{interval}{star}{resolves}"
+
+
+def signed(difference: float, decimals: int) -> str:
+    """A difference as every table and `compare`'s reader see it: rounded once, with its sign, zero without."""
+    value = round(difference, decimals) + 0.0
+    return f"{value:+.{decimals}f}" if value else f"{value:.{decimals}f}"
 
 
 def _decimals(printed: str) -> int:

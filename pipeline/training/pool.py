@@ -17,6 +17,7 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress
+from pipeline.video.supervised import no_main_script
 
 Row = dict[str, float]
 Tell = Callable[[str, Row], None]
@@ -89,7 +90,8 @@ def _pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell:
     context.set_forkserver_preload(SHARED_IMPORTS)
     told = context.Queue()
     with ProcessPoolExecutor(processes, context, initializer=_start, initargs=(work, told, threads)) as pool:
-        futures = [pool.submit(_do, run) for run in runs]
+        with no_main_script():  # processes start as runs are submitted
+            futures = [pool.submit(_do, run) for run in runs]
         waiting = True
         while waiting:
             waiting = bool(wait(futures, timeout=POLL_S).not_done)

@@ -24,7 +24,7 @@ from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import CHUNK, Chunk, read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
-from pipeline.video.supervised import START, Failed, death, work
+from pipeline.video.supervised import START, Failed, death, no_main_script, work
 
 AHEAD = 8
 """Largest number of chunks of one process that wait for the encoder: 19 MB. Containers often share only 64 MB."""
@@ -102,7 +102,8 @@ def sounds_ahead(paths: Sequence[Path], seconds_per_video: float) -> Generator[t
     while position < len(paths):
         ours, theirs = START.Pipe(duplex=False)
         process = START.Process(target=_listen, args=(theirs, paths[position:], seconds_per_video), daemon=True)
-        process.start()
+        with no_main_script():
+            process.start()
         theirs.close()
         try:
             while position < len(paths):
@@ -165,7 +166,8 @@ class _Decoder:
         self._process = START.Process(
             target=_work, args=(theirs, free, self._memory, requests, self._seconds), daemon=True
         )
-        self._process.start()
+        with no_main_script():
+            self._process.start()
         theirs.close()
         free.close()
         for slot in range(AHEAD):

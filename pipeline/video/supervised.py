@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal, TypeVar
 
 from pipeline.errors import PipelineError
 
 START = multiprocessing.get_context("spawn")
 """How processes are started. A fork would inherit torch's threads in whatever state they are, and could hang."""
+
+
+_STARTING = threading.Lock()
 
 
 class NotThereError(PipelineError):
@@ -42,6 +49,23 @@ class Failed:
 
     why: str
     fault: Fault = "file"
+
+
+@contextmanager
+def no_main_script() -> Iterator[None]:
+    """Within this block processes are started that do not run the main script again.
+
+    A spawned process runs the main script once more, up to its `if __name__ == "__main__":`. Somebody's script without
+    this line would begin its work anew in there and die of it, and the file at hand would bear the blame. The
+    pipeline's own functions need nothing of the main script, so none is named to their processes.
+    """
+    with _STARTING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def work(

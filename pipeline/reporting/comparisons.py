@@ -1,0 +1,122 @@
+"""The comparisons that a table makes: verdicts and paired differences, their number, what survives Holm's correction.
+
+A verdict about numbers of at least three runs is a test, and so is the difference to the authors' predictions, paired
+over videos. That two numbers have the same printed digits is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from pipeline.config import DOMAINS
+from pipeline.evaluation.intervals import LEVEL, Comparison, holm
+from pipeline.evaluation.selection import SELECTED_BY
+from pipeline.reporting import published, verdict
+from pipeline.reporting.published import ABOUT, Row
+from pipeline.reporting.reproduced import Reproduced
+
+PAIRED = "paired difference"
+"""Stands for the paired difference where columns stand for verdicts."""
+
+
+@dataclass
+class Judged:
+    """What is said of one experiment (one sweep point) of a row.
+
+    verdicts: column → verdict. p: column, or `PAIRED`, → p of each test. paired: the first seed's run against the
+    authors' predictions, of which the label is `against`. differences: column → reproduced - published in points; where
+    the authors' predictions re-derive the published number, it is taken as they give it, with all its digits, so that
+    `compare` says the same. survives: the keys of p that stay below 0.05 after the correction.
+    """
+
+    verdicts: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, float] = field(default_factory=dict)
+    p: dict[str, float] = field(default_factory=dict)
+    paired: Comparison | None = None
+    against: str = ""
+    survives: set[str] = field(default_factory=set)
+
+    def star(self, key: str) -> str:
+        """`*` for a p below 0.05, `**` where it survives the correction, else ''."""
+        return "**" if key in self.survives else "*" if self.p.get(key, 1.0) < 1 - LEVEL else ""
+
+
+def judge(rows: Mapping[int, Mapping[str, Sequence[Reproduced]]]) -> dict[str, Judged]:
+    """Label → what is said, for everything that a table shows; the correction is for all of its comparisons.
+
+    rows: number of the paper's table → row key → what was reproduced for it. Raises PipelineError where two files that
+    should be compared cover other queries.
+    """
+    judged = dict(pair for number, of_rows in rows.items() for pair in _judged(number, of_rows))
+    tests = [(one, key, p) for one in judged.values() for key, p in one.p.items()]
+    for (one, key, _), survives in zip(tests, holm([p for *_, p in tests]), strict=True):
+        if survives:
+            one.survives.add(key)
+    return judged
+
+
+def note(judged: Mapping[str, Judged]) -> list[str]:
+    """The line under a table that says how many comparisons it makes; none where it shows no reproduced number."""
+    if not judged:
+        return []
+    paired = sum(PAIRED in one.p for one in judged.values())
+    number = sum(len(one.p) for one in judged.values())
+    if not number:
+        return [
+            f"Comparisons made here: none. A verdict needs {verdict.FEWEST_RUNS} seeds on the published number's "
+            "queries; equal printed digits are no statistical test."
+        ]
+    survive = [f"{label} {key}" for label, one in judged.items() for key in one.p if key in one.survives]
+    return [
+        f"Comparisons made here: {number} ({number - paired} verdicts, {paired} paired differences). If nothing "
+        f"differed, p < 0.05 would be expected in {number * (1 - LEVEL):.2g} of them. * p < 0.05; ** also after Holm's "
+        f"correction for all {number}: {', '.join(survive) or 'none'}."
+    ]
+
+
+def _judged(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> Iterator[tuple[str, Judged]]:
+    for row in published.table(number):
+        founds = rows.get(row.key, ())
+        released = next((found for found in founds if found.experiment.source == "predictions"), None)
+        for found in founds:
+            yield found.label, _of(number, row, found, None if found is released else released)
+
+
+def _of(number: int, row: Row, found: Reproduced, released: Reproduced | None) -> Judged:
+    one = Judged(_verdicts(number, row, found))
+    if released and not found.n_queries == released.n_queries == ABOUT[number].queries:
+        released = None
+    exact = _exact(number, row, released)
+    for column, values in found.selected.items():
+        if row.values.get(column):
+            one.differences[column] = fmean(values) - exact.get(column, float(row.values[column]))
+        if one.verdicts.get(column) in (verdict.WITHIN, verdict.OUTSIDE):
+            one.p[column] = verdict.p_against_runs(row.values[column], values)
+    if released and found.queries and released.queries:
+        one.against = released.label
+        one.paired = verdict.paired(found.queries, released.queries, SELECTED_BY[found.experiment.dataset])
+        if one.paired and one.paired.p is not None:
+            one.p[PAIRED] = one.paired.p
+    return one
+
+
+def _exact(number: int, row: Row, released: Reproduced | None) -> dict[str, float]:
+    """Column → the published number with all its digits, where the authors' predictions re-derive it."""
+    if released is None:
+        return {}
+    verdicts = _verdicts(number, row, released)
+    return {column: values[0] for column, values in released.selected.items() if verdicts.get(column) == verdict.EXACT}
+
+
+def _verdicts(number: int, row: Row, found: Reproduced) -> dict[str, str]:
+    """Column → verdict, for every column with a published and a reproduced number."""
+    both = {column: values for column, values in found.selected.items() if row.values.get(column)}
+    # A domain of Table 3 stands on one video of its own, however many domains were run.
+    expected = ABOUT[number].queries if number != 3 else sum(domain in both for domain in DOMAINS)
+    if found.n_queries != expected:
+        return dict.fromkeys(both, verdict.OTHER_QUERIES)
+    if found.experiment.source == "predictions":
+        return {column: verdict.against_predictions(row.values[column], values[0]) for column, values in both.items()}
+    return {column: verdict.against_runs(row.values[column], values) for column, values in both.items()}
