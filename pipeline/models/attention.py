@@ -71,12 +71,12 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with PReLU (one slope) and dropout between."""
+    """Two linear layers with an activation and dropout between; by default PReLU (one slope)."""
 
-    def __init__(self, dim: int, inner_dim: int, dropout: float) -> None:
+    def __init__(self, dim: int, inner_dim: int, dropout: float, activation: type[nn.Module] = PReLU) -> None:
         super().__init__()
         self.inner = nn.Linear(dim, inner_dim)
-        self.activation = PReLU()
+        self.activation = activation()
         self.dropout = Dropout(dropout)
         self.outer = nn.Linear(inner_dim, dim)
 

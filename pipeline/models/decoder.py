@@ -116,9 +116,13 @@ class MomentHeads(nn.Module):
         self.label = nn.Linear(dim, 2)
         self.span = Mlp(dim, dim, dim, 2)
 
-    def forward(self, states: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-        """states [..., d], references [..., 2]. Returns logits [..., 2] (index 0 = foreground) and spans [..., 2]."""
-        return self.label(states), (self.span(states) + inverse_sigmoid(references)).sigmoid()
+    def forward(self, states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """states [..., d]; references [..., 2], from which spans start: none is the middle, half the video wide.
+
+        Returns logits [..., 2] (index 0 = foreground) and spans [..., 2].
+        """
+        moved = self.span(states)
+        return self.label(states), (moved if references is None else moved + inverse_sigmoid(references)).sigmoid()
 
 
 def inverse_sigmoid(x: Tensor, floor: float = 1e-3) -> Tensor:

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from pipeline.models.attention import FeedForward, MultiHeadAttention, xavier
-from pipeline.models.elementwise import Dropout
+from pipeline.models.elementwise import Dropout, PReLU
+from pipeline.models.masking import keep_valid
 from pipeline.models.packing import Packing
 
 
@@ -34,10 +35,12 @@ class CrossLayer(nn.Module):
 class SelfLayer(nn.Module):
     """Clips attend to clips; norms after each residual, positions on queries and keys only."""
 
-    def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
+    def __init__(
+        self, dim: int, heads: int, feedforward_dim: int, dropout: float, activation: type[nn.Module] = PReLU
+    ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(dim, heads, dropout)
-        self.feedforward = FeedForward(dim, feedforward_dim, dropout)
+        self.feedforward = FeedForward(dim, feedforward_dim, dropout, activation)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
@@ -61,3 +64,15 @@ class Stack(nn.Module):
         for layer in self.layers:
             clips = layer(clips, positions, *context)
         return clips
+
+
+def sparing_padding(stack: Stack, rows: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    """A stack of self layers over rows [B, L, d] of whose padding nothing comes that a loss looks at.
+
+    positions [B, L, d], mask [B, L], 1 = valid. While training on a CPU padded rows are spared, where there are enough
+    of them. A GPU works on whole batches: its recorded steps know their shapes alone.
+    """
+    keep = keep_valid(mask)
+    if stack.training and rows.device.type == "cpu" and (packing := Packing(mask)).is_worthwhile:
+        return packing.pad(stack(packing.pack(rows), packing.pack(positions), keep, packing))
+    return stack(rows, positions, keep)

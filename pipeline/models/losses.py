@@ -117,14 +117,22 @@ def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: 
     0, and each is pushed below zero.
     """
     scores, targets, mask = outputs.saliency, labels.saliency, video_mask
-    positive, negative = scores.gather(1, labels.saliency_pos), scores.gather(1, labels.saliency_neg)
-    loss = 2 * F.relu(margin + negative - positive).mean()
+    loss = hinge(scores, labels, margin)
     if outputs.negative_saliency is not None:
         loss = loss + (F.softplus(outputs.negative_saliency) * video_mask).sum(1).mean()
         scores = torch.cat((scores, outputs.negative_saliency), dim=1)
         targets = torch.cat((targets, torch.zeros_like(targets)), dim=1)
         mask = torch.cat((mask, mask), dim=1)
     return loss + rank_contrastive(scores, targets, mask)
+
+
+def hinge(scores: Tensor, labels: Labels, margin: float) -> Tensor:
+    """How far the lower clip of a drawn pair comes within `margin` of the higher one: the mean, twice, as released.
+
+    scores [B, L]. Returns a scalar.
+    """
+    positive, negative = scores.gather(1, labels.saliency_pos), scores.gather(1, labels.saliency_neg)
+    return 2 * F.relu(margin + negative - positive).mean()
 
 
 def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:

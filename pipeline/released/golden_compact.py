@@ -55,9 +55,8 @@ def compact(path: Path) -> GoldenSet:
         left_out=[],
     )
     n = len(queries), told["clips"]
-    sizes = {"pred_logits": (n[0], -1, 2), "pred_spans": (n[0], -1, 2), "saliency_scores": n}
     outputs = {
-        name: _shaped(f"outputs.{name}", values, sizes[name.removeprefix("aux0_")])
+        name: _shaped(f"outputs.{name}", values, n if name.startswith("saliency_scores") else (n[0], -1, 2))
         for name, values in told["outputs"].items()
     }
     return GoldenSet(
@@ -71,7 +70,7 @@ def compact(path: Path) -> GoldenSet:
         batch=collate(data, range(len(queries)), labels),
         outputs=named_outputs(release, outputs, ""),
         losses=named_losses(release, told["losses"]),
-        matches=(told["matcher"],) if told["matcher"] else (),
+        matches=tuple(told[name] for name in ("matcher", "matcher_aux0") if told.get(name)),
         gradient_norms=told["gradient_norms"],
     )
 

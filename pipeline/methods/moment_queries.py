@@ -1,0 +1,63 @@
+"""What methods have in common whose decoder predicts a window for each of its moment queries, matched by cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.methods.contract import Found, Method
+from pipeline.methods.settings import MomentQuerySettings
+from pipeline.models.batch import Batch, Outputs
+from pipeline.models.losses import (
+    cross_entropy,
+    labels_of,
+    layers_of,
+    moment_losses,
+    saliency_loss,
+    with_total,
+)
+from pipeline.models.matching import costs
+from pipeline.models.windows import scored_windows
+from pipeline.records import Query
+
+
+class MomentQueryMethod(Method):
+    """Moments are matched only where the dataset has them; without, the decoder is never trained.
+
+    A subclass sets `network`, which takes a `Batch` and gives `Outputs`.
+    """
+
+    settings: MomentQuerySettings
+
+    def costs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
+        """One matching, of all decoder layers at once; none without moments."""
+        if not self.inputs.moments:
+            return ()
+        return (costs(*layers_of(outputs), labels_of(batch).spans, self.settings.loss_weights),)
+
+    def losses(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Those of `moment_losses` (only with moments; labels by cross-entropy), saliency, and total.
+
+        A loss of weight 0 is not computed.
+        """
+        labels, weights = labels_of(batch), self.settings.loss_weights
+        losses: dict[str, Tensor] = {}
+        if matches:
+            losses = moment_losses(outputs, labels, matches[0], weights, cross_entropy)
+        if weights.saliency:
+            losses["saliency"] = self.saliency_loss(outputs, batch)
+        return with_total(losses, weights, outputs.saliency)
+
+    def saliency_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """What clips' scores are to learn: a scalar."""
+        return saliency_loss(outputs, labels_of(batch), batch.video_mask, self.settings.saliency_margin)
+
+    def found(self, outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:
+        """All moment queries' windows, scored by softmax; clip scores through float16, as released."""
+        windows = None
+        if self.inputs.moments:
+            windows = list(scored_windows(outputs.logits, outputs.spans, queries, dataset, self.inputs.clip_s))
+        scores = outputs.saliency.detach().float().cpu().numpy().astype(np.float16)
+        return Found(windows, [row[:n] for row, n in zip(scores, n_clips, strict=True)])
