@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.methods.tr_detr.settings import LossWeights, TrDetrSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+KNOWN = ", ".join(methods.METHODS)
 DEFAULTS = Path(__file__).parent / "data/defaults.json"
 LOAD = """
 import json, sys
@@ -62,7 +63,7 @@ def test_with_two_methods_a_section_takes_the_keys_of_the_one_it_names():
         (raw(top={"model": {"name": "toy", "threshold": 0.1}}), {"name": "toy", "revision": 1, "threshold": 0.1}),
         (raw({"name": "toy", "dropout": 0.1}), "`experiments.one.model.dropout` is no key of the method toy"),
         (raw({"threshold": 0.1}), "`experiments.one.model.threshold` is no key of the method tr_detr"),
-        (raw({"name": "toi"}), "`experiments.one.model.name`: no such method, known are tr_detr, toy (found 'toi')"),
+        (raw({"name": "toi"}), f"`experiments.one.model.name`: no such method, known are {KNOWN}, toy (found 'toi')"),
         (raw({"name": "toy", "threshold": 2}), "`experiments.one.model.threshold`: Input should be less than 1"),
         (raw(top={"model": {"name": "toy", "heads": 2}}), "`model.heads` is no key of the method toy"),
         (raw(sweep={"a": {"model": {"x": 1}}}), "`experiments.one.sweep.a.model.x` is no key of the method tr_detr"),

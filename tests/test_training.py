@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_benchmark import MODEL, Benchmark, experiment, train_with_states
+from tiny_benchmark import MODEL, PEERS, Benchmark, experiment, train_with_states
 
 from pipeline import config, files
 from pipeline.errors import PipelineError
@@ -84,15 +84,23 @@ def test_runs_side_by_side_give_the_bytes_of_runs_one_after_the_other(benchmark,
         assert bytes_of(together / run) == bytes_of(alone / run)
 
 
-def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(benchmark, tmp_path):
-    train_with_states(benchmark, tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("model", "patiences_s"),
+    [
+        (MODEL, (0.0, 0.01, 0.03)),  # from just after a state was written to somewhere in an epoch
+        *((model, (0.01,)) for model in PEERS.values()),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(benchmark, tmp_path, model, patiences_s):
+    train_with_states(benchmark, tmp_path / "whole", model)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(pool.SHARED_IMPORTS)
     run = tmp_path / "killed/runs/tiny/all-s2017"
     seen = []
-    for patience_s in (0.0, 0.01, 0.03):  # from just after a state was written to somewhere in an epoch
+    for patience_s in patiences_s:
         epochs_before = len(log_of(run)) if (run / "log.csv").exists() else 0
-        process = context.Process(target=train_with_states, args=(benchmark, tmp_path / "killed"))
+        process = context.Process(target=train_with_states, args=(benchmark, tmp_path / "killed", model))
         process.start()
         deadline = time.monotonic() + 120
         while not (run / "log.csv").exists() or len(log_of(run)) <= epochs_before:
@@ -105,7 +113,7 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(benchmark, tmp
         assert not (run / "card.json").exists()
         seen.append(len(log_of(run)))
     assert seen == sorted(seen)
-    train_with_states(benchmark, tmp_path / "killed")
+    train_with_states(benchmark, tmp_path / "killed", model)
     assert bytes_of(run) == bytes_of(tmp_path / "whole/runs/tiny/all-s2017")
     assert curves_of(run) == curves_of(tmp_path / "whole/runs/tiny/all-s2017")
     assert not (run / "state.pt").exists()

@@ -9,6 +9,9 @@ import numpy as np
 
 from pipeline import config, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.moment_detr.settings import MomentDetrSettings
+from pipeline.methods.qd_detr.settings import QdDetrSettings
+from pipeline.methods.settings import MethodSettings
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.training import stage
 
@@ -16,6 +19,12 @@ N_CLIPS, VIDEO_DIM, TEXT_DIM = 12, 16, 8
 MODEL = TrDetrSettings(
     hidden_dim=32, heads=2, queries=4, t2v_layers=1, encoder_layers=1, decoder_layers=2, feedforward_dim=32
 )
+SMALL = {"hidden_dim": 32, "heads": 2, "queries": 4, "encoder_layers": 1, "feedforward_dim": 32}
+PEERS: dict[str, MethodSettings] = {
+    "moment_detr": MomentDetrSettings(**SMALL),
+    "qd_detr": QdDetrSettings(**SMALL, t2v_layers=1),
+}
+"""The other methods, as small."""
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})
 FEATURES = config.Features(video=["clip-vit-b32"], text="clip-text")
 
@@ -102,12 +111,12 @@ class Benchmark:
         return self.results / "runs" / name
 
 
-def train_with_states(benchmark: Benchmark, results: Path) -> None:
+def train_with_states(benchmark: Benchmark, results: Path, model: MethodSettings = MODEL) -> None:
     """Train 14 epochs with a state after every one, so that there is something to be killed in."""
     from pipeline.training import loop
 
     loop.SAVE_EVERY_S, seldom = 0, loop.SAVE_EVERY_S
     try:
-        benchmark.train(experiment(training={"epochs": 14}), results=results)
+        benchmark.train(experiment(model=model, training={"epochs": 14}), results=results)
     finally:
         loop.SAVE_EVERY_S = seldom

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, str] = {
     "tr_detr": "pipeline.methods.tr_detr.settings:TrDetrSettings",
+    "moment_detr": "pipeline.methods.moment_detr.settings:MomentDetrSettings",
+    "qd_detr": "pipeline.methods.qd_detr.settings:QdDetrSettings",
 }
 """Name in config.yaml → the settings of the method, `module:Class`."""
 

@@ -1,0 +1,249 @@
+"""Methods with moment queries beside TR-DETR: each exact to its release, and what its release does to padding."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from test_model import TEXT, VIDEO, make_batch
+from test_training import log_of
+from tiny_benchmark import PEERS, Benchmark, experiment
+
+from pipeline import config, methods
+from pipeline.errors import PipelineError
+from pipeline.methods.contract import Inputs
+from pipeline.models import attention, elementwise
+from pipeline.models.batch import Labels
+from pipeline.released.checkpoint import import_checkpoint, read_released, release_of
+from pipeline.released.golden import verify
+from pipeline.released.golden_compact import compact
+
+pytestmark = pytest.mark.usefixtures("torch_one_thread")
+GOLDEN = Path(__file__).parent / "data" / "golden" / "methods"
+SETS = [path for name in PEERS for path in sorted(GOLDEN.glob(f"{name}_*.json"))]
+DEAD = 8_704
+PARAMETERS = {  # by the specification; the dead ones are counted
+    ("moment_detr", 2816, 0): 4_823_305,
+    ("moment_detr", 512, 0): 4_228_873,
+    ("qd_detr", 2816, 0): 7_585_573,
+    ("qd_detr", 2816, 2048): 8_114_473,
+    ("qd_detr", 512, 0): 6_991_141,
+    ("qd_detr", 2048, 0): 7_387_429,
+    ("qd_detr", 2048, 2048): 7_916_329,
+}
+WIDTHS = {"hidden_dim": 32, "heads": 4, "queries": 5}
+
+
+@pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)
+def test_a_golden_set_is_met(path):
+    assert [check for check in verify(path) if not check.ok] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "spoil", "quantity"),
+    [
+        ("losses", lambda told: told | {"loss_saliency": told["loss_saliency"] * 1.0001}, "loss saliency"),
+        ("outputs", lambda told: told | {"saliency_scores": [float("nan"), *told["saliency_scores"][1:]]}, "saliency"),
+        ("matcher_aux0", lambda pairs: [[[9], [0]], *pairs[1:]], "matching of the earlier layer"),
+        ("n_parameters", lambda n: n + 1, "number of parameters"),
+        ("saliency_pos", lambda pairs: [[(clip + 1) % 9 for clip in pair] for pair in pairs], "loss saliency"),
+    ],
+)
+@pytest.mark.parametrize("name", PEERS)
+def test_a_figure_that_is_off_is_reported(tmp_path, name, key, spoil, quantity):
+    told = json.loads(next(path for path in SETS if path.stem == f"{name}_qvhighlights_v").read_text())
+    path = tmp_path / "spoilt.json"
+    path.write_text(json.dumps(told | {key: spoil(told[key])}))
+    assert any(not check.ok and check.quantity.startswith(quantity) for check in verify(path))
+
+
+@pytest.mark.parametrize(("case", "released"), PARAMETERS.items(), ids=str)
+def test_a_network_has_the_parameters_it_should(case, released):
+    name, video_dim, audio_dim = case
+    with torch.device("meta"):
+        method = methods.build(methods.settings_class(name)(), Inputs(video_dim, audio_dim, 512, 2.0, moments=True))
+    assert sum(p.numel() for p in method.network.parameters()) == released - DEAD
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("moment_detr", "t2v_layers", 1),
+        ("moment_detr", "mr2hd", False),
+        ("qd_detr", "refinement", False),
+        ("qd_detr", "plain_masks", True),
+    ],
+)
+def test_a_key_of_another_method_is_refused_by_name(name, key, value):
+    given = {
+        "datasets": {"qvhighlights": {"annotations": {"train": "a"}}},
+        "training": {"qvhighlights": {}},
+        "experiments": {"one": {"dataset": "qvhighlights", "features": {"video": ["clip-vit-b32"]}}},
+    }
+    given["experiments"]["one"]["model"] = {"name": name, key: value}
+    with pytest.raises(PipelineError, match=rf"`experiments.one.model.{key}` is no key of the method {name}"):
+        config.load(given)
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("key", ["span", "giou", "label"])
+def test_a_weight_that_nothing_reads_is_refused(name, key):
+    given = {
+        "datasets": {"tvsum": {"annotations": {"train": "a"}}},
+        "training": {"tvsum": {}},
+        "experiments": {"one": {"dataset": "tvsum", "features": {"video": ["clip-vit-b32"]}}},
+    }
+    given["experiments"]["one"]["model"] = {"name": name, "loss_weights": {key: 2}}
+    with pytest.raises(PipelineError, match=f"`model.loss_weights.{key}` is read by nothing on tvsum"):
+        config.load(given)
+
+
+@cache
+def released_weights(name):
+    """Tensors of the released names and shapes."""
+    return dict(compact(GOLDEN / f"{name}_qvhighlights_v.json").weights)
+
+
+def write(path, weights):
+    options = argparse.Namespace(hidden_dim=256, nheads=8, a_feat_dim=None, device=torch.device("cpu"))
+    torch.save({"model": weights, "epoch": 169, "opt": options, "optimizer": {"state": {}}}, path)
+    return path
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_released_checkpoint_becomes_ours(tmp_path, name):
+    from safetensors import safe_open
+
+    weights = released_weights(name)
+    found = import_checkpoint(write(tmp_path / "model_best.ckpt", weights), tmp_path / "ours.safetensors", name)
+    assert (found.input_dim, found.text_dim, found.epoch, len(found.dropped)) == (2818, 512, 170, 3)
+    network = methods.build(found.settings, Inputs(2816, 0, 512, 2.0, moments=True)).network
+    with safe_open(tmp_path / "ours.safetensors", "pt") as file:
+        network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+        assert json.loads(file.metadata()["model"])["name"] == name
+    assert torch.equal(network.moments.label.weight, weights["class_embed.weight"])
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_name_of_a_table_is_used_and_every_tensor_is_named(name):
+    release, weights = release_of(name), released_weights(name)
+    ours = [each for released in weights if (each := release.our_name(released)) is not None]
+    network = methods.build(methods.settings_class(name)(), Inputs(2816, 0, 512, 2.0, moments=True)).network
+    assert sorted(ours) == sorted(network.state_dict())
+    for beginning in release.names:
+        first = beginning.split("*")[0]
+        assert any(released.startswith(first) for released in weights), beginning
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("other", ["tr_detr", *PEERS])
+def test_a_checkpoint_of_another_method_is_refused(tmp_path, name, other):
+    if other == name:
+        return
+    with pytest.raises(PipelineError, match=rf"{release_of(other).title} does not have|lacks \d+ tensors"):
+        read_released(write(tmp_path / "model.ckpt", released_weights(name)), other)
+
+
+def small(name, *, moments=True, **settings):
+    torch.manual_seed(0)
+    model = methods.settings_class(name)(**WIDTHS | {"feedforward_dim": 48} | settings)
+    return methods.build(model, Inputs(VIDEO, 0, TEXT, 2.0, moments))
+
+
+def labelled(batch):
+    """The batch with labels: a moment of each sample, and pairs of its clips."""
+    n, length = batch.video_mask.shape
+    pairs = torch.tensor([[1, 2]] * n), torch.tensor([[3, 0]] * n)
+    labels = Labels(torch.tensor([[[0.4, 0.3]]] * n), [1] * n, batch.video_mask * 3, batch.video_mask, *pairs)
+    assert length > 3
+    return replace(batch, labels=labels)
+
+
+def test_moment_detrs_outputs_do_not_hang_on_the_other_samples():
+    network = small("moment_detr").network.eval()
+    alone = network(make_batch([6], [3], seed=1))
+    beside = network(make_batch([6, 9, 4], [3, 7, 2], seed=1))
+    for field in ("logits", "spans", "aux_spans"):
+        torch.testing.assert_close(getattr(beside, field)[..., :1, :, :], getattr(alone, field), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(beside.saliency[:1, :6], alone.saliency, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("mates", "leaks"), [(([9, 9, 9], [5, 5, 5]), False), (([9, 6, 9], [5, 3, 5]), True)])
+def test_qd_detrs_outputs_hang_on_others_where_lengths_differ(mates, leaks):
+    network = small("qd_detr").network.eval()
+    alone = network(make_batch([9], [5], seed=1))
+    beside = network(make_batch(*mates, seed=1))
+    difference = float((beside.saliency[:1] - alone.saliency).detach().abs().max())
+    assert (difference > 1e-4) == leaks
+
+
+def test_qd_detr_scores_a_video_under_the_next_query_only_where_there_are_labels():
+    network = small("qd_detr").network.eval()
+    batch = make_batch([9, 9], [5, 5])
+    plain, full = network(batch), network(labelled(batch))
+    assert plain.negative_saliency is None
+    assert torch.equal(plain.saliency, full.saliency) and torch.equal(plain.spans, full.spans)
+    swapped = replace(batch, text=batch.text.roll(-1, 0), text_mask=batch.text_mask.roll(-1, 0))
+    torch.testing.assert_close(full.negative_saliency, network(swapped).saliency)
+
+
+def test_a_batch_of_one_is_its_own_negative_in_qd_detr():
+    outputs = small("qd_detr").network.eval()(labelled(make_batch([9], [5])))
+    assert torch.equal(outputs.negative_saliency, outputs.saliency)
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("moments", [True, False])
+def test_padded_rows_that_are_spared_change_no_loss_and_no_gradient(name, moments):
+    batch = labelled(make_batch([9, 5, 4], [6, 3, 2]))
+    found = {}
+    for training in (True, False):
+        method = small(name, moments=moments, dropout=0.0, input_dropout=0.0)
+        method.network.train(training)
+        outputs = method.outputs(batch)
+        losses = method.losses(outputs, batch, method.match(method.costs(outputs, batch), batch.labels))
+        losses["total"].backward()
+        found[training] = {key: p.grad for key, p in method.network.named_parameters()} | losses
+    for key, value in found[True].items():
+        assert (value is None) == (found[False][key] is None), key
+        if value is not None:
+            torch.testing.assert_close(value, found[False][key], atol=1e-5, rtol=1e-4, msg=key)
+
+
+def test_moment_detr_drops_where_its_release_does(monkeypatch):
+    """Four times 0.5 before the projections' layers, twenty times 0.1. Layers of a stack start with equal biases."""
+    rates, network = [], small("moment_detr").network.train()
+    for place in (elementwise, attention):
+        monkeypatch.setattr(place, "drop", lambda x, rate: rates.append(rate) or x)
+    network(make_batch([9, 9], [5, 5]))
+    assert (rates.count(0.5), rates.count(0.1), len(rates)) == (4, 20, 24)
+    first, second = network.decoder.layers
+    assert torch.equal(first.feedforward.inner.bias, second.feedforward.inner.bias)
+    assert not torch.equal(first.feedforward.inner.weight, second.feedforward.inner.weight)
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    return Benchmark(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.parametrize("model", PEERS.values(), ids=lambda model: model.name)
+def test_a_toy_problem_is_learned_on_videos_that_were_held_out(benchmark, model):
+    longer = {"epochs": 30, "evaluate_every": 30, "learning_rate": 3e-3}
+    learned = experiment(model=model, training=longer)
+    run = benchmark.train(learned, f"{model.name}_learned") / "all-s2017"
+    untrained = experiment(model=model, training={"epochs": 1})
+    first = benchmark.train(untrained, f"{model.name}_first") / "all-s2017"
+    highlights = "HL-min-VeryGood-Hit1"
+    assert float(log_of(run)[-1][highlights]) > 80 > 60 > float(log_of(first)[-1][highlights])
+    assert float(log_of(run)[-1]["total"]) < 0.7 * float(log_of(run)[0]["total"])
+    benchmark.predict(learned, f"{model.name}_learned")
+    assert (benchmark.results / f"predictions/{model.name}_learned.json").is_file()
