@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline import config, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.eatr.settings import EatrSettings
 from pipeline.methods.moment_detr.settings import MomentDetrSettings
 from pipeline.methods.qd_detr.settings import QdDetrSettings
 from pipeline.methods.settings import MethodSettings
@@ -23,6 +24,7 @@ SMALL = {"hidden_dim": 32, "heads": 2, "queries": 4, "encoder_layers": 1, "feedf
 PEERS: dict[str, MethodSettings] = {
     "moment_detr": MomentDetrSettings(**SMALL),
     "qd_detr": QdDetrSettings(**SMALL, t2v_layers=1),
+    "eatr": EatrSettings(**SMALL, decoder_layers=2),
 }
 """The other methods, as small."""
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})

@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "tr_detr": "pipeline.methods.tr_detr.settings:TrDetrSettings",
     "moment_detr": "pipeline.methods.moment_detr.settings:MomentDetrSettings",
     "qd_detr": "pipeline.methods.qd_detr.settings:QdDetrSettings",
+    "eatr": "pipeline.methods.eatr.settings:EatrSettings",
 }
 """Name in config.yaml → the settings of the method, `module:Class`."""
 

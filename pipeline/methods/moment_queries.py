@@ -38,7 +38,11 @@ class MomentQueryMethod(Method):
         return (costs(*layers_of(outputs), labels_of(batch).spans, self.settings.loss_weights),)
 
     def losses(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Those of `moment_losses` (only with moments; labels by cross-entropy), saliency, and total.
+        """The `terms` and total."""
+        return with_total(self.terms(outputs, batch, matches), self.settings.loss_weights, outputs.saliency)
+
+    def terms(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Those of `moment_losses` (only with moments; labels by cross-entropy) and saliency, unweighted.
 
         A loss of weight 0 is not computed.
         """
@@ -48,7 +52,7 @@ class MomentQueryMethod(Method):
             losses = moment_losses(outputs, labels, matches[0], weights, cross_entropy)
         if weights.saliency:
             losses["saliency"] = self.saliency_loss(outputs, batch)
-        return with_total(losses, weights, outputs.saliency)
+        return losses
 
     def saliency_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """What clips' scores are to learn: a scalar."""

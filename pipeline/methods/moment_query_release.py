@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.methods.contract import Inputs
+from pipeline.methods.settings import MOMENT_LOSSES
 from pipeline.models.batch import Outputs
 from pipeline.models.losses import layers_of
 from pipeline.models.matching import NONE
@@ -27,7 +28,7 @@ HEADS: dict[str, str] = {
     "span_embed.": "moments.span.",
 }
 
-DAB_DECODER: dict[str, str] = {
+DAB_LAYERS: dict[str, str] = {
     "transformer.decoder.layers.*.sa_qcontent_proj.": "decoder.layers.*.self_query.",
     "transformer.decoder.layers.*.sa_qpos_proj.": "decoder.layers.*.self_query_place.",
     "transformer.decoder.layers.*.sa_kcontent_proj.": "decoder.layers.*.self_key.",
@@ -42,27 +43,31 @@ DAB_DECODER: dict[str, str] = {
     "transformer.decoder.layers.*.cross_attn.out_proj.": "decoder.layers.*.cross_out.",
     "transformer.decoder.layers.*.linear1.": "decoder.layers.*.feedforward.inner.",
     "transformer.decoder.layers.*.linear2.": "decoder.layers.*.feedforward.outer.",
-    "transformer.decoder.layers.*.activation.": "decoder.layers.*.feedforward.activation.",
     "transformer.decoder.layers.*.norm": "decoder.layers.*.norm",
     "transformer.decoder.layers.0.ca_qpos_proj.": "decoder.content_place.",
     "transformer.decoder.norm.": "decoder.norm.",
     "transformer.decoder.query_scale.": "decoder.scale.",
     "transformer.decoder.ref_point_head.": "decoder.place.",
     "transformer.decoder.ref_anchor_head.": "decoder.width.",
+}
+
+DAB_DECODER: dict[str, str] = {
+    **DAB_LAYERS,
+    "transformer.decoder.layers.*.activation.": "decoder.layers.*.feedforward.activation.",
     "transformer.decoder.bbox_embed.": "decoder.move.",
     "query_embed.weight": "decoder.anchors",
 }
 
 
-def encoder_layers(released: str, ours: str) -> dict[str, str]:
-    """The table of one stack of encoder layers."""
+def encoder_layers(released: str, ours: str, *, activation: bool = True) -> dict[str, str]:
+    """The table of one stack of encoder layers. activation: whether it is learned."""
     layer, own = f"{released}.layers.*", f"{ours}.layers.*"
-    return {
+    learned = {f"{layer}.activation.": f"{own}.feedforward.activation."} if activation else {}
+    return learned | {
         f"{layer}.self_attn.in_proj_": f"{own}.attention.in_",
         f"{layer}.self_attn.out_proj.": f"{own}.attention.out.",
         f"{layer}.linear1.": f"{own}.feedforward.inner.",
         f"{layer}.linear2.": f"{own}.feedforward.outer.",
-        f"{layer}.activation.": f"{own}.feedforward.activation.",
         f"{layer}.norm": f"{own}.norm",
     }
 
@@ -87,16 +92,12 @@ OPTIONS = {
 """Released option → our setting."""
 
 LOSSES = {
-    "loss_span": "span",
-    "loss_giou": "giou",
-    "loss_label": "label",
-    "loss_span_0": "aux_span",
-    "loss_giou_0": "aux_giou",
-    "loss_label_0": "aux_label",
+    **{f"loss_{name}": name for name in MOMENT_LOSSES},
+    **{f"loss_{name}_{layer}": f"aux_{name}" for layer in (0, 1) for name in MOMENT_LOSSES},
     "loss_saliency": "saliency",
     "total": "total",
 }
-"""Released name of a loss → ours."""
+"""Released name of a loss → ours. Those of the earlier layers, which are numbered, are added up."""
 
 OUTPUTS = {
     "pred_logits": "logits",
@@ -105,7 +106,7 @@ OUTPUTS = {
     "aux0_pred_logits": "aux_logits",
     "aux0_pred_spans": "aux_spans",
 }
-"""Released name of a prediction → the field of our outputs. The earlier layer's get the axis of layers."""
+"""Released name of a prediction → the field of our outputs. Those of earlier layers get the axis of layers."""
 
 
 def options_of(options: Mapping[str, Any], *, t2v: bool) -> dict[str, Any]:
@@ -117,8 +118,8 @@ def options_of(options: Mapping[str, Any], *, t2v: bool) -> dict[str, Any]:
 
 
 def weights_of(told: Mapping[str, float]) -> dict[str, float]:
-    """The loss weights of a golden set, by our names. The earlier layer's are the last one's."""
-    return {LOSSES[name]: value for name, value in told.items() if not name.endswith("_0")}
+    """The loss weights of a golden set, by our names. The earlier layers' are the last one's."""
+    return {LOSSES[name]: value for name, value in told.items() if not LOSSES[name].startswith("aux_")}
 
 
 def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
@@ -134,4 +135,4 @@ def logged(outputs: Outputs, matches: tuple[Tensor, ...]) -> dict[str, float]:
     logits, _ = layers_of(outputs)
     each = [logits[layer][matches[0][layer] != NONE] for layer in range(len(logits))]
     errors = [100 * float((matched[:, 0] < matched[:, 1]).float().mean()) for matched in each]
-    return {f"class_error{suffix}": error for suffix, error in zip(("", "_0"), errors, strict=False)}
+    return {f"class_error{suffix}": error for suffix, error in zip(("", "_0", "_1"), errors, strict=False)}

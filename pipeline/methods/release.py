@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pipeline.errors import PipelineError
-from pipeline.methods.contract import Inputs
+from pipeline.methods.contract import Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.models.batch import Batch
 from pipeline.records import Query
 
 RELATIVE = 1e-5
 """Of the largest reference value (outputs), of the value (losses)."""
+
+Calls = Mapping[str, list[Any]]
+"""What every named module returned, call by call."""
 
 
 class Check(NamedTuple):
@@ -57,8 +60,9 @@ class GoldenSet:
     settings: with the loss weights it was made with. max_windows: of which a step learns. weights, gradient_norms: by
     released name (norm None: the tensor takes no part). batch: with labels, as drawn. outputs: by field of the
     method's outputs. losses: by our names, with what `Release.logged` gives beside. matches: per sample (queries,
-    windows), for the last layer, then for the earlier one where it is known; none without moments.
-    The rest only the sharp form has: queries, arrays by their names in forward.npz, everything of expected.json.
+    windows), for the last layer, then for the earlier ones where they are known; none without moments.
+    expected: everything that its JSON file says. Only the sharp form has queries, and arrays by their names in
+    forward.npz.
     """
 
     name: str
@@ -87,7 +91,8 @@ class Release:
     settings_of: from the checkpoint's options; raises ValueError. inputs_of: from its tensors; raises KeyError or
     TypeError. outputs, losses: released name → field of our outputs, name of our loss; several losses of one name of
     ours are added up. settings_of_set: from a golden set's loss weights, global and local weight. logged: further
-    figures of the log. intermediates: further checks of a set that holds intermediate values.
+    figures of the log. intermediates: further checks of a set that holds intermediate values. further: checks of what
+    else a set says, under keys of the method's own. What modules returned is given by their names, call by call.
     """
 
     title: str
@@ -100,7 +105,8 @@ class Release:
     losses: Mapping[str, str]
     settings_of_set: Callable[[Mapping[str, float], float, float], MethodSettings]
     logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
-    intermediates: Callable[[GoldenSet, Mapping[str, list[Any]], Any], Iterator[Check]] = lambda *_: iter(())
+    intermediates: Callable[[GoldenSet, Calls, Any], Iterator[Check]] = lambda *_: iter(())
+    further: Callable[[GoldenSet, Method, Calls, Any], Iterator[Check]] = lambda *_: iter(())
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
         """Our name of a released tensor; None for the dead ones. Raises PipelineError for a name not in the table."""

@@ -67,18 +67,29 @@ def moment_losses(
     of weight 0 is not computed. Looks at no value of a tensor: a GPU is not waited for.
     """
     logits, found = layers_of(outputs)
-    matched = matches != NONE
-    pairs = matched.sum((1, 2)).clamp(min=1)
-    wanted = _assigned(labels.spans, matches)
-    each: dict[str, Tensor] = {}
-    if weights.span:
-        each["span"] = ((found - wanted).abs().sum(-1) * matched).sum((1, 2)) / (2 * pairs)
-    if weights.giou:
-        each["giou"] = ((1 - giou(found, wanted)) * matched).sum((1, 2)) / pairs
+    each = span_losses(found, labels.spans, matches, weights.span, weights.giou)
     if weights.label:
-        each["label"] = label_loss(logits, matched)
+        each["label"] = label_loss(logits, matches != NONE)
     last = {name: layers[0] for name, layers in each.items()}
     return last | {f"aux_{name}": layers[1:].sum() for name, layers in each.items() if len(layers) > 1}
+
+
+def span_losses(
+    found: Tensor, spans: Tensor, matches: Tensor, span_weight: float, giou_weight: float
+) -> dict[str, Tensor]:
+    """How far predicted spans lie from those they were matched to, as span and giou, [layers] each.
+
+    found [layers, B, Q, 2], spans [B, W, 2], matches [layers, B, Q]. A loss of weight 0 is not computed.
+    """
+    matched = matches != NONE
+    pairs = matched.sum((1, 2)).clamp(min=1)
+    wanted = _assigned(spans, matches)
+    each: dict[str, Tensor] = {}
+    if span_weight:
+        each["span"] = ((found - wanted).abs().sum(-1) * matched).sum((1, 2)) / (2 * pairs)
+    if giou_weight:
+        each["giou"] = ((1 - giou(found, wanted)) * matched).sum((1, 2)) / pairs
+    return each
 
 
 def _assigned(spans: Tensor, matches: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ def _verify(golden: GoldenSet, release: Release) -> Iterator[Check]:
         yield close(name, getattr(outputs, name), reference)
     yield from _check_losses(golden, release, method, outputs)
     yield from _check_gradients(golden, release, network)
-    if golden.queries:
+    yield from release.further(golden, method, calls, outputs)
+    if golden.arrays:
         yield from _check_inputs(golden)
         yield from _check_labels(golden, method)
         yield from release.intermediates(golden, calls, outputs)

@@ -6,7 +6,9 @@ Generator: NumPy's legacy normal numbers, seeded with the CRC-32 of `{case}/{nam
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from pipeline.training.data import Data, Packed
 def compact(path: Path) -> GoldenSet:
     """Read one case and generate its weights and inputs."""
     told = files.read_json(path)
-    release = release_of(told.get("model", methods.DEFAULT))
+    release = release_of(_method_of(told))
     case, shapes, clip_s = told["case"], told["parameter_shapes"], float(told["clip_length_s"])
     video = _rows(f"{case}/video", told["video_lengths"], told["clips"], told["video_dim"])
     parts = [video]
@@ -70,9 +72,27 @@ def compact(path: Path) -> GoldenSet:
         batch=collate(data, range(len(queries)), labels),
         outputs=named_outputs(release, outputs, ""),
         losses=named_losses(release, told["losses"]),
-        matches=tuple(told[name] for name in ("matcher", "matcher_aux0") if told.get(name)),
-        gradient_norms=told["gradient_norms"],
+        matches=tuple(_matchings(told)) if told["matcher"] else (),
+        gradient_norms=_by_name(told["gradient_norms"], shapes),
+        expected=told,
     )
+
+
+def _method_of(told: Mapping[str, Any]) -> str:
+    """Said under `model` or `system`; else the one that the name of the case begins with; else the default."""
+    named = (name for name in methods.METHODS if str(told.get("case")).startswith(f"{name}_"))
+    return told.get("model") or told.get("system") or next(named, methods.DEFAULT)
+
+
+def _matchings(told: Mapping[str, Any]) -> list[Any]:
+    """Of the last layer, then of the earlier ones where they are known: one, or a list of some."""
+    earlier = [told["matcher_aux0"]] if "matcher_aux0" in told else told.get("aux_matchers", [])
+    return [told["matcher"], *earlier]
+
+
+def _by_name(norms: Mapping[str, float | None] | list[float | None], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Gradient norms by name; some sets list them in the order of the shapes. Raises ValueError for another number."""
+    return norms if isinstance(norms, Mapping) else dict(zip(shapes, norms, strict=True))
 
 
 def _shaped(name: str, values: list[float], shape: tuple[int, ...]) -> Tensor:

@@ -22,7 +22,7 @@ from pipeline.methods.release import Release
 from pipeline.methods.settings import MomentLossWeights
 
 NAMES: dict[str, str] = {
-    **encoder_layers("transformer.encoder", "encoder"),
+    **encoder_layers("transformer.encoder", "encoder", activation=False),
     "transformer.decoder.layers.*.self_attn.in_proj_": "decoder.layers.*.self_attention.in_",
     "transformer.decoder.layers.*.self_attn.out_proj.": "decoder.layers.*.self_attention.out.",
     "transformer.decoder.layers.*.multihead_attn.in_proj_": "decoder.layers.*.cross_attention.in_",
