@@ -14,16 +14,23 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from pydantic import ValidationError
 from test_model import TEXT, VIDEO, make_batch
 from test_training import log_of
 from tiny_benchmark import PEERS, Benchmark, experiment
 
 from pipeline import config, methods
 from pipeline.errors import PipelineError
+from pipeline.methods.cg_detr import criterion
+from pipeline.methods.cg_detr.labels import SourceLabels
 from pipeline.methods.contract import Inputs
 from pipeline.methods.eatr.events import pseudo_events
 from pipeline.models import attention, elementwise
-from pipeline.models.batch import Labels
+from pipeline.models.batch import Labels, Outputs, with_tensors
+from pipeline.models.elementwise import PathDropout
+from pipeline.models.masking import keep_words_as_released
+from pipeline.models.windows import scored_windows
+from pipeline.records import Query
 from pipeline.released.checkpoint import import_checkpoint, read_released, release_of
 from pipeline.released.golden import verify
 from pipeline.released.golden_compact import compact
@@ -38,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("torch_one_thread")
 GOLDEN = Path(__file__).parent / "data" / "golden" / "methods"
 SETS = [path for name in PEERS for path in sorted(GOLDEN.glob(f"{name.replace('_', '?')}?*.json"))]
 QVHIGHLIGHTS = {name: next(path for path in SETS if compact_name(path) == f"{name}_qvhighlights_v") for name in PEERS}
-DEAD = 8_704
+DEAD = {"cg_detr": 141_056}
 TWICE = ("event_span_embed.", "moment_span_embed.")
 """Heads that a checkpoint of EaTR holds a second time, under these names."""
 PARAMETERS = {  # by the specification; the dead ones are counted
@@ -50,6 +57,7 @@ PARAMETERS = {  # by the specification; the dead ones are counted
     ("qd_detr", 2048, 0): 7_387_429,
     ("qd_detr", 2048, 2048): 7_916_329,
     ("eatr", 2816, 0): 8_972_812,
+    ("cg_detr", 2816, 0): 12_615_467,
 }
 WIDTHS = {"hidden_dim": 32, "heads": 4, "queries": 5}
 
@@ -89,7 +97,7 @@ def test_a_network_has_the_parameters_it_should(case, released):
     name, video_dim, audio_dim = case
     with torch.device("meta"):
         method = methods.build(methods.settings_class(name)(), Inputs(video_dim, audio_dim, 512, 2.0, moments=True))
-    assert sum(p.numel() for p in method.network.parameters()) == released - DEAD
+    assert sum(p.numel() for p in method.network.parameters()) == released - DEAD.get(name, 8_704)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +109,8 @@ def test_a_network_has_the_parameters_it_should(case, released):
         ("qd_detr", "plain_masks", True),
         ("qd_detr", "slot_iterations", 2),
         ("eatr", "t2v_layers", 2),
+        ("cg_detr", "slot_iterations", 2),
+        ("moment_detr", "dummies", 2),
     ],
 )
 def test_a_key_of_another_method_is_refused_by_name(name, key, value):
@@ -147,7 +157,8 @@ def test_a_released_checkpoint_becomes_ours(tmp_path, name):
 
     weights = released_weights(name)
     found = import_checkpoint(write(tmp_path / "model_best.ckpt", weights), tmp_path / "ours.safetensors", name)
-    assert (found.input_dim, found.text_dim, found.epoch, len(found.dropped)) == (2818, 512, 170, 3)
+    assert (found.input_dim, found.text_dim, found.epoch) == (2818, 512, 170)
+    assert sum(weights[released].numel() for released in found.dropped) == DEAD.get(name, 8_704)
     network = methods.build(found.settings, Inputs(2816, 0, 512, 2.0, moments=True)).network
     with safe_open(tmp_path / "ours.safetensors", "pt") as file:
         network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
@@ -186,9 +197,9 @@ def labelled(batch):
     """The batch with labels: a moment of each sample, and pairs of its clips."""
     n, length = batch.video_mask.shape
     pairs = torch.tensor([[1, 2]] * n), torch.tensor([[3, 0]] * n)
-    labels = Labels(torch.tensor([[[0.4, 0.3]]] * n), [1] * n, batch.video_mask * 3, batch.video_mask, *pairs)
+    common = Labels(torch.tensor([[[0.4, 0.3]]] * n), [1] * n, batch.video_mask * 3, batch.video_mask, *pairs)
     assert length > 3
-    return replace(batch, labels=labels)
+    return replace(batch, labels=SourceLabels.of(common, batch.vids))
 
 
 def test_moment_detrs_outputs_do_not_hang_on_the_other_samples():
@@ -224,7 +235,7 @@ def test_a_batch_of_one_is_its_own_negative_in_qd_detr():
     assert torch.equal(outputs.negative_saliency, outputs.saliency)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", ["moment_detr", "qd_detr", "eatr"])
 @pytest.mark.parametrize("moments", [True, False])
 def test_padded_rows_that_are_spared_change_no_loss_and_no_gradient(name, moments):
     batch = labelled(make_batch([9, 5, 4], [6, 3, 2]))
@@ -297,6 +308,80 @@ def test_events_that_are_not_finite_stop_the_matching():
     outputs = whole.outputs(batch)
     with pytest.raises(PipelineError, match="span is not finite"):
         whole.match(whole.costs(outputs, batch), batch.labels)
+
+
+@pytest.mark.parametrize("members", [[0, 2, 3], [1], [0, 1, 2, 3, 4], [2, 4]], ids=str)
+def test_the_words_mask_among_some_samples_is_that_of_a_batch_of_them(members):
+    batch = make_batch([9, 6, 4, 8, 5], [5, 2, 4, 3, 1])
+    among = torch.zeros(5).index_fill(0, torch.tensor(members), 1.0)
+    found = keep_words_as_released(batch.video_mask, batch.text_mask, 4, among)[members]
+    assert torch.equal(found, keep_words_as_released(batch.video_mask[members], batch.text_mask[members], 4))
+    keep_words_as_released(batch.video_mask, batch.text_mask, 4, torch.zeros(5))  # of nobody: nothing to compare
+
+
+def test_names_of_clips_cut_from_one_video_have_one_source():
+    vids = ["a_x_60.0_210.0", "a_x_210.0_360.0", "b_60.0_210.0", "akI8YFj_12", "akI8YFj_12_13"]
+    common = Labels(torch.zeros(5, 1, 2), [0] * 5, *(torch.zeros(5, 3) for _ in range(2)), *[torch.zeros(5, 1)] * 2)
+    assert SourceLabels.of(common, vids).other_source.tolist() == [0, 1, 1, 1, 1]
+    alone = SourceLabels.of(common, ["a"])
+    assert alone.other_source.tolist() == [0]
+    assert with_tensors(alone, lambda _, x: x + 1).other_source.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("vids", "counts"),
+    [
+        (["a", "a", "b", "c"], False),  # one has none: it drops out of the rank loss
+        (["a", "a", "a", "b"], True),  # two have none
+        (["a", "a", "a", "a"], True),  # nobody has one
+    ],
+)
+def test_cg_detrs_own_ranks_count_from_two_samples_without_a_wrong_query_on(vids, counts):
+    """The rank of the first sample's clips among themselves, which no wrong query is part of."""
+    method = small("cg_detr", attention_weight=0.0).network.eval()
+    batch = replace(make_batch([6, 6, 6, 6], [3, 3, 3, 3]), vids=vids)
+    batch = labelled(batch)
+    outputs, mask = method(batch), batch.video_mask
+    shift = torch.zeros_like(mask)
+    shift[0, 4] = 0.5  # of no pair: only a rank loss sees it
+    moved = replace(outputs, saliency=outputs.saliency + shift)
+    rated = replace(batch.labels, saliency=mask.cumsum(1))
+    losses = [float(criterion.saliency_loss(each, rated, mask, 0.2, 0.0).detach()) for each in (outputs, moved)]
+    assert (abs(losses[0] - losses[1]) > 1e-4) == counts
+
+
+def test_stochastic_depth_leaves_a_branch_out_for_a_whole_sample():
+    torch.manual_seed(0)
+    path, x = PathDropout(0.3), torch.ones(2000, 2, 3)
+    found = path.train()(x)
+    assert torch.equal(path.eval()(x), x)
+    assert bool((found == found[:, :1, :1]).all()) and found.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert float((found == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_cg_detrs_windows_are_clamped_to_the_duration_before_they_are_rounded():
+    logits, spans = torch.zeros(1, 1, 2), torch.tensor([[[0.9, 0.4]]])
+    query = Query(qid=1, query="", vid="v", duration=101.0)
+    plain, within = (
+        scored_windows(logits, spans, [query], "qvhighlights", 2.0, within_duration=clamped)[0, 0, :2].tolist()
+        for clamped in (False, True)
+    )
+    assert (plain, within) == ([70.0, 112.0], [70.0, 100.0])
+    method = small("cg_detr")
+    nothing = torch.zeros(0, 1, 1, 2)
+    given = Outputs(logits=logits, spans=spans, aux_logits=nothing, aux_spans=nothing, saliency=torch.zeros(1, 50))
+    assert method.found(given, [query], [50], "qvhighlights").windows[0][0, :2].tolist() == within
+
+
+def test_more_prompts_picked_than_there_are_are_refused():
+    with pytest.raises(ValidationError, match="`prompts_picked` is 11, and there are 10 `prompts`"):
+        methods.settings_class("cg_detr")(prompts_picked=11)
+
+
+def test_cg_detrs_further_weights_are_not_read_without_moments():
+    settings = methods.settings_class("cg_detr")(loss_weights={"distillation": 2, "saliency": 2})
+    assert settings.never_read(moments=False) == ["loss_weights.distillation"]
+    assert settings.never_read(moments=True) == []
 
 
 def test_moment_detr_drops_where_its_release_does(monkeypatch):

@@ -15,6 +15,7 @@ import torch
 from tiny_benchmark import MODEL, PEERS, query
 
 from pipeline import config, methods
+from pipeline.methods.cg_detr.labels import SourceTargets
 from pipeline.methods.contract import Inputs
 from pipeline.models.batch import Batch, tensors_of, with_tensors
 from pipeline.models.labels import Targets
@@ -49,7 +50,8 @@ def made(n_clips, n_words, seed=0, device="cpu") -> Batch:
     ]
     queries = [query(n, 1 + seed % 2, 2) for n in range(len(n_clips))]
     queries[0] = replace(queries[0], relevant_windows=((2.0, 4.0), (4.0, 6.0)))
-    labels = Targets(queries, n_clips, 2.0, max_windows=5).draw(range(len(n_clips)), np.random.default_rng(seed))
+    targets = SourceTargets(Targets(queries, n_clips, 2.0, max_windows=5), [query.vid for query in queries])
+    labels = targets.draw(range(len(n_clips)), np.random.default_rng(seed))  # no method asks for more
     names = [str(n) for n in range(len(n_clips))]
     return Batch(rows[0], masks[0], rows[1], masks[1], names, names, [60.0] * len(names), n_clips, labels).to(device)
 

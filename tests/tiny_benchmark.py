@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline import config, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.cg_detr.settings import CgDetrSettings
 from pipeline.methods.eatr.settings import EatrSettings
 from pipeline.methods.moment_detr.settings import MomentDetrSettings
 from pipeline.methods.qd_detr.settings import QdDetrSettings
@@ -25,6 +26,7 @@ PEERS: dict[str, MethodSettings] = {
     "moment_detr": MomentDetrSettings(**SMALL),
     "qd_detr": QdDetrSettings(**SMALL, t2v_layers=1),
     "eatr": EatrSettings(**SMALL, decoder_layers=2),
+    "cg_detr": CgDetrSettings(**SMALL, decoder_layers=2, t2v_layers=1, dummies=3, dummy_layers=1, prompts=4),
 }
 """The other methods, as small."""
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})

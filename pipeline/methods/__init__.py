@@ -20,6 +20,7 @@ METHODS: dict[str, str] = {
     "moment_detr": "pipeline.methods.moment_detr.settings:MomentDetrSettings",
     "qd_detr": "pipeline.methods.qd_detr.settings:QdDetrSettings",
     "eatr": "pipeline.methods.eatr.settings:EatrSettings",
+    "cg_detr": "pipeline.methods.cg_detr.settings:CgDetrSettings",
 }
 """Name in config.yaml → the settings of the method, `module:Class`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +31,8 @@ class MomentQueryMethod(Method):
     """
 
     settings: MomentQuerySettings
+    within_duration: ClassVar[bool] = False
+    """Whether windows are clamped to the annotated duration before they are rounded."""
 
     def costs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
         """One matching, of all decoder layers at once; none without moments."""
@@ -62,6 +65,7 @@ class MomentQueryMethod(Method):
         """All moment queries' windows, scored by softmax; clip scores through float16, as released."""
         windows = None
         if self.inputs.moments:
-            windows = list(scored_windows(outputs.logits, outputs.spans, queries, dataset, self.inputs.clip_s))
+            found = outputs.logits, outputs.spans, queries, dataset, self.inputs.clip_s
+            windows = list(scored_windows(*found, within_duration=self.within_duration))
         scores = outputs.saliency.detach().float().cpu().numpy().astype(np.float16)
         return Found(windows, [row[:n] for row, n in zip(scores, n_clips, strict=True)])

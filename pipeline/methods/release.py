@@ -93,6 +93,8 @@ class Release:
     ours are added up. settings_of_set: from a golden set's loss weights, global and local weight. logged: further
     figures of the log. intermediates: further checks of a set that holds intermediate values. further: checks of what
     else a set says, under keys of the method's own. What modules returned is given by their names, call by call.
+    labels_of_set: the method's labels from the common ones of a compact set and all it says. unscaled: part of the
+    names whose generated weights stay as they are drawn.
     """
 
     title: str
@@ -107,6 +109,8 @@ class Release:
     logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
     intermediates: Callable[[GoldenSet, Calls, Any], Iterator[Check]] = lambda *_: iter(())
     further: Callable[[GoldenSet, Method, Calls, Any], Iterator[Check]] = lambda *_: iter(())
+    labels_of_set: Callable[[Any, Mapping[str, Any]], Any] = lambda labels, _: labels
+    unscaled: str | None = None
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
         """Our name of a released tensor; None for the dead ones. Raises PipelineError for a name not in the table."""

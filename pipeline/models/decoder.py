@@ -20,7 +20,13 @@ class DecoderLayer(nn.Module):
     """Queries attend to each other, then to the clips by content and by place; norms after each residual."""
 
     def __init__(
-        self, dim: int, heads: int, feedforward_dim: int, dropout: float, activation: type[nn.Module] = PReLU
+        self,
+        dim: int,
+        heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        activation: type[nn.Module] = PReLU,
+        residual: Callable[[float], nn.Module] = Dropout,
     ) -> None:
         super().__init__()
         self.heads, self.weight_dropout = heads, dropout
@@ -32,7 +38,7 @@ class DecoderLayer(nn.Module):
         self.cross_value, self.cross_out = nn.Linear(dim, dim), zero_bias(nn.Linear(dim, dim))
         self.feedforward = FeedForward(dim, feedforward_dim, dropout, activation)
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = residual(dropout)
 
     def forward(
         self,

@@ -5,6 +5,7 @@ Axes: B samples, L clips, N tokens, d width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -36,13 +37,19 @@ class SelfLayer(nn.Module):
     """Clips attend to clips; norms after each residual, positions on queries and keys only."""
 
     def __init__(
-        self, dim: int, heads: int, feedforward_dim: int, dropout: float, activation: type[nn.Module] = PReLU
+        self,
+        dim: int,
+        heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        activation: type[nn.Module] = PReLU,
+        residual: Callable[[float], nn.Module] = Dropout,
     ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(dim, heads, dropout)
         self.feedforward = FeedForward(dim, feedforward_dim, dropout, activation)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = residual(dropout)
 
     def forward(self, clips: Tensor, positions: Tensor, keep: Tensor, packing: Packing | None = None) -> Tensor:
         """clips, positions [B, L, d] (packed: [1, R, d]), keep as in `attend`. Returns the same shape."""
@@ -52,12 +59,16 @@ class SelfLayer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Copies of one encoder layer, one after the other: biases start equal, matrices differ. No norm at the end."""
+    """Copies of one encoder layer, one after the other: biases start equal, matrices differ. No norm at the end.
 
-    def __init__(self, layer: CrossLayer | SelfLayer, n_layers: int) -> None:
+    alike: matrices start equal, too.
+    """
+
+    def __init__(self, layer: CrossLayer | SelfLayer, n_layers: int, *, alike: bool = False) -> None:
         super().__init__()
         self.layers = nn.ModuleList(deepcopy(layer) for _ in range(n_layers))
-        xavier(self)
+        if not alike:
+            xavier(self)
 
     def forward(self, clips: Tensor, positions: Tensor, *context: Any) -> Tensor:
         """clips, positions [B, L, d]; context: what the layer takes besides. Returns the clips' shape."""

@@ -152,10 +152,14 @@ def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     scores, targets (0 … 12), mask [B, L]; targets may be positive at padded clips (they only count as positives, as
     released). Levels that no sample reaches add nothing. Returns a scalar.
     """
+    return rank_terms(scores, targets, mask).mean(1).sum() / (RANKS + 1)
+
+
+def rank_terms(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Of every level and every sample [RANKS, B]; see `rank_contrastive`."""
     scores = (scores.masked_fill(mask == 0, PADDED_SCORE) / RANK_TEMPERATURE).float()
     scores = scores - scores.amax(1, keepdim=True)
     log_share = scores - (scores.exp().sum(1, keepdim=True) + 1e-6).log()
     levels = torch.arange(1, RANKS + 1, device=targets.device)
     positive = (targets[None] >= levels[:, None, None]).to(log_share.dtype)
-    per_sample = -(positive * (log_share * mask)).sum(2) / (positive.sum(2) + 1e-6)
-    return per_sample.mean(1).sum() / (RANKS + 1)
+    return -(positive * (log_share * mask)).sum(2) / (positive.sum(2) + 1e-6)

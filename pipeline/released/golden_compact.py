@@ -60,16 +60,19 @@ def compact(path: Path) -> GoldenSet:
     outputs = {
         name: _shaped(f"outputs.{name}", values, n if name.startswith("saliency_scores") else (n[0], -1, 2))
         for name, values in told["outputs"].items()
+        if name.removeprefix("aux1_").removeprefix("aux0_") in release.outputs
     }
+    named = release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"])
+    settings = type(named)(**release.settings_of(told.get("options", {})).changes() | named.changes())
     return GoldenSet(
         name=path.stem,
         dataset=told["dataset"],
         inputs=Inputs(told["video_dim"], told["audio_dim"], 512, clip_s, bool(told["matcher"])),
-        settings=release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"]),
+        settings=settings,
         max_windows=MAX_WINDOWS,
-        weights={name: _generated(case, name, tuple(shape)) for name, shape in shapes.items()},
+        weights={name: _generated(case, name, tuple(shape), release.unscaled) for name, shape in shapes.items()},
         n_parameters=told["n_parameters"],
-        batch=collate(data, range(len(queries)), labels),
+        batch=collate(data, range(len(queries)), release.labels_of_set(labels, told)),
         outputs=named_outputs(release, outputs, ""),
         losses=named_losses(release, told["losses"]),
         matches=tuple(_matchings(told)) if told["matcher"] else (),
@@ -123,11 +126,13 @@ def _rows(tag: str, lengths: list[int], length: int, dim: int) -> list[np.ndarra
     return [sample[:n].astype(np.float32) for sample, n in zip(rows, lengths, strict=True)]
 
 
-def _generated(case: str, name: str, shape: tuple[int, ...]) -> Tensor:
+def _generated(case: str, name: str, shape: tuple[int, ...], unscaled: str | None) -> Tensor:
     """A weight of the compact form by its rules; the first that applies."""
     noise = _random(f"{case}/{name}", shape)
     if name.endswith("activation.weight"):
         value = 0.25 + 0.05 * noise
+    elif unscaled and unscaled in name:
+        value = noise
     elif len(shape) == 1:
         value = (1.0 if name.endswith(".weight") else 0.0) + 0.05 * noise
     elif name == "query_embed.weight":

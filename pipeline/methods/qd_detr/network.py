@@ -15,6 +15,7 @@ from pipeline.models.decoder import DabDecoder, DecoderLayer, MomentHeads
 from pipeline.models.encoder import CrossLayer, SelfLayer, Stack, sparing_padding
 from pipeline.models.masking import keep_valid, keep_words_as_released
 from pipeline.models.projection import Projection
+from pipeline.models.scores import AdaptiveScore
 
 
 class QdDetr(nn.Module):
@@ -68,17 +69,3 @@ class QdDetr(nn.Module):
         )
         clips = memory[:, 1:]
         return clips, self.score(clips, memory[:, 0])
-
-
-class AdaptiveScore(nn.Module):
-    """The query-adaptive predictor: how well each clip agrees with the global row."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.clip, self.judge = nn.Linear(dim, dim), nn.Linear(dim, dim)
-
-    def forward(self, clips: Tensor, global_row: Tensor) -> Tensor:
-        """clips [B, L, d], global_row [B, d]. Returns [B, L], unbounded."""
-        query = self.judge(global_row)
-        weight, bias = query @ self.clip.weight, query @ self.clip.bias  # joined before, not after the clips' product
-        return ((clips @ weight[..., None]).squeeze(-1) + bias[:, None]) / clips.shape[-1] ** 0.5
