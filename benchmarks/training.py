@@ -2,11 +2,16 @@
 
     python benchmarks/training.py                # QVHighlights' shapes, one and two threads; TVSum's ten domains
     python benchmarks/training.py --precision bfloat16
+    python benchmarks/training.py --method qd_detr   # one method's step, beside its released one, in products
 
 QVHighlights: batch 32, 75 clips, 24 tokens, 2,818 inputs. TVSum: the clips and tokens of each domain's four training
 videos and its val video; one epoch is one step, every fifth is evaluated. Features are random: time does not hang on
 them. The reference is the plain loop (`plain_loop.py`), not the released program. Ours and the plain loop take turns
 in this process; of each part the median over the steps is given. No ratio has a side that was measured elsewhere.
+
+A method's step is measured in products of a 2400 × 2818 and a 2818 × 256 matrix, float32, which this process does in
+turns with the steps. Released steps were measured in the same unit, so that machines compare: batch 32, 75 clips, 32
+tokens, 2,818 inputs, dropout on, one thread.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ from pipeline.records import Query
 from pipeline.training.batches import collate
 from pipeline.training.data import Data, Packed
 from pipeline.training.predict import predict
+from pipeline.training.step import Learner
 
 PARTS = ("batch", "forward", "losses", "backward", "clip + AdamW")
 QVHIGHLIGHTS_FAMILIES, TVSUM_FAMILIES = (2304, 512), (1024, 1024)
@@ -54,6 +60,8 @@ TVSUM = {  # clips and tokens of the training videos, clips of the val video
     "BT": ((82, 134, 99, 52), (8, 13, 9, 10), 71),
     "DS": ((64, 94, 99, 115), (9, 10, 13, 9), 255),
 }
+RELEASED_PRODUCTS = {"moment_detr": (27.9, 28.8), "qd_detr": (56.6, 58.1)}
+"""Method → the least and the most of three measurements of its released step, in products."""
 EVALUATE_EVERY = 5
 Times = dict[str, tuple[float, float]]
 """Part → CPU and wall seconds."""
@@ -65,13 +73,50 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
+    parser.add_argument("--method", choices=tuple(methods.METHODS), help="measure this method's step in products")
     options = parser.parse_args()
+    if options.method:
+        torch.set_num_threads(1)
+        _show_method(options.method, options.steps, options.precision)
+        return
     print(f"torch {torch.__version__}, {options.steps} steps, ours in {options.precision}")
     for threads in options.threads:
         torch.set_num_threads(threads)
         _show_qvhighlights(options.steps, threads, options.precision)
     torch.set_num_threads(1)
     _show_tvsum(options.steps, options.precision)
+
+
+def _show_method(name: str, steps: int, precision: str) -> None:
+    """CPU seconds and products of a whole step, optimizer included."""
+    training, a, b = Training(precision=precision), torch.randn(2400, 2818), torch.randn(2818, 256)
+    queries = [_rated(n, 75) for n in range(64)]
+    with tempfile.TemporaryDirectory() as folder:
+        data = _made(queries, [75] * 64, [32] * 64, QVHIGHLIGHTS_FAMILIES, Path(folder), apart=True)
+    torch.manual_seed(0)
+    method = methods.build(methods.settings_class(name)(), Inputs(data.video_dim, 0, data.text_dim, 2.0, moments=True))
+    method.network.train()
+    learner = Learner(method, method.optimizer(training, "cpu"), training)
+    targets = method.targets(queries, data.n_clips, training)
+    rng = np.random.default_rng(0)
+
+    def take_step() -> Times:
+        times: Times = {}
+        index = rng.permutation(len(queries))[: training.batch_size].tolist()
+        _timed(times, "step", lambda: learner.step(collate(data, index, targets.draw(index, rng))))
+        return times
+
+    def multiply() -> Times:
+        times: Times = {}
+        _timed(times, "product", lambda: a @ b)
+        return times
+
+    found = _in_turns((take_step, multiply), steps)
+    step, unit = found[0]["step"][0], found[1]["product"][0]
+    n = sum(p.numel() for p in method.network.parameters())
+    print(f"{name}: {n:,} parameters, {step:.3f} CPU s a step, one product {unit:.4f} s: {step / unit:.1f} products")
+    if name in RELEASED_PRODUCTS:
+        print("its released step: {} to {} products".format(*RELEASED_PRODUCTS[name]))
 
 
 def _show_qvhighlights(steps: int, threads: int, precision: str) -> None:

@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from tiny_benchmark import MODEL, query
+from tiny_benchmark import MODEL, PEERS, query
 
 from pipeline import config, methods
+from pipeline.methods.cg_detr.labels import SourceTargets
 from pipeline.methods.contract import Inputs
 from pipeline.models.batch import Batch, tensors_of, with_tensors
 from pipeline.models.labels import Targets
@@ -31,10 +32,10 @@ SHAPES = [((9, 6), (4, 3)), ((9, 9), (4, 4)), ((7, 5), (5, 2)), ((9, 4), (4, 1))
 """Clips and words of each sample, batch by batch: three shapes, two of which come again."""
 
 
-def learner(device="cpu", moments=True, **training) -> Learner:
+def learner(device="cpu", moments=True, model=MODEL, **training) -> Learner:
     torch.manual_seed(0)
     schedule = TRAINING.model_copy(update=training)
-    method = methods.build(MODEL, Inputs(VIDEO, 0, TEXT, 2.0, moments))
+    method = methods.build(model, Inputs(VIDEO, 0, TEXT, 2.0, moments))
     method.network.to(device).train()
     return Learner(method, method.optimizer(schedule, device), schedule)
 
@@ -49,7 +50,8 @@ def made(n_clips, n_words, seed=0, device="cpu") -> Batch:
     ]
     queries = [query(n, 1 + seed % 2, 2) for n in range(len(n_clips))]
     queries[0] = replace(queries[0], relevant_windows=((2.0, 4.0), (4.0, 6.0)))
-    labels = Targets(queries, n_clips, 2.0, max_windows=5).draw(range(len(n_clips)), np.random.default_rng(seed))
+    targets = SourceTargets(Targets(queries, n_clips, 2.0, max_windows=5), [query.vid for query in queries])
+    labels = targets.draw(range(len(n_clips)), np.random.default_rng(seed))  # no method asks for more
     names = [str(n) for n in range(len(n_clips))]
     return Batch(rows[0], masks[0], rows[1], masks[1], names, names, [60.0] * len(names), n_clips, labels).to(device)
 
@@ -87,8 +89,9 @@ class Incapable(ByHeart):
 
 @pytest.mark.parametrize("moments", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_replayed_steps_have_the_losses_and_weights_of_ordinary_ones(moments, precision):
-    plain, recorded = (learner(moments=moments, precision=precision) for _ in range(2))
+@pytest.mark.parametrize("model", [MODEL, *PEERS.values()], ids=lambda model: model.name)
+def test_replayed_steps_have_the_losses_and_weights_of_ordinary_ones(moments, precision, model):
+    plain, recorded = (learner(moments=moments, precision=precision, model=model) for _ in range(2))
     recorder = ByHeart()
     assert walk(Replays(recorded, recorder).step) == walk(plain.step)
     for name, weights in plain.method.network.state_dict().items():
@@ -121,10 +124,13 @@ def test_where_recording_fails_it_is_said_once_and_steps_go_on(capsys):
 
 
 @pytest.mark.parametrize("moments", [True, False])
-@pytest.mark.parametrize("formulation", ["released", "paper"])
-def test_nothing_but_the_matching_looks_at_a_value(moments, formulation, monkeypatch):
+@pytest.mark.parametrize(
+    "model",
+    [MODEL, MODEL.model_copy(update={"formulation": "paper"}), *PEERS.values()],
+    ids=lambda model: f"{model.name}-{model.formulation}",
+)
+def test_nothing_but_the_matching_looks_at_a_value(moments, model, monkeypatch):
     """Meta tensors have none: whoever asks, as a wait for a GPU would, fails. They take the GPU's branches."""
-    model = MODEL.model_copy(update={"formulation": formulation})
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
     with torch.device("meta"):
         method = methods.build(model, Inputs(VIDEO, 0, TEXT, 2.0, moments))
@@ -159,10 +165,11 @@ def test_on_a_gpu_the_gru_is_not_rounded_and_sums_keep_their_order(as_in_product
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("moments", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model", [MODEL, *PEERS.values()], ids=lambda model: model.name)
 def test_on_a_gpu_replayed_steps_have_the_losses_and_weights_of_ordinary_ones_to_the_bit(
-    moments, precision, as_in_production, capsys
+    moments, precision, model, as_in_production, capsys
 ):
-    plain, recorded = (learner("cuda", moments, precision=precision) for _ in range(2))
+    plain, recorded = (learner("cuda", moments, model, precision=precision) for _ in range(2))
     replays = Replays(recorded, CudaGraphs())
     assert walk(replays.step, "cuda") == walk(plain.step, "cuda")
     assert "cannot be recorded" not in capsys.readouterr().err and len(replays._recordings) == 2

@@ -10,6 +10,10 @@ import stage_jobs
 
 from pipeline import config, families, files, provenance, records
 from pipeline.features.store_writer import StoreWriter
+from pipeline.methods.cg_detr.settings import CgDetrSettings
+from pipeline.methods.eatr.settings import EatrSettings
+from pipeline.methods.moment_detr.settings import MomentDetrSettings
+from pipeline.methods.qd_detr.settings import QdDetrSettings
 from pipeline.methods.settings import MethodSettings
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.methods.umt.settings import UmtSettings
@@ -19,7 +23,12 @@ N_CLIPS, VIDEO_DIM, AUDIO_DIM, TEXT_DIM = 12, 16, 6, 8
 MODEL = TrDetrSettings(
     hidden_dim=32, heads=2, queries=4, t2v_layers=1, encoder_layers=1, decoder_layers=2, feedforward_dim=32
 )
+SMALL = {"hidden_dim": 32, "heads": 2, "queries": 4, "encoder_layers": 1, "feedforward_dim": 32}
 PEERS: dict[str, MethodSettings] = {
+    "moment_detr": MomentDetrSettings(**SMALL),
+    "qd_detr": QdDetrSettings(**SMALL, t2v_layers=1),
+    "eatr": EatrSettings(**SMALL, decoder_layers=2),
+    "cg_detr": CgDetrSettings(**SMALL, decoder_layers=2, t2v_layers=1, dummies=3, dummy_layers=1, prompts=4),
     "univtg": UniVtgSettings(hidden_dim=32, heads=2, encoder_layers=1, feedforward_dim=32, warmup_epochs=3),
     "umt": UmtSettings(hidden_dim=32, heads=2, decoder_layers=1, feedforward_dim=32, positions=20),
 }

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, str] = {
     "tr_detr": "pipeline.methods.tr_detr.settings:TrDetrSettings",
+    "moment_detr": "pipeline.methods.moment_detr.settings:MomentDetrSettings",
+    "qd_detr": "pipeline.methods.qd_detr.settings:QdDetrSettings",
+    "eatr": "pipeline.methods.eatr.settings:EatrSettings",
+    "cg_detr": "pipeline.methods.cg_detr.settings:CgDetrSettings",
     "univtg": "pipeline.methods.univtg.settings:UniVtgSettings",
     "umt": "pipeline.methods.umt.settings:UmtSettings",
 }

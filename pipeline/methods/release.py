@@ -94,7 +94,7 @@ class GoldenSet:
     settings: with the loss weights it was made with. max_windows: of which a step learns. weights, gradient_norms: by
     released name (norm None: the tensor takes no part). batch: with labels, as drawn. outputs: by field of the
     method's outputs. losses: by our names, with what `Release.logged` gives beside. matches: per sample (queries,
-    windows), for the last layer, then for the earlier one where it is known; none without moments.
+    windows), for the last layer, then for the earlier ones where they are known; none without moments.
     queries: where the set tells what they are made from. expected: everything that its JSON file says.
     arrays: by their names in forward.npz; only the sharp form has them.
     """
@@ -131,6 +131,8 @@ class Release:
     ours are added up. settings_of_set: from a golden set's loss weights, global and local weight. logged: further
     figures of the log. intermediates: further checks of a set that holds intermediate values. further: checks of what
     else a set says, under keys of the method's own. What modules returned is given by their names, call by call.
+    labels_of_set: the method's labels from the common ones of a compact set and all it says. unscaled: part of the
+    names whose generated weights stay as they are drawn.
     """
 
     title: str
@@ -149,6 +151,8 @@ class Release:
     logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
     intermediates: Callable[[GoldenSet, Calls, Any], Iterator[Check]] = lambda *_: iter(())
     further: Callable[[GoldenSet, Method, Calls, Any], Iterator[Check]] = lambda *_: iter(())
+    labels_of_set: Callable[[Any, Mapping[str, Any]], Any] = lambda labels, _: labels
+    unscaled: str | None = None
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
         """Our name of a released tensor; None for the dead ones. Raises PipelineError for a name not in the table."""

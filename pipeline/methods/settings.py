@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pipeline.settings import Strict
+from pydantic import model_validator
+
+from pipeline.settings import Positive, Rate, Strict, Weight
 
 
 class Reading(NamedTuple):
@@ -60,3 +62,47 @@ class MethodSettings(Strict):
     def recorded(self) -> dict[str, Any]:
         """What a manifest says of the method: its name, its revision, and what differs from the defaults."""
         return {"name": self.name, "revision": self.revision, **self.changes()}
+
+
+MOMENT_LOSSES = ("span", "giou", "label")
+"""Losses that only a dataset with moments has."""
+
+
+class MomentLossWeights(Strict):
+    """Weights of the losses in their sum. The matching weighs its costs with span, giou and label, too."""
+
+    span: Weight = 10.0
+    giou: Weight = 1.0
+    label: Weight = 4.0
+    saliency: Weight = 1.0
+
+
+class MomentQuerySettings(MethodSettings):
+    """What methods have in common whose decoder predicts a window for each of its moment queries.
+
+    Numbers are those of the released systems, which agree in them.
+    """
+
+    hidden_dim: Positive = 256
+    heads: Positive = 8
+    queries: Positive = 10
+    """Moment queries of the decoder: windows predicted for every text query."""
+    encoder_layers: Positive = 2
+    decoder_layers: Positive = 2
+    feedforward_dim: Positive = 1024
+    dropout: Rate = 0.1
+    input_dropout: Rate = 0.5
+    """Dropout rate on the input features, applied before each projection layer."""
+    saliency_margin: Weight = 0.2
+    """Margin of the hinge loss between clips of higher and of lower saliency."""
+    loss_weights: MomentLossWeights = MomentLossWeights()
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.hidden_dim % self.heads:
+            raise ValueError(f"`heads` must divide `hidden_dim`, and {self.heads} does not divide {self.hidden_dim}")
+        return self
+
+    def never_read(self, *, moments: bool) -> list[str]:
+        """Weights of the moment losses, where there are no moments."""
+        return [] if moments else [f"loss_weights.{key}" for key in self.loss_weights.changes() if key in MOMENT_LOSSES]

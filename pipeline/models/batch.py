@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -83,6 +83,12 @@ class Outputs:
     aux_spans: Tensor
     saliency: Tensor
     negative_saliency: Tensor | None = None
+
+    @classmethod
+    def of_layers(cls, logits: Tensor, spans: Tensor, **more: Tensor) -> Self:
+        """From the predictions of all layers [layers, B, Q, 2], in their order; float32, under autocast too."""
+        found = {"logits": logits[-1], "spans": spans[-1], "aux_logits": logits[:-1], "aux_spans": spans[:-1], **more}
+        return cls(**{name: tensor.float() for name, tensor in found.items()})
 
 
 def sent(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -6,19 +6,28 @@ Source: DAB-DETR in one dimension, as the released systems run it. Axes: B sampl
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.attention import FeedForward, Mlp, attend, sine, xavier, zero_bias
-from pipeline.models.elementwise import Dropout
+from pipeline.models.elementwise import Dropout, PReLU
 
 
 class DecoderLayer(nn.Module):
     """Queries attend to each other, then to the clips by content and by place; norms after each residual."""
 
-    def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        activation: type[nn.Module] = PReLU,
+        residual: Callable[[float], nn.Module] = Dropout,
+    ) -> None:
         super().__init__()
         self.heads, self.weight_dropout = heads, dropout
         self.self_query, self.self_query_place = nn.Linear(dim, dim), nn.Linear(dim, dim)
@@ -27,9 +36,9 @@ class DecoderLayer(nn.Module):
         self.cross_query, self.cross_query_place = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.cross_key, self.cross_key_place = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.cross_value, self.cross_out = nn.Linear(dim, dim), zero_bias(nn.Linear(dim, dim))
-        self.feedforward = FeedForward(dim, feedforward_dim, dropout)
+        self.feedforward = FeedForward(dim, feedforward_dim, dropout, activation)
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = residual(dropout)
 
     def forward(
         self,
@@ -41,18 +50,21 @@ class DecoderLayer(nn.Module):
         positions: Tensor,
         keep: Tensor,
         content_place: Tensor | None,
+        between: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """One layer. Returns the new state [B, Q, d].
 
         state, place (position of a query), anchor (its modulated sine embedding): [B, Q, d]; memory, positions:
         [B, L, d]; keep as in `attend`; content_place [B, Q, d]: in the first layer, whose states hold no content
-        yet, added to the content query, and the clips' places to the content keys.
+        yet, added to the content query, and the clips' places to the content keys. between: what a state passes between
+        the two attentions.
         """
         dropout = self.weight_dropout if self.training else 0.0
         query = self.self_query(state) + self.self_query_place(place)
         key = self.self_key(state) + self.self_key_place(place)
         mixed = attend(query, key, self.self_value(state), heads=self.heads, dropout=dropout)
         state = self.norm1(state + self.dropout(self.self_out(mixed)))
+        state = state if between is None else between(state)
 
         query, key, key_place = self.cross_query(state), self.cross_key(memory), self.cross_key_place(positions)
         if content_place is not None:
@@ -116,9 +128,13 @@ class MomentHeads(nn.Module):
         self.label = nn.Linear(dim, 2)
         self.span = Mlp(dim, dim, dim, 2)
 
-    def forward(self, states: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-        """states [..., d], references [..., 2]. Returns logits [..., 2] (index 0 = foreground) and spans [..., 2]."""
-        return self.label(states), (self.span(states) + inverse_sigmoid(references)).sigmoid()
+    def forward(self, states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """states [..., d]; references [..., 2], from which spans start: none is the middle, half the video wide.
+
+        Returns logits [..., 2] (index 0 = foreground) and spans [..., 2].
+        """
+        moved = self.span(states)
+        return self.label(states), (moved if references is None else moved + inverse_sigmoid(references)).sigmoid()
 
 
 def inverse_sigmoid(x: Tensor, floor: float = 1e-3) -> Tensor:

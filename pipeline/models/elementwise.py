@@ -30,6 +30,18 @@ class Dropout(nn.Module):
         return drop(x, self.rate) if self.training else x
 
 
+class PathDropout(nn.Module):
+    """Stochastic depth: while training, a branch is left out for a whole sample at one rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ...] to [B, ...]."""
+        return x * drop(x.new_ones(len(x), *(1,) * (x.dim() - 1)), self.rate) if self.training else x
+
+
 def drop(x: Tensor, rate: float) -> Tensor:
     """Zero each value with chance `rate`, the others divided by 1 - rate; randomness from torch's generator."""
     if not rate or x.device.type != "cpu":

@@ -5,13 +5,15 @@ Axes: B samples, L clips, N tokens, d width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 from torch import Tensor, nn
 
 from pipeline.models.attention import FeedForward, MultiHeadAttention, xavier
-from pipeline.models.elementwise import Dropout
+from pipeline.models.elementwise import Dropout, PReLU
+from pipeline.models.masking import keep_valid
 from pipeline.models.packing import Packing
 
 
@@ -34,12 +36,20 @@ class CrossLayer(nn.Module):
 class SelfLayer(nn.Module):
     """Clips attend to clips; norms after each residual, positions on queries and keys only."""
 
-    def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        activation: type[nn.Module] = PReLU,
+        residual: Callable[[float], nn.Module] = Dropout,
+    ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(dim, heads, dropout)
-        self.feedforward = FeedForward(dim, feedforward_dim, dropout)
+        self.feedforward = FeedForward(dim, feedforward_dim, dropout, activation)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = residual(dropout)
 
     def forward(self, clips: Tensor, positions: Tensor, keep: Tensor, packing: Packing | None = None) -> Tensor:
         """clips, positions [B, L, d] (packed: [1, R, d]), keep as in `attend`. Returns the same shape."""
@@ -49,15 +59,31 @@ class SelfLayer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Copies of one encoder layer, one after the other: biases start equal, matrices differ. No norm at the end."""
+    """Copies of one encoder layer, one after the other: biases start equal, matrices differ. No norm at the end.
 
-    def __init__(self, layer: CrossLayer | SelfLayer, n_layers: int) -> None:
+    alike: matrices start equal, too.
+    """
+
+    def __init__(self, layer: CrossLayer | SelfLayer, n_layers: int, *, alike: bool = False) -> None:
         super().__init__()
         self.layers = nn.ModuleList(deepcopy(layer) for _ in range(n_layers))
-        xavier(self)
+        if not alike:
+            xavier(self)
 
     def forward(self, clips: Tensor, positions: Tensor, *context: Any) -> Tensor:
         """clips, positions [B, L, d]; context: what the layer takes besides. Returns the clips' shape."""
         for layer in self.layers:
             clips = layer(clips, positions, *context)
         return clips
+
+
+def sparing_padding(stack: Stack, rows: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    """A stack of self layers over rows [B, L, d] of whose padding nothing comes that a loss looks at.
+
+    positions [B, L, d], mask [B, L], 1 = valid. While training on a CPU padded rows are spared, where there are enough
+    of them. A GPU works on whole batches: its recorded steps know their shapes alone.
+    """
+    keep = keep_valid(mask)
+    if stack.training and rows.device.type == "cpu" and (packing := Packing(mask)).is_worthwhile:
+        return packing.pad(stack(packing.pack(rows), packing.pack(positions), keep, packing))
+    return stack(rows, positions, keep)

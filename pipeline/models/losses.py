@@ -67,18 +67,29 @@ def moment_losses(
     of weight 0 is not computed. Looks at no value of a tensor: a GPU is not waited for.
     """
     logits, found = layers_of(outputs)
-    matched = matches != NONE
-    pairs = matched.sum((1, 2)).clamp(min=1)
-    wanted = _assigned(labels.spans, matches)
-    each: dict[str, Tensor] = {}
-    if weights.span:
-        each["span"] = ((found - wanted).abs().sum(-1) * matched).sum((1, 2)) / (2 * pairs)
-    if weights.giou:
-        each["giou"] = ((1 - giou(found, wanted)) * matched).sum((1, 2)) / pairs
+    each = span_losses(found, labels.spans, matches, weights.span, weights.giou)
     if weights.label:
-        each["label"] = label_loss(logits, matched)
+        each["label"] = label_loss(logits, matches != NONE)
     last = {name: layers[0] for name, layers in each.items()}
     return last | {f"aux_{name}": layers[1:].sum() for name, layers in each.items() if len(layers) > 1}
+
+
+def span_losses(
+    found: Tensor, spans: Tensor, matches: Tensor, span_weight: float, giou_weight: float
+) -> dict[str, Tensor]:
+    """How far predicted spans lie from those they were matched to, as span and giou, [layers] each.
+
+    found [layers, B, Q, 2], spans [B, W, 2], matches [layers, B, Q]. A loss of weight 0 is not computed.
+    """
+    matched = matches != NONE
+    pairs = matched.sum((1, 2)).clamp(min=1)
+    wanted = _assigned(spans, matches)
+    each: dict[str, Tensor] = {}
+    if span_weight:
+        each["span"] = ((found - wanted).abs().sum(-1) * matched).sum((1, 2)) / (2 * pairs)
+    if giou_weight:
+        each["giou"] = ((1 - giou(found, wanted)) * matched).sum((1, 2)) / pairs
+    return each
 
 
 def _assigned(spans: Tensor, matches: Tensor) -> Tensor:
@@ -117,8 +128,7 @@ def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: 
     0, and each is pushed below zero.
     """
     scores, targets, mask = outputs.saliency, labels.saliency, video_mask
-    positive, negative = scores.gather(1, labels.saliency_pos), scores.gather(1, labels.saliency_neg)
-    loss = 2 * F.relu(margin + negative - positive).mean()
+    loss = hinge(scores, labels, margin)
     if outputs.negative_saliency is not None:
         loss = loss + (F.softplus(outputs.negative_saliency) * video_mask).sum(1).mean()
         scores = torch.cat((scores, outputs.negative_saliency), dim=1)
@@ -127,16 +137,29 @@ def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: 
     return loss + rank_contrastive(scores, targets, mask)
 
 
+def hinge(scores: Tensor, labels: Labels, margin: float) -> Tensor:
+    """How far the lower clip of a drawn pair comes within `margin` of the higher one: the mean, twice, as released.
+
+    scores [B, L]. Returns a scalar.
+    """
+    positive, negative = scores.gather(1, labels.saliency_pos), scores.gather(1, labels.saliency_neg)
+    return 2 * F.relu(margin + negative - positive).mean()
+
+
 def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """For every level 1 … 11: clips rated at least that against all clips of their video.
 
     scores, targets (0 … 12), mask [B, L]; targets may be positive at padded clips (they only count as positives, as
     released). Levels that no sample reaches add nothing. Returns a scalar.
     """
+    return rank_terms(scores, targets, mask).mean(1).sum() / (RANKS + 1)
+
+
+def rank_terms(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Of every level and every sample [RANKS, B]; see `rank_contrastive`."""
     scores = (scores.masked_fill(mask == 0, PADDED_SCORE) / RANK_TEMPERATURE).float()
     scores = scores - scores.amax(1, keepdim=True)
     log_share = scores - (scores.exp().sum(1, keepdim=True) + 1e-6).log()
     levels = torch.arange(1, RANKS + 1, device=targets.device)
     positive = (targets[None] >= levels[:, None, None]).to(log_share.dtype)
-    per_sample = -(positive * (log_share * mask)).sum(2) / (positive.sum(2) + 1e-6)
-    return per_sample.mean(1).sum() / (RANKS + 1)
+    return -(positive * (log_share * mask)).sum(2) / (positive.sum(2) + 1e-6)

@@ -26,14 +26,20 @@ def keep_valid(mask: Tensor) -> Tensor:
     return (mask > 0)[:, None, None]
 
 
-def keep_words_as_released(video_mask: Tensor, text_mask: Tensor, heads: int) -> Tensor:
+def keep_words_as_released(video_mask: Tensor, text_mask: Tensor, heads: int, among: Tensor | None = None) -> Tensor:
     """The t2v mask of the released system, with its mistake. Returns [B, H, L, N].
 
     Padded words are dropped. Besides, head h of sample b loses (clip, word) where both are padded in sample
     g = (H·b + h) mod B: a mask built per sample was tiled with heads outermost and read with samples outermost.
-    At least the first word always stays.
+    At least the first word always stays. among: [B], 1 = in the batch that is meant; the others' masks mean nothing.
     """
     n_samples = len(text_mask)
-    other = torch.arange(n_samples * heads, device=text_mask.device).remainder(n_samples).view(n_samples, heads)
+    other = torch.arange(n_samples * heads, device=text_mask.device).view(n_samples, heads)
+    if among is None:
+        other = other.remainder(n_samples)
+    else:
+        member = among > 0
+        rank, order = member.long().cumsum(0) - 1, member.logical_not().to(torch.int8).argsort(stable=True)
+        other = order[(heads * rank[:, None] + other[:1]).remainder(member.sum().clamp(min=1))]
     both_padded = (video_mask == 0)[other][..., :, None] & (text_mask == 0)[other][..., None, :]
     return keep_valid(text_mask) & ~both_padded

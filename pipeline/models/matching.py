@@ -50,9 +50,15 @@ def costs(logits: Tensor, spans: Tensor, wanted: Tensor, weights: MomentWeights)
 
     logits, spans [..., B, Q, 2], wanted [B, W, 2].
     """
-    found, wanted = spans.float()[..., None, :], wanted[:, None]
-    apart = weights.span * (found - wanted).abs().sum(-1) - weights.giou * giou(found, wanted)
+    apart = span_costs(spans, wanted, weights.span, weights.giou)
     return apart - weights.label * logits.float().softmax(-1)[..., :1]
+
+
+@torch.no_grad()
+def span_costs(spans: Tensor, wanted: Tensor, span_weight: float, giou_weight: float) -> Tensor:
+    """The same without the probability: spans [..., B, Q, 2], wanted [B, W, 2] to [..., B, Q, W]."""
+    found, wanted = spans.float()[..., None, :], wanted[:, None]
+    return span_weight * (found - wanted).abs().sum(-1) - giou_weight * giou(found, wanted)
 
 
 def solve(costs: Tensor, n_spans: Sequence[int]) -> Tensor:

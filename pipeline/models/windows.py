@@ -17,17 +17,27 @@ LONGEST_S = 150.0
 """QVHighlights' longest video; released."""
 
 
-def scored_windows(logits: Tensor, spans: Tensor, queries: Sequence[Query], dataset: str, clip_s: float) -> np.ndarray:
+def scored_windows(
+    logits: Tensor,
+    spans: Tensor,
+    queries: Sequence[Query],
+    dataset: str,
+    clip_s: float,
+    *,
+    within_duration: bool = False,
+) -> np.ndarray:
     """All Q windows of every query, best first (ties in query order): [B, Q, 3] start_s, end_s, score.
 
     Scaled by the annotated duration, cut to 4 decimals, clamped, rounded (half to even) to multiples of the clip.
     QVHighlights is clamped to 0 … 150 s; Charades-STA, for which nothing was released, to the duration, which ends
     between two clips: clamped after the rounding. Zero-length windows and duplicates stay, as released.
+    within_duration: clamped to the annotated duration before all else, too.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()
     duration = np.array([query.duration for query in queries], np.float32)[:, None, None]
     centre, width = np.moveaxis(spans.detach().float().cpu().numpy(), -1, 0)
     bounds = np.stack((centre - np.float32(0.5) * width, centre + np.float32(0.5) * width), axis=-1) * duration
+    bounds = bounds.clip(0, duration) if within_duration else bounds
     order = np.argsort(-scores, axis=1, kind="stable")
     bounds, scores = np.take_along_axis(bounds, order[..., None], 1), np.take_along_axis(scores, order, 1)
     bounds = np.round(bounds.astype(np.float64), 4).astype(np.float32).astype(np.float64)

@@ -58,11 +58,13 @@ def compact(path: Path) -> GoldenSet:
     n = len(queries), told["clips"]
     sizes = {name: (len(queries), -1, columns) for name, columns in release.columns.items()}
     outputs = {
-        name: _shaped(f"outputs.{name}", values, sizes.get(name.removeprefix("aux0_"), n))
+        name: _shaped(f"outputs.{name}", values, sizes.get(_without_layer(name), n))
         for name, values in told["outputs"].items()
+        if _without_layer(name) in release.outputs
     }
-    weights = {name: _generated(case, name, tuple(shape)) for name, shape in shapes.items()}
-    settings = release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"])
+    weights = {name: _generated(case, name, tuple(shape), release.unscaled) for name, shape in shapes.items()}
+    named = release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"])
+    settings = type(named)(**release.settings_of(told.get("options", {})).changes() | named.changes())
     dataset = DATASETS.get(told["dataset"], told["dataset"])
     widths = told["video_dim"], told["audio_dim"], text_dim
     return GoldenSet(
@@ -73,11 +75,11 @@ def compact(path: Path) -> GoldenSet:
         max_windows=MAX_WINDOWS,
         weights=weights,
         n_parameters=told["n_parameters"],
-        batch=collate(data, range(len(queries)), labels),
+        batch=collate(data, range(len(queries)), release.labels_of_set(labels, told)),
         outputs=named_outputs(release, outputs, ""),
         losses=named_losses(release, told["losses"]),
-        matches=(told["matcher"],) if told["matcher"] else (),
-        gradient_norms=told["gradient_norms"],
+        matches=tuple(_matchings(told)) if told["matcher"] else (),
+        gradient_norms=_by_name(told["gradient_norms"], shapes),
         queries=tuple(queries),
         expected=told,
     )
@@ -102,6 +104,22 @@ def _rows_of(told: Mapping[str, Any]) -> tuple[list[Query], Labels]:
         Query(qid=n, query="", vid=str(n), duration=length * clip_s) for n, length in enumerate(told["video_lengths"])
     ]
     return queries, labels
+
+
+def _without_layer(name: str) -> str:
+    """The name of an output without the mark of an earlier layer."""
+    return name.removeprefix("aux1_").removeprefix("aux0_")
+
+
+def _matchings(told: Mapping[str, Any]) -> list[Any]:
+    """Of the last layer, then of the earlier ones where they are known: one, or a list of some."""
+    earlier = [told["matcher_aux0"]] if "matcher_aux0" in told else told.get("aux_matchers", [])
+    return [told["matcher"], *earlier]
+
+
+def _by_name(norms: Mapping[str, float | None] | list[float | None], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Gradient norms by name; some sets list them in the order of the shapes. Raises ValueError for another number."""
+    return norms if isinstance(norms, Mapping) else dict(zip(shapes, norms, strict=True))
 
 
 def _shaped(name: str, values: list[float], shape: tuple[int, ...]) -> Tensor:
@@ -133,11 +151,13 @@ def _rows(told: Mapping[str, Any], stream: str, length: int, dim: int) -> list[n
     return [sample[:n].astype(np.float32) for sample, n in zip(rows, lengths, strict=True)]
 
 
-def _generated(case: str, name: str, shape: tuple[int, ...]) -> Tensor:
+def _generated(case: str, name: str, shape: tuple[int, ...], unscaled: str | None) -> Tensor:
     """A weight of the compact form by its rules; the first that applies."""
     drawn = noise(f"{case}/{name}", shape)
     if name.endswith("activation.weight"):
         value = 0.25 + 0.05 * drawn
+    elif unscaled and unscaled in name:
+        value = drawn
     elif len(shape) == 1:
         value = (1.0 if name.endswith(".weight") else 0.0) + 0.05 * drawn
     elif name.endswith(".pe"):

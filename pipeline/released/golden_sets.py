@@ -142,12 +142,14 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 
 
 def named_outputs(release: Release, arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Predictions by the fields of our outputs; the earlier layer's get the axis of layers."""
+    """Predictions by the fields of our outputs; those of the earlier layers, in their order, get the axis of layers."""
     found = {}
     for name, ours in release.outputs.items():
-        earlier = name.startswith("aux0_")
-        tensor = arrays[name if earlier else prefix + name]
-        found[ours] = tensor[None] if earlier else tensor
+        if name.startswith("aux0_"):
+            layers = (f"aux{layer}_{name.removeprefix('aux0_')}" for layer in range(len(arrays)))
+            found[ours] = torch.stack([arrays[layer] for layer in layers if layer in arrays])
+        else:
+            found[ours] = arrays[prefix + name]
     return found
 
 

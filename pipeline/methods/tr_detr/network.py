@@ -13,9 +13,8 @@ from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.models.attention import clip_positions
 from pipeline.models.batch import Batch, Outputs
 from pipeline.models.decoder import DabDecoder, DecoderLayer, MomentHeads
-from pipeline.models.encoder import CrossLayer, SelfLayer, Stack
+from pipeline.models.encoder import CrossLayer, SelfLayer, Stack, sparing_padding
 from pipeline.models.masking import keep_valid, keep_words_as_released
-from pipeline.models.packing import Packing
 from pipeline.models.projection import Projection
 
 
@@ -90,35 +89,17 @@ class TrDetr(nn.Module):
             memory = self.encoder(joint, positions, keep)
             scores = self.score(memory)
             base = joint if self.printed else memory
-            memory = self._last_pass(inject_scores(base, joint, scores, counted), positions, video_mask)
+            joint_again = inject_scores(base, joint, scores, counted)
+            memory = sparing_padding(self.encoder, joint_again, positions, video_mask)
         else:
-            memory = self._last_pass(joint, positions, video_mask)
+            memory = sparing_padding(self.encoder, joint, positions, video_mask)
         logits, spans = self.moments(*self.decoder(memory, positions, keep))
         if self.mr2hd is not None:
             base, weight = joint if self.printed else memory, self.mr2hd(logits[-1], spans[-1], video, counted)
             scores = self.score(base + weight[..., None] * memory)
         elif scores is None:
             scores = self.score(memory)
-        found = {
-            "logits": logits[-1],
-            "spans": spans[-1],
-            "aux_logits": logits[:-1],
-            "aux_spans": spans[:-1],
-            "saliency": scores,
-            "video": video,
-            "text": text,
-        }
-        return AlignedOutputs(**{name: x.float() for name, x in found.items()})  # under autocast, too
-
-    def _last_pass(self, clips: Tensor, positions: Tensor, video_mask: Tensor) -> Tensor:
-        """The encoder's last pass, of whose padded clips nothing comes that a loss looks at; on a CPU they are spared.
-
-        A GPU works on whole batches: its recorded steps know their shapes alone.
-        """
-        keep = keep_valid(video_mask)
-        if self.training and clips.device.type == "cpu" and (packing := Packing(video_mask)).is_worthwhile:
-            return packing.pad(self.encoder(packing.pack(clips), packing.pack(positions), keep, packing))
-        return self.encoder(clips, positions, keep)
+        return AlignedOutputs.of_layers(logits, spans, saliency=scores, video=video, text=text)
 
     def _keep_words(self, video_mask: Tensor, text_mask: Tensor) -> Tensor:
         return keep_valid(text_mask) if self.plain_masks else keep_words_as_released(video_mask, text_mask, self.heads)

@@ -64,7 +64,7 @@ class PathLayer(SelfLayer):
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float, drop_path: float) -> None:
         super().__init__(dim, heads, feedforward_dim, dropout)
         self.feedforward = FeedForward(dim, feedforward_dim, 0.0, nn.GELU)
-        self.dropout = DropPath(drop_path)  # type: ignore[assignment]
+        self.dropout = DropPath(drop_path)
 
 
 class ClipHead(nn.Module):

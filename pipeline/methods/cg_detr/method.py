@@ -1,0 +1,52 @@
+"""CG-DETR as a method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from pipeline.config import Training
+from pipeline.methods.cg_detr import criterion
+from pipeline.methods.cg_detr.labels import SourceTargets
+from pipeline.methods.cg_detr.network import CgDetr, CorrelatedOutputs
+from pipeline.methods.cg_detr.settings import CgDetrSettings
+from pipeline.methods.contract import Inputs
+from pipeline.methods.moment_queries import MomentQueryMethod
+from pipeline.models.batch import Batch
+from pipeline.records import Query
+
+
+class CgDetrMethod(MomentQueryMethod):
+    """CG-DETR. Without moments its saliency loss is all that it learns from."""
+
+    settings: CgDetrSettings
+    within_duration: ClassVar[bool] = True
+
+    def __init__(self, settings: CgDetrSettings, inputs: Inputs) -> None:
+        super().__init__(settings, inputs)
+        self.network = CgDetr(settings, inputs.video_columns, inputs.text_dim, inputs.moments)
+
+    def targets(self, queries: Sequence[Query], n_clips: Sequence[int], training: Training) -> SourceTargets:
+        """The common labels, with what video a sample was cut from."""
+        return SourceTargets(super().targets(queries, n_clips, training), [query.vid for query in queries])
+
+    def terms(self, outputs: CorrelatedOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
+        """With alignment, distillation and orthogonality."""
+        losses, weights = super().terms(outputs, batch, matches), self.settings.loss_weights
+        if not matches:
+            return losses
+        relevant = batch.labels.saliency > 0
+        if weights.alignment:
+            losses["alignment"] = criterion.alignment(outputs, relevant, batch.video_mask)
+        if weights.distillation:
+            losses["distillation"] = criterion.distillation(outputs, relevant)
+        if weights.orthogonality:
+            losses["orthogonality"] = criterion.orthogonality(outputs.dummies, outputs.prompts)
+        return losses
+
+    def saliency_loss(self, outputs: CorrelatedOutputs, batch: Batch) -> Tensor:  # type: ignore[override]
+        """See `criterion.saliency_loss`."""
+        margin, weight = self.settings.saliency_margin, self.settings.attention_weight
+        return criterion.saliency_loss(outputs, batch.labels, batch.video_mask, margin, weight)

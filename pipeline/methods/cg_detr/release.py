@@ -1,0 +1,129 @@
+"""What the authors of CG-DETR put out, and how it is read: the names in their checkpoints and golden sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from pipeline.methods.cg_detr import criterion
+from pipeline.methods.cg_detr.labels import SourceLabels
+from pipeline.methods.cg_detr.network import CorrelatedOutputs, needed
+from pipeline.methods.cg_detr.settings import CgDetrLossWeights, CgDetrSettings
+from pipeline.methods.contract import Method
+from pipeline.methods.moment_query_release import (
+    DAB_DECODER,
+    DEAD,
+    HEADS,
+    LOSSES,
+    OUTPUTS,
+    PROJECTIONS,
+    encoder_layers,
+    inputs_of,
+    logged,
+    options_of,
+)
+from pipeline.methods.release import Calls, Check, GoldenSet, Release, close, counted
+from pipeline.models.batch import Labels
+
+NAMES: dict[str, str] = {
+    **encoder_layers("transformer.mcls_encoder", "moment_encoder"),
+    "transformer.t2v_encoder.layers.*.self_attn.out_proj.": "t2v.layers.*.out.",
+    "transformer.t2v_encoder.layers.*.linear1.": "t2v.layers.*.feedforward.inner.",
+    "transformer.t2v_encoder.layers.*.linear2.": "t2v.layers.*.feedforward.outer.",
+    "transformer.t2v_encoder.layers.*.activation.": "t2v.layers.*.feedforward.activation.",
+    "transformer.t2v_encoder.layers.*.norm": "t2v.layers.*.norm",
+    **encoder_layers("transformer.encoder", "encoder"),
+    **DAB_DECODER,
+    **HEADS,
+    **PROJECTIONS,
+    **encoder_layers("txtproj_encoder", "dummy_encoder"),
+    **encoder_layers("scls_encoder", "sentence_encoder"),
+    "saliency_proj1.": "score.clip.",
+    "saliency_proj2.": "score.judge.",
+    "token_type_embeddings.weight": "types",
+    "global_rep_token": "prompts",
+    "global_rep_pos": "token_place",
+    "moment_rep_token": "moment_row",
+    "moment_rep_pos": "moment_place",
+    "dummy_rep_token": "dummy_rows",
+    "dummy_rep_pos": "dummy_places",
+    "sent_rep_token": "sentence_row",
+    "sent_rep_pos": "sentence_place",
+}
+"""Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
+
+UNUSED_TEXT_LAYER = tuple(
+    f"txt_proj_linear.{part}.{kind}" for part in ("LayerNorm", "net.1") for kind in ("weight", "bias")
+)
+"""132,352 further numbers that no output depends on."""
+
+ALL_LOSSES = LOSSES | {
+    "loss_ms_align": "alignment",
+    "loss_distill": "distillation",
+    "loss_orthogonal_dummy": "orthogonality",
+}
+
+OWN_OPTIONS = {
+    "num_dummies": "dummies",
+    "total_prompts": "prompts",
+    "num_prompts": "prompts_picked",
+    "dummy_layers": "dummy_layers",
+    "t2v_layers": "t2v_layers",
+}
+
+
+def settings_of(options: Mapping[str, Any]) -> CgDetrSettings:
+    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
+    own = {ours: options[theirs] for theirs, ours in OWN_OPTIONS.items() if theirs in options}
+    return CgDetrSettings(**options_of(options, t2v=False) | own)
+
+
+def settings_of_set(weights: Mapping[str, float], *_: float) -> CgDetrSettings:
+    """The settings that a golden set was made with: its loss weights, by released names."""
+    named = {ALL_LOSSES[name]: value for name, value in weights.items()}
+    kept = {key: named[key] for key in CgDetrLossWeights.model_fields if key in named}
+    return CgDetrSettings(loss_weights=CgDetrLossWeights(**kept))
+
+
+def labels_of_set(labels: Labels, told: Mapping[str, Any]) -> SourceLabels:
+    """The labels of a golden set, which names the videos."""
+    return SourceLabels.of(labels, told["vids"])
+
+
+def correlation(golden: GoldenSet, method: Method, calls: Calls, outputs: CorrelatedOutputs) -> Iterator[Check]:  # noqa: ARG001
+    """Whose next sample is of another source, what is read under its query, and the prompts that are picked."""
+    told, labels = golden.expected, golden.batch.labels
+    among = labels.other_source > 0
+    yield counted("samples that have a wrong query", int((among != (torch.tensor(told["real_negatives"]) > 0)).sum()))
+    for name, ours in (
+        ("saliency_scores_neg", needed(outputs.negative_saliency)[among]),
+        ("t2vattnvalues_neg", needed(outputs.negative_share)[among]),
+        ("t2vattnvalues", outputs.share),
+    ):
+        yield close(name, ours, torch.tensor(told["outputs"][name]).reshape(ours.shape))
+    for name, picked in (("prompts", outputs.picked), ("prompts_neg", needed(outputs.negative_picked)[among])):
+        found = [set(row.nonzero().flatten().tolist()) for row in picked]
+        yield counted(f"{name}, samples that differ", sum(a != set(b) for a, b in zip(found, told[name], strict=True)))
+    margin = method.settings.saliency_margin
+    alone = criterion.saliency_loss(outputs, labels, golden.batch.video_mask, margin, 0.0)
+    wanted = torch.tensor(told["extra"]["loss_saliency_without_attention_part"])
+    yield close("saliency loss without the attention's part", alone, wanted)
+
+
+RELEASE = Release(
+    title="CG-DETR",
+    tensors="model",
+    names=NAMES,
+    dead=DEAD + UNUSED_TEXT_LAYER,
+    settings_of=settings_of,
+    inputs_of=inputs_of,
+    outputs=OUTPUTS,
+    losses=ALL_LOSSES,
+    settings_of_set=settings_of_set,
+    logged=logged,
+    further=correlation,
+    labels_of_set=labels_of_set,
+    unscaled="_rep_",
+)

@@ -1,0 +1,57 @@
+"""EaTR as a method: moments are matched as others do, and the slots' events with those of the video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.methods.contract import Inputs
+from pipeline.methods.eatr.network import Eatr, EventOutputs
+from pipeline.methods.eatr.settings import EatrSettings
+from pipeline.methods.moment_queries import MomentQueryMethod
+from pipeline.models.batch import Batch
+from pipeline.models.losses import hinge, labels_of, span_losses
+from pipeline.models.matching import solve, span_costs
+
+
+class EatrMethod(MomentQueryMethod):
+    """EaTR learns clips' scores from the drawn pairs alone. Events are learned where moments are."""
+
+    settings: EatrSettings
+
+    def __init__(self, settings: EatrSettings, inputs: Inputs) -> None:
+        super().__init__(settings, inputs)
+        self.network = Eatr(settings, inputs.video_columns, inputs.text_dim)
+
+    def costs(self, outputs: EventOutputs, batch: Batch) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Two matchings: moments, of all decoder layers, and events; a place without an event costs infinitely much."""
+        moments = super().costs(outputs, batch)
+        if not moments:
+            return ()
+        weights, (events, is_event) = self.settings.loss_weights, outputs.wanted_events()
+        costs = span_costs(outputs.event_spans, events, weights.event_span, weights.event_giou)
+        return (*moments, costs.masked_fill(is_event[:, None] == 0, torch.inf))
+
+    def match(self, costs: tuple[Tensor, ...], labels: Any) -> tuple[Tensor, ...]:
+        """As others do; of a sample's events, which stand first, as many as there are."""
+        if not costs:
+            return ()
+        *moments, events = costs
+        n_events = (~events.isposinf().all(1)).sum(1).tolist()
+        return (*super().match(tuple(moments), labels), solve(events, n_events))
+
+    def terms(self, outputs: EventOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
+        """With event_span and event_giou."""
+        losses = super().terms(outputs, batch, matches)
+        if matches:
+            weights, (events, _) = self.settings.loss_weights, outputs.wanted_events()
+            found, matched = outputs.event_spans[None], matches[1][None]
+            each = span_losses(found, events, matched, weights.event_span, weights.event_giou)
+            losses |= {f"event_{name}": loss.sum() for name, loss in each.items()}
+        return losses
+
+    def saliency_loss(self, outputs: EventOutputs, batch: Batch) -> Tensor:  # type: ignore[override]
+        """The hinge between clips of a pair."""
+        return hinge(outputs.saliency, labels_of(batch), self.settings.saliency_margin)

@@ -1,0 +1,168 @@
+"""EaTR: an encoder over clips and words in one sequence, slots as moment queries, and a decoder that starts from them.
+
+Axes: B samples, L clips, N tokens, S = L + N, Q moment queries, d width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.methods.eatr.events import Slots, pseudo_events
+from pipeline.methods.eatr.settings import EatrSettings
+from pipeline.models.attention import Mlp, MultiHeadAttention, clip_positions, sine, xavier
+from pipeline.models.batch import Batch, Outputs
+from pipeline.models.decoder import DecoderLayer, MomentHeads, inverse_sigmoid
+from pipeline.models.elementwise import Dropout
+from pipeline.models.encoder import SelfLayer, Stack, sparing_padding
+from pipeline.models.masking import keep_valid
+from pipeline.models.projection import Projection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOutputs(Outputs):
+    """The outputs, with the events that the slots found, event_spans [B, Q, 2].
+
+    events, is_event: of `pseudo_events`, [B, L + 1, 2] and [B, L + 1]; None where the batch has no labels.
+    """
+
+    event_spans: Tensor
+    events: Tensor | None = None
+    is_event: Tensor | None = None
+
+    def wanted_events(self) -> tuple[Tensor, Tensor]:
+        """events, is_event. Raises ValueError where the batch was made for prediction."""
+        if self.events is None or self.is_event is None:
+            raise ValueError("this batch was made for prediction and holds no labels")
+        return self.events, self.is_event
+
+
+class Eatr(nn.Module):
+    """The network. input_dim, text_dim: widths of a batch's video and text.
+
+    As released, a shorter sample's outputs depend on its batch: see `Slots` and `GatedFusion`.
+    """
+
+    def __init__(self, settings: EatrSettings, input_dim: int, text_dim: int) -> None:
+        super().__init__()
+        dim = settings.hidden_dim
+        layer = (dim, settings.heads, settings.feedforward_dim, settings.dropout, nn.ReLU)
+        self.dim = dim
+        self.encoder = Stack(SelfLayer(*layer), settings.encoder_layers)
+        self.slots = Slots(dim, settings.queries, settings.slot_iterations)
+        layers = [DecoderLayer(*layer), DecoderLayer(*layer)]
+        self.decoder = EventDecoder(layers, GatedFusion(dim, settings.dropout), dim, settings.decoder_layers)
+        self.text_projection = Projection(text_dim, dim, settings.input_dropout, 2)
+        self.video_projection = Projection(input_dim, dim, settings.input_dropout, 2)
+        self.score = nn.Linear(dim, 1)
+        self.event_norm, self.event_span, self.moments = nn.LayerNorm(dim), Mlp(dim, dim, dim, 2), MomentHeads(dim)
+        for head in (self.event_span, self.moments.span):  # every span starts in the middle, half the video wide
+            for parameter in head.layers[-1].parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, batch: Batch) -> EventOutputs:
+        """Predict spans with foreground logits, clip scores and events for every query of the batch."""
+        video, text = self.video_projection(batch.video), self.text_projection(batch.text)
+        mask = torch.cat((batch.video_mask, batch.text_mask), dim=1)
+        places = clip_positions(batch.video_mask, self.dim)
+        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)  # words have no position
+        memory = sparing_padding(self.encoder, torch.cat((video, text), dim=1), positions, mask)
+        slots = self.slots(video + places, batch.video_mask)
+        states, references = self.decoder(
+            slots,
+            self.event_span(slots).float().sigmoid(),
+            memory,
+            positions=positions,
+            keep=keep_valid(mask),
+            words=text.amax(1, keepdim=True),
+            move=self.moments.span,
+        )
+        logits, spans = self.moments(states, references)
+        more = {
+            "saliency": self.score(memory[:, : video.shape[1]]).squeeze(-1),
+            "event_spans": self.event_span(self.event_norm(slots)).sigmoid(),
+        }
+        if batch.labels is not None:
+            more["events"], more["is_event"] = pseudo_events(batch.video, batch.video_mask)
+        return EventOutputs.of_layers(logits, spans, **more)
+
+
+class GatedFusion(nn.Module):
+    """What moment queries take from the words, gated by how they agree with them.
+
+    The words come as their maximum, which as released runs over padded rows too. Attention to that one row is constant
+    but for the dropout on its weight: half of its matrices never learn.
+    """
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.words, self.queries = MultiHeadAttention(dim, 1, dropout), MultiHeadAttention(dim, 1, dropout)
+        self.linear, self.norm, self.dropout = nn.Linear(dim, dim), nn.LayerNorm(dim), Dropout(dropout)
+
+    def forward(self, state: Tensor, words: Tensor) -> Tensor:
+        """state [B, Q, d], words [B, 1, d]. Returns [B, Q, d]."""
+        text = self.words(state, words, words, None)
+        told = state + text
+        gated = (state * text).sigmoid() * self.queries(told, told, told, None)
+        return self.norm(state + self.dropout(F.relu(self.linear(gated))))
+
+
+class EventDecoder(nn.Module):
+    """DAB decoder layers whose states are slots at first, and whose anchors are the slots' events.
+
+    layers: the first, and the one that the others are copies of. The first also passes the fusion with the words.
+    """
+
+    def __init__(self, layers: list[DecoderLayer], fusion: GatedFusion, dim: int, n_layers: int) -> None:
+        super().__init__()
+        first, other = layers
+        self.dim = dim
+        self.layers = nn.ModuleList([first, *(deepcopy(other) for _ in range(n_layers - 1))])
+        self.fusion = fusion
+        self.content_place = nn.Linear(dim, dim)
+        self.place, self.scale, self.width = Mlp(2 * dim, dim, dim), Mlp(dim, dim, dim), Mlp(dim, dim, 1)
+        self.norm = nn.LayerNorm(dim)
+        xavier(self)
+
+    def forward(
+        self,
+        state: Tensor,
+        reference: Tensor,
+        memory: Tensor,
+        *,
+        positions: Tensor,
+        keep: Tensor,
+        words: Tensor,
+        move: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """state [B, Q, d], reference [B, Q, 2] of the slots; memory, positions [B, S, d]; keep as in `attend`.
+
+        words [B, 1, d]; move: from states to steps of their anchors. Returns states [layers, B, Q, d] (normed) and
+        references [layers, B, Q, 2], as `DabDecoder` does.
+        """
+        anchor, states, references = reference.detach(), [], [reference]
+        for index, layer in enumerate(self.layers):
+            embedding = sine(2 * math.pi * anchor, self.dim).flatten(-2)
+            place = self.place(embedding)
+            modulated = self.scale(state) * (self.width(state).sigmoid() / anchor[..., 1:])
+            state = layer(
+                state,
+                memory,
+                place=place,
+                anchor=embedding[..., : self.dim] * modulated,
+                positions=positions,
+                keep=keep,
+                content_place=self.content_place(place) if index == 0 else None,
+                between=(lambda x: self.fusion(x, words)) if index == 0 else None,
+            )
+            states.append(self.norm(state))
+            if index + 1 < len(self.layers):
+                references.append((move(state) + inverse_sigmoid(anchor)).sigmoid())
+                anchor = references[-1].detach()
+        return torch.stack(states), torch.stack(references)

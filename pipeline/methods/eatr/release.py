@@ -1,0 +1,99 @@
+"""What the authors of EaTR put out, and how it is read: the names in their checkpoints and golden sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from pipeline.methods.contract import Method
+from pipeline.methods.eatr.network import EventOutputs
+from pipeline.methods.eatr.settings import EatrLossWeights, EatrSettings
+from pipeline.methods.moment_query_release import (
+    DAB_LAYERS,
+    DEAD,
+    LOSSES,
+    OUTPUTS,
+    PROJECTIONS,
+    encoder_layers,
+    inputs_of,
+    logged,
+    options_of,
+)
+from pipeline.methods.release import Calls, Check, GoldenSet, Release, apart, close, counted
+from pipeline.models.matching import NONE
+
+NAMES: dict[str, str] = {
+    **encoder_layers("transformer.encoder", "encoder", activation=False),
+    **DAB_LAYERS,
+    "transformer.decoder.layers.0.gate_cross_attn.in_proj_": "decoder.fusion.words.in_",
+    "transformer.decoder.layers.0.gate_cross_attn.out_proj.": "decoder.fusion.words.out.",
+    "transformer.decoder.layers.0.gate_self_attn.in_proj_": "decoder.fusion.queries.in_",
+    "transformer.decoder.layers.0.gate_self_attn.out_proj.": "decoder.fusion.queries.out.",
+    "transformer.decoder.layers.0.gate_norm.": "decoder.fusion.norm.",
+    "transformer.decoder.layers.0.gate_linear.": "decoder.fusion.linear.",
+    "transformer.decoder.slot_atten.slots": "slots.table",
+    "transformer.decoder.slot_atten.norm_inputs.": "slots.norm_clips.",
+    "transformer.decoder.slot_atten.norm_slots.": "slots.norm_slots.",
+    "transformer.decoder.slot_atten.norm_mlp.": "slots.norm_inner.",
+    "transformer.decoder.slot_atten.norm_out.": "slots.norm_out.",
+    "transformer.decoder.slot_atten.project_q.": "slots.query.",
+    "transformer.decoder.slot_atten.project_k.": "slots.key.",
+    "transformer.decoder.slot_atten.project_v.": "slots.value.",
+    "transformer.decoder.slot_atten.mlp.": "slots.mlp.",
+    "transformer.decoder.event_norm.": "event_norm.",
+    "transformer.decoder.event_span_embed.": "event_span.",
+    "transformer.decoder.moment_span_embed.": "moments.span.",
+    "event_span_embed.": "event_span.",
+    "moment_span_embed.": "moments.span.",
+    "class_embed.": "moments.label.",
+    **PROJECTIONS,
+    "saliency_proj.": "score.",
+}
+"""Released name (its beginning; * is a layer's number) → ours. The span heads stand twice in a checkpoint."""
+
+ALL_LOSSES = LOSSES | {"loss_event_span": "event_span", "loss_event_giou": "event_giou"}
+
+
+def settings_of(options: Mapping[str, Any]) -> EatrSettings:
+    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
+    return EatrSettings(**options_of(options, t2v=False))
+
+
+def settings_of_set(weights: Mapping[str, float], *_: float) -> EatrSettings:
+    """The settings that a golden set was made with: its loss weights, by released names."""
+    named = {ALL_LOSSES[name]: value for name, value in weights.items()}
+    return EatrSettings(
+        loss_weights=EatrLossWeights(**{key: named[key] for key in EatrLossWeights.model_fields if key in named})
+    )
+
+
+def events(golden: GoldenSet, method: Method, calls: Calls, outputs: EventOutputs) -> Iterator[Check]:  # noqa: ARG001
+    """The video's events and which the slots were matched with."""
+    all_spans, is_event = outputs.wanted_events()
+    n_found, wanted = is_event.sum(1).long().tolist(), golden.expected["pseudo_events"]
+    if n_found != [len(each) for each in wanted]:
+        yield apart("pseudo events: another number of them")
+        return
+    found = [spans[:n] for spans, n in zip(all_spans, n_found, strict=True)]
+    yield close("pseudo events", torch.cat(found), torch.tensor([span for each in wanted for span in each]))
+    matched = method.match(method.costs(outputs, golden.batch), golden.batch.labels)[1]
+    pairs = [[(row != NONE).nonzero().flatten().tolist(), row[row != NONE].tolist()] for row in matched]
+    differ = sum(ours != theirs for ours, theirs in zip(pairs, golden.expected["event_matcher"], strict=True))
+    yield counted("matching of events, samples that differ", differ)
+
+
+RELEASE = Release(
+    title="EaTR",
+    tensors="model",
+    names=NAMES,
+    dead=DEAD,
+    settings_of=settings_of,
+    inputs_of=inputs_of,
+    outputs=OUTPUTS | {"pred_event_spans": "event_spans"},
+    losses=ALL_LOSSES,
+    settings_of_set=settings_of_set,
+    logged=logged,
+    further=events,
+)

@@ -1,0 +1,94 @@
+"""Moment-DETR: an encoder over clips and words in one sequence, and a plain DETR decoder.
+
+Axes: B samples, L clips, N tokens, S = L + N, Q moment queries, d width.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.methods.moment_detr.settings import MomentDetrSettings
+from pipeline.models.attention import FeedForward, MultiHeadAttention, clip_positions, xavier
+from pipeline.models.batch import Batch, Outputs
+from pipeline.models.decoder import MomentHeads
+from pipeline.models.elementwise import Dropout
+from pipeline.models.encoder import SelfLayer, Stack, sparing_padding
+from pipeline.models.masking import keep_valid
+from pipeline.models.projection import Projection
+
+
+class MomentDetr(nn.Module):
+    """The network. input_dim, text_dim: widths of a batch's video and text.
+
+    Padding changes nothing: padded rows are no keys anywhere, and no mean runs over them.
+    """
+
+    def __init__(self, settings: MomentDetrSettings, input_dim: int, text_dim: int) -> None:
+        super().__init__()
+        dim = settings.hidden_dim
+        layer = (dim, settings.heads, settings.feedforward_dim, settings.dropout)
+        self.dim = dim
+        self.encoder = Stack(SelfLayer(*layer, activation=nn.ReLU), settings.encoder_layers)
+        self.decoder = PlainDecoder(PlainDecoderLayer(*layer), dim, settings.queries, settings.decoder_layers)
+        self.moments = MomentHeads(dim)
+        self.text_projection = Projection(text_dim, dim, settings.input_dropout, 2)
+        self.video_projection = Projection(input_dim, dim, settings.input_dropout, 2)
+        self.score = nn.Linear(dim, 1)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Predict spans with foreground logits and clip scores for every query of the batch."""
+        video, text = self.video_projection(batch.video), self.text_projection(batch.text)
+        mask = torch.cat((batch.video_mask, batch.text_mask), dim=1)
+        places = clip_positions(batch.video_mask, self.dim)
+        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)  # words have no position
+        memory = sparing_padding(self.encoder, torch.cat((video, text), dim=1), positions, mask)
+        logits, spans = self.moments(self.decoder(memory, positions, keep_valid(mask)))
+        scores = self.score(memory[:, : video.shape[1]]).squeeze(-1)
+        return Outputs.of_layers(logits, spans, saliency=scores)
+
+
+class PlainDecoderLayer(nn.Module):
+    """Moment queries attend to each other, then to clips and words; norms after each residual."""
+
+    def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(dim, heads, dropout)
+        self.cross_attention = MultiHeadAttention(dim, heads, dropout)
+        self.feedforward = FeedForward(dim, feedforward_dim, dropout, nn.ReLU)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, state: Tensor, place: Tensor, memory: Tensor, placed_memory: Tensor, keep: Tensor) -> Tensor:
+        """state, place [B, Q, d]; memory, and memory with its positions, [B, S, d]; keep as in `attend`: [B, Q, d]."""
+        placed = state + place
+        state = self.norm1(state + self.dropout(self.self_attention(placed, placed, state, None)))
+        seen = self.cross_attention(state + place, placed_memory, memory, keep)
+        state = self.norm2(state + self.dropout(seen))
+        return self.norm3(state + self.dropout(self.feedforward(state)))
+
+
+class PlainDecoder(nn.Module):
+    """DETR's decoder: a moment query is a learned position. The states begin at zero.
+
+    So the first layer's attention between queries gives every query one constant vector, and its value matrix never
+    gets a gradient, as released.
+    """
+
+    def __init__(self, layer: PlainDecoderLayer, dim: int, queries: int, n_layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(deepcopy(layer) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(dim)
+        xavier(self)
+        self.places = nn.Parameter(torch.randn(queries, dim))
+
+    def forward(self, memory: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
+        """memory, positions [B, S, d]; keep as in `attend`. Returns the states [layers, B, Q, d], normed."""
+        place, placed_memory = self.places.expand(len(memory), -1, -1), memory + positions
+        state, states = torch.zeros_like(place, dtype=memory.dtype), []
+        for layer in self.layers:
+            state = layer(state, place, memory, placed_memory, keep)
+            states.append(self.norm(state))
+        return torch.stack(states)

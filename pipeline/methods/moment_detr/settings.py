@@ -1,0 +1,21 @@
+"""The settings of Moment-DETR: the section `model` of config.yaml with `name: moment_detr`. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pipeline.methods.settings import MomentQuerySettings
+
+
+class MomentDetrSettings(MomentQuerySettings):
+    """Moment-DETR. Numbers are the released system's, which has options for QVHighlights alone and no audio.
+
+    Audio stands beside the video here, as the later systems have it.
+    """
+
+    implementation: ClassVar[str] = "pipeline.methods.moment_detr.method:MomentDetrMethod"
+    released: ClassVar[str | None] = "pipeline.methods.moment_detr.release:RELEASE"
+
+    name: Literal["moment_detr"] = "moment_detr"
+    formulation: Literal["released"] = "released"
+    """As the released system computes."""

@@ -1,0 +1,71 @@
+"""What methods have in common whose decoder predicts a window for each of its moment queries, matched by cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.methods.contract import Found, Method
+from pipeline.methods.settings import MomentQuerySettings
+from pipeline.models.batch import Batch, Outputs
+from pipeline.models.losses import (
+    cross_entropy,
+    labels_of,
+    layers_of,
+    moment_losses,
+    saliency_loss,
+    with_total,
+)
+from pipeline.models.matching import costs
+from pipeline.models.windows import scored_windows
+from pipeline.records import Query
+
+
+class MomentQueryMethod(Method):
+    """Moments are matched only where the dataset has them; without, the decoder is never trained.
+
+    A subclass sets `network`, which takes a `Batch` and gives `Outputs`.
+    """
+
+    settings: MomentQuerySettings
+    within_duration: ClassVar[bool] = False
+    """Whether windows are clamped to the annotated duration before they are rounded."""
+
+    def costs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
+        """One matching, of all decoder layers at once; none without moments."""
+        if not self.inputs.moments:
+            return ()
+        return (costs(*layers_of(outputs), labels_of(batch).spans, self.settings.loss_weights),)
+
+    def losses(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The `terms` and total."""
+        return with_total(self.terms(outputs, batch, matches), self.settings.loss_weights, outputs.saliency)
+
+    def terms(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Those of `moment_losses` (only with moments; labels by cross-entropy) and saliency, unweighted.
+
+        A loss of weight 0 is not computed.
+        """
+        labels, weights = labels_of(batch), self.settings.loss_weights
+        losses: dict[str, Tensor] = {}
+        if matches:
+            losses = moment_losses(outputs, labels, matches[0], weights, cross_entropy)
+        if weights.saliency:
+            losses["saliency"] = self.saliency_loss(outputs, batch)
+        return losses
+
+    def saliency_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """What clips' scores are to learn: a scalar."""
+        return saliency_loss(outputs, labels_of(batch), batch.video_mask, self.settings.saliency_margin)
+
+    def found(self, outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:
+        """All moment queries' windows, scored by softmax; clip scores through float16, as released."""
+        windows = None
+        if self.inputs.moments:
+            found = outputs.logits, outputs.spans, queries, dataset, self.inputs.clip_s
+            windows = list(scored_windows(*found, within_duration=self.within_duration))
+        scores = outputs.saliency.detach().float().cpu().numpy().astype(np.float16)
+        return Found(windows, [row[:n] for row, n in zip(scores, n_clips, strict=True)])

@@ -1,0 +1,138 @@
+"""What the releases of methods with moment queries have in common: names of tensors, options, outputs and losses.
+
+Tables of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from pipeline.methods.contract import Inputs
+from pipeline.methods.settings import MOMENT_LOSSES
+from pipeline.models.batch import Outputs
+from pipeline.models.losses import layers_of
+from pipeline.models.matching import NONE
+
+PROJECTIONS: dict[str, str] = {
+    "input_txt_proj.*.LayerNorm.": "text_projection.norms.*.",
+    "input_txt_proj.*.net.1.": "text_projection.linears.*.",
+    "input_vid_proj.*.LayerNorm.": "video_projection.norms.*.",
+    "input_vid_proj.*.net.1.": "video_projection.linears.*.",
+}
+
+HEADS: dict[str, str] = {
+    "class_embed.": "moments.label.",
+    "span_embed.": "moments.span.",
+}
+
+DAB_LAYERS: dict[str, str] = {
+    "transformer.decoder.layers.*.sa_qcontent_proj.": "decoder.layers.*.self_query.",
+    "transformer.decoder.layers.*.sa_qpos_proj.": "decoder.layers.*.self_query_place.",
+    "transformer.decoder.layers.*.sa_kcontent_proj.": "decoder.layers.*.self_key.",
+    "transformer.decoder.layers.*.sa_kpos_proj.": "decoder.layers.*.self_key_place.",
+    "transformer.decoder.layers.*.sa_v_proj.": "decoder.layers.*.self_value.",
+    "transformer.decoder.layers.*.self_attn.out_proj.": "decoder.layers.*.self_out.",
+    "transformer.decoder.layers.*.ca_qcontent_proj.": "decoder.layers.*.cross_query.",
+    "transformer.decoder.layers.*.ca_qpos_sine_proj.": "decoder.layers.*.cross_query_place.",
+    "transformer.decoder.layers.*.ca_kcontent_proj.": "decoder.layers.*.cross_key.",
+    "transformer.decoder.layers.*.ca_kpos_proj.": "decoder.layers.*.cross_key_place.",
+    "transformer.decoder.layers.*.ca_v_proj.": "decoder.layers.*.cross_value.",
+    "transformer.decoder.layers.*.cross_attn.out_proj.": "decoder.layers.*.cross_out.",
+    "transformer.decoder.layers.*.linear1.": "decoder.layers.*.feedforward.inner.",
+    "transformer.decoder.layers.*.linear2.": "decoder.layers.*.feedforward.outer.",
+    "transformer.decoder.layers.*.norm": "decoder.layers.*.norm",
+    "transformer.decoder.layers.0.ca_qpos_proj.": "decoder.content_place.",
+    "transformer.decoder.norm.": "decoder.norm.",
+    "transformer.decoder.query_scale.": "decoder.scale.",
+    "transformer.decoder.ref_point_head.": "decoder.place.",
+    "transformer.decoder.ref_anchor_head.": "decoder.width.",
+}
+
+DAB_DECODER: dict[str, str] = {
+    **DAB_LAYERS,
+    "transformer.decoder.layers.*.activation.": "decoder.layers.*.feedforward.activation.",
+    "transformer.decoder.bbox_embed.": "decoder.move.",
+    "query_embed.weight": "decoder.anchors",
+}
+
+
+def encoder_layers(released: str, ours: str, *, activation: bool = True) -> dict[str, str]:
+    """The table of one stack of encoder layers. activation: whether it is learned."""
+    layer, own = f"{released}.layers.*", f"{ours}.layers.*"
+    learned = {f"{layer}.activation.": f"{own}.feedforward.activation."} if activation else {}
+    return learned | {
+        f"{layer}.self_attn.in_proj_": f"{own}.attention.in_",
+        f"{layer}.self_attn.out_proj.": f"{own}.attention.out.",
+        f"{layer}.linear1.": f"{own}.feedforward.inner.",
+        f"{layer}.linear2.": f"{own}.feedforward.outer.",
+        f"{layer}.norm": f"{own}.norm",
+    }
+
+
+DEAD = (
+    "txt_position_embed.position_embeddings.weight",
+    "txt_position_embed.LayerNorm.weight",
+    "txt_position_embed.LayerNorm.bias",
+)
+"""Released tensors that no output depends on (8,704 numbers). Ours has none: they are dropped by name."""
+
+OPTIONS = {
+    "hidden_dim": "hidden_dim",
+    "nheads": "heads",
+    "num_queries": "queries",
+    "enc_layers": "encoder_layers",
+    "dec_layers": "decoder_layers",
+    "dim_feedforward": "feedforward_dim",
+    "dropout": "dropout",
+    "input_dropout": "input_dropout",
+}
+"""Released option → our setting."""
+
+LOSSES = {
+    **{f"loss_{name}": name for name in MOMENT_LOSSES},
+    **{f"loss_{name}_{layer}": f"aux_{name}" for layer in (0, 1) for name in MOMENT_LOSSES},
+    "loss_saliency": "saliency",
+    "total": "total",
+}
+"""Released name of a loss → ours. Those of the earlier layers, which are numbered, are added up."""
+
+OUTPUTS = {
+    "pred_logits": "logits",
+    "pred_spans": "spans",
+    "saliency_scores": "saliency",
+    "aux0_pred_logits": "aux_logits",
+    "aux0_pred_spans": "aux_spans",
+}
+"""Released name of a prediction → the field of our outputs. Those of earlier layers get the axis of layers."""
+
+
+def options_of(options: Mapping[str, Any], *, t2v: bool) -> dict[str, Any]:
+    """The settings that released options name. t2v: whether `enc_layers` also counts those layers."""
+    chosen = {ours: options[theirs] for theirs, ours in OPTIONS.items() if theirs in options}
+    if t2v and "encoder_layers" in chosen:
+        chosen["t2v_layers"] = chosen["encoder_layers"]
+    return chosen
+
+
+def weights_of(told: Mapping[str, float]) -> dict[str, float]:
+    """The loss weights of a golden set, by our names. The earlier layers' are the last one's."""
+    return {LOSSES[name]: value for name, value in told.items() if not LOSSES[name].startswith("aux_")}
+
+
+def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
+    """The widths that released weights fit; video and audio count as one. Raises KeyError where they say none."""
+    video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
+    return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
+
+
+def logged(outputs: Outputs, matches: tuple[Tensor, ...]) -> dict[str, float]:
+    """Figures of the released log that are no losses: per cent of the matched queries that look like background."""
+    if not matches:
+        return {}
+    logits, _ = layers_of(outputs)
+    each = [logits[layer][matches[0][layer] != NONE] for layer in range(len(logits))]
+    errors = [100 * float((matched[:, 0] < matched[:, 1]).float().mean()) for matched in each]
+    return {f"class_error{suffix}": error for suffix, error in zip(("", "_0", "_1"), errors, strict=False)}

@@ -1,0 +1,21 @@
+"""The settings of QD-DETR: the section `model` of config.yaml with `name: qd_detr`. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pipeline.methods.settings import MomentQuerySettings
+from pipeline.settings import Positive
+
+
+class QdDetrSettings(MomentQuerySettings):
+    """QD-DETR. Numbers are the released system's, the same on every dataset that it has options for."""
+
+    implementation: ClassVar[str] = "pipeline.methods.qd_detr.method:QdDetrMethod"
+    released: ClassVar[str | None] = "pipeline.methods.qd_detr.release:RELEASE"
+
+    name: Literal["qd_detr"] = "qd_detr"
+    formulation: Literal["released"] = "released"
+    """As the released system computes."""
+    t2v_layers: Positive = 2
+    """Layers in which clips attend to words, before the encoder's."""
