@@ -20,7 +20,8 @@ from pipeline.records import Query
 from pipeline.released.checkpoint import release_of
 from pipeline.released.golden_sets import MAX_WINDOWS, named_losses, named_outputs, spans_in_seconds
 from pipeline.training.batches import collate
-from pipeline.training.data import Data, Packed
+from pipeline.training.data import Data
+from pipeline.training.packed import Packed
 
 
 def compact(path: Path) -> GoldenSet:
