@@ -42,7 +42,8 @@ from pipeline.models.batch import Batch
 from pipeline.models.labels import Targets
 from pipeline.records import Query
 from pipeline.training.batches import collate
-from pipeline.training.data import Data, Packed
+from pipeline.training.data import Data
+from pipeline.training.packed import Packed
 from pipeline.training.predict import predict
 from pipeline.training.step import Learner
 

@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from io import BufferedReader
 from math import isfinite
 from numbers import Real
@@ -68,8 +68,9 @@ class Prediction:
 
 
 def to_row(record: Query | Prediction) -> dict[str, Any]:
-    """A record as a JSON row; fields that are None are left out."""
-    return {key: value for key, value in asdict(record).items() if value is not None}
+    """A record as a JSON row; fields that are None are left out. The row shares the record's lists and tuples."""
+    values = ((field.name, getattr(record, field.name)) for field in fields(record))
+    return {name: value for name, value in values if value is not None}
 
 
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:

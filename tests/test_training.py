@@ -22,7 +22,7 @@ from pipeline.methods.contract import Method
 from pipeline.models import matching
 from pipeline.stage_settings import Train
 from pipeline.stages import StageJob
-from pipeline.training import checkpoint, curves, loop, pool
+from pipeline.training import checkpoint, curves, loop, pool, shared
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 WEIGHTS = ("selected.safetensors", "last.safetensors", "log.csv", "card.json")
@@ -81,6 +81,7 @@ def test_runs_side_by_side_give_the_bytes_of_runs_one_after_the_other(benchmark,
     two_seeds = experiment(seeds=[0, 1])
     alone = benchmark.train(two_seeds, "seeds")
     monkeypatch.setattr(pool, "shared_out", lambda n_runs, device: (2, 1))
+    monkeypatch.setattr(shared, "SHARED_FROM", 1)
     together = benchmark.train(two_seeds, "seeds", results=tmp_path)
     for run in ("all-s0", "all-s1"):
         assert bytes_of(together / run) == bytes_of(alone / run)

@@ -19,7 +19,7 @@ from pipeline.evaluation.report import (
     validate_files,
     write_result,
 )
-from pipeline.evaluation.scoring import Result, evaluate, score
+from pipeline.evaluation.scoring import Result, evaluate, evaluate_on, score
 from pipeline.evaluation.selection import luck
 from pipeline.evaluation.truth import by_qid, load_truth
 from pipeline.evaluation.validate import Finding, check
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "compare_files",
     "evaluate",
+    "evaluate_on",
     "format_comparison",
     "format_findings",
     "format_headline",

@@ -43,7 +43,14 @@ def evaluate(dataset: str, predictions: Sequence[Row], annotations: Iterable[Row
     dataset: `qvhighlights`, `charades_sta` or `tvsum`. Scores and windows may be lists or a NumPy array a row.
     Raises PipelineError listing every error (line = place in `predictions`), or naming an unusable annotation.
     """
-    truth = by_qid(dataset, annotations)
+    return evaluate_on(dataset, predictions, by_qid(dataset, annotations))
+
+
+def evaluate_on(dataset: str, predictions: Sequence[Row], truth: Truth) -> Result:
+    """`evaluate` on a ground truth that `by_qid` or `load_truth` has checked, for callers that score on it many times.
+
+    Raises PipelineError listing every error (line = place in `predictions`).
+    """
     rows, findings = check(dataset, enumerate(predictions, start=1), truth)
     refuse_errors(findings, "predictions")
     return score(dataset, rows, truth, findings)

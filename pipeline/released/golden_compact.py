@@ -23,7 +23,8 @@ from pipeline.records import Query
 from pipeline.released.checkpoint import release_of
 from pipeline.released.golden_sets import MAX_WINDOWS, named_losses, named_outputs, spans_in_seconds
 from pipeline.training.batches import collate
-from pipeline.training.data import Data, Packed
+from pipeline.training.data import Data
+from pipeline.training.packed import Packed
 
 DATASETS = {"hl": "qvhighlights"}
 """What released systems call a dataset → its name here, where it is another."""

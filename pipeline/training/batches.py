@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pipeline.models.batch import Batch, Labels, sent
-from pipeline.training.data import Data, Packed
+from pipeline.training.data import Data
+from pipeline.training.packed import Packed
 
 
 def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> Batch:

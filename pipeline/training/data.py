@@ -1,60 +1,32 @@
 """Features and annotations of one run, read once and kept in memory as packed tensors.
 
 All rows of all videos lie in one tensor, all tokens of all queries in another, at the precision of their stores; a
-sample is a slice. Normalisation divides by norms taken here, so a batch costs one gather (`batches.py`).
+sample is a slice (`packed.py`), and a batch costs one gather (`batches.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
-from pipeline.features.bulk import read_packed
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
+from pipeline.training.packed import Packed, as_array, as_tensor, exact, pack, released
 from pipeline.video.segment import grid_seconds
-
-NORM_EPSILON = 1e-5
-SMALLEST_NORM = 1e-12
-PIECE = 1024
-"""Rows whose norms are taken at a time: at full precision they would need twice the memory of all rows."""
 
 SHOWN = 10
 """Complaints of one kind that an error spells out; the rest are counted."""
-
-Norm = Callable[[np.ndarray], np.ndarray]
-"""From the lengths of rows to what they are divided by."""
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Samples of different lengths, end to end.
-
-    rows: [total, dim], at the stores' precision. blocks: columns per block, in order. norms: [total, blocks] float32,
-    what each block is divided by (L2 norm + 1e-5; 1 where rows are used as stored). starts, lengths: [n], always on the
-    CPU, where shapes are decided without waiting for a device.
-    """
-
-    rows: Tensor
-    blocks: tuple[int, ...]
-    norms: Tensor
-    starts: Tensor
-    lengths: Tensor
-
-    def to(self, device: str) -> Packed:
-        """The same samples on `device`."""
-        return replace(self, rows=self.rows.to(device), norms=self.norms.to(device))
 
 
 @dataclass(frozen=True)
@@ -88,6 +60,12 @@ class Data:
     def to(self, device: str) -> Data:
         """The same data with its tensors on `device`."""
         return replace(self, video=self.video.to(device), text=self.text.to(device))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: as_array(value) for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update((name, as_tensor(value)) for name, value in state.items())
 
 
 @dataclass(frozen=True)
@@ -128,12 +106,14 @@ def load(
     training: config.Training,
     reading: Reading,
     learns: bool = False,
+    shared: bool = False,
 ) -> Data:
     """Read what `queries` need: cut to the shortest family and to `max_clips` and `max_tokens`, packed, norms taken.
 
     reading: how the method wants them normalised.
     learns: whether to leave out queries all of whose moments lie beyond the clips that `max_clips` leaves, because they
     have nothing to learn from; all others see their moments as far as these clips go.
+    shared: whether the rows lie in memory that workers started later have in common with this process.
     Raises PipelineError for families on two grids, for queries without features (all at once; those whose extraction
     was skipped on record are left out instead), and for lengths more than one row apart.
     Source: released loaders, x / (|x| + 1e-5) per family, or as `reading` says.
@@ -162,19 +142,21 @@ def load(
     words = reading.words if training.normalise_text is None else training.normalise_text
     return Data(
         queries=kept,
-        video=_pack(
+        video=pack(
             list(vids),
             counts,
             [shelf.stores[family] for family in visual],
             (*streams, *(dims[family] for family in features.audio)),
-            norm=None if reading.video == "stored" else _exact if reading.exact else _released,
+            norm=None if reading.video == "stored" else exact if reading.exact else released,
+            shared=shared,
         ),
-        text=_pack(
+        text=pack(
             qids,
             [_cut(shelf.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
             [shelf.stores[features.text]],
             (dims[features.text],),
-            norm=(_exact if reading.exact else _released) if words else None,
+            norm=(exact if reading.exact else released) if words else None,
+            shared=shared,
         ),
         video_of=torch.tensor([vids[query.vid] for query in kept]),
         video_blocks=len(streams),
@@ -260,56 +242,6 @@ def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max
             remedy="is a stream cut short, or on another grid? extract those videos again",
         )
     return counts
-
-
-def _pack(
-    keys: Sequence[str],
-    lengths: Sequence[int],
-    stores: Sequence[Store],
-    blocks: tuple[int, ...],
-    *,
-    norm: Norm | None,
-) -> Packed:
-    """Families side by side at the stores' precision (the round trip through float16 is exact).
-
-    norm: what a row of a given length is divided by; None for rows that are used as stored.
-    """
-    half = all(store.passport.dtype == "float16" for store in stores)
-    ends = np.cumsum(lengths)
-    columns = np.cumsum([0, *(store.passport.dim for store in stores)])
-    rows = np.empty((ends[-1], columns[-1]), np.float16 if half else np.float32)
-    for store, left, right in zip(stores, columns, columns[1:], strict=False):
-        read_packed(store, keys, lengths, out=rows[:, left:right])
-    starts = ends - np.asarray(lengths)
-    norms = _norms(rows, blocks, norm) if norm else np.ones((len(rows), len(blocks)), np.float32)
-    return Packed(
-        rows=torch.from_numpy(rows),
-        blocks=blocks,
-        norms=torch.from_numpy(norms),
-        starts=torch.from_numpy(starts),
-        lengths=torch.tensor(lengths),
-    )
-
-
-def _released(length: np.ndarray) -> np.ndarray:
-    """Most released loaders add a little."""
-    return length + NORM_EPSILON
-
-
-def _exact(length: np.ndarray) -> np.ndarray:
-    """Zero rows stay zero."""
-    return np.maximum(length, SMALLEST_NORM)
-
-
-def _norms(rows: np.ndarray, blocks: Sequence[int], norm: Norm) -> np.ndarray:
-    """What each block of each row is divided by, float32 [rows, blocks]."""
-    norms = np.empty((len(rows), len(blocks)), np.float32)
-    edges = np.cumsum(blocks)[:-1]
-    for start in range(0, len(rows), PIECE):
-        piece = rows[start : start + PIECE].astype(np.float32)
-        for block, part in enumerate(np.split(piece, edges, axis=1)):
-            norms[start : start + PIECE, block] = norm(np.linalg.norm(part, axis=1))
-    return norms
 
 
 def _cut(length: int, limit: int | None) -> int:

@@ -19,8 +19,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pipeline import config, records
 from pipeline.errors import PipelineError
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import by_qid, evaluate_on
 from pipeline.evaluation.selection import SELECTED_BY
+from pipeline.evaluation.truth import Truth
 from pipeline.methods.contract import Method
 from pipeline.records import Query
 from pipeline.training import checkpoint, curves
@@ -67,9 +68,11 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
     """Train on `data`, watch `watched`, leave weights, log and card in the run's folder; goes on where it was killed.
 
     data, watched: on `device`. card: what the card says besides how the run went. tell: after every epoch.
-    Raises PipelineError, naming epoch, step and qids, when a loss is not finite.
+    Raises PipelineError, naming epoch, step and qids, when a loss is not finite, and before the first epoch for a query
+    of `watched` that cannot be ground truth.
     """
     training = run.settings.training
+    truth = by_qid(run.dataset, map(records.to_row, watched.queries))
     torch.manual_seed(run.seed)
     method = method_for(run.settings.model, data, run.dataset, device)
     optimizer = method.optimizer(training, device)
@@ -89,7 +92,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
             row["learning_rate"] = learning_rate(schedule)
             schedule.step()
             if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
-                metrics = _metrics(run, method, watched)
+                metrics = _metrics(run, method, watched, truth)
                 progress.judge(metrics[SELECTED_BY[run.dataset]], method.network)
                 row |= metrics
             progress.log.append(row)
@@ -155,10 +158,10 @@ def _stopped(run: Run, epoch: int, n_before: int, qids: Sequence[int | str], wha
     )
 
 
-def _metrics(run: Run, method: Method, watched: Data) -> dict[str, float]:
-    """Headline numbers of the watched split, official names and rounding."""
+def _metrics(run: Run, method: Method, watched: Data, truth: Truth) -> dict[str, float]:
+    """Headline numbers of the watched split, official names and rounding. truth: of its queries."""
     predictions = predict(method, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
-    result = evaluate(run.dataset, list(map(records.to_row, predictions)), map(records.to_row, watched.queries))
+    result = evaluate_on(run.dataset, list(map(records.to_row, predictions)), truth)
     return {name: value for name, value in result.metrics["brief"].items() if value is not None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class Job:
     """Some runs of one experiment. Travels to worker processes; keeps what it has read.
 
     features: what they read. annotations: JSONL by split. places: where each family's stores lie. manifests: of the
-    stores. made_from: per run, the digest of its settings and inputs. layout: where the runs go.
+    stores. made_from: per run, the digest of its settings and inputs. layout: where the runs go. shared: whether worker
+    processes shall have the features that were read before their start in common.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Job:
     layout: Layout
     device: str
     threads: int = 1
+    shared: bool = False
     _read: dict[Any, tuple[Data, dict[str, Any]]] = field(default_factory=dict)
 
     def folder(self, run: str) -> Path:
@@ -72,11 +75,23 @@ class Job:
                     training=training,
                     reading=reading,
                     learns=split == "train",
+                    shared=self.shared,
                 )
                 passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}
             data = replace(data, left_out=[*data.left_out, *by_choice])
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
+
+    def read_ahead(self, runs: Sequence[str]) -> None:
+        """Read what training these runs needs, before workers are started that would each read it for themselves.
+
+        A run whose features cannot be read is passed over: it fails in its worker, with its own error, and the others
+        go on.
+        """
+        for run in runs:
+            with suppress(PipelineError):
+                self.data("train", run)
+                self.data("val", run)
 
     def refuse_missing(self) -> None:
         """Say what the runs will do without. Raises PipelineError as `coverage.check` does."""
@@ -145,8 +160,10 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     epochs = sum(job.experiment.settings_of(run).training.epochs for run in missing)
     if epochs and any(job.experiment.settings_of(run).training.precision == "bfloat16" for run in missing):
         _warn_of_slow_bfloat16(job.device)
-    work = replace(job, threads=threads).train
-    pool.run_all(work, missing, processes=processes, threads=threads, title=f"train {job.name}", total=epochs)
+    job = replace(job, threads=threads, shared=min(processes, len(missing)) > 1)
+    if job.shared:
+        job.read_ahead(missing)
+    pool.run_all(job.train, missing, processes=processes, threads=threads, title=f"train {job.name}", total=epochs)
     cards = [read_json(folder / CARD, MADE_HERE) for folder in folders.values()]
     _show(cards)
     return Outcome(

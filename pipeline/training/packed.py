@@ -1,0 +1,123 @@
+"""Samples of different lengths end to end in one tensor, with the norms they are divided by.
+
+The norms are taken once, here, so that a batch costs one gather (`batches.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.features.bulk import read_packed
+from pipeline.features.store import Store
+from pipeline.training.shared import SharedArray, is_worth_sharing
+
+NORM_EPSILON = 1e-5
+SMALLEST_NORM = 1e-12
+PIECE = 1024
+"""Rows whose norms are taken at a time: at full precision they would need twice the memory of all rows."""
+
+Norm = Callable[[np.ndarray], np.ndarray]
+"""From the lengths of rows to what they are divided by."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Samples of different lengths, end to end.
+
+    rows: [total, dim], at the stores' precision. blocks: columns per block, in order. norms: [total, blocks] float32,
+    what each block is divided by (L2 norm + 1e-5; 1 where rows are used as stored). starts, lengths: [n], always on the
+    CPU, where shapes are decided without waiting for a device. shared: the memory of `rows` where workers have it in
+    common; pickling for a worker then copies no row.
+    """
+
+    rows: Tensor
+    blocks: tuple[int, ...]
+    norms: Tensor
+    starts: Tensor
+    lengths: Tensor
+    shared: SharedArray | None = None
+
+    def to(self, device: str) -> Packed:
+        """The same samples on `device`."""
+        return replace(self, rows=self.rows.to(device), norms=self.norms.to(device))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As arrays: torch would give every tensor a file descriptor and a place in /dev/shm of its own.
+        state = {name: as_array(value) for name, value in vars(self).items()}
+        return state if self.shared is None else state | {"rows": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["shared"] is not None:
+            state["rows"] = state["shared"].array
+        self.__dict__.update((name, as_tensor(value)) for name, value in state.items())
+
+
+def pack(
+    keys: Sequence[str],
+    lengths: Sequence[int],
+    stores: Sequence[Store],
+    blocks: tuple[int, ...],
+    *,
+    norm: Norm | None,
+    shared: bool,
+) -> Packed:
+    """Read samples, families side by side, at the stores' precision (the round trip through float16 is exact).
+
+    lengths: rows to keep of each key. norm: what a row of a given length is divided by; None for rows that are
+    used as stored. shared: as in `data.load`.
+    """
+    half = all(store.passport.dtype == "float16" for store in stores)
+    ends = np.cumsum(lengths)
+    columns = np.cumsum([0, *(store.passport.dim for store in stores)])
+    shape, dtype = (int(ends[-1]), int(columns[-1])), np.float16 if half else np.float32
+    memory = SharedArray(shape, dtype) if shared and is_worth_sharing(shape, dtype) else None
+    rows = np.empty(shape, dtype) if memory is None else memory.array
+    for store, left, right in zip(stores, columns, columns[1:], strict=False):
+        read_packed(store, keys, lengths, out=rows[:, left:right])
+    starts = ends - np.asarray(lengths)
+    norms = _norms(rows, blocks, norm) if norm else np.ones((len(rows), len(blocks)), np.float32)
+    return Packed(
+        rows=torch.from_numpy(rows),
+        blocks=blocks,
+        norms=torch.from_numpy(norms),
+        starts=torch.from_numpy(starts),
+        lengths=torch.tensor(lengths),
+        shared=memory,
+    )
+
+
+def released(length: np.ndarray) -> np.ndarray:
+    """The norm of most released loaders, which add a little."""
+    return length + NORM_EPSILON
+
+
+def exact(length: np.ndarray) -> np.ndarray:
+    """The norm of loaders that add nothing; rows of zeros stay zero."""
+    return np.maximum(length, SMALLEST_NORM)
+
+
+def _norms(rows: np.ndarray, blocks: Sequence[int], norm: Norm) -> np.ndarray:
+    """What each block of each row is divided by, float32 [rows, blocks]."""
+    norms = np.empty((len(rows), len(blocks)), np.float32)
+    edges = np.cumsum(blocks)[:-1]
+    for start in range(0, len(rows), PIECE):
+        piece = rows[start : start + PIECE].astype(np.float32)
+        for block, part in enumerate(np.split(piece, edges, axis=1)):
+            norms[start : start + PIECE, block] = norm(np.linalg.norm(part, axis=1))
+    return norms
+
+
+def as_array(value: Any) -> Any:
+    """A tensor as an array of the same memory; any other value as it is. Arrays are what is pickled for workers."""
+    return value.numpy() if isinstance(value, Tensor) else value
+
+
+def as_tensor(value: Any) -> Any:
+    """The way back from `as_array`."""
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,52 @@
+"""An array that a process and the workers it starts have in common, instead of a copy in each of them.
+
+The memory belongs to no file system (Linux' `memfd_create`), so that the size of /dev/shm, 64 MB in many containers,
+does not limit it. It is freed when the last process that uses it ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from math import prod
+from multiprocessing import reduction
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+SHARED_FROM = 1 << 24
+"""Bytes. A smaller array is copied to the workers. Each shared one takes a file descriptor, and about 250 of them can
+be passed on when a worker is started."""
+
+
+class SharedArray:
+    """An array [shape] in memory that workers see too. Pickling it for a worker passes on a file descriptor."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._descriptor = os.memfd_create("features")
+        size = prod(shape) * np.dtype(dtype).itemsize
+        os.ftruncate(self._descriptor, size)
+        self.array = np.frombuffer(mmap.mmap(self._descriptor, size), dtype).reshape(shape)
+
+    def __reduce__(self) -> tuple[Callable[..., SharedArray], tuple[Any, ...]]:
+        handed_on = reduction.DupFd(self._descriptor)
+        return _attached, (handed_on, self.array.shape, self.array.dtype.str)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+def is_worth_sharing(shape: tuple[int, ...], dtype: DTypeLike) -> bool:
+    """Whether an array is large enough to be shared, on a system that can."""
+    return hasattr(os, "memfd_create") and prod(shape) * np.dtype(dtype).itemsize >= SHARED_FROM
+
+
+def _attached(handed_on: Any, shape: tuple[int, ...], dtype: str) -> SharedArray:
+    """The array in a worker. What a worker writes there, nobody else sees."""
+    shared = SharedArray.__new__(SharedArray)
+    shared._descriptor = handed_on.detach()
+    size = prod(shape) * np.dtype(dtype).itemsize
+    shared.array = np.frombuffer(mmap.mmap(shared._descriptor, size, access=mmap.ACCESS_COPY), dtype).reshape(shape)
+    return shared
