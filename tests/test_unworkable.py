@@ -14,10 +14,10 @@ from pipeline import config
 from pipeline.acquire import sources
 from pipeline.encoders.base import encoder_class
 from pipeline.errors import PipelineError
+from pipeline.grids import grid_seconds
 from pipeline.provenance import FAMILIES
 from pipeline.reporting import feasible
 from pipeline.video.frame_grid import SAMPLINGS
-from pipeline.video.segment import grid_seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ def unpack(options: Namespace) -> None:
 
 def annotate(options: Namespace) -> None:
     """Released annotations to the common form."""
-    from pipeline.datasets.annotations import annotations
+    from pipeline.acquire.annotations import annotations
 
     annotations(options.results, options.dataset, options.split, file_behind(options.fetched), options.manifest)
 

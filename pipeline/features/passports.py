@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import names
-from pipeline.config import GRIDS
 from pipeline.errors import PipelineError
+from pipeline.grids import GRIDS
 from pipeline.provenance import Passport
 
 DTYPES = ("float16", "float32")

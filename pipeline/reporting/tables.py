@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from pipeline import asked, files, methods, provenance, records
+from pipeline import asked, datasets, files, methods, provenance, records
 from pipeline.behind import check_chain
-from pipeline.config import DOMAINS, Experiment
+from pipeline.config import Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.render import NOTHING, Cell, Line, Table
@@ -154,7 +153,7 @@ def _yardstick_lines(annotations: Sequence[Path]) -> list[Line]:
     lines = []
     for name, values in yardsticks(rows).items():
         numbers = {d: v for d, v in values.items() if d != "average"}
-        if len(numbers) == len(DOMAINS):
+        if set(numbers) in [set(dataset.domains) for dataset in datasets.DATASETS.values()]:
             numbers["Avg."] = values["average"]
         cells = {column: Cell(f"{value:.1f}", f"{value:.1f}") for column, value in numbers.items()}
         lines.append(Line("yardstick", name, "", cells, remark=f"no model; {len(rows)} videos"))
@@ -194,7 +193,7 @@ def _against(found: Reproduced, released: Reproduced) -> str:
     """The first seed's run against the authors' predictions for the same queries, by the metric that selects."""
     if found.queries is None or released.queries is None:
         return ""
-    metric = SELECTED_BY[found.experiment.dataset]
+    metric = found.experiment.about.selected_by
     difference = verdict.paired(found.queries, released.queries, metric)
     text = f"seed {found.seeds[0]} - {released.label}, paired over videos: {metric} {difference}"
     return text if difference else ""
@@ -247,7 +246,8 @@ def _verdicts(number: int, row: published.Row, found: Reproduced) -> dict[str, s
     """Column → verdict, for every column with a published and a reproduced number."""
     both = {column: values for column, values in found.selected.items() if row.values.get(column)}
     # A domain of Table 3 stands on one video of its own, however many domains were run.
-    expected = ABOUT[number].queries if number != 3 else sum(domain in both for domain in DOMAINS)
+    domains = found.experiment.about.domains
+    expected = sum(domain in both for domain in domains) if domains else ABOUT[number].queries
     if found.n_queries != expected:
         return dict.fromkeys(both, verdict.OTHER_QUERIES)
     if found.experiment.source == "predictions":

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import config, files, provenance
+from pipeline import config, datasets, files, provenance
 from pipeline.errors import PipelineError
 from pipeline.features.bulk import read_packed
 from pipeline.features.store import ROWS_APART, Store
+from pipeline.grids import grid_seconds
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
-from pipeline.video.segment import grid_seconds
 
 NORM_EPSILON = 1e-5
 PIECE = 1024
@@ -149,10 +149,10 @@ def load(
         raise PipelineError(f"none of {len(queries)} queries can be used", where="features", remedy=remedy)
     dims = {family: shelf.stores[family].passport.dim for family in features.all}
     video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
-    is_tvsum = dataset == "tvsum"
+    about = datasets.get(dataset)
     vids = {vid: index for index, vid in enumerate(dict.fromkeys(query.vid for query in kept))}
     qids = [str(query.qid) for query in kept]
-    streams = [video_dim] if is_tvsum else [dims[family] for family in features.video]
+    streams = [video_dim] if about.one_video_vector else [dims[family] for family in features.video]
     return Data(
         queries=kept,
         video=_pack(
@@ -166,7 +166,7 @@ def load(
             [_cut(shelf.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
             [shelf.stores[features.text]],
             (dims[features.text],),
-            normalise=not is_tvsum if training.normalise_text is None else training.normalise_text,
+            normalise=about.normalise_text if training.normalise_text is None else training.normalise_text,
         ),
         video_of=torch.tensor([vids[query.vid] for query in kept]),
         video_blocks=len(streams),

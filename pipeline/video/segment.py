@@ -12,11 +12,11 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
 from pathlib import Path
 
 from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError
+from pipeline.grids import grid_seconds, n_clips
 
 COLUMNS = ("vid", "start_s", "n_clips", "status")
 
@@ -25,8 +25,6 @@ OTHER_LENGTH = "length"
 
 CLIPS_APART = 1
 """Clips of the labels' grid that a video may have more or less than its annotations; as for released features."""
-
-_GRID_SECONDS = {"2s": Fraction(2), "1s": Fraction(1), "0.5s": Fraction(1, 2), "1-6s": Fraction(1, 6)}
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,6 @@ class Segments:
     start_s: Fraction
     n_clips: int
     status: str
-
-
-def grid_seconds(grid: str) -> Fraction:
-    """Length of a grid's clips in seconds: `2s`, `1s`, `0.5s`, `1-6s`. Raises PipelineError for another name."""
-    if grid not in _GRID_SECONDS:
-        raise PipelineError(f"no such clip grid; known are {', '.join(_GRID_SECONDS)}", where=grid)
-    return _GRID_SECONDS[grid]
-
-
-def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
-    """Clips of a video: T/L rounded, half up, at least one (30.697 s at 2 s are 15)."""
-    return max(1, floor(duration_s / clip_s + Fraction(1, 2)))
 
 
 def segment(

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import asked, files, provenance, records
-from pipeline.datasets import charades_sta, qvhighlights, tvsum
+from pipeline import asked, datasets, files, provenance, records
+from pipeline.datasets import rows
 from pipeline.errors import PipelineError
-
-READERS = {"qvhighlights": qvhighlights.read, "charades_sta": charades_sta.read, "tvsum": tvsum.read}
-RELEASED = {"qvhighlights": qvhighlights.RELEASED, "charades_sta": charades_sta.RELEASED, "tvsum": tvsum.RELEASED}
 
 
 def annotations(results: Path, dataset: str, split: str, source_file: Path, manifest: Path) -> bool:
@@ -21,7 +18,7 @@ def annotations(results: Path, dataset: str, split: str, source_file: Path, mani
     target = Path(results) / "annotations" / dataset / f"{split}.jsonl"
 
     def work() -> provenance.Outcome:
-        queries = READERS[dataset](source_file)
+        queries = rows.read(datasets.get(dataset), source_file)
         counts = count(queries)
         check_released(dataset, split, source_file, counts)
         _check_ground_truth(split, source_file, queries)
@@ -46,7 +43,7 @@ def check_released(dataset: str, split: str, source_file: Path, counts: dict[str
 
     Raises PipelineError for another split or another number of queries or videos.
     """
-    known = RELEASED[dataset].get(files.sha256(source_file))
+    known = datasets.get(dataset).released.get(files.sha256(source_file))
     if known is None:
         return
     if split != known.split:
