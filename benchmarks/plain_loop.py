@@ -24,7 +24,7 @@ from pipeline.methods.tr_detr import cooperation, criterion, refinement
 from pipeline.methods.tr_detr.settings import LossWeights
 from pipeline.models import attention, decoder, elementwise, encoder, losses, packing, projection
 from pipeline.models.batch import Batch, Labels, padded_spans
-from pipeline.models.labels import labels_of
+from pipeline.models.labels import query_labels
 from pipeline.models.losses import PADDED_SCORE, RANK_TEMPERATURE, RANKS
 from pipeline.models.matching import NONE, giou
 from pipeline.records import Query
@@ -58,7 +58,7 @@ class Files(Dataset):
         words = np.load(self.folder / f"qid{query.qid}.npz")["token"].astype(np.float32)
         starts = torch.arange(len(video)) / len(video)
         endpoints = torch.stack((starts, starts + 1 / len(video)), dim=1)
-        labels = labels_of(query, len(video), self.clip_s)
+        labels = query_labels(query, len(video), self.clip_s)
         pairs = [*labels.fixed, *([np.array(draw_pair(labels))] if labels.drawn else [])]
         return {
             "query": query,

@@ -35,11 +35,11 @@ from wandering_videos import made
 
 from pipeline.encoders.base import Weights, encoder_of
 from pipeline.families import FAMILIES
+from pipeline.grids import grid_seconds
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
-from pipeline.video.segment import grid_seconds
 
 SHAPES = {"short256": (256, 455), "frames224": (224, 224), "crop224of256": (224, 224), "crop224": (224, 224)}
 FRAMES = {"middle": 1, "motion": 32, "slow": 8, "stacks16": 32, "stacks16-flow": 33, "stacks24": 24, "every4of24": 1}

@@ -20,7 +20,7 @@ from statistics import fmean, stdev, variance
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.config import DOMAINS
+from pipeline.datasets.tvsum import DOMAINS
 from pipeline.layout import LOG, SECONDS, RunId
 from pipeline.reporting.reproduced import evaluations
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from pipeline import commands
 from pipeline.commands import features as features_commands
-from pipeline.config import DATASETS, GRIDS
+from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
+from pipeline.grids import GRIDS
 from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
 

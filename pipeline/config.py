@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,27 +24,36 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from pipeline import files, methods, yaml_file
+from pipeline import datasets, files, methods, yaml_file
 from pipeline.config_checks import unworkable
 from pipeline.config_layers import complaint, over_model, resolved, unread_weights
+from pipeline.datasets import DATASETS, definition
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.layout import EVERYTHING, RunId
+from pipeline.grids import Grid
+from pipeline.layout import RunId
 from pipeline.methods.settings import MethodSettings
 from pipeline.settings import Positive, Strict, Weight
 
-DatasetName = Literal["qvhighlights", "charades_sta", "tvsum"]
-Grid = Literal["2s", "1s", "0.5s", "1-6s"]
-Domain = Literal["VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 S = TypeVar("S", bound="Strict")
 
-DATASETS: tuple[str, ...] = get_args(DatasetName)
-GRIDS: tuple[str, ...] = get_args(Grid)
-DOMAINS: tuple[str, ...] = get_args(Domain)
-"""TVSum's ten, in the order of Table 3."""
+DOMAINS = tuple(domain for dataset in DATASETS.values() for domain in dataset.domains)
+"""Those of every dataset that is trained by domain."""
 PLACES: dict[str | None, str] = {"frames224": "video", "native": "video", "sound": "audio", "words": "text"}
 """Reader → key of `features` its families stand under; families that only an archive has are not known by this."""
+
+
+def _known_dataset(name: str) -> str:
+    if name not in DATASETS:
+        raise ValueError(f"no such dataset; known are {', '.join(DATASETS)}")
+    return name
+
+
+def _known_domain(name: str) -> str:
+    if name not in DOMAINS:
+        raise ValueError(f"no such domain; known are {', '.join(DOMAINS)}")
+    return name
 
 
 def _known_family(name: str) -> str:
@@ -67,6 +76,8 @@ def _one_spelling(folder: str) -> str:
 
 
 LocalPath = Annotated[str, AfterValidator(files.expanded)]
+DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"enum": list(DATASETS)})]
+DomainName = Annotated[str, AfterValidator(_known_domain), Field(json_schema_extra={"enum": list(DOMAINS)})]
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
 
 
@@ -167,7 +178,7 @@ class SweepPoint(Strict):
 
 
 class Experiment(Strict):
-    """A row (or, with `sweep` or TVSum's domains, a few) of one table, and how to make it."""
+    """A row (or, with `sweep` or domains, a few) of one table, and how to make it."""
 
     model_config = ConfigDict(json_schema_extra=_as_written)
 
@@ -188,8 +199,8 @@ class Experiment(Strict):
     """What differs from the dataset's `training`."""
     sweep: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+$")], SweepPoint] = {}
     """Point → what it changes of this experiment's `model` and `training`."""
-    domains: list[Domain] = []
-    """TVSum's domains to run; none named: all ten."""
+    domains: list[DomainName] = []
+    """Domains to run, of a dataset that is trained by domain (TVSum); none named: all of them."""
     report: Literal["val", "test"] = "val"
     """The split whose numbers the table shows. On `val` the epoch was selected on that split itself."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = [2017]
@@ -214,8 +225,11 @@ class Experiment(Strict):
         for family in self.made:
             if FAMILIES[family].reader is None:
                 raise ValueError(_released_only(family))
-        if self.domains and self.dataset != "tvsum":
-            raise ValueError(f"`domains` belong to tvsum, and `dataset` is {self.dataset}: leave them out")
+        if self.domains and not self.about.domains:
+            by_domain = ", ".join(name for name, dataset in DATASETS.items() if dataset.domains)
+            raise ValueError(f"`domains` belong to {by_domain}, and `dataset` is {self.dataset}: leave them out")
+        if foreign := [domain for domain in self.domains if domain not in self.about.domains]:
+            raise ValueError(f"`domains`: {', '.join(foreign)} is none of {', '.join(self.about.domains)}")
         if self.sweep and self.source == "predictions":
             raise ValueError("`source: predictions` trains nothing that a `sweep` could change: leave `sweep` out")
         if self.row is not None and self.table is None:
@@ -228,6 +242,11 @@ class Experiment(Strict):
         if len(set(self.runs)) < len(self.runs):
             raise ValueError(f"a seed or a domain is named twice (`seeds: {self.seeds}`, `domains: {self.domains}`)")
         return self
+
+    @property
+    def about(self) -> definition.Dataset:
+        """Everything that depends on the dataset."""
+        return datasets.get(self.dataset)
 
     @property
     def archived(self) -> list[str]:
@@ -243,8 +262,8 @@ class Experiment(Strict):
 
     @property
     def run_domains(self) -> list[str]:
-        """TVSum is trained once per domain; the other datasets once on everything (`all`)."""
-        return (list(self.domains) or list(DOMAINS)) if self.dataset == "tvsum" else [EVERYTHING]
+        """A dataset with domains is trained once per domain; the others are trained once on everything (`all`)."""
+        return list(self.domains or self.about.run_domains)
 
     @property
     def runs(self) -> list[str]:
@@ -258,13 +277,13 @@ class Experiment(Strict):
         return min(self.jobs, len(self.runs))
 
     def domain_of(self, run: str) -> str | None:
-        """TVSum's domain of a run, None for the other datasets. The name is one of `runs`."""
-        return RunId.parse(run).domain if self.dataset == "tvsum" else None
+        """The domain of a run, None for a dataset without domains. The name is one of `runs`."""
+        return RunId.parse(run).domain if self.about.domains else None
 
     @property
     def moments(self) -> bool:
         """Whether the dataset has windows to learn from."""
-        return self.dataset != "tvsum"
+        return self.about.moments
 
     @property
     def settings(self) -> list[SweepPoint]:

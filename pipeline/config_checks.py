@@ -8,21 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pipeline import datasets
 from pipeline.families import FAMILIES
 
 if TYPE_CHECKING:
     from pipeline.config import Config, Experiment
 
-TABLES = {1: "qvhighlights", 2: "charades_sta", 3: "tvsum", 4: "qvhighlights"}
-"""Table of the paper → its dataset."""
-RATED = {"qvhighlights": "2s", "tvsum": "2s"}
-"""Dataset → the grid whose clips its people rated. Charades-STA has windows in seconds, which fit every grid."""
-
 
 def unworkable(cfg: Config) -> Iterator[str]:
     """Everything in a valid config that cannot work: key, value, and what is allowed there."""
     for dataset_name, dataset in cfg.datasets.items():
-        rated = RATED.get(dataset_name)
+        rated = _rated_grid(dataset_name)
         if rated not in (None, dataset.clip):
             place = f"datasets.{dataset_name}.clip"
             yield f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated}"
@@ -36,14 +32,19 @@ def unworkable(cfg: Config) -> Iterator[str]:
         yield from _wrong_grids(place, experiment, cfg)
 
 
+def _rated_grid(dataset: str) -> str | None:
+    """The grid of the clips that people rated; None for windows in seconds alone, which fit every grid."""
+    rated = datasets.get(dataset).highlights
+    return rated.clip if rated else None
+
+
 def _wrong_table(place: str, experiment: Experiment) -> Iterator[str]:
-    wanted = TABLES[experiment.table] if experiment.table else experiment.dataset
-    if wanted != experiment.dataset:
-        allowed = " or ".join(str(number) for number, dataset in TABLES.items() if dataset == experiment.dataset)
-        yield (
-            f"`{place}.table` is {experiment.table}, a table of {wanted}, and `dataset` is {experiment.dataset};"
-            f" its table is {allowed}"
-        )
+    tables = experiment.about.tables
+    if experiment.table is None or experiment.table in tables:
+        return
+    allowed = f"its table is {' or '.join(map(str, tables))}" if tables else "it has none: leave `table` and `row` out"
+    place, wanted = f"`{place}.table` is {experiment.table}", datasets.of_table(experiment.table).name
+    yield f"{place}, a table of {wanted}, and `dataset` is {experiment.dataset}; {allowed}"
 
 
 def _wrong_grids(place: str, experiment: Experiment, cfg: Config) -> Iterator[str]:
@@ -66,8 +67,8 @@ def _wrong_grids(place: str, experiment: Experiment, cfg: Config) -> Iterator[st
             f"`{place}.features`: its families live on different grids ({listed}); name families of one grid,"
             f" or change `datasets.{name}.grids`"
         )
-    elif name in RATED and (grid := next(iter(grids.values()))) != RATED[name]:
+    elif (rated := _rated_grid(name)) and (grid := next(iter(grids.values()))) != rated:
         yield (
             f"`{place}.features`: its families live on the grid {grid}, and the clips of {name} that people rated"
-            f" have {RATED[name]}; change `datasets.{name}.grids`"
+            f" have {rated}; change `datasets.{name}.grids`"
         )

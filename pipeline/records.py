@@ -11,7 +11,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from io import BufferedReader
 from math import isfinite
@@ -179,7 +179,7 @@ def query_from_row(row: dict[str, Any], where: str) -> Query:
     )
 
 
-def key_problem(row: dict[str, Any]) -> str:
+def key_problem(row: Mapping[str, Any]) -> str:
     """What is wrong with the keys that annotations of all datasets have; '' where nothing is."""
     for key in ("query", "vid", "domain"):
         if not isinstance(row.get(key, ""), str | None):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from test_released_features import report, rows, run, store_of
 
+from pipeline.datasets import DATASETS
+from pipeline.datasets.charades_sta import FRAMES
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features import released
 from pipeline.features.archive_files import read_released
-from pipeline.features.layouts import CHARADES_FRAMES, LAYOUTS
 
 VGG, FLOW, SOUND, I3D = "vgg16-charades", "vgg16-flow-charades", "pann-cnn14-charades", "i3d-inception-rgb-charades"
 GRIDS = {VGG: "1-6s", FLOW: "1-6s", SOUND: "1-6s", I3D: "0.5s"}
@@ -147,7 +148,7 @@ def lose(number):
     ],
 )
 def test_a_folder_that_is_not_whole_is_broken(tmp_path, damage, reason):
-    layout = CHARADES_FRAMES[VGG]
+    layout = FRAMES[VGG]
     frames(tmp_path, "0A8CF", 4)
     damage(layout.path(tmp_path, "0A8CF", 0))
     with pytest.raises(ValueError, match=reason):
@@ -155,7 +156,7 @@ def test_a_folder_that_is_not_whole_is_broken(tmp_path, damage, reason):
 
 
 def test_families_that_are_looked_up_have_no_place_and_other_words_have_one():
-    known = {family for archives in LAYOUTS.values() for archive in archives for family in archive}
+    known = {family for dataset in DATASETS.values() for archive in dataset.archives for family in archive}
     words = {family for family, kind in FAMILIES.items() if kind.reader == "words"}
     assert {family for family in words if FAMILIES[family].looked_up} == words - known
     assert all(kind.instead_of in known for kind in FAMILIES.values() if kind.instead_of)

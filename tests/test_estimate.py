@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import cli, config
+from pipeline import cli, config, datasets
 from pipeline.acquire import sources
 from pipeline.cost import planned, rates
 from pipeline.cost.estimate import Quantity, estimate
@@ -62,7 +62,7 @@ def test_a_small_config_costs_what_a_hand_computes():
     assert found["decoding 340×256 videos, core hours"].total == pytest.approx(TVSUM_HOURS * sum(small_videos))
     # Ten domains of four videos: a step of four samples an epoch, ten epochs.
     assert found["training on a GPU, hours"].total == pytest.approx(100 * rates.STEP_GPU_S / 3600)
-    clips = 4 * rates.PADDED_S["tvsum"] / 2
+    clips = 4 * datasets.get("tvsum").padded_s / 2
     step = rates.STEP_CPU_S + clips * rates.CLIP_CPU_S
     assert found["training on a CPU, core hours"].total == pytest.approx(100 * step / 3600)
     features = 2 * (rows * (1024 + 2048) + 50 * rates.TOKENS * 512)

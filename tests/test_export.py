@@ -11,15 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import config, files, provenance, records
+from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.export import export
-from pipeline.features.layouts import LAYOUTS, layouts_of
+from pipeline.features.layouts import layouts_of
 from pipeline.features.store import Store, open_stores
 from pipeline.features.store_writer import StoreWriter
 
 KEY = "-_odd 名.0"
-PLACES = sorted({(dataset, family) for dataset, archives in LAYOUTS.items() for names in archives for family in names})
+PLACES = sorted(
+    {(name, family) for name, about in DATASETS.items() for archive in about.archives for family in archive}
+)
 STAND_INS = [
     ("tvsum", "i3d-inception-flow-raft-tvsum"),
     ("charades_sta", "vgg16-imagenet"),

@@ -29,8 +29,9 @@ def rated_queries(draw, score):
 
 def score(queries):
     annotations, scores = zip(*queries, strict=True)
-    keys = ("duration", "relevant_clip_ids", "saliency_scores")
-    return score_highlights(scores, *([annotation[key] for annotation in annotations] for key in keys))
+    keys = ("relevant_clip_ids", "saliency_scores")
+    truth = ([annotation[key] for annotation in annotations] for key in keys)
+    return score_highlights(scores, list(map(reference.n_clips, annotations)), *truth, raters=3)
 
 
 def assert_equals_reference(queries):

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.models.labels import Targets, labels_of
+from pipeline.models.labels import Targets, query_labels
 from pipeline.records import Query, read_queries
 
 RATED = Query(
@@ -36,12 +36,12 @@ def draw(query, n_clips, *, clip_s=2.0, seed=0, **settings):
 
 
 def test_spans_are_fractions_of_the_features_length():
-    spans = labels_of(RATED, 9, 2.0).spans
+    spans = query_labels(RATED, 9, 2.0).spans
     np.testing.assert_allclose(spans, [[7 / 18, 6 / 18], [15 / 18, 2 / 18]], rtol=1e-6)
 
 
 def test_a_window_beyond_the_features_is_not_cut():
-    spans = labels_of(replace(RATED, relevant_windows=((0.0, 20.0),)), 9, 2.0).spans
+    spans = query_labels(replace(RATED, relevant_windows=((0.0, 20.0),)), 9, 2.0).spans
     assert spans[0, 0] + spans[0, 1] / 2 > 1
 
 
@@ -71,12 +71,12 @@ def test_without_clips_outside_the_easy_pair_is_the_hard_one():
 
 
 def test_released_a_relevant_clip_just_beyond_the_features_wipes_the_mask():
-    assert labels_of(RATED, 7, 2.0).clip_mask.tolist() == [0] * 7 + [1]
+    assert query_labels(RATED, 7, 2.0).clip_mask.tolist() == [0] * 7 + [1]
     assert draw(RATED, 7).clip_mask.tolist() == [[0] * 7]
 
 
 def test_otherwise_such_a_clip_is_left_out():
-    assert labels_of(RATED, 7, 2.0, formulation="paper").clip_mask.tolist() == [0, 0, 1, 1, 1, 0, 0]
+    assert query_labels(RATED, 7, 2.0, formulation="paper").clip_mask.tolist() == [0, 0, 1, 1, 1, 0, 0]
 
 
 def test_pairs_never_point_beyond_the_features():
@@ -95,7 +95,7 @@ def test_pairs_never_point_beyond_the_features():
 )
 def test_a_row_without_usable_labels_is_named(query, n_clips, complaint):
     with pytest.raises(PipelineError, match=complaint) as error:
-        labels_of(query, n_clips, 2.0)
+        query_labels(query, n_clips, 2.0)
     assert "qid 7" in str(error.value)
 
 

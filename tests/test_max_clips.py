@@ -11,7 +11,7 @@ from test_batches import TOKENS, WORDS, two_streams
 from tiny_benchmark import N_CLIPS, Benchmark, experiment
 
 from pipeline import files, records
-from pipeline.models.labels import labels_of
+from pipeline.models.labels import query_labels
 from pipeline.models.windows import scored_windows
 from pipeline.records import Query
 from pipeline.training.cut import clip_scores, within
@@ -26,7 +26,7 @@ def test_moments_end_where_the_network_stops_seeing():
     query = within(RATED, 8, 2.0)
     assert query.relevant_windows == ((2, 8), (12, 16))
     assert (query.relevant_clip_ids, len(query.saliency_scores)) == ((1, 2, 3, 6, 7), 5)
-    labels = labels_of(query, 8, 2.0)
+    labels = query_labels(query, 8, 2.0)
     np.testing.assert_allclose(labels.spans, [[5 / 16, 6 / 16], [14 / 16, 4 / 16]])
     assert (len(labels.saliency), labels.clip_mask.tolist()) == (8, [0, 1, 1, 1, 0, 0, 1, 1])
 
@@ -37,10 +37,10 @@ def test_a_moment_behind_the_cut_is_left_out_and_one_on_another_grid_is_cut_too(
 
 
 def test_clips_that_were_hidden_are_ranked_last_and_those_behind_the_end_left_out():
-    assert clip_scores([3, 1, 2], Query(1, "q", "v", 10.0), is_cut=True) == [3, 1, 2, 1, 1]
-    assert clip_scores([3, 1, 2], Query(1, "q", "v", 10.0), is_cut=False) == [3, 1, 2]
-    assert clip_scores([3, 1, 2], Query(1, "q", "v", 4.0), is_cut=False) == [3, 1]
-    assert clip_scores([3, 1, 2], Query("v", "q", "v", 8.0, label=((1.0,) * 20,) * 4), is_cut=True) == [3, 1, 2, 1]
+    assert clip_scores([3, 1, 2], Query(1, "q", "v", 10.0), 2.0, is_cut=True) == [3, 1, 2, 1, 1]
+    assert clip_scores([3, 1, 2], Query(1, "q", "v", 10.0), 2.0, is_cut=False) == [3, 1, 2]
+    assert clip_scores([3, 1, 2], Query(1, "q", "v", 4.0), 2.0, is_cut=False) == [3, 1]
+    assert clip_scores([3, 1, 2], Query("v", "q", "v", 8.0, label=((1.0,) * 20,) * 4), 2.0, is_cut=True) == [3, 1, 2, 1]
 
 
 @pytest.mark.parametrize("dataset", ["qvhighlights", "charades_sta"])

@@ -30,7 +30,7 @@ def told(raw):
         loaded = config.load(raw).experiments["one"]
     except PipelineError as error:
         return str(error)
-    assert config.section(config.Experiment, loaded.model_dump_json()) == loaded
+    assert config.section(config.Experiment, loaded.model_dump_json(), "") == loaded
     return loaded.settings_of("VT-s2017").recorded()["model"]
 
 print(json.dumps([told(raw) for raw in json.loads(sys.stdin.read())]))

@@ -17,7 +17,8 @@ import torch
 from pydantic import ValidationError
 from test_model import TEXT, VIDEO, make_batch
 from test_training import log_of
-from tiny_benchmark import PEERS, Benchmark, experiment
+from tiny_benchmark import PEERS as ALL_PEERS
+from tiny_benchmark import Benchmark, experiment
 
 from pipeline import config, methods
 from pipeline.errors import PipelineError
@@ -25,6 +26,7 @@ from pipeline.methods.cg_detr import criterion
 from pipeline.methods.cg_detr.labels import SourceLabels
 from pipeline.methods.contract import Inputs
 from pipeline.methods.eatr.events import pseudo_events
+from pipeline.methods.settings import MomentQuerySettings
 from pipeline.models import attention, elementwise
 from pipeline.models.batch import Labels, Outputs, with_tensors
 from pipeline.models.elementwise import PathDropout
@@ -43,6 +45,7 @@ def compact_name(path):
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 GOLDEN = Path(__file__).parent / "data" / "golden" / "methods"
+PEERS = {name: model for name, model in ALL_PEERS.items() if isinstance(model, MomentQuerySettings)}
 SETS = [path for name in PEERS for path in sorted(GOLDEN.glob(f"{name.replace('_', '?')}?*.json"))]
 QVHIGHLIGHTS = {name: next(path for path in SETS if compact_name(path) == f"{name}_qvhighlights_v") for name in PEERS}
 DEAD = {"cg_detr": 141_056}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation import moments
-from pipeline.evaluation.ragged import Ragged, chunks
+from pipeline.ragged import Ragged, chunks
 
 # Even seconds (as QVHighlights), tenths (as Charades-STA) and ends that leave the video; reversed ones on purpose.
 even = st.integers(-2, 20).map(lambda step: 2.0 * step)

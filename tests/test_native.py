@@ -22,9 +22,9 @@ from pipeline.features import encode
 from pipeline.features.encode import Recipe
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
+from pipeline.grids import grid_seconds, n_clips
 from pipeline.video import ahead, decode, views
 from pipeline.video.probe import probe
-from pipeline.video.segment import grid_seconds, n_clips
 
 GRIDS = {"frames": "1-6s", "windows": "0.5s", "stacks": "2s", "flows": "2s", "clips": "2s"}
 

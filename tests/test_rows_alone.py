@@ -21,8 +21,8 @@ from pipeline.features.sound import SoundLine, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
 from pipeline.features.words import encode_words
+from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.probe import probe
-from pipeline.video.segment import grid_seconds, n_clips
 
 torch = pytest.importorskip("torch")
 

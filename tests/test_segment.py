@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline import files, provenance
 from pipeline.errors import PipelineError
-from pipeline.video.segment import Segments, grid_seconds, n_clips, read_segments
+from pipeline.grids import grid_seconds, n_clips
+from pipeline.video.segment import Segments, read_segments
 
 COLUMNS = ("vid", "status", "why", "path", "bytes", "duration_s", "fps", "sha256", "source")
 

@@ -20,10 +20,10 @@ from pipeline.features.encode import Recipe, VideoFile
 from pipeline.features.sound import SoundLine, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
+from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.ahead import sounds_ahead
 from pipeline.video.audio import RATE, read_sound
 from pipeline.video.probe import probe
-from pipeline.video.segment import grid_seconds, n_clips
 
 CALLS: list[np.ndarray] = []
 """What networks were given, call by call."""

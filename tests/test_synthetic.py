@@ -22,6 +22,7 @@ from pipeline.datasets import (
     synthetic_video,
     tvsum,
 )
+from pipeline.datasets.rows import read
 
 SEED = 2017
 
@@ -41,16 +42,16 @@ def homes():
     return synthetic_plan.plan_charades(SEED)
 
 
-def read_back(folder: Path, read, rows):
-    synthetic.write_rows(folder / "rows.jsonl", rows)
-    return read(folder / "rows.jsonl")
+def read_back(folder: Path, dataset, made):
+    synthetic.write_rows(folder / "rows.jsonl", made)
+    return read(dataset.DATASET, folder / "rows.jsonl")
 
 
 # plans and annotation rows
 
 
 def test_qvhighlights_rows_pass_the_reader_of_the_released_files(moments, tmp_path):
-    queries = {split: read_back(tmp_path, qvhighlights.read, rows) for split, rows in moments.rows.items()}
+    queries = {split: read_back(tmp_path, qvhighlights, made) for split, made in moments.rows.items()}
     assert {split: len(rows) for split, rows in queries.items()} == {"train": 71, "val": 23, "test": 23}
     assert [query.qid for rows in queries.values() for query in rows] == list(range(117))
     assert len(moments.videos) == 60
@@ -58,13 +59,13 @@ def test_qvhighlights_rows_pass_the_reader_of_the_released_files(moments, tmp_pa
 
 def test_tvsum_rows_pass_the_reader_of_the_released_files(highlights, tmp_path):
     for split, each in (("train", 4), ("val", 1)):
-        queries = read_back(tmp_path, tvsum.read, highlights.rows[split])
+        queries = read_back(tmp_path, tvsum, highlights.rows[split])
         assert Counter(query.domain for query in queries) == dict.fromkeys(tvsum.DOMAINS, each)
         assert {query.duration for query in queries} <= {12.0, 14.0, 16.0}
 
 
 def test_charades_rows_pass_the_reader_of_the_released_files(homes, tmp_path):
-    queries = {split: read_back(tmp_path, charades_sta.read, rows) for split, rows in homes.rows.items()}
+    queries = {split: read_back(tmp_path, charades_sta, made) for split, made in homes.rows.items()}
     assert {split: len(rows) for split, rows in queries.items()} == {"train": 24, "val": 8}
     assert [query.qid for rows in queries.values() for query in rows] == list(range(32))
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from pipeline.datasets.annotations import READERS
+from pipeline import datasets
+from pipeline.datasets import rows
 from pipeline.errors import PipelineError
 from pipeline.evaluation import compare_files, evaluate, load_truth, score_files, validate_files
 
@@ -28,7 +29,7 @@ COMMANDS = {
     "evaluate": score_files,
     "validate": validate_files,
     "compare": lambda dataset, predictions, truth: compare_files(dataset, predictions, predictions, truth),
-    "annotate": lambda dataset, predictions, truth: READERS[dataset](truth),
+    "annotate": lambda dataset, predictions, truth: rows.read(datasets.get(dataset), truth),
     "Python": lambda dataset, predictions, truth: evaluate(
         dataset, [PREDICTION], [json.loads(line) for line in truth.read_text().splitlines()]
     ),

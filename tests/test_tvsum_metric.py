@@ -10,9 +10,10 @@ import reference_metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.datasets.ground_truth import duration_form
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate, format_headline, score_files
-from pipeline.evaluation.tvsum import duration_form, top5_average_precision
+from pipeline.evaluation.top5 import top5_average_precision
 
 
 @st.composite
@@ -109,7 +110,7 @@ def test_distinct_scores_need_no_note_about_ties():
 
 @pytest.mark.parametrize(("duration", "form"), [(8, "clips"), (16.0, "seconds"), (17.9, "seconds"), (18.0, "seconds")])
 def test_both_forms_of_duration_are_recognised(duration, form):
-    assert form in duration_form(annotations((duration, "VT")))
+    assert form in duration_form(annotations((duration, "VT")), 2.0)
 
 
 def test_a_duration_that_fits_neither_form_is_refused_by_name():

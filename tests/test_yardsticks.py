@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import provenance, records
-from pipeline.config import DOMAINS
+from pipeline.datasets.tvsum import DOMAINS
 from pipeline.evaluation import yardsticks as module
-from pipeline.evaluation.tvsum import top5_average_precision
+from pipeline.evaluation.top5 import top5_average_precision
 from pipeline.evaluation.yardsticks import expected_best, yardsticks
 from pipeline.reporting import render, tables
 

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from pipeline import datasets
 from pipeline.acquire.sources import Source, Sources
-from pipeline.config import DOMAINS, Config, Dataset, DatasetName, Experiment
+from pipeline.config import Config, Dataset, Experiment
 from pipeline.cost import rates
-from pipeline.datasets.annotations import RELEASED
-from pipeline.datasets.rows import Released
+from pipeline.datasets.definition import Released
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.layouts import layouts_of
-from pipeline.video.segment import grid_seconds
+from pipeline.grids import grid_seconds
 
 HOUR = 3600.0
 BYTES_OF = {"float16": 2, "float32": 4}
@@ -43,14 +43,15 @@ class Need:
     splits: Mapping[str, Released]
 
     @classmethod
-    def of(cls, name: DatasetName, cfg: Config, table: Sources) -> Need | None:
+    def of(cls, name: str, cfg: Config, table: Sources) -> Need | None:
         """None for annotations that are not the released ones: how much they hold is not known."""
         splits = {}
         for split, source in cfg.datasets[name].annotations.items():
             digest = (table[source].digest or "").removeprefix("sha256:")
-            if digest not in RELEASED[name]:
+            known = datasets.get(name).released.get(digest)
+            if known is None:
                 return None
-            splits[str(split)] = RELEASED[name][digest]
+            splits[str(split)] = known
         return cls(name, cfg, cfg.datasets[name], splits)
 
     @property
@@ -136,7 +137,7 @@ class Need:
         if self.trained and "train" not in self.splits:
             where = f"datasets.{self.name}.annotations"
             raise PipelineError("no `train` to learn from", where=where, remedy="name the training file there")
-        n_queries = self.splits["train"].queries // (len(DOMAINS) if self.name == "tvsum" else 1) if self.trained else 0
+        n_queries = self.splits["train"].queries // len(datasets.get(self.name).run_domains) if self.trained else 0
         clips = steps = 0.0
         for experiment in self.trained:
             for run in experiment.runs:
@@ -152,7 +153,7 @@ class Need:
 
     def _padded_clips(self, experiment: Experiment) -> float:
         grid = self.dataset.grid_of(experiment.features.video[0]) if experiment.features else self.dataset.clip
-        return rates.PADDED_S[self.name] / float(grid_seconds(grid))
+        return datasets.get(self.name).padded_s / float(grid_seconds(grid))
 
 
 def weights(cfg: Config, table: Sources) -> list[File]:

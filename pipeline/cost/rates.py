@@ -28,9 +28,6 @@ Seconds of a step by clips of its batch: Charades-STA 0.35 (8 × 45), 0.59 (8 ×
 STEP_GPU_S = 0.056
 """Seconds of a training step on an RTX 4090, evaluations included; the authors' log of QVHighlights V, 200 epochs."""
 
-PADDED_S = {"qvhighlights": 150.0, "charades_sta": 44.8, "tvsum": 323.0}
-"""Seconds that a sample is padded to, the longest of its batch, on average; counted on the released annotations."""
-
 TOKENS = 14
 """Rows of a query: QVHighlights 13.6, TVSum 12.6, Charades-STA 9.3 on average with CLIP's tokens; counted."""
 

@@ -6,17 +6,17 @@ Released rows are the common records already; this module refuses what the relea
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from pipeline.datasets.ground_truth import window_complaint
-from pipeline.datasets.rows import Released, demand, demand_one_duration, demand_whole_qid, is_table
-from pipeline.datasets.rows import read as read_rows
+from pipeline.datasets.archives import Archive, Layout
+from pipeline.datasets.definition import Dataset, Highlights, Released
+from pipeline.datasets.ground_truth import ratings_complaint, windows_complaint
 from pipeline.errors import PipelineError
-from pipeline.records import Query, Window
 
-CLIP_S = 2
-ANNOTATORS = 3
+HIGHLIGHTS = Highlights(clip="2s", raters=3, scored_by="levels")
+CLIP_S = int(HIGHLIGHTS.clip_s)
 
 RELEASED = {
     "fd28404187468f57cf99242be2963127dc9b4aef26c7de3cb9469569801f2625": Released("train", 7218, 7100, 294.94),
@@ -26,38 +26,15 @@ RELEASED = {
 }
 """By the SHA-256 of each released file. The first test file hides its ground truth."""
 
+MOMENT_DETR: Archive = {
+    "slowfast-r50-caffe2": Layout("slowfast_features/{vid}.npz", "features"),
+    "clip-vit-b32": Layout("clip_features/{vid}.npz", "features"),
+    "pann-cnn14": Layout("pann_features/{vid}.npy"),
+    "clip-text": Layout("clip_text_features/qid{qid}.npz", "last_hidden_state", "pooler_output"),
+}
+"""UMT's has the same layout, with the sound."""
+
 _VID = re.compile(r"(?P<youtube>[A-Za-z0-9_-]{11})_(?P<start>\d+\.\d)_(?P<end>\d+\.\d)")
-
-
-def read(path: Path | str) -> list[Query]:
-    """Queries of a file in the released form, in file order; durations and windows in seconds.
-
-    Ground truth is in every row or in none (the public test file). Raises PipelineError naming file and line for a
-    qid that is no integer, for windows that are empty, unsorted, overlapping or past the end, for clip ids that are not
-    exactly the clips the windows cover, for ratings that are not three integers 0 to 4 per clip, and for a video with
-    two durations.
-    """
-    queries: list[Query] = []
-    durations: dict[str, float] = {}
-    for where, query in read_rows(path):
-        demand_whole_qid(query, where)
-        demand_one_duration(query, durations, where)
-        _check_video(query, where)
-        if queries:
-            demand(
-                has_ground_truth(query) == has_ground_truth(queries[0]),
-                "some rows of this file have ground truth and some have not",
-                where,
-            )
-        if has_ground_truth(query):
-            _check_ground_truth(query, where)
-        queries.append(query)
-    return queries
-
-
-def has_ground_truth(query: Query) -> bool:
-    """Whether the row carries windows or ratings; the public test file's rows do not."""
-    return any(part is not None for part in (query.relevant_windows, query.relevant_clip_ids, query.saliency_scores))
 
 
 def split_vid(vid: str) -> tuple[str, float, float]:
@@ -71,54 +48,57 @@ def split_vid(vid: str) -> tuple[str, float, float]:
     return parts["youtube"], float(parts["start"]), float(parts["end"])
 
 
-def _check_video(query: Query, where: str) -> None:
+def youtube_video(vid: str) -> str:
+    """The YouTube video that a piece was cut from. Scoring also meets vids of another form: these lose two parts."""
+    return vid.rsplit("_", 2)[0]
+
+
+def _odd_video(row: Mapping[str, Any]) -> str:
     try:
-        _, start, end = split_vid(query.vid)
+        _, start, end = split_vid(row["vid"])
     except PipelineError as error:
-        raise PipelineError(f"vid {query.vid!r} {error.what}", where=where, remedy=error.remedy) from error
-    demand(
-        0 < query.duration <= end - start and query.duration % CLIP_S == 0,
-        f"duration {query.duration} of {query.vid} is not an even number of seconds up to {end - start}",
-        where,
-    )
+        return f"vid {row['vid']!r} {error.what}"
+    duration = row["duration"]
+    if not 0 < duration <= end - start or duration % CLIP_S != 0:
+        return f"duration {duration} of {row['vid']} is not an even number of seconds up to {end - start}"
+    return ""
 
 
-def _check_ground_truth(query: Query, where: str) -> None:
-    windows, ids, scores = query.relevant_windows, query.relevant_clip_ids, query.saliency_scores
-    if windows is None or ids is None or scores is None:
-        raise PipelineError(
-            f"qid {query.qid} lacks relevant_windows, relevant_clip_ids or saliency_scores",
-            where=where,
-            remedy="add it",
-        )
-    _check_windows(windows, query.duration, where)
-    demand(
-        isinstance(ids, tuple) and list(ids) == [clip for window in windows for clip in clips_of(window)],
-        f"relevant_clip_ids of qid {query.qid} are not the clips of its windows",
-        where,
-    )
-    demand(
-        is_table(scores, ANNOTATORS) and len(scores) == len(ids) and all(s in range(5) for row in scores for s in row),
-        f"saliency_scores of qid {query.qid} are not {ANNOTATORS} integers 0 to 4 for each of its {len(ids)} clips",
-        where,
-    )
+def _odd_windows(row: Mapping[str, Any]) -> str:
+    previous_end = -1.0
+    for start, end in row.get("relevant_windows") or ():
+        if start % CLIP_S or end % CLIP_S:
+            return f"window [{start}, {end}] is off the {CLIP_S} s grid"
+        if start <= previous_end:
+            return f"window [{start}, {end}] touches the one before or is listed before it"
+        previous_end = end
+    return ""
 
 
-def clips_of(window: Window) -> range:
+def _odd_clips(row: Mapping[str, Any]) -> str:
+    covered = [clip for window in row.get("relevant_windows") or () for clip in _covered(window)]
+    named = list(row.get("relevant_clip_ids") or ())
+    return "" if named == covered else "relevant_clip_ids are not the clips of its windows"
+
+
+def _covered(window: Sequence[float]) -> range:
     """Numbers of the clips that a window on even seconds covers; clip i is [2i, 2i + 2) seconds."""
     return range(int(window[0]) // CLIP_S, int(window[1]) // CLIP_S)
 
 
-def _check_windows(windows: Sequence[Window], duration: float, where: str) -> None:
-    demand(is_table(windows, 2) and len(windows) > 0, "relevant_windows is no list of [start, end]", where)
-    impossible = window_complaint(windows, duration)
-    demand(not impossible, impossible, where)
-    previous_end = -1.0
-    for start, end in windows:
-        demand(start % CLIP_S == 0 and end % CLIP_S == 0, f"window [{start}, {end}] is off the {CLIP_S} s grid", where)
-        demand(
-            previous_end < start,
-            f"window [{start}, {end}] touches the one before or is listed before it",
-            where,
-        )
-        previous_end = end
+DATASET = Dataset(
+    name="qvhighlights",
+    truth_keys=("duration", "relevant_windows", "relevant_clip_ids", "saliency_scores"),
+    usable=(windows_complaint, partial(ratings_complaint, raters=HIGHLIGHTS.raters, clip_s=HIGHLIGHTS.clip_s)),
+    released_form=(_odd_video, _odd_windows, _odd_clips),
+    hides_truth=True,
+    released=RELEASED,
+    video_of=youtube_video,
+    moments=True,
+    highlights=HIGHLIGHTS,
+    tables=(1, 4),
+    longest_s=150.0,
+    padded_s=150.0,
+    archives=(MOMENT_DETR,),
+    name_in_options="hl",
+)

@@ -1,59 +1,80 @@
-"""Reading annotation rows one by one, each with the place a complaint about it has to name."""
+"""Reading a dataset's released annotation file row by row, each row checked and named where it does not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from pipeline import records
+from pipeline.datasets.definition import Dataset
+from pipeline.datasets.ground_truth import first_complaint, missing_key
 from pipeline.errors import PipelineError
+from pipeline.records import Query
+
+REMEDY = "correct the row, or fetch the released file again"
 
 
-class Released(NamedTuple):
-    """What a released annotation file holds, counted: queries, different videos, and hours that these last."""
+def read(dataset: Dataset, path: Path | str) -> list[Query]:
+    """Queries of a file in the dataset's released form, in file order; durations and windows in seconds.
 
-    split: str
-    queries: int
-    videos: int
-    hours: float
-
-
-def read(path: Path | str) -> Iterator[tuple[str, records.Query]]:
-    """Yield (place, query) for every row of a JSONL file; the place is `FILE, line N`.
-
-    Raises PipelineError for a row without `qid`, `query`, `vid` or `duration`, for a qid that an earlier row has,
-    and for a file without rows.
+    Raises PipelineError naming file and line for a row without one of the keys that every row has, for a qid that is
+    not of the dataset's kind or that an earlier row has, for a video with two durations, for ground truth in some rows
+    only, and for a row that breaks a rule of the dataset. Raises it also for a file without rows.
     """
     first_line: dict[int | str, int] = {}
+    durations: dict[str, float] = {}
+    has_truth: set[bool] = set()
+    queries: list[Query] = []
     for number, row in records.read_jsonl(path):
         where = f"{path}, line {number}"
         query = records.query_from_row(row, where)
-        demand(query.qid not in first_line, f"qid {query.qid} is already on line {first_line.get(query.qid)}", where)
+        _demand(query.qid not in first_line, f"qid {query.qid} is already on line {first_line.get(query.qid)}", where)
         first_line[query.qid] = number
-        yield where, query
-    demand(bool(first_line), "has no annotation rows", str(path))
+        _demand_qid(dataset, query, where)
+        known = durations.setdefault(query.vid, query.duration)
+        _demand(known == query.duration, f"{query.vid} lasts {query.duration} s here and {known} s further up", where)
+        has_truth.add(_has_truth(dataset, row))
+        _demand(len(has_truth) == 1, "some rows of this file have ground truth and some have not", where)
+        in_seconds = _in_seconds(dataset, query, where)
+        said = _complaint(dataset, row, row if in_seconds is query else records.to_row(in_seconds))
+        _demand(not said, f"qid {query.qid}: {said}", where)
+        queries.append(in_seconds)
+    _demand(bool(queries), "has no annotation rows", str(path))
+    return queries
 
 
-def demand(fact: bool, complaint: str, where: str) -> None:
+def _has_truth(dataset: Dataset, row: dict[str, Any]) -> bool:
+    """Whether the row carries ground truth; only a dataset that hides it in a released file may do without."""
+    keys = [key for key in dataset.truth_keys if key != "duration"]
+    return not dataset.hides_truth or any(row.get(key) is not None for key in keys)
+
+
+def _in_seconds(dataset: Dataset, query: Query, where: str) -> Query:
+    try:
+        return dataset.to_seconds(query)
+    except (TypeError, ValueError) as error:
+        what = f"qid {query.qid}: its times are no numbers ({error})"
+        raise PipelineError(what, where=where, remedy=REMEDY) from error
+
+
+def _complaint(dataset: Dataset, row: dict[str, Any], in_seconds: dict[str, Any]) -> str:
+    """row: as released, of which the released form is asked; in_seconds: the same with times as scoring has them."""
+    if _has_truth(dataset, row):
+        if key := missing_key(row, dataset.truth_keys):
+            return f"has no `{key}`"
+        if said := first_complaint(dataset.usable, in_seconds):
+            return said
+    return first_complaint(dataset.released_form, row)
+
+
+def _demand_qid(dataset: Dataset, query: Query, where: str) -> None:
+    if dataset.qid_is_vid:
+        _demand(query.qid == query.vid, f"qid {query.qid!r} is not the vid {query.vid!r}", where)
+    else:
+        _demand(isinstance(query.qid, int), f"qid {query.qid!r} is no integer", where)
+
+
+def _demand(fact: bool, complaint: str, where: str) -> None:
     """Raise PipelineError with `complaint` unless `fact` holds."""
     if not fact:
-        raise PipelineError(complaint, where=where, remedy="correct the row, or fetch the released file again")
-
-
-def is_table(value: object, width: int) -> bool:
-    """Whether `value` is rows of exactly `width` finite numbers each; no rows at all are fine."""
-    return isinstance(value, tuple) and all(
-        isinstance(row, tuple) and len(row) == width and records.are_numbers(row) for row in value
-    )
-
-
-def demand_whole_qid(query: records.Query, where: str) -> None:
-    """Refuse a qid that is no integer, as every scorer does where the qid is not the vid."""
-    demand(isinstance(query.qid, int), f"qid {query.qid!r} is no integer", where)
-
-
-def demand_one_duration(query: records.Query, seen: dict[str, float], where: str) -> None:
-    """Refuse a video that has another duration here than in an earlier row; `seen` maps vid to seconds."""
-    known = seen.setdefault(query.vid, query.duration)
-    demand(known == query.duration, f"{query.vid} lasts {query.duration} s here and {known} s further up", where)
+        raise PipelineError(complaint, where=where, remedy=REMEDY)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from pipeline.config import DOMAINS
+from pipeline.datasets.tvsum import DOMAINS
+from pipeline.grids import grid_seconds
 
-CLIP_S = 2
+CLIP_S = int(grid_seconds("2s"))
 COLOURS = {
     "red": (225, 35, 35),
     "green": (35, 190, 60),

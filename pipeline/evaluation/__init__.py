@@ -1,7 +1,7 @@
 """Score moment retrieval and highlight detection as the community does, to the last digit, in a tenth of a second.
 
     from pipeline.evaluation import evaluate
-    result = evaluate("qvhighlights", predictions, annotations)  # two lists of dicts: the rows of the JSONL files
+    result = evaluate(dataset, predictions, annotations)         # a name, two lists of dicts: the rows of JSONL files
     result.metrics["brief"]["MR-full-mAP"]                       # the 104 official numbers, official names and order
     result.metrics["unrounded"], result.metrics["n_queries"]     # full precision, and what the means run over
     result.queries                                               # one row per query, for headline_intervals and compare

@@ -11,46 +11,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.ragged import Ragged, chunks
+from pipeline.ragged import Ragged, chunks
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 """A clip is positive for an annotator who gave it at least this rating (0 to 4)."""
-RATINGS = 5
-"""0 to 4."""
-ANNOTATORS = 3
-CLIP_S = 2
 CELLS = 16384
-"""Padded clips per chunk; each holds nine labels (three levels, three annotators)."""
+"""Padded clips per chunk; each holds a label per level and annotator (nine on QVHighlights)."""
 
 
 @dataclass(frozen=True)
 class HighlightScores:
-    """Per query, in the order given. ap: [queries, 3 annotators, 3 levels], 0 to 1. hit: [queries, 3 levels], bool."""
+    """Per query, in the order given. ap: [queries, annotators, 3 levels], 0 to 1. hit: [queries, 3 levels], bool."""
 
     ap: np.ndarray
     hit: np.ndarray
 
 
-def n_clips(duration_s: float) -> int:
-    """Whole 2-second clips of a video."""
-    return int(duration_s / CLIP_S)
-
-
 def score_highlights(
     scores: Sequence[Sequence[float]],
-    durations_s: Sequence[float],
+    n_clips: Sequence[int],
     clip_ids: Sequence[Sequence[int]],
     ratings: Sequence[Sequence[Sequence[int]]],
+    *,
+    raters: int,
 ) -> HighlightScores:
-    """Score every query's saliency against the three annotators.
+    """Score every query's saliency against each annotator.
 
-    scores: per query one number per clip, in time order; for AP cut to the video's clips, or filled up with 0.0.
-    clip_ids, ratings: per query the rated clips and their three ratings; other clips count as rated 0.
+    scores: per query one number per clip, in time order; for AP cut to the video's `n_clips`, or filled up with 0.0.
+    clip_ids, ratings: per query the rated clips and their `raters` ratings; other clips count as rated 0.
     """
-    predicted, rated, given = Ragged.of(scores), Ragged.of(clip_ids), Ragged.of(ratings, ANNOTATORS)
-    clips = np.fromiter(map(n_clips, durations_s), np.int64, len(durations_s))
+    predicted, rated, given = Ragged.of(scores), Ragged.of(clip_ids), Ragged.of(ratings, raters)
+    clips = np.array(n_clips, np.int64)
     result = HighlightScores(
-        np.zeros((len(clips), ANNOTATORS, len(LEVELS))), np.zeros((len(clips), len(LEVELS)), dtype=bool)
+        np.zeros((len(clips), raters, len(LEVELS))), np.zeros((len(clips), len(LEVELS)), dtype=bool)
     )
     for rows in chunks(clips, CELLS):
         truth = _ratings(rated.padded(rows, fill=-1.0), given.padded(rows, fill=0.0), int(clips[rows].max()))
@@ -58,7 +51,7 @@ def score_highlights(
         fitted = fit(values, predicted.lengths[rows], clips[rows])
         order = np.argsort(-fitted, axis=1, kind="stable").T
         positive = np.take_along_axis(truth, order[:, :, None], axis=0)[..., None] >= np.array(list(LEVELS.values()))
-        result.ap[rows] = average_precision(np.take_along_axis(fitted.T, order, axis=0), positive)
+        result.ap[rows] = highlight_average_precision(np.take_along_axis(fitted.T, order, axis=0), positive)
         result.hit[rows] = _hits(values.argmax(axis=1), clips[rows], truth)
     return result
 
@@ -77,7 +70,7 @@ def fit(values: np.ndarray, lengths: np.ndarray, clips: np.ndarray) -> np.ndarra
     return fitted
 
 
-def average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+def highlight_average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """The community's highlight AP. The clip axis comes first, because accumulating along it is then vectorised.
 
     scores: [clips, queries], descending, -inf behind the last clip. positive: [clips, queries, ...], bool, same order.
@@ -96,8 +89,8 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def _ratings(clip_ids: np.ndarray, given: np.ndarray, clips: int) -> np.ndarray:
-    """[clips + 1, queries, 3]: ratings of all clips; the padding of `clip_ids` (-1) lands in the last, unread row."""
-    truth = np.zeros((clips + 1, len(clip_ids), ANNOTATORS), dtype=np.int8)
+    """[clips + 1, queries, raters]: ratings of all clips; `clip_ids` are padded by -1: the last row, unread."""
+    truth = np.zeros((clips + 1, given.shape[0], given.shape[2]), dtype=np.int8)
     truth[clip_ids.astype(np.int64), np.arange(len(clip_ids))[:, None]] = given
     return truth
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.ragged import Ragged, chunks
+from pipeline.ragged import Ragged, chunks
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 RANGES = {"full": (-np.inf, np.inf), "long": (30.0, 150.0), "middle": (10.0, 30.0), "short": (0.0, 10.0)}
@@ -97,7 +97,7 @@ def true_positives(iou: np.ndarray) -> np.ndarray:
     return hits
 
 
-def average_precision(hits: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
+def moment_average_precision(hits: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
     """Interpolated average precision (VOC 2010): hits [queries, predictions, 10], n_windows [queries] -> [queries, 10].
 
     Each true positive contributes the best precision at its rank or any later one.
@@ -133,7 +133,7 @@ def _score_range(predicted: Ragged, leading: np.ndarray, truth: Ragged) -> Range
         iou = sum_iou(predicted.padded(rows, fill=0.0)[:, :, None], windows[:, None])
         iou[np.broadcast_to(padding[:, None], iou.shape)] = -1.0
         iou[np.arange(iou.shape[1]) >= predicted.lengths[rows, None]] = -1.0
-        scores.ap[rows] = average_precision(true_positives(iou), truth.lengths[rows])
+        scores.ap[rows] = moment_average_precision(true_positives(iou), truth.lengths[rows])
         scores.iou[rows] = _leading_iou(leading[rows], windows, padding)
     return scores
 

@@ -66,6 +66,10 @@ def charades_part(full: RangeScores) -> Part:
     return Part({}, {"charades": {name: 100 * float(values.mean()) for name, values in columns.items()}}, columns, {})
 
 
+ALSO_SCORED = {"charades": charades_part}
+"""Blocks that papers on some datasets add, by the name that a dataset lists under `also_scored`."""
+
+
 def highlight_part(scores: HighlightScores) -> Part:
     """The `HL-…` numbers of the three levels."""
     brief: Tree = {}

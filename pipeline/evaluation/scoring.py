@@ -1,7 +1,7 @@
 """Predictions and ground truth to one result per file.
 
 The metrics file holds the official keys in the official order; beside them stand `n_queries`, `unrounded` (the same
-tree at full precision) and `notes`, and for Charades-STA a block `charades` with the two numbers its papers add.
+tree at full precision) and `notes`, and the blocks that the dataset's papers add (`charades`: two numbers more).
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline import datasets
+from pipeline.datasets.definition import Dataset, Highlights
+from pipeline.datasets.ground_truth import duration_form
 from pipeline.errors import PipelineError
 from pipeline.evaluation.highlights import score_highlights
 from pipeline.evaluation.moments import MAX_PREDICTIONS, RangeScores, score_moments
-from pipeline.evaluation.official import NOTHING, Part, Tree, charades_part, highlight_part, moment_part, rounded
+from pipeline.evaluation.official import ALSO_SCORED, NOTHING, Part, Tree, highlight_part, moment_part, rounded
 from pipeline.evaluation.predictions import refuse_errors
-from pipeline.evaluation.truth import Qid, Truth, by_qid, clips_of, task_of
-from pipeline.evaluation.tvsum import domain_means, duration_form, score_tvsum, tie_note
+from pipeline.evaluation.top5 import domain_means, score_top5, tie_note
+from pipeline.evaluation.truth import Qid, Truth, by_qid, clips_of
 from pipeline.evaluation.validate import SALIENCY, WINDOWS, Finding, Row, check
 
 
@@ -40,7 +43,7 @@ class Result:
 def evaluate(dataset: str, predictions: Sequence[Row], annotations: Iterable[Row]) -> Result:
     """Check and score predictions; both arguments are rows in the community's JSONL form, as dicts, in any order.
 
-    dataset: `qvhighlights`, `charades_sta` or `tvsum`. Scores and windows may be lists or a NumPy array a row.
+    dataset: a name in `pipeline.datasets`. Scores and windows may be lists or a NumPy array a row.
     Raises PipelineError listing every error (line = place in `predictions`), or naming an unusable annotation.
     """
     return evaluate_on(dataset, predictions, by_qid(dataset, annotations))
@@ -66,36 +69,35 @@ def score(dataset: str, rows: Sequence[Row], truth: Truth, findings: Sequence[Fi
     annotations = {qid: annotation for qid, annotation in truth.items() if qid in predicted}
     if not annotations:
         raise PipelineError("no prediction can be scored", where=dataset, remedy="name predictions of that split")
-    if dataset == "tvsum":
-        metrics, columns, notes = _score_tvsum(predicted, annotations)
+    about = datasets.get(dataset)
+    if about.highlights and about.rates_every_clip:
+        metrics, columns, notes = _score_top5(about.highlights, predicted, annotations)
     else:
-        metrics, columns, notes = _score_queries(dataset, rows, predicted, annotations)
+        metrics, columns, notes = _score_queries(about, rows, predicted, annotations)
     if len(annotations) < len(truth):
         notes.append(f"scored on {len(annotations):,} of {len(truth):,} queries; not comparable with numbers on all")
-    return Result(dataset, metrics | {"notes": notes}, _query_rows(dataset, annotations, columns), list(findings))
-
-
-def video_of(dataset: str, vid: str) -> str:
-    """The video a vid was cut from: QVHighlights cuts several 150-s pieces out of one YouTube video."""
-    return vid.rsplit("_", 2)[0] if dataset == "qvhighlights" else vid
+    return Result(dataset, metrics | {"notes": notes}, _query_rows(about, annotations, columns), list(findings))
 
 
 def _score_queries(
-    dataset: str, rows: Sequence[Row], predicted: Truth, annotations: Truth
+    dataset: Dataset, rows: Sequence[Row], predicted: Truth, annotations: Truth
 ) -> tuple[Tree, dict[str, np.ndarray], list[str]]:
     keys = next(iter(predicted.values()))
-    moments = highlights = extra = NOTHING
+    moments = highlights = NOTHING
+    extra: list[Part] = []
     if WINDOWS in keys:
         ranges = _score_windows(rows, predicted, annotations)
         moments = moment_part(ranges)
-        extra = charades_part(ranges["full"]) if dataset == "charades_sta" else NOTHING
-    if SALIENCY in keys and task_of(dataset).highlights:
-        highlights = _score_saliency(predicted, annotations)
-    unrounded = {"brief": moments.brief | highlights.brief, **highlights.trees, **moments.trees, **extra.trees}
+        extra = [ALSO_SCORED[name](ranges["full"]) for name in dataset.also_scored]
+    if SALIENCY in keys and dataset.highlights:
+        highlights = _score_saliency(dataset, dataset.highlights.raters, predicted, annotations)
+    parts = [highlights, moments, *extra]
+    trees = {name: tree for part in parts for name, tree in part.trees.items()}
+    unrounded = {"brief": moments.brief | highlights.brief, **trees}
     counts = {"all": len(annotations), **moments.counts}
     return (
         {**rounded(unrounded), "n_queries": counts, "unrounded": unrounded},
-        moments.columns | highlights.columns | extra.columns,
+        {name: column for part in [moments, highlights, *extra] for name, column in part.columns.items()},
         [],
     )
 
@@ -111,20 +113,23 @@ def _score_windows(rows: Sequence[Row], predicted: Truth, annotations: Truth) ->
     )
 
 
-def _score_saliency(predicted: Truth, annotations: Truth) -> Part:
+def _score_saliency(dataset: Dataset, raters: int, predicted: Truth, annotations: Truth) -> Part:
     rows = annotations.values()
     return highlight_part(
         score_highlights(
             [predicted[qid][SALIENCY] for qid in annotations],
-            [row["duration"] for row in rows],
+            [clips_of(dataset, row) for row in rows],
             [row["relevant_clip_ids"] for row in rows],
             [row["saliency_scores"] for row in rows],
+            raters=raters,
         )
     )
 
 
-def _score_tvsum(predicted: Truth, annotations: Truth) -> tuple[Tree, dict[str, np.ndarray], list[str]]:
-    values = score_tvsum((predicted[qid][SALIENCY], row["label"]) for qid, row in annotations.items())
+def _score_top5(
+    rated: Highlights, predicted: Truth, annotations: Truth
+) -> tuple[Tree, dict[str, np.ndarray], list[str]]:
+    values = score_top5((predicted[qid][SALIENCY], row["label"]) for qid, row in annotations.items())
     domains = [row["domain"] for row in annotations.values()]
     means = domain_means(values, domains)
     metrics = {
@@ -132,19 +137,19 @@ def _score_tvsum(predicted: Truth, annotations: Truth) -> tuple[Tree, dict[str, 
         "percent": rounded({domain: 100 * value for domain, value in means.items()}),
         "n_queries": {"all": len(values), **{domain: domains.count(domain) for domain in dict.fromkeys(domains)}},
         "unrounded": {"brief": means},
-        "annotations": duration_form(annotations.values()),
+        "annotations": duration_form(annotations.values(), rated.clip_s),
     }
-    ties = (tie_note(row["vid"], predicted[qid][SALIENCY], clips_of("tvsum", row)) for qid, row in annotations.items())
+    ties = (tie_note(row["vid"], predicted[qid][SALIENCY], len(row["label"])) for qid, row in annotations.items())
     return metrics, {"top5-mAP": values}, [*filter(None, ties)]
 
 
-def _query_rows(dataset: str, annotations: Truth, columns: Mapping[str, np.ndarray]) -> list[Row]:
+def _query_rows(dataset: Dataset, annotations: Truth, columns: Mapping[str, np.ndarray]) -> list[Row]:
     values = np.column_stack(list(columns.values()))
     table = values.astype(object)
     table[np.isnan(values)] = None
     return [
-        {"qid": qid, "vid": row["vid"], "video": video_of(dataset, row["vid"])}
-        | ({"domain": row["domain"]} if dataset == "tvsum" else {})
+        {"qid": qid, "vid": row["vid"], "video": dataset.video_of(row["vid"])}
+        | ({"domain": row["domain"]} if dataset.domains else {})
         | dict(zip(columns, line, strict=True))
         for (qid, row), line in zip(annotations.items(), table.tolist(), strict=True)
     ]

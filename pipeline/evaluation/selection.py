@@ -1,17 +1,9 @@
-"""By what an epoch is selected, and how much of the selected one is luck."""
+"""Which evaluation selects an epoch, by the number that its dataset names, and how much of it is luck."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tvsum": "average"}
-"""The headline number of the watched split whose largest value selects an epoch (released rule); a column of `log.csv`.
-
-`average`: TVSum's top-5 mAP, a fraction."""
-
-TO_PERCENT = {"qvhighlights": 1.0, "charades_sta": 1.0, "tvsum": 100.0}
-"""What that number is multiplied by to be in percent."""
 
 NEIGHBOURS = 5
 

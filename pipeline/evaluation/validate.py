@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, Literal
 
+from pipeline import datasets
 from pipeline.evaluation.moments import MAX_PREDICTIONS
-from pipeline.evaluation.truth import Qid, Truth, as_qid, clips_of, task_of
+from pipeline.evaluation.truth import Qid, Truth, as_qid, clips_of
 from pipeline.records import are_numbers
 
 Row = dict[str, Any]
@@ -64,15 +65,15 @@ def check(dataset: str, rows: Iterable[tuple[int, Row]], truth: Truth) -> tuple[
 
 
 def expected_keys(dataset: str, rows: Iterable[Row]) -> list[str]:
-    """The keys that decide what is scored: those of the dataset's task that at least one row has."""
+    """The keys that decide what is scored: those scored on the dataset that at least one row has."""
     present = set(chain.from_iterable(rows))
     return [key for key in possible_keys(dataset) if key in present]
 
 
 def possible_keys(dataset: str) -> list[str]:
-    """The keys of predictions that a dataset's task has."""
-    task = task_of(dataset)
-    return [key for key, wanted in ((WINDOWS, task.moments), (SALIENCY, task.highlights)) if wanted]
+    """The keys of predictions that are scored on a dataset."""
+    about = datasets.get(dataset)
+    return [key for key, wanted in ((WINDOWS, about.moments), (SALIENCY, about.highlights)) if wanted]
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
@@ -83,12 +84,13 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
 def _identify(dataset: str, row: Row, truth: Truth) -> tuple[Qid | None, list[Remark]]:
     """The ground-truth qid a row belongs to, or None, and what there is to say about its naming."""
     given = row.get("qid")
+    is_vid = datasets.get(dataset).qid_is_vid
     qid: Qid | None = as_qid(given)
-    if dataset == "tvsum":
+    if is_vid:
         qid = given if isinstance(given, str) else None
     if qid is None:
         found = "is missing" if given is None else f"is {given!r}"
-        return None, [("E", f"`qid` {found}; it must be {'the vid' if dataset == 'tvsum' else 'an integer'}")]
+        return None, [("E", f"`qid` {found}; it must be {'the vid' if is_vid else 'an integer'}")]
     if qid not in truth:
         return None, [("E", "is no query of the annotations")]
     remarks: list[Remark] = []
@@ -113,7 +115,7 @@ def _check_key(key: str, row: Row, dataset: str, annotation: Row, remarks: list[
         about = _about_windows(value, annotation["duration"]) if not problem else ()
     else:
         problem = _saliency_problem(value)
-        about = _about_saliency(value, clips_of(dataset, annotation)) if not problem else ()
+        about = _about_saliency(value, clips_of(datasets.get(dataset), annotation)) if not problem else ()
     remarks += [("E", problem)] if problem else about
     return not problem
 

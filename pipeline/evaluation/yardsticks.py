@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.tvsum import TOP, domain_means, lower_median, top5_average_precision
+from pipeline.evaluation.top5 import TOP, domain_means, lower_median, top5_average_precision
 
 BEST_OF = {
     60: "evaluations of 300 epochs",

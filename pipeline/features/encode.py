@@ -26,10 +26,10 @@ from pipeline.encoders.workers import Workers
 from pipeline.families import FAMILIES, Family, Passport
 from pipeline.features.store import ROWS_APART
 from pipeline.features.store_writer import StoreWriter, TooLargeError
+from pipeline.grids import grid_seconds
 from pipeline.progress import Progress
 from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead
 from pipeline.video.decode import Chunk
-from pipeline.video.segment import grid_seconds
 from pipeline.video.supervised import Failed, Fault
 
 

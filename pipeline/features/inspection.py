@@ -18,7 +18,7 @@ from pipeline import files
 from pipeline.errors import PipelineError, printable
 from pipeline.features.compare import unit_rows
 from pipeline.features.store import ROWS_APART, Store
-from pipeline.video.segment import grid_seconds
+from pipeline.grids import grid_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

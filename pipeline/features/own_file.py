@@ -14,8 +14,8 @@ from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, enco
 from pipeline.features.passports import passport_differences
 from pipeline.features.store import Store
 from pipeline.features.store_writer import StoreWriter
+from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.probe import probe
-from pipeline.video.segment import grid_seconds, n_clips
 
 
 def extract_own(video: Path, family: str, grid: str, weights: Weights, output: Path) -> Store:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import names
-from pipeline.config import GRIDS
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
+from pipeline.grids import GRIDS
 
 DTYPES = ("float16", "float32")
 

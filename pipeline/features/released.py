@@ -26,11 +26,12 @@ from pipeline.features.archive_files import find_top, read_passports, read_relea
 from pipeline.features.layouts import Layout, layouts_of, place_of
 from pipeline.features.passports import passport_differences
 from pipeline.features.store_writer import StoreWriter
+from pipeline.grids import grid_seconds, n_clips
 from pipeline.layout import StorePlace
 from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.account import refuse_unknown
-from pipeline.video.segment import OTHER_LENGTH, grid_seconds, n_clips
+from pipeline.video.segment import OTHER_LENGTH
 
 SHOWN = 10
 """Files left out that are said on stderr; the rest are counted."""

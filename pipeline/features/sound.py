@@ -31,13 +31,13 @@ from pipeline.features.encode import LeftOut, Recipe, VideoFile, unencoded
 from pipeline.features.extract import outcome, videos_of
 from pipeline.features.store import ROWS_APART, Store
 from pipeline.features.store_writer import StoreWriter, TooLargeError
+from pipeline.grids import grid_seconds
 from pipeline.layout import Layout
 from pipeline.progress import Progress
 from pipeline.provenance import Outcome
 from pipeline.video.ahead import SoundEvent, sounds_ahead
 from pipeline.video.audio import Ended
 from pipeline.video.pieces import Pieces
-from pipeline.video.segment import grid_seconds
 from pipeline.video.supervised import Failed
 
 REPORT_COLUMNS = ("family", "vid", "finding", "detail")

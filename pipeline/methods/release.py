@@ -150,7 +150,7 @@ class Release:
     rows_of_set: Callable[[Mapping[str, Any]], tuple[Sequence[Query], Any]] | None = None
     logged: Callable[[Any, tuple[Tensor, ...]], dict[str, float]] = lambda *_: {}
     intermediates: Callable[[GoldenSet, Calls, Any], Iterator[Check]] = lambda *_: iter(())
-    further: Callable[[GoldenSet, Method, Calls, Any], Iterator[Check]] = lambda *_: iter(())
+    further: Callable[[GoldenSet, Any, Calls, Any], Iterator[Check]] = lambda *_: iter(())
     labels_of_set: Callable[[Any, Mapping[str, Any]], Any] = lambda labels, _: labels
     unscaled: str | None = None
 

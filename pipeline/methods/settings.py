@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
+from pipeline import datasets
 from pipeline.settings import Positive, Rate, Strict, Weight
 
 
@@ -56,8 +57,9 @@ class MethodSettings(Strict):
         return []
 
     def reading(self, dataset: str) -> Reading:
-        """How features are normalised. Released by most: TVSum's two streams are one vector, its words stay raw."""
-        return Reading(video="one", words=False) if dataset == "tvsum" else Reading()
+        """How features are normalised: as most released systems do for that dataset."""
+        about = datasets.get(dataset)
+        return Reading(video="one" if about.one_video_vector else "family", words=about.normalise_text)
 
     def recorded(self) -> dict[str, Any]:
         """What a manifest says of the method: its name, its revision, and what differs from the defaults."""

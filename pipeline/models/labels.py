@@ -14,8 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Self
 
 import numpy as np
 import torch
@@ -23,10 +21,12 @@ from torch import Tensor
 
 from pipeline.errors import PipelineError
 from pipeline.models.batch import Labels, padded_spans
+from pipeline.ragged import Ragged
 from pipeline.records import Query, Window
 
-TVSUM_TOP = 80 / 12
-"""Twenty annotators above 1, four steps each, are scaled to QVHighlights' 0 … 12."""
+STEPS, TOP = 4, 12
+"""A rating of 1 to 5 is up to four steps above 1. Sums of all people's steps are scaled to 0 … 12, which is what three
+ratings of 0 to 4 add up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class QueryLabels:
     drawn: int
 
 
-def labels_of(query: Query, n_clips: int, clip_s: float, *, formulation: str = "released") -> QueryLabels:
+def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str = "released") -> QueryLabels:
     """Labels of one query over `n_clips` clips of `clip_s` seconds.
 
     Raises PipelineError, naming the qid, for a row without labels, a window that ends before it starts, and a
@@ -102,7 +102,7 @@ def _from_ratings(spans: np.ndarray, ids: np.ndarray, sums: np.ndarray, n_clips:
 
 
 def _from_everybody(label: np.ndarray) -> QueryLabels:
-    """TVSum: label [ℓ, 20], 1 to 5. The mask is the better half; best against worst is the one pair."""
+    """TVSum: label [ℓ, people], 1 to 5. The mask is the better half; best against worst is the one pair."""
     total = (label - 1).sum(1)
     order = np.argsort(total, kind="stable")
     clip_mask = np.zeros(len(total), np.float32)
@@ -110,7 +110,7 @@ def _from_everybody(label: np.ndarray) -> QueryLabels:
     nothing = np.zeros(0, np.int64)
     return QueryLabels(
         spans=np.zeros((0, 2), np.float32),
-        saliency=(total / TVSUM_TOP).astype(np.float32),
+        saliency=(total / (STEPS * label.shape[1] / TOP)).astype(np.float32),
         clip_mask=clip_mask,
         fixed=order[[-1, 0]][None],
         inside=nothing,
@@ -142,35 +142,6 @@ def _from_windows(spans: np.ndarray, windows: Sequence[Window], n_clips: int, cl
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Ragged:
-    """Rows of different lengths, end to end."""
-
-    values: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-
-    @classmethod
-    def of(cls, rows: Sequence[np.ndarray]) -> Self:
-        """Pack rows."""
-        lengths = [len(row) for row in rows]
-        return cls(np.concatenate(rows), np.array([0, *accumulate(lengths)][:-1]), np.array(lengths))
-
-    def padded(self, index: np.ndarray, length: int) -> Tensor:
-        """Rows at `index` [B, length], cut or filled with zeros."""
-        places = np.arange(length)
-        valid = places < self.lengths[index, None]
-        at = np.where(valid, self.starts[index, None] + places, 0)
-        return torch.from_numpy(np.where(valid, self.values[at], 0))
-
-    def picked(self, index: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """Values at `place` [B, n] of the rows at `index`; 0 for a row without values."""
-        if not self.values.size:
-            return np.zeros_like(place)
-        at = np.minimum(self.starts[index, None] + place, len(self.values) - 1)
-        return np.where(self.lengths[index, None] > 0, self.values[at], 0)
-
-
 class Targets:
     """Labels of many queries of one dataset, ready to be drawn batch by batch."""
 
@@ -183,8 +154,8 @@ class Targets:
         max_windows: int,
         formulation: str = "released",
     ) -> None:
-        """queries with the clips that each one's features have. Raises PipelineError as `labels_of` does."""
-        each = [labels_of(q, n, clip_s, formulation=formulation) for q, n in zip(queries, n_clips, strict=True)]
+        """queries with the clips that each one's features have. Raises PipelineError as `query_labels` does."""
+        each = [query_labels(q, n, clip_s, formulation=formulation) for q, n in zip(queries, n_clips, strict=True)]
         if len({(row.drawn, len(row.fixed)) for row in each}) != 1:
             raise PipelineError(
                 "rows with ratings and rows without are mixed (or there is no row)",
@@ -194,8 +165,14 @@ class Targets:
         self.n_clips, self.max_windows, self.drawn = np.asarray(n_clips), max_windows, each[0].drawn
         self._spans = [torch.from_numpy(row.spans) for row in each]
         self._width = min(max_windows, max(map(len, self._spans)))
-        self._saliency, self._clip_mask = Ragged.of([x.saliency for x in each]), Ragged.of([x.clip_mask for x in each])
-        self._inside, self._outside = Ragged.of([x.inside for x in each]), Ragged.of([x.outside for x in each])
+        self._saliency, self._clip_mask = (
+            Ragged.of_arrays([x.saliency for x in each]),
+            Ragged.of_arrays([x.clip_mask for x in each]),
+        )
+        self._inside, self._outside = (
+            Ragged.of_arrays([x.inside for x in each]),
+            Ragged.of_arrays([x.outside for x in each]),
+        )
         self._fixed = np.stack([x.fixed for x in each])
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> Labels:
@@ -211,8 +188,8 @@ class Targets:
         return Labels(
             spans=spans,
             n_spans=n_spans,
-            saliency=self._saliency.padded(at, length),
-            clip_mask=self._clip_mask.padded(at, length),
+            saliency=torch.from_numpy(self._saliency.padded(at, 0, length)),
+            clip_mask=torch.from_numpy(self._clip_mask.padded(at, 0, length)),
             saliency_pos=pairs[..., 0].contiguous(),
             saliency_neg=pairs[..., 1].contiguous(),
         )

@@ -1,7 +1,6 @@
 """Spans to windows in seconds, best first, as the released systems write them.
 
-Constants are the released ones for QVHighlights (clamp to 150 s, multiples of 2 s); where the paper or another dataset
-differs, the function says so.
+How they are clamped depends on the dataset (`longest_s`). The released system clamps QVHighlights' to 150 s.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from pipeline import datasets
 from pipeline.records import Query
-
-LONGEST_S = 150.0
-"""QVHighlights' longest video; released."""
 
 
 def scored_windows(
@@ -29,8 +26,9 @@ def scored_windows(
     """All Q windows of every query, best first (ties in query order): [B, Q, 3] start_s, end_s, score.
 
     Scaled by the annotated duration, cut to 4 decimals, clamped, rounded (half to even) to multiples of the clip.
-    QVHighlights is clamped to 0 … 150 s; Charades-STA, for which nothing was released, to the duration, which ends
-    between two clips: clamped after the rounding. Zero-length windows and duplicates stay, as released.
+    Where the dataset has a longest video, windows are clamped to 0 … `longest_s`, as released (QVHighlights). Elsewhere
+    (Charades-STA, for which nothing was released) they are clamped to the duration, which ends between two clips: after
+    the rounding. Zero-length windows and duplicates stay, as released.
     within_duration: clamped to the annotated duration before all else, too.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()
@@ -41,8 +39,9 @@ def scored_windows(
     order = np.argsort(-scores, axis=1, kind="stable")
     bounds, scores = np.take_along_axis(bounds, order[..., None], 1), np.take_along_axis(scores, order, 1)
     bounds = np.round(bounds.astype(np.float64), 4).astype(np.float32).astype(np.float64)
-    if dataset == "qvhighlights":
-        bounds = _on_grid(bounds.clip(0, LONGEST_S), clip_s)
+    longest_s = datasets.get(dataset).longest_s
+    if longest_s is not None:
+        bounds = _on_grid(bounds.clip(0, longest_s), clip_s)
     else:
         bounds = _on_grid(bounds, clip_s).clip(0, np.array([query.duration for query in queries])[:, None, None])
     return np.round(np.concatenate((bounds, scores.astype(np.float64)[..., None]), axis=-1), 4)

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import files, methods
-from pipeline.evaluation.truth import task_of
+from pipeline import datasets, files, methods
 from pipeline.methods.contract import Inputs
 from pipeline.methods.release import GoldenSet, noise
 from pipeline.models.batch import Labels, padded_spans
@@ -25,9 +24,6 @@ from pipeline.released.golden_sets import MAX_WINDOWS, named_losses, named_outpu
 from pipeline.training.batches import collate
 from pipeline.training.data import Data
 from pipeline.training.packed import Packed
-
-DATASETS = {"hl": "qvhighlights"}
-"""What released systems call a dataset → its name here, where it is another."""
 
 
 def compact(path: Path) -> GoldenSet:
@@ -66,12 +62,12 @@ def compact(path: Path) -> GoldenSet:
     weights = {name: _generated(case, name, tuple(shape), release.unscaled) for name, shape in shapes.items()}
     named = release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"])
     settings = type(named)(**release.settings_of(told.get("options", {})).changes() | named.changes())
-    dataset = DATASETS.get(told["dataset"], told["dataset"])
+    dataset = _dataset_of(told["dataset"])
     widths = told["video_dim"], told["audio_dim"], text_dim
     return GoldenSet(
         name=path.stem,
         dataset=dataset,
-        inputs=Inputs(*widths, clip_s, bool(told["windows_seconds"]), task_of(dataset).highlights),
+        inputs=Inputs(*widths, clip_s, bool(told["windows_seconds"]), datasets.get(dataset).highlights is not None),
         settings=release.fitted(settings, weights),
         max_windows=MAX_WINDOWS,
         weights=weights,
@@ -84,6 +80,11 @@ def compact(path: Path) -> GoldenSet:
         queries=tuple(queries),
         expected=told,
     )
+
+
+def _dataset_of(name: str) -> str:
+    """Our name of a dataset that a released program may call otherwise."""
+    return next((ours for ours, about in datasets.DATASETS.items() if name in (ours, about.name_in_options)), name)
 
 
 def _method_of(told: Mapping[str, Any]) -> str:

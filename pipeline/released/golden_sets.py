@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import files, methods
+from pipeline import datasets, files, methods
 from pipeline.config import Features, Training
+from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features.array_files import read_npz
 from pipeline.features.store import Store
@@ -77,7 +78,7 @@ def sharp(folder: Path) -> GoldenSet:
     dataset = _dataset(options)
     queries = tuple(query_from_row(row, f"{folder}, meta {n}") for n, row in enumerate(expected["metas"]))
     weights = expected["weight_dict"], options["VTC_loss_coef"], options["CTC_loss_coef"]
-    max_tokens = None if dataset == "tvsum" else options["max_q_l"]
+    max_tokens = options["max_q_l"] if datasets.get(dataset).options_cut_text else None
     training = Training(max_clips=options["max_v_l"], max_tokens=max_tokens)
     counts = arrays["lab_span_counts"].tolist() if "lab_span_counts" in arrays else [0] * len(queries)
     labels = Labels(
@@ -171,7 +172,12 @@ def spans_in_seconds(windows: list[Any], n_clips: list[int], clip_s: float) -> t
 
 
 def _dataset(options: Mapping[str, Any]) -> str:
-    return "tvsum" if options["dset_name"] == "tvsum" else "qvhighlights"
+    name = options["dset_name"]
+    found = next((known.name for known in datasets.DATASETS.values() if known.name_in_options == name), None)
+    if found is None:
+        known_names = ", ".join(known.name_in_options for known in datasets.DATASETS.values() if known.name_in_options)
+        raise PipelineError(f"`dset_name` {name!r} is no dataset", where="options", remedy=f"known are {known_names}")
+    return found
 
 
 def _dims(video: list[Tensor], text: Tensor) -> tuple[int, int, int]:

@@ -12,7 +12,6 @@ from statistics import fmean
 
 from pipeline.config import DOMAINS
 from pipeline.evaluation.intervals import LEVEL, Comparison, holm
-from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.reporting import published, verdict
 from pipeline.reporting.published import ABOUT, Row
 from pipeline.reporting.reproduced import Reproduced
@@ -96,7 +95,7 @@ def _of(number: int, row: Row, found: Reproduced, released: Reproduced | None) -
             one.p[column] = verdict.p_against_runs(row.values[column], values)
     if released and found.queries and released.queries:
         one.against = released.label
-        one.paired = verdict.paired(found.queries, released.queries, SELECTED_BY[found.experiment.dataset])
+        one.paired = verdict.paired(found.queries, released.queries, found.experiment.about.selected_by)
         if one.paired and one.paired.p is not None:
             one.p[PAIRED] = one.paired.p
     return one

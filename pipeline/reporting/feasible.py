@@ -25,10 +25,10 @@ def check(cfg: Config, sources: Sources, where: str) -> None:
 
 
 def _not_in_archives(cfg: Config) -> Iterator[str]:
-    from pipeline.features.layouts import LAYOUTS, place_of
+    from pipeline.features.layouts import place_of
 
     for name, experiment in cfg.experiments.items():
-        held = sorted({family for archive in LAYOUTS[experiment.dataset] for family in archive})
+        held = sorted({family for archive in experiment.about.archives for family in archive})
         for family in experiment.archived:
             if place_of(family) not in held:
                 yield (

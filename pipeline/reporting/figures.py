@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import asked, files, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
-from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, selected
+from pipeline.evaluation.selection import selected
 from pipeline.layout import CARD, LOG, RunFile, RunId
 from pipeline.reporting.reproduced import evaluations
 from pipeline.stage_settings import Draw
@@ -73,7 +73,7 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
     for axis in axes[len(groups) :]:
         axis.set_visible(False)
     figure.supxlabel("epoch")
-    figure.supylabel(_metric(experiment))
+    figure.supylabel(experiment.about.selected_by_label)
     figure.suptitle(f"{name}: at every evaluation on val; dot: selected epoch", fontsize="medium")
     if len(experiment.seeds) > 1:
         axes[0].legend(frameon=False, fontsize="small")
@@ -85,14 +85,14 @@ def _sweep(
 ) -> None:
     """Mean over runs of the selected and of the last epoch, against the sweep's numbers."""
     figure, (axis,) = _figure(1, 1)
-    scale = TO_PERCENT[experiment.dataset]
+    scale = experiment.about.to_percent
     for epoch, style in (("selected", "o-"), ("last", "s--")):
         means = []
         for point in points:
             values = [card[epoch]["value"] for run, card in cards.items() if RunId.parse(run).point == point]
             means.append(scale * sum(values) / len(values))
         axis.plot(list(points.values()), means, style, markersize=4, label=f"{epoch} epoch")
-    axis.set(xlabel="swept value", ylabel=_metric(experiment))
+    axis.set(xlabel="swept value", ylabel=experiment.about.selected_by_label)
     axis.set_title(name, fontsize="medium")
     axis.legend(frameon=False, fontsize="small")
     _save(figure, path)
@@ -105,10 +105,6 @@ def _numbers(experiment: Experiment) -> dict[str, float]:
     except ValueError:
         return {}
     return dict(sorted(numbers.items(), key=lambda item: item[1])) if all(map(isfinite, numbers.values())) else {}
-
-
-def _metric(experiment: Experiment) -> str:
-    return "top-5 mAP" if experiment.dataset == "tvsum" else SELECTED_BY[experiment.dataset]
 
 
 def _figure(rows: int, columns: int) -> tuple[Any, list[Axes]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline import files, provenance
+from pipeline import datasets, files, provenance
 from pipeline.behind import settings_behind
-from pipeline.config import DOMAINS, Experiment, SweepPoint
+from pipeline.config import Experiment, SweepPoint
 from pipeline.errors import PipelineError
-from pipeline.evaluation.selection import SELECTED_BY, TO_PERCENT, luck, still_rising
+from pipeline.evaluation.selection import luck, still_rising
 from pipeline.layout import CARD, LOG, RELEASED_RUN, MetricsFile, RunFile, RunId, queries_beside
 from pipeline.reporting import published
 
@@ -117,7 +117,7 @@ def _add_runs(
             found.luck.append(fmean(filter(math.isfinite, of_runs)))
         found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))
         found.n_queries = max(found.n_queries, sum(metrics["n_queries"]["all"] for metrics in contents))
-        if len(found.seeds) == 1 and experiment.dataset != "tvsum":
+        if len(found.seeds) == 1 and not experiment.about.domains:
             found.queries = queries_beside(selected[0])
             _add_intervals(found, contents[0])
 
@@ -142,7 +142,7 @@ def curve(log: Path, dataset: str) -> list[float]:
 
 def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
     """Epoch and selection metric (percent) of every evaluation of a run, from its `log.csv`."""
-    column, scale = SELECTED_BY[dataset], TO_PERCENT[dataset]
+    column, scale = datasets.get(dataset).selected_by, datasets.get(dataset).to_percent
     try:
         with files.open_text(log) as file:
             return [(int(row["epoch"]), scale * float(row[column])) for row in csv.DictReader(file) if row.get(column)]
@@ -175,16 +175,17 @@ def _read(path: Path, dataset: str) -> dict[str, Any]:
 
 
 def _values(dataset: str, contents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Column → value of one seed. TVSum's ten files make one row; without all ten there is no average."""
+    """Column → value of one seed. The files of all domains make one row; without all of them there is no average."""
+    domains = datasets.get(dataset).domains
     values: dict[str, float] = {}
     for metrics in contents:
         brief = metrics["unrounded"]["brief"]
-        if dataset == "tvsum":
-            values |= {domain: 100 * brief[domain] for domain in DOMAINS if domain in brief}
+        if domains:
+            values |= {domain: 100 * brief[domain] for domain in domains if domain in brief}
         else:
             values |= {column: brief[name] for column, name in METRIC_OF.items() if brief.get(name) is not None}
-    if dataset == "tvsum" and all(domain in values for domain in DOMAINS):
-        values["Avg."] = fmean(values[domain] for domain in DOMAINS)
+    if domains and all(domain in values for domain in domains):
+        values["Avg."] = fmean(values[domain] for domain in domains)
     return values
 
 

@@ -64,7 +64,8 @@ def row_of(query: Query) -> dict[str, str]:
 
 
 def _of_domains(queries: Sequence[Query], experiment: config.Experiment) -> list[Query]:
-    return [query for query in queries if experiment.dataset != "tvsum" or query.domain in experiment.run_domains]
+    has_domains = bool(experiment.about.domains)
+    return [query for query in queries if not has_domains or query.domain in experiment.run_domains]
 
 
 def _of_another_split(shelf: Shelf, features: config.Features, queries: Mapping[str, Sequence[Query]]) -> list[Row]:
@@ -81,7 +82,7 @@ def _of_another_split(shelf: Shelf, features: config.Features, queries: Mapping[
 def _refuse_none(
     name: str, split: str, asked: Sequence[Query], kept: Sequence[Query], experiment: config.Experiment
 ) -> None:
-    if experiment.dataset == "tvsum":
+    if experiment.about.domains:
         left = [domain for domain in experiment.run_domains if any(query.domain == domain for query in kept)]
         if empty := [domain for domain in experiment.run_domains if domain not in left]:
             others = f", or run the others: `domains: [{', '.join(left)}]`" if left else ""

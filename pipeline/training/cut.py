@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.evaluation.highlights import n_clips as whole_clips
+from pipeline.grids import whole_clips
 from pipeline.records import Query
 
 
@@ -35,11 +35,12 @@ def has_moments(query: Query) -> bool:
     return query.label is not None or bool(query.relevant_windows)
 
 
-def clip_scores(scores: Sequence[float], query: Query, *, is_cut: bool) -> list[float]:
+def clip_scores(scores: Sequence[float], query: Query, clip_s: float, *, is_cut: bool) -> list[float]:
     """Predicted scores of the clips that were seen, none of a clip behind the annotated end.
 
-    is_cut: whether `max_clips` hid clips. These are ranked last: they get the lowest score of those that were seen.
+    clip_s: seconds of a rated clip. is_cut: whether `max_clips` hid clips. These are ranked last: they get the lowest
+    score of those that were seen.
     """
-    wanted = len(query.label) if query.label is not None else whole_clips(query.duration)
+    wanted = len(query.label) if query.label is not None else whole_clips(query.duration, clip_s)
     seen = list(scores[:wanted])
     return seen + [min(seen)] * (wanted - len(seen)) if is_cut else seen

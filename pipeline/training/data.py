@@ -18,12 +18,12 @@ from torch import Tensor
 from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
 from pipeline.features.store import ROWS_APART, Store
+from pipeline.grids import grid_seconds
 from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
 from pipeline.training.packed import Packed, as_array, as_tensor, exact, pack, released
-from pipeline.video.segment import grid_seconds
 
 SHOWN = 10
 """Complaints of one kind that an error spells out; the rest are counted."""

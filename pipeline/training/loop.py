@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from pipeline import config, records
+from pipeline import config, datasets, records
 from pipeline.errors import PipelineError
 from pipeline.evaluation import by_qid, evaluate_on
-from pipeline.evaluation.selection import SELECTED_BY
 from pipeline.evaluation.truth import Truth
 from pipeline.methods.contract import Method
 from pipeline.records import Query
@@ -93,7 +92,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
             schedule.step()
             if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
                 metrics = _metrics(run, method, watched, truth)
-                progress.judge(metrics[SELECTED_BY[run.dataset]], method.network)
+                progress.judge(metrics[datasets.get(run.dataset).selected_by], method.network)
                 row |= metrics
             progress.log.append(row)
             tell(run.name, row)
@@ -173,7 +172,7 @@ def _as_seen(data: Data) -> list[Query]:
 
 def _summary(run: Run, progress: Progress, data: Data, watched: Data) -> dict[str, Any]:
     """What a card says of how the run went."""
-    metric = SELECTED_BY[run.dataset]
+    metric = datasets.get(run.dataset).selected_by
     return {
         "made_from": run.made_from,
         "metric": metric,

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from pipeline import methods
-from pipeline.evaluation.truth import task_of
+from pipeline import datasets, methods
 from pipeline.methods.contract import Found, Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.records import Prediction, Query
@@ -20,8 +19,8 @@ from pipeline.training.data import Data
 def method_for(settings: MethodSettings, data: Data, dataset: str, device: str) -> Method:
     """A method with a freshly initialised network on `device`, for the widths and the grid of `data`."""
     widths = data.video_dim, data.audio_dim, data.text_dim
-    task = task_of(dataset)
-    method = methods.build(settings, Inputs(*widths, data.clip_s, task.moments, task.highlights))
+    about = datasets.get(dataset)
+    method = methods.build(settings, Inputs(*widths, data.clip_s, about.moments, about.highlights is not None))
     method.network.to(device)
     return method
 
@@ -54,8 +53,9 @@ def predictions(
 ) -> list[Prediction]:
     """What was found for `queries`, in the community's form. cut: vids that `max_clips` shortened."""
     clips = [scores.tolist() for scores in found.saliency]
-    if task_of(dataset).highlights:
-        clips = [clip_scores(row, query, is_cut=query.vid in cut) for row, query in zip(clips, queries, strict=True)]
+    if rated := datasets.get(dataset).highlights:
+        pairs = zip(clips, queries, strict=True)
+        clips = [clip_scores(row, query, rated.clip_s, is_cut=query.vid in cut) for row, query in pairs]
     return [
         Prediction(
             qid=query.qid,

@@ -14,8 +14,8 @@ from math import ceil, floor
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.grids import n_clips
 from pipeline.video.probe import VideoFacts
-from pipeline.video.segment import n_clips
 
 Sampling = Callable[[VideoFacts, Fraction], np.ndarray]
 """A sampling: (facts, clip length in seconds) → source frame indices, int64 [rows, frames per row], row minima

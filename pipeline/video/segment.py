@@ -13,11 +13,11 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
 from pathlib import Path
 
 from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError
+from pipeline.grids import grid_seconds, n_clips
 from pipeline.stage_settings import Nothing
 from pipeline.stages import StageJob
 
@@ -30,8 +30,6 @@ CLIPS_APART = 1
 """Number of clips of the labels' grid by which a video may differ from its annotations. Released features have the
 same limit."""
 
-_GRID_SECONDS = {"2s": Fraction(2), "1s": Fraction(1), "0.5s": Fraction(1, 2), "1-6s": Fraction(1, 6)}
-
 
 @dataclass(frozen=True)
 class Segments:
@@ -42,20 +40,6 @@ class Segments:
     start_s: Fraction
     n_clips: int
     status: str
-
-
-def grid_seconds(grid: str) -> Fraction:
-    """Return the length of a grid's clips in seconds: `2s`, `1s`, `0.5s`, `1-6s`. Raises PipelineError for another
-    name."""
-    if grid not in _GRID_SECONDS:
-        raise PipelineError(f"no such clip grid; known are {', '.join(_GRID_SECONDS)}", where=grid)
-    return _GRID_SECONDS[grid]
-
-
-def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
-    """Return the number of clips of a video: T/L rounded, half up, and at least one. A video of 30.697 s has 15
-    clips of 2 s."""
-    return max(1, floor(duration_s / clip_s + Fraction(1, 2)))
 
 
 def segment(job: StageJob[Nothing]) -> bool:

@@ -29,6 +29,7 @@ from pipeline import config as typed
 from pipeline import asked, devices, layout, provenance, stage_settings, stale, terminal, yaml_file
 from pipeline.families import FAMILIES
 from pipeline.acquire import originals
+from pipeline.datasets import DATASETS
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
@@ -52,7 +53,7 @@ except PipelineError as error:
 
 
 wildcard_constraints:
-    dataset="|".join(typed.DATASETS),
+    dataset="|".join(DATASETS),
     split="train|val|test",
     shard=r"\d{5}",
     reader="frames224|native|sound|words",

@@ -126,8 +126,9 @@ def runs_behind(table):
 
 
 def annotations_behind(table):
-    """Annotations whose yardsticks stand beneath a table with runs: TVSum's val for Table 3."""
-    return annotations_of("tvsum", ["val"]) if table == "table3" and shown_in(table) else []
+    """Annotations whose yardsticks stand beneath a table: val, where every clip is rated (TVSum's for Table 3)."""
+    shown = {e.dataset for e in shown_in(table).values() if table != "evidence"}
+    return [path for name in sorted(shown) if DATASETS[name].rates_every_clip for path in annotations_of(name, ["val"])]
 
 
 def trained_experiments():

@@ -92,6 +92,7 @@ RELEASE = Release(
     settings_of=settings_of,
     inputs_of=inputs_of,
     outputs=OUTPUTS | {"pred_event_spans": "event_spans"},
+    columns={"pred_logits": 2, "pred_spans": 2, "pred_event_spans": 2},
     losses=ALL_LOSSES,
     settings_of_set=settings_of_set,
     logged=logged,

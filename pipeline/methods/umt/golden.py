@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.tvsum import top5_average_precision
-from pipeline.methods.contract import Method
+from pipeline.evaluation.top5 import top5_average_precision
 from pipeline.methods.release import RELATIVE, Calls, Check, GoldenSet, check_steps, close, counted, noise
 from pipeline.methods.umt.labels import PeakLabels, PeakTargets
+from pipeline.methods.umt.method import UmtMethod
 from pipeline.methods.umt.network import PeakOutputs, Umt
 from pipeline.models.batch import Batch
 from pipeline.records import Query
@@ -58,7 +58,7 @@ def _query(told: Mapping[str, Any], n: int, clip_s: float) -> Query:
     return replace(query, relevant_clip_ids=tuple(rated), saliency_scores=thirds)
 
 
-def further(golden: GoldenSet, method: Method, calls: Calls, outputs: PeakOutputs) -> Iterator[Check]:
+def further(golden: GoldenSet, method: UmtMethod, calls: Calls, outputs: PeakOutputs) -> Iterator[Check]:
     """Everything of a set that the other methods' sets do not have. The weights move at the end."""
     told, network = golden.expected, method.network
     assert isinstance(network, Umt)  # noqa: S101 - for the type checker
@@ -67,7 +67,7 @@ def further(golden: GoldenSet, method: Method, calls: Calls, outputs: PeakOutput
     yield from _check_between(calls, told)
     yield from _check_without_text_mask(golden, method, network)
     if method.inputs.moments:
-        found = method.found(outputs, golden.queries, golden.batch.n_clips, "qvhighlights").windows or ()
+        found = method.windows_at_peaks(outputs, golden.batch.n_clips) or ()
         yield _windows("windows of the batch", found, told["batch_windows"])
     yield from _check_alone(golden, method)
     yield from _check_steps(golden, method)
@@ -107,7 +107,7 @@ def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
         yield close(name, found[list(samples), list(clips)] @ probe, torch.tensor(values))
 
 
-def _check_without_text_mask(golden: GoldenSet, method: Method, network: Umt) -> Iterator[Check]:
+def _check_without_text_mask(golden: GoldenSet, method: UmtMethod, network: Umt) -> Iterator[Check]:
     """Losses where padded words are keys, too: what the published weights were trained with."""
     network.text_mask = False
     try:
@@ -122,24 +122,25 @@ def _check_without_text_mask(golden: GoldenSet, method: Method, network: Umt) ->
         yield Check(f"loss {name} without a text mask", difference, limit, difference <= limit)
 
 
-def _check_alone(golden: GoldenSet, method: Method) -> Iterator[Check]:
+def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
     """Each sample without padding, as the released evaluation runs."""
     for n, told in enumerate(golden.expected["alone"]):
         batch, query = alone(golden.batch, n), golden.queries[n : n + 1]
         with torch.no_grad():
             outputs = method.outputs(batch)
-        plain = method.found(outputs, query, batch.n_clips, "qvhighlights")
+        plain = method.found(outputs, query, batch.n_clips, golden.dataset)
+        peaks = method.windows_at_peaks(outputs, batch.n_clips)
         if method.inputs.highlights:
             yield close(
                 f"sample {n} alone: saliency", torch.from_numpy(plain.saliency[0]), torch.tensor(told["saliency"])
             )
-        if plain.windows is not None:
-            yield _windows(f"sample {n} alone: windows", plain.windows, [told["windows"]])
-        if golden.dataset == "charades_sta":
-            picked = method.found(outputs, query, batch.n_clips, golden.dataset).windows or ()
+        if peaks is not None:
+            yield _windows(f"sample {n} alone: windows", peaks, [told["windows"]])
+        if "suppressed" in told:
+            picked = plain.windows or ()
             wanted = told["suppressed"]
             yield _windows(f"sample {n} alone: suppressed windows", [picked[0][: len(wanted)]], [wanted])
-        if golden.dataset == "tvsum":
+        if "top5_map" in told:
             value = float(top5_average_precision(plain.saliency[0].tolist(), query[0].label or ()).mean())
             yield counted(f"sample {n} alone: top-5 mAP", int(round(value, 5) != told["top5_map"]))
 
@@ -168,7 +169,7 @@ def _windows(name: str, ours: Sequence[np.ndarray], wanted: Sequence[Any]) -> Ch
     return Check(name, largest, WINDOW, largest <= WINDOW)
 
 
-def _check_steps(golden: GoldenSet, method: Method) -> Iterator[Check]:
+def _check_steps(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
     """Three steps, the total after them, and a row of positions that no clip reads: the decay alone moves it."""
     told, unread = golden.expected["adam_steps"], golden.expected["unused_position"]
     table = method.network.query_positions.table  # type: ignore[union-attr]

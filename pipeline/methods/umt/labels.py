@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pipeline.models.batch import sent, with_tensors
-from pipeline.models.labels import Ragged, labels_of
+from pipeline.models.labels import query_labels
+from pipeline.ragged import Ragged
 from pipeline.records import Query
 
 SALIENCY_RANGE = {"ratings": 12.0, "everybody": 80.0}
@@ -64,7 +65,7 @@ def peaks(windows: np.ndarray, length: int, clip_s: float) -> np.ndarray:
 
 def saliency_of(query: Query, n_clips: int, clip_s: float) -> np.ndarray:
     """Highlight scores 0 … 1 of one query; zeros where nobody rated clips. Raises PipelineError as `labels_of` does."""
-    rated = labels_of(query, n_clips, clip_s, formulation="paper")
+    rated = query_labels(query, n_clips, clip_s, formulation="paper")
     if query.label is not None:
         sums = (np.asarray(query.label, dtype=np.float64)[:n_clips] - 1).sum(1)
         return (sums / SALIENCY_RANGE["everybody"]).astype(np.float32)
@@ -81,7 +82,7 @@ class PeakTargets:
         self.n_clips, self.clip_s = np.asarray(n_clips), clip_s
         self._windows = [np.asarray(query.relevant_windows or (), np.float32).reshape(-1, 2) for query in queries]
         scores = [saliency_of(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
-        self._saliency = Ragged.of(scores)
+        self._saliency = Ragged.of_arrays(scores)
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> PeakLabels:  # noqa: ARG002 - nothing is drawn
         """Labels of the queries at `index`, padded to the longest of them."""
@@ -90,4 +91,6 @@ class PeakTargets:
         found = np.stack([peaks(self._windows[i], length, self.clip_s) for i in at], axis=1)
         n_windows = torch.tensor(float(sum(len(self._windows[i]) for i in at)))
         heat, window, offset, centres = torch.from_numpy(found).unbind()
-        return PeakLabels(self._saliency.padded(at, length), heat, window, offset, centres, n_windows)
+        return PeakLabels(
+            torch.from_numpy(self._saliency.padded(at, 0, length)), heat, window, offset, centres, n_windows
+        )

@@ -58,7 +58,7 @@ class UmtMethod(Method):
         outputs: PeakOutputs,
         queries: Sequence[Query],  # noqa: ARG002 - their durations do not matter
         n_clips: Sequence[int],
-        dataset: str,
+        dataset: str,  # noqa: ARG002 - what the dataset has is known from `inputs`
     ) -> Found:
         """The windows of the likeliest centres. Clip scores are chances: of a highlight, or else of a centre.
 
@@ -67,17 +67,21 @@ class UmtMethod(Method):
         """
         chances = outputs.scored.detach().sigmoid().cpu().numpy()
         saliency = [row[:n] for row, n in zip(chances, n_clips, strict=True)]
+        windows = self.windows_at_peaks(outputs, n_clips)
+        if windows is not None and not self.inputs.highlights:
+            windows = [softly_suppressed(rows) for rows in windows]
+        return Found(windows, saliency)
+
+    def windows_at_peaks(self, outputs: PeakOutputs, n_clips: Sequence[int]) -> list[np.ndarray] | None:
+        """The windows of each query before any is suppressed; None where the dataset has no moments."""
         if outputs.centre is None or outputs.window is None or outputs.offset is None:
-            return Found(None, saliency)
+            return None
         centre, width, offset = (
             x.detach().cpu().numpy() for x in (outputs.centre.sigmoid(), outputs.window, outputs.offset)
         )
-        windows = [
+        return [
             peak_windows(centre[row, :n], width[row], offset[row], self.inputs.clip_s) for row, n in enumerate(n_clips)
         ]
-        if dataset == "charades_sta":
-            windows = [softly_suppressed(rows) for rows in windows]
-        return Found(windows, saliency)
 
     def optimizer(self, training: Training, device: str) -> Optimizer:
         """Adam with an L2 term in the gradient."""

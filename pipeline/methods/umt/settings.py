@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from pipeline import datasets
 from pipeline.methods.settings import MethodSettings, Reading, must_share_the_width
 from pipeline.settings import Positive, Rate, Strict, Weight
 
@@ -66,6 +67,7 @@ class UmtSettings(MethodSettings):
 
     def reading(self, dataset: str) -> Reading:
         """Rows as stored; on Charades-STA those of video and audio at length 1."""
-        if dataset == "charades_sta":
+        about = datasets.get(dataset)
+        if about.highlights is None:
             return Reading(words=False, exact=True)
-        return Reading(video="stored", words=False, within_duration=dataset == "qvhighlights")
+        return Reading(video="stored", words=False, within_duration=about.moments)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pipeline.methods.univtg.network import times
 from pipeline.models.batch import sent, with_tensors
-from pipeline.models.labels import Ragged, labels_of
+from pipeline.models.labels import query_labels
+from pipeline.ragged import Ragged
 from pipeline.records import Query
 
 RATERS = 3
@@ -53,7 +54,7 @@ class QueryClips(NamedTuple):
 
 def clips_of(query: Query, n_clips: int, clip_s: float) -> QueryClips:
     """The labels of one query over `n_clips` clips of `clip_s` seconds. Raises PipelineError as `labels_of` does."""
-    rated = labels_of(query, n_clips, clip_s, formulation="paper")
+    rated = query_labels(query, n_clips, clip_s, formulation="paper")
     if query.label is not None:
         return _from_everybody(np.asarray(query.label, dtype=np.float64), n_clips)
     foreground, start, end = _in_windows(query, n_clips, clip_s)
@@ -101,8 +102,8 @@ class ClipTargets:
         """queries with the clips that each one's features have. Raises PipelineError as `clips_of` does."""
         each = [clips_of(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
         self.n_clips = np.asarray(n_clips)
-        self._rows = [Ragged.of(rows) for rows in zip(*(clips[:4] for clips in each), strict=True)]
-        self._positives = Ragged.of([clips.positives for clips in each])
+        self._rows = [Ragged.of_arrays(rows) for rows in zip(*(clips[:4] for clips in each), strict=True)]
+        self._positives = Ragged.of_arrays([clips.positives for clips in each])
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> ClipLabels:
         """Labels of the queries at `index`, padded to the longest; each with one positive clip, drawn uniformly."""
@@ -110,5 +111,5 @@ class ClipTargets:
         length = int(self.n_clips[at].max())
         place = (rng.random((len(at), 1)) * self._positives.lengths[at, None]).astype(np.int64)
         positive = torch.from_numpy(self._positives.picked(at, place)[:, 0])
-        foreground, start, end, ratings = (rows.padded(at, length) for rows in self._rows)
+        foreground, start, end, ratings = (torch.from_numpy(rows.padded(at, 0, length)) for rows in self._rows)
         return ClipLabels(foreground, start, end, ratings, positive)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.tvsum import top5_average_precision
+from pipeline.evaluation.top5 import top5_average_precision
 from pipeline.methods.contract import Inputs, Method
 from pipeline.methods.release import (
     RELATIVE,

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import asked, files, provenance, records
-from pipeline.datasets import charades_sta, qvhighlights, tvsum
+from pipeline import asked, datasets, files, provenance, records
+from pipeline.datasets import rows
 from pipeline.errors import PipelineError
 from pipeline.stage_settings import Nothing
 from pipeline.stages import StageJob
-
-READERS = {"qvhighlights": qvhighlights.read, "charades_sta": charades_sta.read, "tvsum": tvsum.read}
-RELEASED = {"qvhighlights": qvhighlights.RELEASED, "charades_sta": charades_sta.RELEASED, "tvsum": tvsum.RELEASED}
 
 
 def annotate(job: StageJob[Nothing]) -> bool:
@@ -25,7 +22,7 @@ def annotate(job: StageJob[Nothing]) -> bool:
     source_file = provenance.files_behind(job.input("fetched"))[0]
 
     def work() -> provenance.Outcome:
-        queries = READERS[dataset](source_file)
+        queries = rows.read(datasets.get(dataset), source_file)
         counts = count(queries)
         check_released(dataset, split, source_file, counts)
         _check_ground_truth(split, source_file, queries)
@@ -50,7 +47,7 @@ def check_released(dataset: str, split: str, source_file: Path, counts: dict[str
 
     Raises PipelineError for another split or another number of queries or videos.
     """
-    known = RELEASED[dataset].get(files.sha256(source_file))
+    known = datasets.get(dataset).released.get(files.sha256(source_file))
     if known is None:
         return
     if split != known.split:

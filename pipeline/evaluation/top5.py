@@ -1,4 +1,4 @@
-"""Highlight detection on TVSum: top-5 mAP as released, with a stable order and a warning where order was luck.
+"""Highlights where every clip is rated (TVSum): top-5 mAP as released, with a stable order and a warning of luck.
 
 Recall is relative to the positives among the five top clips, not to those of the video, so the order inside the five
 matters and the other clips do not.
@@ -6,8 +6,7 @@ matters and the other clips do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def lower_median(label: np.ndarray) -> np.ndarray:
     return median
 
 
-def score_tvsum(rows: Iterable[tuple[Sequence[float], Sequence[Sequence[float]]]]) -> np.ndarray:
+def score_top5(rows: Iterable[tuple[Sequence[float], Sequence[Sequence[float]]]]) -> np.ndarray:
     """Mean over annotators of each (scores, label), [videos], 0 to 1."""
     return np.array([top5_average_precision(scores, label).mean() for scores, label in rows])
 
@@ -56,20 +55,3 @@ def tie_note(vid: str, scores: Sequence[float], n_clips: int) -> str | None:
     best = np.sort(values)[::-1][:TOP]
     sharing = sum(count for value in set(best.tolist()) if (count := int((values == value).sum())) > 1)
     return f"{vid}: {sharing} clips share scores among the five best; the earlier come first" if sharing else None
-
-
-def duration_form(annotations: Iterable[Mapping[str, Any]]) -> str:
-    """Say in which form the annotations are: released rows count 2-s clips as `duration`, ours give seconds.
-
-    '' where a row's duration fits its label in neither form.
-    """
-    forms = {_form(row) for row in annotations}
-    return "" if "" in forms else " and ".join(sorted(forms))
-
-
-def _form(row: Mapping[str, Any]) -> str:
-    clips = len(row["label"])
-    if row["duration"] == clips:
-        return "durations count 2-second clips (released form)"
-    # One released label list is a clip shorter than its video, hence not the whole number of clips exactly.
-    return "durations are seconds" if abs(row["duration"] / 2 - clips) < 2 else ""
