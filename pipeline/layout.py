@@ -84,9 +84,7 @@ class RunId:
         """The run of that name. Raises PipelineError for a name that no run has."""
         parts = _RUN.fullmatch(name)
         if parts is None:
-            raise PipelineError(
-                "is not the name of a run", where=name, remedy="name one like `all-s2017` or `a-all-s2017`"
-            )
+            raise PipelineError("is not the name of a run", where=name, remedy="name one like all-s2017 or a-all-s2017")
         return cls(int(parts["seed"]), parts["domain"], parts["point"] or "")
 
     @property
