@@ -8,9 +8,9 @@ from test_released_features import report, rows, run, store_of
 
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features import released
-from pipeline.features.archive_files import read_released
-from pipeline.features.layouts import CHARADES_FRAMES, LAYOUTS
+from pipeline.features.exchange import released
+from pipeline.features.exchange.archive_files import read_released
+from pipeline.features.exchange.layouts import CHARADES_FRAMES, LAYOUTS
 
 VGG, FLOW, SOUND, I3D = "vgg16-charades", "vgg16-flow-charades", "pann-cnn14-charades", "i3d-inception-rgb-charades"
 GRIDS = {VGG: "1-6s", FLOW: "1-6s", SOUND: "1-6s", I3D: "0.5s"}

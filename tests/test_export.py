@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pipeline import config, files, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.export import export
-from pipeline.features.layouts import LAYOUTS, layouts_of
+from pipeline.features.exchange.export import export
+from pipeline.features.exchange.layouts import LAYOUTS, layouts_of
 from pipeline.features.stage import import_archive
 from pipeline.features.store import Store, open_stores
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 
 KEY = "-_odd 名.0"
 PLACES = sorted({(dataset, family) for dataset, archives in LAYOUTS.items() for names in archives for family in names})

@@ -18,7 +18,7 @@ import test_extract
 from made_videos import TIME_BASE, cut_from, decoded, picture, rotated
 
 from pipeline import config, files, records
-from pipeline.features.sound import REPORT_COLUMNS
+from pipeline.features.making.sound import REPORT_COLUMNS
 from pipeline.features.stage import extract
 from pipeline.features.store import Store
 from pipeline.video.segment import read_segments, read_videos

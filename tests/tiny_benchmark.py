@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import config, families, files, provenance, records
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.training import stage
 

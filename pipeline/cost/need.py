@@ -17,7 +17,7 @@ from pipeline.datasets.annotations import RELEASED
 from pipeline.datasets.rows import Released
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.layouts import layouts_of
+from pipeline.features.exchange.layouts import layouts_of
 from pipeline.video.segment import grid_seconds
 
 HOUR = 3600.0

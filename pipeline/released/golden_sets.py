@@ -21,9 +21,9 @@ from torch import Tensor
 from pipeline import files, methods
 from pipeline.config import Features, Training
 from pipeline.families import Passport
-from pipeline.features.array_files import read_npz
+from pipeline.features.exchange.array_files import read_npz
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.methods.contract import Inputs
 from pipeline.methods.release import GoldenSet, Release
 from pipeline.models.batch import Batch, Labels, padded_spans

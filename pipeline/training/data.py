@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
-from pipeline.features.bulk import read_packed
-from pipeline.features.store import ROWS_APART, Store
+from pipeline.features import ROWS_APART
+from pipeline.features.store import Store
+from pipeline.features.store.bulk import read_packed
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
 from pipeline.video.segment import grid_seconds

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-
-ROWS_APART = 1
-"""Streams of one video may differ by this many rows; more is an error."""
+from pipeline.features import ROWS_APART
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ import numpy as np
 from pipeline import files, progress, records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.archive_files import find_top, read_passports, read_released
-from pipeline.features.layouts import Layout, layouts_of, place_of
-from pipeline.features.passports import passport_differences
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.exchange.archive_files import find_top, read_passports, read_released
+from pipeline.features.exchange.layouts import Layout, layouts_of, place_of
+from pipeline.features.store.passports import passport_differences
+from pipeline.features.store.writer import StoreWriter
 from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.account import refuse_unknown
