@@ -43,8 +43,8 @@ from wandering_videos import made
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.families import FAMILIES
-from pipeline.features.encode import FrameLine, Recipe, VideoFile, encode_videos
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.making.encode import FrameLine, Recipe, VideoFile, encode_videos
+from pipeline.features.store.writer import StoreWriter
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.bulk import read_packed
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.bulk import read_packed
+from pipeline.features.store.writer import StoreWriter
 
 BOTH = ("slowfast-r50-caffe2", "clip-vit-b32")
 CLIPS, SHARDS = 75, 4

@@ -5,7 +5,7 @@
     python benchmarks/rates.py decoding
 
 One thread, CPU seconds, random weights and random pictures: the cost hangs on neither. What it prints is carried into
-`pipeline/cost/rates.py` by hand.
+`pipeline/families.py` (encoding) and `pipeline/cost/rates.py` (decoding) by hand.
 
 encoding    CPU seconds and multiply-adds of a row of each family (of words: of a query), the least of
             three rounds (flow: one)

@@ -174,7 +174,7 @@ def _encode_dearly(benchmark: Path, folder: Path) -> Iterator[str]:
 
 def _encode_one(video: Path, family: str, grid: str, store: Path) -> provenance.Outcome:
     from pipeline.encoders.base import Weights
-    from pipeline.features.own_file import extract_own
+    from pipeline.features.making.own_file import extract_own
 
     random = Weights.named(f"random:{SEED}", None)
     weights = Weights.joined(*(random for _ in FAMILIES[family].weights))

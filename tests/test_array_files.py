@@ -15,9 +15,9 @@ import test_released_features as released
 from test_released_features import CLIPS, report, rows, run, store_of, tvsum_archive
 
 from pipeline.acquire import archives
-from pipeline.features.archive_files import read_released
-from pipeline.features.array_files import read_npy, read_npz
-from pipeline.features.layouts import Layout
+from pipeline.features.exchange.archive_files import read_released
+from pipeline.features.exchange.array_files import read_npy, read_npz
+from pipeline.features.exchange.layouts import Layout
 
 
 def npy(header, body=b"\0" * 64, version=(1, 0), length=None):

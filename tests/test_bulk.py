@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.bulk import read_packed
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.bulk import read_packed
+from pipeline.features.store.writer import StoreWriter
 
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 8, "float16", "none")
 

@@ -10,8 +10,8 @@ from pipeline.datasets import DATASETS
 from pipeline.datasets.charades_sta import FRAMES
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features import released
-from pipeline.features.archive_files import read_released
+from pipeline.features.exchange import released
+from pipeline.features.exchange.archive_files import read_released
 
 VGG, FLOW, SOUND, I3D = "vgg16-charades", "vgg16-flow-charades", "pann-cnn14-charades", "i3d-inception-rgb-charades"
 GRIDS = {VGG: "1-6s", FLOW: "1-6s", SOUND: "1-6s", I3D: "0.5s"}

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.compare import Alignment, compare_stores
-from pipeline.features.compare_text import text, verdict, write_csv
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.looking.compare import Alignment, compare_stores
+from pipeline.features.looking.compare_text import text, verdict, write_csv
+from pipeline.features.store.writer import StoreWriter
 
 DIM = 48
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", DIM, "float32", "none")

@@ -14,10 +14,10 @@ from pipeline import config, files, provenance, records
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.export import export
-from pipeline.features.layouts import layouts_of
+from pipeline.features.exchange.export import export
+from pipeline.features.exchange.layouts import layouts_of
 from pipeline.features.store import Store, open_stores
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 
 KEY = "-_odd 名.0"
 PLACES = sorted(

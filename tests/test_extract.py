@@ -22,7 +22,7 @@ from pipeline import config, files, provenance, records
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Family
-from pipeline.features.own_file import extract_own
+from pipeline.features.making.own_file import extract_own
 from pipeline.features.store import Store
 from pipeline.video import ahead, frame_grid
 from pipeline.video.account import account, write_account

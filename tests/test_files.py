@@ -15,7 +15,7 @@ from pipeline import files
 from pipeline.acquire.partial import Partial
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 
 HOLD = """
 import sys, time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ FLOORS = (
     {"released"},
     {"cli", "commands", "demo", "__main__"},
 )
+ROOMS_OF_FEATURES = ("store", "making", "exchange", "looking")
+"""All read and write stores, and none of the last three knows another; `features/stage.py` is the door to them."""
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 HEAVY = (
     "torch",
@@ -103,6 +106,15 @@ def test_every_module_imports_only_from_floors_below():
             if not same_room and FLOOR_OF[other] >= FLOOR_OF[room]:
                 upward.append(f"{path.relative_to(ROOT)} → {other}")
     assert upward == []
+
+
+def test_the_rooms_of_features_know_the_store_and_not_each_other():
+    known = {}
+    for room in ROOMS_OF_FEATURES:
+        texts = [path.read_text(encoding="utf-8") for path in (ROOT / "pipeline/features" / room).glob("*.py")]
+        found = {other for text in texts for other in re.findall(r"pipeline\.features\.(\w+)", text)}
+        known[room] = found - {room}
+    assert known == {"store": set(), "making": {"store"}, "exchange": {"store"}, "looking": {"store"}}
 
 
 @pytest.mark.parametrize("module", ["cli", "evaluation", "methods", "methods.contract",

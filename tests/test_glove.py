@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -213,3 +214,24 @@ def test_a_line_without_an_end_takes_no_memory(tmp_path):
     with pytest.raises(PipelineError, match="a line of it is longer than 65,536 bytes"):
         STRIPPED(Weights.named("released", zipped(tmp_path, "a" * 3_000_000)), "cpu", ["a"])
     assert not list(tmp_path.glob("*.txt"))
+
+
+def test_only_the_first_job_of_a_corpus_imports_gensim(tmp_path, monkeypatch):
+    weights = Weights.named("released", zipped(tmp_path))
+    first = STRIPPED(weights, "cpu", ["the shelf"]).encode(["the shelf"])[0]
+    for name in ("gensim", "gensim.models"):
+        monkeypatch.setitem(sys.modules, name, None)  # an import now fails
+    second = STRIPPED(weights, "cpu", ["the shelf"]).encode(["the shelf"])[0]
+    np.testing.assert_array_equal(first.tokens, second.tokens)
+    with pytest.raises(ImportError):
+        STRIPPED(weights, "cpu", ["a person"])
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-40], lambda _: b"PK", lambda _: b"", lambda c: c[::-1]])
+def test_damaged_vectors_beside_the_zip_are_named(tmp_path, damage):
+    weights = Weights.named("released", zipped(tmp_path))
+    STRIPPED(weights, "cpu", ["the shelf"])
+    (kept,) = tmp_path.glob("glove.6B.300d.*.npz")
+    kept.write_bytes(damage(kept.read_bytes()))
+    with pytest.raises(PipelineError, match=r"\.npz: is damaged .* → delete it and run again"):
+        STRIPPED(weights, "cpu", ["the shelf"])

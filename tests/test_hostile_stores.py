@@ -11,10 +11,10 @@ import pytest
 from pipeline.cli import main
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.bulk import read_packed
-from pipeline.features.places import PLACES
 from pipeline.features.store import POOLED, Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.bulk import read_packed
+from pipeline.features.store.places import PLACES
+from pipeline.features.store.writer import StoreWriter
 
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 8, "float32", "none")
 

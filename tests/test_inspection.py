@@ -11,10 +11,10 @@ from matplotlib.image import imread
 
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features import inspection
-from pipeline.features.inspection import describe, describe_rows, draw, similarity
+from pipeline.features.looking import inspection
+from pipeline.features.looking.inspection import describe, describe_rows, draw, similarity
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 8, "float32", "one line on how")
 VID = "-_a b'$(x)"

@@ -132,7 +132,7 @@ def built_by_hand(source):
 
 
 OTHER_NAMES = {
-    "pipeline/features/archive_files.py: path.stem.rpartition('-')": "a released text file, `{vid}-{number}.txt`",
+    "pipeline/features/exchange/archive_files.py: path.stem.rpartition('-')": "a released text, `{vid}-{number}.txt`",
     "pipeline/acquire/transfer.py: response.headers.get('Content-Range', '').startswith((f'bytes {partial.size}-', "
     "'bytes */'))": "what a server sends",
     "benchmarks/table3_curves.py: table.stem.rpartition('-s')": "a table of docs/table3",

@@ -20,7 +20,7 @@ from test_released_features import run as import_tvsum
 from pipeline import files, names, provenance, records
 from pipeline.cli import main
 from pipeline.errors import PipelineError, is_printable, printable
-from pipeline.features.archive_files import PASSPORTS
+from pipeline.features.exchange.archive_files import PASSPORTS
 
 BAD = [
     "..",

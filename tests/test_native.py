@@ -18,10 +18,10 @@ from made_videos import decoded, make_video, rotated
 from pipeline import families
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
-from pipeline.features import encode
-from pipeline.features.encode import Recipe
+from pipeline.features.making import encode
+from pipeline.features.making.encode import Recipe
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.video import ahead, decode, views
 from pipeline.video.probe import probe

@@ -14,11 +14,11 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features import encode
-from pipeline.features.encode import Recipe
-from pipeline.features.own_file import extract_own
+from pipeline.features.making import encode
+from pipeline.features.making.encode import Recipe
+from pipeline.features.making.own_file import extract_own
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.video.probe import probe
 
 torch = pytest.importorskip("torch")

@@ -9,10 +9,10 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features import store as store_module
-from pipeline.features.bulk import read_packed
-from pipeline.features.places import PLACES, look_up, read_index
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.bulk import read_packed
+from pipeline.features.store.places import PLACES, look_up, read_index
+from pipeline.features.store.writer import StoreWriter
 
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 8, "float16", "none")
 KEYS = [f"v{k:03d}" for k in range(40)]
@@ -39,7 +39,7 @@ def test_it_agrees_with_hdf5_on_every_key(path):
 def test_hdf5_is_asked_for_two_keys_of_forty(path, monkeypatch):
     asked = []
     monkeypatch.setattr(store_module, "look_up", lambda *_: asked.append(_))
-    monkeypatch.setattr("pipeline.features.places.look_up", lambda *a: asked.append(a) or look_up(*a))
+    monkeypatch.setattr("pipeline.features.store.places.look_up", lambda *a: asked.append(a) or look_up(*a))
     with Store([path]) as store:
         np.testing.assert_array_equal(read_packed(store, KEYS), np.concatenate([rows(key) for key in KEYS]))
     assert len(asked) == 2

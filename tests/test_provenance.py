@@ -88,3 +88,13 @@ def test_a_manifest_as_input_stands_for_those_of_its_files_that_are_read(tmp_pat
     files.write_json(tmp_path / "m.json", {"stage": "extract", "files": both})
     digests = provenance.input_digests([tmp_path / "m.json"], only=lambda path: path.parent.name == "clip")
     assert list(digests) == [str(tmp_path / "clip" / "s.h5")]
+
+
+def test_the_digest_of_a_fetched_file_is_taken_from_its_manifest(tmp_path):
+    fetched, manifest = tmp_path / "weights.bin", tmp_path / "fetch.json"
+    provenance.run_stage("fetch", manifest, lambda: (fetched.write_bytes(b"1"), provenance.Outcome([fetched]))[1])
+    recorded = files.sha256(fetched)
+    fetched.unlink()
+    assert provenance.known_digest(manifest) == (fetched, recorded)
+    fetched.write_bytes(b"2")
+    assert provenance.known_digest(fetched) == (fetched, files.sha256(fetched))

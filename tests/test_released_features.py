@@ -211,7 +211,7 @@ def test_a_compressed_file_with_a_flipped_bit_is_broken_not_a_crash(tmp_path):
 def test_rows_of_an_archive_and_of_our_own_never_mix(tmp_path):
     from dataclasses import replace
 
-    from pipeline.features.store_writer import StoreWriter
+    from pipeline.features.store.writer import StoreWriter
 
     run(tmp_path, tvsum_archive(tmp_path / "in"), families=["pann-cnn14"], shards=1)
     released = store_of(tmp_path, "pann-cnn14")

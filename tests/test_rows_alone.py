@@ -15,12 +15,12 @@ from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers, n_cores, workers
 from pipeline.families import FAMILIES
-from pipeline.features import encode
-from pipeline.features.encode import FrameLine, Recipe, VideoFile, encode_videos
-from pipeline.features.sound import SoundLine, encode_sounds
+from pipeline.features.making import encode
+from pipeline.features.making.encode import FrameLine, Recipe, VideoFile, encode_videos
+from pipeline.features.making.sound import SoundLine, encode_sounds
+from pipeline.features.making.words import encode_words
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
-from pipeline.features.words import encode_words
+from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.probe import probe
 

@@ -15,11 +15,11 @@ from made_videos import make_video
 from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers
-from pipeline.features import sound
-from pipeline.features.encode import Recipe, VideoFile
-from pipeline.features.sound import SoundLine, encode_sounds
+from pipeline.features.making import sound
+from pipeline.features.making.encode import Recipe, VideoFile
+from pipeline.features.making.sound import SoundLine, encode_sounds
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.ahead import sounds_ahead
 from pipeline.video.audio import RATE, read_sound

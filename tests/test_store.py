@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 
 PASSPORT = Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 8, "float16", "none")
 
@@ -155,7 +155,7 @@ def test_a_failed_block_leaves_the_old_store_and_keeps_the_work(tmp_path):
 def test_kill_minus_nine_loses_only_the_video_at_hand(tmp_path):
     script = (
         "import os, numpy as np\n"
-        "from pipeline.features.store_writer import StoreWriter\nfrom pipeline.families import Passport\n"
+        "from pipeline.features.store.writer import StoreWriter\nfrom pipeline.families import Passport\n"
         f"with StoreWriter({str(tmp_path / 'a.h5')!r}, {PASSPORT!r}) as store:\n"
         "    store.add('one', np.ones((2, 8)))\n    store.add('two', np.ones((3, 8)))\n"
         f"    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"

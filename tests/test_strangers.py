@@ -19,7 +19,7 @@ import test_extract
 from made_videos import TIME_BASE, cut_from, decoded, picture, rotated
 
 from pipeline import config, files, records
-from pipeline.features.sound import REPORT_COLUMNS
+from pipeline.features.making.sound import REPORT_COLUMNS
 from pipeline.features.store import Store
 from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading

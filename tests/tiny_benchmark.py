@@ -9,7 +9,7 @@ import numpy as np
 import stage_jobs
 
 from pipeline import config, families, files, provenance, records
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.methods.cg_detr.settings import CgDetrSettings
 from pipeline.methods.eatr.settings import EatrSettings
 from pipeline.methods.moment_detr.settings import MomentDetrSettings

@@ -38,8 +38,8 @@ def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str])
 
 def _extract_own(options: Namespace) -> None:
     from pipeline.encoders.base import Weights
-    from pipeline.features.inspection import describe_rows
-    from pipeline.features.own_file import extract_own, own_vid
+    from pipeline.features.looking.inspection import describe_rows
+    from pipeline.features.making.own_file import extract_own, own_vid
 
     weights = Weights.joined(*_own_weights(options))
     with extract_own(options.video, options.family, options.grid or "2s", weights, options.output) as store:
@@ -50,7 +50,7 @@ def _own_weights(options: Namespace) -> list[Weights]:
     """Random ones, the files named, or those that were fetched: one for each network of the family."""
     from pipeline.acquire.weights import weights_file
     from pipeline.encoders.base import Weights
-    from pipeline.features.own_file import made_of_video
+    from pipeline.features.making.own_file import made_of_video
 
     sources = made_of_video(options.family).weights
     if options.random is not None:
@@ -69,7 +69,7 @@ def _own_weights(options: Namespace) -> list[Weights]:
 
 def export(options: Namespace) -> None:
     """Stores in the layout of the released archives."""
-    from pipeline.features.export import export
+    from pipeline.features.exchange.export import export
 
     for done in export(options.stores, options.dataset, options.output):
         print(done)
@@ -77,8 +77,8 @@ def export(options: Namespace) -> None:
 
 def compare(options: Namespace) -> None:
     """Print how two stores differ, the verdict last."""
-    from pipeline.features.compare import compare_stores
-    from pipeline.features.compare_text import text, write_csv
+    from pipeline.features.looking.compare import compare_stores
+    from pipeline.features.looking.compare_text import text, write_csv
 
     comparison = compare_stores(options.a, options.b)
     if options.output:
@@ -88,7 +88,7 @@ def compare(options: Namespace) -> None:
 
 def inspect(options: Namespace) -> None:
     """Print what a store holds; draw one video's rows."""
-    from pipeline.features.inspection import describe, describe_rows, draw
+    from pipeline.features.looking.inspection import describe, describe_rows, draw
     from pipeline.features.store import open_stores
 
     with open_stores(options.store) as store:

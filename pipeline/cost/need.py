@@ -17,7 +17,7 @@ from pipeline.cost import rates
 from pipeline.datasets.definition import Released
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.layouts import layouts_of
+from pipeline.features.exchange.layouts import layouts_of
 from pipeline.grids import grid_seconds
 
 HOUR = 3600.0

@@ -43,10 +43,10 @@ def extract(job: StageJob[Extract]) -> bool:
 
     def work() -> Outcome:
         from pipeline.encoders.base import Weights
-        from pipeline.features.encode import Recipe
-        from pipeline.features.extract import fill_from_videos
-        from pipeline.features.sound import fill_from_sounds
-        from pipeline.features.words import fill_from_queries
+        from pipeline.features.making.encode import Recipe
+        from pipeline.features.making.extract import fill_from_videos
+        from pipeline.features.making.sound import fill_from_sounds
+        from pipeline.features.making.words import fill_from_queries
 
         known = {name: provenance.known_digest(path) for name, path in weight_files.items()}
         found = {name: Weights.named(choice, *known.get(name, (None,))) for name, choice in choices.items()}
@@ -83,7 +83,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
         read += sorted(path for kind in kinds for path in unpacked.rglob(kind) if _is_asked_for(path))
 
     def work() -> Outcome:
-        from pipeline.features.released import fill_from_archive
+        from pipeline.features.exchange.released import fill_from_archive
 
         place = job.results, job.about["dataset"], archive
         return fill_from_archive(*place, grids, folder, _behind(annotations), dataset.shards, dataset.skip)

@@ -22,9 +22,9 @@ from pipeline import datasets, files, methods
 from pipeline.config import Features, Training
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.array_files import read_npz
+from pipeline.features.exchange.array_files import read_npz
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.methods.contract import Inputs
 from pipeline.methods.release import GoldenSet, Release
 from pipeline.methods.settings import Reading

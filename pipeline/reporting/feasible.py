@@ -25,7 +25,7 @@ def check(cfg: Config, sources: Sources, where: str) -> None:
 
 
 def _not_in_archives(cfg: Config) -> Iterator[str]:
-    from pipeline.features.layouts import place_of
+    from pipeline.features.exchange.layouts import place_of
 
     for name, experiment in cfg.experiments.items():
         held = sorted({family for archive in experiment.about.archives for family in archive})

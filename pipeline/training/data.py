@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pipeline import config, files, provenance
 from pipeline.errors import PipelineError
-from pipeline.features.store import ROWS_APART, Store
+from pipeline.features import ROWS_APART
+from pipeline.features.store import Store
 from pipeline.grids import grid_seconds
 from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading

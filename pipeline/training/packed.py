@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.features.bulk import read_packed
 from pipeline.features.store import Store
+from pipeline.features.store.bulk import read_packed
 from pipeline.training.shared import SharedArray, is_worth_sharing
 
 NORM_EPSILON = 1e-5

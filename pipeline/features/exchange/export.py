@@ -16,10 +16,10 @@ from tqdm import tqdm
 from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.archive_files import read_passports, write_passports, write_released
-from pipeline.features.layouts import Layout, layouts_of, place_of
-from pipeline.features.passports import passport_differences
+from pipeline.features.exchange.archive_files import read_passports, write_passports, write_released
+from pipeline.features.exchange.layouts import Layout, layouts_of, place_of
 from pipeline.features.store import Entry, Store, open_stores
+from pipeline.features.store.passports import passport_differences
 
 
 @dataclass(frozen=True)

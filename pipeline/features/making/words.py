@@ -14,9 +14,9 @@ from pipeline import progress, records
 from pipeline.encoders.base import WordEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.errors import PipelineError
-from pipeline.features.encode import Recipe
+from pipeline.features.making.encode import Recipe
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_of
 

@@ -27,10 +27,11 @@ import numpy as np
 from pipeline import files
 from pipeline.encoders.base import SoundEncoder
 from pipeline.encoders.workers import Workers, workers
-from pipeline.features.encode import LeftOut, Recipe, VideoFile, unencoded
-from pipeline.features.extract import outcome, videos_of
-from pipeline.features.store import ROWS_APART, Store
-from pipeline.features.store_writer import StoreWriter, TooLargeError
+from pipeline.features import ROWS_APART
+from pipeline.features.making.encode import LeftOut, Recipe, VideoFile, unencoded
+from pipeline.features.making.extract import outcome, videos_of
+from pipeline.features.store import Store
+from pipeline.features.store.writer import StoreWriter, TooLargeError
 from pipeline.grids import grid_seconds
 from pipeline.layout import Layout
 from pipeline.progress import Progress

@@ -19,8 +19,8 @@ import numpy as np
 from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.places import PLACES, write_index
 from pipeline.features.store import POOLED, Entry, Store, rows_not_finite
+from pipeline.features.store.places import PLACES, write_index
 from pipeline.names import name_problem
 
 

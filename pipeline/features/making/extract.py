@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
-from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.writer import StoreWriter
 from pipeline.layout import Layout
 from pipeline.provenance import Outcome
 from pipeline.video.segment import read_segments, read_videos

@@ -24,8 +24,8 @@ import numpy as np
 from pipeline.encoders.base import FrameEncoder, Weights, encoder_of
 from pipeline.encoders.workers import Workers
 from pipeline.families import FAMILIES, Family, Passport
-from pipeline.features.store import ROWS_APART
-from pipeline.features.store_writer import StoreWriter, TooLargeError
+from pipeline.features import ROWS_APART
+from pipeline.features.store.writer import StoreWriter, TooLargeError
 from pipeline.grids import grid_seconds
 from pipeline.progress import Progress
 from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead

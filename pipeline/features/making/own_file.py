@@ -10,10 +10,10 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES, Family, Passport
-from pipeline.features.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
-from pipeline.features.passports import passport_differences
+from pipeline.features.making.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
 from pipeline.features.store import Store
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.store.passports import passport_differences
+from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.probe import probe
 
@@ -67,7 +67,7 @@ def _encode(source: VideoFile, recipe: Recipe, store: StoreWriter, device: str) 
     seconds = Encoding().seconds_per_video
     with workers(device) as threads:
         if FAMILIES[recipe.family].reader == "sound":
-            from pipeline.features.sound import SoundLine, encode_sounds
+            from pipeline.features.making.sound import SoundLine, encode_sounds
 
             return encode_sounds([source], [SoundLine(recipe, store, device, threads)], seconds)
         return encode_videos([source], [FrameLine(recipe, store, device, threads)], seconds)

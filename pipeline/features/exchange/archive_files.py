@@ -14,9 +14,9 @@ import numpy as np
 from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.array_files import read_npy, read_npz
-from pipeline.features.layouts import Layout
-from pipeline.features.passports import passport_from
+from pipeline.features.exchange.array_files import read_npy, read_npz
+from pipeline.features.exchange.layouts import Layout
+from pipeline.features.store.passports import passport_from
 
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 """Archives have what marks their top there, or below up to three more folders."""

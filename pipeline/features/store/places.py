@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from pipeline.families import Passport
-from pipeline.features.own_datasets import check_array, is_within
+from pipeline.features.store.own_datasets import check_array, is_within
 
 PLACES = ".places"
 """Dataset int64 [1 + keys, 2]: bytes of the file and number of keys, then offset and rows of each key, keys sorted."""

@@ -22,10 +22,10 @@ from pipeline import files, progress, records
 from pipeline import layout as results_layout
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.archive_files import find_top, read_passports, read_released
-from pipeline.features.layouts import Layout, layouts_of, place_of
-from pipeline.features.passports import passport_differences
-from pipeline.features.store_writer import StoreWriter
+from pipeline.features.exchange.archive_files import find_top, read_passports, read_released
+from pipeline.features.exchange.layouts import Layout, layouts_of, place_of
+from pipeline.features.store.passports import passport_differences
+from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.layout import StorePlace
 from pipeline.provenance import Outcome

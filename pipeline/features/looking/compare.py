@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.passports import passport_differences
 from pipeline.features.store import Store, open_stores
+from pipeline.features.store.passports import passport_differences
 
 MAX_LAG = 3
 """Rows that one store may be shifted against the other."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import files
-from pipeline.features.compare import CLOSE, Alignment, Comparison, Pair
-from pipeline.features.passports import passport_differences
-from pipeline.features.store import ROWS_APART
+from pipeline.features import ROWS_APART
+from pipeline.features.looking.compare import CLOSE, Alignment, Comparison, Pair
+from pipeline.features.store.passports import passport_differences
 
 SAME = 0.999
 """Cosine that two extractions of the same features reach: a GPU's float16 kernels are never equal bit for bit."""

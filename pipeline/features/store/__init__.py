@@ -20,13 +20,9 @@ import numpy as np
 from pipeline import names
 from pipeline.errors import PipelineError, printable
 from pipeline.families import Passport
-from pipeline.features import layouts
-from pipeline.features.own_datasets import check_array, names_in
-from pipeline.features.passports import one_passport, passport_from
-from pipeline.features.places import PLACES, Place, look_up, read_index
-
-ROWS_APART = layouts.ROWS_APART
-"""Streams of one video may differ by this many rows; more is an error."""
+from pipeline.features.store.own_datasets import check_array, names_in
+from pipeline.features.store.passports import one_passport, passport_from
+from pipeline.features.store.places import PLACES, Place, look_up, read_index
 
 POOLED = "pooled"
 """The group that holds one vector per query beside its tokens."""

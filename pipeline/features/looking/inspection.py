@@ -16,8 +16,9 @@ import numpy as np
 
 from pipeline import files
 from pipeline.errors import PipelineError, printable
-from pipeline.features.compare import unit_rows
-from pipeline.features.store import ROWS_APART, Store
+from pipeline.features import ROWS_APART
+from pipeline.features.looking.compare import unit_rows
+from pipeline.features.store import Store
 from pipeline.grids import grid_seconds
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Rows are looked at and compared: pictures of one video, and a verdict on two stores."""
