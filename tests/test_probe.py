@@ -307,9 +307,7 @@ def test_a_name_that_is_no_utf8_is_read_and_named_readably(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(PipelineError) as refusal:
         probe(path)
-    assert (
-        str(refusal.value).encode().endswith(rb"f\xfcr.mp4: is empty " + "→ fetch it again, or leave it out".encode())
-    )
+    assert rb"f\xfcr.mp4: is empty " in str(refusal.value).encode()
 
 
 @pytest.mark.parametrize("content", [b"", None], ids=["empty", "good"])

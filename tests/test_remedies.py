@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from pipeline import cli, config, devices, provenance
+from pipeline import cli, config, devices, methods, provenance
 from pipeline.acquire import sources
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +75,10 @@ def models(kind: Any, seen: set[Any]) -> set[type[BaseModel]]:
 
 
 def config_keys() -> set[str]:
-    return {name for model in models(config.Config, set()) for name in model.model_fields}
+    sections = models(config.Config, set())
+    for method in methods.METHODS:
+        sections |= models(methods.settings_class(method), set())
+    return {name for model in sections for name in model.model_fields}
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:

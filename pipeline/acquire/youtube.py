@@ -80,7 +80,9 @@ def _run(vid: str, url: str, options: dict[str, Any]) -> None:
     except YoutubeDLError as error:
         said = " ".join(str(error).removeprefix("ERROR: ").split())
         kind = NoSuchFileError if any(reason in said.lower() for reason in _GONE) else PipelineError
-        raise kind(f"YouTube: {said}", where=f"{vid}: {url}", remedy="run again later, or leave it out") from error
+        raise kind(
+            f"YouTube: {said}", where=f"{vid}: {url}", remedy="run again later, or leave it out (`skip` of its dataset)"
+        ) from error
 
 
 def _options(section: Section, folder: Path, acquire: Acquire) -> dict[str, Any]:

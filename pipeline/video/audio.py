@@ -90,7 +90,9 @@ def _on_the_clock(container: InputContainer, stream: AudioStream, path: Path) ->
         rate = rate or frame.sample_rate
         if frame.sample_rate != rate:
             what = f"its sound changes from {rate} to {frame.sample_rate} Hz after {n / rate:.2f} s"
-            raise PipelineError(what, where=path, remedy="encode its sound again, or leave it out")
+            raise PipelineError(
+                what, where=path, remedy="encode its sound again, or leave it out (`skip` of its dataset)"
+            )
         samples = _mono(frame, path)
         late = 0 if frame.pts is None or frame.time_base is None else floor(frame.pts * frame.time_base * rate) - n
         if abs(late) > OFF_S * rate:

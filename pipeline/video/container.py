@@ -47,10 +47,14 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     if isinstance(best, VideoStream) and _is_cover(best):
         best = next((stream for stream in container.streams.video if not _is_cover(stream)), None)
     if not isinstance(best, VideoStream):
-        raise PipelineError("has no video stream", where=path, remedy="replace the file or leave it out")
+        raise PipelineError(
+            "has no video stream", where=path, remedy="replace the file or leave it out (`skip` of its dataset)"
+        )
     if best.codec_context is None:
         raise PipelineError(
-            "its video is in a codec that FFmpeg does not know", where=path, remedy="encode it again, or leave it out"
+            "its video is in a codec that FFmpeg does not know",
+            where=path,
+            remedy="encode it again, or leave it out (`skip` of its dataset)",
         )
     return best
 
@@ -101,7 +105,9 @@ def _refusing(path: Path, refusal: str, kinds: tuple[type[Exception], ...] = (Ex
         if not path.exists():
             raise NotThereError("no such video file", where=path, remedy="fetch it again") from error
         what = "is empty" if path.stat().st_size == 0 else f"{refusal} ({_reason(error)})"
-        raise PipelineError(what, where=path, remedy="fetch it again, or leave it out") from error
+        raise PipelineError(
+            what, where=path, remedy="fetch it again, or leave it out (`skip` of its dataset)"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

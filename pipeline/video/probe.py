@@ -91,7 +91,9 @@ def probe(path: Path | str) -> VideoFacts:
         if is_timeless and marks.damage is None:
             raise _timeless(path)
         if not pts:
-            raise PipelineError("has no video frames", where=path, remedy="replace the file or leave it out")
+            raise PipelineError(
+                "has no video frames", where=path, remedy="replace the file or leave it out (`skip` of its dataset)"
+            )
         rate = video.average_rate or _mean_rate(sorted(pts), base)
         _refuse_lies(path, claims, ends, 1 / rate)
         _refuse_damage(path, marks, base)
@@ -193,7 +195,9 @@ def _is_never_shown(packet: Packet, video: VideoStream) -> bool:
 
 def _timeless(path: Path) -> PipelineError:
     return PipelineError(
-        "has frames without a time (H.264 in an MPEG file has)", where=path, remedy="encode it again, or leave it out"
+        "has frames without a time (H.264 in an MPEG file has)",
+        where=path,
+        remedy="encode it again, or leave it out (`skip` of its dataset)",
     )
 
 
@@ -210,7 +214,7 @@ def _refuse_damage(path: Path, marks: _Marks, base: Fraction) -> None:
         raise PipelineError(
             f"is cut short or damaged: its packet at {float(damage * base):.2f} s is marked as corrupt",
             where=path,
-            remedy="fetch it again, or leave it out",
+            remedy="fetch it again, or leave it out (`skip` of its dataset)",
         )
 
 
@@ -235,7 +239,7 @@ def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], fram
         raise PipelineError(
             f"is cut short or damaged: its packets end at {float(found):.2f} s of {float(claimed):.2f} s",
             where=path,
-            remedy="fetch it again, or leave it out",
+            remedy="fetch it again, or leave it out (`skip` of its dataset)",
         )
     latest = max(ends.values())
     if claims.longest is not None and latest > claims.longest + BEYOND_S:
@@ -243,5 +247,6 @@ def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], fram
             f"has a damaged time in it: it claims to end at {float(claims.longest):.2f} s, and its packets go on to"
             f" {float(latest):.2f} s",
             where=path,
-            remedy="fetch it again, or leave it out; if it plays to that end, write it anew (ffmpeg -c copy)",
+            remedy="fetch it again, or leave it out (`skip` of its dataset); if it plays to that end, write it anew"
+            " (ffmpeg -c copy)",
         )
