@@ -25,7 +25,7 @@ from pipeline import files
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "pipeline", "demo", "--cores", "2"]
-SHORTEST_S, LONGEST_S = 3.0, 40.0
+SHORTEST_S, LONGEST_S = 3.0, 30.0
 LONGEST_RUN_S = 3600.0
 NOT_COMPARED = (
     "logs",
