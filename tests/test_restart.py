@@ -71,8 +71,9 @@ def failed(process):
 
 def must_finish(workflow, finished):
     """The same command ends well and encodes the other videos only."""
-    assert all(0 < n < 4 for n in finished.values())
-    left = {f"rows of {family}": 16 - 4 * n for family, n in finished.items()}
+    # Families run side by side, so one may have had all of its four videos when the other was killed.
+    assert 0 < min(finished.values()) < 4
+    left = {f"rows of {family}": 16 - 4 * n for family, n in finished.items() if n < 4}
     assert workflow.run(SEEN) == {"extract": 1, **left}
     assert not any(staging(workflow, family).exists() for family in FAMILIES)
 

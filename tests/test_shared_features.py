@@ -14,7 +14,7 @@ from tiny_benchmark import passport, write_store
 from pipeline import files
 from pipeline.features.store import Store
 from pipeline.training import pool, shared
-from pipeline.training.packed import Packed, pack
+from pipeline.training.packed import Packed, pack, released
 
 N_VIDEOS, CLIPS, DIM = 40, 75, 4096
 SIZE = N_VIDEOS * CLIPS * DIM * 2
@@ -27,8 +27,8 @@ def samples(tmp_path) -> tuple[Packed, Packed]:
     videos = {f"v{n}": np.roll(rows, n, axis=0) for n in range(N_VIDEOS)}
     path = write_store(tmp_path / "0.h5", passport("clip-vit-b32", DIM, dtype="float16"), videos)
     with Store([path]) as store:
-        large = pack(list(videos), [CLIPS] * N_VIDEOS, [store], (DIM,), shared=True)
-        return large, pack(["v1"], [CLIPS], [store], (DIM,), shared=True)
+        large = pack(list(videos), [CLIPS] * N_VIDEOS, [store], (DIM,), norm=released, shared=True)
+        return large, pack(["v1"], [CLIPS], [store], (DIM,), norm=released, shared=True)
 
 
 def look(samples: tuple[Packed, Packed], folder: Path, run: str, _: pool.Tell) -> None:

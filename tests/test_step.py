@@ -12,11 +12,13 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from tiny_benchmark import MODEL, PEERS, query
+from tiny_benchmark import MODEL, query
+from tiny_benchmark import PEERS as ALL_PEERS
 
 from pipeline import config, methods
 from pipeline.methods.cg_detr.labels import SourceTargets
 from pipeline.methods.contract import Inputs
+from pipeline.methods.settings import MomentQuerySettings
 from pipeline.models.batch import Batch, tensors_of, with_tensors
 from pipeline.models.labels import Targets
 from pipeline.models.matching import NONE
@@ -30,6 +32,10 @@ VIDEO, TEXT = 16, 8
 TRAINING = config.Training(learning_rate=1e-3)
 SHAPES = [((9, 6), (4, 3)), ((9, 9), (4, 4)), ((7, 5), (5, 2)), ((9, 4), (4, 1)), ((7, 7), (3, 5)), ((7,), (5,))]
 """Clips and words of each sample, batch by batch: three shapes, two of which come again."""
+
+
+PEERS = {name: model for name, model in ALL_PEERS.items() if isinstance(model, MomentQuerySettings)}
+"""Methods that learn from the common labels; those with labels of their own are tried in test_clip_methods.py."""
 
 
 def learner(device="cpu", moments=True, model=MODEL, **training) -> Learner:

@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 
 BREAK = os.environ.get("BREAK", "")
-if BREAK.endswith(":start") and BREAK.removesuffix(":start") in sys.orig_argv[3:7] and "pipeline" in sys.orig_argv:
+if BREAK.endswith(":start") and BREAK.removesuffix(":start") in sys.orig_argv[3:9] and "pipeline" in sys.orig_argv:
     sys.exit("broken by the test")
 
 FAKES = {
