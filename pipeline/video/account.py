@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from pipeline import asked, files, progress, provenance, records
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
-from pipeline.acquire.download import first_that_works, take
+from pipeline.acquire.download import copy_checked, first_that_works
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire, Dataset
@@ -123,7 +123,7 @@ def _left_out(row: Video, looked_for: str) -> dict[str, str]:
     return told | ({"asked": looked_for} if row.status == "missing" else {})
 
 
-def _changed(taken: Iterable[originals.Taken]) -> dict[str, originals.Taken]:
+def _changed(taken: Iterable[originals.CopiedFile]) -> dict[str, originals.CopiedFile]:
     """Videos whose original on this machine has other bytes now, by path. Those that were only touched get its time."""
     changed = {}
     for video in taken:
@@ -134,10 +134,10 @@ def _changed(taken: Iterable[originals.Taken]) -> dict[str, originals.Taken]:
     return changed
 
 
-def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.Taken], vid: str) -> Path:
+def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.CopiedFile], vid: str) -> Path:
     path = find(vid)
     if video := changed.get(str(path)):
-        take(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
+        copy_checked(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
         os.utime(path, ns=(0, 0))  # until the account knows it: a kill before that must not let it pass for the old one
     return path
 
@@ -277,7 +277,7 @@ def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[st
     if path.is_file():  # it got its name when it was whole
         return path
     if copy := copies.get(path.name):
-        take(copy, Wanted(copy.resolve().as_uri(), path, vid))
+        copy_checked(copy, Wanted(copy.resolve().as_uri(), path, vid))
     elif source.kind == "youtube":
         youtube.fetch_video(vid, source.addresses[0], path, acquire)
     else:
