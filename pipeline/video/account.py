@@ -1,9 +1,10 @@
-"""An account of every video of a shard: where it is, what it is, or why it is not here.
+"""The account of a shard says of every video where it is and what it is, or why it is not here.
 
-A video that does not exist (`missing`), one that could not be fetched this time (`failed`) and one that cannot be
-decoded (`corrupt`) are three things, and none of them stops the job. Whenever the stage is started again, it asks
-again for the videos that did not come, and only for those. A file that the last account holds and that was not touched
-since is not read again: a video more is one video's work. One whose original on this machine changed is taken again.
+A video can fail in three ways, and none of them stops the job: it does not exist (`missing`), it could not be fetched
+this time (`failed`), or it cannot be decoded (`corrupt`). Whenever the stage is started again, it asks again for the
+videos that did not come, and only for those. A file that stands in the last account and was not touched since is not
+read again, so one more video costs the work of one video. A video whose original on this machine changed is copied
+again.
 """
 
 from __future__ import annotations
@@ -32,18 +33,19 @@ STATUSES = ("ok", "missing", "failed", "corrupt")
 SKIPPED = "skipped"
 """Status of a video that the config tells every stage to leave out."""
 FACTS_SINCE = 2
-"""The revision of `videos` since which what it says of a file is what it says today."""
+"""The first revision of `videos` whose facts about a file are the same as today's."""
 SHOWN = 3
-"""Videos that are not here and are named on the terminal, for each shard; the account holds all."""
+"""Largest number of absent videos that the terminal names for each shard. The account names all."""
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
 
 
 @dataclass(frozen=True)
 class Video:
-    """One row of the account. why: the reason for a status that is not `ok`. path: as given from where we stand.
+    """One row of the account.
 
-    duration_s, fps: exact (`460460/15000`), of the video stream. source: name in the table of sources. annotated_s: how
-    long the annotations say it is, seconds.
+    status: `ok`, or what went wrong. why: the reason for a status that is not `ok`. path: the path of the file,
+    relative to the working folder. duration_s, fps: exact fractions (`460460/15000`) of the video stream. source: name
+    in the table of sources. annotated_s: the duration that the annotations give, in seconds.
     """
 
     vid: str
@@ -70,12 +72,12 @@ def videos(
     acquire: Acquire,
     manifest: Path,
 ) -> bool:
-    """Write `{results}/videos/{dataset}/{shard}.csv`, a row per video in COLUMNS. Returns whether there was work.
+    """Write `{results}/videos/{dataset}/{shard}.csv`, one row per video with the columns COLUMNS.
 
-    inputs: manifests of `annotate` (all splits) and, where the dataset's videos are an archive, of its `unpack`.
-    The manifest counts the statuses and lists every video that is not `ok`, with the reason; stdout gets one line where
-    there are some. Raises PipelineError for a dataset without a source of videos, for a vid that is no file name, and
-    for a vid under `skip` that no annotation has.
+    inputs: manifests of `annotate` (all splits) and, if the dataset's videos are an archive, of its `unpack`. Returns
+    whether there was work. The manifest counts the statuses and lists every video that is not `ok`, with the reason. If
+    there are such videos, one line goes to stdout. Raises PipelineError for a dataset without a source of videos, for a
+    vid that cannot be a file name, and for a vid under `skip` that no annotation has.
     """
     if not dataset.videos:
         where = f"datasets.{dataset_name}.videos"
@@ -118,13 +120,16 @@ def videos(
 
 
 def _left_out(row: Video, looked_for: str) -> dict[str, str]:
-    """How the manifest tells of a video that is not `ok`. looked_for: the addresses that had none of it."""
+    """Describe a video that is not `ok` for the manifest. looked_for: the addresses that did not have it."""
     told = {"vid": row.vid, "why": f"{row.status}: {row.why}"}
     return told | ({"asked": looked_for} if row.status == "missing" else {})
 
 
 def _changed(taken: Iterable[originals.CopiedFile]) -> dict[str, originals.CopiedFile]:
-    """Videos whose original on this machine has other bytes now, by path. Those that were only touched get its time."""
+    """Return the videos whose original on this machine has other bytes now, by path.
+
+    A copy whose original was only touched gets the original's new time.
+    """
     changed = {}
     for video in taken:
         if video.has_changed():
@@ -138,7 +143,9 @@ def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.Cop
     path = find(vid)
     if video := changed.get(str(path)):
         copy_checked(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
-        os.utime(path, ns=(0, 0))  # until the account knows it: a kill before that must not let it pass for the old one
+        # The time is set to 0 until the account knows the new file. So a job that is killed before that cannot take it
+        # for the old file.
+        os.utime(path, ns=(0, 0))
     return path
 
 
@@ -151,8 +158,9 @@ def write_account(path: Path, rows: Iterable[Video]) -> None:
 
 
 def durations_in(listed: Iterable[Path]) -> dict[str, float]:
-    """vid → annotated seconds, of all annotation files (`.jsonl`) among `listed`. Raises PipelineError for a vid that
-    is no file name.
+    """Return vid → annotated seconds, from all annotation files (`.jsonl`) among `listed`.
+
+    Raises PipelineError for a vid that cannot be a file name.
     """
     paths = [path for path in listed if path.suffix == ".jsonl"]
     durations = {str(row["vid"]): row["duration"] for path in paths for _, row in records.read_jsonl(path)}
@@ -164,7 +172,8 @@ def durations_in(listed: Iterable[Path]) -> dict[str, float]:
 
 
 def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) -> None:
-    """Raise PipelineError for vids under `skip` that no annotation has: a misspelt one would be used all the same."""
+    """Raise PipelineError for vids under `skip` that no annotation has. The video that a misspelt vid means would be
+    used."""
     if unknown := sorted(set(skip) - set(annotated)):
         raise PipelineError(
             f"no annotation has the vid {', '.join(unknown)}",
@@ -174,10 +183,11 @@ def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) 
 
 
 def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
-    """What brings a vid's video to this machine and says where it is: by the kind of the source of that name.
+    """Return the function that brings a vid's video to this machine and returns its path. The kind of the source
+    decides it.
 
-    listed: what the input manifests list; an archive's index is among it. The function raises NoSuchFileError for a
-    video that does not exist, PipelineError for one that did not come.
+    listed: the files that the input manifests list, an archive's index among them. The function raises NoSuchFileError
+    for a video that does not exist and PipelineError for one that did not come.
     """
     source = sources.load(acquire.sources)[name]
     home = results / "resources" / source.name / "files"
@@ -192,10 +202,10 @@ def finder(name: str, results: Path, listed: Iterable[Path], acquire: Acquire) -
 
 
 def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mapping[str, Video] | None = None) -> Video:
-    """Find one video, in the first source that has it, and look at it; whatever goes wrong is in the row.
+    """Find one video in the first source that has it, and read its facts. What goes wrong is written in the row.
 
-    finders: by source name, in the order they are asked. A video is `missing` where every source says so. known: rows
-    of files that were looked at already, by path.
+    finders: by source name, in the order in which they are asked. A video is `missing` when every source says so.
+    known: rows of files that were read already, by path.
     """
     reasons: dict[str, str] = {}
     status = "missing"
@@ -217,7 +227,7 @@ def _by_choice(vid: str) -> Video:
 
 
 def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
-    """One line on stdout, which the workflow leaves on the terminal, where videos are not here."""
+    """Print one line on stdout when videos are not here; the workflow shows stdout on the terminal."""
     absent = [row for row in rows if row.status not in ("ok", SKIPPED)]
     if absent:
         named = "; ".join(f"{row.vid} ({row.status}: {row.why})" for row in absent[:SHOWN])
@@ -226,7 +236,8 @@ def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
 
 
 def _looked_at(vid: str, path: Path, source: str) -> Video:
-    from pipeline.video.probe import probe  # loads FFmpeg
+    # This import loads FFmpeg, which is slow, so it waits until a video is read.
+    from pipeline.video.probe import probe
 
     if readable(path) != str(path):
         return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
@@ -239,7 +250,7 @@ def _looked_at(vid: str, path: Path, source: str) -> Video:
 
 
 def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
-    """Rows of an earlier account, by path, whose file has the size it had and is older than the account."""
+    """Return the rows of an earlier account, by path, whose file still has its size and is older than the account."""
     record = provenance.last_record(manifest)
     if not (record.get("revision", 0) >= FACTS_SINCE and table.is_file()):
         return {}
@@ -257,7 +268,8 @@ def _is_untouched(path: Path, n_bytes: int | str, since: float) -> bool:
 
 
 def _by_vid(index: dict[str, int]) -> dict[str, str]:
-    """vid → member of an unpacked archive, in whatever folder it lies; of several the one nearest to the top."""
+    """Return vid → member of an unpacked archive, whatever folder it is in. Of several, the one nearest to the top
+    counts."""
     members = [PurePosixPath(member) for member in index]
     found = sorted((m for m in members if m.suffix.lower() in SUFFIXES), key=lambda m: (-len(m.parts), str(m)))
     return {member.stem: str(member) for member in found}
@@ -274,7 +286,7 @@ def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Pat
 
 def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:
     path = home / source.file.replace("{vid}", vid)
-    if path.is_file():  # it got its name when it was whole
+    if path.is_file():  # The file gets its name only when it is complete, so one of that name needs no check.
         return path
     if copy := copies.get(path.name):
         copy_checked(copy, Wanted(copy.resolve().as_uri(), path, vid))

@@ -1,8 +1,9 @@
-"""Decode a list of videos in other processes (`video.supervised`), a little ahead of whoever encodes them.
+"""A list of videos is decoded in other processes (`video.supervised`), a little ahead of the encoder that uses the
+frames.
 
-Frames travel in shared memory, for they are many: a pipe would cost a tenth of the decoding. Where there are cores for
-it several videos are decoded at a time, and their events taken in turns, so that the order does not depend on who is
-faster.
+Frames travel in shared memory because there are many of them: a pipe would cost a tenth of the decoding time. When
+there are enough cores, several videos are decoded at a time. Their events are taken in turns, so the order does not
+depend on which process is faster.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from pipeline.video.probe import probe
 from pipeline.video.supervised import START, Failed, death, work
 
 AHEAD = 8
-"""Chunks of one process that wait for the encoder at most: 19 MB (containers often share no more than 64 MB)."""
+"""Largest number of chunks of one process that wait for the encoder: 19 MB. Containers often share only 64 MB."""
 
 
 class FramesWanted(NamedTuple):
-    """The frames of one family: names of their sampling and of their view, and the clip length in seconds."""
+    """The frames that one family needs: the names of their sampling and of their view, and the clip length in
+    seconds."""
 
     sampling: str
     view: str
@@ -39,7 +41,7 @@ class FramesWanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """One video and what is wanted of it, by family."""
+    """One video and the frames that are wanted of it, by family."""
 
     path: Path
     wanted: Mapping[str, FramesWanted]
@@ -47,14 +49,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """First event of a video. rows: per family the source indices, int64 [rows, frames per row]."""
+    """The first event of a video. rows: family → source indices of its frames, int64 [rows, frames per row]."""
 
     rows: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Done:
-    """Last event of a video that was read whole."""
+    """The last event of a video that was read completely."""
 
 
 Event = Plan | Chunk | Done | Failed
@@ -63,7 +65,7 @@ SoundEvent = np.ndarray | Ended | Failed
 
 @dataclass(frozen=True)
 class _Slot:
-    """A Chunk on its way: its frames lie in this slot of the shared memory."""
+    """A Chunk on its way between processes. Its frames lie in this slot of the shared memory."""
 
     number: int
     shape: tuple[int, ...]
@@ -75,10 +77,10 @@ class _Slot:
 def decode_ahead(
     requests: Sequence[Request], seconds_per_video: float, n_processes: int = 1
 ) -> Generator[tuple[int, Event], None, None]:
-    """Yield (position of the request, event): of each video a Plan, its Chunks, and Done or Failed.
+    """Yield (position of the request, event) for each video: a Plan, its Chunks, and then Done or Failed.
 
-    Each video is decoded once, at the union of the frames its families want. `n_processes` videos are at hand at a
-    time, an event of each in turn. The frames of a Chunk are overwritten once the next event is asked for.
+    Each video is decoded once, and gives all frames that any of its families wants. `n_processes` videos are decoded at
+    a time, and each gives one event in turn. The frames of a Chunk are overwritten when the next event is asked for.
     """
     numbered = list(enumerate(requests))
     decoders = [_Decoder(numbered[k::n_processes], seconds_per_video) for k in range(min(n_processes, len(numbered)))]
@@ -94,7 +96,7 @@ def decode_ahead(
 def sounds_ahead(paths: Sequence[Path], seconds_per_video: float) -> Generator[tuple[int, SoundEvent], None, None]:
     """Yield (position of the path, event), video by video in order: samples, float32 [n], then Ended or Failed.
 
-    Sound is little: it comes through the pipe, from one process.
+    Sound is small, so it comes through the pipe, from one process.
     """
     position = 0
     while position < len(paths):
@@ -118,7 +120,8 @@ def sounds_ahead(paths: Sequence[Path], seconds_per_video: float) -> Generator[t
 
 
 class _Decoder:
-    """A decoding process and the memory it shares with us; behind a video that killed it another one goes on.
+    """A decoding process and the memory that it shares with this one. When a video kills it, another process takes its
+    place.
 
     waiting: (position, request) of the videos that have not had their last event.
     """
@@ -132,7 +135,7 @@ class _Decoder:
         self._start()
 
     def next_event(self) -> Event:
-        """The next event of the first video that waits; Failed with the reason when the process has died."""
+        """Return the next event of the first video that waits, or Failed with the reason when the process has died."""
         if self._taken is not None:
             self._offer(self._taken)
             self._taken = None
@@ -149,7 +152,7 @@ class _Decoder:
         return event
 
     def stop(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, whatever it is doing."""
         self._process.kill()
         self._process.join()
         self._events.close()
@@ -169,12 +172,13 @@ class _Decoder:
             self._offer(slot)
 
     def _offer(self, slot: int) -> None:
-        # A process that has died takes nothing; what it sent before is still to be read.
+        # A process that has died accepts nothing more. What it sent before is still read.
         with suppress(OSError):
             self._free.send(slot)
 
     def _go_on_behind(self) -> Failed:
-        """The video at hand has killed the process, or somebody else has."""
+        """Handle the death of the process: the current video has killed it, or somebody else has. A new one starts
+        after it."""
         self._process.join()
         failed = death(self._process.exitcode, self._seconds, "decoding")
         self.stop()
@@ -192,7 +196,7 @@ def _work(
     def send(event: Event) -> None:
         events.send(_shared(event, slots, free) if isinstance(event, Chunk) else event)
 
-    # An error of a pipe: nobody reads any more.
+    # An error of the pipe means that nobody reads any more.
     with suppress(EOFError, BrokenPipeError):
         work(requests, _events, send, seconds_per_video)
 
@@ -203,7 +207,7 @@ def _listen(events: Connection, paths: Sequence[Path], seconds_per_video: float)
 
 def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot | Chunk:
     if chunk.frames.nbytes > CHUNK:
-        return chunk  # one frame of a long strip, larger than a slot: through the pipe
+        return chunk  # A frame of a very long strip is larger than a slot, so it goes through the pipe.
     number = free.recv()
     slots[number, : chunk.frames.nbytes] = chunk.frames.reshape(-1)
     return _Slot(number, chunk.frames.shape, chunk.view, chunk.indices, chunk.decoder)
@@ -218,7 +222,7 @@ def _events(request: Request) -> Iterator[Event]:
 
 
 def _by_view(wanted: Mapping[str, FramesWanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """View → the source indices that any of its families wants, ascending."""
+    """Return view → the source indices that any of its families wants, ascending."""
     indices: dict[str, set[int]] = defaultdict(set)
     for family, what in wanted.items():
         indices[what.view].update(rows[family].ravel().tolist())

@@ -1,8 +1,9 @@
-"""The sound of videos: mono, 32 kHz, on the video's own clock, decoded once, a chunk at a time.
+"""The sound of videos is read as mono at 32 kHz, on the video's own clock, decoded once, one chunk at a time.
 
-PyAV decodes, channels are averaged, soxr resamples: bit for bit what librosa makes of the whole track (`to_mono`, then
-`resample` with `soxr_hq`), as the published extractor had it, but in bounded memory. decord was measured and left out:
-its `mono` adds two channels at 1/√2 each, 3 dB louder than their mean, and it holds the whole track.
+PyAV decodes, the channels are averaged, and soxr resamples. The result equals, bit for bit, what librosa makes of the
+whole track (`to_mono`, then `resample` with `soxr_hq`), which the published extractor used, but it needs little memory.
+decord was measured and is not used: its `mono` adds two channels at 1/√2 each, which is 3 dB louder than their mean,
+and it holds the whole track in memory.
 """
 
 from __future__ import annotations
@@ -22,31 +23,35 @@ from pipeline.errors import PipelineError
 from pipeline.video.container import frames_of, opened
 
 RATE = 32_000
-"""Samples per second that the networks here listen to."""
+"""Samples per second that the audio networks here expect."""
 
 CHUNK = 1 << 19
-"""Samples handed over at a time: 16 s, 2 MB."""
+"""Largest number of samples in one chunk: 16 s, 2 MB."""
 
 OFF_S = Fraction(1, 10)
-"""Where a packet's time leaves the count of samples by more, silence is put in or sound left out (FFmpeg's limit too).
-Less is rounding: Matroska counts in milliseconds, decoders start a few late."""
+"""Largest difference between a packet's time and the count of samples. Beyond it silence is inserted or sound
+removed (FFmpeg has the same limit). Smaller differences are rounding: Matroska counts in milliseconds, and decoders
+start a few samples late."""
 
 LOUDEST = 2.0**15
-"""Samples lie in -1 … 1 and decoders overshoot a little; beyond this a file of floating point holds no sound."""
+"""Largest absolute value of a sample. Samples lie in -1 … 1 and decoders overshoot a little. A file of
+floating-point numbers with larger ones holds no sound."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Last event of a track that was read whole. end_s: Tₐ, where it ends on the video's clock; None without sound."""
+    """The last event of a track that was read completely. end_s: the time Tₐ at which it ends on the video's clock,
+    or None without sound."""
 
     end_s: Fraction | None
 
 
 def read_sound(path: Path) -> Iterator[np.ndarray | Ended]:
-    """Samples from the video's second 0 on, float32 [n] at 32 kHz, n bounded, in all floor(32,000 · Tₐ); then Ended.
+    """Yield the samples from second 0 of the video on, float32 [n] at 32 kHz with bounded n, and then Ended.
 
-    The track is FFmpeg's first choice. Sound before second 0 is left out; before a late start and in holes there is
-    silence. Raises PipelineError for a file or a track that cannot be decoded whole.
+    There are floor(32,000 · Tₐ) samples in all. The track is the one that FFmpeg prefers. Sound before second 0 is left
+    out. Before a late start and in gaps there is silence. Raises PipelineError for a file or a track that cannot be
+    decoded completely.
     """
     import soxr  # type: ignore[import-untyped]  # librosa's own resampler
 
@@ -55,7 +60,8 @@ def read_sound(path: Path) -> Iterator[np.ndarray | Ended]:
             yield Ended(None)
             return
         best = container.streams.best("audio")
-        # FFmpeg chooses none that it cannot decode; then the first one's own reason is wanted.
+        # FFmpeg prefers no track that it cannot decode. Then the first track is opened, because its error is the reason
+        # to report.
         stream = best if isinstance(best, AudioStream) else container.streams.audio[0]
         rate, n_heard, n_given = 0, 0, 0
         waiting: list[np.ndarray] = []
@@ -78,7 +84,7 @@ def read_sound(path: Path) -> Iterator[np.ndarray | Ended]:
 
 
 def _on_the_clock(container: InputContainer, stream: AudioStream, path: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """(rate, mono samples) of each frame, from second 0 on without a hole."""
+    """Yield (rate, mono samples) of each frame, from second 0 on and without a gap."""
     rate, n = 0, 0
     for frame in frames_of(container, stream, path, "its sound cannot be decoded"):
         rate = rate or frame.sample_rate
@@ -97,7 +103,7 @@ def _on_the_clock(container: InputContainer, stream: AudioStream, path: Path) ->
 
 
 def _mono(frame: AudioFrame, path: Path) -> np.ndarray:
-    """Mean of a frame's channels, float32 [samples]."""
+    """Return the mean of a frame's channels, float32 [samples]."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T

@@ -1,8 +1,8 @@
-"""Media files through PyAV: opened, their packets and frames on one clock, and a plain word about what cannot be read.
+"""Media files are opened through PyAV here, with packets and frames on one clock, and errors that name the file.
 
-Here alone times are made to begin at 0. A file may start anywhere (MPEG at half a second, a broadcast at twenty hours),
-and FFmpeg's command line, by which the released features were made, subtracts its start from every stream alike: sound
-and picture stay together, and a picture that starts after its sound still does.
+Only this module makes times begin at 0. A file may start at any time (MPEG at half a second, a broadcast at twenty
+hours). FFmpeg's command line, which made the released features, subtracts the start of the file from every stream
+alike. So sound and picture stay together, and a picture that starts after its sound still does.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ UNREADABLE = "cannot be read as video"
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """Open a media file; FFmpeg's errors inside the block become PipelineErrors that name the file."""
+    """Open a media file. FFmpeg's errors inside the block become PipelineErrors that name the file."""
     with _refusing(path, UNREADABLE):
-        # An absolute path is never taken for a protocol (`a:b.mp4`).
+        # FFmpeg would read a relative path such as `a:b.mp4` as a protocol; an absolute path is never read so.
         container = av.open(str(path.absolute()), metadata_errors="replace")
     with container, _refusing(path, UNREADABLE, (av.error.FFmpegError, OSError)):
         yield container
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The stream a player would show; the cover of a song is none. Raises PipelineError without one to decode."""
+    """Return the stream that a player would show. The cover picture of a song does not count.
+
+    Raises PipelineError when there is no video stream, or none that can be decoded.
+    """
     best = container.streams.best("video")
     if isinstance(best, VideoStream) and _is_cover(best):
         best = next((stream for stream in container.streams.video if not _is_cover(stream)), None)
@@ -57,15 +60,16 @@ def _is_cover(stream: VideoStream) -> bool:
 
 
 def start_ticks(container: InputContainer, stream: Stream) -> int:
-    """Where the whole file starts, in the stream's own ticks, rounded as FFmpeg does; never before 0."""
+    """Return the start of the whole file in the stream's own ticks, rounded as FFmpeg does, and never below 0."""
     start_s = Fraction(max(container.start_time or 0, 0), av.time_base)
     return floor(start_s / Fraction(stream.time_base or 1) + Fraction(1, 2))
 
 
 def packets_of(container: InputContainer, streams: Sequence[Stream], path: Path) -> Iterator[tuple[Packet, int | None]]:
-    """(packet, its time) of every packet that holds something, in ticks of its stream since the start of the file.
+    """Yield (packet, its time) for every packet that holds data. Times are in ticks of its stream since the file's
+    start.
 
-    The time is None where the file has none and FFmpeg finds none.
+    The time is None when the file states none and FFmpeg finds none.
     """
     starts = {stream.index: start_ticks(container, stream) for stream in streams}
     with _refusing(path, UNREADABLE):
@@ -76,7 +80,7 @@ def packets_of(container: InputContainer, streams: Sequence[Stream], path: Path)
 
 
 def frames_of(container: InputContainer, stream: Any, path: Path, refusal: str = UNREADABLE) -> Iterator[Any]:
-    """Decoded frames of a picture or a sound, their `pts` counted from the file's start."""
+    """Yield the decoded frames of a picture or a sound. Their `pts` count from the start of the file."""
     start = start_ticks(container, stream)
     with _refusing(path, refusal):
         for frame in container.decode(stream):
@@ -87,7 +91,10 @@ def frames_of(container: InputContainer, stream: Any, path: Path, refusal: str =
 
 @contextmanager
 def _refusing(path: Path, refusal: str, kinds: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
-    """Errors of these kinds are about this file. PyAV has its own: IndexError where a stream begins in the middle."""
+    """Return the kinds of errors that are about this file.
+
+    PyAV raises an IndexError for a stream that begins in the middle.
+    """
     try:
         yield
     except kinds as error:

@@ -1,10 +1,11 @@
-"""Frames of one video at given source indices, in the views that networks have of them, in one pass from the start.
+"""The frames of one video at given source indices are decoded, in the views that networks need, in one pass from the
+start.
 
 PyAV decodes every file from its first packet on, as FFmpeg's command line does, and never seeks. A reader that seeks
-(decord) gives pictures of another moment without a word: behind a cut by stream copy, in MPEG-TS, behind open GOPs,
-with intra refresh. Which of its pictures are wrong only a decode from the start can tell. Seeking saves little: for a
-frame every 2 s of the six real videos of the tests decord takes 1.2 times the CPU time of PyAV. So decord is the second
-reader of the tests (`tests/second_reader.py`), which compare it with this one.
+(decord) may return pictures of another moment without any error: after a cut by stream copy, in MPEG-TS, after open
+GOPs, and with intra refresh. Only a decode from the start can tell which of its pictures are wrong. Seeking saves
+little: for one frame every 2 s of the six real videos of the tests, decord takes 1.2 times the CPU time of PyAV. So
+decord is only the second reader of the tests (`tests/second_reader.py`), which compare the two.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ from pipeline.video.probe import VideoFacts
 from pipeline.video.views import CROP, FRAMES224, VIEWS, cropped, size_224
 
 CHUNK = 16 * CROP * CROP * 3
-"""Bytes handed over at a time, 2.4 MB, where frames are not larger than that: 16 frames of 224 × 224."""
+"""Largest number of bytes of frames in one chunk, unless one frame is larger: 2.4 MB, 16 frames of 224 × 224."""
 
 _HALF_TURN = (("hflip", ""), ("vflip", ""))
 _TURNS = {90: (("transpose", "cclock"),), -90: (("transpose", "clock"),), 180: _HALF_TURN, -180: _HALF_TURN}
-"""Filters by the angle of the display matrix, counterclockwise. A mirror is its matrix's angle, as FFmpeg 4 has
-it: left to right a half turn, top to bottom none."""
+"""Filters that turn a frame, by the angle of the display matrix, counterclockwise. A mirrored picture is turned by
+its matrix's angle, as FFmpeg 4 does: left to right by a half turn, top to bottom not at all."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some of the frames asked for. indices: source indices, ascending. frames: uint8 RGB [n, height, width, 3]."""
+    """Some of the frames asked for. indices: their source indices, ascending. frames: uint8 RGB [n, height, width,
+    3]."""
 
     view: str
     indices: Sequence[int]
@@ -43,29 +45,30 @@ class Chunk:
 
 
 def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Iterator[Chunk]:
-    """Read frames by index in one pass, a bounded number at a time.
+    """Read frames by index in one pass, and yield a bounded number of them at a time.
 
-    wanted: for each view (`video.views`) its source indices: ascending, distinct, of the frames that are shown.
-    Decoding ends with the last wanted frame; only wanted frames become RGB, once for all native views. Raises
-    PipelineError when the file decodes to fewer frames than its packets promise, or not at all.
+    wanted: view (`video.views`) → source indices of shown frames, ascending and distinct. Decoding ends with the last
+    wanted frame. Only wanted frames become RGB, and only once for all native views. Raises PipelineError when the file
+    decodes to fewer frames than its packets promise, or not at all.
     """
-    trays = [_Tray(view, indices) for view, indices in wanted.items()]
-    last = max(tray.last for tray in trays)
+    buffers = [_ChunkBuffer(view, indices) for view, indices in wanted.items()]
+    last = max(buffer.last for buffer in buffers)
     seen = -1
-    look: _Looks | None = None
+    pictures_of: _ViewFilters | None = None
     with opened(facts.path) as container:
         stream = video_stream(container, facts.path)
         for frame in frames_of(container, stream, facts.path):
             if frame.pts is not None and frame.pts < 0:
                 continue
             seen += 1
-            takers = [tray for tray in trays if seen in tray.wanted]
-            if not takers:
+            filled = [buffer for buffer in buffers if seen in buffer.wanted]
+            if not filled:
                 continue
             _check_time(frame, seen, facts)
-            look = look or _Looks(stream, frame.rotation, facts)
-            for tray, picture in zip(takers, look.at(frame, [tray.view for tray in takers]), strict=True):
-                yield from tray.chunks(seen, picture)
+            pictures_of = pictures_of or _ViewFilters(stream, frame.rotation, facts)
+            pictures = pictures_of.views(frame, [buffer.view for buffer in filled])
+            for buffer, picture in zip(filled, pictures, strict=True):
+                yield from buffer.add(seen, picture)
             if seen == last:
                 return
     raise PipelineError(
@@ -73,23 +76,23 @@ def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Itera
     )
 
 
-class _Tray:
-    """Frames of one view on the way into its next chunk."""
+class _ChunkBuffer:
+    """Frames of one view that are collected for its next chunk."""
 
     def __init__(self, view: str, indices: Sequence[int]) -> None:
         self.view, self.wanted, self.last = view, frozenset(indices), indices[-1]
         self._frames: dict[int, np.ndarray] = {}
 
-    def chunks(self, index: int, frame: np.ndarray) -> Iterator[Chunk]:
-        """Take a frame; give the chunk that it fills."""
+    def add(self, index: int, frame: np.ndarray) -> Iterator[Chunk]:
+        """Add a frame, and yield the chunk that it completes."""
         self._frames[index] = frame
         if index == self.last or (len(self._frames) + 1) * frame.nbytes > CHUNK:
             yield Chunk(self.view, list(self._frames), np.stack(list(self._frames.values())), f"pyav {av.__version__}")
             self._frames = {}
 
 
-class _Looks:
-    """One video's decoded frames as its views. FFmpeg turns them as the display matrix says."""
+class _ViewFilters:
+    """The filters that turn one video's decoded frames into views. FFmpeg rotates them as the display matrix says."""
 
     def __init__(self, stream: VideoStream, rotation: int, facts: VideoFacts) -> None:
         self._size = size_224(facts.width, facts.height)
@@ -98,8 +101,8 @@ class _Looks:
         self._scaled = _rgb(stream, (*turn, scale))
         self._native = _rgb(stream, turn)
 
-    def at(self, frame: VideoFrame, views: Sequence[str]) -> list[np.ndarray]:
-        """The frame in each of the views, uint8 RGB [height, width, 3]."""
+    def views(self, frame: VideoFrame, views: Sequence[str]) -> list[np.ndarray]:
+        """Return the frame in each of the views, uint8 RGB [height, width, 3]."""
         native: np.ndarray | None = None
         pictures = []
         for view in views:
@@ -112,7 +115,8 @@ class _Looks:
 
 
 def _check_time(frame: VideoFrame, index: int, facts: VideoFacts) -> None:
-    """Refuse frames that do not stand where the packets say; FFmpeg's guesses for AVI are a frame or two off."""
+    """Refuse a frame that is more than three frames from the time that its packet states. FFmpeg's guesses for AVI
+    are off by one or two frames, which is allowed."""
     if frame.pts is None or frame.time_base is None:
         return
     off = abs(frame.pts * frame.time_base - facts.pts[index] * facts.time_base)
@@ -125,7 +129,7 @@ def _check_time(frame: VideoFrame, index: int, facts: VideoFacts) -> None:
 
 
 def _rgb(stream: VideoStream, steps: Sequence[tuple[str, str]]) -> Callable[[VideoFrame], np.ndarray]:
-    """FFmpeg's own chain of filters, the last of which makes RGB."""
+    """Return a function that runs FFmpeg's filters on a frame. The last filter makes RGB."""
     graph = av.filter.Graph()
     nodes = [graph.add(*step) for step in (*steps, ("format", "rgb24"))]
     graph.link_nodes(graph.add_buffer(template=stream), *nodes, graph.add("buffersink")).configure()

@@ -1,7 +1,7 @@
-"""Which source frame is shown when: exact rational arithmetic from presentation times to frame indices.
+"""Which source frame is shown at which time is worked out here, from presentation times, in exact rational arithmetic.
 
-Every published extractor resamples with FFmpeg's `fps` filter; the rules here are that filter's.
-Floating point would break ties: five wrong frames of 350 from 30 to 25 fps.
+Every published extractor resamples with FFmpeg's `fps` filter, and the rules here are those of that filter. Floating
+point would decide ties wrongly: five of 350 frames from 30 to 25 fps.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from pipeline.video.probe import VideoFacts
 from pipeline.video.segment import n_clips
 
 Sampling = Callable[[VideoFacts, Fraction], np.ndarray]
-"""(facts, clip length in seconds) → source frame indices, int64 [rows, frames per row], row minima ascending."""
+"""A sampling: (facts, clip length in seconds) → source frame indices, int64 [rows, frames per row], row minima
+ascending."""
 
 
 MOTION_RATE = 30
 MOTION_FRAMES = 32
-"""SlowFast's grid in frames per second, and its frames per clip."""
+"""SlowFast's grid in frames per second, and the number of frames that it sees of a clip."""
 
 TVSUM_RATE = 16
 TVSUM_STACK = 32
-"""TVSum's I3D: its grid in frames per second, and the frames of a row, 2 s."""
+"""The grid of TVSum's I3D in frames per second, and the number of frames of a row (2 s)."""
 
 CHARADES_RATE = 24
 CHARADES_STACK = 24
-"""Charades' grid in frames per second, and the frames of its I3D's stacks, 1 s."""
+"""The grid of Charades-STA in frames per second, and the number of frames in a stack of its I3D (1 s)."""
 
 SHORTEST_STACK = 17
-"""Frames that I3D needs for three positions in time, and so for the two rows of such a stack."""
+"""Number of frames that I3D needs for three positions in time, and so for the two rows of such a stack."""
 
 EVERY = 4
-"""Charades' VGG looks at every fourth frame of that grid."""
+"""Distance between the frames of that grid that Charades-STA's VGG sees: every fourth one."""
 
 
 def frame_grid(pts: Sequence[int], time_base: Fraction, rate: Fraction, end: Fraction) -> tuple[int, list[int]]:
-    """The constant-rate grid: (q₀, [I(q₀), …, I(N − 1)]), FFmpeg's `fps` filter.
+    """Return the constant-rate grid (q₀, [I(q₀), …, I(N − 1)]) of FFmpeg's `fps` filter.
 
-    pts: ascending presentation times in units of `time_base`. rate: grid frames per second. end: T in seconds.
-    With qᵢ = ⌊rate·tᵢ⌉ (half up), grid frame n shows source frame I(n) = max {i : qᵢ ≤ n}; N = ⌊rate·T⌉, at least 1.
+    pts: ascending presentation times in units of `time_base`. rate: grid frames per second. end: T in seconds. With qᵢ
+    = ⌊rate·tᵢ⌉ (half up), grid frame n shows source frame I(n) = max {i : qᵢ ≤ n}; N = ⌊rate·T⌉, at least 1.
     """
     step = rate * time_base
     half, whole = step.denominator, 2 * step.denominator
@@ -58,10 +59,10 @@ def frame_grid(pts: Sequence[int], time_base: Fraction, rate: Fraction, end: Fra
 
 
 def middle_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
-    """CLIP's frames: the last one before each clip's middle, int64 [rows, 1].
+    """Return CLIP's frames: the last one before the middle of each clip, int64 [rows, 1].
 
-    Videos shorter than a clip and a tenth of a second are sampled at 2/max(⌊T⌋, 1) fps where the container stores a
-    duration, as published; their rows are cut to the clips there are, as every loader does.
+    Videos shorter than a clip and a tenth of a second are sampled at 2/max(⌊T⌋, 1) fps if the container stores a
+    duration, as published. Their rows are cut to the number of clips, as every loader does.
     """
     rate = 1 / clip_s
     limit = None
@@ -71,11 +72,11 @@ def middle_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
 
 
 def motion_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
-    """SlowFast's frames: the 32 of each clip's fast pathway on the 30-fps grid, int64 [rows, 32].
+    """Return SlowFast's frames: the 32 frames of each clip's fast pathway on the 30-fps grid, int64 [rows, 32].
 
-    They span 64F/30 grid frames, F the whole part of the source's average rate: at 25 fps 1.77 of 2 seconds, at 60 fps
-    every other frame is the clip's last. Seconds are padded with the last frame, clips with the last second. Rows:
-    ⌈seconds/L⌉, at most ⌈T/L⌉ where the container stores a duration.
+    They span 64F/30 grid frames, where F is the whole part of the source's average rate. At 25 fps that is 1.77 of 2
+    seconds; at 60 fps every second frame is the clip's last. Seconds are padded with their last frame, clips with their
+    last second. There are ⌈seconds/L⌉ rows, and at most ⌈T/L⌉ if the container stores a duration.
     """
     grid = _shown(facts, Fraction(MOTION_RATE))
     n_seconds = ceil(len(grid) / MOTION_RATE)
@@ -84,26 +85,26 @@ def motion_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
         n_rows = min(n_rows, max(1, ceil(facts.duration / clip_s)))
     per_clip = int(MOTION_RATE * clip_s)
     span = 64 * floor(facts.rate) / MOTION_RATE - 1
-    # In float32, as published: an index that lands on a whole number may fall to either side.
+    # The positions are computed in float32, as published: one that falls on a whole number may round to either side.
     spread = np.linspace(0, span, MOTION_FRAMES, dtype=np.float32).clip(0, per_clip - 1).astype(np.int64)
     second, frame = np.divmod(np.arange(n_rows)[:, None] * per_clip + spread, MOTION_RATE)
     return grid[np.minimum(MOTION_RATE * np.minimum(second, n_seconds - 1) + frame, len(grid) - 1)]
 
 
 def slow_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
-    """The 8 motion frames of each clip that SlowFast's slow pathway sees, int64 [rows, 8].
+    """Return the 8 motion frames of each clip that SlowFast's slow pathway sees, int64 [rows, 8].
 
-    From 30 fps they stand 7 to 10 grid frames apart, as near as 2 s let pytorchvideo's "8 frames at stride 8" come;
-    nobody has published features of its ResNet I3D.
+    From 30 fps they are 7 to 10 grid frames apart. This is as close as 2 s of video can come to pytorchvideo's "8
+    frames at stride 8". Nobody has published features of its ResNet I3D.
     """
     return motion_frames(facts, clip_s)[:, np.linspace(0, MOTION_FRAMES - 1, 8).astype(np.int64)]
 
 
 def tvsum_stacks(facts: VideoFacts, n_frames: int = TVSUM_STACK) -> np.ndarray:
-    """TVSum's I3D: stacks of 32 frames of the 16-fps grid end to end, int64 [rows, n_frames].
+    """Return the stacks of TVSum's I3D: 32 frames each of the 16-fps grid, without overlap, int64 [rows, n_frames].
 
-    Rows: ⌊(n₁₆ − 1)/32⌋, for the flow of a stack takes the first frame of the next (`n_frames` 33). A video too short
-    for a row has one, filled up with its last frame.
+    There are ⌊(n₁₆ − 1)/32⌋ rows, because the flow of a stack also needs the first frame of the next one (`n_frames` is
+    33). A video too short for a row has one row, filled up with its last frame.
     """
     grid = _shown(facts, Fraction(TVSUM_RATE))
     n_rows = max(1, (len(grid) - 1) // TVSUM_STACK)
@@ -112,10 +113,11 @@ def tvsum_stacks(facts: VideoFacts, n_frames: int = TVSUM_STACK) -> np.ndarray:
 
 
 def charades_stacks(facts: VideoFacts) -> np.ndarray:
-    """Charades' I3D: stacks of 24 frames of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24], 2 rows each.
+    """Return the stacks of Charades-STA's I3D: 24 frames each of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24], with 2 rows
+    each.
 
-    As published the last frame is never used, and the last stack moves back until it is full. A video of less than 25
-    frames has one stack of all but its last, filled up with the one before where the network needs more.
+    As published, the last frame is never used, and the last stack moves back until it is full. A video of less than 25
+    frames has one stack of all frames but the last. It is filled up with the one before where the network needs more.
     """
     grid = _shown(facts, Fraction(CHARADES_RATE))
     n_used = max(1, len(grid) - 1)
@@ -126,21 +128,22 @@ def charades_stacks(facts: VideoFacts) -> np.ndarray:
 
 
 def every_fourth(facts: VideoFacts) -> np.ndarray:
-    """Charades' VGG: frames 0, 4, 8, … of the 24-fps grid, int64 [⌈n₂₄/4⌉, 1]."""
+    """Return the frames of Charades-STA's VGG: 0, 4, 8, … of the 24-fps grid, int64 [⌈n₂₄/4⌉, 1]."""
     return _shown(facts, Fraction(CHARADES_RATE))[::EVERY, None]
 
 
 def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
-    """Source index at every grid frame from 0 on, int64 [n ≥ 1].
+    """Return the source index at every grid frame from 0 on, int64 [n ≥ 1].
 
-    A stream that starts late shows its first frame until then, so that row n stays clip n.
+    A stream that starts late shows its first frame until then, so that row n belongs to clip n.
     """
     first, shown = frame_grid(facts.pts, facts.time_base, rate, facts.duration)
     return np.array([0] * first + shown if shown else [0], dtype=np.int64)
 
 
 def _per(own_s: Fraction, frames: Callable[[VideoFacts], np.ndarray]) -> Sampling:
-    """A sampling whose clips have one length, whatever the grid. It raises PipelineError for a grid of another."""
+    """Return a sampling for clips of one fixed length. The sampling raises PipelineError for a grid of another
+    length."""
 
     def sampling(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
         if clip_s != own_s:
@@ -163,4 +166,5 @@ SAMPLINGS: Mapping[str, Sampling] = {
     "stacks24": _per(Fraction(CHARADES_STACK, 2 * CHARADES_RATE), charades_stacks),
     "every4of24": _per(Fraction(EVERY, CHARADES_RATE), every_fourth),
 }
-"""By the name an encoder gives; a name crosses to the decoding process, a network does not."""
+"""Name of a sampling, as an encoder gives it → the function. A name can be sent to the decoding process; an
+encoder's network cannot."""

@@ -1,8 +1,8 @@
-"""What a video file really holds, read from its packets: exact times, almost always without decoding a frame.
+"""The facts of a video file are read from its packets: exact times, almost always without decoding a frame.
 
-Headers lie in two ways that matter here: a file cut short still claims its whole length, and an edit list hides frames
-that its index counts. So every packet is read (seconds for an hour of video), and what was read is compared with what
-was claimed.
+Headers are wrong in two ways that matter here. A file that is cut short still claims its whole length, and an edit list
+hides frames that the index counts. So every packet is read (this takes seconds for an hour of video), and the result is
+compared with what the header claims.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pipeline.errors import PipelineError
 from pipeline.video.container import frames_of, opened, packets_of, start_ticks, video_stream
 
 MISSING_S = Fraction(1, 2)
-"""A file whose packets end this many seconds and a frame before its claimed end is called cut short."""
+"""A file is called cut short when its packets end more than this many seconds and a frame before its claimed end."""
 
 BEYOND_S = 10
-"""A file whose packets go on for this many seconds behind its claimed end has a damaged time in it. Less is the guess
-that FFmpeg makes of formats that store no length (MPEG)."""
+"""A file is called damaged when its packets go on for more than this many seconds after its claimed end. A smaller
+excess is the error of FFmpeg's guess for formats that store no length (MPEG)."""
 
 _ONE_LENGTH = ("matroska", "flv", "asf")
-"""Formats (FFmpeg's names) that store one length for all streams. FFmpeg says it of each stream, or of some."""
+"""Formats (FFmpeg's names) that store one length for all streams. FFmpeg reports it for each stream, or for some."""
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """One video stream (the file's best). Times count from the start of the file (`video.container`).
+    """The facts of one video stream, the best of its file. Times count from the start of the file (`video.container`).
 
-    duration: T in seconds, the end of the video stream: start + stored duration where the container stores one
-    (`stored_duration`), else last time + 1/average rate. rate: average frames per second.
-    pts: presentation times of all frames that are shown, ascending, in units of `time_base` seconds.
-    width, height: pixels as coded, before any rotation. audio_end: seconds, None without sound.
+    duration: T in seconds, the end of the video stream. It is start + stored duration if the container stores one
+    (`stored_duration`), else last time + 1/average rate. rate: average frames per second. pts: presentation times of
+    all frames that are shown, ascending, in units of `time_base` seconds. width, height: pixels as coded, before any
+    rotation. audio_end: seconds, None without sound.
     """
 
     path: Path
@@ -54,26 +54,26 @@ class VideoFacts:
 
     @property
     def n_frames(self) -> int:
-        """Frames that are shown."""
+        """Number of frames that are shown."""
         return len(self.pts)
 
 
 def probe(path: Path | str) -> VideoFacts:
     """Read the facts of one video file.
 
-    Raises PipelineError: missing, unreadable, no video (a cover is none), no frames, cut short, damaged, or going on
-    far beyond its claimed end.
+    Raises PipelineError when the file is missing, unreadable, has no video (a cover picture does not count) or no
+    frames, is cut short or damaged, or goes on far beyond its claimed end.
     """
     path = Path(path)
     with opened(path) as container:
         video = video_stream(container, path)
-        # Before any packet: reading them changes what FFmpeg says of a stream's start.
+        # This is read before any packet, because reading packets changes what FFmpeg says of a stream's start.
         claims = _claims(container, video)
         ends: dict[str, Fraction] = {}
         pts = []
         marks = _Marks()
         is_timeless = False
-        # Subtitles for their ends alone: where a container claims one end for all its streams, it may be theirs.
+        # Subtitles are read only for their ends: a container that claims one end for all its streams may mean theirs.
         streams = [video, *container.streams.audio, *container.streams.subtitles]
         for packet, time in packets_of(container, streams, path):
             kind = packet.stream.type
@@ -83,7 +83,7 @@ def probe(path: Path | str) -> VideoFacts:
             ends[kind] = max(ends.get(kind, Fraction(0)), _end_of(packet, time))
             if packet.stream.index == video.index and not _is_never_shown(packet, video):
                 marks.see(packet, time)
-                # Frames that an edit list cuts away do not exist for a viewer.
+                # A viewer never sees the frames that an edit list cuts away, so they do not count.
                 if time >= 0 and not packet.is_discard:
                     pts.append(time)
         base = Fraction(video.time_base or 1)
@@ -112,11 +112,11 @@ def probe(path: Path | str) -> VideoFacts:
 
 @dataclass
 class _Marks:
-    """The packets that FFmpeg marks as corrupt: MPEG-TS counts its packets, and the count was broken there.
+    """The packets that FFmpeg marks as corrupt, because MPEG-TS numbers its packets and the numbering broke there.
 
-    Where pieces are laid end to end (HLS, a broadcast) the count breaks too, but nothing is lost: there a key frame
-    follows, at once or, as FFmpeg's parsers lag, behind one more packet. joints: the times of such packets, in ticks.
-    damage: the first time of another one.
+    The numbering also breaks where pieces were joined (HLS, a broadcast), but then nothing is lost. At a joint a key
+    frame follows at once, or after one more packet, because FFmpeg's parsers lag. joints: times of such packets, in
+    ticks. damage: time of the first marked packet that is not a joint.
     """
 
     joints: list[int] = field(default_factory=list)
@@ -124,7 +124,7 @@ class _Marks:
     _open: list[tuple[int, int]] = field(default_factory=list)
 
     def see(self, packet: Packet, time: int) -> None:
-        """Take the next packet of the video."""
+        """Add the next packet of the video."""
         if packet.is_keyframe:
             self.joints += [marked for marked, _ in self._open]
             self._open = []
@@ -134,7 +134,7 @@ class _Marks:
             self._open.append((time, 0))
 
     def end(self) -> None:
-        """No packet follows."""
+        """Decide about the marked packets that still wait: no packet follows."""
         self._forget_all_but(0)
 
     def _forget_all_but(self, age: int) -> None:
@@ -146,10 +146,10 @@ class _Marks:
 
 @dataclass(frozen=True)
 class _Claims:
-    """What a file says of its length, in seconds from its start. video: end of the stream, where that is stored.
+    """What a file claims of its length, in seconds from its start. video: the end of the stream, if that is stored.
 
-    shortest, longest: of the whole file; Matroska counts from zero, whenever its first packet comes, others from there.
-    is_guess: FFmpeg's, for a format that stores nothing.
+    shortest, longest: the end of the whole file. Matroska counts from zero, whenever its first packet comes; other
+    formats count from the first packet. is_guess: whether it is FFmpeg's guess, for a format that stores nothing.
     """
 
     video: Fraction | None
@@ -158,7 +158,8 @@ class _Claims:
     is_guess: bool
 
     def duration(self, last_end: Fraction) -> Fraction:
-        """T. A guess never cuts a frame off, and is none where one picture stands beside a long sound."""
+        """The duration T in seconds. A guess never cuts a frame off, and is not used when one picture stands beside
+        a long sound."""
         if self.video is None or (self.is_guess and not last_end <= self.video <= last_end + MISSING_S):
             return last_end
         return self.video
@@ -185,7 +186,8 @@ def _end_of(packet: Packet, time: int) -> Fraction:
 
 
 def _is_never_shown(packet: Packet, video: VideoStream) -> bool:
-    """VP8 has hidden frames in packets of their own; VP9 and AV1 put them into the packet of one that is shown."""
+    """Tell whether a packet holds a hidden frame. VP8 puts such frames into packets of their own; VP9 and AV1 put
+    them into the packet of a frame that is shown."""
     return video.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
 
 
@@ -196,9 +198,10 @@ def _timeless(path: Path) -> PipelineError:
 
 
 def _refuse_damage(path: Path, marks: _Marks, base: Fraction) -> None:
-    """Refuse a video with a packet that is marked as corrupt, unless pieces were laid end to end there.
+    """Refuse a video with a packet that is marked as corrupt, unless pieces were joined there.
 
-    Whether a packet before a joint is whole, only decoding tells, which here must not make up for what is missing.
+    Only decoding can tell whether the packet before a joint is complete. The decoder must not repair what is missing
+    here.
     """
     damage = marks.damage
     if damage is None and marks.joints and not _decodes_whole(path):
@@ -224,7 +227,7 @@ def _decodes_whole(path: Path) -> bool:
 
 
 def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], frame_s: Fraction) -> None:
-    """Compare where packets end with what the video stream claims (FLV, Matroska: the container, for all streams)."""
+    """Compare where packets end with what the video stream claims. FLV and Matroska claim one end for all streams."""
     claimed, found = claims.video, ends["video"]
     if claimed is None or claims.is_guess:
         claimed, found = claims.shortest, max(ends.values())

@@ -1,6 +1,7 @@
-"""Clip boundaries: how many clips of a grid a video has. Videos are never cut or encoded again.
+"""Clip boundaries are the number of clips of a grid that each video has. Videos are never cut or encoded again.
 
-A video that is longer or shorter than its annotations say has other moments at their times: it gets no clips.
+A video that is longer or shorter than its annotations say shows other moments at the annotated times, so it gets no
+clips.
 
 reads   videos/{dataset}/{shard}.csv            one row per video, `duration_s` exact, `annotated_s`
 writes  segments/{dataset}/{grid}/{shard}.csv   vid, start_s, n_clips, status; clip i covers start_s + i·L
@@ -21,17 +22,19 @@ from pipeline.errors import PipelineError
 COLUMNS = ("vid", "start_s", "n_clips", "status")
 
 OTHER_LENGTH = "length"
-"""Status of a video that does not last as long as its annotations say."""
+"""Status of a video whose duration differs from what its annotations say."""
 
 CLIPS_APART = 1
-"""Clips of the labels' grid that a video may have more or less than its annotations; as for released features."""
+"""Number of clips of the labels' grid by which a video may differ from its annotations. Released features have the
+same limit."""
 
 _GRID_SECONDS = {"2s": Fraction(2), "1s": Fraction(1), "0.5s": Fraction(1, 2), "1-6s": Fraction(1, 6)}
 
 
 @dataclass(frozen=True)
 class Segments:
-    """One video on one grid: clip i covers start_s + i·L to start_s + (i + 1)·L. status `ok`, or why there are none."""
+    """One video on one grid. Clip i covers start_s + i·L to start_s + (i + 1)·L. status: `ok`, or why there are no
+    clips."""
 
     vid: str
     start_s: Fraction
@@ -40,14 +43,16 @@ class Segments:
 
 
 def grid_seconds(grid: str) -> Fraction:
-    """Length of a grid's clips in seconds: `2s`, `1s`, `0.5s`, `1-6s`. Raises PipelineError for another name."""
+    """Return the length of a grid's clips in seconds: `2s`, `1s`, `0.5s`, `1-6s`. Raises PipelineError for another
+    name."""
     if grid not in _GRID_SECONDS:
         raise PipelineError(f"no such clip grid; known are {', '.join(_GRID_SECONDS)}", where=grid)
     return _GRID_SECONDS[grid]
 
 
 def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
-    """Clips of a video: T/L rounded, half up, at least one (30.697 s at 2 s are 15)."""
+    """Return the number of clips of a video: T/L rounded, half up, and at least one. A video of 30.697 s has 15
+    clips of 2 s."""
     return max(1, floor(duration_s / clip_s + Fraction(1, 2)))
 
 
@@ -61,10 +66,10 @@ def segment(
     manifest: Path,
     clip: str = "2s",
 ) -> bool:
-    """Write the clip table of one shard on each grid, one manifest for all. Returns whether there was work to do.
+    """Write the clip table of one shard on each grid, and one manifest for all. Returns whether there was work to do.
 
-    clip: the grid of the labels. A video with more than one clip more or less on it than its annotated duration has is
-    left out and listed with both lengths.
+    clip: the grid of the labels. A video whose number of clips on that grid differs by more than one from that of its
+    annotated duration is left out and listed with both lengths.
     """
     grids = sorted(set(grids))
     source = results / "videos" / dataset / f"{shard}.csv"
@@ -89,7 +94,7 @@ def segment(
 
 
 def write_segments(path: Path, rows: Iterable[Segments]) -> None:
-    """Write a clip table."""
+    """Write the clip table of one shard on one grid."""
     with files.atomic(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -97,7 +102,7 @@ def write_segments(path: Path, rows: Iterable[Segments]) -> None:
 
 
 def read_segments(path: Path) -> list[Segments]:
-    """Read a clip table. Raises PipelineError naming file and row for what does not fit."""
+    """Read a clip table. Raises PipelineError, which names the file and the row, for what does not fit."""
     return [
         Segments(row["vid"], _number(row, "start_s", path), int(_number(row, "n_clips", path)), row["status"])
         for row in _rows(path)
@@ -105,7 +110,7 @@ def read_segments(path: Path) -> list[Segments]:
 
 
 def read_videos(path: Path) -> dict[str, dict[str, str]]:
-    """Read a shard's video table: vid → its row (status, why, path, duration_s, sha256, …), all as text."""
+    """Read a shard's video table: vid → its row (status, why, path, duration_s, sha256, …), with all values as text."""
     return {row["vid"]: row for row in _rows(path)}
 
 
@@ -116,7 +121,7 @@ def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
 
 
 def _of_annotated_length(row: dict[str, str], clip: str, source: Path) -> dict[str, str]:
-    """The row; with another status where the video does not last as long as annotated."""
+    """Return the row, with another status if the video does not last as long as annotated."""
     if row["status"] != "ok" or not row.get("annotated_s"):
         return row
     real_s, annotated_s = _number(row, "duration_s", source), _number(row, "annotated_s", source)
@@ -143,7 +148,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _number(row: dict[str, str], column: str, path: Path) -> Fraction:
-    """An exact number out of a table: `460460/15000` and `30.697` are both read without rounding."""
+    """Read an exact number from a table: `460460/15000` and `30.697` are both read without rounding."""
     try:
         return Fraction(row[column])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

@@ -1,8 +1,8 @@
-"""Strangers' files in a process of their own: they hang and crash decoders, and cost themselves alone.
+"""Unknown media files are decoded in a process of their own, because some of them make a decoder hang or crash.
 
-The process carries an alarm that kills it when one file takes too long (even inside C code that never returns). The
-alarm rests while an event waits to be taken, so that a slow network is no file's fault. Who started the process sees it
-die, by alarm or crash, and starts another one behind that file.
+The process carries an alarm that kills it when one file takes too long, even inside C code that never returns. The
+alarm stops while an event waits to be taken, so that a slow network does not count against a file. The process that
+started it sees it die, by alarm or crash, and starts another one for the next file.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Literal, TypeVar
 from pipeline.errors import PipelineError
 
 START = multiprocessing.get_context("spawn")
-"""A fork would inherit torch's threads in whatever state they are."""
+"""How processes are started. A fork would inherit torch's threads in whatever state they are, and could hang."""
 
 
 class NotThereError(PipelineError):
-    """A file that may be there another time."""
+    """The file is not there now, but it may be there another time."""
 
 
 Task = TypeVar("Task")
@@ -28,17 +28,17 @@ Event = TypeVar("Event")
 
 
 Fault = Literal["file", "decoder", "outside"]
-"""Whose a failure is. A file's own comes again; a decoder that crashed or took too long may do better the next time;
-what came from outside (the file is not there, the decoder was killed) says nothing about the file.
-"""
+"""The cause of a failure. An error of the file itself comes again. A decoder that crashed or took too long may
+succeed the next time. A cause from outside (the file is not there, the decoder was killed) says nothing about the
+file."""
 
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
-"""Exit codes of a process that somebody else ended: the kernel, when memory was short."""
+"""Exit codes of a process that somebody else ended, such as the kernel when memory was short."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Last event of a file that was not read whole, the reason, and whose fault it was."""
+    """The last event of a file that was not read completely, with the reason and the cause."""
 
     why: str
     fault: Fault = "file"
@@ -50,7 +50,7 @@ def work(
     send: Callable[[Event | Failed], None],
     seconds_each: float,
 ) -> None:
-    """In the other process: send the events of each task, and Failed for one that raises PipelineError."""
+    """Send the events of each task, and Failed for one that raises PipelineError. This runs in the other process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for task in tasks:
@@ -63,7 +63,7 @@ def work(
 
 
 def death(code: int | None, seconds_each: float, doing: str) -> Failed:
-    """Why a process with this exit code has died while `doing` something."""
+    """Describe why a process with this exit code has died while `doing` something."""
     if code == -signal.SIGALRM:
         return Failed(f"{doing} took longer than {seconds_each:g} s", "decoder")
     if code is None or code >= 0:

@@ -1,4 +1,5 @@
-"""What a network sees of a frame: resized or not, cropped or not. The decoding process makes it; few pixels travel.
+"""A view is what a network sees of a frame: resized or not, cropped or not. The decoding process makes it, so that few
+pixels travel between processes.
 
 - `frames224` (CLIP, SlowFast, ResNet I3D): short side 224 by swscale while the decoder makes RGB; centre 224 × 224
 - `short256` (optical flow): short side 256, not cropped, so that its shape is the video's
@@ -14,17 +15,18 @@ from typing import NamedTuple
 import numpy as np
 
 View = Callable[[np.ndarray], np.ndarray]
-"""Native RGB frame, uint8 [height, width, 3] → what the network sees, uint8 [height, width, 3]."""
+"""A function that turns a native RGB frame, uint8 [height, width, 3], into what a network sees, uint8 [height,
+width, 3]."""
 
 FRAMES224 = "frames224"
 CROP = 224
 SHORT = 256
 LEAST = 226
-"""The short side below which Charades' frames are enlarged."""
+"""The short side in pixels below which frames of Charades-STA are enlarged."""
 
 
 class Size(NamedTuple):
-    """Scale to width × height, then crop 224 × 224 at (x, y)."""
+    """How a frame is scaled and cropped: scale to width × height, then crop 224 × 224 at (x, y)."""
 
     width: int
     height: int
@@ -33,7 +35,7 @@ class Size(NamedTuple):
 
 
 def size_224(width: int, height: int) -> Size:
-    """The 224-frame of CLIP and SlowFast: short side 224, long side truncated, centre crop (HERO's extractor)."""
+    """Return the scaling of CLIP and SlowFast: short side 224, long side truncated, centre crop (HERO's extractor)."""
     if height >= width:
         width, height = CROP, int(CROP * height / width)
     else:
@@ -42,23 +44,24 @@ def size_224(width: int, height: int) -> Size:
 
 
 def short256(frame: np.ndarray) -> np.ndarray:
-    """Short side 256 by PIL's bilinear filter, long side ⌊256 · long/short⌋ (video_features)."""
+    """Return the frame with short side 256 by PIL's bilinear filter and long side ⌊256 · long/short⌋
+    (video_features)."""
     height, width = frame.shape[:2]
     short = min(height, width)
     return _resized(frame, int(SHORT * width / short), int(SHORT * height / short))
 
 
 def crop224of256(frame: np.ndarray) -> np.ndarray:
-    """The centre 224 × 224 of `short256`, its offset rounded down."""
+    """Return the centre 224 × 224 of `short256`, its offset rounded down."""
     frame = short256(frame)
     return cropped(frame, (frame.shape[0] - CROP) // 2, (frame.shape[1] - CROP) // 2)
 
 
 def crop224(frame: np.ndarray) -> np.ndarray:
-    """The centre 224 × 224 of the frame as it is, its offset rounded half to even.
+    """Return the centre 224 × 224 of the frame, not resized, its offset rounded half to even.
 
-    A short side below 226 is enlarged to 226: bilinear by PIL, where the published extractor takes OpenCV, which the
-    lock does not have; enlarging, the two filters are the same up to rounding.
+    A short side below 226 is enlarged to 226. PIL's bilinear filter is used where the published extractor uses OpenCV,
+    which is not among the packages. When enlarging, the two filters are equal up to rounding.
     """
     height, width = frame.shape[:2]
     if (short := min(height, width)) < LEAST:
@@ -68,12 +71,12 @@ def crop224(frame: np.ndarray) -> np.ndarray:
 
 
 def cropped(frames: np.ndarray, y: int, x: int) -> np.ndarray:
-    """224 × 224 of frames [..., height, width, 3], a copy that lets go of the rest."""
+    """Return 224 × 224 of frames [..., height, width, 3], as a copy, so that the memory of the rest is freed."""
     return np.ascontiguousarray(frames[..., y : y + CROP, x : x + CROP, :])
 
 
 VIEWS: Mapping[str, View] = {"short256": short256, "crop224of256": crop224of256, "crop224": crop224}
-"""The views that are made of a native frame, by the name an encoder gives."""
+"""The views that are made of a native frame, by the name that an encoder gives."""
 
 
 def _resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
