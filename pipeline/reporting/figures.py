@@ -1,6 +1,7 @@
-"""Figures of an experiment: its learning curves, and for a sweep over numbers (Figure 4's λ) what each point gave.
+"""Figures of an experiment: its learning curves and, for a sweep over numbers (λ of Figure 4), the result of each
+point.
 
-The same files make the same bytes.
+The same input files give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ PANEL_INCHES = (2.4, 1.9)
 def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path], manifest: Path) -> bool:
     """Write {results}/figures/{name}.svg and, for a sweep over numbers, {name}-sweep.svg.
 
-    runs: manifests of `train`, all parts. Returns whether there was work to do. Raises PipelineError where they lack a
-    run of the experiment.
+    runs: manifests of `train`, of all parts. Returns whether there was work to do. Raises PipelineError when the
+    manifests lack a run of the experiment.
     """
     folder = Path(results) / "figures"
 
@@ -46,7 +47,7 @@ def draw(results: Path, name: str, experiment: Experiment, runs: Sequence[Path],
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:
-    """Title → runs of one panel: a panel per sweep point and TVSum domain, the seeds together."""
+    """Return title → runs of each panel. Each sweep point and TVSum domain has a panel, with all its seeds."""
     found: dict[str, list[str]] = {}
     for run in experiment.runs:
         found.setdefault(run.rsplit("-s", 1)[0], []).append(run)
@@ -54,7 +55,7 @@ def panels(experiment: Experiment) -> dict[str, list[str]]:
 
 
 def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path], path: Path) -> None:
-    """The selection metric at every evaluation, a line per seed, the selected epoch marked."""
+    """Draw the selection metric at every evaluation, with one line per seed and the selected epoch marked."""
     groups = panels(experiment)
     columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
@@ -81,7 +82,7 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
 def _sweep(
     name: str, experiment: Experiment, points: Mapping[str, float], cards: Mapping[str, Any], path: Path
 ) -> None:
-    """Mean over runs of the selected and of the last epoch, against the sweep's numbers."""
+    """Draw the mean over runs of the selected and of the last epoch against the numbers of the sweep."""
     figure, (axis,) = _figure(1, 1)
     scale = TO_PERCENT[experiment.dataset]
     for epoch, style in (("selected", "o-"), ("last", "s--")):
@@ -97,7 +98,7 @@ def _sweep(
 
 
 def _numbers(experiment: Experiment) -> dict[str, float]:
-    """Sweep point → its name as a number, by size; empty where one is none."""
+    """Return sweep point → its name as a number, sorted. The result is empty when a name is not a number."""
     try:
         numbers = {point: float(point) for point in experiment.sweep}
     except ValueError:
@@ -138,7 +139,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: str) -> dict[str, Path]:
-    """Run → one file of it, for all runs of the experiment."""
+    """Return run → the named file of it, for all runs of the experiment."""
     listed = [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == file]
     found = {path.parent.name: path for path in listed}
     if missing := [run for run in experiment.runs if run not in found]:
