@@ -1,6 +1,6 @@
-"""Spans to windows in seconds, best first, as the released systems write them.
+"""Spans are converted to windows in seconds, best first, as the released systems write them.
 
-Constants are the released ones for QVHighlights (clamp to 150 s, multiples of 2 s); where the paper or another dataset
+Constants are the released ones for QVHighlights (clamp to 150 s, multiples of 2 s). Where the paper or another dataset
 differs, the function says so.
 """
 
@@ -14,15 +14,16 @@ from torch import Tensor
 from pipeline.records import Query
 
 LONGEST_S = 150.0
-"""QVHighlights' longest video; released."""
+"""Duration of QVHighlights' longest video in seconds (the released value)."""
 
 
 def scored_windows(logits: Tensor, spans: Tensor, queries: Sequence[Query], dataset: str, clip_s: float) -> np.ndarray:
-    """All Q windows of every query, best first (ties in query order): [B, Q, 3] start_s, end_s, score.
+    """Return all Q windows of every query, best first, ties in query order: [B, Q, 3] start_s, end_s, score.
 
-    Scaled by the annotated duration, cut to 4 decimals, clamped, rounded (half to even) to multiples of the clip.
-    QVHighlights is clamped to 0 … 150 s; Charades-STA, for which nothing was released, to the duration, which ends
-    between two clips: clamped after the rounding. Zero-length windows and duplicates stay, as released.
+    They are scaled by the annotated duration, cut to 4 decimals, clamped, and rounded (half to even) to multiples of
+    the clip. QVHighlights is clamped to 0 … 150 s. Nothing was released for Charades-STA: it is clamped to the duration
+    after the rounding, because the duration ends between two clips. Windows of zero length and duplicates stay, as
+    released.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()
     duration = np.array([query.duration for query in queries], np.float32)[:, None, None]
