@@ -1,7 +1,7 @@
-"""Features and annotations of one run, read once and kept in memory as packed tensors.
+"""The features and annotations of one run are read once and kept in memory as packed tensors.
 
-All rows of all videos lie in one tensor, all tokens of all queries in another, at the precision of their stores; a
-sample is a slice. Normalisation divides by norms taken here, so a batch costs one gather (`batches.py`).
+All rows of all videos lie in one tensor and all tokens of all queries in another, at the precision of their stores. A
+sample is a slice. Normalisation divides by norms that are computed here, so a batch costs one gather (`batches.py`).
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from pipeline.video.segment import grid_seconds
 
 NORM_EPSILON = 1e-5
 PIECE = 1024
-"""Rows whose norms are taken at a time: at full precision they would need twice the memory of all rows."""
+"""Number of rows whose norms are computed at a time. For all rows at once, full precision would need twice their
+memory."""
 
 SHOWN = 10
-"""Complaints of one kind that an error spells out; the rest are counted."""
+"""Number of complaints of one kind that an error lists. The others are only counted."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Samples of different lengths, end to end.
+    """Samples of different lengths, stored end to end.
 
     rows: [total, dim], at the stores' precision. blocks: columns per block, in order. norms: [total, blocks] float32,
-    what each block is divided by (L2 norm + 1e-5; 1 where rows are used as stored). starts, lengths: [n], always on the
-    CPU, where shapes are decided without waiting for a device.
+    the divisor of each block (L2 norm + 1e-5; 1 if rows are used as stored). starts, lengths: [n]. They are always on
+    the CPU, because shapes are computed from them and must not wait for a device.
     """
 
     rows: Tensor
@@ -47,19 +48,19 @@ class Packed:
     lengths: Tensor
 
     def to(self, device: str) -> Packed:
-        """The same samples on `device`."""
+        """Return the same samples on `device`."""
         return replace(self, rows=self.rows.to(device), norms=self.norms.to(device))
 
 
 @dataclass(frozen=True)
 class Data:
-    """The queries of one split (and domain) with what a network sees of them.
+    """The queries of one split (and domain), with what a network sees of them.
 
-    video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries],
-    where a query's video lies in `video` (CPU). video_dim, audio_dim, text_dim: widths without the endpoint columns.
-    video_blocks: how many of `video`'s blocks come before the audio's.
-    clip_s: seconds per clip of the features' grid. left_out: queries whose features were skipped upstream, and why.
-    cut: vids that `max_clips` shortened; a network sees their first clips only, and spans are fractions of those.
+    video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries]
+    (CPU), the position of a query's video in `video`. video_dim, audio_dim, text_dim: widths without the endpoint
+    columns. video_blocks: number of blocks of `video` that come before the audio's. clip_s: seconds per clip of the
+    features' grid. left_out: queries whose features earlier stages skipped, and the reasons. cut: vids that `max_clips`
+    shortened; a network sees only their first clips, and spans are fractions of those.
     """
 
     queries: list[Query]
@@ -76,17 +77,18 @@ class Data:
 
     @property
     def n_clips(self) -> list[int]:
-        """Clips of each query's video."""
+        """Number of clips of each query's video."""
         return [int(n) for n in self.video.lengths[self.video_of]]
 
     def to(self, device: str) -> Data:
-        """The same data with its tensors on `device`."""
+        """Return the same data with its tensors on `device`."""
         return replace(self, video=self.video.to(device), text=self.text.to(device))
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where an experiment's features stand: a store per family, and what was left out upstream, why."""
+    """The open feature stores of an experiment: one per family, and the videos and queries that were skipped, with
+    reasons."""
 
     stores: Mapping[str, Store]
     skipped: Mapping[str, str]
@@ -94,10 +96,10 @@ class Shelf:
 
 @contextmanager
 def open_shelf(families: Mapping[str, str], manifests: Sequence[Path]) -> Iterator[Shelf]:
-    """Open the stores that feature manifests list, for the length of a block.
+    """Open the stores that feature manifests list, until the end of a block.
 
-    families: the part of a path, `/{grid}/{folder}/`, that says which stores are a family's.
-    Raises PipelineError for a family that no manifest lists.
+    families: family → the part of a path, `/{grid}/{folder}/`, that its stores have. Raises PipelineError for a family
+    that no manifest lists.
     """
     listed = [path for manifest in manifests for path in provenance.files_of(manifest)]
     paths = {
@@ -126,14 +128,13 @@ def load(
     training: config.Training,
     learns: bool = False,
 ) -> Data:
-    """Read what `queries` need: cut to the shortest family and to `max_clips` and `max_tokens`, packed, norms taken.
+    """Read what `queries` need: cut to the shortest family, `max_clips` and `max_tokens`, packed, with norms.
 
-    learns: whether to leave out queries all of whose moments lie beyond the clips that `max_clips` leaves, because they
-    have nothing to learn from; all others see their moments as far as these clips go.
-    Raises PipelineError for families on two grids, for queries without features (all at once; those whose extraction
-    was skipped on record are left out instead), and for lengths more than one row apart.
-    Source: released loaders, x / (|x| + 1e-5) per family. TVSum's two streams are one vector; its text
-    stays raw unless `normalise_text` says otherwise.
+    learns: whether to leave out queries whose moments all lie beyond the clips that `max_clips` keeps, because they
+    have nothing to learn from. All other queries see their moments as far as these clips go. Raises PipelineError for
+    families on two grids, for queries without features (all at once; queries whose extraction was skipped on record are
+    left out instead), and for lengths more than one row apart. Source: the released loaders, x / (|x| + 1e-5) per
+    family. The two streams of TVSum are one vector; its text is not normalised unless `normalise_text` says so.
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: shelf.stores[family].passport.grid for family in visual})
@@ -192,7 +193,7 @@ def _clip_seconds(grids: Mapping[str, str]) -> float:
 def with_features(
     shelf: Shelf, features: config.Features, queries: Sequence[Query]
 ) -> tuple[list[Query], list[dict[str, str]]]:
-    """Queries that every family knows, and a row (qid, vid, why) for each whose absence is on record.
+    """Return the queries that every family has, and a row (qid, vid, why) for each whose absence is on record.
 
     Raises PipelineError for queries whose absence nothing explains.
     """
@@ -218,14 +219,14 @@ def with_features(
 
 
 def _longer_than(max_clips: int, shelf: Shelf, families: Sequence[str], vids: Iterable[str]) -> frozenset[str]:
-    """Vids of which every family has more rows than that."""
+    """Return the vids that have more rows than `max_clips` in every family."""
     return frozenset(vid for vid in vids if min(shelf.stores[f].n_rows(vid) for f in families) > max_clips)
 
 
 def _within(
     queries: Sequence[Query], cut: Container[str], max_clips: int, clip_s: float
 ) -> tuple[list[Query], list[dict[str, str]]]:
-    """Queries with something to learn in the first `max_clips` clips, and a row for each of the others."""
+    """Return the queries with something to learn in the first `max_clips` clips, and a row for each of the others."""
     kept, beyond = [], []
     for query in queries:
         if query.vid not in cut or has_moments(within(query, max_clips, clip_s)):
@@ -237,7 +238,10 @@ def _within(
 
 
 def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max_clips: int | None) -> list[int]:
-    """Rows to keep of each video: the shortest family's, at most `max_clips`; beyond that they may disagree."""
+    """Return the number of rows to keep of each video: that of the shortest family, and at most `max_clips`.
+
+    Families may disagree by any number beyond `max_clips`.
+    """
     counts, apart = [], []
     for vid in vids:
         lengths = {family: _cut(shelf.stores[family].n_rows(vid), max_clips) for family in families}
@@ -262,7 +266,8 @@ def _pack(
     *,
     normalise: bool = True,
 ) -> Packed:
-    """Families side by side at the stores' precision (the round trip through float16 is exact)."""
+    """Put the families side by side at the stores' precision. The conversion of float16 to float32 and back is
+    exact."""
     half = all(store.passport.dtype == "float16" for store in stores)
     ends = np.cumsum(lengths)
     columns = np.cumsum([0, *(store.passport.dim for store in stores)])
@@ -281,7 +286,7 @@ def _pack(
 
 
 def _norms(rows: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
-    """What each block of each row is divided by, float32 [rows, blocks]."""
+    """Return the divisor of each block of each row, float32 [rows, blocks]."""
     norms = np.empty((len(rows), len(blocks)), np.float32)
     edges = np.cumsum(blocks)[:-1]
     for start in range(0, len(rows), PIECE):

@@ -1,4 +1,4 @@
-"""The train and predict stages: what they stand on, what they record; imports nothing heavy before there is work."""
+"""The train and predict stages: what they depend on and what they record. Heavy modules are imported only for work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def part_from(text: str, jobs: int) -> int:
-    """`KofN` as a part's number, from 0. Raises PipelineError where N is not `jobs` or K is none of 1 … N."""
+    """Read `KofN` as a part's number, counted from 0. Raises PipelineError when N is not `jobs` or K is not in 1 …
+    N."""
     parts = [f"{k}of{jobs}" for k in range(1, jobs + 1)]
     if text not in parts:
         raise PipelineError(
@@ -38,11 +39,12 @@ def train(
     features: Sequence[Path],
     manifest: Path,
 ) -> bool:
-    """Train every `jobs`-th run of an experiment, from the `part`-th (counted from 0). Returns whether there was work.
+    """Train every `jobs`-th run of an experiment, from the `part`-th on (counted from 0). Returns whether there was
+    work.
 
-    annotations: manifests (or JSONL files) of train and val; val selects the epoch. features: manifests; only the
-    stores of the experiment's families count.
-    Raises PipelineError for a split or family that is missing and, after all other runs, for runs that failed.
+    annotations: manifests (or JSONL files) of train and val; val selects the epoch. features: manifests, of which only
+    the stores of the experiment's families count. Raises PipelineError for a split or family that is missing and, after
+    all other runs, for runs that failed.
     """
     runs = experiment.runs[part :: experiment.n_parts]
     want = asked.train(name, experiment, dataset, part, annotations, features)
@@ -68,7 +70,8 @@ def predict(
     features: Sequence[Path],
     manifest: Path,
 ) -> bool:
-    """Predict the splits of `annotations` with every run, selected and last epoch both. Returns whether there was work.
+    """Predict the splits of `annotations` with every run, at the selected and the last epoch. Returns whether there was
+    work.
 
     runs: manifests of all parts of the training. Writes {results}/runs/{name}/{run}/predictions/{split}-{epoch}.jsonl,
     rows in annotation order. Raises PipelineError for a family or weights that are missing, and for runs that were
@@ -97,7 +100,7 @@ def _job(
     made_from: Mapping[str, str],
     device: str,
 ) -> Job:
-    # The library that multiplies matrices on a GPU reads this once; without it equal runs differ in their last bits.
+    # cuBLAS reads this variable once, at its start. Without it equal runs differ in their last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from pipeline.training.runs import Job
 
@@ -116,7 +119,8 @@ def _job(
 
 
 def _of_run(want: provenance.Asked, run: str) -> dict[str, Any]:
-    """What is asked of one run alone, so that the other runs of an experiment do not make it train again."""
+    """Return the settings of one run alone, so that a change of the experiment's other runs does not make it train
+    again."""
     return {**want.settings, "runs": {run: want.settings["runs"][run]}}
 
 
