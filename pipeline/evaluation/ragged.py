@@ -1,4 +1,4 @@
-"""Lists of unequal length as flat arrays, and as padded arrays in chunks of bounded size."""
+"""Lists of different lengths are stored as flat arrays, and handed out as padded arrays in chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of unequal length, laid end to end.
+    """Rows of different lengths, stored end to end.
 
-    values: [total] or [total, columns], float64. lengths: [rows], how many entries of `values` each row has.
+    values: [total] or [total, columns], float64. lengths: [rows], the number of entries of `values` in each row.
     """
 
     values: np.ndarray
@@ -31,15 +31,15 @@ class Ragged:
 
     @property
     def row(self) -> np.ndarray:
-        """[total], the row that each entry belongs to."""
+        """Return for each entry, [total], the row that it belongs to."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     def keep(self, wanted: np.ndarray) -> Ragged:
-        """The entries where `wanted` [total] is true; rows may become empty, none disappears."""
+        """Keep the entries where `wanted` [total] is true. Rows may become empty, but none disappears."""
         return Ragged(self.values[wanted], np.bincount(self.row[wanted], minlength=len(self.lengths)))
 
     def padded(self, rows: np.ndarray, fill: float) -> np.ndarray:
-        """Some rows as one array [len(rows), longest, ...] with `fill` behind the shorter ones."""
+        """Return some rows as one array [len(rows), longest, ...], with `fill` after the shorter ones."""
         lengths = self.lengths[rows]
         steps = np.arange(lengths.max(initial=0))
         inside = steps < lengths[:, None]
@@ -52,7 +52,7 @@ class Ragged:
 def chunks(lengths: np.ndarray, cells: int) -> Iterator[np.ndarray]:
     """Split the rows of positive length into index arrays of at most `cells` padded entries (or one row) each.
 
-    Rows of like length come together, shortest first, so that padding wastes little.
+    Rows of similar length come together, shortest first, so that little padding is needed.
     """
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]

@@ -1,4 +1,4 @@
-"""By what an epoch is selected, and how much of the selected one is luck."""
+"""The rule that selects an epoch, and a measure of how much of the selected value is luck."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ SELECTED_BY = {"qvhighlights": "MR-full-mAP", "charades_sta": "MR-full-mAP", "tv
 `average`: TVSum's top-5 mAP, a fraction."""
 
 TO_PERCENT = {"qvhighlights": 1.0, "charades_sta": 1.0, "tvsum": 100.0}
-"""What that number is multiplied by to be in percent."""
+"""The factor that turns that number into percent."""
 
 NEIGHBOURS = 5
 
 
 def selected(curve: Sequence[float]) -> int:
-    """The place of the evaluation that training selects: the largest, the first of equals.
+    """Return the position of the evaluation that training selects: the largest value, and the first of equal ones.
 
-    As there, only what compares as larger takes the place of what was kept, so that a NaN is kept where it came first.
+    Only a value that compares as larger replaces the kept one. So a NaN that comes first is kept, as in the released
+    system.
     """
     return max(range(len(curve)), key=curve.__getitem__)
 
@@ -40,5 +41,5 @@ def luck(curve: Sequence[float]) -> float:
 
 
 def still_rising(curve: Sequence[float]) -> bool:
-    """Whether the last of several evaluations is the selected one, so that nothing says how lucky it was."""
+    """Tell whether the last of several evaluations is the selected one, so that its luck cannot be measured."""
     return len(curve) > 1 and selected(curve) == len(curve) - 1
