@@ -35,7 +35,7 @@ def fetch(job: StageJob[of.Fetch], file: str, digest: str | None) -> Asked:
 
 
 def unpack(job: StageJob[of.Nothing]) -> Asked:
-    """An archive."""
+    """Describe the files of an archive."""
     return Asked("unpack", {"name": job.about["name"]}, [job.input("fetched")])
 
 

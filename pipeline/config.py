@@ -1,7 +1,7 @@
-"""The typed definition of config.yaml: what may be said there, what is said when nothing is, and what is refused.
+"""The typed definition of config.yaml: its keys, their defaults, and the values that are refused.
 
-One definition, three uses: it validates the file, resolves every experiment (defaults of the dataset under the
-experiment's own lines under a sweep point's), and generates `workflow/schemas/config.schema.json`.
+It serves three uses. It validates the file. It resolves every experiment: the defaults of the dataset lie under the
+experiment's own keys, and these under the keys of a sweep point. It generates `workflow/schemas/config.schema.json`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 S = TypeVar("S", bound="Strict")
 
 DOMAINS = tuple(domain for dataset in DATASETS.values() for domain in dataset.domains)
-"""Those of every dataset that is trained by domain."""
+"""The domains of every dataset that is trained by domain."""
 PLACES: dict[str | None, str] = {"frames224": "video", "native": "video", "sound": "audio", "words": "text"}
-"""Reader → key of `features` its families stand under; families that only an archive has are not known by this."""
+"""Reader of a family → the key of `features` that the family belongs under.
+
+A family that only an archive holds has no reader, so its key cannot be told from this.
+"""
 
 
 def _known_dataset(name: str) -> str:
@@ -72,7 +75,7 @@ def _one_spelling(folder: str) -> str:
     folder = files.expanded(folder)
     if not folder or set("{}") & set(folder):
         raise ValueError("must be the name of a folder, without braces (Snakemake takes them for wildcards)")
-    return os.path.normpath(folder)  # to Snakemake `./results` and `results` are two folders
+    return os.path.normpath(folder)  # To Snakemake `./results` and `results` are two folders, so one spelling is kept.
 
 
 LocalPath = Annotated[str, AfterValidator(files.expanded)]
@@ -82,7 +85,7 @@ FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_ext
 
 
 class _OneOfTheMethods:
-    """Settings of the method that a section names: only that method's keys are accepted."""
+    """The settings of the method that a section names. Only the keys of that method are accepted."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -91,47 +94,54 @@ class _OneOfTheMethods:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """For editors: a section that names no method may be about any, whose keys another section decides."""
+        """Describe the section for editors. A section that names no method accepts the keys of all methods, because
+        another section may name the method."""
         return {"anyOf": handler(schema)["oneOf"]}
 
 
 Model = Annotated[MethodSettings, _OneOfTheMethods]
-"""The section `model`: a union of all methods' settings, told apart by `name`."""
+"""The section `model`: the settings of one method. Its key `name` says which method."""
 
 
 class Training(Strict):
-    """One schedule, counted in epochs, not in steps."""
+    """One training schedule. It counts epochs, not steps."""
 
     epochs: Annotated[int, Field(ge=0)] = 200
-    """0: the untrained network."""
+    """Number of epochs to train. With 0 the untrained network is used."""
     batch_size: Positive = 32
-    """Queries per step; the last, shorter batch of an epoch counts."""
+    """Number of queries per step. The last batch of an epoch may be smaller and is used too."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Weight = 1e-4
     drop_learning_rate_after: Positive = 400
-    """Epochs after which the learning rate is divided by ten, and after as many more again."""
+    """Number of epochs after which the learning rate is divided by ten. It is divided again after each further such
+    number."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = 0.1
-    """Largest norm of all gradients together; longer ones are scaled down to it. Null scales none."""
+    """Largest norm of all gradients together. Larger gradients are scaled down to it. With null no gradient is
+    scaled."""
     evaluate_every: Positive = 5
-    """Epochs between two evaluations on val, of which the best selects the epoch; the last epoch always is one."""
+    """Number of epochs between two evaluations on val. The best evaluation selects the epoch. The last epoch is
+    always evaluated."""
     evaluation_batch_size: Positive = 100
-    """Queries per batch when predicting. Under `formulation: released` it changes numbers (released: 100)."""
+    """Number of queries per batch when predicting. Under `formulation: released` it changes the numbers (the
+    released system uses 100)."""
     stop_after_evaluations_without_gain: Positive | None = None
-    """Early stopping; null trains to the last epoch."""
+    """Training stops after this many evaluations without a better one. With null it runs to the last epoch."""
     max_clips: Positive | None = 75
-    """Videos are cut after so many clips; null keeps all."""
+    """Largest number of clips of a video. Clips after that are cut off. With null all clips are kept."""
     max_tokens: Positive | None = 32
-    """Queries are cut after so many tokens; null keeps all."""
+    """Largest number of tokens of a query. Tokens after that are cut off. With null all tokens are kept."""
     normalise_text: bool | None = None
-    """Words scaled to length 1; null does as released (all datasets but TVSum)."""
+    """Whether the vector of each word is scaled to length 1. With null this follows the released systems: yes for
+    all datasets but TVSum."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of products while training; bfloat16 is autocast."""
+    """Number format of matrix products while training. bfloat16 uses torch's autocast."""
     max_windows: Positive = 5
-    """Windows of one query that a step learns from; of more, so many at random."""
+    """Largest number of windows of one query that a step learns from. Of a query with more windows, this many are
+    drawn at random."""
 
 
 class Features(Strict):
-    """Families a run reads. Video families are concatenated in this order."""
+    """The feature families that a run reads. Video families are concatenated in this order."""
 
     video: Annotated[list[FamilyName], Field(min_length=1)]
     audio: list[FamilyName] = []
@@ -149,17 +159,18 @@ class Features(Strict):
 
     @property
     def all(self) -> list[str]:
-        """Every family, video first."""
+        """Names of all families, the video families first."""
         return [*self.video, *self.audio, self.text]
 
 
 def _as_written(schema: dict[str, Any]) -> None:
-    """For editors: the file may leave out `model` and `training`, which `_resolved` fills in before validation."""
+    """Describe for editors what the file may leave out: `_resolved` fills in `model` and `training` before
+    validation."""
     schema["required"] = [key for key in schema["required"] if key not in ("model", "training")]
 
 
 class SweepPoint(Strict):
-    """What one point of a sweep changes."""
+    """The settings that one point of a sweep changes."""
 
     model_config = ConfigDict(json_schema_extra=_as_written)
 
@@ -167,48 +178,49 @@ class SweepPoint(Strict):
     training: Training
 
     def recorded(self) -> dict[str, Any]:
-        """What a manifest says of one run: what differs from the defaults, beside the method and its revision."""
+        """Return what a manifest records of one run: the settings that differ from the defaults, and the method with
+        its revision."""
         return {"model": self.model.recorded(), "training": self.training.changes()}
 
     @classmethod
     def from_recorded(cls, recorded: Mapping[str, Any]) -> SweepPoint:
-        """The way back from `recorded`. Raises ValidationError or KeyError for what was never recorded so."""
+        """Rebuild the settings from what `recorded` returned. Raises ValidationError or KeyError for anything else."""
         model = {key: value for key, value in recorded["model"].items() if key != "revision"}
         return cls.model_validate({"model": model, "training": recorded["training"]})
 
 
 class Experiment(Strict):
-    """A row (or, with `sweep` or domains, a few) of one table, and how to make it."""
+    """One row of a table (or several, with `sweep` or domains), and how to make it."""
 
     model_config = ConfigDict(json_schema_extra=_as_written)
 
     table: Literal[1, 2, 3, 4] | None = None
     row: str | None = None
-    """The row's key in published.csv; `{point}` stands for the sweep point's name."""
+    """Key of the row in published.csv. `{point}` stands for the name of the sweep point."""
     dataset: DatasetName
     source: Literal["raw", "features", "predictions"] = "raw"
-    """Where the run enters: raw videos, a released feature archive, or released prediction files."""
+    """Where the run starts: from raw videos, from a released feature archive, or from released prediction files."""
     archive: str | None = None
-    """Of `source: features`: a name in sources.csv."""
+    """The archive that `source: features` reads: a name in sources.csv."""
     predictions: dict[Literal["val", "test"], str] = {}
-    """Of `source: predictions`: split → a name in sources.csv."""
+    """The prediction files that `source: predictions` reads: split → a name in sources.csv."""
     features: Features | None = None
     model: Model
-    """What differs from the file's `model`."""
+    """Settings that differ from the `model` of the file and of the dataset."""
     training: Training
-    """What differs from the dataset's `training`."""
+    """Settings that differ from the `training` of the dataset."""
     sweep: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+$")], SweepPoint] = {}
-    """Point → what it changes of this experiment's `model` and `training`."""
+    """Name of a sweep point → the settings that it changes in this experiment's `model` and `training`."""
     domains: list[DomainName] = []
-    """Domains to run, of a dataset that is trained by domain (TVSum); none named: all of them."""
+    """The domains to run, of a dataset that is trained by domain (TVSum). An empty list means all of them."""
     report: Literal["val", "test"] = "val"
-    """The split whose numbers the table shows. On `val` the epoch was selected on that split itself."""
+    """The split whose numbers the table shows. With `val` the epoch was selected on the reported split itself."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = [2017]
-    """A run each; from two on tables show mean ± standard deviation."""
+    """Random seeds, with one run for each. With two or more, tables show mean ± standard deviation."""
     jobs: Positive = 1
-    """Jobs that the runs are dealt out to, one GPU each; never more than runs."""
+    """Number of jobs that share the runs, each on one GPU. There are never more jobs than runs."""
     note: str | None = None
-    """Said in every table that shows the row."""
+    """A remark that every table prints with the row."""
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> Experiment:
@@ -250,19 +262,20 @@ class Experiment(Strict):
 
     @property
     def archived(self) -> list[str]:
-        """Families read from `archive`; the others are made here."""
+        """Names of the families that are read from `archive`. The other families are made here."""
         families = self.features.all if self.features and self.source == "features" else []
         return [family for family in families if not FAMILIES[family].looked_up]
 
     @property
     def made(self) -> list[str]:
-        """Families made here, from videos, sounds or queries."""
+        """Names of the families that are made here, from videos, sounds or queries."""
         families = self.features.all if self.features and self.source != "predictions" else []
         return [family for family in families if family not in self.archived]
 
     @property
     def run_domains(self) -> list[str]:
-        """A dataset with domains is trained once per domain; the others are trained once on everything (`all`)."""
+        """Names of the domains to train on: a dataset with domains is trained once per domain, other datasets once on
+        everything (`all`)."""
         return list(self.domains or self.about.run_domains)
 
     @property
@@ -273,11 +286,11 @@ class Experiment(Strict):
 
     @property
     def n_parts(self) -> int:
-        """Jobs that get a run at least."""
+        """Number of jobs that have at least one run."""
         return min(self.jobs, len(self.runs))
 
     def domain_of(self, run: str) -> str | None:
-        """The domain of a run, None for a dataset without domains. The name is one of `runs`."""
+        """Return the domain of a run, or None for a dataset without domains. run: one of the names in `runs`."""
         return RunId.parse(run).domain if self.about.domains else None
 
     @property
@@ -287,33 +300,34 @@ class Experiment(Strict):
 
     @property
     def settings(self) -> list[SweepPoint]:
-        """Model and training of every point of the sweep, or of the experiment where it has none."""
+        """Model and training settings of every point of the sweep, or of the experiment when it has no sweep."""
         return list(self.sweep.values()) or [SweepPoint(model=self.model, training=self.training)]
 
     def settings_of(self, run: str) -> SweepPoint:
-        """Model and training of one run. The name is one of `runs`."""
+        """Return model and training settings of one run. run: one of the names in `runs`."""
         return self.sweep.get(RunId.parse(run).point) or SweepPoint(model=self.model, training=self.training)
 
 
 class Dataset(Strict):
-    """How a dataset is laid out here."""
+    """How one dataset is fetched, cut into jobs and put on grids."""
 
     shards: Positive = 32
-    """Jobs that its videos are dealt out to."""
+    """Number of jobs that share its videos."""
     clip: Grid = "2s"
-    """The grid of its labels."""
+    """The grid of its labels: the length of the clips that people rated."""
     grids: dict[FamilyName, Grid] = {}
-    """Families that live on another grid."""
+    """Family → its grid, for each family that has another grid than the labels."""
     annotations: dict[Literal["train", "val", "test"], str]
-    """Split → a name in sources.csv."""
+    """Split → the name of its annotation file in sources.csv."""
     videos: list[str] = []
-    """Names in sources.csv; a video is taken from the first that has it."""
+    """Names in sources.csv. Each video is taken from the first source that has it."""
     skip: list[str] = []
-    """Vids that no stage uses. Their queries are left out everywhere, and every table says on how many queries it
-    stands."""
+    """Vids that no stage uses. Their queries are left out everywhere, and every table says how many queries its
+    numbers stand on."""
     missing: Literal["fail", "skip"] = "fail"
-    """What a training does when videos of val, or of the split it reports, are missing or cannot be read: `fail`
-    refuses to begin; `skip` leaves their queries out, and every table says so. Those of train are always left out."""
+    """What training does when videos of val, or of the split it reports, are missing or cannot be read. `fail`
+    refuses to begin. `skip` leaves their queries out, and every table says so. Missing videos of train are always
+    left out."""
 
     @model_validator(mode="after")
     def _puts_families_where_they_live(self) -> Dataset:
@@ -326,59 +340,60 @@ class Dataset(Strict):
         return self
 
     def grid_of(self, family: str) -> str:
-        """The grid one family lives on; words live on `tokens`."""
+        """Return the grid of one family. Families of words have the grid `tokens`."""
         if FAMILIES[family].reader == "words":
             return "tokens"
         return self.grids.get(family, self.clip)
 
 
 class Acquire(Strict):
-    """How files are fetched. None of it can change a result: digests decide what a file is."""
+    """How files are fetched. None of these keys can change a result, because digests decide what a file is."""
 
     local: list[LocalPath] = []
     """Folders that are searched for a file of the right digest before the network is asked."""
     sources: LocalPath | None = None
-    """Another sources.csv."""
+    """Path of another table of sources. With null the sources.csv of the package is used."""
     attempts: Positive = 5
-    """Tries per file."""
+    """Number of tries per file."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds of silence after which a connection is given up."""
+    """Seconds without an answer after which a connection is given up."""
 
 
 class Encoding(Strict):
-    """What can change an array."""
+    """Settings of the feature encoders that can change a feature array."""
 
     dtype: Literal["float16", "float32"] = "float16"
     weights: dict[str, Annotated[str, Field(pattern=r"^(released|random:\d+)$")]] = {}
-    """Name in sources.csv → `released`, or `random:SEED` (demo and tests only)."""
+    """Name of weights in sources.csv → `released`, or `random:SEED` (for the demo and tests only)."""
     seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
-    """A video that takes longer to decode is skipped, and reported."""
+    """Seconds that decoding one video may take. A video that takes longer is skipped and reported."""
 
 
 class Config(Strict):
-    """The whole file."""
+    """The whole configuration file."""
 
     title: str = "TR-DETR"
-    """Stands above every table."""
+    """Title that stands above every table."""
     results: Annotated[str, AfterValidator(_one_spelling)] = "results"
     """Folder of all outputs."""
     acquire: Acquire = Acquire()
     encoding: Encoding = Encoding()
     datasets: dict[DatasetName, Dataset]
     model: Model = methods.settings_class(methods.DEFAULT)()  # type: ignore[call-arg]
-    """The method and its settings: defaults of every experiment that names no other method."""
+    """The method and its settings: the defaults of every experiment that names no other method."""
     model_by_dataset: dict[DatasetName, Model] = {}
-    """What differs from `model` on a dataset, such as the weights of losses."""
+    """Dataset → the settings that differ from `model` on it, such as the weights of losses."""
     training: dict[DatasetName, Training]
     experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
 
     def made(self, dataset: str) -> list[str]:
-        """Families that experiments of a dataset make here, each once, sorted."""
+        """Return the families that experiments of a dataset make here, each once, sorted."""
         experiments = [experiment for experiment in self.experiments.values() if experiment.dataset == dataset]
         return sorted({family for experiment in experiments for family in experiment.made})
 
     def archived(self, dataset: str) -> dict[str, list[str]]:
-        """Released archives that experiments of a dataset read: families asked of each, each once, sorted."""
+        """Return the released archives that experiments of a dataset read: archive → its families, each once,
+        sorted."""
         asked: dict[str, set[str]] = {}
         for experiment in self.experiments.values():
             if experiment.dataset == dataset and experiment.archive and experiment.archived:
@@ -414,18 +429,21 @@ class Config(Strict):
 
 
 def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
-    """Validate what a YAML file held. Raises PipelineError naming each offending key, its value and what is allowed."""
+    """Validate the content of a YAML file.
+
+    Raises PipelineError, which names each offending key, its value and what is allowed.
+    """
     with _complaints(where, "correct it there and run again"):
         return Config.model_validate(dict(raw))
 
 
 def load_file(path: Path) -> Config:
-    """Read and validate a YAML file. Raises PipelineError for one that cannot be read, is no YAML or does not fit."""
+    """Read and validate a YAML file. Raises PipelineError when it cannot be read, is not YAML or does not fit."""
     return load(yaml_file.read(path), str(path))
 
 
 def section(kind: type[S], text: str, remedy: str) -> S:
-    """Resolved settings, as a rule hands them to a job in `--settings`. Raises PipelineError."""
+    """Return resolved settings, which a rule hands to a job in `--settings`. Raises PipelineError."""
     with _complaints("--settings", remedy):
         return kind.model_validate_json(text)
 
@@ -439,5 +457,5 @@ def _complaints(where: str, remedy: str) -> Iterator[None]:
 
 
 def schema() -> str:
-    """The JSON schema of config.yaml, as committed under workflow/schemas/."""
+    """Return the JSON schema of config.yaml, which is committed under workflow/schemas/."""
     return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"

@@ -1,6 +1,7 @@
-"""Experiments that cannot work, whatever is fetched: told when the config is read, not after hours of GPU.
+"""Experiments that cannot work, whatever is fetched, are found when the config is read, not after hours on a GPU.
 
-Each rule compares several keys; what one key alone may hold stands with its type in `pipeline/config.py`.
+Each rule here compares several keys. The values that one key alone may have stand with its type in
+`pipeline/config.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def unworkable(cfg: Config) -> Iterator[str]:
-    """Everything in a valid config that cannot work: key, value, and what is allowed there."""
+    """Yield everything in a valid config that cannot work: the key, its value, and what is allowed there."""
     for dataset_name, dataset in cfg.datasets.items():
         rated = _rated_grid(dataset_name)
         if rated not in (None, dataset.clip):
@@ -48,7 +49,8 @@ def _wrong_table(place: str, experiment: Experiment) -> Iterator[str]:
 
 
 def _wrong_grids(place: str, experiment: Experiment, cfg: Config) -> Iterator[str]:
-    """A family where it cannot live, families on several grids, and a grid that the ratings are not on."""
+    """Yield families on a grid that they cannot have, families on several grids, and a grid that the ratings do not
+    have."""
     if experiment.features is None or experiment.source == "predictions":
         return
     dataset, name = cfg.datasets[experiment.dataset], experiment.dataset

@@ -1,6 +1,6 @@
-"""How an experiment's lines lie over the defaults of its dataset and of the file, and how a misfit is told.
+"""An experiment's keys are laid over the defaults of its dataset and of the file, and misfits are described.
 
-Works on the file's raw keys, before they are validated (`pipeline/config.py`).
+This works on the file's raw keys, before they are validated (`pipeline/config.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline import methods
 
 
 def resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
-    """An experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it.
+    """Return an experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it.
 
     Raises ValueError for a name of a sweep point that is neither text nor a number.
     """
@@ -33,9 +33,10 @@ def resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
 
 
 def unread_weights(experiment: Any, full: Any) -> Iterator[str]:
-    """Settings that an experiment (or a point of its sweep) writes itself and that a switch of its method makes idle.
+    """Yield settings that an experiment (or a point of its sweep) writes and that a switch of its method makes useless.
 
-    experiment: as written. full: the same, resolved. Inherited weights are no mistake of the experiment.
+    experiment: the section as written. full: the same section, resolved. Inherited weights are not reported, because
+    they are no mistake of the experiment.
     """
     if not isinstance(experiment, Mapping) or not isinstance(full, Mapping):
         return
@@ -60,7 +61,7 @@ def _at(value: Any, *keys: str) -> Any:
 
 
 def _laid_over(base: Mapping[str, Any], changes: Any) -> Any:
-    """`changes` with the model and training of `base` where they say nothing."""
+    """Return `changes`, with the model and training of `base` where `changes` says nothing."""
     if not isinstance(changes, Mapping):
         return changes
     model = over_model(base["model"], changes.get("model", {}))
@@ -73,7 +74,10 @@ def _of_dataset(sections: Any, experiment: Mapping[str, Any]) -> Any:
 
 
 def over_model(base: Any, over: Any) -> Any:
-    """`over` with the settings of `base` under it, unless it names another method, whose keys are others."""
+    """Return `over` with the settings of `base` under it.
+
+    When `over` names another method it is returned alone, because the keys of the two methods differ.
+    """
     if isinstance(over, Mapping) and "name" in over and over["name"] != methods.name_in(base):
         return over
     return _merged(base, over)
@@ -86,7 +90,7 @@ def _merged(base: Any, over: Any) -> Any:
 
 
 def complaint(error: Any) -> str:
-    """One error of pydantic's as a line: key, what is wrong, the value found."""
+    """Describe one error of pydantic's in a line: the key, what is wrong, and the value found."""
     path, method = _place(error["loc"])
     key = ".".join(path)
     if error["type"] == "union_tag_invalid":
@@ -102,7 +106,7 @@ def complaint(error: Any) -> str:
 
 
 def _unknown(path: Sequence[str], method: str | None) -> str:
-    """What is wrong with a key that does not exist; method: whose section it stands in."""
+    """Describe what is wrong with a key that does not exist. method: the method whose section it stands in."""
     if method is not None:
         return f"is no key of the method {method}"
     if "training" in path and path[-1] in _KEYS_OF_METHODS:
@@ -114,7 +118,10 @@ _KEYS_OF_METHODS = {key for name in methods.METHODS for key in methods.settings_
 
 
 def _place(loc: Sequence[str | int]) -> tuple[list[str], str | None]:
-    """The keys that lead to a value, without the name of the method that a section `model` was read as; and that."""
+    """Return the keys that lead to a value, and the method that a section `model` was read as.
+
+    pydantic puts the name of that method among the keys; here it is removed, because the file does not have it there.
+    """
     path = [str(part) for part in loc if part != "[key]"]
     for at, part in enumerate(path[1:], start=1):
         is_model = path[at - 1] == "model" or (at > 1 and path[at - 2] == "model_by_dataset")
@@ -124,6 +131,6 @@ def _place(loc: Sequence[str | int]) -> tuple[list[str], str | None]:
 
 
 def _under_model(path: Sequence[str]) -> str:
-    """Where a key of `training` that belongs to the method has to stand: in the experiment, or for the dataset."""
+    """Return where a key of `training` that belongs to the method must stand: in the experiment, or for the dataset."""
     at = list(path).index("training")
     return ".".join([*path[:at], "model", *path[at + 1 :]] if at else ["model_by_dataset", *path[1:]])

@@ -51,7 +51,7 @@ EVERYTHING = "all"
 """The domain in the name of a run of a dataset that is not split into domains."""
 
 RELEASED_RUN = "released"
-"""The run name of a prediction file that its authors released."""
+"""The run name that stands for a prediction file that its authors released."""
 
 EPOCHS = ("selected", "last")
 """The two epochs of a run whose weights, predictions and metrics are kept."""

@@ -11,7 +11,7 @@ import re
 from pipeline.errors import PipelineError, is_printable, printable
 
 MOST_BYTES = 200
-"""Of a name in UTF-8: file systems take 255, and suffixes are put behind it."""
+"""Largest number of bytes of a name in UTF-8. File systems allow 255, and suffixes are added to the name."""
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -22,9 +22,9 @@ COMMANDS = {"extract": "features", "import_archive": "features", "score_test": "
 """The command of a rule, where it has another name. A command that fails ends with a line that begins with its name."""
 
 LONGEST = 20
-"""Of the list of failed jobs."""
+"""Largest number of failed jobs that the list names."""
 TAIL_BYTES = 100_000
-"""Of a log, in which its error stands."""
+"""Number of bytes at the end of a log in which its error is looked for."""
 
 
 @dataclass(frozen=True)

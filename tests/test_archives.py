@@ -119,7 +119,7 @@ def test_a_member_that_is_gone_is_unpacked_again_although_the_manifest_is_there(
 
 def test_an_index_that_is_none_is_named(home):
     (home / "index.csv").write_text("member,bytes\na.mp4,many\n")
-    with pytest.raises(PipelineError, match=r"index\.csv: is no index"):
+    with pytest.raises(PipelineError, match=r"index\.csv: is not a table"):
         read_index(home / "index.csv")
 
 
@@ -322,7 +322,7 @@ def test_of_members_of_one_name_the_last_one_counts(home, unpacked, container):
 
 def test_what_is_no_archive_is_said_so(home, unpacked):
     (home / "a.tar.gz").write_bytes(b"<html>no</html>")
-    with pytest.raises(PipelineError, match="no archive"):
+    with pytest.raises(PipelineError, match="not an archive"):
         unpacked(home / "a.tar.gz")
 
 

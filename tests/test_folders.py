@@ -77,7 +77,7 @@ def test_a_digest_in_the_table_holds_a_folder_fast(features, get, tmp_path):
     get(f"{features.as_uri()}/", digest=f"sha256:{files.sha256(tmp_path / 'packed.tar')}")
     shutil.rmtree(tmp_path / "results")
     (features / "clip" / "b.npz").write_bytes(b"xyz")
-    with pytest.raises(PipelineError, match="has sha256"):
+    with pytest.raises(PipelineError, match="has the sha256 digest"):
         get(f"{features.as_uri()}/", digest=f"sha256:{files.sha256(tmp_path / 'packed.tar')}")
 
 

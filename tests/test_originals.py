@@ -15,7 +15,7 @@ import yaml
 
 from pipeline import files
 from pipeline.acquire import folders, originals, sources
-from pipeline.acquire.download import take
+from pipeline.acquire.download import copy_checked
 from pipeline.acquire.transfer import Wanted
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
@@ -199,9 +199,9 @@ def test_a_changed_folder_is_seen_and_one_that_was_only_touched_is_not(tmp_path,
     folder.mkdir()
     (folder / "a.npy").write_text("one")
     (folder / "b.npy").write_text("one")
-    sha256 = take(folder, Wanted(folder.as_uri(), target, "features"))
+    sha256 = copy_checked(folder, Wanted(folder.as_uri(), target, "features"))
     assert sha256 == files.sha256(target) == folders.digest(folder, "features")
-    taken = originals.Taken(folder, target, sha256, 0)
+    taken = originals.CopiedFile(folder, target, sha256, 0)
     assert not taken.looks_changed()
     os.utime(folder / "a.npy")
     assert taken.looks_changed()

@@ -81,11 +81,11 @@ def results(tmp_path):
     return Results(tmp_path)
 
 
-def under(table: render.Table, kind: str) -> list[render.Line]:
+def under(table: render.Table, kind: str) -> list[render.TableLine]:
     return [line for line in table.lines if line.kind == kind]
 
 
-def texts(line: render.Line) -> list[str]:
+def texts(line: render.TableLine) -> list[str]:
     return [cell.text for cell in line.cells.values()]
 
 

@@ -1,1 +1,1 @@
-"""Everything that comes from outside: addresses, downloads, archives, weights."""
+"""This room fetches everything that comes from outside: addresses, downloads, archives and weights."""

@@ -1,9 +1,10 @@
-"""Archives of strangers, unpacked into a folder that nothing in them can leave.
+"""Downloaded archives are unpacked here, into a folder that no member of them can leave.
 
-Members go on where a killed job stopped: one that is there at its size is not written again, as long as the archive is
-the same. Zips inside an archive, as TVSum ships its videos, are unpacked too, into a folder of their name. Links and
-devices are left out and reported, and so are members with a name that no terminal can show or no file system takes. A
-name that points outside the folder, or far more bytes than an archive of its size can honestly hold, is refused.
+A killed job goes on where it stopped: a member that is there at its full size is not written again, as long as the
+archive is the same. A zip inside an archive (TVSum ships its videos so) is unpacked too, into a folder of its name. A
+member is skipped and reported when it is a link or a device, or when its name cannot be printed or is refused by file
+systems. An archive is refused when a name in it points outside the folder, or when it unpacks to far more bytes than an
+honest archive of its size.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pipeline.stages import StageJob
 INDEX_COLUMNS = ("member", "bytes")
 
 LARGEST_RATIO = 100
-"""Unpacked bytes per packed byte; video is near 1, features below 10, text below 30."""
+"""Largest number of unpacked bytes per packed byte. Video is near 1, features are below 10, text is below 30."""
 ALWAYS_ALLOWED_BYTES = 1 << 30
 
 NOT_A_FILE = "is a link or a device"
@@ -50,7 +51,11 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive. open: its content, to be read before the next member. why_not: the reason to leave it."""
+    """One file of an archive.
+
+    open: a function that opens the content, which must be read before the next member is asked for. why_not: the reason
+    why this member is skipped, None for a member that is unpacked.
+    """
 
     name: str
     n_bytes: int
@@ -61,9 +66,9 @@ class Member:
 def unpack(job: StageJob[Nothing]) -> bool:
     """Unpack a fetched archive into `{results}/resources/{name}/files/`. Returns whether there was anything to do.
 
-    The manifest lists one file, `index.csv` beside (member, bytes): ten thousand
-    videos are named and measured there, and their digests taken where they are read.
-    Raises PipelineError for a damaged archive and for one that tries to get out of its folder or to fill the disk.
+    The manifest lists one file only, `index.csv` (columns: member, bytes). So ten thousand videos have their names and
+    sizes in the index, and the stages that read them take their digests. Raises PipelineError for a damaged archive,
+    and for one that tries to leave its folder or to fill the disk.
     """
     name, layout, fetched = job.about["name"], job.layout, job.input("fetched")
     home = layout.resource(name)
@@ -88,19 +93,20 @@ def unpack(job: StageJob[Nothing]) -> bool:
 
 
 def allowed_bytes(packed: int) -> int:
-    """How many bytes an honest archive of `packed` bytes may unpack to."""
+    """Return how many bytes an honest archive of `packed` bytes may unpack to."""
     return max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * packed)
 
 
 def _forget_if_short(layout: Layout, name: str) -> None:
-    """Remove the index where a member is gone: it is all that the manifest lists, so the work is done again."""
+    """Remove the index when a member is missing. The manifest lists only the index, so the stage then does its work
+    again."""
     index, home = layout.index(name), layout.unpacked(name)
     if index.is_file() and not all(_is_there(home / member, size) for member, size in read_index(index).items()):
         index.unlink()
 
 
 def _make_room(layout: Layout, name: str, archive_sha256: str) -> None:
-    """Keep members that came out of this very archive; another one's may have the same names and sizes."""
+    """Keep the members only if they came out of this very archive: another one's may have the same names and sizes."""
     mark, home = layout.unpacked_from(name), layout.unpacked(name)
     if mark.is_file() and mark.read_text() == archive_sha256:
         return
@@ -114,7 +120,7 @@ def _make_room(layout: Layout, name: str, archive_sha256: str) -> None:
 
 
 def write_index(path: Path, members: dict[str, int]) -> None:
-    """Write member paths (below `files/`) and sizes, sorted."""
+    """Write the table of members: their paths (below `files/`) and sizes in bytes, sorted by path."""
     with files.atomic(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(INDEX_COLUMNS)
@@ -122,21 +128,27 @@ def write_index(path: Path, members: dict[str, int]) -> None:
 
 
 def read_index(path: Path) -> dict[str, int]:
-    """Member path below `files/` → bytes. Raises PipelineError where the index cannot be read, or is none."""
+    """Read the index: path of each member below `files/` → bytes.
+
+    Raises PipelineError when the file cannot be read or is no index.
+    """
     try:
         with files.open_text(path) as file:
             return {row["member"]: int(row["bytes"]) for row in csv.DictReader(file)}
     except OSError as error:
         raise files.cannot_read(path, error) from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:
-        raise PipelineError("is no index of members", where=path, remedy="delete it and run `unpack` again") from error
+        raise PipelineError(
+            "is not a table of an archive's members", where=path, remedy="delete it and run `unpack` again"
+        ) from error
 
 
 @dataclass
 class Unpacking:
-    """What has come out of an archive so far. folder: where to; allowed_bytes: more than this is a bomb.
+    """What has come out of an archive so far.
 
-    remedy: what to do about a damaged one.
+    folder: the folder that members are written to. allowed_bytes: an archive that unpacks to more bytes is refused.
+    remedy: what the user can do about a damaged archive, for error messages.
     """
 
     folder: Path
@@ -147,7 +159,7 @@ class Unpacking:
     n_bytes: int = 0
 
     def add(self, archive: Path, below: PurePosixPath) -> None:
-        """Unpack one archive below a place in the folder. Raises PipelineError as `unpack` does."""
+        """Unpack one archive into the sub-folder `below`. Raises PipelineError as `unpack` does."""
         for member in progress.lines(members_of(archive, self.remedy), unit="files", what=archive.name):
             place = below / safe_path(member.name, archive)
             why_not = member.why_not or next(filter(None, map(name_problem, place.parts)), "")
@@ -156,11 +168,12 @@ class Unpacking:
                 continue
             self._spend(member, archive)
             target = self.folder / place
-            # Of members of one name the last one counts, which is not told by its size from an earlier one.
+            # Several members may have the same name. The last one counts, and equal sizes do not show which one is
+            # there.
             is_again = str(place) in self.members
             if is_again or not _is_there(target, member.n_bytes):
                 _write(member, target, archive, self.remedy)
-            # `._x.zip` is no zip: macOS keeps there what it knows about x.zip.
+            # `._x.zip` is no zip file: macOS stores attributes of x.zip under that name.
             if target.suffix.lower() == ".zip" and not below.parts and not target.name.startswith("._"):
                 self.add(target, place.with_suffix(""))
                 target.unlink()
@@ -178,7 +191,7 @@ class Unpacking:
 
 
 def safe_path(name: str, archive: Path) -> PurePosixPath:
-    """A member's name as a path that stays below its folder. Raises PipelineError for any other name."""
+    """Return a member's name as a path that stays below its folder. Raises PipelineError for any other name."""
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise PipelineError(
@@ -190,9 +203,9 @@ def safe_path(name: str, archive: Path) -> PurePosixPath:
 
 
 def members_of(archive: Path, remedy: str) -> Iterator[Member]:
-    """The files of a zip or a tar (of any compression), told apart by content. Raises PipelineError for damage.
+    """Yield the files of a zip or a tar (of any compression). The content tells which one it is, not the suffix.
 
-    remedy: what to do about that.
+    remedy: what the user can do about a damaged archive. Raises PipelineError for a damaged archive.
     """
     try:
         with open(archive, "rb") as file:
@@ -220,11 +233,11 @@ def _of_zip(container: zipfile.ZipFile) -> Iterator[Member]:
 
 
 class _Header(tarfile.TarInfo):
-    """The header of a member. tarfile takes a damaged or missing one for the archive's end; here it is an error."""
+    """The header of a tar member. tarfile takes a damaged header for the archive's end; here it is an error."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        """Read a block; the zeros that end an archive are left to tarfile."""
+        """Read one block of 512 bytes. A block of zeros ends an archive, and tarfile handles it."""
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -239,11 +252,12 @@ def _of_tar(container: tarfile.TarFile) -> Iterator[Member]:
             why_not = None if info.isreg() else NOT_A_FILE
             yield Member(_text(info.name), info.size, partial(_content, container, info), why_not)
     while container.fileobj and container.fileobj.read(files.CHUNK_BYTES):
-        pass  # the checksum of a compressed stream stands at its end
+        # The checksum of a compressed stream stands at its end, so the stream is read to the end to have it compared.
+        pass
 
 
 def _text(name: str) -> str:
-    """A member's name as text: Latin-1 where it is no UTF-8, since as that every name can be read."""
+    """Return a member's name as text. A name that is no UTF-8 is read as Latin-1, which can decode every byte."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -279,7 +293,7 @@ def _pieces(member: Member, archive: Path, remedy: str) -> Iterator[bytes]:
 
 def _damaged(archive: Path, error: Exception, remedy: str) -> PipelineError:
     return PipelineError(
-        f"cannot be unpacked: it is damaged, or no archive ({error})",
+        f"cannot be unpacked: it is damaged or is not an archive ({error})",
         where=archive,
         remedy=remedy,
     )

@@ -1,4 +1,5 @@
-"""A copy of a file of this machine. Its owner may go on to edit the original, so the two never share their content."""
+"""Copies of files of this machine. The owner may edit the original later, so a copy never shares its content with
+it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 FICLONE = 0x40049409
-"""Linux' request for a reflink: a copy at once that takes no space until one of the two is changed."""
+"""Linux's request for a reflink: a copy that is made at once and takes no space until one of the two files changes."""
 
 
 def copy(source: Path, target: Path) -> None:

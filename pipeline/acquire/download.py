@@ -1,8 +1,8 @@
-"""Fetching: a source of the table to a checked file under `{results}/resources/{name}/`.
+"""Fetching brings a source of the table to a checked file under `{results}/resources/{name}/`.
 
-A file is known by its digest, not by where it came from: folders of this machine are searched before the network is
-asked, and mirrors are tried in their order. Where nobody publishes a digest, the first one seen is pinned, and another
-file under the same name is an error from then on.
+A file is known by its digest, not by its address. So folders of this machine are searched before the network is asked,
+and the mirrors of a source are tried in their order. Where nobody publishes a digest, the digest of the first file is
+stored beside it (a pin). From then on, another file under the same name is an error.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pipeline.stage_settings import Fetch
 from pipeline.stages import StageJob
 
 BACKOFF_S = 1.0
-"""Wait after the first useless try; doubled after each further one."""
+"""Seconds to wait after the first try that brought nothing. Each further such try doubles the wait."""
 LONGEST_WAIT_S = 60.0
 
 
 def fetch(job: StageJob[Fetch]) -> bool:
     """Put a source under `{results}/resources/{name}/{its file}`. Returns whether there was anything to do.
 
-    Addresses are no settings of the stage: a file is the same wherever it came from. Where another process fetches it,
-    this one waits and takes the finished file. Raises PipelineError for an
-    unknown name, for a source of one file per video, and where no address gave the right file, with each one's reason.
+    Addresses are not part of the stage's settings, because a file is the same wherever it came from. When another
+    process already fetches the file, this one waits and uses the finished file. Raises PipelineError for an unknown
+    name, for a source that has one file per video, and when no address gave the right file (with the reason of each).
     """
     name, acquire, manifest = job.about["name"], job.settings.acquire, job.manifest
     source = sources.load(acquire.sources)[name]
@@ -60,15 +60,17 @@ def fetch(job: StageJob[Fetch]) -> bool:
 
 
 def download(wanted: Wanted, acquire: Acquire) -> str:
-    """Put a file under its target, whole and checked; return its SHA-256. A file that broke off is gone on with.
+    """Put a file under its target, complete and checked, and return its SHA-256. A download that broke off is
+    continued.
 
-    Where another process fetches to the same target, this one waits for it and takes the file that it brought.
-    Only tries without progress are counted: a slow server that hangs up a hundred times still delivers.
-    Raises NoSuchFileError where there is no such file, PipelineError for everything else.
+    When another process downloads to the same target, this one waits for it and uses that file. Only tries without
+    progress are counted: a slow server that hangs up a hundred times still delivers. Raises NoSuchFileError when there
+    is no such file, and PipelineError for everything else.
     """
     with files.lock(wanted.target, wait=True, keep=False) as waited:
         if waited and wanted.target.is_file():
-            with suppress(PipelineError):  # what the other process brought may be another file
+            # The other process may have brought another file, so it is compared with what is wanted here.
+            with suppress(PipelineError):
                 sha256 = files.sha256(wanted.target)
                 wanted.check(wanted.target, sha256)
                 return sha256
@@ -77,8 +79,8 @@ def download(wanted: Wanted, acquire: Acquire) -> str:
 
 def _download(wanted: Wanted, acquire: Acquire) -> str:
     if urlsplit(wanted.url).scheme == "file":
-        # A name on disk may be no UTF-8.
-        return take(Path(os.fsdecode(unquote_to_bytes(urlsplit(wanted.url).path))), wanted)
+        # A file name on disk may be no UTF-8, so the bytes of the address are decoded as the file system's names are.
+        return copy_checked(Path(os.fsdecode(unquote_to_bytes(urlsplit(wanted.url).path))), wanted)
     try:
         wanted.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,8 +93,8 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
             return receive(wanted, partial, acquire.timeout_s)
         except TransientError as trouble:
             now = partial.version(wanted.url)
-            held = partial.size if now else 0  # what the next try can go on with
-            # Bytes of a file that was replaced are no measure for those of its successor.
+            held = partial.size if now else 0  # These are the bytes that the next try can continue from.
+            # After the server replaced the file, the size of the old part says nothing about progress with the new one.
             is_another = None not in (version, now) and now != version
             useless = 0 if held > best and not is_another else useless + 1
             best = held if is_another else max(best, held)
@@ -101,7 +103,7 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
                 raise PipelineError(
                     f"{trouble}; {useless} tries without progress",
                     where=wanted.where,
-                    remedy="run again, it goes on where it stopped; or name a mirror",
+                    remedy="run again to continue where it stopped, or name a mirror",
                 ) from trouble
             time.sleep(min(LONGEST_WAIT_S, max(trouble.after_s, BACKOFF_S * 2.0 ** max(useless - 1, 0))))
 
@@ -109,7 +111,8 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
 def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
     """Download from the first address that gives the file.
 
-    Raises PipelineError with every address's reason; NoSuchFileError where that is each one's.
+    Raises PipelineError with every address's reason, and NoSuchFileError when every address says that there is no such
+    file.
     """
     problems: list[PipelineError] = []
     for wanted in mirrors:
@@ -130,14 +133,15 @@ def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
     )
 
 
-def take(path: Path, wanted: Wanted) -> str:
-    """Copy a file of this machine to a target, where it appears once its copy was checked; return its SHA-256.
+def copy_checked(path: Path, wanted: Wanted) -> str:
+    """Copy a file or folder of this machine to a target and return its SHA-256. The target appears after the check.
 
-    A folder is packed. Never a link: what its owner changes later must not change the results. Raises NoSuchFileError
-    where it is not there, PipelineError for another size or digest, and where it cannot be read.
+    A folder is packed into a tar. The copy is never a link, because later edits of the original must not change the
+    results. Raises NoSuchFileError when nothing is at `path`, and PipelineError for another size or digest and for what
+    cannot be read.
     """
     if path.is_dir():
-        return _take_folder(path, wanted)
+        return _copy_folder(path, wanted)
     if not path.is_file():
         raise NoSuchFileError("no such file", where=wanted.where, remedy="correct its url in the table of sources")
     state = path.stat()
@@ -152,14 +156,15 @@ def take(path: Path, wanted: Wanted) -> str:
     return sha256
 
 
-def _take_folder(folder: Path, wanted: Wanted) -> str:
+def _copy_folder(folder: Path, wanted: Wanted) -> str:
     packed = wanted.target.with_name(f".{wanted.target.name}.packed")
     newest = folders.newest_ns(folder)
     try:
         folders.pack(folder, packed, wanted.name)
         sha256 = files.sha256(packed)
         wanted.check(packed, sha256)
-        os.utime(packed, ns=(newest, newest))  # by which a later change is noticed (`originals.py`)
+        # `originals.py` compares these times to notice a later change of the original.
+        os.utime(packed, ns=(newest, newest))
         os.replace(packed, wanted.target)
     finally:
         packed.unlink(missing_ok=True)
@@ -167,11 +172,10 @@ def _take_folder(folder: Path, wanted: Wanted) -> str:
 
 
 def find_local(source: Source, folders: Iterable[str], digest: str | None) -> Path | None:
-    """The file in `folders` (searched through) that has the digest; where none is known, the one of the source's name.
+    """Search `folders` for the file that has the source's digest, or, without a digest, the source's file name.
 
-    For an archive without a digest a folder does, too, that has the archive's name without its suffix.
-
-    Raises PipelineError for a folder that is not there.
+    An archive without a digest is also found as a folder that has the archive's name without its suffix. Returns None
+    when nothing fits. Raises PipelineError for a folder that does not exist.
     """
     for folder in folders:
         if not Path(folder).is_dir():
@@ -182,7 +186,8 @@ def find_local(source: Source, folders: Iterable[str], digest: str | None) -> Pa
         for path in _candidates(Path(folder), source):
             if digest is None and path.name == source.file:
                 return path
-            with suppress(PipelineError):  # what cannot be read is not the one
+            # A file that cannot be read cannot be shown to be the wanted one, so the search goes on.
+            with suppress(PipelineError):
                 if digest is not None and _has(path, digest):
                     return path
     return None
@@ -194,7 +199,10 @@ def _without_suffix(name: str) -> str:
 
 
 def _candidates(folder: Path, source: Source) -> Iterator[Path]:
-    """Files that may be the one: of its size where that is known; those of its name first, reading is dear."""
+    """Yield files that may be the wanted one: those of its size, if the size is known.
+
+    Files of its name come first, because every file must be read for its digest, which takes long.
+    """
     found = [
         path
         for parent, _, names in os.walk(folder)
@@ -205,7 +213,8 @@ def _candidates(folder: Path, source: Source) -> Iterator[Path]:
 
 
 def _fetch(source: Source, target: Path, acquire: Acquire, *, again: bool = False) -> None:
-    """again: the original on this machine has changed, so the file that was taken from it is not the one wanted."""
+    """Fetch a source. again: its original on this machine has changed, so the file that was copied before is
+    outdated."""
     pin = pin_beside(target)
     digest = source.digest or _pinned(pin)
     if again or not (target.is_file() and _has(target, digest)):
@@ -217,7 +226,10 @@ def _fetch(source: Source, target: Path, acquire: Acquire, *, again: bool = Fals
 
 
 def _wanted(url: str, source: Source, target: Path, digest: str | None, acquire: Acquire) -> Wanted:
-    """A file of this machine is its owner's to change: only a digest in the table of sources holds it fast."""
+    """Describe the file to get. A pinned digest does not apply to a file of this machine: its owner may change it.
+
+    Only a digest in the table of sources refuses a changed file of this machine.
+    """
     if not url.startswith("file:"):
         remedy = f"it changed since it was first seen; to take it remove {target.parent}"
         return Wanted(url, target, source.name, digest, source.n_bytes, ANOTHER_FILE if source.digest else remedy)

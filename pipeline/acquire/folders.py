@@ -1,7 +1,7 @@
-"""A folder of this machine in place of an archive: packed, so that everything behind it sees an archive like any other.
+"""A folder of this machine can stand for an archive. It is packed, so that all later stages see an ordinary archive.
 
-The packed file depends on the names and bytes of the files alone, not on times, owners or the order of the disk. So its
-SHA-256 is the folder's digest: it is pinned, compared and recorded as that of a downloaded archive is.
+The packed file depends only on the names and bytes of the files, not on times, owners or their order on disk. So its
+SHA-256 is the folder's digest. It is pinned, compared and recorded as the digest of a downloaded archive is.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ from pipeline.progress import Progress
 
 
 def pack(folder: Path, target: Path, name: str) -> None:
-    """Write the files below a folder as a tar under `target`: sorted by path, without times and owners.
+    """Write the files below a folder as a tar under `target`, sorted by path, without times and owners.
 
-    name: what errors and the progress line call it. Raises PipelineError for a folder without files, and for links,
-    devices, and names that other machines could not take or that are no plain text.
+    name: what errors and the progress line call the folder. Raises PipelineError for a folder without files, for links
+    and devices, and for names that other machines cannot store or that are no plain text.
     """
     with files.atomic_path(target) as partial, open(partial, "wb") as file:
         _write(folder, file, name)
 
 
 def digest(folder: Path, name: str) -> str:
-    """The SHA-256 that a folder has when it is packed; nothing is written. Raises PipelineError as `pack` does."""
+    """Return the SHA-256 that the packed folder has, without writing a file. Raises PipelineError as `pack` does."""
     sink = _Hashed()
     _write(folder, sink, name)
     return sink.state.hexdigest()
 
 
 def newest_ns(folder: Path) -> int:
-    """The time of the last change of anything in a folder, in ns: contents, names, what was added or removed."""
+    """Return the time of the last change in a folder, in nanoseconds. It sees edits, renames, added and removed
+    files."""
     within = (Path(parent, name) for parent, below, names in os.walk(folder) for name in (*below, *names))
     return max(path.lstat().st_ctime_ns for path in (folder, *within))
 
 
 def n_bytes(folder: Path) -> int:
-    """The bytes of all files in a folder."""
+    """Return the bytes of all files in a folder together."""
     return sum(Path(parent, name).lstat().st_size for parent, _, names in os.walk(folder) for name in names)
 
 
 class _Hashed(io.RawIOBase):
-    """Takes what is written to it into a digest and forgets it."""
+    """A file object that adds all that is written to it to a digest and stores nothing."""
 
     def __init__(self) -> None:
         self.state = hashlib.sha256()
@@ -77,7 +78,8 @@ def _write(folder: Path, file: Any, name: str) -> None:
 
 
 def _add(packed: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
-    header = tarfile.TarInfo(path.relative_to(folder).as_posix())  # no time, no owner, mode 644
+    # The header keeps no time and no owner, and mode 644, so that equal files give equal bytes.
+    header = tarfile.TarInfo(path.relative_to(folder).as_posix())
     try:
         with open(path, "rb", opener=_no_link) as file:
             header.size = os.fstat(file.fileno()).st_size
@@ -108,7 +110,8 @@ def _members(folder: Path, name: str) -> Iterator[Path]:
                     where=f"{name}: {path}",
                     remedy="put a copy of the file in its place, or remove it",
                 )
-            if not entry.isprintable() or "\\" in entry:  # surrogates of bytes that are no UTF-8 are not printable
+            # Bytes of a name that are no UTF-8 become surrogates, which are not printable.
+            if not entry.isprintable() or "\\" in entry:
                 raise PipelineError(
                     f"{entry!a} is no name that every machine can take",
                     where=f"{name}: {ascii(parent)[1:-1]}",

@@ -1,9 +1,9 @@
-"""Files that have their original on this machine: has it changed since it was taken, is there one now that was not?
+"""Some files have their original on this machine. This module tells whether an original changed or newly appeared.
 
-An original is a file (or, for an archive, a folder) behind a `file:///` address, or one in a folder of `acquire.local`.
-Whoever takes it gives the taken file the original's time, so equal sizes and times mean that nothing changed, and only
-other ones have to be read.
-Nothing here writes, imports a network library or asks the network: it is called while the workflow is planned.
+An original is a file (or, for an archive, a folder) behind a `file:///` address or in a folder of `acquire.local`. The
+copy gets the modification time of its original. So an equal size and time mean that nothing changed, and only other
+files have to be read. Nothing here writes to results, imports a network library or asks the network, because it is
+called while the workflow is planned.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from pipeline.acquire.sources import Source, Sources
 from pipeline.layout import Layout
 
 READ_BYTES = 100_000_000
-"""A plan reads no more than this to tell a touched original from a changed one; more is left to the stage."""
+"""A plan reads at most this many bytes to tell a touched original from a changed one. Longer ones are left to the
+stage."""
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A file that was taken from an original. sha256: of the original's bytes then. since: time of that record, ns."""
+class CopiedFile:
+    """A file that was copied from an original.
+
+    sha256: digest of the original when it was copied. since: time of that record, in nanoseconds.
+    """
 
     original: Path
     target: Path
@@ -36,23 +40,25 @@ class Taken:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the original now; of a folder, that of all its files."""
+        """Size of the original now, in bytes. The size of a folder is that of all its files."""
         return folders.n_bytes(self.original) if self.original.is_dir() else self.original.stat().st_size
 
     def looks_changed(self) -> bool:
-        """Whether size or time of the original differ from the taken file's. One that is gone has not changed."""
+        """Tell whether the original's size or time differs from the copy's. An original that is gone has not
+        changed."""
         try:
             original, target = self.original.stat(), self.target.stat()
             if self.original.is_dir():
                 return folders.newest_ns(self.original) != target.st_mtime_ns
         except OSError:
             return False
-        if (original.st_dev, original.st_ino) == (target.st_dev, target.st_ino):  # linked by an earlier version
+        # An earlier version made links, and a linked file is its own original.
+        if (original.st_dev, original.st_ino) == (target.st_dev, target.st_ino):
             return original.st_mtime_ns > self.since
         return (original.st_size, original.st_mtime_ns) != (target.st_size, target.st_mtime_ns)
 
     def has_changed(self) -> bool:
-        """Whether the original has other bytes now. Raises PipelineError where it cannot be read."""
+        """Tell whether the original has other bytes now. Raises PipelineError when it cannot be read."""
         return self.looks_changed() and self._digest() != self.sha256
 
     def _digest(self) -> str:
@@ -61,7 +67,7 @@ class Taken:
         return files.sha256(self.original)
 
     def keep_time(self) -> None:
-        """Give the taken file the time of its original, whose bytes are known to be equal."""
+        """Give the copy the time of its original, whose bytes are known to be equal."""
         if self.original.is_dir():
             newest = folders.newest_ns(self.original)
             os.utime(self.target, ns=(newest, newest))
@@ -70,14 +76,16 @@ class Taken:
 
 
 def same_time(original: os.stat_result, target: Path) -> None:
-    """Give a taken file its original's time."""
+    """Give the copy the modification time of its original."""
     os.utime(target, ns=(original.st_atime_ns, original.st_mtime_ns))
 
 
 def original_of(source: Source, vid: str = "") -> Path | None:
-    """The file of this machine that a source is taken from; None where the first address is another machine's.
+    """Return the file of this machine that a source is copied from, or None when its first address is on another
+    machine.
 
-    Where the table of sources states a digest, that says what the file is, and one of several mirrors may differ.
+    A source whose digest stands in the table also gives None: the digest says what the file is, and one of several
+    mirrors may differ from it.
     """
     address = urlsplit(source.addresses[0])
     if address.scheme != "file" or (source.digest and len(source.addresses) > 1):
@@ -85,17 +93,23 @@ def original_of(source: Source, vid: str = "") -> Path | None:
     return _path_of(source.addresses[0], vid)
 
 
-def fetched(source: Source, target: Path, record: Mapping[str, Any], manifest: Path) -> Taken | None:
-    """What a `fetch` took, by its manifest; None where there is no original here. record: the manifest's content."""
+def fetched(source: Source, target: Path, record: Mapping[str, Any], manifest: Path) -> CopiedFile | None:
+    """Return what a `fetch` copied, according to its manifest, or None when there is no original on this machine.
+
+    record: the manifest's content.
+    """
     original = original_of(source)
     listed = {entry["path"]: entry["sha256"] for entry in record.get("files", ())}
     if original is None or str(target) not in listed:
         return None
-    return Taken(original, target, listed[str(target)], manifest.stat().st_mtime_ns)
+    return CopiedFile(original, target, listed[str(target)], manifest.stat().st_mtime_ns)
 
 
-def videos(account: Path, table: Sources) -> list[Taken]:
-    """The videos of a shard's account that were taken from originals. account: the CSV; none where it is not there."""
+def videos(account: Path, table: Sources) -> list[CopiedFile]:
+    """Return the videos of a shard that were copied from originals.
+
+    account: the CSV file of `videos`. A file that does not exist gives an empty list.
+    """
     named = {source.name: source for source in table if source.kind == "video" and original_of(source)}
     if not named or not account.is_file():
         return []
@@ -106,12 +120,13 @@ def videos(account: Path, table: Sources) -> list[Taken]:
     for row in rows:
         original = original_of(named[row["source"]], row["vid"])
         if original is not None:
-            found.append(Taken(original, Path(row["path"]), row["sha256"], since))
+            found.append(CopiedFile(original, Path(row["path"]), row["sha256"], since))
     return found
 
 
-def have_changed(taken: Iterable[Taken]) -> bool:
-    """Whether an original has changed, or may have and is too long to be read for a plan."""
+def have_changed(taken: Iterable[CopiedFile]) -> bool:
+    """Tell whether an original has changed. One that may have, and is too long to be read for a plan, counts as
+    changed."""
     suspects = [one for one in taken if one.looks_changed()]
     if sum(one.n_bytes for one in suspects) > READ_BYTES:
         return True
@@ -119,16 +134,17 @@ def have_changed(taken: Iterable[Taken]) -> bool:
 
 
 def asked(names: Sequence[str], table: Sources) -> str:
-    """Where the videos of a dataset are looked for, in one line, to stand beside each that did not come."""
+    """Return, in one line, where the videos of a dataset are looked for. It is recorded with each video that did not
+    come."""
     return " ".join(address for name in names for address in (table[name].addresses if name in table.by_name else ()))
 
 
 def may_come_now(
     record: Mapping[str, Any], names: Sequence[str], table: Sources, local: Iterable[str], layout: Layout
 ) -> bool:
-    """Whether a video that did not come when an account was made is worth another question.
+    """Tell whether a video that did not come when an account was made should be asked for again.
 
-    That is so where the fetch failed, where the sources have other addresses now, and where its file is on this machine
+    It should when the fetch failed, when the sources have other addresses now, and when its file is on this machine
     now. record: the content of the manifest of `videos`. layout: where the videos would lie.
     """
     if record.get("counts", {}).get("failed"):
@@ -144,7 +160,10 @@ def may_come_now(
 
 
 def local_copies(folders: Iterable[str]) -> dict[str, Path]:
-    """Name → path of all files in the folders of `acquire.local`, the first of each name; a missing folder has none."""
+    """Return all files in the folders of `acquire.local`: name → path of the first file of that name.
+
+    A folder that does not exist has no files.
+    """
     found: dict[str, Path] = {}
     for path in _walk(folders):
         found.setdefault(path.name, path)
@@ -165,5 +184,5 @@ def _is_here(vid: str, source: Source, copies: Mapping[str, Path], layout: Layou
 
 
 def _path_of(address: str, vid: str) -> Path:
-    """The file behind a `file:///` address. A name on disk may be no UTF-8."""
+    """Return the file behind a `file:///` address. A file name on disk may be no UTF-8."""
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(address).path)).replace("{vid}", vid))

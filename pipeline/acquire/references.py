@@ -1,7 +1,7 @@
-"""Names in a config that lead nowhere, found before anything is planned.
+"""Names in the config that match no source are found here, before anything is planned.
 
-Snakemake takes an input function that fails for one that asks for nothing: beside a finished table a misspelt name
-would pass for "nothing to be done".
+Without this check Snakemake would take an input function that raises for one that asks for nothing. Beside a finished
+table a misspelt name would then end as "nothing to be done".
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 
 Reference = tuple[str, str, tuple[str, ...]]
-"""Key in the config, the name in sources.csv that it asks for, the kinds that fit."""
+"""Key in the config, the name in sources.csv that it asks for, and the kinds of source that fit."""
 
 
 def check(cfg: Config, sources: Sources, where: str) -> None:
-    """Raise one PipelineError for all annotations that experiments need and no dataset names, and for all names that
-    the table of sources lacks or has of a kind that does not fit.
+    """Raise one PipelineError for everything that the config names wrongly.
+
+    That is: annotations that an experiment needs and its dataset does not name, and names that the table of sources
+    lacks or has with a kind that does not fit.
     """
     misfits = [_misfit(reference, sources) for reference in _references(cfg)]
     complaints = [*_missing_annotations(cfg), *_unknown_weights(cfg), *filter(None, misfits)]
@@ -30,7 +32,8 @@ def check(cfg: Config, sources: Sources, where: str) -> None:
 
 
 def _missing_annotations(cfg: Config) -> Iterator[str]:
-    """Training reads train and val, every experiment the split it reports."""
+    """Yield the missing annotations. Training reads train and val, and every experiment reads the split that it
+    reports."""
     for name, experiment in cfg.experiments.items():
         read = [experiment.report] if experiment.source == "predictions" else ["train", "val", experiment.report]
         for split in dict.fromkeys(read):

@@ -1,17 +1,17 @@
-"""The table of sources: the only place that knows an address. One row per address; rows of one name are mirrors.
+"""The table of sources is the only place that knows an address. Each row is one address; rows of one name are mirrors.
 
-Columns of a table (`sources.csv` beside this file, or another one named by `acquire.sources` in the config):
+Columns of a table (`sources.csv` beside this file, or another one that `acquire.sources` in the config names):
 
-    name     what config and stages call it; rows of one name are tried in their order
+    name     what the config and the stages call it; rows of one name are tried in their order
     kind     file, archive (unpacked after fetching), video (one file per vid) or youtube (one page per video)
-    file     the name it is kept under; the same for all mirrors
-    url      https, http or file; of kinds video and youtube it holds `{vid}`; for an archive `file:///…/folder/` too:
-             the files in that folder stand for the archive, and `digest` is that of the tar made of them
-    digest   `sha256:HEX`, `md5:HEX` or `git-blob:HEX`; empty where nobody publishes one (pinned at first sight)
-    bytes    exact size; empty where unknown
-    licence  what its publisher says
-    note     where the facts come from, what is uncertain
-    reported its size in bytes as others report it, where `bytes` is empty; a table may do without this column
+    file     the file name under which it is stored; the same for all mirrors
+    url      an http, https or file address; the kinds video and youtube have `{vid}` in it. An archive may have
+             `file:///…/folder/`: the files in that folder stand for the archive, and `digest` is that of their tar
+    digest   `sha256:HEX`, `md5:HEX` or `git-blob:HEX`; empty where nobody publishes one (then the first file is pinned)
+    bytes    the exact size; empty where unknown
+    licence  the licence that its publisher states
+    note     where these facts come from, and what is uncertain
+    reported the size in bytes as others report it, where `bytes` is empty; a table may lack this column
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ SHARED = ("kind", "file", "digest", "bytes", REPORTED)
 class Source:
     """One thing that can be fetched.
 
-    digest: `algorithm:hex`, None where nobody publishes one. n_bytes: exact size, None where unknown. n_bytes_reported:
-    what others say, to plan with and to check nothing by.
-    addresses: mirrors of the same file, in the order in which they are tried.
+    digest: `algorithm:hex`, or None where nobody publishes one. n_bytes: the exact size, or None where unknown.
+    n_bytes_reported: the size that others report; it is used for estimates and checks nothing. addresses: mirrors of
+    the same file, in the order in which they are tried.
     """
 
     name: str
@@ -57,14 +57,15 @@ class Source:
 
 
 class Sources:
-    """A checked table, looked up by name."""
+    """A checked table of sources, looked up by name."""
 
     def __init__(self, by_name: dict[str, Source], table: Path) -> None:
         self.by_name = by_name
         self.table = table
 
     def __getitem__(self, name: str) -> Source:
-        """The source of that name. Raises PipelineError, with the nearest names, for one the table lacks."""
+        """Return the source of that name. Raises PipelineError, with the nearest names, for a name that the table
+        lacks."""
         try:
             return self.by_name[name]
         except KeyError:
@@ -77,14 +78,14 @@ class Sources:
         return iter(self.by_name.values())
 
     def is_archive(self, name: str) -> bool:
-        """Whether that source is unpacked after fetching. Raises PipelineError for an unknown name."""
+        """Tell whether that source is unpacked after fetching. Raises PipelineError for an unknown name."""
         return self[name].kind == "archive"
 
 
 def load(table: Path | str | None = None) -> Sources:
-    """Read and check a table; the packaged one by default.
+    """Read and check a table. Without a path it is the table that comes with the package.
 
-    Raises PipelineError naming the table's line and column for anything that does not fit.
+    Raises PipelineError, which names the table's line and column, for anything that does not fit.
     """
     path = PACKAGED if table is None else Path(table)
     try:
@@ -128,7 +129,9 @@ def _check_header(header: Iterable[str] | None, path: Path) -> None:
 def _check_row(row: dict[str, str], where: str) -> None:
     if None in row or None in row.values():
         n_columns = sum(column is not None for column in row)
-        raise PipelineError(f"has not {n_columns} fields", where=where, remedy="quote what contains a comma")
+        raise PipelineError(
+            f"does not have {n_columns} fields", where=where, remedy="put quotes around a field that contains a comma"
+        )
     for column, (pattern, allowed) in PATTERNS.items():
         if not re.fullmatch(pattern, found := row.get(column, "")):
             raise PipelineError(f"`{column}` is {found!r}", where=where, remedy=f"write {allowed}")
@@ -167,4 +170,4 @@ PATTERNS = {
     "bytes": (r"([1-9][0-9]*)?", "a whole number, or nothing"),
     REPORTED: (r"([1-9][0-9]*)?", "a whole number, or nothing"),
 }
-"""Column, what it must match, and how to say so."""
+"""Column of the table, the pattern that it must match, and how an error describes that pattern."""

@@ -1,7 +1,7 @@
-"""One connection: ask for what is missing of a file, tell a file from a refusal, check the whole.
+"""One connection to a server: ask for the missing part of a file, tell a file from a refusal, check the whole file.
 
-What comes back is one of four: the file's digest, `NoSuchFileError`, `TransientError` (try again), or a
-PipelineError that no second try would cure.
+There are four outcomes: the digest of the file, `NoSuchFileError`, `TransientError` (try again), or a PipelineError
+that no second try would cure.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ TAR_MAGIC_AT = 257
 GZIP_SUFFIXES = (".gz", ".tgz")
 GZIP_CODINGS = ("gzip", "x-gzip")
 PIECE_BYTES = 1 << 16
-"""What is read at once: a connection that breaks loses the piece at hand, so small."""
+"""Number of bytes that are read at once. It is small, because a broken connection loses the piece being read."""
 ANOTHER_FILE = (
     "it is another file: name a mirror in the table of sources, or a folder with the file under acquire.local"
 )
 
 
 class NoSuchFileError(PipelineError):
-    """There is no such file at the address (404, 410): trying again is of no use."""
+    """There is no such file at the address (status 404 or 410), so trying again does not help."""
 
 
 class TransientError(Exception):
-    """Something that may work next time. after_s: seconds the server asks to wait."""
+    """A failure that may be gone at the next try. after_s: seconds that the server asks to wait."""
 
     def __init__(self, why: str, after_s: float = 0.0) -> None:
         super().__init__(why)
@@ -48,9 +48,10 @@ class TransientError(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to get: from `url` to `target`. digest: `algorithm:hex` it must have; n_bytes: size it must have.
+    """A file to get from `url` to `target`.
 
-    name: what errors and the progress line call it. remedy: what to do when another file is offered.
+    name: what errors and the progress line call it. digest: the `algorithm:hex` that it must have. n_bytes: the size
+    that it must have. remedy: what the user can do when another file is offered.
     """
 
     url: str
@@ -62,7 +63,7 @@ class Wanted:
 
     @property
     def where(self) -> str:
-        """The place, as errors name it."""
+        """The name and address, as errors show them."""
         return f"{self.name}: {self.url}"
 
     def check(self, path: Path, sha256: str) -> None:
@@ -71,10 +72,14 @@ class Wanted:
         algorithm, _, wanted = (self.digest or f"sha256:{sha256}").partition(":")
         found = sha256 if algorithm == "sha256" else files.digest(path, algorithm)
         if found != wanted:
-            raise PipelineError(f"has {algorithm} {found}, not {wanted}", where=self.where, remedy=self.remedy)
+            raise PipelineError(
+                f"the file has the {algorithm} digest {found}, and {wanted} was expected",
+                where=self.where,
+                remedy=self.remedy,
+            )
 
     def check_size(self, found: int) -> None:
-        """Raises PipelineError for a size that the wanted file has not; none is empty."""
+        """Compare a size with the wanted file's. Raises PipelineError for another size, and for an empty file."""
         if not found:
             raise PipelineError("is empty", where=self.where, remedy=ANOTHER_FILE)
         if self.n_bytes is not None and found != self.n_bytes:
@@ -82,9 +87,10 @@ class Wanted:
 
 
 def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
-    """Get the rest of `wanted` over http or https and put the whole under its target; return its SHA-256.
+    """Get the rest of `wanted` over http or https, put the whole file under its target, and return its SHA-256.
 
-    Raises NoSuchFileError, TransientError, or PipelineError: refused, a web page, another size or digest, no place.
+    Raises NoSuchFileError, TransientError, or PipelineError (the server refuses, sends a web page, or sends another
+    size or digest, or the file cannot be written).
     """
     version = partial.version(wanted.url)
     headers = {"Accept-Encoding": "identity", "User-Agent": "tr-detr-pipeline"}
@@ -109,7 +115,7 @@ def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
         wanted.check(partial.path, partial.sha256)
     except PipelineError as error:
         partial.drop()
-        if resumed:  # two halves that do not belong together: once more, from the beginning
+        if resumed:  # The old part and the new part do not belong together, so the next try begins from the start.
             raise TransientError(error.what) from error
         raise
     try:
@@ -120,16 +126,16 @@ def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
 
 
 def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partial) -> None:
-    """Raise for every answer that brings neither a file nor its rest."""
+    """Raise the fitting error for every answer that brings neither a file nor the rest of one."""
     status = response.status_code
     answer = f"{status} {response.reason}"
     if status in (200, 206):
         return
     if status == 416:
         if response.headers.get("Content-Range") == f"bytes */{partial.size}":
-            return  # everything was here already
+            return  # The server says that no byte is missing.
         partial.drop()
-        raise TransientError("the server has a shorter file than the one begun")
+        raise TransientError("the server has a shorter file than the part that is here already")
     if status in GONE:
         raise NoSuchFileError(
             f"no such file ({answer})", where=wanted.where, remedy="correct the address or name a mirror"
@@ -138,40 +144,51 @@ def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partia
         after = response.headers.get("Retry-After", "")
         raise TransientError(f"the server answers {answer}", float(after) if after.isdigit() else 0.0)
     raise PipelineError(
-        f"refused ({answer})", where=wanted.where, remedy="name a mirror, or a local copy under acquire.local"
+        f"the request was refused ({answer})",
+        where=wanted.where,
+        remedy="name a mirror, or a local copy under acquire.local",
     )
 
 
 def _settle_coding(response: requests.Response, wanted: Wanted) -> None:
-    """Tell the file from what it is packed in for the way. None was asked for, but some servers pack all the same.
+    """Decide whether the packed bytes of an answer are the file, or only packed for the transfer.
 
-    A `.gz` that lies on a server is often announced as something packed: there the packed bytes are the file.
-    Raises PipelineError for a packing that cannot be undone.
+    No packing was asked for, but some servers pack all the same. A server often announces a `.gz` file that it stores
+    as packed for the transfer: there the packed bytes are the file. Raises PipelineError for a packing that cannot be
+    undone.
     """
     coding = response.headers.get("Content-Encoding", "identity").lower()
     is_page = "html" in response.headers.get("Content-Type", "")
     is_the_file = coding in GZIP_CODINGS and wanted.target.name.endswith(GZIP_SUFFIXES) and not is_page
     if coding == "identity" or is_the_file:
         response.headers.pop("Content-Encoding", None)
-        response.raw.headers.pop("Content-Encoding", None)  # where urllib3 sees whether to unpack
+        response.raw.headers.pop("Content-Encoding", None)  # urllib3 reads this header to decide whether to unpack.
     elif coding not in GZIP_CODINGS:
-        raise PipelineError(f"comes packed as {coding!r}", where=wanted.where, remedy="name a mirror")
+        raise PipelineError(
+            f"the server sends it packed as {coding!r}, which cannot be unpacked here",
+            where=wanted.where,
+            remedy="name a mirror",
+        )
 
 
 def _is_rest(response: requests.Response, partial: Partial, version: str | None) -> bool:
-    """Whether the answer goes on where the file broke off, else it starts anew. Raises TransientError if neither."""
+    """Tell whether the answer continues the file where it broke off (True) or begins it anew (False).
+
+    Raises TransientError when it does neither.
+    """
     if response.status_code == 200:
         return False
     begins = response.headers.get("Content-Range", "").startswith((f"bytes {partial.size}-", "bytes */"))
-    packed = "Content-Encoding" in response.headers  # then the range counts packed bytes
+    # The range of a packed answer counts packed bytes, so it says nothing about the file.
+    packed = "Content-Encoding" in response.headers
     if not begins or packed or _version(response) not in (version, None):
         partial.drop()
-        raise TransientError("the server went on with other bytes than asked for")
+        raise TransientError("the server continued with other bytes than were asked for")
     return True
 
 
 def _total(response: requests.Response) -> int | None:
-    """Size of the whole file in bytes, where the server says."""
+    """Return the size of the whole file in bytes, or None when the server does not say it."""
     if response.status_code != 200:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
@@ -180,7 +197,8 @@ def _total(response: requests.Response) -> int | None:
 
 
 def _version(response: requests.Response) -> str | None:
-    """What names this version of the file in a later `If-Range`, where weak tags may not stand."""
+    """Return what names this version of the file in a later `If-Range` header, or None. Weak entity tags do not
+    count."""
     if "Content-Encoding" in response.headers:
         return None
     tag = response.headers.get("ETag", "")
@@ -189,7 +207,7 @@ def _version(response: requests.Response) -> str | None:
 
 def _write(response: requests.Response, wanted: Wanted, partial: Partial, resumed: bool, total: int | None) -> None:
     pieces = response.iter_content(PIECE_BYTES)
-    if not resumed:  # looked at before `start` drops what an earlier try brought
+    if not resumed:  # The beginning is looked at before `start` deletes what an earlier try brought.
         beginning = _beginning(pieces)
         if not beginning:
             wanted.check_size(0)
@@ -197,7 +215,8 @@ def _write(response: requests.Response, wanted: Wanted, partial: Partial, resume
         pieces = chain([beginning], pieces)
     held = partial.size if resumed else 0
     with (
-        Progress(total, "B", wanted.name, done=held) as shown,  # first: to go on, all that is here is read
+        # The progress line opens first, because `go_on` reads all bytes that are here, which may take a while.
+        Progress(total, "B", wanted.name, done=held) as shown,
         partial.go_on() if resumed else partial.start(wanted.url, _version(response)) as file,
     ):
         if response.status_code == 416:
@@ -208,7 +227,10 @@ def _write(response: requests.Response, wanted: Wanted, partial: Partial, resume
 
 
 def _beginning(pieces: Iterator[bytes]) -> bytes:
-    """PIECE_BYTES of a file and little more, or all of it: a server may send crumbs that look like nothing."""
+    """Return the first PIECE_BYTES of a file or a little more, or all of a shorter one.
+
+    A server may send very small pieces, which alone would not show what they begin.
+    """
     found = b""
     while len(found) < PIECE_BYTES and (piece := next(pieces, b"")):
         found += piece
@@ -216,7 +238,7 @@ def _beginning(pieces: Iterator[bytes]) -> bytes:
 
 
 def _refuse_web_page(first: bytes, content_type: str, wanted: Wanted) -> None:
-    """Raise PipelineError for a page where a file should be: big hosts refuse with one, and with status 200."""
+    """Raise PipelineError for a web page in place of a file: large hosts refuse with a page and status 200."""
     start = first.removeprefix(codecs.BOM_UTF8).lstrip()[:64].lower()
     is_page = start.startswith((b"<!doctype html", b"<html")) or (start.startswith(b"<") and "html" in content_type)
     if is_page and b"quota" in first.lower():
@@ -228,14 +250,18 @@ def _refuse_web_page(first: bytes, content_type: str, wanted: Wanted) -> None:
     if is_page:
         title = re.search(rb"<title>(.*?)</title>", first, re.DOTALL | re.IGNORECASE)
         said = f" ({' '.join(title[1].decode(errors='replace').split())[:80]})" if title else ""
-        raise PipelineError(f"a web page{said} came instead of the file", where=wanted.where, remedy="name a mirror")
+        raise PipelineError(
+            f"the server sent a web page{said} instead of the file", where=wanted.where, remedy="name a mirror"
+        )
     is_archive = first.startswith(ARCHIVE_STARTS) or first[TAR_MAGIC_AT:].startswith(b"ustar")
     if wanted.target.name.endswith(ARCHIVE_SUFFIXES) and not is_archive:
-        raise PipelineError("something came that is no archive", where=wanted.where, remedy="name a mirror")
+        raise PipelineError(
+            "the server sent something that is not an archive", where=wanted.where, remedy="name a mirror"
+        )
 
 
 def _reason(error: requests.RequestException, timeout_s: float) -> str:
-    """The innermost cause, in one line."""
+    """Return the innermost cause of a failed request, in one line."""
     if isinstance(error, requests.Timeout):
         return f"no answer for {timeout_s:g} s"
     cause: BaseException = error

@@ -1,4 +1,4 @@
-"""Weight files that were fetched. How one is read without running anything is each encoder's own rule."""
+"""Weight files that were fetched. Each encoder has its own way to read one without running code from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pipeline.layout import Layout
 
 
 def weights_file(name: str, results: Path) -> Path:
-    """The fetched file of the source `name`. Raises PipelineError with the command that fetches it where it is not."""
+    """Return the fetched file of the source `name`. Raises PipelineError, with the command that fetches it, if it is
+    missing."""
     manifest = Layout(results).manifest("fetched", name=name)
     remedy = f"python -m pipeline --results {results} fetch {name} --manifest {manifest}"
     if not manifest.exists():

@@ -1,7 +1,7 @@
-"""One video, or one section of it, from YouTube through yt-dlp: a library with many habits, met here alone.
+"""One video, or one section of it, is fetched from YouTube with the library yt-dlp, which only this module uses.
 
-An id never becomes a command line: yt-dlp runs as a library and is given a full address. What YouTube says is sorted
-into two: the video is gone (`NoSuchFileError`), or it did not work this time (PipelineError).
+An id never becomes part of a command line: yt-dlp runs as a library and is given a full address. What YouTube says is
+sorted into two kinds: the video is gone (`NoSuchFileError`), or the fetch did not work this time (PipelineError).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 
 FORMATS = "bv*[vcodec^=avc1]+ba[ext=m4a]/b[vcodec^=avc1]/bv*+ba/b"
-"""H.264 with AAC where YouTube has it (every decoder reads it the same), else the best there is."""
+"""Formats that are asked for: H.264 with AAC where YouTube has it (all decoders read it alike), else the best one."""
 LINES = 720
-"""Preferred height in pixels: no encoder here sees more than 256."""
+"""Preferred height in pixels. No encoder here looks at more than 256."""
 
 _VID = re.compile(r"(?P<id>[A-Za-z0-9_-]{11})(_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?))?")
 
@@ -30,7 +30,8 @@ _GONE = ("private video", "video unavailable", "not available anymore", "has bee
 
 @dataclass(frozen=True)
 class Section:
-    """What a vid stands for. start_s, end_s: seconds in the YouTube video; both None for all of it."""
+    """The part of a YouTube video that a vid names. start_s, end_s: seconds in that video; both are None for all of
+    it."""
 
     youtube_id: str
     start_s: float | None
@@ -38,24 +39,26 @@ class Section:
 
 
 def section_of(vid: str) -> Section:
-    """Read `{id}` or `{id}_{start}_{end}` (QVHighlights). The id has 11 characters, which may be `-` and `_`.
+    """Read a vid as `{id}` or `{id}_{start}_{end}` (QVHighlights). The id has 11 characters, `-` and `_` among them.
 
     Raises PipelineError for any other vid.
     """
     match = _VID.fullmatch(vid)
     if match is None:
         raise PipelineError(
-            "is no YouTube id, nor one with _start_end", where=vid, remedy="name another source under datasets.*.videos"
+            "is neither a YouTube id nor one followed by _start_end",
+            where=vid,
+            remedy="name another source under datasets.*.videos",
         )
     start, end = match["start"], match["end"]
     return Section(match["id"], None if start is None else float(start), None if end is None else float(end))
 
 
 def fetch_video(vid: str, address: str, target: Path, acquire: Acquire) -> None:
-    """Put a vid's video under `target`. address: the page, with `{vid}` where the YouTube id stands.
+    """Put a vid's video under `target`. address: that of the page, with `{vid}` in the place of the YouTube id.
 
-    A section is cut at exact times, so it is encoded again at its borders. Raises NoSuchFileError where the video is
-    gone, PipelineError for everything else, also where ffmpeg is not here: yt-dlp cuts and joins with it.
+    A section is cut at exact times, so it is encoded again at its borders. Raises NoSuchFileError when the video is
+    gone, and PipelineError for everything else, also when ffmpeg is not installed: yt-dlp cuts and joins with it.
     """
     if shutil.which("ffmpeg") is None:
         raise PipelineError("yt-dlp needs the program ffmpeg", where=vid, remedy="install ffmpeg, or name an archive")
@@ -99,7 +102,7 @@ def _options(section: Section, folder: Path, acquire: Acquire) -> dict[str, Any]
         "logger": _Silent(),
         "retries": acquire.attempts,
         "socket_timeout": acquire.timeout_s,
-        # YouTube hides its addresses behind a script; any of these can run it.
+        # YouTube computes its addresses with a script, and each of these programs can run it.
         "js_runtimes": {"deno": {}, "node": {}, "bun": {}, "quickjs": {}},
     }
     if section.start_s is not None:
@@ -109,13 +112,13 @@ def _options(section: Section, folder: Path, acquire: Acquire) -> dict[str, Any]
 
 
 class _Silent:
-    """Takes what yt-dlp wants to print; what matters comes as an exception."""
+    """A logger that drops what yt-dlp wants to print. Failures arrive as exceptions."""
 
     def debug(self, message: str) -> None:
-        """Ignore."""
+        """Drop a debug message."""
 
     def warning(self, message: str) -> None:
-        """Ignore."""
+        """Drop a warning."""
 
     def error(self, message: str) -> None:
-        """Ignore."""
+        """Drop an error message."""

@@ -1,1 +1,1 @@
-"""What a run will cost, before it is started: bytes, core hours, GPU hours, jobs."""
+"""This room estimates what a run costs before it is started: bytes, core hours, GPU hours and jobs."""

@@ -1,6 +1,6 @@
-"""What the experiments of a config will cost, before anything is fetched: bytes, core hours, GPU hours.
+"""The costs of a config's experiments are estimated before anything is fetched: bytes, core hours and GPU hours.
 
-What is needed comes from the config (`need.py`), what a row, a second of video or a step costs from `rates.py`.
+The config says what is needed (`need.py`). `rates.py` says what a row, a second of video or a step costs.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from dataclasses import dataclass, field
 from pipeline.acquire.sources import Sources
 from pipeline.config import Config
 from pipeline.cost import rates
-from pipeline.cost.need import HOUR, File, Need, weights
+from pipeline.cost.need import HOUR, DatasetNeeds, File, weights
 from pipeline.families import FAMILIES, Cost, cost_of
 
 GB = 1e9
 SMALL_GB = 0.1
-"""Files below this share a line."""
+"""Files smaller than this many bytes are added up in one line."""
 
 SHARED = "shared"
-"""What belongs to no dataset alone."""
+"""Name of the column for what belongs to no single dataset."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity. amounts: by dataset (or `shared`). known: how its figures are known. parts: what it is a sum of."""
+    """One quantity of the estimate.
+
+    amounts: dataset (or `shared`) → amount. known: how its figures are known. parts: the quantities that it is the sum
+    of.
+    """
 
     label: str
     amounts: Mapping[str, float] = field(default_factory=dict)
@@ -34,14 +38,16 @@ class Quantity:
 
     @property
     def total(self) -> float:
-        """Of all datasets."""
+        """Sum of the amounts of all datasets."""
         return sum(self.amounts.values())
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """facts: of the datasets. costs: what they add up to. unsized: files whose size nobody states. unknown: datasets
-    without an estimate, because their annotations are none of the released files.
+    """The whole estimate.
+
+    facts: what the datasets hold. costs: the quantities to add up. unsized: files whose size nobody states. unknown:
+    datasets without an estimate, because their annotations are not the released files.
     """
 
     facts: list[Quantity]
@@ -51,9 +57,12 @@ class Estimate:
 
 
 def estimate(cfg: Config, table: Sources) -> Estimate:
-    """The cost of all experiments from nothing. Raises PipelineError for a name that the table of sources lacks."""
+    """Return the cost of all experiments on a machine that has nothing yet.
+
+    Raises PipelineError for a name that the table of sources lacks.
+    """
     used = dict.fromkeys(experiment.dataset for experiment in cfg.experiments.values())
-    needs = [need for name in used if (need := Need.of(name, cfg, table))]
+    needs = [need for name in used if (need := DatasetNeeds.of(name, cfg, table))]
     files: dict[str, list[File]] = {need.name: need.files(table) for need in needs} | {SHARED: weights(cfg, table)}
     return Estimate(
         facts=[
@@ -81,8 +90,8 @@ def _to_fetch(files: Mapping[str, Sequence[File]]) -> Quantity:
     return _sum("to fetch, GB", [*lines, Quantity("small files", small, "exact, reported"), weights_gb])
 
 
-def _on_disk(needs: Sequence[Need], files: Mapping[str, Sequence[File]]) -> Quantity:
-    """Everything that stays. Weights are read where they were fetched, also out of an archive."""
+def _on_disk(needs: Sequence[DatasetNeeds], files: Mapping[str, Sequence[File]]) -> Quantity:
+    """Return everything that stays on disk. Weights are read where they were fetched, also out of an archive."""
     unpacked = {need.name: [file for file in files[need.name] if file.source.kind == "archive"] for need in needs}
     stores = {need.name: (need.made_bytes() + sum(need.archived_bytes().values())) / GB for need in needs}
     return _sum(
@@ -96,8 +105,8 @@ def _on_disk(needs: Sequence[Need], files: Mapping[str, Sequence[File]]) -> Quan
     )
 
 
-def _decoding(needs: Sequence[Need]) -> list[Quantity]:
-    """One decode of every video for each reader."""
+def _decoding(needs: Sequence[DatasetNeeds]) -> list[Quantity]:
+    """Return the cost of decoding every video once for each reader."""
     return [
         Quantity(
             f"decoding {size} videos, core hours",
@@ -108,15 +117,15 @@ def _decoding(needs: Sequence[Need]) -> list[Quantity]:
     ]
 
 
-def _encoding(needs: Sequence[Need]) -> list[Quantity]:
+def _encoding(needs: Sequence[DatasetNeeds]) -> list[Quantity]:
     return [
         _by_family("encoding on a CPU, core hours", needs, lambda cost: (cost.cpu_s, cost.known)),
         _by_family("encoding on a GPU, hours", needs, lambda cost: (cost.macs / rates.GPU_MACS, "assumed")),
     ]
 
 
-def _by_family(label: str, needs: Sequence[Need], seconds: Callable[[Cost], tuple[float, str]]) -> Quantity:
-    """A line per family, those of words together, which cost next to nothing.
+def _by_family(label: str, needs: Sequence[DatasetNeeds], seconds: Callable[[Cost], tuple[float, str]]) -> Quantity:
+    """Return one line per family. Families of words share a line, because they cost next to nothing.
 
     seconds: cost of a row → its seconds, and how they are known.
     """
@@ -133,7 +142,7 @@ def _by_family(label: str, needs: Sequence[Need], seconds: Callable[[Cost], tupl
     )
 
 
-def _training(needs: Sequence[Need]) -> list[Quantity]:
+def _training(needs: Sequence[DatasetNeeds]) -> list[Quantity]:
     seen = {need.name: need.training() for need in needs}
     core_hours = {
         name: (steps * rates.STEP_CPU_S + clips * rates.CLIP_CPU_S) / HOUR for name, (clips, steps) in seen.items()

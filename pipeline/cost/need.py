@@ -1,7 +1,7 @@
-"""What the experiments of one dataset need, as the config says it: files, rows, hours of video, trainings.
+"""What the experiments of one dataset need, according to the config: files, rows, hours of video and trainings.
 
-A family that several experiments share is needed once. Queries, videos and hours are those of the released annotation
-files, known by their digests in the table of sources.
+A family that several experiments share is counted once. The numbers of queries, videos and hours are those of the
+released annotation files, which are recognised by their digests in the table of sources.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BYTES_OF = {"float16": 2, "float32": 4}
 
 @dataclass(frozen=True)
 class File:
-    """Something to fetch. n_bytes: None where nobody knows. known: exact, reported or assumed."""
+    """One file to fetch. n_bytes: its size, None where nobody knows it. known: `exact`, `reported` or `assumed`."""
 
     source: Source
     n_bytes: float | None
@@ -34,8 +34,9 @@ class File:
 
 
 @dataclass(frozen=True)
-class Need:
-    """One dataset's part of a config. dataset: its section there. splits: what its annotation files hold."""
+class DatasetNeeds:
+    """What one dataset of a config needs. dataset: its section of the config. splits: what its annotation files
+    hold."""
 
     name: str
     cfg: Config
@@ -43,8 +44,9 @@ class Need:
     splits: Mapping[str, Released]
 
     @classmethod
-    def of(cls, name: str, cfg: Config, table: Sources) -> Need | None:
-        """None for annotations that are not the released ones: how much they hold is not known."""
+    def of(cls, name: str, cfg: Config, table: Sources) -> DatasetNeeds | None:
+        """Return what a dataset needs, or None for annotations that are not the released ones: their size is not
+        known."""
         splits = {}
         for split, source in cfg.datasets[name].annotations.items():
             digest = (table[source].digest or "").removeprefix("sha256:")
@@ -56,43 +58,44 @@ class Need:
 
     @property
     def made(self) -> list[str]:
-        """Families that are made here."""
+        """Names of the families that are made here."""
         return self.cfg.made(self.name)
 
     @property
     def readers(self) -> set[str]:
-        """What decodes the videos, a pass each."""
+        """The readers that decode the videos. Each decodes every video once."""
         return {str(FAMILIES[family].reader) for family in self.made} - {"words"}
 
     @property
     def trained(self) -> list[Experiment]:
-        """Experiments with runs."""
+        """The experiments that train."""
         return [e for e in self.cfg.experiments.values() if e.dataset == self.name and e.source != "predictions"]
 
     @property
     def n_runs(self) -> int:
-        """Trainings."""
+        """Number of trainings."""
         return sum(len(experiment.runs) for experiment in self.trained)
 
     @property
     def n_videos(self) -> int:
-        """Of all splits, which share none."""
+        """Number of videos of all splits. No two splits share a video."""
         return sum(split.videos for split in self.splits.values())
 
     @property
     def n_queries(self) -> int:
-        """Of all splits."""
+        """Number of queries of all splits."""
         return sum(split.queries for split in self.splits.values())
 
     @property
     def hours(self) -> float:
-        """Of video, all splits."""
+        """Hours of video of all splits."""
         return sum(split.hours for split in self.splits.values())
 
     def files(self, table: Sources) -> list[File]:
-        """All files to fetch but weights: annotations, videos where a family looks or listens, archives, predictions.
+        """Return all files to fetch except weights: annotations, archives, predictions, and videos if a family needs
+        them.
 
-        An archive whose size nobody states is taken for as large as what is asked of it.
+        An archive whose size nobody states is counted with the size of the features that are read from it.
         """
         predictions = [
             name
@@ -106,23 +109,23 @@ class Need:
         return [file_of(table[name], asked.get(name)) for name in names]
 
     def rows(self, family: str) -> float:
-        """Rows of a family over the dataset; of words, queries."""
+        """Return the number of rows of a family over the dataset. For families of words it is the number of queries."""
         grid = self.dataset.grid_of(family)
         return self.n_queries if grid == "tokens" else self.hours * HOUR / float(grid_seconds(grid))
 
     def made_bytes(self) -> float:
-        """Stores of the families that are made here."""
+        """Return the bytes of the stores of all families that are made here."""
         return sum(self._bytes(family, self.cfg.encoding.dtype) for family in self.made)
 
     def archived_bytes(self) -> dict[str, float]:
-        """Archive → stores of what is asked of it, at the precision of its layout."""
+        """Return archive → bytes of the stores made from it, at the precision of the archive's layout."""
         return {
             archive: sum(self._bytes(family, layouts_of(self.name, family)[0].dtype) for family in families)
             for archive, families in self.cfg.archived(self.name).items()
         }
 
     def run_bytes(self) -> float:
-        """Two sets of weights and two prediction files per split of every run."""
+        """Return the bytes of two sets of weights, and of two prediction files per split, for every run."""
         total = 0.0
         for experiment in self.trained:
             n_queries = sum(self.splits[split].queries for split in {"val", experiment.report} & set(self.splits))
@@ -130,9 +133,9 @@ class Need:
         return total
 
     def training(self) -> tuple[float, float]:
-        """Samples' clips, padding included, and steps that all runs see up to their last epoch.
+        """Return the clips of all samples, padding included, and the steps that all runs take up to their last epoch.
 
-        Raises PipelineError where there are runs and no training split.
+        Raises PipelineError when there are runs and no training split.
         """
         if self.trained and "train" not in self.splits:
             where = f"datasets.{self.name}.annotations"
@@ -157,14 +160,14 @@ class Need:
 
 
 def weights(cfg: Config, table: Sources) -> list[File]:
-    """Weight files of all families that are made, each once; none where they are random."""
+    """Return the weight files of all families that are made, each once. Random weights need no file."""
     families = {family for experiment in cfg.experiments.values() for family in experiment.made}
     names = {name for family in families for name in FAMILIES[family].weights}
     return [file_of(table[name]) for name in sorted(names) if cfg.encoding.weights.get(name, "released") == "released"]
 
 
 def file_of(source: Source, otherwise: float | None = None) -> File:
-    """A source by its exact size, by the reported one, or by what is assumed otherwise."""
+    """Return a source with its size: the exact one, else the reported one, else the size given as `otherwise`."""
     if source.n_bytes is not None:
         return File(source, source.n_bytes, "exact")
     if source.n_bytes_reported is not None:

@@ -1,4 +1,4 @@
-"""How many jobs the workflow would run, as a dry run of Snakemake itself counts them."""
+"""The jobs that the workflow would run are counted by a dry run of Snakemake itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGETS = ("all_tables", "figures")
 
 
 def planned_jobs(config_file: Path) -> str:
-    """One line: jobs per rule on a machine that has nothing yet, or why they were not counted."""
+    """Return one line: the jobs per rule on a machine that has nothing yet, or the reason why they were not counted."""
     if find_spec("snakemake") is None:
         return "Jobs: not counted (no Snakemake here)."
     if not WORKFLOW.exists():
@@ -32,6 +32,6 @@ def planned_jobs(config_file: Path) -> str:
 
 
 def counted(plan: str) -> dict[str, int]:
-    """Rule → jobs, from what a dry run says."""
+    """Read rule → number of jobs from the output of a dry run."""
     table = plan.partition("Job stats:")[2].partition("\ntotal")[0]
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+) *$", table, re.MULTILINE)}

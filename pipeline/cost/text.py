@@ -1,4 +1,4 @@
-"""An estimate as text: a column per dataset, a line per quantity, and at the end how far to trust it."""
+"""An estimate is written as text: a column per dataset, a line per quantity, and at the end how reliable it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ assumed    archives unpack to their own size; one whose size nobody states holds
 
 
 def text(estimate: Estimate, where: str, jobs: str) -> str:
-    """The whole page. where: the config's name. jobs: what there is to say of the workflow's jobs."""
+    """Return the whole text. where: the name of the config. jobs: the line about the workflow's jobs."""
     datasets = list(estimate.facts[0].amounts)
     remarks = [jobs]
     if estimate.unsized:

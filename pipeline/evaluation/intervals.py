@@ -21,16 +21,17 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.student import student_t
 
 LABELS = ("qid", "vid", "video", "domain")
-"""Columns of a per-query row that are no metric."""
+"""Columns of a per-query row that are not metrics."""
 LEVEL = 0.95
 FEW = 50
-"""Below this many videos p and intervals do not come from the bootstrap."""
+"""With fewer videos than this, p and intervals do not come from the bootstrap."""
 ENUMERATED = 16
-"""Up to this many videos all 2^n sign patterns are tried; above it as many random ones as there are resamples."""
+"""Up to this many videos all 2^n sign patterns are tried. With more videos, as many random ones as there are
+resamples."""
 NO_SPREAD = 1e-9
-"""Shares that lie closer together are equal but for rounding."""
+"""Shares that differ by less than this are equal except for rounding."""
 DRAWS = 1 << 20
-"""Videos drawn at a time; part of what a seed means."""
+"""Number of videos drawn at a time. The result of a seed depends on it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Comparison:
 
     @property
     def resolution(self) -> float | None:
-        """See above."""
+        """Half of the difference's interval, in percent points; see above for what it means."""
         low, high = self.difference.low, self.difference.high
         return None if low is None or high is None or high <= low else (high - low) / 2
 
@@ -71,7 +72,7 @@ class Comparison:
 def headline_intervals(
     queries: Sequence[dict[str, Any]], resamples: int = 10_000, seed: int = 0
 ) -> dict[str, Interval]:
-    """The interval of every headline metric of `Result.queries`; metrics that no query takes part in are left out."""
+    """Return the interval of every headline metric of `Result.queries`. Metrics without a query are left out."""
     if not (metrics := _shared_metrics(queries)):
         return {}
     sample = _sample(queries, [queries], metrics)
@@ -112,7 +113,7 @@ def compare(
 
 
 def holm(ps: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
-    """Which of several p survive Holm's step-down correction at `level`; None is no comparison and never survives."""
+    """Tell which of several p stay significant by Holm's step-down correction at `level`. None never does."""
     order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
     survives = [False] * len(ps)
     for rank, (p, i) in enumerate(order):
@@ -129,18 +130,18 @@ def sign_flip_p(differences: np.ndarray, resamples: int, seed: int) -> float:
     """
     n = len(differences)
     if n <= ENUMERATED:
-        # The last sign stays: flipping all of them gives the same distance from zero.
+        # The sign of the last video stays, because flipping all signs gives the same distance from zero.
         patterns = (np.arange(1 << (n - 1))[:, None] >> np.arange(n)) & 1
     else:
         patterns = np.random.default_rng(seed).integers(2, size=(resamples, n))
     found = abs(differences.sum())
-    # Sums in another order differ in their last bits; such a tie counts as at least as far.
+    # Sums in another order differ in their last bits. A difference of that size counts as equal.
     far = np.abs((1 - 2 * patterns) @ differences) >= found - 1e-9 * np.abs(differences).sum()
     return float(far.mean()) if n <= ENUMERATED else float((far.sum() + 1) / (resamples + 1))
 
 
 def smallest_p(videos: int, resamples: int) -> float | None:
-    """The smallest p that a comparison over so many videos can give; None for fewer than two."""
+    """Return the smallest p that a comparison over so many videos can give, or None for fewer than two."""
     if videos < 2:
         return None
     if videos <= ENUMERATED:
@@ -195,7 +196,7 @@ def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: 
 
 
 def _weights(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each cluster is drawn, [some resamples, clusters], in blocks of bounded size."""
+    """Yield how often each cluster is drawn, [some resamples, clusters], in blocks of bounded size."""
     random = np.random.default_rng(seed)
     block = max(1, DRAWS // clusters)
     for start in range(0, resamples, block):
@@ -213,7 +214,8 @@ class _Sample:
     values: np.ndarray
 
     def resampled(self, resamples: int, seed: int) -> np.ndarray:
-        """Bootstrap means, [resamples, columns]; raises PipelineError for none, and for a seed below 0."""
+        """Return bootstrap means, [resamples, columns]. Raises PipelineError for no resamples and for a seed below
+        0."""
         if resamples < 1 or seed < 0:
             raise PipelineError(
                 f"{resamples} resamples with seed {seed}",
@@ -225,7 +227,7 @@ class _Sample:
         return resampled_means(self.sums, self.counts, resamples, seed)
 
     def column(self, i: int) -> tuple[float, np.ndarray, np.ndarray]:
-        """Value, sums and counts of one column in the videos that take part."""
+        """Return value, sums and counts of one column, over the videos that take part in it."""
         part = self.counts[:, i] > 0
         return float(self.values[i]), self.sums[part, i], self.counts[part, i]
 
@@ -243,7 +245,7 @@ def _sample(
 
 
 def _compared(sample: _Sample, means: np.ndarray, metric: str, i: int, n: int, resamples: int, seed: int) -> Comparison:
-    """Column i of the first file against the same metric of the second, n columns further."""
+    """Compare column i of the first file with the same metric of the second file, which is n columns further."""
     (value_a, sums_a, counts), (value_b, sums_b, _) = sample.column(i), sample.column(n + i)
     difference = (value_a - value_b, sums_a - sums_b, counts)
     if len(counts) < 2:
@@ -264,13 +266,16 @@ def _compared(sample: _Sample, means: np.ndarray, metric: str, i: int, n: int, r
 
 
 def _shared_metrics(*files: Sequence[dict[str, Any]]) -> list[str]:
-    """Metrics that all files have and at least one query takes part in."""
+    """Return the metrics that all files have and that at least one query takes part in."""
     names = [name for name in files[0][0] if name not in LABELS and all(name in rows[0] for rows in files)]
     return [name for name in names if any(row[name] is not None for row in files[0])]
 
 
 def _interval(column: tuple[float, np.ndarray, np.ndarray], means: np.ndarray, *, is_share: bool = True) -> Interval:
-    """By Student's t below `FEW` videos, else percentiles of the resampled means. is_share: no difference."""
+    """Return an interval: Student's t below `FEW` videos, else percentiles of the resampled means.
+
+    is_share: False for a difference.
+    """
     value, sums, counts = column
     if len(counts) < 2:
         return Interval(value, None, None)

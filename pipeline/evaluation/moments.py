@@ -16,18 +16,19 @@ from pipeline.ragged import Ragged, chunks
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 RANGES = {"full": (-np.inf, np.inf), "long": (30.0, 150.0), "middle": (10.0, 30.0), "short": (0.0, 10.0)}
-"""Length of the ground-truth window in seconds, first end excluded. `full` filters nothing."""
+"""Length range → the lengths of its ground-truth windows in seconds, the lower end excluded. `full` has all windows."""
 MAX_PREDICTIONS = 10
 CELLS = 8192
-"""Padded ground-truth windows per chunk: a few MB of intermediate arrays, whatever the number of queries."""
+"""Largest number of padded ground-truth windows per chunk. It bounds intermediate arrays to a few MB."""
 
 
 @dataclass(frozen=True)
 class RangeScores:
-    """Per query, in the order given; NaN for queries without a ground-truth window in the range.
+    """The scores of each query, in the given order. They are NaN for a query without a ground-truth window in the
+    range.
 
-    ap: [queries, 10], average precision at each threshold, 0 to 1.
-    iou: [queries], hull IoU of the first listed prediction with its best window, 0 to 1.
+    ap: [queries, 10], average precision at each threshold, 0 to 1. iou: [queries], hull IoU of the first listed
+    prediction with its best window, 0 to 1.
     """
 
     ap: np.ndarray
@@ -35,11 +36,11 @@ class RangeScores:
 
     @property
     def present(self) -> np.ndarray:
-        """[queries], whether the query has a window in the range."""
+        """Tell for each query, [queries], whether it has a window in the range."""
         return ~np.isnan(self.iou)
 
     def reaches(self, threshold: float) -> np.ndarray:
-        """[queries], 1.0 where the first prediction's IoU is at least `threshold`, 0.0 elsewhere."""
+        """Return for each query, [queries], 1.0 if the first prediction's IoU is at least `threshold`, else 0.0."""
         return (self.iou >= threshold).astype(np.float64)
 
 
@@ -59,9 +60,10 @@ def score_moments(
 
 
 def sum_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over (sum of lengths - intersection) of windows [..., 2] in seconds, broadcast; NaN for 0 / 0.
+    """Return intersection over (sum of lengths - intersection) of windows [..., 2] in seconds, broadcast; NaN for 0 /
+    0.
 
-    Used inside AP, and to choose the window that R1 compares with.
+    It is used inside AP, and to choose the window that R1 compares with.
     """
     intersection = _intersection(predicted, truth)
     lengths = (predicted[..., 1] - predicted[..., 0]) + (truth[..., 1] - truth[..., 0])
@@ -70,7 +72,10 @@ def sum_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def hull_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over the hull of both windows [..., 2] in seconds, broadcast; 0 for an empty hull. R1 and mIoU."""
+    """Return intersection over the hull of both windows [..., 2] in seconds, broadcast; 0 for an empty hull.
+
+    It is used for R1 and mIoU.
+    """
     hull = np.maximum(predicted[..., 1], truth[..., 1]) - np.minimum(predicted[..., 0], truth[..., 0])
     return np.divide(_intersection(predicted, truth), hull, out=np.zeros_like(hull), where=hull != 0)
 
@@ -98,7 +103,8 @@ def true_positives(iou: np.ndarray) -> np.ndarray:
 
 
 def moment_average_precision(hits: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
-    """Interpolated average precision (VOC 2010): hits [queries, predictions, 10], n_windows [queries] -> [queries, 10].
+    """Return interpolated average precision (VOC 2010): hits [queries, predictions, 10], n_windows [queries] →
+    [queries, 10].
 
     Each true positive contributes the best precision at its rank or any later one.
     """
@@ -114,7 +120,7 @@ def _intersection(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _best_first(predicted: Ragged) -> Ragged:
-    """Sort each query's predictions by score, descending; equal scores keep their listed order."""
+    """Sort the predictions of each query by score, descending. Equal scores keep their listed order."""
     order = np.lexsort((-predicted.values[:, 2], predicted.row))
     return Ragged(predicted.values[order, :2], predicted.lengths)
 
@@ -139,7 +145,10 @@ def _score_range(predicted: Ragged, leading: np.ndarray, truth: Ragged) -> Range
 
 
 def _leading_iou(leading: np.ndarray, windows: np.ndarray, padding: np.ndarray) -> np.ndarray:
-    """Hull IoU of each first prediction with the window of largest sum IoU (the first of equals; NaN is largest)."""
+    """Return the hull IoU of each first prediction with the window of largest sum IoU.
+
+    Of equal windows the first counts, and NaN counts as the largest.
+    """
     iou = np.where(padding, -np.inf, sum_iou(leading[:, None], windows))
     best = iou.argmax(axis=1)
     return hull_iou(leading, windows[np.arange(len(windows)), best])

@@ -1,7 +1,7 @@
-"""The community's metrics file: its names, its order, its rounding, from per-query scores.
+"""The community's metrics file is made from per-query scores, with its names, its order and its rounding.
 
 Every value is a percentage at full precision until `rounded`. Beside each headline number stands the column of
-per-query values (0 to 1, NaN where a query does not take part) whose mean it is.
+per-query values whose mean it is (0 to 1, NaN where a query does not take part).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NOTHING = Part({}, {}, {}, {})
 
 
 def moment_part(ranges: Mapping[str, RangeScores]) -> Part:
-    """The `MR-…` numbers of all length ranges; nulls for a range without queries."""
+    """Return the `MR-…` numbers of all length ranges, with nulls for a range without queries."""
     trees = {name: _range_tree(scores) for name, scores in ranges.items()}
     full, others = ranges["full"], [name for name in RANGES if name != "full"]
     precision, recall = trees["full"]["MR-mAP"], trees["full"]["MR-R1"]
@@ -61,7 +61,8 @@ def moment_part(ranges: Mapping[str, RangeScores]) -> Part:
 
 
 def charades_part(full: RangeScores) -> Part:
-    """What Charades-STA papers add, as CG-DETR reports it: R1@0.3 and the mean hull IoU of the first prediction."""
+    """Return what Charades-STA papers add, as CG-DETR reports it: R1@0.3 and the mean hull IoU of the first
+    prediction."""
     columns = {"MR-full-R1@0.3": full.reaches(0.3), "MR-full-mIoU": full.iou}
     return Part({}, {"charades": {name: 100 * float(values.mean()) for name, values in columns.items()}}, columns, {})
 
@@ -71,7 +72,7 @@ ALSO_SCORED = {"charades": charades_part}
 
 
 def highlight_part(scores: HighlightScores) -> Part:
-    """The `HL-…` numbers of the three levels."""
+    """Return the `HL-…` numbers of the three levels."""
     brief: Tree = {}
     trees: Tree = {}
     columns: dict[str, np.ndarray] = {}
@@ -84,7 +85,7 @@ def highlight_part(scores: HighlightScores) -> Part:
 
 
 def rounded(value: Any, decimals: int = 2) -> Any:
-    """A tree of numbers, each rounded as the community prints it: decimally, from its exact binary value."""
+    """Round every number of a tree as the community prints it: decimally, from its exact binary value."""
     if isinstance(value, dict):
         return {key: rounded(item, decimals) for key, item in value.items()}
     return None if value is None else float(f"{value:.{decimals}f}")

@@ -1,4 +1,4 @@
-"""Prediction files into rows and findings: `.jsonl` or `.jsonl.gz`, every bad line reported, none hides another."""
+"""Prediction files (`.jsonl` or `.jsonl.gz`) are read into rows and findings. Every bad line is reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.evaluation.validate import Finding, Row, check, errors
 from pipeline.records import read_lines
 
 SHOWN_PLACES = 10
-"""Places an error message names for one fact; `validate` lists every one."""
+"""Largest number of places that an error message names for one fact. `validate` lists every one."""
 
 REMEDY = "correct the file (`evaluate --despite-errors` scores what can be scored)"
 
@@ -33,13 +33,14 @@ def load_predictions(path: Path | str, annotations: Truth, dataset: str) -> tupl
 
 
 def format_findings(findings: list[Finding]) -> str:
-    """All findings, one line each; what is said of several places is said once, with their number."""
+    """Return all findings as text, one line each. A fact about several places has one line, with their number."""
     names = {"E": "error", "W": "warning"}
     return "\n".join(f"{names[level]}: {printable(line)}" for level, line in _grouped(findings))
 
 
 def refuse_errors(findings: list[Finding], where: object) -> None:
-    """Raise one PipelineError that lists every error among the findings, if there are any; long lists of places cut."""
+    """Raise one PipelineError that lists every error among the findings, if there are any. Long lists of places are
+    cut."""
     found = errors(findings)
     if not found:
         return
@@ -50,7 +51,7 @@ def refuse_errors(findings: list[Finding], where: object) -> None:
 
 
 def _grouped(findings: list[Finding], shown: int | None = None) -> list[tuple[str, str]]:
-    """(level, line) of what there is to say, equal facts on one line with all (or `shown`) of their places."""
+    """Return (level, line) of each finding. Equal facts share a line, with all (or `shown`) of their places."""
     places: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         places.setdefault((finding.level, finding.what), []).append(_place(finding))

@@ -1,4 +1,4 @@
-"""Prediction files to metrics files and to lines a person reads."""
+"""Prediction files are scored to metrics files, and to lines that a person reads."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def write_result(result: Result, output: Path) -> None:
 
 
 def _refuse_to_destroy(output: Path, inputs: Iterable[Path | str]) -> None:
-    """Raise PipelineError for an output that is no FILE.json, is an input, or is there and no plain file."""
-    # With another ending, files that differ in it alone (`lam-0.1`, `lam-0.2`) would share their per-query rows.
+    """Raise PipelineError for an output that is no FILE.json, that is an input, or that exists and is no plain file."""
+    # With another suffix, files that differ only in it (`lam-0.1`, `lam-0.2`) would share their per-query rows.
     if output.suffix != ".json":
         raise PipelineError("is no name for a metrics file", where=output, remedy="name a FILE.json")
     try:
@@ -79,7 +79,7 @@ def _refuse_to_destroy(output: Path, inputs: Iterable[Path | str]) -> None:
 
 
 def validate_files(dataset: str, predictions_path: Path | str, annotations_path: Path | str) -> list[Finding]:
-    """Everything there is to say about one prediction file. Raises PipelineError for what cannot be read at all."""
+    """Return all findings about one prediction file. Raises PipelineError for a file that cannot be read at all."""
     return load_predictions(predictions_path, load_truth(dataset, annotations_path), dataset)[1]
 
 
@@ -104,13 +104,13 @@ def compare_files(
 
 
 def format_headline(result: Result) -> str:
-    """The headline numbers, a line each, with interval, denominator and everything worth knowing about them."""
+    """Return the headline numbers, one line each, with interval, number of queries and all notes about them."""
     metrics = result.metrics
     numbers = {**(metrics.get("percent") or metrics["brief"]), **metrics.get("charades", {})}
     videos = len({row["video"] for row in result.queries})
     lines = [f"{result.dataset}: {metrics['n_queries']['all']:,} queries of {videos:,} videos, percent [95 % interval]"]
     spread = metrics.get("intervals", {}).get("percent", {})
-    # TVSum's intervals are of a mean over videos, which is the printed mean over domains where each has one video.
+    # TVSum's intervals are of a mean over videos. It equals the printed mean over domains if each domain has one video.
     if len(numbers) - 1 == videos and "top5-mAP" in spread:
         spread = {"average": spread["top5-mAP"]}
     for name, value in numbers.items():
@@ -124,7 +124,8 @@ def format_headline(result: Result) -> str:
 
 
 def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str = "B") -> str:
-    """A comparison as an aligned text table, with what its stars mean, how p came about and how many comparisons."""
+    """Return a comparison as an aligned text table, with the meaning of its stars, the origin of p, and their
+    number."""
     head = f"{'percent [95 %]':<22}{'A':>24}{'B':>24}{'A - B':>24}{'resolves':>10}       p"
     lines = [f"A = {name_a}", f"B = {name_b}", head]
     for row in rows:

@@ -1,4 +1,5 @@
-"""Which evaluation selects an epoch, by the number that its dataset names, and how much of it is luck."""
+"""The rule that selects an epoch by the number that its dataset names, and a measure of how much of the selected value
+is luck."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ NEIGHBOURS = 5
 
 
 def selected(curve: Sequence[float]) -> int:
-    """The place of the evaluation that training selects: the largest, the first of equals.
+    """Return the position of the evaluation that training selects: the largest value, and the first of equal ones.
 
-    As there, only what compares as larger takes the place of what was kept, so that a NaN is kept where it came first.
+    Only a value that compares as larger replaces the kept one. So a NaN that comes first is kept, as in the released
+    system.
     """
     return max(range(len(curve)), key=curve.__getitem__)
 
@@ -32,5 +34,5 @@ def luck(curve: Sequence[float]) -> float:
 
 
 def still_rising(curve: Sequence[float]) -> bool:
-    """Whether the last of several evaluations is the selected one, so that nothing says how lucky it was."""
+    """Tell whether the last of several evaluations is the selected one, so that its luck cannot be measured."""
     return len(curve) > 1 and selected(curve) == len(curve) - 1

@@ -1,4 +1,4 @@
-"""The score stage: every run of an experiment on one split, last and selected epoch both."""
+"""The score stage scores every run of an experiment on one split, at the last and the selected epoch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def score_experiment(job: StageJob[Score]) -> bool:
 
 
 def _left_out(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:
-    """Qids, as text, that are not scored: the config skips their video, or their features are missing on record."""
+    """Return the qids, as text, that are not scored: the config skips their video, or their features are on record
+    as missing."""
     by_choice = {str(row["qid"]) for _, row in records.read_jsonl(truth) if row.get("vid") in skip} if skip else set()
     if experiment.source == "predictions":
         return by_choice
@@ -54,7 +55,7 @@ def _left_out(experiment: Experiment, predictions: Path, truth: Path, skip: Coll
 
 
 def texts(manifest: Path) -> str:
-    """The headline numbers of every run behind a manifest of `score`, at its selected epoch, for a terminal."""
+    """Return the headline numbers of every run behind a manifest of `score`, at its selected epoch, for a terminal."""
     dataset = files.read_json(manifest)["settings"]["dataset"]
     shown = []
     for path in provenance.files_of(manifest):
@@ -66,7 +67,7 @@ def texts(manifest: Path) -> str:
 
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:
-    """(run, epoch) → file."""
+    """Return (run, epoch) → prediction file, for all runs and epochs."""
     listed = provenance.files_of(predictions)
     if experiment.source == "predictions":
         return {(RELEASED_RUN, "selected"): listed[0]}

@@ -1,4 +1,4 @@
-"""Student's distribution, as far as intervals need it: the evaluation runs with NumPy alone."""
+"""Student's distribution, as far as intervals need it. It is written here because the evaluation needs NumPy only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ LEVEL = 0.95
 
 @cache
 def student_t(freedom: int, level: float = LEVEL) -> float:
-    """The t beyond which Student's distribution has (1 - level) in both tails together; freedom ≥ 1, whole."""
+    """Return the t beyond which Student's distribution has (1 - level) in both tails together; freedom is whole and
+    ≥ 1."""
     low, high = 0.0, 1.0
     while _central_mass(high, freedom) < level:
         high *= 2
@@ -26,7 +27,7 @@ def two_sided_p(t: float, freedom: int) -> float:
 
 
 def _central_mass(t: float, freedom: int) -> float:
-    """P(|T| ≤ t), by the finite sums that whole degrees of freedom allow (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    """Return P(|T| ≤ t) by the finite sums for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
     angle = math.atan(t / math.sqrt(freedom))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = freedom % 2

@@ -1,7 +1,8 @@
-"""Highlights where every clip is rated (TVSum): top-5 mAP as released, with a stable order and a warning of luck.
+"""Highlights where every clip is rated (TVSum): top-5 mAP as released, with a stable order, and a warning where ties
+decide.
 
-Recall is relative to the positives among the five top clips, not to those of the video, so the order inside the five
-matters and the other clips do not.
+Recall is relative to the positives among the five top clips, not to those of the video. So the order of the five
+matters, and the other clips do not.
 """
 
 from __future__ import annotations
@@ -30,25 +31,26 @@ def top5_average_precision(scores: Sequence[float], label: Sequence[Sequence[flo
 
 
 def lower_median(label: np.ndarray) -> np.ndarray:
-    """Each annotator's lower median: [clips, annotators] to [annotators]. What lies strictly above it is positive."""
+    """Return each annotator's lower median: [clips, annotators] → [annotators]. Values strictly above it are
+    positive."""
     median: np.ndarray = np.sort(label, axis=0)[(len(label) - 1) // 2]
     return median
 
 
 def score_top5(rows: Iterable[tuple[Sequence[float], Sequence[Sequence[float]]]]) -> np.ndarray:
-    """Mean over annotators of each (scores, label), [videos], 0 to 1."""
+    """Return the mean over annotators of each (scores, label), [videos], 0 to 1."""
     return np.array([top5_average_precision(scores, label).mean() for scores, label in rows])
 
 
 def domain_means(values: np.ndarray, domains: Sequence[str]) -> dict[str, float]:
-    """Mean over the videos of each domain, in the order they first appear, and the `average` of the domains."""
+    """Return the mean over the videos of each domain, in order of appearance, and the `average` of the domains."""
     names = np.array(domains)
     means = {domain: float(values[names == domain].mean()) for domain in dict.fromkeys(domains)}
     return means | {"average": float(np.mean(list(means.values())))}
 
 
 def tie_note(vid: str, scores: Sequence[float], n_clips: int) -> str | None:
-    """Say so when the five top clips, or their order, hang on how ties are broken; None when they do not."""
+    """Return a note if the five top clips, or their order, depend on how ties are broken, else None."""
     values = np.asarray(scores, dtype=np.float64)[:n_clips]
     if len(values) > 1 and values.min() == values.max():
         return f"{vid}: all {len(values)} scores are equal; its value says nothing about the model"

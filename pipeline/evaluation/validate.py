@@ -19,7 +19,7 @@ from pipeline.records import are_numbers
 Row = dict[str, Any]
 Remark = tuple[Literal["E", "W"], str]
 NO_PREDICTION = "has no prediction"
-"""Said of a query of the annotations that no row is of."""
+"""The text about a query of the annotations that has no row."""
 WINDOWS, SALIENCY = "pred_relevant_windows", "pred_saliency_scores"
 
 
@@ -65,24 +65,24 @@ def check(dataset: str, rows: Iterable[tuple[int, Row]], truth: Truth) -> tuple[
 
 
 def expected_keys(dataset: str, rows: Iterable[Row]) -> list[str]:
-    """The keys that decide what is scored: those scored on the dataset that at least one row has."""
+    """Return the keys that decide what is scored: those scored on the dataset that at least one row has."""
     present = set(chain.from_iterable(rows))
     return [key for key in possible_keys(dataset) if key in present]
 
 
 def possible_keys(dataset: str) -> list[str]:
-    """The keys of predictions that are scored on a dataset."""
+    """Return the keys of predictions that are scored on a dataset."""
     about = datasets.get(dataset)
     return [key for key, wanted in ((WINDOWS, about.moments), (SALIENCY, about.highlights)) if wanted]
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """Only the errors."""
+    """Return only the findings that are errors."""
     return [finding for finding in findings if finding.level == "E"]
 
 
 def _identify(dataset: str, row: Row, truth: Truth) -> tuple[Qid | None, list[Remark]]:
-    """The ground-truth qid a row belongs to, or None, and what there is to say about its naming."""
+    """Return the ground-truth qid that a row belongs to, or None, and the findings about its qid and vid."""
     given = row.get("qid")
     is_vid = datasets.get(dataset).qid_is_vid
     qid: Qid | None = as_qid(given)
@@ -105,7 +105,7 @@ def _identify(dataset: str, row: Row, truth: Truth) -> tuple[Qid | None, list[Re
 
 
 def _check_key(key: str, row: Row, dataset: str, annotation: Row, remarks: list[Remark]) -> bool:
-    """Add the remarks on one key's value; whether it can be scored."""
+    """Add the findings on the value of one key, and return whether it can be scored."""
     if key not in row:
         remarks.append(("E", f"has no `{key}`, other rows have"))
         return False

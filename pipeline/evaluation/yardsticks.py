@@ -1,6 +1,7 @@
-"""What numbers of Table 3 mean: orders that no model made, scored by the same rule on the same videos.
+"""Yardsticks show what numbers of Table 3 mean: orders that no model made, scored by the same rule on the same videos.
 
-The published protocol reports the best of many evaluations on the test video. So does "the best of N random orders".
+The published protocol reports the best of many evaluations on the test video. The yardstick "the best of N random
+orders" does the same.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ BEST_OF = {
     400: "evaluations of one published run",
     51_200: "the published audio script's grid: 400 evaluations, 8 seeds, 16 pairs of weights",
 }
-"""Numbers of random orders, and where each comes from."""
+"""Numbers N of random orders, and the source of each number."""
 
 ORDERS = 1 << 19
-"""Random orders per video, from which the expected best of N is taken; ten times the largest N."""
+"""Number of random orders per video that the expected best of N is computed from: ten times the largest N."""
 CHUNK = 1 << 16
 STARTS = 128
-"""Best random orders from which a better one is sought."""
+"""Number of the best random orders from which the search for a better one starts."""
 
 
 def yardsticks(annotations: Iterable[Mapping[str, Any]], seed: int = 0) -> dict[str, dict[str, float]]:
@@ -39,7 +40,7 @@ def yardsticks(annotations: Iterable[Mapping[str, Any]], seed: int = 0) -> dict[
 
 
 def expected_best(values: np.ndarray, n: int) -> float:
-    """Expected largest of `n` independent draws from the distribution that `values` are a sample of."""
+    """Return the expected largest of `n` independent draws from the distribution that `values` are a sample of."""
     steps = (np.arange(len(values) + 1) / len(values)) ** n
     return float(np.sort(values) @ np.diff(steps))
 
@@ -56,14 +57,14 @@ def _of_video(label: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
 
 
 def _random_orders(n_clips: int, top: int, rng: np.random.Generator) -> np.ndarray:
-    """[about ORDERS, top]: the first clips of random orders."""
+    """Return [about ORDERS, top]: the first clips of random orders."""
     drawn = rng.integers(0, n_clips, (ORDERS, top))
     apart = np.diff(np.sort(drawn, axis=1), axis=1).all(axis=1)
     return drawn[apart] if apart.any() else np.array([rng.permutation(n_clips)[:top]])
 
 
 def _values(hits: np.ndarray, orders: np.ndarray) -> np.ndarray:
-    """Mean average precision of each order: hits [clips, annotators], orders [..., top] to [...]."""
+    """Return the mean average precision of each order: hits [clips, annotators], orders [..., top] → [...]."""
     pattern = np.zeros((*orders.shape[:-1], hits.shape[1]), np.uint8)
     for place in np.moveaxis(orders, -1, 0):
         pattern = 2 * pattern + hits[place]
@@ -72,7 +73,7 @@ def _values(hits: np.ndarray, orders: np.ndarray) -> np.ndarray:
 
 
 def _of_patterns(top: int) -> np.ndarray:
-    """Average precision of every pattern of hits, the first clip's hit the highest bit."""
+    """Return the average precision of every pattern of hits. The first clip's hit is the highest bit."""
     patterns = (np.arange(2**top) >> np.arange(top)[::-1, None]) & 1
     scores = np.arange(top, 0, -1)
     # Beneath the pattern enough misses that the lower median is a miss.
@@ -81,7 +82,7 @@ def _of_patterns(top: int) -> np.ndarray:
 
 
 def _climb(hits: np.ndarray, order: np.ndarray) -> float:
-    """Change one clip of the order at a time, the one that gains most, until none does."""
+    """Change one clip of the order at a time, the one that gains most, until no change gains."""
     best, top = float(_values(hits, order)), len(order)
     while True:
         others = np.setdiff1d(np.arange(len(hits)), order)

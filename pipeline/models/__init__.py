@@ -1,1 +1,1 @@
-"""Parts that methods share: layers, masks, matching, losses, labels, and what goes in and out."""
+"""This room holds parts that methods share: layers, masks, matching, losses, labels, and batches and outputs."""

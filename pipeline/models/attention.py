@@ -1,4 +1,4 @@
-"""Attention on torch's fused kernel, and the sine positions it is steered by.
+"""Attention on torch's fused kernel, and the sine positions that it uses.
 
 Axes: B samples, H heads, Q queries, K keys, d width. Masks named `keep` are boolean and broadcast to [B, H, Q, K];
 every query keeps at least one key.
@@ -27,7 +27,7 @@ def attend(
     dropout: float = 0.0,
     plain: bool = False,
 ) -> Tensor:
-    """Scaled dot-product attention over `heads`; dropout acts on the weights, after the softmax.
+    """Compute scaled dot-product attention over `heads`. Dropout acts on the weights, after the softmax.
 
     plain: written out and scaled last, for a system whose figures depend on the last digits of sharp attention.
 
@@ -44,9 +44,10 @@ def attend(
 def _written_out(
     query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, rate: float, *, scaled_last: bool
 ) -> Tensor:
-    """The same written out. [B, H, Q or K, e] to [B, H, Q, v].
+    """Compute the same without the fused kernel: [B, H, Q or K, e] to [B, H, Q, v].
 
-    torch's fused kernels for a CPU know no dropout; the one for a GPU that takes masks adds gradients up in any order.
+    torch's fused kernels for a CPU have no dropout. The one for a GPU that accepts masks adds gradients up in any
+    order, so its results could not be repeated.
     """
     scale = query.shape[-1] ** -0.5
     scores = query @ key.transpose(-2, -1) * scale if scaled_last else (query * scale) @ key.transpose(-2, -1)
@@ -72,7 +73,7 @@ class MultiHeadAttention(nn.Module):
     ) -> Tensor:
         """query [B, Q, d], key and value [B, K, d]. Returns [B, Q, d].
 
-        With a packing all of them are its rows [1, R, d], and rows see those of their own sample.
+        With a packing all three are its rows [1, R, d], and rows attend only to rows of their own sample.
         """
         weights, biases = self.in_weight.chunk(3), self.in_bias.chunk(3)
         query, key, value = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
@@ -84,7 +85,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation and dropout between; by default PReLU (one slope)."""
+    """Two linear layers with an activation (by default PReLU with one slope) and dropout between them."""
 
     def __init__(self, dim: int, inner_dim: int, dropout: float, activation: type[nn.Module] = PReLU) -> None:
         super().__init__()
@@ -94,48 +95,49 @@ class FeedForward(nn.Module):
         self.outer = nn.Linear(inner_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., d] to [..., d]."""
+        """Map [..., d] to [..., d]."""
         return self.outer(self.dropout(self.activation(self.inner(x))))
 
 
 class Mlp(nn.Module):
-    """Linear layers of the given widths, ReLU between, none after the last."""
+    """Linear layers of the given widths, with ReLU between them and none after the last."""
 
     def __init__(self, *dims: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., dims[0]] to [..., dims[-1]]."""
+        """Map [..., dims[0]] to [..., dims[-1]]."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
         return self.layers[-1](x)
 
 
 def clip_positions(mask: Tensor, dim: int) -> Tensor:
-    """Sine positions of valid clips, counted from 1 and stretched so that every full video spans (0, 2π].
+    """Return sine positions of valid clips. They count from 1 and are stretched so that every full video spans (0, 2π].
 
-    mask: [B, L] float, 1 = valid. Returns [B, L, dim]; padded clips all sit at 2π.
+    mask: [B, L] float, 1 = valid. Returns [B, L, dim]; all padded clips are at 2π.
     """
     count = mask.cumsum(1)
     return sine(2 * math.pi * count / (count[:, -1:] + 1e-6), dim)
 
 
 def sine(angle: Tensor, dim: int) -> Tensor:
-    """Sine at even, cosine at odd features of `angle` over wavelengths up to 10000. [...] to [..., dim]."""
+    """Return the sine at even and the cosine at odd features of `angle` over wavelengths up to 10000: [...] to [...,
+    dim]."""
     feature = torch.arange(dim, device=angle.device, dtype=torch.float32)
     angles = angle[..., None] / 10000 ** (2 * torch.div(feature, 2, rounding_mode="floor") / dim)
     return torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), dim=-1).flatten(-2)
 
 
 def zero_bias(linear: nn.Linear) -> nn.Linear:
-    """The layer, its bias started at zero."""
+    """Set the bias of a layer to zero, and return the layer."""
     nn.init.zeros_(linear.bias)
     return linear
 
 
 def xavier(module: nn.Module) -> None:
-    """Start every matrix of a module Xavier-uniform, as the released transformer does; vectors stay as they are."""
+    """Initialise every matrix of a module Xavier-uniform, as the released transformer does. Vectors are not changed."""
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)

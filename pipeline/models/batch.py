@@ -1,4 +1,7 @@
-"""What goes into a network, what it is to learn, and what comes out: padded, masked, batch first."""
+"""A batch is what goes into a network, its labels are what it should learn, and its outputs are what comes out.
+
+All are padded, masked, and have the batch axis first.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Labels:
 
 
 def padded_spans(spans: Sequence[Tensor], width: int = 1) -> tuple[Tensor, tuple[int, ...]]:
-    """B tensors [k, 2] as one [B, W, 2], padded with zeros, and each one's k. W: the largest k, at least `width`."""
+    """Stack B tensors [k, 2] as one [B, W, 2], padded with zeros, and return each one's k too.
+
+    W: the largest k, but at least `width`.
+    """
     counts = tuple(map(len, spans))
     padded = torch.zeros(len(spans), max(width, *counts), 2)
     for row, some in zip(padded, spans, strict=True):
@@ -46,10 +52,10 @@ def padded_spans(spans: Sequence[Tensor], width: int = 1) -> tuple[Tensor, tuple
 class Batch:
     """B queries, padded with zeros to the longest video (L clips) and the longest text (N tokens) among them.
 
-    video: [B, L, D] float32, normalised, temporal endpoints appended; with audio [video | TEF | audio | TEF].
-    text: [B, N, T] float32. video_mask [B, L], text_mask [B, N]: float, 1 = valid; every row has at least one.
-    n_clips: valid clips per sample. durations_s: annotated, seconds. labels: what the method's targets drew (`Labels`,
-    or a dataclass of the method's own); None where none are built (prediction).
+    video: [B, L, D] float32, normalised, temporal endpoints appended; with audio [video | TEF | audio | TEF]. text: [B,
+    N, T] float32. video_mask [B, L], text_mask [B, N]: float, 1 = valid; every row has at least one. n_clips: valid
+    clips per sample. durations_s: annotated, seconds. labels: the targets that the method drew (`Labels`, or a
+    dataclass of the method's own); None for a batch that is made for prediction.
     """
 
     video: Tensor
@@ -92,21 +98,22 @@ class Outputs:
 
 
 def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """The tensor on `device`. On the way to a GPU it starts from pinned memory, so that the host does not wait."""
+    """Copy the tensor to `device`. On the way to a GPU it starts from pinned memory, so that the host does not wait."""
     if tensor.device.type != "cpu" or torch.device(device).type == "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    """Every tensor of a batch and of its labels, by the name of its field (`labels.` before those of the labels)."""
+    """Return every tensor of a batch and of its labels, by the name of its field (`labels.` is put before those of
+    labels)."""
     found: dict[str, Tensor] = {}
     with_tensors(batch, found.setdefault)
     return found
 
 
 def with_tensors(record: R, change: Callable[[str, Tensor], Tensor], prefix: str = "") -> R:
-    """A batch, or labels, with `change` of every tensor (its field's name, itself) in its place."""
+    """Return a batch, or labels, in which each tensor is replaced by `change(name of its field, tensor)`."""
     changed: dict[str, Any] = {}
     for field in fields(record):  # type: ignore[arg-type]
         value, name = getattr(record, field.name), f"{prefix}{field.name}"

@@ -1,4 +1,4 @@
-"""DAB decoder: moment queries are anchors (centre, width) that every layer moves.
+"""The DAB decoder: moment queries are anchors (centre, width), and every layer moves them.
 
 Source: DAB-DETR in one dimension, as the released systems run it. Axes: B samples, Q queries, L clips, d width.
 """
@@ -17,7 +17,8 @@ from pipeline.models.elementwise import Dropout, PReLU
 
 
 class DecoderLayer(nn.Module):
-    """Queries attend to each other, then to the clips by content and by place; norms after each residual."""
+    """Queries attend to each other, and then to the clips by content and by position. Each residual is followed by a
+    norm."""
 
     def __init__(
         self,
@@ -52,12 +53,12 @@ class DecoderLayer(nn.Module):
         content_place: Tensor | None,
         between: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """One layer. Returns the new state [B, Q, d].
+        """Compute one layer. Returns the new state [B, Q, d].
 
-        state, place (position of a query), anchor (its modulated sine embedding): [B, Q, d]; memory, positions:
-        [B, L, d]; keep as in `attend`; content_place [B, Q, d]: in the first layer, whose states hold no content
-        yet, added to the content query, and the clips' places to the content keys. between: what a state passes between
-        the two attentions.
+        state, place (position of a query), anchor (its modulated sine embedding): [B, Q, d]. memory, positions: [B, L,
+        d]. keep: as in `attend`. content_place [B, Q, d]: given in the first layer only, whose states hold no content
+        yet. It is added to the content query, and the clips' positions are added to the content keys. between: what a
+        state passes between the two attentions.
         """
         dropout = self.weight_dropout if self.training else 0.0
         query = self.self_query(state) + self.self_query_place(place)
@@ -77,7 +78,7 @@ class DecoderLayer(nn.Module):
 
 
 class DabDecoder(nn.Module):
-    """Layers, anchors, and the small networks that turn anchors into places and move them."""
+    """The decoder's layers, its anchors, and the small networks that turn anchors into positions and move them."""
 
     def __init__(self, layer: DecoderLayer, dim: int, queries: int, n_layers: int) -> None:
         super().__init__()
@@ -93,8 +94,8 @@ class DabDecoder(nn.Module):
     def forward(self, memory: Tensor, positions: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """memory, positions [B, L, d]; keep as in `attend`.
 
-        Returns states [layers, B, Q, d] (normed) and references [layers, B, Q, 2]: the anchors (centre, width, in
-        0 … 1) from which each layer's prediction starts. The first layer's are the same for every sample.
+        Returns states [layers, B, Q, d] (normed) and references [layers, B, Q, 2]: the anchors (centre, width, in 0 …
+        1) from which each layer's prediction starts. The anchors of the first layer are the same for every sample.
         """
         anchor = self.anchors.sigmoid().expand(len(memory), -1, -1)
         state = memory.new_zeros(len(memory), len(self.anchors), memory.shape[-1])
@@ -121,7 +122,7 @@ class DabDecoder(nn.Module):
 
 
 class MomentHeads(nn.Module):
-    """Foreground logits and spans from decoder states; shared by the layers."""
+    """The heads that turn decoder states into foreground logits and spans. All layers share them."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -138,12 +139,13 @@ class MomentHeads(nn.Module):
 
 
 def inverse_sigmoid(x: Tensor, floor: float = 1e-3) -> Tensor:
-    """Logit of x in 0 … 1, numerator and denominator kept above `floor`."""
+    """Return the logit of x in 0 … 1. Numerator and denominator are kept above `floor`, so that the result is
+    finite."""
     x = x.clamp(0, 1)
     return (x.clamp(min=floor) / (1 - x).clamp(min=floor)).log()
 
 
 def _beside(content: Tensor, place: Tensor, heads: int) -> Tensor:
-    """Per head the content features, then the place features: two [B, K, H·e] to [B, K, H·2e]."""
+    """Join, per head, the content features and the position features: two [B, K, H·e] to [B, K, H·2e]."""
     pair = [x.unflatten(-1, (heads, -1)) for x in (content, place)]
     return torch.cat(pair, dim=-1).flatten(-2)

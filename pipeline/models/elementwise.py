@@ -1,8 +1,8 @@
-"""Dropout and PReLU, which torch does slowly on a CPU.
+"""Dropout and PReLU, because torch's own versions are slow on a CPU.
 
-torch draws one number per value, one after the other: a sixth of a training step. Here 64 random bits, of a faster
-generator that torch's own seeds, serve four values: an eightieth. PReLU's slope is one number, whose gradient torch
-first spreads over every value.
+torch draws one random number per value, one after the other, which takes 1/6 of a training step. Here one 64-bit draw
+gives four 16-bit levels; dropout then takes 1/80 of a step. The draws come from a faster generator, which is seeded by
+torch's own. The slope of PReLU is one number, and torch first computes its gradient for every value.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEVELS = 2**16
-"""Random levels per value: a rate is met to 2⁻¹⁷."""
+"""Number of random levels per value. A dropout rate is met to within 2⁻¹⁷."""
 
 
 class Dropout(nn.Module):
-    """Dropout at one rate, while training."""
+    """Dropout at one rate. It is active while training only."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """[...] to [...]."""
+        """Map [...] to [...]."""
         return drop(x, self.rate) if self.training else x
 
 
@@ -43,7 +43,8 @@ class PathDropout(nn.Module):
 
 
 def drop(x: Tensor, rate: float) -> Tensor:
-    """Zero each value with chance `rate`, the others divided by 1 - rate; randomness from torch's generator."""
+    """Set each value to zero with chance `rate`, and divide the others by 1 - rate. Randomness comes from torch's
+    generator."""
     if not rate or x.device.type != "cpu":
         return F.dropout(x, rate)
     seed = int(torch.randint(2**63 - 1, ()))
@@ -53,15 +54,15 @@ def drop(x: Tensor, rate: float) -> Tensor:
 
 
 class PReLU(nn.PReLU):
-    """torch's, with one slope."""
+    """PReLU with one slope. It equals torch's and is faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[...] to [...]."""
+        """Map [...] to [...]."""
         return _OneSlope.apply(x, self.weight) if x.device.type == "cpu" else super().forward(x)
 
 
 class _OneSlope(torch.autograd.Function):
-    """max(x, 0) + slope · min(x, 0)."""
+    """The function max(x, 0) + slope · min(x, 0), with a backward pass for one slope."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
@@ -72,5 +73,6 @@ class _OneSlope(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
         inner = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
-        below = x.clamp(max=0).mul_(gradient)  # and summed: a dot product cancels worse
+        # The products are written out and then summed, because a dot product loses more digits to cancellation.
+        below = x.clamp(max=0).mul_(gradient)
         return inner, below.sum(dtype=torch.float32).view_as(slope)

@@ -1,4 +1,4 @@
-"""Encoder layers of this family: clips that look at words (t2v) and clips that look at each other.
+"""The encoder layers: one in which clips attend to words (t2v), and one in which clips attend to each other.
 
 Axes: B samples, L clips, N tokens, d width.
 """
@@ -18,7 +18,7 @@ from pipeline.models.packing import Packing
 
 
 class CrossLayer(nn.Module):
-    """Clips attend to words; norm before the feed-forward, residual around it, norm after it."""
+    """Clips attend to words. A norm precedes the feed-forward layer, a residual goes around it, and a norm follows."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class CrossLayer(nn.Module):
 
 
 class SelfLayer(nn.Module):
-    """Clips attend to clips; norms after each residual, positions on queries and keys only."""
+    """Clips attend to clips. Each residual is followed by a norm, and positions are added to queries and keys only."""
 
     def __init__(
         self,
@@ -59,7 +59,8 @@ class SelfLayer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Copies of one encoder layer, one after the other: biases start equal, matrices differ. No norm at the end.
+    """Copies of one encoder layer, one after the other. Their biases start equal and their matrices differ. No norm
+    follows.
 
     alike: matrices start equal, too.
     """
@@ -71,7 +72,7 @@ class Stack(nn.Module):
             xavier(self)
 
     def forward(self, clips: Tensor, positions: Tensor, *context: Any) -> Tensor:
-        """clips, positions [B, L, d]; context: what the layer takes besides. Returns the clips' shape."""
+        """clips, positions [B, L, d]; context: further arguments of the layer. Returns the shape of the clips."""
         for layer in self.layers:
             clips = layer(clips, positions, *context)
         return clips

@@ -1,7 +1,7 @@
-"""The last state of a GRU, half as dear to train as torch's on a CPU.
+"""The last state of a GRU, with half the training time of torch's GRU on a CPU.
 
-torch records every step's ten small operations and adds up the recurrent weights' gradient step by step; here one
-step back is three operations and those weights' gradient one product at the end.
+torch records ten small operations per step and adds up the gradient of the recurrent weights step by step. Here one
+step of the backward pass is three operations, and the gradient of those weights is one product at the end.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 
 def last_state(gru: nn.GRU, rows: Tensor) -> Tensor:
-    """Run a one-layer GRU over rows [B, L, d], from a zero state. Returns its last state [B, d].
+    """Run a one-layer GRU over rows [B, L, d] from a zero state. Returns its last state [B, d].
 
-    Rows at the end that are zero in every sample are taken as constants, not as values that could change.
+    Rows at the end that are zero in every sample are constants here: they get no gradient.
     """
     if not gru.training or rows.device.type != "cpu":
         return run_gru(gru, rows)[1][0]
@@ -29,29 +29,31 @@ def last_state(gru: nn.GRU, rows: Tensor) -> Tensor:
 
 
 def run_gru(gru: nn.GRU, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """torch's own run of a one-layer GRU over rows [B, L, d]: every state [B, L, d], and the last [1, B, d]."""
+    """Run torch's own one-layer GRU over rows [B, L, d]. Returns every state [B, L, d] and the last one [1, B, d]."""
     result: tuple[Tensor, Tensor]
     if rows.device.type == "cpu":
         result = gru(rows)
-    else:  # under autocast, cuDNN would get float16 whatever autocast's type, and no loss is scaled to its range
+    # Under autocast cuDNN would use float16, whatever type autocast has, and no loss here is scaled for its small
+    # range.
+    else:
         with torch.autocast(rows.device.type, enabled=False):
             result = gru(rows.float())
     return result
 
 
 def _n_leading(rows: Tensor) -> int:
-    """Rows up to the last that is not zero in every sample."""
+    """Return the number of rows up to the last one that is not zero in every sample."""
     filled = rows.abs().amax((0, 2)).nonzero()
     return int(filled[-1]) + 1 if len(filled) else 0
 
 
 class _LastState(torch.autograd.Function):
-    """r = σ(i_r + h_r), z = σ(i_z + h_z), n = tanh(i_n + r ⊙ h_n), h ← (1 - z) ⊙ n + z ⊙ h, by hand."""
+    """The GRU written out: r = σ(i_r + h_r), z = σ(i_z + h_z), n = tanh(i_n + r ⊙ h_n), h ← (1 - z) ⊙ n + z ⊙ h."""
 
     @staticmethod
     @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """inputs [L, B, 3d] (r, z, n), weight [3d, d], bias [3d]. Returns [B, d]."""
+        """Return the last state [B, d] for inputs [L, B, 3d] (r, z, n), weight [3d, d] and bias [3d]."""
         sizes, turned = (2 * weight.shape[1], weight.shape[1]), weight.t()
         states, kept = [inputs.new_zeros(inputs.shape[1], weight.shape[1])], []
         for for_gates, for_new in zip(*(part.unbind(0) for part in inputs.split(sizes, dim=-1)), strict=True):
@@ -68,7 +70,10 @@ class _LastState(torch.autograd.Function):
     @staticmethod
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Chain rule, last step first; what does not depend on the gradient is taken for all steps at once."""
+        """Apply the chain rule from the last step to the first.
+
+        Factors that do not depend on the gradient are computed for all steps at once.
+        """
         weight, gates, to_new, new, states = ctx.saved_tensors
         reset, update = gates.chunk(2, dim=-1)
         at_new = (1 - update) * (1 - new**2)

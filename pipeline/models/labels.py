@@ -1,12 +1,12 @@
-"""What a query's annotation asks of the network: spans, clip scores, the relevance mask, pairs of clips to rank.
+"""The labels of a query are what its annotation asks of the network: spans, clip scores, a mask, and pairs of clips.
 
-What does not depend on chance is worked out once per query; a batch then costs a few gathers and its random draws.
-Axes: B samples, L clips of the batch, ℓ clips of one sample, P pairs.
+Everything that does not depend on chance is computed once per query. A batch then costs a few gathers and its random
+draws. Axes: B samples, L clips of the batch, ℓ clips of one sample, P pairs.
 
-Rules by what a row holds: ratings of relevant clips (QVHighlights), twenty people's ratings of every clip (TVSum), or
-windows alone (Charades-STA, for which nothing was released: lighthouse's rule).
-Hard pairs and TVSum's mask depend on the order of ties, which released code leaves to an unstable sort: here the sort
-is stable, so that the pair is the same everywhere.
+The rules depend on what a row holds: ratings of relevant clips (QVHighlights), twenty people's ratings of every clip
+(TVSum), or windows alone (Charades-STA; nothing was released for it, and the rule is lighthouse's). Hard pairs and the
+mask of TVSum depend on the order of equal values, which released code leaves to an unstable sort. The sort here is
+stable, so that the result is the same on every machine.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ ratings of 0 to 4 add up to."""
 
 @dataclass(frozen=True, slots=True)
 class QueryLabels:
-    """Everything about one query that no draw changes.
+    """Everything about one query that no random draw changes.
 
-    spans [k, 2] float32, centre and width as fractions of ℓ × clip length, not cut to the video. saliency, clip_mask:
-    [ℓ] float32; under `released` one longer where a relevant clip lies just beyond the features. fixed [f, 2]: pairs
-    (above, below) that never change. inside, outside: clips from which `drawn` further pairs are drawn.
+    spans [k, 2] float32: centre and width as fractions of ℓ × clip length, not cut to the video. saliency, clip_mask:
+    [ℓ] float32; under `released` one longer if a relevant clip lies just beyond the features. fixed [f, 2]: pairs
+    (above, below) that are the same in every epoch. inside, outside: clips from which `drawn` further pairs are drawn.
     """
 
     spans: np.ndarray
@@ -48,10 +48,10 @@ class QueryLabels:
 
 
 def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str = "released") -> QueryLabels:
-    """Labels of one query over `n_clips` clips of `clip_s` seconds.
+    """Return the labels of one query over `n_clips` clips of `clip_s` seconds.
 
-    Raises PipelineError, naming the qid, for a row without labels, a window that ends before it starts, and a
-    relevant clip that lies more than one clip beyond the features.
+    Raises PipelineError, which names the qid, for a row without labels, for a window that ends before it starts, and
+    for a relevant clip that lies more than one clip beyond the features.
     """
     if query.label is not None:
         return _from_everybody(np.asarray(query.label, dtype=np.float64)[:n_clips])
@@ -74,13 +74,16 @@ def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str 
 
 
 def spans_of(windows: Sequence[Window], duration_s: float) -> np.ndarray:
-    """Windows in seconds as spans [k, 2] float32: centre and width over `duration_s`."""
+    """Convert windows in seconds to spans [k, 2] float32: centre and width as fractions of `duration_s`."""
     start, end = (np.asarray(windows, dtype=np.float64) / duration_s).T
     return np.stack(((start + end) / 2, end - start), axis=1).astype(np.float32)
 
 
 def _from_ratings(spans: np.ndarray, ids: np.ndarray, sums: np.ndarray, n_clips: int, released: bool) -> QueryLabels:
-    """QVHighlights. Released bug, reproduced under `released`: a relevant clip at ℓ wipes the mask before it."""
+    """Return the labels of a row of QVHighlights.
+
+    The released code has a bug, which `released` reproduces: a relevant clip at ℓ wipes the mask before it.
+    """
     saliency = np.zeros(max(n_clips, int(ids.max()) + 1), np.float32)
     saliency[ids] = sums
     clip_mask = np.zeros_like(saliency)
@@ -103,7 +106,10 @@ def _from_ratings(spans: np.ndarray, ids: np.ndarray, sums: np.ndarray, n_clips:
 
 
 def _from_everybody(label: np.ndarray) -> QueryLabels:
-    """TVSum: label [ℓ, people], 1 to 5. The mask is the better half; best against worst is the one pair."""
+    """Return the labels of a row that everybody rated, whose label is [ℓ, people] with values 1 to 5 (TVSum).
+
+    The mask is the better half of the clips. The best clip against the worst one is the only pair.
+    """
     total = (label - 1).sum(1)
     order = np.argsort(total, kind="stable")
     clip_mask = np.zeros(len(total), np.float32)
@@ -121,9 +127,10 @@ def _from_everybody(label: np.ndarray) -> QueryLabels:
 
 
 def _from_windows(spans: np.ndarray, windows: Sequence[Window], n_clips: int, clip_s: float) -> QueryLabels:
-    """Windows alone: clips score 1 from the one in which a window begins to the last that ends inside it.
+    """Return the labels of a row that has windows alone.
 
-    The mask also takes the one in which the window ends.
+    Clips score 1 from the one in which a window begins to the last that ends inside it. The mask also has the clip in
+    which the window ends.
     """
     saliency, clip_mask = np.zeros(n_clips, np.float32), np.zeros(n_clips, np.float32)
     for start_s, end_s in windows:
@@ -144,7 +151,7 @@ def _from_windows(spans: np.ndarray, windows: Sequence[Window], n_clips: int, cl
 
 
 class Targets:
-    """Labels of many queries of one dataset, ready to be drawn batch by batch."""
+    """The labels of many queries of one dataset, from which batches are drawn."""
 
     def __init__(
         self,
@@ -155,7 +162,8 @@ class Targets:
         max_windows: int,
         formulation: str = "released",
     ) -> None:
-        """queries with the clips that each one's features have. Raises PipelineError as `query_labels` does."""
+        """Prepare the labels. queries: each with the number of clips of its features. Raises PipelineError as
+        `query_labels` does."""
         each = [query_labels(q, n, clip_s, formulation=formulation) for q, n in zip(queries, n_clips, strict=True)]
         if len({(row.drawn, len(row.fixed)) for row in each}) != 1:
             raise PipelineError(
@@ -177,10 +185,11 @@ class Targets:
         self._fixed = np.stack([x.fixed for x in each])
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> Labels:
-        """Labels of the queries at `index`, padded to the longest of them; every call draws anew, on the CPU.
+        """Return labels of the queries at `index`, padded to the longest of them. Every call draws anew, on the CPU.
 
-        Spans are padded to the largest number that any query has, so that batches of one length have one shape.
-        More than `max_windows` windows: that many at random. Pairs: the fixed ones first, then the drawn ones.
+        Spans are padded to the largest number that any query has, so that batches of one length have one shape. Of a
+        query with more than `max_windows` windows, that many are drawn at random. The fixed pairs come first, then the
+        drawn ones.
         """
         at = np.asarray(index)
         length = int(self.n_clips[at].max())
@@ -199,10 +208,10 @@ class Targets:
         return spans if len(spans) <= self.max_windows else spans[rng.permutation(len(spans))[: self.max_windows]]
 
     def _drawn_pairs(self, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """[B, drawn, 2]: different clips inside, different clips outside.
+        """Return [B, drawn, 2]: different clips inside, and different clips outside.
 
-        Where too few lie outside: the fixed pair once more (released, QVHighlights), or, without one, the clips
-        inside against themselves (lighthouse, Charades-STA).
+        If too few clips lie outside, the fixed pair is used once more (released, QVHighlights). Without a fixed pair
+        the clips inside are paired with themselves (lighthouse, Charades-STA).
         """
         above = self._inside.picked(at, _places(self._inside.lengths[at], self.drawn, rng))
         below = self._outside.picked(at, _places(self._outside.lengths[at], self.drawn, rng))
@@ -213,7 +222,7 @@ class Targets:
 
 
 def _places(lengths: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """[B, n], n at most 2: different places in 0 … length-1, uniform; the same one twice where there is one."""
+    """Return [B, n], n at most 2: different positions in 0 … length-1, uniform. With one position it comes twice."""
     chance = rng.random((len(lengths), n))
     places = (chance * np.maximum(lengths[:, None] - np.arange(n), 1)).astype(np.int64)
     if n == 2:

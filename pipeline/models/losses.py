@@ -1,4 +1,4 @@
-"""Losses that methods share: of matched moments, and of clips' scores.
+"""Losses that methods share: losses of matched moments, and losses of the clips' scores.
 
 Axes: B samples, Q queries, L clips, P saliency pairs.
 """
@@ -15,56 +15,58 @@ from pipeline.models.batch import Batch, Labels, Outputs
 from pipeline.models.matching import NONE, MomentWeights, giou
 
 FOCAL_ALPHA = 0.25
-"""Share of the entries whose target is 1; the focal exponent is 2. Released."""
+"""Weight α of the entries whose target is 1 in the focal loss; its exponent is 2. Both are the released values."""
 
 BACKGROUND_WEIGHT = 0.1
-"""Weight of unmatched queries in the cross-entropy. Released."""
+"""Weight of unmatched queries in the cross-entropy (the released value)."""
 
 RANKS = 11
-"""Score levels of the rank-contrastive loss; the sum is divided by one more, as released."""
+"""Score levels of the rank-contrastive loss. Their sum is divided by one more than their number, as released."""
 
 RANK_TEMPERATURE = 0.5
-"""Released."""
+"""Temperature of the rank-contrastive loss (the released value)."""
 
 PADDED_SCORE = -1e3
-"""Of padded clips among the ranked ones, before the temperature. Released."""
+"""Score of padded clips among the ranked ones, before the temperature (the released value)."""
 
 
 def with_total(losses: dict[str, Tensor], weights: object, nothing: Tensor) -> dict[str, Tensor]:
-    """The losses, and `total`: their sum, weighted by the attributes of `weights` that have their names.
+    """Return the losses, and under `total` their sum, weighted by the attributes of `weights` that have their names.
 
-    `aux_` losses have the weight of the loss without it. nothing: any tensor of the graph, whose zero is the total
-    where no loss is left.
+    Losses named `aux_` have the weight of the loss without this prefix. nothing: any tensor of the graph; its zero is
+    the total when no loss is left.
     """
     weighted = [getattr(weights, name.removeprefix("aux_")) * loss for name, loss in losses.items()]
     return losses | {"total": torch.stack(weighted).sum() if weighted else nothing.sum() * 0}
 
 
 def layers_of(outputs: Outputs) -> tuple[Tensor, Tensor]:
-    """Logits and spans of all decoder layers, [layers, B, Q, 2] each: the last layer first, then the earlier ones."""
+    """Return logits and spans of all decoder layers, [layers, B, Q, 2] each: the last layer first, then the earlier
+    ones."""
     last = zip((outputs.logits, outputs.spans), (outputs.aux_logits, outputs.aux_spans), strict=True)
     logits, spans = (torch.cat((layer[None], earlier)) for layer, earlier in last)
     return logits, spans
 
 
 def labels_of(batch: Batch) -> Labels:
-    """The labels of a batch. Raises ValueError where it was made for prediction."""
+    """Return the labels of a batch. Raises ValueError for a batch that was made for prediction."""
     if batch.labels is None:
         raise ValueError("this batch was made for prediction and holds no labels")
     return batch.labels
 
 
 LabelLoss = Callable[[Tensor, Tensor], Tensor]
-"""Of logits [..., B, Q, 2] and of which queries are matched [..., B, Q]; returns [...]."""
+"""A loss of logits [..., B, Q, 2] and of a mask of matched queries [..., B, Q]. It returns [...]."""
 
 
 def moment_losses(
     outputs: Outputs, labels: Labels, matches: Tensor, weights: MomentWeights, label_loss: LabelLoss
 ) -> dict[str, Tensor]:
-    """Losses of the last decoder layer, and of the earlier ones, added up, under `aux_` names.
+    """Return the losses of the last decoder layer, and the sums of those of the earlier ones under `aux_` names.
 
-    matches: [layers, B, Q], of `layers_of`. Keys, unweighted: span, giou, label, aux_span, aux_giou, aux_label; a loss
-    of weight 0 is not computed. Looks at no value of a tensor: a GPU is not waited for.
+    matches: [layers, B, Q], in the order of `layers_of`. Keys, unweighted: span, giou, label, aux_span, aux_giou,
+    aux_label. A loss of weight 0 is not computed. No value of a tensor is read on the host, so the host does not wait
+    for a GPU.
     """
     logits, found = layers_of(outputs)
     each = span_losses(found, labels.spans, matches, weights.span, weights.giou)
@@ -93,16 +95,20 @@ def span_losses(
 
 
 def _assigned(spans: Tensor, matches: Tensor) -> Tensor:
-    """Each query's span of `spans` [B, W, 2]: [layers, B, Q, 2]; one that no division minds (0.5, 0.5) for NONE."""
+    """Return the span of `spans` [B, W, 2] that each query is matched with: [layers, B, Q, 2].
+
+    A query without a match (NONE) gets (0.5, 0.5), which no division makes infinite.
+    """
     index = matches.clamp(min=0)[..., None].expand(-1, -1, -1, 2)
     wanted = spans.expand(len(matches), -1, -1, -1).gather(2, index)
     return wanted.masked_fill((matches == NONE)[..., None], 0.5)
 
 
 def focal_loss(logits: Tensor, matched: Tensor) -> Tensor:
-    """Sigmoid focal loss on both logits [..., B, Q, 2]: (1, 0) for matched queries, (0, 1) for the others.
+    """Return the sigmoid focal loss on both logits [..., B, Q, 2]: target (1, 0) for matched queries, (0, 1) for the
+    others.
 
-    matched: [..., B, Q] bool. Returns [...], means over the samples' queries.
+    matched: [..., B, Q] bool. Returns [...], means over the queries of the samples.
     """
     target = torch.stack((matched, ~matched), dim=-1)
     chance = logits.sigmoid()
@@ -113,19 +119,19 @@ def focal_loss(logits: Tensor, matched: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, matched: Tensor) -> Tensor:
-    """Softmax cross-entropy, background weighted down. logits [..., B, Q, 2], matched [..., B, Q] bool.
+    """Return the softmax cross-entropy with a lower weight of the background.
 
-    Returns [...], means over all queries of the batch.
+    logits [..., B, Q, 2], matched [..., B, Q] bool. Returns [...], means over all queries of the batch.
     """
     chance = logits.log_softmax(-1)
     return torch.where(matched, -chance[..., 0], -BACKGROUND_WEIGHT * chance[..., 1]).mean((-1, -2))
 
 
 def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: float) -> Tensor:
-    """Hinge over the drawn pairs plus rank-contrastive loss over all clips. video_mask [B, L]. Returns a scalar.
+    """Return the hinge loss over the drawn pairs plus the rank-contrastive loss over all clips, a scalar.
 
-    The hinge counts twice, as released. Where there are scores under a wrong query, its clips stand among those rated
-    0, and each is pushed below zero.
+    video_mask: [B, L]. The hinge counts twice, as released. If there are scores under a wrong query, those clips are
+    added to the clips rated 0, and each of them is pushed below zero.
     """
     scores, targets, mask = outputs.saliency, labels.saliency, video_mask
     loss = hinge(scores, labels, margin)
@@ -147,16 +153,16 @@ def hinge(scores: Tensor, labels: Labels, margin: float) -> Tensor:
 
 
 def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """For every level 1 … 11: clips rated at least that against all clips of their video.
+    """Compare, for every level 1 … 11, the clips rated at least that with all clips of their video.
 
-    scores, targets (0 … 12), mask [B, L]; targets may be positive at padded clips (they only count as positives, as
-    released). Levels that no sample reaches add nothing. Returns a scalar.
+    scores, targets (0 … 12), mask [B, L]. Targets may be positive at padded clips, which then only count as positives,
+    as released. Levels that no sample reaches add nothing. Returns a scalar.
     """
     return rank_terms(scores, targets, mask).mean(1).sum() / (RANKS + 1)
 
 
 def rank_terms(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Of every level and every sample [RANKS, B]; see `rank_contrastive`."""
+    """Return the term of every level and every sample, [RANKS, B]. `rank_contrastive` says what it is."""
     scores = (scores.masked_fill(mask == 0, PADDED_SCORE) / RANK_TEMPERATURE).float()
     scores = scores - scores.amax(1, keepdim=True)
     log_share = scores - (scores.exp().sum(1, keepdim=True) + 1e-6).log()

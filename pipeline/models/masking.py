@@ -1,4 +1,4 @@
-"""What padding may not touch, and where the released system lets it.
+"""Masks say which values are padding. One function keeps a mistake of the released system, which lets padding through.
 
 Masks are float, 1 = valid; masks named `keep` are boolean and broadcast to attention's [B, H, Q, K].
 """
@@ -12,26 +12,30 @@ MASKED = -1e30
 
 
 def masked_mean(rows: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the valid rows: [B, L, d], [B, L] to [B, d]."""
+    """Return the mean of the valid rows: [B, L, d] and mask [B, L] to [B, d]."""
     return (rows * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
 def masked_softmax(x: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Softmax over the valid entries of `dim`; mask broadcasts to x, 1 = valid. A row of none is uniform."""
+    """Return the softmax over the valid entries of `dim`. The mask broadcasts to x, 1 = valid.
+
+    A row without valid entries gets equal weights.
+    """
     return torch.softmax(x + (1 - mask) * MASKED, dim=dim)
 
 
 def keep_valid(mask: Tensor) -> Tensor:
-    """[B, K] float, 1 = valid, to a mask [B, 1, 1, K] that drops padded keys."""
+    """Turn a mask [B, K] float, 1 = valid, into a mask [B, 1, 1, K] that drops padded keys."""
     return (mask > 0)[:, None, None]
 
 
 def keep_words_as_released(video_mask: Tensor, text_mask: Tensor, heads: int, among: Tensor | None = None) -> Tensor:
-    """The t2v mask of the released system, with its mistake. Returns [B, H, L, N].
+    """Return the t2v mask of the released system, with its mistake: [B, H, L, N].
 
-    Padded words are dropped. Besides, head h of sample b loses (clip, word) where both are padded in sample
-    g = (H·b + h) mod B: a mask built per sample was tiled with heads outermost and read with samples outermost.
-    At least the first word always stays. among: [B], 1 = in the batch that is meant; the others' masks mean nothing.
+    Padded words are dropped. In addition, head h of sample b loses the pairs (clip, word) in which both are padded in
+    sample g = (H·b + h) mod B. The reason is that the released code builds a mask per sample, tiles it with heads
+    outermost and reads it with samples outermost. At least the first word always stays. among: [B], 1 = in the batch
+    that is meant; the masks of the others mean nothing.
     """
     n_samples = len(text_mask)
     other = torch.arange(n_samples * heads, device=text_mask.device).view(n_samples, heads)

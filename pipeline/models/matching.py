@@ -1,4 +1,4 @@
-"""Which predicted span answers for which annotated one: a bipartite matching per sample.
+"""The matching decides which predicted span stands for which annotated one, by a bipartite matching per sample.
 
 Axes: B samples, Q queries, W annotated spans after padding; `…` stands for decoder layers, or nothing.
 """
@@ -16,37 +16,37 @@ from pipeline.errors import PipelineError
 from pipeline.models.batch import Labels, sent
 
 NONE = -1
-"""In the place of a span, for a query that none was assigned to."""
+"""The index of a query that no annotated span was assigned to."""
 
 
 class MomentWeights(Protocol):
-    """What the costs of a matching are weighed with, and the losses of what was matched."""
+    """Weights of the costs of a matching, and of the losses of matched queries."""
 
     @property
     def span(self) -> float:
-        """Of the L1 distance between spans (centre, width)."""
+        """Weight of the L1 distance between spans (centre, width)."""
 
     @property
     def giou(self) -> float:
-        """Of the generalised IoU."""
+        """Weight of the generalised IoU."""
 
     @property
     def label(self) -> float:
-        """Of the foreground probability."""
+        """Weight of the foreground probability."""
 
 
 def match(logits: Tensor, spans: Tensor, labels: Labels, weights: MomentWeights) -> Tensor:
-    """Assign annotated spans to queries at the least cost; the smaller side is matched whole.
+    """Assign annotated spans to queries at the lowest cost. Every member of the smaller side is matched.
 
-    logits, spans [..., B, Q, 2]. Returns [..., B, Q] long: each query's span, or NONE. Waits for the device once.
-    Raises PipelineError where a span is not finite.
+    logits, spans [..., B, Q, 2]. Returns [..., B, Q] long: the span of each query, or NONE. The host waits for the
+    device once. Raises PipelineError when a span is not finite.
     """
     return sent(solve(costs(logits, spans, labels.spans, weights), labels.n_spans), logits.device)
 
 
 @torch.no_grad()
 def costs(logits: Tensor, spans: Tensor, wanted: Tensor, weights: MomentWeights) -> Tensor:
-    """Weighted L1 of (centre, width), minus gIoU, minus the foreground probability: [..., B, Q, W].
+    """Return the costs: weighted L1 of (centre, width), minus gIoU, minus the foreground probability, [..., B, Q, W].
 
     logits, spans [..., B, Q, 2], wanted [B, W, 2].
     """
@@ -62,9 +62,9 @@ def span_costs(spans: Tensor, wanted: Tensor, span_weight: float, giou_weight: f
 
 
 def solve(costs: Tensor, n_spans: Sequence[int]) -> Tensor:
-    """The cheapest assignment of every sample, on the CPU: costs [..., B, Q, W] to [..., B, Q] long, span or NONE.
+    """Find the cheapest assignment of every sample on the CPU: costs [..., B, Q, W] to [..., B, Q] long, span or NONE.
 
-    n_spans: valid ones per sample. Raises PipelineError where a cost is not finite.
+    n_spans: the number of valid spans per sample. Raises PipelineError when a cost is not finite.
     """
     table = costs.cpu().numpy()
     assigned = np.full(table.shape[:-1], NONE)
@@ -89,12 +89,12 @@ def _cheapest(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def giou(spans: Tensor, others: Tensor) -> Tensor:
-    """Generalised IoU of spans (centre, width), elementwise over broadcast leading axes, in (-1, 1]."""
+    """Return the generalised IoU of spans (centre, width), elementwise over broadcast leading axes, in (-1, 1]."""
     return giou_of_ends(*_bounds(spans), *_bounds(others))
 
 
 def giou_of_ends(start: Tensor, end: Tensor, other_start: Tensor, other_end: Tensor) -> Tensor:
-    """The same of intervals by their ends, elementwise over broadcast axes."""
+    """Return the generalised IoU of intervals by their ends, elementwise over broadcast axes."""
     shared = (torch.minimum(end, other_end) - torch.maximum(start, other_start)).clamp(min=0)
     union = (end - start) + (other_end - other_start) - shared
     hull = (torch.maximum(end, other_end) - torch.minimum(start, other_start)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Optimizers that methods share."""
+"""Optimizers that methods share are made here."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ A = TypeVar("A", Adam, AdamW)
 
 
 def adamw(network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> AdamW:
-    """AdamW over all parameters (released: norms and biases decay too). On a GPU everything it changes lies there."""
+    """Return AdamW over all parameters. Norms and biases decay too, as released. On a GPU its whole state lies
+    there."""
     return _fused(AdamW, network, learning_rate, weight_decay, device)
 
 
 def adam(network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> Adam:
-    """Adam over all parameters, the decay added to the gradients before they are averaged (L2)."""
+    """Return Adam over all parameters. The decay is added to the gradients before they are averaged (L2)."""
     return _fused(Adam, network, learning_rate, weight_decay, device)
 
 
 def _fused(kind: type[A], network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> A:
     if device == "cpu":
         return kind(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    # Not every step of ours is recorded, which torch takes for a slip.
+    # Some steps are not recorded as a CUDA graph, on purpose; torch would warn that this is a mistake.
     warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
     rate = torch.tensor(learning_rate, device=device)
     return kind(network.parameters(), lr=rate, weight_decay=weight_decay, fused=True, capturable=True)

@@ -1,4 +1,4 @@
-"""Features into the width of the network: the first layers that every modality passes."""
+"""The projection brings features to the width of the network. It is the first part that every modality passes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.models.elementwise import Dropout
 
 
 class Projection(nn.Module):
-    """Norm, dropout, linear, as often as given; ReLU between, none after the last.
+    """Layers of norm, dropout and linear map, as many as asked for, with ReLU between them and none after the last.
 
     Padded rows come out as one constant row, not as zeros.
     """
@@ -22,7 +22,7 @@ class Projection(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, L, input_dim] to [B, L, d]."""
+        """Map [B, L, input_dim] to [B, L, d]."""
         for index, (norm, linear) in enumerate(zip(self.norms, self.linears, strict=True)):
             x = linear(self.dropout(norm(F.relu(x) if index else x)))
         return x

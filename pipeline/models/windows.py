@@ -1,4 +1,4 @@
-"""Spans to windows in seconds, best first, as the released systems write them.
+"""Spans are converted to windows in seconds, best first, as the released systems write them.
 
 How they are clamped depends on the dataset (`longest_s`). The released system clamps QVHighlights' to 150 s.
 """
@@ -23,12 +23,12 @@ def scored_windows(
     *,
     within_duration: bool = False,
 ) -> np.ndarray:
-    """All Q windows of every query, best first (ties in query order): [B, Q, 3] start_s, end_s, score.
+    """Return all Q windows of every query, best first, ties in query order: [B, Q, 3] start_s, end_s, score.
 
-    Scaled by the annotated duration, cut to 4 decimals, clamped, rounded (half to even) to multiples of the clip.
-    Where the dataset has a longest video, windows are clamped to 0 … `longest_s`, as released (QVHighlights). Elsewhere
-    (Charades-STA, for which nothing was released) they are clamped to the duration, which ends between two clips: after
-    the rounding. Zero-length windows and duplicates stay, as released.
+    They are scaled by the annotated duration, cut to 4 decimals, clamped, and rounded (half to even) to multiples of
+    the clip. Where the dataset has a longest video, windows are clamped to 0 … `longest_s`, as released (QVHighlights).
+    Nothing was released for Charades-STA: elsewhere windows are clamped to the duration after the rounding, because the
+    duration ends between two clips. Windows of zero length and duplicates stay, as released.
     within_duration: clamped to the annotated duration before all else, too.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()

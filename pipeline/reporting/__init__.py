@@ -1,1 +1,1 @@
-"""What people read: tables of published and reproduced numbers side by side."""
+"""This room writes what people read: tables of published and reproduced numbers side by side, and figures."""

@@ -110,7 +110,7 @@ def _exact(number: int, row: Row, released: Reproduced | None) -> dict[str, floa
 
 
 def _verdicts(number: int, row: Row, found: Reproduced) -> dict[str, str]:
-    """Column → verdict, for every column with a published and a reproduced number."""
+    """Return column → verdict for every column with a published and a reproduced number."""
     both = {column: values for column, values in found.selected.items() if row.values.get(column)}
     # A domain of Table 3 stands on one video of its own, however many domains were run.
     expected = ABOUT[number].queries if number != 3 else sum(domain in both for domain in DOMAINS)

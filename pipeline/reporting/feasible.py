@@ -1,6 +1,6 @@
-"""Everything about a config that can be refused before anything is planned, beyond what one file alone can say.
+"""A config is checked, before anything is planned, against what other files say.
 
-The config is held against the table of sources, the rows of the paper, and the layouts of released archives.
+These files are the table of sources, the rows of the paper, and the layouts of released archives.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pipeline.reporting import published
 
 
 def check(cfg: Config, sources: Sources, where: str) -> None:
-    """Raise PipelineError for a name that no source has, annotations that nobody names, a row that the paper has not,
-    and a family that no released archive of the dataset holds.
+    """Raise PipelineError for everything in a config that these files do not allow.
+
+    That is: a name that no source has, annotations that nobody names, a row that the paper does not have, and a family
+    that no released archive of the dataset holds.
     """
     published.check_rows(cfg.experiments, where)
     references.check(cfg, sources, where)

@@ -1,6 +1,7 @@
-"""Figures of an experiment: its learning curves, and for a sweep over numbers (Figure 4's λ) what each point gave.
+"""Figures of an experiment: its learning curves and, for a sweep over numbers (λ of Figure 4), the result of each
+point.
 
-The same files make the same bytes.
+The same input files give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PANEL_INCHES = (2.4, 1.9)
 def draw(job: StageJob[Draw]) -> bool:
     """Write {results}/figures/{experiment}.svg and, for a sweep over numbers, {experiment}-sweep.svg.
 
-    Returns whether there was work to do. Raises PipelineError where the manifests of `train` lack a run.
+    Returns whether there was work to do. Raises PipelineError when the manifests of `train` lack a run.
     """
     name, experiment = job.about["experiment"], job.settings.experiment
     layout, runs = job.layout, job.inputs["runs"]
@@ -48,7 +49,7 @@ def draw(job: StageJob[Draw]) -> bool:
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:
-    """Title → runs of one panel: a panel per sweep point and TVSum domain, the seeds together."""
+    """Return title → runs of each panel. Each sweep point and TVSum domain has a panel, with all its seeds."""
     found: dict[str, list[str]] = {}
     for run in experiment.runs:
         found.setdefault(RunId.parse(run).without_seed, []).append(run)
@@ -56,7 +57,7 @@ def panels(experiment: Experiment) -> dict[str, list[str]]:
 
 
 def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path], path: Path) -> None:
-    """The selection metric at every evaluation, a line per seed, the selected epoch marked."""
+    """Draw the selection metric at every evaluation, with one line per seed and the selected epoch marked."""
     groups = panels(experiment)
     columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
@@ -83,7 +84,7 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
 def _sweep(
     name: str, experiment: Experiment, points: Mapping[str, float], cards: Mapping[str, Any], path: Path
 ) -> None:
-    """Mean over runs of the selected and of the last epoch, against the sweep's numbers."""
+    """Draw the mean over runs of the selected and of the last epoch against the numbers of the sweep."""
     figure, (axis,) = _figure(1, 1)
     scale = experiment.about.to_percent
     for epoch, style in (("selected", "o-"), ("last", "s--")):
@@ -99,7 +100,7 @@ def _sweep(
 
 
 def _numbers(experiment: Experiment) -> dict[str, float]:
-    """Sweep point → its name as a number, by size; empty where one is none."""
+    """Return sweep point → its name as a number, sorted. The result is empty when a name is not a number."""
     try:
         numbers = {point: float(point) for point in experiment.sweep}
     except ValueError:
@@ -136,7 +137,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: str) -> dict[str, Path]:
-    """Run → one file of it, for all runs of the experiment."""
+    """Return run → the named file of it, for all runs of the experiment."""
     listed = [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == file]
     found = {of.run: path for path in listed if (of := RunFile.of(path))}
     if missing := [run for run in experiment.runs if run not in found]:

@@ -1,5 +1,6 @@
-"""What the paper prints: every row of Tables 1 to 4, in its order, with its own marks; what the marks should be; and
-which rows experiments stand for.
+"""The numbers that the paper prints: every row of Tables 1 to 4, in the paper's order and with its marks.
+
+It also tells what the marks should be, and which rows the experiments stand for.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pipeline.errors import PipelineError
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR": "hd2mr"}
-"""Columns of Table 4 that say which modules are on (`yes` or `no`), and the same in config.yaml's `model`."""
+"""Columns of Table 4 that say which modules are on (`yes` or `no`) → the keys of config.yaml's `model`."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a table shows. decimals: as the paper prints. queries: behind the published numbers. ours: TR-DETR's row."""
+    """What a table shows. decimals: as the paper prints. queries: number behind the published values. ours:
+    TR-DETR's row."""
 
     subject: str
     decimals: int
@@ -48,8 +50,8 @@ ABOUT = {
 class Row:
     """One row of a table.
 
-    key: its name in config.yaml (`row`). features: as the paper prints them, `+A` where audio is used.
-    values: column → number as printed, '' where the paper prints none. marks: column → `best` or `second`.
+    key: its name in config.yaml (`row`). features: as the paper prints them, with `+A` where audio is used. values:
+    column → number as printed, '' where the paper prints none. marks: column → `best` or `second`.
     """
 
     key: str
@@ -61,7 +63,7 @@ class Row:
 
 @cache
 def table(number: int) -> tuple[Row, ...]:
-    """The rows of a table in the paper's order."""
+    """Return the rows of a table in the paper's order."""
     rows: dict[str, Row] = {}
     with files.open_text(PUBLISHED) as file:
         for line in csv.DictReader(file):
@@ -74,17 +76,18 @@ def table(number: int) -> tuple[Row, ...]:
 
 
 def columns(number: int) -> list[str]:
-    """The columns with numbers, in the paper's order (Table 4's switches are not among them)."""
+    """Return the columns with numbers, in the paper's order. The switches of Table 4 are not among them."""
     return [column for column in table(number)[0].values if column not in SWITCHES]
 
 
 def keys_of(experiment: Experiment) -> dict[str, str]:
-    """Sweep point ('' without a sweep) → key of the row it stands for."""
+    """Return sweep point ('' without a sweep) → key of the row that it stands for."""
     return {point: (experiment.row or "").replace("{point}", point) for point in experiment.sweep or [""]}
 
 
 def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
-    """Raise one PipelineError for all experiments whose table has no such row: they would run and be shown nowhere."""
+    """Raise one PipelineError for all experiments whose table has no such row. They would run and no table would
+    show them."""
     complaints = []
     for name, experiment in experiments.items():
         known = [row.key for row in table(experiment.table)] if experiment.table else []
@@ -100,9 +103,10 @@ def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
 
 
 def group(number: int, row: Row) -> str:
-    """The rows among which the paper looks for the best: of like features; in Table 2 with and without audio together.
+    """Return the name of the group of rows among which the paper marks the best.
 
-    Table 2's C3D and I3D rows are one group: it marks TR-DETR's I3D row and none of C3D.
+    Rows of a group have similar features; in Table 2 rows with and without audio share a group. The C3D and I3D rows of
+    Table 2 are one group, because it marks the I3D row of TR-DETR and no C3D row.
     """
     if number != 2:
         return row.features
@@ -110,7 +114,7 @@ def group(number: int, row: Row) -> str:
 
 
 def computed_marks(number: int) -> dict[tuple[str, str], str]:
-    """(row key, column) → `best` or `second`, by value, within each group; equal values share a mark."""
+    """Return (row key, column) → `best` or `second` by value within each group. Equal values have the same mark."""
     marks: dict[tuple[str, str], str] = {}
     for column in columns(number):
         for rows in _groups(number).values():

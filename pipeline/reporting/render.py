@@ -1,4 +1,4 @@
-"""A table in its written forms: CSV, Markdown, LaTeX, HTML, and aligned text for a terminal."""
+"""A table is written in several forms: CSV, Markdown, LaTeX, HTML, and aligned text for a terminal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 NOTHING = "–"
-"""Printed where there is no number."""
+"""The text in place of a number that does not exist."""
 
 BOLD = "Bold: best published number, underlined: second best, computed within the rows of one kind of feature."
-"""The one note that says nothing on a terminal."""
+"""The one note that is left out on a terminal."""
 
 FACTS = ("luck", "runs", "queries", "source", "settings", "selection", "note")
-"""What reproduced numbers stand on, as CSV columns."""
+"""CSV columns that say what reproduced numbers stand on."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number. text: as people read it. plain: as a CSV reader wants it. mark: `best`, `second` or ''."""
+    """One number of a table. text: as people read it. plain: as a CSV reader needs it. mark: `best`, `second` or ''."""
 
     text: str
     plain: str
@@ -31,13 +31,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """One line of a table.
 
-    kind: `published`, or under a published line `reproduced`, `difference`, `verdict`, `last epoch`; `yardstick` at the
-    end. label: method or experiment. cells: column → cell; a column without one has no number. switches: Table 4's,
-    `yes` or `no`. facts: what the numbers stand on. remark: in words, at the end of the line. only_csv: too
-    long-winded for people.
+    kind: `published`; under a published line `reproduced`, `difference`, `verdict` or `last epoch`; `yardstick` at the
+    end. label: method or experiment. cells: column → cell; a column without a cell has no number. switches: those of
+    Table 4, `yes` or `no`. facts: what the numbers stand on. remark: words at the end of the line. only_csv: whether
+    the line is left out of the forms for people, because it is too detailed.
     """
 
     kind: str
@@ -52,17 +52,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """What is to be printed. switches: names of Table 4's extra columns. notes: lines under the table."""
+    """A whole table. switches: names of Table 4's extra columns. notes: lines under the table."""
 
     title: str
     switches: Sequence[str]
     columns: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[TableLine]
     notes: Sequence[str]
 
 
 def to_csv(table: Table) -> str:
-    """One line per line of the table and a header; numbers plain, spread as a line of its own."""
+    """Return CSV text: a header, and one line per line of the table. Numbers are plain, and the spread has its own
+    line."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["line", "label", "features", *table.switches, *table.columns, *FACTS])
@@ -81,7 +82,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table under its title, notes below."""
+    """Return Markdown text: the title, a pipe table, and the notes below."""
     emphasis = {"best": "**{}**", "second": "<u>{}</u>", "": "{}", None: "{}"}
     rows = [
         [emphasis[mark].format(text.replace("|", r"\|")) for text, mark in _texts(table, line)]
@@ -93,7 +94,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` environment for booktabs; wide: meant for `table*` or a landscape page where the text is narrow."""
+    """Return a LaTeX `table` environment for booktabs. It is wide: use `table*` or a landscape page in narrow text."""
     emphasis = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}", None: "{}"}
     header = _header(table)
     lines = [
@@ -116,7 +117,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A page of its own."""
+    """Return a complete HTML page."""
     emphasis = {"best": "<b>{}</b>", "second": "<u>{}</u>", "": "{}", None: "{}"}
     head = "".join(f"<th>{html.escape(name)}</th>" for name in _header(table))
     body = "\n".join(
@@ -180,7 +181,7 @@ ul {{ max-width: 70em; color: #555; font-size: 12px; }}
 
 
 def terminal(markdown: str, width: int = 118) -> str:
-    """The Markdown of a table as aligned text; what numbers stand on goes below, numbered."""
+    """Return the Markdown of a table as aligned text. What numbers stand on is printed below it, numbered."""
     title, *lines = markdown.splitlines()
     rows = [[_unmarked(cell) for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
     header, body = rows[0], rows[2:]
@@ -205,7 +206,7 @@ def terminal(markdown: str, width: int = 118) -> str:
 
 
 def to_text(table: Table) -> str:
-    """What a terminal shows."""
+    """Return the table as text for a terminal."""
     return terminal(to_markdown(table))
 
 
@@ -227,12 +228,12 @@ def _has_luck(table: Table) -> bool:
     return any(line.facts.get("luck") for line in table.lines)
 
 
-def _for_people(table: Table) -> list[Line]:
+def _for_people(table: Table) -> list[TableLine]:
     return [line for line in table.lines if not line.only_csv]
 
 
-def _texts(table: Table, line: Line) -> list[tuple[str, str | None]]:
-    """Texts of a line with their marks; None for what is no number."""
+def _texts(table: Table, line: TableLine) -> list[tuple[str, str | None]]:
+    """Return the texts of a line with their marks, and None for cells that are not numbers."""
     label = line.label if line.kind in ("published", "yardstick") else f"↳ {line.label}"
     switches = [{"yes": "✓"}.get(switch, "") for switch in line.switches] or [""] * len(table.switches)
     empty = Cell(NOTHING, "")

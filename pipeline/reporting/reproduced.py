@@ -1,4 +1,4 @@
-"""What our runs gave for a row of a table: one value per seed and column, and what they stand on."""
+"""What our runs gave for a row of a table: one value per seed and column, and what the values stand on."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ METRIC_OF = {
     "HD mAP": "HL-min-VeryGood-mAP",
     "HIT@1": "HL-min-VeryGood-Hit1",
 }
-"""Column of Tables 1, 2 and 4 → the community's name. Table 3's columns are domains and their mean, `Avg.`"""
+"""Column of Tables 1, 2 and 4 → the community's name. The columns of Table 3 are domains and their mean, `Avg.`."""
 
 Scores = dict[str, list[float]]
-"""Column → one value per seed, percent at full precision. A column without values is absent."""
+"""Column → one value per seed, in percent at full precision. A column without values is absent."""
 
 
 @dataclass
 class Reproduced:
-    """The runs of one experiment (of one sweep point) for one row.
+    """The runs of one experiment (or of one sweep point) for one row.
 
-    label: the experiment's name, and the point's where several points stand for the row. settings: what the runs were
-    trained with, by their manifests; None of released predictions. selected, last: scores of the
-    selected and of the last epoch; of released predictions there is no last. luck: one value per seed, in percent.
-    still_rising: runs whose last evaluation is the selected one; they have no luck.
-    n_queries: queries (TVSum: videos, of the seed with most) behind the values. half_widths: column → half of the 95 %
-    interval over videos, of the first run. queries: per-query results of that run. notes: what the scorer had to say,
-    each once.
+    label: the experiment's name, with the point's name if several points stand for the row. settings: what the runs
+    were trained with, according to their manifests; None for released predictions. selected, last: scores of the
+    selected and of the last epoch; released predictions have no last epoch. luck: one value per seed, in percent.
+    still_rising: runs whose last evaluation is the selected one; they have no luck. n_queries: queries behind the
+    values (TVSum: videos, of the seed with most). half_widths: column → half of the 95 % interval over videos, of the
+    first run. queries: per-query results of that run. notes: remarks of the scorer, each once.
     """
 
     label: str
@@ -64,11 +63,11 @@ class Reproduced:
 def collect(
     experiments: Mapping[str, Experiment], metrics: Iterable[Path], runs: Iterable[Path]
 ) -> dict[str, list[Reproduced]]:
-    """Row key → what was reproduced for it, in the order of the experiments.
+    """Return row key → what was reproduced for it, in the order of the experiments.
 
-    metrics, runs: manifests of the score and train stages. An experiment that they list nothing of is left out. What a
-    run was trained with is taken from the manifest of its training, never from `experiments`.
-    Raises PipelineError for a metrics file without the numbers of its dataset, and as `settings_behind` does.
+    metrics, runs: manifests of the score and train stages. An experiment that they do not list is left out. The
+    settings of a run come from the manifest of its training, never from `experiments`. Raises PipelineError for a
+    metrics file without the numbers of its dataset, and as `settings_behind` does.
     """
     runs = list(runs)
     scored = {of_run: path for path in _listed(metrics) if (of_run := MetricsFile.of(path))}
@@ -84,7 +83,7 @@ def collect(
             _add_runs(found, name, _runs_by_seed(experiment, point), scored, logs)
             if found.selected and experiment.source != "predictions":
                 made_with = settings_behind(name, experiment, runs)
-                # All runs of a point agree: each was compared with what the point asks for.
+                # All runs of a point have the same settings, because each was compared with what the point asks for.
                 found.settings = made_with[next(iter(_runs_by_seed(experiment, point).values()))[0]]
             found.notes += _left_out_of_training(name, experiment, point, cards)
             if found.selected:
@@ -123,7 +122,8 @@ def _add_runs(
 
 
 def _left_out_of_training(name: str, experiment: Experiment, point: str, cards: Mapping[RunFile, Path]) -> list[str]:
-    """What the runs could not learn from, in a sentence; none where they learned from every query of train."""
+    """Return what the runs could not learn from, as one sentence, or nothing if they learned from every query of
+    train."""
     of_runs = (RunFile(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs)
     used = [of for of in of_runs if of in cards]
     if not used:
@@ -136,12 +136,12 @@ def _left_out_of_training(name: str, experiment: Experiment, point: str, cards: 
 
 
 def curve(log: Path, dataset: str) -> list[float]:
-    """The selection metric at every evaluation of a run, in percent."""
+    """Return the selection metric at every evaluation of a run, in percent."""
     return [value for _, value in evaluations(log, dataset)]
 
 
 def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
-    """Epoch and selection metric (percent) of every evaluation of a run, from its `log.csv`."""
+    """Return the epoch and the selection metric (percent) of every evaluation of a run, from its `log.csv`."""
     column, scale = datasets.get(dataset).selected_by, datasets.get(dataset).to_percent
     try:
         with files.open_text(log) as file:
@@ -151,7 +151,7 @@ def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
 
 
 def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
-    """Seed → runs of a sweep point ('' without a sweep); TVSum has one per domain."""
+    """Return seed → runs of a sweep point ('' without a sweep). TVSum has one run per domain."""
     if experiment.source == "predictions":
         return {"": [RELEASED_RUN]}
     seeds: dict[str, list[str]] = {str(seed): [] for seed in experiment.seeds}
@@ -163,7 +163,7 @@ def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
 
 
 def _read(path: Path, dataset: str) -> dict[str, Any]:
-    """A metrics file. Raises PipelineError where it lacks what every one has."""
+    """Read a metrics file. Raises PipelineError when it lacks a key that every metrics file has."""
     metrics: dict[str, Any] = files.read_json(path, files.MADE_HERE)
     try:
         dict(metrics["unrounded"]["brief"]), int(metrics["n_queries"]["all"])
@@ -175,7 +175,8 @@ def _read(path: Path, dataset: str) -> dict[str, Any]:
 
 
 def _values(dataset: str, contents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Column → value of one seed. The files of all domains make one row; without all of them there is no average."""
+    """Return column → value of one seed. The files of all domains make one row; without all of them there is
+    no average."""
     domains = datasets.get(dataset).domains
     values: dict[str, float] = {}
     for metrics in contents:

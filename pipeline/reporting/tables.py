@@ -1,7 +1,7 @@
-"""Tables 1 to 4: every row of the paper with its published numbers, and beside each row that has runs, ours.
+"""Tables 1 to 4 show every row of the paper with its published numbers, and our numbers under each row that has runs.
 
-A row without runs shows published numbers alone. Under a row with runs stand one line of reproduced numbers, one of
-differences and, where the epoch was selected on the reported split, one of the last epoch's numbers.
+A row without runs shows published numbers alone. Under a row with runs stand a line of reproduced numbers, a line of
+differences and, if the epoch was selected on the reported split, a line of the last epoch's numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.families import FAMILIES
 from pipeline.reporting import comparisons, published, render, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged
 from pipeline.reporting.published import ABOUT
-from pipeline.reporting.render import NOTHING, Cell, Line, Table
+from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
 from pipeline.settings import Strict
 from pipeline.stage_settings import Tabulate
@@ -47,8 +47,8 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
 
     The annotations are those of TVSum val, for the yardsticks beneath Table 3. The predictions are the link between
     metrics and runs. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
-    Raises PipelineError where metrics, predictions and runs do not belong together, or the runs were trained with other
-    settings than the experiments have.
+    Raises PipelineError when metrics, predictions and runs do not belong together, or when the runs were trained with
+    other settings than the experiments have.
     """
     name, settings = job.about["table"], job.settings
     metrics, predictions, runs = (job.inputs[kind] for kind in ("metrics", "predictions", "runs"))
@@ -68,7 +68,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
 
 
 def texts(manifest: Path) -> str:
-    """The text form of the table behind a manifest, for a terminal. Raises PipelineError for any other file."""
+    """Return the text form of the table behind a manifest, for a terminal. Raises PipelineError for any other file."""
     try:
         found = [path for path in provenance.files_of(manifest) if path.suffix == ".txt"]
     except (KeyError, TypeError):
@@ -89,13 +89,16 @@ def build(
     runs: Sequence[Path],
     annotations: Sequence[Path] = (),
 ) -> Table:
-    """Put a table together; see `tabulate`. Raises PipelineError for a row that the paper has not, or none to show."""
+    """Put a table together as `tabulate` describes.
+
+    Raises PipelineError for a row that the paper does not have, and when there is no row to show.
+    """
     published.check_rows(experiments, "--settings")
     numbers = [int(name[-1])] if name != "evidence" else sorted({e.table for e in experiments.values() if e.table})
     if not numbers:
         remedy = "give an experiment with `source: predictions` its `table` and `row`"
         raise PipelineError("no experiment that stands in a table", where=name, remedy=remedy)
-    lines: list[Line] = []
+    lines: list[TableLine] = []
     notes: list[str] = []
     found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
     judged = comparisons.judge(found)
@@ -118,8 +121,9 @@ def build(
     return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, [*notes, *_legend(lines)])
 
 
-def _yardstick_lines(annotations: Sequence[Path]) -> list[Line]:
-    """What orders score that no model made, on the videos of Table 3's annotations; nothing without them."""
+def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
+    """Return the scores of orders that no model made, on the videos of Table 3's annotations, or no lines without
+    them."""
     paths = [path for manifest in annotations for path in provenance.files_of(manifest)]
     rows = [row for path in paths for _, row in records.read_jsonl(path)]
     if not rows:
@@ -130,11 +134,11 @@ def _yardstick_lines(annotations: Sequence[Path]) -> list[Line]:
         if set(numbers) in [set(dataset.domains) for dataset in datasets.DATASETS.values()]:
             numbers["Avg."] = values["average"]
         cells = {column: Cell(f"{value:.1f}", f"{value:.1f}") for column, value in numbers.items()}
-        lines.append(Line("yardstick", name, "", cells, remark=f"no model; {len(rows)} videos"))
+        lines.append(TableLine("yardstick", name, "", cells, remark=f"no model; {len(rows)} videos"))
     return lines
 
 
-def _legend(lines: Sequence[Line]) -> list[str]:
+def _legend(lines: Sequence[TableLine]) -> list[str]:
     explained = {render.BOLD: True, LEGEND: any(line.facts for line in lines)}
     explained[LUCK] = any(line.facts.get("luck") for line in lines)
     return [note for note, is_needed in explained.items() if is_needed]
@@ -142,32 +146,33 @@ def _legend(lines: Sequence[Line]) -> list[str]:
 
 def _published_line(
     number: int, row: published.Row, marks: Mapping[tuple[str, str], str], *, in_evidence: bool
-) -> Line:
+) -> TableLine:
     cells = {
         column: Cell(row.values[column] or NOTHING, row.values[column], marks.get((row.key, column), ""))
         for column in published.columns(number)
     }
     method = f"Table {number}, {row.key}" if in_evidence else row.method
     switches = [row.values[switch] for switch in published.SWITCHES] if number == 4 and not in_evidence else []
-    return Line("published", method, row.features, cells, switches=switches)
+    return TableLine("published", method, row.features, cells, switches=switches)
 
 
-def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Judged) -> list[Line]:
-    """Reproduced numbers, their spread (CSV), differences, verdicts (CSV) and, where due, the last epoch's numbers."""
+def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Judged) -> list[TableLine]:
+    """Return reproduced numbers, their spread (CSV), differences, verdicts (CSV) and, where due, the last epoch's
+    numbers."""
     about, columns = ABOUT[number], published.columns(number)
     lines = [
-        Line(
+        TableLine(
             "reproduced",
             found.label,
             "",
             _means(found.selected, columns, about.decimals),
             facts=_facts(number, row, found, judged),
         ),
-        Line("difference", "difference", "", _differences(judged, about.decimals), remark=_summary(judged, found)),
-        Line("verdict", found.label, "", {c: Cell(v, v) for c, v in judged.verdicts.items()}, only_csv=True),
+        TableLine("difference", "difference", "", _differences(judged, about.decimals), remark=_summary(judged, found)),
+        TableLine("verdict", found.label, "", {c: Cell(v, v) for c, v in judged.verdicts.items()}, only_csv=True),
     ]
     if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
-        lines.append(Line("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
+        lines.append(TableLine("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
     return lines
 
 
@@ -182,13 +187,13 @@ def _means(scores: Scores, columns: Sequence[str], decimals: int) -> dict[str, C
 
 
 def _differences(judged: Judged, decimals: int) -> dict[str, Cell]:
-    """Rounded once: subtracting the printed numbers may give another last digit."""
+    """Return reproduced - published, rounded once: subtracting the printed numbers may give another last digit."""
     texts = {column: verdict.signed(value, decimals) for column, value in judged.differences.items()}
     return {column: Cell(text, text) for column, text in texts.items()}
 
 
 def _summary(judged: Judged, found: Reproduced) -> str:
-    """The verdicts in words: one where all columns agree, else the columns of each, starred."""
+    """Return the verdicts in words: one verdict if all columns agree, else the columns of each verdict, starred."""
     verdicts = judged.verdicts
     kinds = list(dict.fromkeys(verdicts.values()))
     if kinds == [verdict.OTHER_QUERIES]:
@@ -203,7 +208,7 @@ def _summary(judged: Judged, found: Reproduced) -> str:
 
 
 def _paired(judged: Judged, found: Reproduced) -> str:
-    """The first seed's run against the authors' predictions for the same queries, by the metric that selects."""
+    """Compare the first seed's run with the authors' predictions for the same queries, by the metric that selects."""
     if judged.paired is None:
         return ""
     difference = verdict.paired_text(judged.paired, judged.star(PAIRED))
@@ -212,7 +217,7 @@ def _paired(judged: Judged, found: Reproduced) -> str:
 
 
 def _facts(number: int, row: published.Row, found: Reproduced, judged: Judged) -> dict[str, str]:
-    """What reproduced numbers stand on, in the order of the CSV columns."""
+    """Return what reproduced numbers stand on, in the order of the CSV columns."""
     experiment, n, unit = found.experiment, found.n_queries, "videos" if number == 3 else "queries"
     prediction = experiment.predictions.get(experiment.report, "")
     expected = ABOUT[number].queries
@@ -230,7 +235,7 @@ def _facts(number: int, row: published.Row, found: Reproduced, judged: Judged) -
 
 
 def _settings(row: published.Row, found: Reproduced) -> str:
-    """Schedule, what the network has that its row's has not, and features; '' of released predictions."""
+    """Return the schedule, the features, and how the network differs from its row's; '' for released predictions."""
     features = found.experiment.features
     if found.settings is None or features is None:
         return ""
@@ -242,7 +247,8 @@ def _settings(row: published.Row, found: Reproduced) -> str:
     other = {
         name: value
         for name, value in model
-        if value != getattr(stands_for, name) and not isinstance(value, Strict)  # loss weights stay in the manifest
+        # The weights of losses would make the line too long, and the manifest has them.
+        if value != getattr(stands_for, name) and not isinstance(value, Strict)
     }
     parts = [f"{training.epochs:,} epochs", f"batch {training.batch_size}", f"learning rate {training.learning_rate:g}"]
     parts += [f"method {model.name}"] if model.name != methods.DEFAULT else []
@@ -252,18 +258,18 @@ def _settings(row: published.Row, found: Reproduced) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Text of the config in a cell or a heading, which a line's end would break."""
+    """Return text of the config without line ends, which would break a cell or a heading."""
     return " ".join(text.split())
 
 
 def _stand_ins(experiment: Experiment) -> list[str]:
-    """Families that nobody can make again, and what was taken instead."""
+    """Return the families that nobody can make again, and what was used instead."""
     instead = {family: FAMILIES[family].instead_of for family in experiment.made}
     return [f"stand-in: {family} for {released}" for family, released in instead.items() if released]
 
 
 def _selection(experiment: Experiment) -> str:
-    """How the epoch was chosen; '' where only the authors of released predictions could say."""
+    """Return how the epoch was chosen, or '' when only the authors of released predictions could say."""
     if experiment.report == "val":
         return ON_REPORTED_SPLIT
     return "" if experiment.source == "predictions" else "epoch selected on val"

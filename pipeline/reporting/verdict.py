@@ -1,4 +1,5 @@
-"""Is a published number what our runs give? The published value against where one more run would fall."""
+"""A verdict says whether a published number is what our runs give: it is compared with where one more run would
+fall."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ EXACT, DIFFERENT = "re-derived exactly", "not re-derived"
 def against_runs(published: str, values: Sequence[float]) -> str:
     """Compare a published number, as printed, with the spread of our runs (one value per seed).
 
-    `within` where it lies in mean ± (t·s·√(1 + 1/n) + half of its last digit), the 95 % interval for one more run;
-    `not enough runs` below three.
+    The verdict is `within` if it lies in mean ± (t·s·√(1 + 1/n) + half of its last digit), the 95 % interval for one
+    more run, and `not enough runs` below three runs.
     """
     if len(values) < FEWEST_RUNS:
         return TOO_FEW
@@ -47,15 +48,15 @@ def _beyond(published: str, values: Sequence[float]) -> tuple[float, float]:
 
 
 def against_predictions(published: str, value: float) -> str:
-    """Compare a published number, as printed, with a released prediction file's: equal at its decimals or not."""
+    """Compare a published number, as printed, with that of a released prediction file: equal at its decimals or not."""
     return EXACT if published == f"{value:.{_decimals(published)}f}" else DIFFERENT
 
 
 def paired(ours: Path, released: Path, metric: str) -> Comparison | None:
-    """Our run against a released prediction file on the same queries, as `compare` has it.
+    """Compare our run with a released prediction file on the same queries, as `compare` does.
 
-    ours, released: per-query results of the score stage. None where one of them lacks the metric. Raises PipelineError
-    when they cover other queries.
+    ours, released: per-query results of the score stage. Returns None when one of them lacks the metric. Raises
+    PipelineError when they cover different queries.
     """
     mine, theirs = ([row for _, row in records.read_jsonl(path)] for path in (ours, released))
     if metric not in mine[0] or metric not in theirs[0]:

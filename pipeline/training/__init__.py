@@ -1,1 +1,1 @@
-"""Batches, the step, the loop, checkpoints and predictions: for every method alike."""
+"""This room trains and predicts, for every method alike: batches, the step, the loop, checkpoints, predictions."""

@@ -1,4 +1,5 @@
-"""Samples to a padded batch by index arithmetic: one gather for the videos, one for the words, no loop over samples."""
+"""Samples are put into a padded batch by index arithmetic: one gather for the videos, one for the words, and no
+loop."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from pipeline.training.packed import Packed
 def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> Batch:
     """Put the queries at `index` into one batch, padded with zeros to its longest video and its longest text.
 
-    Every clip gets its temporal endpoints (i/n, i/n + 1/n), n the clips of its own video; with audio the layout is
-    [video | endpoints | audio | endpoints]. The batch lies where the data's rows lie.
+    Every clip gets its temporal endpoints (i/n, i/n + 1/n), where n is the number of clips of its own video. With audio
+    the layout is [video | endpoints | audio | endpoints]. The batch lies on the device of the data's rows.
     """
     which = torch.as_tensor(index)
     shown = data.video_of[which]
@@ -39,19 +40,20 @@ def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> B
 
 
 def _gather(packed: Packed, samples: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Normalised rows of `samples`, [B, longest, columns] float32 per block, and their mask [B, longest]."""
+    """Return normalised rows of `samples`, [B, longest, columns] float32 per block, and their mask [B, longest]."""
     device = packed.rows.device
     starts, lengths = packed.starts[samples, None], packed.lengths[samples, None]
     places = torch.arange(int(lengths.max()))
     valid = places < lengths
     at, valid = sent(torch.where(valid, starts + places, starts), device), sent(valid, device)
-    norms = packed.norms[at].masked_fill(~valid[..., None], torch.inf)  # padded rows become zero on the way
+    # Padded rows are divided by infinity, so they become zero in the same operation.
+    norms = packed.norms[at].masked_fill(~valid[..., None], torch.inf)
     blocks = zip(packed.rows[at].split(packed.blocks, dim=-1), norms.split(1, dim=-1), strict=True)
     return [block / norm for block, norm in blocks], valid.float()
 
 
 def _endpoints(mask: Tensor) -> Tensor:
-    """Temporal endpoints [B, L, 2] as fractions of each sample's own length, zero where padded."""
+    """Return temporal endpoints [B, L, 2] as fractions of each sample's own length, and zero where padded."""
     lengths = mask.sum(dim=1, keepdim=True)
     starts = torch.arange(mask.shape[1], device=mask.device) / lengths
     return torch.stack((starts, starts + 1 / lengths), dim=-1) * mask[..., None]

@@ -1,8 +1,9 @@
-"""What a run leaves on disk, so that it can be killed at any moment, continued to the same bits, and trusted later.
+"""The files that a run leaves on disk. They let it be killed at any moment and continued to the same bits.
 
-While it trains: `state.pt` (weights, optimizer, schedule, how far it came; tensors and plain values only). When it is
-complete: `selected.safetensors`, `last.safetensors`, `log.csv` and, last of all, `card.json`. Beside them stand
-`seconds.csv` and TensorBoard's event file (`curves.py`), which no two runs have in common and nothing depends on.
+While it trains there is `state.pt`: weights, optimizer, schedule and progress, as tensors and plain values only. When
+it is complete there are `selected.safetensors`, `last.safetensors`, `log.csv` and, written last, `card.json`. Beside
+them stand `seconds.csv` and TensorBoard's event file (`curves.py`). These two differ between equal runs, and no result
+depends on them.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from pipeline.layout import CARD, EPOCHS, LOG, SECONDS, STATE, weights_of
 
 
 class Stateful(Protocol):
-    """A network, an optimizer or a schedule."""
+    """Anything whose state can be saved: a network, an optimizer or a schedule."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+        """Return the state as tensors and plain values."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Take them over."""
+        """Replace the state with the given one."""
 
 
 @dataclass
 class Progress:
-    """How far a run has come: all that decides what happens next besides weights, optimizer and schedule.
+    """How far a run has come: all that decides what happens next, besides weights, optimizer and schedule.
 
-    epoch: finished ones. best: largest value of the selection metric, at best_epoch; None before the first evaluation.
-    without_gain: evaluations since then. log: one row per epoch. seconds: wall seconds per epoch.
+    epoch: number of finished epochs. best: largest value of the selection metric, at best_epoch; None before the first
+    evaluation. without_gain: number of evaluations since then. log: one row per epoch. seconds: wall seconds per epoch.
     """
 
     epoch: int = 0
@@ -52,7 +53,7 @@ class Progress:
     seconds: list[float] = field(default_factory=list)
 
     def judge(self, value: float, model: Stateful) -> None:
-        """Keep the weights if `value` is strictly larger than all before, as released."""
+        """Keep the weights if `value` is strictly larger than all values before, as released."""
         self.without_gain += 1
         if self.best is None or value > self.best:
             self.best, self.best_epoch, self.without_gain = value, self.epoch, 0
@@ -60,19 +61,23 @@ class Progress:
 
 
 def save_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], progress: Progress, device: str) -> None:
-    """Write everything needed to go on, whole or not at all. made_from: digest of settings and inputs."""
+    """Write everything that is needed to continue. The file is replaced completely or not at all.
+
+    made_from: digest of settings and inputs.
+    """
     state = {"made_from": made_from, "device": device, "progress": vars(progress)}
     with files.atomic(folder / STATE, "wb") as file:
         torch.save(state | {name: part.state_dict() for name, part in parts.items()}, file)
-    if not (folder / CARD).exists():  # a complete run of other settings keeps its log until this one is complete
+    if not (folder / CARD).exists():  # A complete run of other settings keeps its log until this run is complete.
         _write_logs(folder, progress)
 
 
 def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], device: str) -> Progress:
-    """Put `parts` where a killed run left them; a fresh Progress where there is nothing to go on with.
+    """Load a killed run's state into `parts`, or return a new Progress when there is nothing to continue.
 
-    A state made from other settings or inputs is passed over; so is one of another kind of device, whose optimizer is
-    another and whose sums differ, and that is said. Raises PipelineError for a file that is no state.
+    A state that was made from other settings or inputs is ignored. A state of another kind of device is ignored too,
+    and this is printed: its optimizer is another one, and its sums differ. Raises PipelineError for a file that is no
+    state.
     """
     path = folder / STATE
     if not path.exists():
@@ -81,7 +86,7 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
         state = torch.load(path, map_location=device, weights_only=True)
         if state["made_from"] != made_from:
             return Progress()
-        left_by = state.get("device", "cpu")  # states of before this key: no GPU had trained yet
+        left_by = state.get("device", "cpu")  # States without this key are from before the first training on a GPU.
         if left_by != device:
             print(f"{path}: left by a {left_by}, this is a {device}: the run begins anew", file=sys.stderr)
             return Progress()
@@ -89,15 +94,17 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
             part.load_state_dict(state[name])
         return Progress(**state["progress"])
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        kind = type(error).__name__  # torch's own words advise to load the file without its safeguard
+        # torch's own error text advises to load the file without the check against running code, so it is not shown.
+        kind = type(error).__name__
         raise PipelineError(
             f"is no training state ({kind})", where=path, remedy="delete it; that run starts again"
         ) from error
 
 
 def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str, Any]) -> None:
-    """Write weights, log and card of a complete run, the card last, and let go of the state."""
-    (folder / CARD).unlink(missing_ok=True)  # from here on the folder's files are of two runs, if one was here before
+    """Write weights, log and card of a complete run, the card last, and delete the state."""
+    # From here until the end the folder may hold files of two runs, so an older card goes first.
+    (folder / CARD).unlink(missing_ok=True)
     last = model.state_dict()
     for epoch, weights in zip(EPOCHS, (progress.best_weights or last, last), strict=True):
         with files.atomic(weights_of(folder, epoch), "wb") as file:
@@ -108,19 +115,20 @@ def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str,
 
 
 def outputs(folder: Path) -> list[Path]:
-    """The files of a complete run that later stages may read."""
+    """Return the files of a complete run that later stages may read."""
     return [*(weights_of(folder, epoch) for epoch in EPOCHS), folder / LOG, folder / CARD]
 
 
 def is_complete(folder: Path, made_from: str) -> bool:
-    """Whether a run with these settings and inputs ended here and everything it wrote is still there."""
+    """Tell whether a run with these settings and inputs was completed here and all its files still exist."""
     if not all(path.is_file() for path in outputs(folder)):
         return False
     return bool(files.read_json(folder / CARD, files.MADE_HERE).get("made_from") == made_from)
 
 
 def read_weights(folder: Path, epoch: str, device: str) -> dict[str, Tensor]:
-    """Weights of the `selected` or `last` epoch. Raises PipelineError for a file that is missing or damaged."""
+    """Read the weights of the `selected` or `last` epoch. Raises PipelineError for a file that is missing or
+    damaged."""
     path = weights_of(folder, epoch)
     try:
         return load_file(path, device=device)

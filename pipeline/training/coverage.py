@@ -1,7 +1,7 @@
-"""Which queries a training will do without, told and decided before its first epoch.
+"""Before its first epoch a training decides and prints which queries it will do without.
 
-A video that is missing in train makes a training set smaller. One that is missing in val, or in the split that is
-reported, makes numbers that do not stand beside the published ones: the config says whether to go on (`missing`).
+A missing video of train makes the training set smaller. A missing video of val, or of the reported split, makes numbers
+that cannot be compared with the published ones. So the config says whether to go on (`missing`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pipeline.records import Query
 from pipeline.training.data import Shelf, with_features
 
 SHOWN = 5
-"""Videos that a message names; the manifests under features/ list all."""
+"""Largest number of videos that a message names. The manifests under features/ list all."""
 BY_CHOICE = ("skipped: ", "length: ")
-"""How the reasons begin that no fetching mends: the config names the vid, or its annotations do not fit it."""
+"""Beginnings of the reasons that no fetching can remove: the config skips the vid, or its annotations do not fit it."""
 
 Row = Mapping[str, str]
 
@@ -30,10 +30,10 @@ def check(
     shelf: Shelf,
     annotations: Mapping[str, Path],
 ) -> None:
-    """Say on stdout which queries of train and val are left out, and refuse what could not be scored or reported.
+    """Print which queries of train and val are left out, and refuse what could not be scored or reported.
 
-    annotations: JSONL of train and val. Raises PipelineError, under `missing: fail`, where videos of val or of the
-    reported split are missing or cannot be read, and always where a run would have no query of train or of val.
+    annotations: JSONL files of train and val. Raises PipelineError, under `missing: fail`, when videos of val or of the
+    reported split are missing or cannot be read. It always raises when a run would have no query of train or of val.
     """
     queries = {split: _of_domains(records.read_queries(annotations[split]), experiment) for split in ("train", "val")}
     missing: dict[str, Sequence[Row]] = {}
@@ -42,7 +42,7 @@ def check(
         absent = absent + [row_of(query) for query in asked if query.vid in dataset.skip]
         _refuse_none(name, split, asked, kept, experiment)
         if absent:
-            # stdout, which the workflow leaves on the terminal
+            # The workflow shows stdout on the terminal.
             print(f"train: {name} does without {len(absent):,} of {len(asked):,} queries of {split}: {_named(absent)}")
         missing[split] = [row for row in absent if not row["why"].startswith(BY_CHOICE)]
     if experiment.report not in queries:
@@ -59,7 +59,7 @@ def check(
 
 
 def row_of(query: Query) -> dict[str, str]:
-    """How a query is listed whose video the config tells every stage to leave out."""
+    """Return the row that lists a query whose video the config tells every stage to leave out."""
     return {"qid": str(query.qid), "vid": query.vid, "why": "skipped: named under `skip` of its dataset"}
 
 
@@ -69,7 +69,8 @@ def _of_domains(queries: Sequence[Query], experiment: config.Experiment) -> list
 
 
 def _of_another_split(shelf: Shelf, features: config.Features, queries: Mapping[str, Sequence[Query]]) -> list[Row]:
-    """Videos left out that neither train nor val has. The labels of the reported split are not looked at here."""
+    """Return the videos left out that are in neither train nor val. The labels of the reported split are not read
+    here."""
     known = {query.vid for split in queries.values() for query in split}
     stores = [shelf.stores[family] for family in [*features.video, *features.audio]]
     return [

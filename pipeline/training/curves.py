@@ -1,6 +1,6 @@
-"""A run's log as curves that TensorBoard shows while it trains: `tensorboard --logdir results/runs`.
+"""TensorBoard shows a run's log as curves while it trains: `tensorboard --logdir results/runs`.
 
-The event file holds what `log.csv` holds and is read by nothing here.
+The event file holds the same as `log.csv`, and nothing here reads it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FLUSH_S = 10
-"""Seconds after which a reader sees a row."""
+"""Largest number of seconds until a reader sees a new row."""
 
 Row = Mapping[str, float]
 
 
 @contextmanager
 def drawn(folder: Path, log: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
-    """Yield what adds a row of the log, one per epoch, to the run's curves; the rows in `log` are there already.
+    """Yield a function that adds one row of the log (one epoch) to the run's curves. The rows in `log` are drawn first.
 
-    A run that goes on after a kill draws all of its log in a new file, which begins by telling readers to forget every
-    step of the older ones: these may hold epochs that no state was kept of, and lack others. None is deleted: a
-    TensorBoard that is reading one would stay with it.
+    A run that continues after a kill draws all of its log in a new file. This file begins by telling readers to forget
+    every step of the older ones, which may hold epochs that are not in the state, and lack others. The older files are
+    not deleted, because a TensorBoard that is reading one would stay with it.
     """
-    from torch.utils.tensorboard import SummaryWriter  # a quarter of a second that only training needs
+    # This import takes a quarter of a second, and only training needs it.
+    from torch.utils.tensorboard import SummaryWriter
 
     _wait_for_a_later_name(folder)
     with SummaryWriter(folder, purge_step=0, flush_secs=FLUSH_S) as writer:
@@ -39,13 +40,17 @@ def drawn(folder: Path, log: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
 
 
 def _wait_for_a_later_name(folder: Path) -> None:
-    """Readers take files in the order of their names, which begin with the second: no two runs' may be the same."""
+    """Wait until the name of a new file is later than those of older files.
+
+    Readers sort files by name, which begins with the second, so no two files may have the same second.
+    """
     seconds = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
     time.sleep(min(max(0.0, max(seconds, default=0) + 1 - time.time()), 1.0))
 
 
 def _tagged(row: Row) -> Iterator[tuple[str, float]]:
-    """Losses, the learning rate, then the watched split's metrics, as a row has them, each in a section of its own."""
+    """Return losses, the learning rate and metrics of the watched split, as a row has them, each with a section's
+    name."""
     section = "loss/"
     for name, value in row.items():
         if name == "learning_rate":

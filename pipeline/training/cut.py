@@ -1,8 +1,7 @@
-"""A query of a video that `max_clips` shortens: what of its moments and clip scores a network can see, and what it
-cannot.
+"""`max_clips` shortens videos. This module says which moments and clip scores of such a query a network can see.
 
-The released loaders keep the first `max_clips` rows and have no rule for labels behind them (QVHighlights never needs
-one: 75 clips are its longest video). So the rules here are ours.
+The released loaders keep the first `max_clips` rows and have no rule for labels after them. QVHighlights needs none:
+its longest video has 75 clips. So the rules here are ours.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from pipeline.records import Query
 
 
 def within(query: Query, n_clips: int, clip_s: float) -> Query:
-    """The query as if its video ended after `n_clips` clips: windows cut there, what lies beyond left out.
+    """Return the query as if its video ended after `n_clips` clips: windows are cut there, and what lies beyond is
+    removed.
 
     `duration` stays the annotated one. Ratings are of clips of the same grid (QVHighlights, TVSum: 2 s).
     """
@@ -31,15 +31,15 @@ def within(query: Query, n_clips: int, clip_s: float) -> Query:
 
 
 def has_moments(query: Query) -> bool:
-    """Whether a query of a shortened video still has a window (TVSum: it has none and needs none)."""
+    """Tell whether a query of a shortened video still has a window. Queries of TVSum have none and need none."""
     return query.label is not None or bool(query.relevant_windows)
 
 
 def clip_scores(scores: Sequence[float], query: Query, clip_s: float, *, is_cut: bool) -> list[float]:
-    """Predicted scores of the clips that were seen, none of a clip behind the annotated end.
+    """Return the predicted scores of the clips that were seen, without clips after the annotated end.
 
-    clip_s: seconds of a rated clip. is_cut: whether `max_clips` hid clips. These are ranked last: they get the lowest
-    score of those that were seen.
+    clip_s: seconds of a rated clip. is_cut: whether `max_clips` hid clips. Hidden clips get the lowest score
+    of those that were seen, so they rank last.
     """
     wanted = len(query.label) if query.label is not None else whole_clips(query.duration, clip_s)
     seen = list(scores[:wanted])

@@ -1,6 +1,6 @@
-"""Features and annotations of one run, read once and kept in memory as packed tensors.
+"""The features and annotations of one run are read once and kept in memory as packed tensors.
 
-All rows of all videos lie in one tensor, all tokens of all queries in another, at the precision of their stores; a
+All rows of all videos lie in one tensor and all tokens of all queries in another, at the precision of their stores. A
 sample is a slice (`packed.py`), and a batch costs one gather (`batches.py`).
 """
 
@@ -27,18 +27,18 @@ from pipeline.training.cut import has_moments, within
 from pipeline.training.packed import Packed, as_array, as_tensor, exact, pack, released
 
 SHOWN = 10
-"""Complaints of one kind that an error spells out; the rest are counted."""
+"""Number of complaints of one kind that an error lists. The others are only counted."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The queries of one split (and domain) with what a network sees of them.
+    """The queries of one split (and domain), with what a network sees of them.
 
-    video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries],
-    where a query's video lies in `video` (CPU). video_dim, audio_dim, text_dim: widths without the endpoint columns.
-    video_blocks: how many of `video`'s blocks come before the audio's.
-    clip_s: seconds per clip of the features' grid. left_out: queries whose features were skipped upstream, and why.
-    cut: vids that `max_clips` shortened; a network sees their first clips only, and spans are fractions of those.
+    video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries]
+    (CPU), the position of a query's video in `video`. video_dim, audio_dim, text_dim: widths without the endpoint
+    columns. video_blocks: number of blocks of `video` that come before the audio's. clip_s: seconds per clip of the
+    features' grid. left_out: queries whose features earlier stages skipped, and the reasons. cut: vids that `max_clips`
+    shortened; a network sees only their first clips, and spans are fractions of those.
     """
 
     queries: list[Query]
@@ -55,11 +55,11 @@ class Data:
 
     @property
     def n_clips(self) -> list[int]:
-        """Clips of each query's video."""
+        """Number of clips of each query's video."""
         return [int(n) for n in self.video.lengths[self.video_of]]
 
     def to(self, device: str) -> Data:
-        """The same data with its tensors on `device`."""
+        """Return the same data with its tensors on `device`."""
         return replace(self, video=self.video.to(device), text=self.text.to(device))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,7 +71,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where an experiment's features stand: a store per family, and what was left out upstream, why."""
+    """The open feature stores of an experiment: one per family, and the videos and queries that were skipped, with
+    reasons."""
 
     stores: Mapping[str, Store]
     skipped: Mapping[str, str]
@@ -79,10 +80,9 @@ class Shelf:
 
 @contextmanager
 def open_shelf(places: Mapping[str, StorePlace], manifests: Sequence[Path]) -> Iterator[Shelf]:
-    """Open the stores that feature manifests list, for the length of a block.
+    """Open the stores that feature manifests list, until the end of a block.
 
-    places: where each family's stores lie.
-    Raises PipelineError for a family that no manifest lists.
+    places: family → where its stores lie. Raises PipelineError for a family that no manifest lists.
     """
     listed = [path for manifest in manifests for path in provenance.files_of(manifest)]
     paths = {family: place.stores_among(listed) for family, place in places.items()}
@@ -109,15 +109,15 @@ def load(
     learns: bool = False,
     shared: bool = False,
 ) -> Data:
-    """Read what `queries` need: cut to the shortest family and to `max_clips` and `max_tokens`, packed, norms taken.
+    """Read what `queries` need: cut to the shortest family, `max_clips` and `max_tokens`, packed, with norms.
 
     reading: how the method wants them normalised.
-    learns: whether to leave out queries all of whose moments lie beyond the clips that `max_clips` leaves, because they
-    have nothing to learn from; all others see their moments as far as these clips go.
+    learns: whether to leave out queries whose moments all lie beyond the clips that `max_clips` keeps, because they
+    have nothing to learn from. All other queries see their moments as far as these clips go.
     shared: whether the rows lie in memory that workers started later have in common with this process.
-    Raises PipelineError for families on two grids, for queries without features (all at once; those whose extraction
+    Raises PipelineError for families on two grids, for queries without features (all at once; queries whose extraction
     was skipped on record are left out instead), and for lengths more than one row apart.
-    Source: released loaders, x / (|x| + 1e-5) per family, or as `reading` says.
+    Source: the released loaders, x / (|x| + 1e-5) per family, or as `reading` says.
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: shelf.stores[family].passport.grid for family in visual})
@@ -183,7 +183,7 @@ def _clip_seconds(grids: Mapping[str, str]) -> float:
 def with_features(
     shelf: Shelf, features: config.Features, queries: Sequence[Query]
 ) -> tuple[list[Query], list[dict[str, str]]]:
-    """Queries that every family knows, and a row (qid, vid, why) for each whose absence is on record.
+    """Return the queries that every family has, and a row (qid, vid, why) for each whose absence is on record.
 
     Raises PipelineError for queries whose absence nothing explains.
     """
@@ -209,14 +209,14 @@ def with_features(
 
 
 def _longer_than(max_clips: int, shelf: Shelf, families: Sequence[str], vids: Iterable[str]) -> frozenset[str]:
-    """Vids of which every family has more rows than that."""
+    """Return the vids that have more rows than `max_clips` in every family."""
     return frozenset(vid for vid in vids if min(shelf.stores[f].n_rows(vid) for f in families) > max_clips)
 
 
 def _within(
     queries: Sequence[Query], cut: Container[str], max_clips: int, clip_s: float
 ) -> tuple[list[Query], list[dict[str, str]]]:
-    """Queries with something to learn in the first `max_clips` clips, and a row for each of the others."""
+    """Return the queries with something to learn in the first `max_clips` clips, and a row for each of the others."""
     kept, beyond = [], []
     for query in queries:
         if query.vid not in cut or has_moments(within(query, max_clips, clip_s)):
@@ -228,7 +228,10 @@ def _within(
 
 
 def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max_clips: int | None) -> list[int]:
-    """Rows to keep of each video: the shortest family's, at most `max_clips`; beyond that they may disagree."""
+    """Return the number of rows to keep of each video: that of the shortest family, and at most `max_clips`.
+
+    Families may disagree by any number beyond `max_clips`.
+    """
     counts, apart = [], []
     for vid in vids:
         lengths = {family: _cut(shelf.stores[family].n_rows(vid), max_clips) for family in families}

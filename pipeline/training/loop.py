@@ -1,7 +1,7 @@
-"""The training loop: one run, from its seed to its card.
+"""The training loop trains one run, from its seed to its card.
 
-Random streams (order of the queries, label draws, dropout) begin anew every epoch from (seed, epoch), so that a run
-continued after a kill, wherever it was, walks the same path.
+Random streams (order of the queries, label draws, dropout) begin anew every epoch from (seed, epoch). So a run that
+continues after a kill, at any epoch, draws the same numbers.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ from pipeline.training.replay import CudaGraphs, Replays
 from pipeline.training.step import Learner, TakeStep
 
 SAVE_EVERY_S = 30.0
-"""Seconds of work that a kill may cost; states are written at ends of epochs. Changes no result."""
+"""Largest number of seconds of work that a kill may cost. States are written at ends of epochs. It changes no
+result."""
 
 CHECK_EVERY = 32
-"""Steps between two looks at whether losses are finite: a look waits for the GPU."""
+"""Number of steps between two checks that losses are finite. A check waits for the GPU."""
 
 ORDER, LABELS, DROPOUT = range(3)
-"""Names of the random streams."""
+"""Names of the random streams of a run."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training. made_from: digest of everything that decides its result. folder: where it goes."""
+    """One training. made_from: digest of everything that decides its result. folder: the folder of its files."""
 
     name: str
     dataset: str
@@ -57,18 +58,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a step: its batch's qids and its losses, still on the device."""
+    """What is kept of a step: the qids of its batch, and its losses, which stay on the device."""
 
     qids: Sequence[int | str]
     losses: dict[str, Tensor]
 
 
 def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: str, tell: Tell) -> None:
-    """Train on `data`, watch `watched`, leave weights, log and card in the run's folder; goes on where it was killed.
+    """Train on `data`, evaluate on `watched`, and write weights, log and card into the run's folder.
 
-    data, watched: on `device`. card: what the card says besides how the run went. tell: after every epoch.
-    Raises PipelineError, naming epoch, step and qids, when a loss is not finite, and before the first epoch for a query
-    of `watched` that cannot be ground truth.
+    A run that was killed continues. data, watched: on `device`. card: what the card says besides how the run went.
+    tell: a function that is called after every epoch. Raises PipelineError, which names epoch, step and qids, when a
+    loss is not finite, and before the first epoch for a query of `watched` that cannot be ground truth.
     """
     training = run.settings.training
     truth = by_qid(run.dataset, map(records.to_row, watched.queries))
@@ -107,7 +108,8 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
 
 
 def learning_rate(schedule: LRScheduler) -> float:
-    """The rate as configured and dropped; on a GPU it lies in a float32, which knows seven digits of it."""
+    """Return the learning rate after its drops, as configured. On a GPU it is stored in float32, with seven exact
+    digits."""
     rate = schedule.get_last_lr()[0]
     return float(f"{rate.item():.7g}") if isinstance(rate, Tensor) else rate
 
@@ -118,7 +120,8 @@ def _is_over(progress: Progress, training: config.Training) -> bool:
 
 
 def _epoch(run: Run, method: Method, take_step: TakeStep, data: Data, targets: Any, epoch: int) -> dict[str, float]:
-    """One pass over the data in a random order, the last short batch kept. Returns losses, mean over the batches."""
+    """Train one epoch in random order, and keep the last short batch. Returns the losses, each the mean over the
+    batches."""
     order = _stream(run.seed, epoch, ORDER).permutation(len(data.queries))
     draws = _stream(run.seed, epoch, LABELS)
     torch.manual_seed(int(_stream(run.seed, epoch, DROPOUT).integers(2**63)))
@@ -140,7 +143,7 @@ def _epoch(run: Run, method: Method, take_step: TakeStep, data: Data, targets: A
 
 
 def _must_be_finite(run: Run, epoch: int, steps: Sequence[Kept]) -> None:
-    """Look at the steps since the last look, with one transfer, and name the first whose loss is not finite."""
+    """Check the steps since the last check, with one transfer from the GPU. Name the first whose loss is not finite."""
     since = max(len(steps) - 1, 0) // CHECK_EVERY * CHECK_EVERY
     if not steps or bool(torch.stack([step.losses["total"] for step in steps[since:]]).isfinite().all()):
         return
@@ -158,20 +161,23 @@ def _stopped(run: Run, epoch: int, n_before: int, qids: Sequence[int | str], wha
 
 
 def _metrics(run: Run, method: Method, watched: Data, truth: Truth) -> dict[str, float]:
-    """Headline numbers of the watched split, official names and rounding. truth: of its queries."""
+    """Return the headline numbers of the watched split, with official names and rounding.
+
+    truth: the ground truth of its queries.
+    """
     predictions = predict(method, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
     result = evaluate_on(run.dataset, list(map(records.to_row, predictions)), truth)
     return {name: value for name, value in result.metrics["brief"].items() if value is not None}
 
 
 def _as_seen(data: Data) -> list[Query]:
-    """The queries, those of videos that `max_clips` shortened with their moments as far as these clips go."""
+    """Return the queries. Those of videos that `max_clips` shortened have their moments as far as these clips go."""
     pairs = zip(data.queries, data.n_clips, strict=True)
     return [within(query, n, data.clip_s) if query.vid in data.cut else query for query, n in pairs]
 
 
 def _summary(run: Run, progress: Progress, data: Data, watched: Data) -> dict[str, Any]:
-    """What a card says of how the run went."""
+    """Return what a card says about how the run went."""
     metric = datasets.get(run.dataset).selected_by
     return {
         "made_from": run.made_from,

@@ -20,7 +20,8 @@ from pipeline.training.shared import SharedArray, is_worth_sharing
 NORM_EPSILON = 1e-5
 SMALLEST_NORM = 1e-12
 PIECE = 1024
-"""Rows whose norms are taken at a time: at full precision they would need twice the memory of all rows."""
+"""Number of rows whose norms are computed at a time. For all rows at once, full precision would need twice their
+memory."""
 
 Norm = Callable[[np.ndarray], np.ndarray]
 """From the lengths of rows to what they are divided by."""
@@ -28,7 +29,7 @@ Norm = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Packed:
-    """Samples of different lengths, end to end.
+    """Samples of different lengths, stored end to end.
 
     rows: [total, dim], at the stores' precision. blocks: columns per block, in order. norms: [total, blocks] float32,
     what each block is divided by (L2 norm + 1e-5; 1 where rows are used as stored). starts, lengths: [n], always on the
@@ -44,7 +45,7 @@ class Packed:
     shared: SharedArray | None = None
 
     def to(self, device: str) -> Packed:
-        """The same samples on `device`."""
+        """Return the same samples on `device`."""
         return replace(self, rows=self.rows.to(device), norms=self.norms.to(device))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def exact(length: np.ndarray) -> np.ndarray:
 
 
 def _norms(rows: np.ndarray, blocks: Sequence[int], norm: Norm) -> np.ndarray:
-    """What each block of each row is divided by, float32 [rows, blocks]."""
+    """Return the divisor of each block of each row, float32 [rows, blocks]."""
     norms = np.empty((len(rows), len(blocks)), np.float32)
     edges = np.cumsum(blocks)[:-1]
     for start in range(0, len(rows), PIECE):

@@ -1,8 +1,8 @@
-"""Independent runs: side by side with few threads each on a CPU, one after the other on a GPU.
+"""Independent runs train side by side with few threads each on a CPU, and one after the other on a GPU.
 
-Measured on two cores (CPU seconds of a step, one thread against two): TVSum's shapes 0.51 against 0.67, a batch of
-32 videos of ten clips 0.34 against 0.46, of 75 clips 1.94 against 2.53. So a second thread costs what a second run
-would gain, and threads are given to runs only when there are more threads than runs.
+CPU seconds of a step were measured on two cores, with one thread and with two: shapes of TVSum 0.51 and 0.67, a batch
+of 32 videos of ten clips 0.34 and 0.46, of 75 clips 1.94 and 2.53. So a second thread costs what a second run would
+gain. A run gets more than one thread only when there are more threads than runs.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from pipeline.video.supervised import no_main_script
 
 Row = dict[str, float]
 Tell = Callable[[str, Row], None]
-"""Told a run's name and a row of its log."""
+"""A function that is called with a run's name and a row of its log."""
 
 Work = Callable[[str, Tell], None]
-"""Does one run, by name, and tells every row of its log."""
+"""A function that does one run, by name, and passes on every row of its log."""
 
 POLL_S = 0.2
 
 SHARED_IMPORTS = ["pipeline.training.runs", "torch._dynamo", "scipy.optimize", "torch.utils.tensorboard"]
-"""Two seconds of imports (the second when an optimizer is made, the third at the first matching), once for all."""
+"""Modules that are imported once for all worker processes, because importing them takes two seconds.
+
+The second one is needed when an optimizer is made, and the third one at the first matching."""
 
 _worker: tuple[Work, Tell]
 
 
 def shared_out(n_runs: int, device: str) -> tuple[int, int]:
-    """Processes, and threads of each, for a job of `n_runs` runs.
+    """Return the number of processes, and of threads for each, for a job of `n_runs` runs.
 
-    Counted for the whole job, complete runs too: sums depend on the number of threads, so a job that goes on after a
-    kill must not share out anew. The threads at hand are torch's: OMP_NUM_THREADS, or the cores.
+    Complete runs are counted too. Sums depend on the number of threads, so a job that continues after a kill must
+    divide the threads as before. The number of threads is torch's: OMP_NUM_THREADS, or the cores.
     """
     threads = torch.get_num_threads()
     processes = min(n_runs, threads) if device == "cpu" else 1
@@ -48,9 +50,10 @@ def shared_out(n_runs: int, device: str) -> tuple[int, int]:
 def run_all(
     work: Work, runs: Sequence[str], *, processes: int, threads: int, title: str, total: int, unit: str = "epochs"
 ) -> None:
-    """Do all runs, with one progress line (`total` rows to come, in `unit`s). One that fails does not stop the others.
+    """Do all runs, with one progress line (`total` rows to come, in `unit`s). A run that fails does not stop the
+    others.
 
-    Raises PipelineError at the end, with what went wrong in each run that failed.
+    Raises PipelineError at the end, with the reason of each run that failed.
     """
     with Progress(total, unit, title) as shown:
 
@@ -70,7 +73,8 @@ def run_all(
 
 
 def _one_by_one(work: Work, runs: Sequence[str], threads: int, tell: Tell) -> list[str]:
-    """What went wrong, in words: an error that is kept keeps its run's network and recordings alive."""
+    """Return the failure as text. An error object that is kept would keep its run's network and recordings in
+    memory."""
     failures = []
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -101,7 +105,7 @@ def _pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell:
 
 
 def _failure(future: Future) -> str | None:
-    """What a user can act on; anything else is raised here."""
+    """Return an error that a user can act on. Any other error is raised here."""
     error = future.exception()
     if error is None:
         return None
@@ -111,7 +115,7 @@ def _failure(future: Future) -> str | None:
 
 
 def _start(work: Work, told: multiprocessing.Queue, threads: int) -> None:
-    """Prepare a worker: its work is unpickled once, so that what it reads can be kept from run to run."""
+    """Prepare a worker process. Its job is unpickled once, so that what it reads can be kept from run to run."""
     global _worker  # noqa: PLW0603 - a worker process has no other place between two tasks
     _worker = (work, lambda run, row: told.put((run, row)))
     torch.set_num_threads(threads)
@@ -121,7 +125,7 @@ def _start(work: Work, told: multiprocessing.Queue, threads: int) -> None:
 
 
 def _die_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """A killed job must not leave workers that go on writing where the next job writes."""
+    """End the worker when its parent dies. A killed job must not leave workers that write where the next job writes."""
     parent.join()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""A network's predictions for the queries of one split."""
+"""A network predicts windows and clip scores for the queries of one split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.training.data import Data
 
 
 def method_for(settings: MethodSettings, data: Data, dataset: str, device: str) -> Method:
-    """A method with a freshly initialised network on `device`, for the widths and the grid of `data`."""
+    """Return a method with a newly initialised network on `device`, for the widths and the grid of `data`."""
     widths = data.video_dim, data.audio_dim, data.text_dim
     about = datasets.get(dataset)
     method = methods.build(settings, Inputs(*widths, data.clip_s, about.moments, about.highlights is not None))
@@ -27,9 +27,9 @@ def method_for(settings: MethodSettings, data: Data, dataset: str, device: str) 
 
 @torch.inference_mode()
 def predict(method: Method, data: Data, *, dataset: str, batch_size: int) -> list[Prediction]:
-    """One prediction per query, in annotation order; the network is left in evaluation mode.
+    """Return one prediction per query, in annotation order. The network is left in evaluation mode.
 
-    batch_size: queries per batch. Where padding takes part in the outputs, as in some released systems, this number is
+    batch_size: queries per batch. In some released systems padding takes part in the outputs, and then this number is
     part of the result.
     """
     method.network.eval()
@@ -43,7 +43,8 @@ def predict(method: Method, data: Data, *, dataset: str, batch_size: int) -> lis
 
 
 def _as_seen(data: Data, queries: Sequence[Query], n_clips: Sequence[int]) -> Iterator[Query]:
-    """The queries as if each video ended where `max_clips` cut it: spans are fractions of the clips that were seen."""
+    """Return the queries as if each video ended where `max_clips` cut it, because spans are fractions of the clips
+    seen."""
     for query, n in zip(queries, n_clips, strict=True):
         yield replace(query, duration=n * data.clip_s) if query.vid in data.cut else query
 
@@ -51,7 +52,7 @@ def _as_seen(data: Data, queries: Sequence[Query], n_clips: Sequence[int]) -> It
 def predictions(
     found: Found, queries: Sequence[Query], dataset: str, cut: Container[str] = frozenset()
 ) -> list[Prediction]:
-    """What was found for `queries`, in the community's form. cut: vids that `max_clips` shortened."""
+    """Return the predictions for `queries` in the community's form. cut: vids that `max_clips` shortened."""
     clips = [scores.tolist() for scores in found.saliency]
     if rated := datasets.get(dataset).highlights:
         pairs = zip(clips, queries, strict=True)

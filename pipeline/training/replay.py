@@ -1,8 +1,8 @@
-"""Steps on a GPU as recordings: launched whole, so that the host neither calls thousands of kernels nor waits for them.
+"""Steps on a GPU are recorded and replayed, so that the host neither starts thousands of kernels nor waits for them.
 
 The two halves of a step, before and after the matching, are recorded as CUDA graphs for each shape of batch that comes
-again, and replayed from then on. A batch keeps the shape it has: in the released formulation padding takes part in the
-results, so none may be added for the sake of fewer shapes.
+again. From then on they are replayed. A batch keeps its shape: in the released formulation padding takes part in the
+results, so none may be added to have fewer shapes.
 """
 
 from __future__ import annotations
@@ -20,43 +20,44 @@ from pipeline.models.matching import NONE
 from pipeline.training.step import Learner, Losses, Step
 
 SHAPES_KEPT = 128
-"""Recordings made, of the shapes that come again first; all others go on with ordinary steps."""
+"""Largest number of recordings. The shapes that come again first get one, and all others use ordinary steps."""
 
 Work = Callable[[], None]
 Shape = tuple[torch.Size, ...]
-"""Of every tensor of a batch."""
+"""A function that is applied to every tensor of a batch."""
 
 
 class Recorder(Protocol):
-    """What turns work on tensors that stay where they are into something that repeats it."""
+    """Turns work on tensors at fixed addresses into a function that repeats the work."""
 
     def rehearse(self, work: Work) -> None:
-        """Do the work once, so that libraries make ready what they make ready at first use."""
+        """Do the work once, so that libraries set up what they set up at first use."""
 
     def record(self, work: Work) -> Work:
-        """Note the work down without doing it; what is returned does it."""
+        """Record the work without doing it. The function that is returned does it."""
 
 
 class CudaGraphs:
-    """Recordings on the GPU. They share one pool of memory, since never two steps are under way.
+    """Recordings on the GPU. They share one pool of memory, because two steps never run at the same time.
 
-    All are rehearsed and recorded on one side stream: cuBLAS keeps 32 MiB for every stream that it has worked on.
+    All are rehearsed and recorded on one side stream, because cuBLAS keeps 32 MiB for every stream that it has used.
     """
 
     def __init__(self) -> None:
         self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
     def rehearse(self, work: Work) -> None:
-        """See `Recorder`; on the stream that a recording is made on."""
+        """Do the work once, on the stream that recordings are made on."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             work()
         torch.cuda.current_stream().wait_stream(self.stream)
 
     def record(self, work: Work) -> Work:
-        """See `Recorder`."""
+        """Record the work as a CUDA graph. The function that is returned replays it."""
         graph = torch.cuda.CUDAGraph()
-        here = torch.cuda.stream(torch.cuda.current_stream())  # a recording that fails does not lead back by itself
+        # A recording that fails does not restore the current stream by itself.
+        here = torch.cuda.stream(torch.cuda.current_stream())
         with here, torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             work()
         return graph.replay
@@ -64,7 +65,7 @@ class CudaGraphs:
 
 @dataclass(frozen=True)
 class Recording:
-    """The halves of a step on batches of one shape."""
+    """The recorded halves of a step on batches of one shape."""
 
     step: Step
     before: Work
@@ -72,10 +73,11 @@ class Recording:
 
 
 class Replays:
-    """Steps by recordings, with the results of `Learner.step`: both launch the same kernels on the same random numbers.
+    """Steps by recordings. Their results equal `Learner.step`, because the same kernels run with the same random
+    numbers.
 
-    So it does not matter which steps are recorded, which a run that goes on after a kill decides anew. That the results
-    are equal to the bit is tested where there is a GPU.
+    So it does not matter which steps are recorded, and a run that continues after a kill may record others. A test
+    checks on a GPU that the results are equal to the bit.
     """
 
     def __init__(self, learner: Learner, recorder: Recorder) -> None:
@@ -86,11 +88,11 @@ class Replays:
         self._cannot = False
 
     def step(self, batch: Batch) -> Losses:
-        """One step. Raises PipelineError where a matching has no answer.
+        """Do one step. Raises PipelineError when a matching has no answer.
 
-        A shape is recorded when it comes for the second time: many of Charades-STA's never do. So the first step of a
-        run has no recording: it makes the optimizer's state, which a recording would make again in every replay. Where
-        recording fails, that is said once, and all steps go on without.
+        A shape is recorded when it comes for the second time, because many shapes of Charades-STA never do. So the
+        first step of a run is an ordinary one. It makes the optimizer's state, which a recording would make again in
+        every replay. If recording fails, this is printed once, and all steps go on as ordinary ones.
         """
         shape = tuple(tensor.shape for tensor in tensors_of(batch).values())
         if self._is_worth_recording(shape):
@@ -118,7 +120,7 @@ class Replays:
         return step.losses()
 
     def _make(self, batch: Batch) -> Recording:
-        """Rehearse, which moves no parameter and no random stream, then record."""
+        """Rehearse, which changes no parameter and no random stream, and then record."""
         step = Step(self.learner, with_tensors(batch, self._still))
         with torch.random.fork_rng(devices=[batch.video.device] if batch.video.is_cuda else []):
             self.recorder.rehearse(lambda: _rehearsed(step))
@@ -131,18 +133,19 @@ class Replays:
         return Recording(step, self.recorder.record(step.forward), self.recorder.record(after))
 
     def _still(self, name: str, tensor: Tensor) -> Tensor:
-        """The same in a place of its own, which all recordings share that have a tensor of this name and shape."""
+        """Copy a tensor to a fixed address, which all recordings with a tensor of this name and shape share."""
         return self._places.setdefault((name, tensor.shape), torch.empty_like(tensor)).copy_(tensor)
 
 
 def _rehearsed(step: Step) -> None:
-    """All but the update, with nothing matched."""
+    """Do all of a step except the update, with no query matched."""
     step.forward()
     step.matches = tuple(torch.full(each.shape[:-1], NONE, device=each.device) for each in step.costs)
     step.backward()
 
 
 def _say_why(error: RuntimeError) -> None:
-    """What went wrong in a recording; that it could not be ended either is what torch raises over it."""
+    """Return what went wrong in a recording. torch raises another error on top, because the recording could not be
+    ended."""
     reason = str(error.__context__ or error).splitlines()[0]
     print(f"steps cannot be recorded as CUDA graphs ({reason}): they run slower, one by one", file=sys.stderr)

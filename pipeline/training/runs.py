@@ -24,11 +24,11 @@ from pipeline.training.predict import method_for, predict
 
 @dataclass(frozen=True)
 class Job:
-    """Some runs of one experiment. Travels to worker processes; keeps what it has read.
+    """Some runs of one experiment. A job is sent to worker processes, and it keeps what it has read.
 
-    features: what they read. annotations: JSONL by split. places: where each family's stores lie. manifests: of the
-    stores. made_from: per run, the digest of its settings and inputs. layout: where the runs go. shared: whether worker
-    processes shall have the features that were read before their start in common.
+    features: the families that the runs read. annotations: split → JSONL file. places: family → where its stores lie.
+    manifests: those of the stores. made_from: run → digest of its settings and inputs. layout: where the runs go.
+    shared: whether worker processes shall have the features that were read before their start in common.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Job:
         return self.layout.run(self.name, run)
 
     def data(self, split: str, run: str) -> tuple[Data, dict[str, Any]]:
-        """What a run sees of a split, on the job's device, and the passports of its features; read once.
+        """Return what a run sees of a split, on the job's device, and the passports of its features. Each is read once.
 
-        Raises PipelineError where the split has no query of the run's domain, and as `load` does.
+        Raises PipelineError when the split has no query of the run's domain, and as `load` does.
         """
         settings, domain = self.experiment.settings_of(run), self.experiment.domain_of(run)
         training, reading = settings.training, settings.model.reading(self.experiment.dataset)
@@ -94,12 +94,12 @@ class Job:
                 self.data("val", run)
 
     def refuse_missing(self) -> None:
-        """Say what the runs will do without. Raises PipelineError as `coverage.check` does."""
+        """Print what the runs will do without. Raises PipelineError as `coverage.check` does."""
         with open_shelf(self.places, self.manifests) as shelf:
             coverage.check(self.name, self.experiment, self.dataset, self.features, shelf, self.annotations)
 
     def train(self, run: str, tell: pool.Tell) -> None:
-        """Train one run."""
+        """Train one run, from its seed to its card."""
         data, passports = self.data("train", run)
         watched, _ = self.data("val", run)
         settings = self.experiment.settings_of(run)
@@ -121,11 +121,12 @@ class Job:
         train(here, data, watched, card, device=self.device, tell=tell)
 
     def predict(self, run: str, tell: pool.Tell) -> None:
-        """Write one run's predictions for every split, with the weights of both epochs."""
+        """Write the predictions of one run for every split, with the weights of both epochs."""
         settings = self.experiment.settings_of(run)
         be_exact(self.device)
         threads = read_json(self.folder(run) / CARD, MADE_HERE)["threads"]
-        torch.set_num_threads(threads)  # as it was watched: sums depend on it in their last bits
+        # The settings are those of the training's evaluations, because the last bits of sums depend on them.
+        torch.set_num_threads(threads)
         for split in self.annotations:
             data, _ = self.data(split, run)
             method = method_for(settings.model, data, self.experiment.dataset, self.device)
@@ -142,7 +143,7 @@ class Job:
                 tell(run, {})
 
     def left_out(self, run: str) -> Iterator[dict[str, str]]:
-        """Queries that a split of a run had to do without."""
+        """Yield the queries of a split that a run had to do without."""
         for split in self.annotations:
             yield from self.data(split, run)[0].left_out
 
@@ -150,8 +151,8 @@ class Job:
 def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     """Train those of `runs` that are not complete yet.
 
-    Raises PipelineError before the first one for missing videos that the config does not allow, and after all others
-    when one failed.
+    Raises PipelineError before the first run for missing videos that the config does not allow, and after all others
+    when a run failed.
     """
     job.refuse_missing()
     folders = {run: job.folder(run) for run in runs}
@@ -174,7 +175,7 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
 
 
 def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
-    """Predict every split with every run, one after the other: a small part of the time that training took."""
+    """Predict every split with every run, one after the other. It takes a small part of the time of training."""
     kept = [(split, epoch) for split in job.annotations for epoch in EPOCHS]
     written = [job.layout.predictions(job.name, run, split, epoch) for run in runs for split, epoch in kept]
     pool.run_all(
@@ -188,14 +189,17 @@ def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
 
 
 def be_exact(device: str) -> None:
-    """On a GPU: equal runs give equal bits, and float32 is float32."""
+    """Set torch so that equal runs on a GPU give equal bits and that float32 is computed as float32."""
     if device == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.allow_tf32 = False  # on by default for the GRU alone
+        torch.backends.cudnn.allow_tf32 = False  # torch allows TF32 by default in cuDNN, which here only the GRU uses.
 
 
 def _warn_of_slow_bfloat16(device: str) -> None:
-    """Measured on a CPU told to do without: 2 times the time of float32 with AVX-512, 14 times with AVX2."""
+    """Warn when the CPU has no instructions for bfloat16.
+
+    A CPU told not to use them took 2 times the time of float32 with AVX-512, and 14 times with AVX2.
+    """
     if device == "cuda":
         is_native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -208,7 +212,7 @@ def _warn_of_slow_bfloat16(device: str) -> None:
 
 
 def _show(cards: Sequence[Mapping[str, Any]]) -> None:
-    """One line per run: the selected epoch and the last, each with the metric that selected."""
+    """Print one line per run: the selected epoch and the last, each with the selection metric."""
     for card in cards:
         selected, last = card["selected"], card["last"]
         print(

@@ -1,4 +1,4 @@
-"""The train and predict stages: what they stand on, what they record; imports nothing heavy before there is work."""
+"""The train and predict stages: what they depend on and what they record. Heavy modules are imported only for work."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def predict(job: StageJob[Predict]) -> bool:
 
 
 def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) -> Job:
-    # The library that multiplies matrices on a GPU reads this once; without it equal runs differ in their last bits.
+    # cuBLAS reads this variable once, at its start. Without it equal runs differ in their last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from pipeline.training.runs import Job
 
@@ -79,7 +79,8 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
 
 
 def _of_run(want: provenance.Asked, run: str) -> dict[str, Any]:
-    """What is asked of one run alone, so that the other runs of an experiment do not make it train again."""
+    """Return the settings of one run alone, so that a change of the experiment's other runs does not make it train
+    again."""
     return {**want.settings, "runs": {run: want.settings["runs"][run]}}
 
 

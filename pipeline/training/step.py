@@ -1,7 +1,7 @@
-"""One step of training: forward and matching costs; the matching, on the CPU; losses, backward, clip and update.
+"""One step of training: forward pass and costs, the matching on the CPU, then losses, backward pass, clip and update.
 
-On a GPU the pieces before and after the matching are recorded and replayed (`replay.py`). So they look at no value of a
-tensor, which the host would wait for, and make none from the host's memory.
+On a GPU the parts before and after the matching are recorded and replayed (`replay.py`). So they read no value of a
+tensor on the host, which would have to wait for the GPU, and they copy no data from the host's memory.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from pipeline.models.batch import Batch, sent
 
 Losses = dict[str, Tensor]
 TakeStep = Callable[[Batch], Losses]
-"""Learn from a batch; returns its losses, unweighted, and `total`, on the device."""
+"""A function that learns from a batch. It returns the unweighted losses and `total`, on the device."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What every step works on."""
+    """The objects that every step works on: the method with its network, the optimizer, and the schedule."""
 
     method: Method
     optimizer: Optimizer
     training: Training
 
     def step(self, batch: Batch) -> Losses:
-        """One step. Raises PipelineError where a matching has no answer, ValueError for a batch without labels."""
+        """Do one step. Raises PipelineError when a matching has no answer, and ValueError for a batch without
+        labels."""
         step = Step(self, batch)
         step.forward()
         step.match(batch.labels)
@@ -42,7 +43,7 @@ class Learner:
 
 
 class Step:
-    """A step on one batch, in pieces; what a piece leaves for the next lies in attributes, where a replay finds it."""
+    """One step on one batch, in parts. A part stores its results as attributes, where a replay finds them."""
 
     outputs: Any
     costs: tuple[Tensor, ...] = ()
@@ -54,14 +55,14 @@ class Step:
         self.learner, self.batch = learner, batch
 
     def forward(self) -> None:
-        """From the batch to outputs and to the costs that are matched by."""
+        """Compute outputs from the batch, and the costs that queries are matched by."""
         half = self.learner.training.precision == "bfloat16"
         with torch.autocast(self.batch.video.device.type, torch.bfloat16, enabled=half):
             self.outputs = self.learner.method.outputs(self.batch)
         self.costs = self.learner.method.costs(self.outputs, self.batch)
 
     def match(self, labels: Any) -> None:
-        """From costs to matches: the one piece that waits for the device. labels: those of the batch at hand."""
+        """Compute matches from the costs. Only this part waits for the device. labels: those of the current batch."""
         if not self.costs:
             return
         solved = tuple(sent(each, self.costs[0].device) for each in self.learner.method.match(self.costs, labels))
@@ -72,20 +73,21 @@ class Step:
             self.matches = solved
 
     def backward(self) -> None:
-        """From outputs and matches to losses and gradients; parameters that get none cost nothing, here and below."""
+        """Compute losses and gradients from outputs and matches. Parameters without a gradient cost nothing here or
+        later."""
         losses = self.learner.method.losses(self.outputs, self.batch, self.matches)
-        del self.outputs  # a recording that kept them would keep their memory from all others
+        del self.outputs  # A recording that kept these would take their memory from all other recordings.
         self.learner.optimizer.zero_grad()
         losses["total"].backward()
         self.names, self.values = tuple(losses), torch.stack([loss.detach() for loss in losses.values()])
 
     def update(self) -> None:
-        """Clip the gradients, where method and schedule say so, and move the parameters."""
+        """Clip the gradients, if method and schedule say so, and update the parameters."""
         limit = self.learner.method.gradient_clip(self.learner.training)
         if limit is not None:
             nn.utils.clip_grad_norm_(self.learner.method.network.parameters(), limit)
         self.learner.optimizer.step()
 
     def losses(self) -> Losses:
-        """The losses, which no later replay changes."""
+        """Return copies of the losses, which no later replay changes."""
         return dict(zip(self.names, self.values.clone().unbind(), strict=True))

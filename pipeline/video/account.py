@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from pipeline import asked, files, progress, provenance, records
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
-from pipeline.acquire.download import first_that_works, take
+from pipeline.acquire.download import copy_checked, first_that_works
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire
@@ -67,11 +67,11 @@ COLUMNS = tuple(field.name for field in fields(Video))
 
 
 def videos(job: StageJob[Videos]) -> bool:
-    """Write `{results}/videos/{dataset}/{shard}.csv`, a row per video in COLUMNS. Returns whether there was work.
+    """Write `{results}/videos/{dataset}/{shard}.csv`, one row per video with the columns COLUMNS.
 
-    The manifest counts the statuses and lists every video that is not `ok`, with the reason; stdout gets one line where
-    there are some. Raises PipelineError for a dataset without a source of videos, for a vid that is no file name, and
-    for a vid under `skip` that no annotation has.
+    Returns whether there was work. The manifest counts the statuses and lists every video that is not `ok`, with the
+    reason. If there are such videos, one line goes to stdout. Raises PipelineError for a dataset without a source of
+    videos, for a vid that cannot be a file name, and for a vid under `skip` that no annotation has.
     """
     dataset_name, shard, dataset = job.about["dataset"], job.about["shard"], job.settings.dataset
     acquire, manifest = job.settings.acquire, job.manifest
@@ -120,7 +120,7 @@ def _left_out(row: Video, looked_for: str) -> dict[str, str]:
     return told | ({"asked": looked_for} if row.status == "missing" else {})
 
 
-def _changed(taken: Iterable[originals.Taken]) -> dict[str, originals.Taken]:
+def _changed(taken: Iterable[originals.CopiedFile]) -> dict[str, originals.CopiedFile]:
     """Return the videos whose original on this machine has other bytes now, by path.
 
     A copy whose original was only touched gets the original's new time.
@@ -134,10 +134,10 @@ def _changed(taken: Iterable[originals.Taken]) -> dict[str, originals.Taken]:
     return changed
 
 
-def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.Taken], vid: str) -> Path:
+def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.CopiedFile], vid: str) -> Path:
     path = find(vid)
     if video := changed.get(str(path)):
-        take(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
+        copy_checked(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
         # The time is set to 0 until the account knows the new file. So a job that is killed before that cannot take it
         # for the old file.
         os.utime(path, ns=(0, 0))
@@ -284,7 +284,7 @@ def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[st
     if path.is_file():  # The file gets its name only when it is complete, so one of that name needs no check.
         return path
     if copy := copies.get(path.name):
-        take(copy, Wanted(copy.resolve().as_uri(), path, vid))
+        copy_checked(copy, Wanted(copy.resolve().as_uri(), path, vid))
     elif source.kind == "youtube":
         youtube.fetch_video(vid, source.addresses[0], path, acquire)
     else:

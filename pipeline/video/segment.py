@@ -43,10 +43,10 @@ class Segments:
 
 
 def segment(job: StageJob[Nothing]) -> bool:
-    """Write the clip table of one shard on each grid, one manifest for all. Returns whether there was work to do.
+    """Write the clip table of one shard on each grid, and one manifest for all. Returns whether there was work to do.
 
-    The job's `clip` is the grid of the labels. A video with more than one clip more or less on it than its annotated
-    duration has is left out and listed with both lengths.
+    The job's `clip` is the grid of the labels. A video whose number of clips on that grid differs by more than one from
+    that of its annotated duration is left out and listed with both lengths.
     """
     dataset, shard, clip = (job.about[key] for key in ("dataset", "shard", "clip"))
     grids, layout = asked.grids_in(job), job.layout

@@ -1,4 +1,4 @@
-"""Acquire: files by address and digest, archives unpacked, annotations in one form, an account of every video.
+"""Acquire: fetch files, unpack archives, bring annotations to one form, and write an account of every video.
 
 reads   pipeline/acquire/sources.csv (the only place that knows an address)
 writes  paths.fetched, paths.unpacked, paths.annotations, paths.videos

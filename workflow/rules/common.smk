@@ -1,4 +1,4 @@
-"""What every rules file uses: the validated config, path patterns, how a stage is called. No rules."""
+"""Things that every rules file uses: the validated config, path patterns, and how a stage is called."""
 
 import atexit
 import os
@@ -73,7 +73,7 @@ places = layout.Layout(Path(cfg.results))
 
 
 def stage(command):
-    """The shell command that runs a stage; every rule's command is one of these.
+    """Return the shell command that runs a stage. The command of every rule is made here.
 
     The job sees the package of this checkout and the packages of its own environment, and none that PYTHONPATH,
     PYTHONHOME, the user's own site-packages or the working directory hold: a cluster's modules set such things. The
@@ -84,12 +84,12 @@ def stage(command):
 
 
 def growing(amount):
-    """A resource of a job that asks for as much again with every further attempt: MB, or minutes of runtime."""
+    """Return a resource (MB, or minutes of runtime) that grows by its first value with every further attempt."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def say_where_gpu_rules_run():
-    """One line, once per invocation."""
+    """Print a line once per invocation."""
     if workflow.non_local_exec:
         print("gpu rules ask the cluster for a GPU each", file=sys.stderr)
         return

@@ -1,4 +1,4 @@
-"""Compare the manifests that are there with what their stages would be asked for. No rules; no file is written or moved.
+"""Existing manifests are compared with what their stages would be asked for. No file is written or moved here.
 
 Snakemake alone would leave such jobs out: its record of a failed job holds the new settings, and it knows nothing of
 deleted stores, raised revisions, and originals that were edited (`pipeline/stale.py`).
@@ -6,7 +6,7 @@ deleted stores, raised revisions, and originals that were edited (`pipeline/stal
 
 
 def stage_job(stage, job):
-    """A job of the workflow as its stage gets it."""
+    """Return a job of the workflow as its stage gets it."""
     about = dict(job.wildcards.items())
     if stage == "segment":
         about |= {"grids": ",".join(grids_of(about["dataset"])), "clip": cfg.datasets[about["dataset"]].clip}
@@ -31,12 +31,12 @@ STAGE_OF = {name: name for name in STAGES} | {"import_archive": "import", "score
 
 
 def paths_of(files):
-    """Names of files as paths; one name alone is a list of one."""
+    """Return names of files as a list of paths. A single name gives a list of one path."""
     return [Path(path) for path in ([files] if isinstance(files, str) else files)]
 
 
 def did_not_come(job, manifest, record):
-    """Whether what a job took from elsewhere is to be asked for again: it changed, or it may be had now."""
+    """Tell whether a job must fetch outside files again, because they changed or because they may exist now."""
     if job.rule.name == "fetch":
         source = SOURCES[job.wildcards.name]
         taken = originals.fetched(source, places.resource(source.name) / source.file, record, manifest)
@@ -51,7 +51,7 @@ def did_not_come(job, manifest, record):
 
 
 def manifests_with_work(jobs):
-    """Those manifests of a plan's jobs that exist, and whose stage would have work to do all the same."""
+    """Return the existing manifests of a plan's jobs whose stage would have work to do all the same."""
     snapshot = provenance.Snapshot()
     found = []
     for job in jobs:
@@ -64,7 +64,7 @@ def manifests_with_work(jobs):
 
 
 def force_jobs_with_work():
-    """Have Snakemake run these jobs, as `--forcerun` would, but without making them targets of their own.
+    """Make Snakemake run these jobs, as `--forcerun` would, but without making them targets of their own.
 
     This is the only place that reaches into Snakemake. A plan is complete when `DAG.init` calls `check_incomplete`,
     where Snakemake itself forces the jobs of incomplete files; which jobs run is decided next, from `DAG.forcefiles`.

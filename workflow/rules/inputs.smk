@@ -1,8 +1,8 @@
-"""One input function per question a rule asks ("which manifests does this shard stand on?"). No rules."""
+"""Input functions. Each answers one question of a rule, such as "which manifests does this shard need?"."""
 
 
 def experiment_of(wildcards):
-    """The resolved experiment a job works for."""
+    """Return the resolved experiment that a job works for."""
     try:
         return cfg.experiments[wildcards.experiment]
     except KeyError:
@@ -11,42 +11,42 @@ def experiment_of(wildcards):
 
 
 def raw_families(dataset, reader=None):
-    """Families that experiments of `dataset` make from raw (by `reader`), each once, in a fixed order."""
+    """Return the families that experiments of `dataset` make (with `reader`, if given), each once, in a fixed order."""
     return [f for f in cfg.made(dataset) if reader in (None, FAMILIES[f].reader)]
 
 
 def grids_of(dataset):
-    """Grids on which videos of `dataset` are cut into clips."""
+    """Return the grids on which videos of `dataset` are divided into clips."""
     grids = {cfg.datasets[dataset].grid_of(family) for family in raw_families(dataset)}
     return sorted(grids - {"tokens"})
 
 
 def annotations_of(dataset, splits=None):
-    """Annotation manifests of a dataset, all splits or those named."""
+    """Return the annotation manifests of a dataset: of all splits, or of those named."""
     splits = splits or list(cfg.datasets[dataset].annotations)
     return expand(paths.annotations, dataset=dataset, split=splits)
 
 
 def all_annotations():
-    """Annotation manifests of every dataset."""
+    """Return the annotation manifests of every dataset."""
     return [manifest for dataset in cfg.datasets for manifest in annotations_of(dataset)]
 
 
 def videos_of_shard(wildcards):
-    """What a shard's account of videos stands on: all splits' annotations, and the archive where there is one."""
+    """Return the inputs of a shard's account of videos: annotations of all splits, and the archive if there is one."""
     archives = [name for name in cfg.datasets[wildcards.dataset].videos if SOURCES.is_archive(name)]
     return annotations_of(wildcards.dataset) + expand(paths.unpacked, name=archives)
 
 
 def decoded_for(wildcards):
-    """Segments of the shard for what sees or hears, annotations for what reads."""
+    """Return the segments of the shard for video and sound families, and the annotations for families of words."""
     if wildcards.reader == "words":
         return annotations_of(wildcards.dataset)
     return expand(paths.segments, **wildcards)
 
 
 def weights_of_reader(wildcards):
-    """Weight files of the reader's families; none for random weights (demo, tests)."""
+    """Return the weight files of the reader's families. Random weights (demo, tests) have none."""
     families = raw_families(wildcards.dataset, wildcards.reader)
     names = {name for family in families for name in FAMILIES[family].weights}
     released = [n for n in sorted(names) if cfg.encoding.weights.get(n, "released") == "released"]
@@ -54,7 +54,7 @@ def weights_of_reader(wildcards):
 
 
 def features_of(wildcards):
-    """Every feature manifest an experiment trains on: its readers' shards, and the one of its archive."""
+    """Return all feature manifests of an experiment: those of its readers' shards, and that of its archive."""
     experiment = experiment_of(wildcards)
     dataset = experiment.dataset
     archives = [experiment.archive] if experiment.archived else []
@@ -66,7 +66,7 @@ def features_of(wildcards):
 
 
 def parts_of(wildcards):
-    """Training manifests of all parts of an experiment."""
+    """Return the training manifests of all parts of an experiment."""
     n_parts = experiment_of(wildcards).n_parts
     return expand(
         paths.runs,
@@ -76,7 +76,7 @@ def parts_of(wildcards):
 
 
 def to_score(wildcards):
-    """Where an experiment's predictions come from: its own, or the released file."""
+    """Return the manifest of an experiment's predictions: its own, or that of the released file."""
     experiment = experiment_of(wildcards)
     if experiment.source == "predictions":
         return expand(paths.fetched, name=experiment.predictions[wildcards.split])
@@ -84,39 +84,39 @@ def to_score(wildcards):
 
 
 def predicted_splits(wildcards):
-    """Splits an experiment predicts: val, and test where its row reports test."""
+    """Return the splits that an experiment predicts: val, and also test if its row reports test."""
     return sorted({"val", experiment_of(wildcards).report}, reverse=True)
 
 
 def archive_families(dataset, archive):
-    """Families that experiments of `dataset` take from a released archive."""
+    """Return the families that experiments of `dataset` read from a released archive."""
     return cfg.archived(dataset).get(archive, [])
 
 
 def shown_in(table):
-    """The experiments that a table (`table1` … `table4`, or `evidence`) shows, by name."""
+    """Return the experiments that a table (`table1` … `table4`, or `evidence`) shows, by name."""
     if table == "evidence":
         return {name: e for name, e in cfg.experiments.items() if e.source == "predictions"}
     return {name: e for name, e in cfg.experiments.items() if f"table{e.table}" == table}
 
 
 def metrics_behind(table):
-    """Metric manifests behind a table, each on the split its row reports."""
+    """Return the metric manifests of a table, each on the split that its row reports."""
     return [paths.metrics.format(experiment=name, split=e.report) for name, e in shown_in(table).items()]
 
 
 def predictions_behind(table):
-    """Prediction manifests behind a table: they say which runs the metrics belong to."""
+    """Return the prediction manifests of a table. They say which runs the metrics belong to."""
     return [paths.predictions.format(experiment=name) for name in trained_behind(table)]
 
 
 def trained_behind(table):
-    """The experiments of a table that are trained here, by name."""
+    """Return the experiments of a table that are trained here, by name."""
     return {name: e for name, e in shown_in(table).items() if e.source != "predictions"}
 
 
 def runs_behind(table):
-    """Training manifests behind a table: what the runs were made with, and how the reported epoch was selected."""
+    """Return the training manifests of a table. They say how the runs were made and how the epoch was selected."""
     trained = trained_behind(table)
     return [
         paths.runs.format(experiment=name, part=f"{i + 1}of{e.n_parts}")
@@ -126,24 +126,24 @@ def runs_behind(table):
 
 
 def annotations_behind(table):
-    """Annotations whose yardsticks stand beneath a table: val, where every clip is rated (TVSum's for Table 3)."""
+    """Return the annotations for the yardsticks beneath a table: val, where every clip is rated (TVSum for Table 3)."""
     shown = {e.dataset for e in shown_in(table).values() if table != "evidence"}
     return [path for name in sorted(shown) if DATASETS[name].rates_every_clip for path in annotations_of(name, ["val"])]
 
 
 def trained_experiments():
-    """Experiments that are trained here."""
+    """Return the experiments that are trained here."""
     return [name for name, e in cfg.experiments.items() if e.source != "predictions"]
 
 
 def results_of(name):
-    """What an experiment ends in: its metrics on the split it reports, and learning curves where it is trained here."""
+    """Return an experiment's last files: metrics on the reported split and, if it is trained here, learning curves."""
     metrics = expand(paths.metrics, experiment=name, split=cfg.experiments[name].report)
     return metrics + expand(paths.figure, experiment=[name] if name in trained_experiments() else [])
 
 
 def say_how_to_see_numbers():
-    """One line for every experiment that was a target: the command that prints what it is worth."""
+    """Return a line for every experiment that was a target: the command that prints its numbers."""
     for name, experiment in cfg.experiments.items():
         if f"experiment_{name}" in workflow.dag_settings.targets:
             manifest = shlex.quote(paths.metrics.format(experiment=name, split=experiment.report))
@@ -151,7 +151,7 @@ def say_how_to_see_numbers():
 
 
 def say_what_is_left_out():
-    """One line, where all tables were asked for: experiments that stand in none of them."""
+    """Return a line that names experiments without a table, if all tables were asked for."""
     targets = getattr(workflow.dag_settings, "targets", ["nothing: it came to no plan"])
     shown = {name for table in [f"table{i}" for i in range(1, 5)] for name in shown_in(table)}
     left = [f"experiment_{name}" for name in cfg.experiments if name not in shown]

@@ -1,4 +1,4 @@
-"""Score: the community's numbers of every run. Test is scored by a rule of its own, on which only Table 1 depends.
+"""Score: compute the metrics of every run. The test split has a rule of its own, on which only Table 1 depends.
 
 reads   paths.predictions (or a released prediction file), paths.annotations
 writes  paths.metrics

@@ -1,4 +1,4 @@
-"""Segment: clip boundaries of every video on every grid that a family lives on. Video is never cut or re-encoded.
+"""Segment: write the clip boundaries of every video on every grid of a family. Videos are never cut or re-encoded.
 
 reads   paths.videos
 writes  paths.segments

@@ -1,4 +1,4 @@
-"""Tabulate: every row of the paper, published beside reproduced, and what each number stands on. And figures.
+"""Tabulate: write tables of published and reproduced numbers, with what each number stands on, and draw figures.
 
 reads   paths.metrics, paths.predictions (do they belong to the runs?), paths.runs (settings; log.csv: last epoch, luck), pipeline/reporting/published.csv; for Table 3's
         yardsticks paths.annotations
