@@ -191,7 +191,7 @@ def settings_of(stage, wildcards):
 
 
 def written_settings(stage):
-    """What a rule passes as `--settings`: a function of its wildcards."""
+    """A function of the wildcards: it gives what a rule passes as `--settings`."""
     return lambda wildcards: stage_settings.write(settings_of(stage, wildcards))
 
 
