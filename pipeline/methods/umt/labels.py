@@ -64,7 +64,7 @@ def peaks(windows: np.ndarray, length: int, clip_s: float) -> np.ndarray:
 
 
 def saliency_of(query: Query, n_clips: int, clip_s: float) -> np.ndarray:
-    """Highlight scores 0 … 1 of one query; zeros where nobody rated clips. Raises PipelineError as `labels_of` does."""
+    """Highlight scores 0 … 1 of a query; zeros where nobody rated clips. Raises PipelineError as `query_labels`."""
     rated = query_labels(query, n_clips, clip_s, formulation="paper")
     if query.label is not None:
         sums = (np.asarray(query.label, dtype=np.float64)[:n_clips] - 1).sum(1)

@@ -53,7 +53,7 @@ class QueryClips(NamedTuple):
 
 
 def clips_of(query: Query, n_clips: int, clip_s: float) -> QueryClips:
-    """The labels of one query over `n_clips` clips of `clip_s` seconds. Raises PipelineError as `labels_of` does."""
+    """The labels of one query over `n_clips` clips of `clip_s` seconds. Raises PipelineError as `query_labels` does."""
     rated = query_labels(query, n_clips, clip_s, formulation="paper")
     if query.label is not None:
         return _from_everybody(np.asarray(query.label, dtype=np.float64), n_clips)
