@@ -1,7 +1,8 @@
-"""The datasets: one frozen object each, in a file of its own, and what is known about annotations and archives.
+"""The registry of datasets.
 
-The config takes the names of datasets from here, so this imports nothing heavy. The benchmarks that the demo makes for
-itself (`synthetic*.py`) stand here too.
+Each dataset is one frozen object in a file of its own. The package also holds the rules for ground truth and the
+layouts of released feature archives. The config takes the names of datasets from here, so this package imports nothing
+heavy. The benchmarks that the demo makes for itself (`synthetic*.py`) live here too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FILES = (
     "charades_sta",
     "tvsum",
 )
-"""The registry: modules of this package, each of which defines `DATASET`."""
+"""Names of the modules of this package that define `DATASET`. A new dataset is added to this list."""
 
 DATASETS: Mapping[str, Dataset] = {
     dataset.name: dataset for dataset in (import_module(f"{__name__}.{file}").DATASET for file in FILES)
@@ -25,15 +26,23 @@ DATASETS: Mapping[str, Dataset] = {
 
 
 def get(name: str) -> Dataset:
-    """The dataset of a name. Raises PipelineError, naming the known ones, for another."""
+    """Return the dataset that has this name.
+
+    Raises PipelineError for an unknown name; the error lists the known ones.
+    """
     if name not in DATASETS:
         raise PipelineError("is no dataset", where=name, remedy=f"name one of {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
 def of_table(number: int) -> Dataset:
-    """The dataset that a table of the paper is about. Raises PipelineError for a table that no dataset has."""
+    """Return the dataset that this table of the paper is about.
+
+    number: the number of the table in the paper.
+    Raises PipelineError if no dataset names this table.
+    """
     for dataset in DATASETS.values():
         if number in dataset.tables:
             return dataset
-    raise PipelineError(f"there is no table {number}", where="table", remedy="name a table of the paper")
+    known = ", ".join(str(table) for dataset in DATASETS.values() for table in dataset.tables)
+    raise PipelineError(f"there is no table {number}", where="table", remedy=f"name one of {known}")

@@ -1,6 +1,7 @@
-"""How a released feature archive is laid out: which file holds a family's rows of one video, under which names.
+"""How a released feature archive is laid out.
 
-A dataset may have several archives, which agree on little. Each dataset's file lists its own.
+A layout says which file holds the rows of one video, and under which name. A dataset may have several archives with
+different layouts. The file of each dataset lists its own.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROWS_APART = 1
-"""Streams of one video may differ by this many rows; more is an error."""
+"""The largest accepted difference between the numbers of rows that two families have of one video."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where an archive has a family: a file per vid (or qid), and the arrays' names in an npz.
+    """Where an archive keeps the rows of one family. There is one file for each vid or for each qid.
 
-    pooled_shape: of the vector for a whole query (Moment-DETR: a vector, UMT's TVSum archive: a row).
-    every: not 0 where `file` is a folder with a text file per row, named after every n-th frame, from frame 1 on.
-    shapes: a JSON file beside the arrays that counts their rows. rows_apart: rows that a file may have more or less
-    than its video has clips.
+    file: path of the file below the archive's top, with `{vid}` or `{qid}` in it.
+    rows: name of the array with the rows in an `.npz` file. It is empty for a `.npy` file.
+    pooled: name of the array with one vector for the whole query. It is empty where the archive has none.
+    pooled_shape: shape of that vector. Moment-DETR writes [dim], UMT's TVSum archive writes [1, dim].
+    every: 0, except where `file` is a folder that holds one text file for each row. The text files are then named after
+    every n-th frame, beginning with frame 1, and `every` is that n.
+    shapes: name of a JSON file beside the arrays that says how many rows each of them has.
+    rows_apart: how many rows a file may have more or fewer than its video has clips.
     """
 
     file: str
@@ -33,19 +38,23 @@ class Layout:
 
     @property
     def marker(self) -> str:
-        """What lies at the archive's top: the layout's folder; files where it has none."""
+        """The pattern by which the archive's top is found: the layout's folder, or its files where it has no folder."""
         folder, is_below, _ = self.file.partition("/")
         return folder if is_below else folder.format(vid="*", qid="*")
 
     @property
     def dtype(self) -> str:
-        """What the archives store: npz in float16, all else in float32 (TVSum's two streams: float64)."""
+        """The dtype in which an export writes the rows.
+
+        Released `.npz` files hold float16. The other files hold float32, except for the two video families of TVSum,
+        which are released as float64.
+        """
         return "float16" if self.rows else "float32"
 
     def path(self, top: Path, vid: str, qid: object) -> Path:
-        """The file (or folder) of one video or query."""
+        """Return the file of one video or query. It is a folder where the layout has a text file for each row."""
         return top / self.file.format(vid=vid, qid=qid)
 
 
 Archive = Mapping[str, Layout]
-"""Family → where one kind of archive has it."""
+"""The layout of one kind of archive: it maps the name of a family to where the archive keeps that family."""

@@ -1,8 +1,8 @@
-"""Charades-STA: one moment per sentence in videos of people at home; no rated clips.
+"""Charades-STA: each sentence has one moment in a video of people at home. No clips are rated.
 
-The released JSONL has 12,404 training rows where the paper prints 12,408 (four lines and two videos of the original
-text files are missing, nobody says why), and window ends are clamped to the duration. Its one held-out split, released
-as `test`, is our `val`: it is both what an epoch is selected on and what Table 2 reports.
+The released JSONL has 12,404 training rows, while the paper prints 12,408: four lines and two videos of the original
+text files are missing from it, and its authors do not say why. The ends of its windows are clamped to the duration. Its
+one held-out split is released as `test` and is called `val` here. Epochs are selected on it, and Table 2 reports it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RELEASED = {
     "bcb0deddbb552354323a26dd39d3d9f2fe6d9b70fd9e51697344317364962442": Released("train", 12404, 5336, 45.76),
     "13d6e9152794d87bb501a827edcbe69e5c0428f0af60e926e6b87e4f452ad5b2": Released("val", 3720, 1334, 10.92),
 }
-"""By the SHA-256 of each released file."""
+"""The counted content of each released annotation file. The key is the SHA-256 of the file."""
 
 UMT: Archive = {
     "vgg16-charades": Layout("rgb_features/{vid}.npy"),
@@ -34,7 +34,8 @@ CG_DETR: Archive = {
 }
 
 VSLNET: Archive = {
-    # Two rows for each second begun, and the last one may only just have begun.
+    # There are two rows for every second that has begun. Of the last second only a moment may be there, so a file can
+    # have two rows more than the video has clips.
     "i3d-inception-rgb-charades": Layout("{vid}.npy", shapes="feature_shapes.json", rows_apart=2),
 }
 
@@ -42,11 +43,12 @@ FRAMES: Archive = {
     "vgg16-charades": Layout("Charades_v1_features_rgb/{vid}", every=4),
     "vgg16-flow-charades": Layout("Charades_v1_features_flow/{vid}", every=4),
 }
-"""The dataset's own; read, never written: UMT's holds the same numbers in a hundredth of the files."""
+"""The dataset's own archives. They are read but never written: UMT's archive has the same rows in far fewer files."""
 
 
 def _not_one_window(row: Mapping[str, Any]) -> str:
-    return "" if len(row["relevant_windows"]) == 1 else "has not exactly one window"
+    n = len(row["relevant_windows"])
+    return "" if n == 1 else f"has {n} windows, where every released row has exactly one window"
 
 
 DATASET = Dataset(

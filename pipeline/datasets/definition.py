@@ -1,6 +1,7 @@
-"""What a dataset is: one frozen object that everything asks which depends on the dataset.
+"""What a dataset is: one frozen object that holds everything that differs between datasets.
 
-A new dataset is a file with such an object, and its name in the registry (`pipeline/datasets/__init__.py`).
+A new dataset is a file that defines such an object. Its name is added to the registry
+(`pipeline/datasets/__init__.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from pipeline.grids import Grid, grid_seconds
 from pipeline.records import Query
 
 Complaint = Callable[[Mapping[str, Any]], str]
-"""A rule for annotation rows: says what is wrong with a row, or '' where nothing is."""
+"""A rule for annotation rows. It returns what is wrong with a row, or '' if nothing is wrong."""
 
 
 class Released(NamedTuple):
-    """What a released annotation file holds, counted: queries, different videos, and hours that these last."""
+    """The counted content of a released annotation file.
+
+    split: our name of the split. queries: number of rows. videos: number of different videos.
+    hours: total length of these videos.
+    """
 
     split: str
     queries: int
@@ -30,10 +35,11 @@ class Released(NamedTuple):
 class Highlights:
     """How highlights are annotated and scored.
 
-    clip: the grid of the clips that people rated. raters: people who rated each clip. scored_by: how they are scored.
-    `levels` is the mean average precision and HIT@1 at the ratings Fair, Good and VeryGood, from the
-    `saliency_scores` of the `relevant_clip_ids`. `top5` is the average precision among the five best clips, from the
-    `label` of every clip.
+    clip: the grid of the clips that people rated.
+    raters: the number of people who rated each clip.
+    scored_by: `levels` or `top5`. `levels` computes mean average precision and HIT@1 at the ratings Fair, Good and
+    VeryGood from the `saliency_scores` of the `relevant_clip_ids`. `top5` computes the average precision among the five
+    best clips from the `label` of every clip.
     """
 
     clip: Grid
@@ -42,38 +48,50 @@ class Highlights:
 
     @property
     def clip_s(self) -> float:
-        """Seconds of a rated clip."""
+        """Length of a rated clip in seconds."""
         return float(grid_seconds(self.clip))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that depends on the dataset.
+    """Everything that differs between datasets.
 
-    name: as the config, the command line and folders under `results/` have it.
+    name: the name in the config, on the command line and in the folders under `results/`.
 
-    Annotations. truth_keys: keys that a row with ground truth must have. usable: what is wrong with a row as ground
-    truth, its times in seconds; asked by `annotate` and by everything that scores. released_form: what else released
-    files never contain; asked by `annotate` alone, of rows that are usable, with their times as released. hides_truth:
-    whether a released file comes without ground truth; its rows are asked for the released form alone. qid_is_vid:
-    whether a query is named by its video, so that its qid is a text. to_seconds: a query of a released file with its
-    times in seconds. released: what the files hold that we know, by their SHA-256. video_of: the video that a vid was
-    cut from; videos are the clusters of intervals and tests.
+    Annotations:
+    truth_keys: keys that a row with ground truth must have.
+    usable: rules that a row must keep to be used as ground truth. They see its times in seconds. `annotate` and
+    everything that scores apply them.
+    released_form: further rules that every released row keeps. Only `annotate` applies them, to rows that are usable
+    and with the times as they were released.
+    hides_truth: whether one of the released files comes without ground truth. Only `released_form` is applied to it.
+    qid_is_vid: whether the qid of a query is the vid of its video. A qid is then a text and not an integer.
+    to_seconds: a function that takes a query of a released file and returns it with its times in seconds.
+    released: the counted content of the released files. The key is the SHA-256 of a file.
+    video_of: a function that returns the video that a vid was cut from. Intervals and tests treat the queries of one
+    such video as one cluster.
 
-    Tasks. moments: whether a query has windows. highlights: None where no clip is rated. domains: the categories that
-    are trained and scored one by one; none where the dataset is trained as a whole. tables: tables of the paper that
-    show it. also_scored: further blocks of metrics that papers on this dataset print (`evaluation/official.py`).
+    Tasks:
+    moments: whether a query has windows.
+    highlights: how clips are rated; None if no clips are rated.
+    domains: categories that are trained and scored one by one. It is empty if the dataset is trained as a whole.
+    tables: numbers of the paper's tables that show this dataset.
+    also_scored: further blocks of metrics that papers print for this dataset (`evaluation/official.py`).
 
-    Training. selected_by: the headline number of the watched split whose largest value selects an epoch, a column of
-    `log.csv`. to_percent: what that number is multiplied by to be in percent. selected_by_label: its name on a figure.
-    longest_s: predicted windows are clamped to so many seconds and then rounded to clips; None rounds them and then
-    clamps them to the annotated duration. one_video_vector: whether all video families are normalised as one vector.
-    normalise_text: whether words are scaled to length 1 unless the config says otherwise. padded_s: seconds that a
-    sample is padded to in a training batch, on average; `estimate` multiplies with it.
+    Training:
+    selected_by: a column of `log.csv`. The epoch with its largest value on the watched split is selected.
+    to_percent: the factor that turns this number into percent.
+    selected_by_label: the name of this number on a figure.
+    longest_s: if it is a number, predicted windows are clamped to this many seconds and then rounded to clips. If it is
+    None, they are rounded first and then clamped to the annotated duration.
+    one_video_vector: whether the rows of all video families are normalised together, as one vector.
+    normalise_text: whether the vectors of words are scaled to length 1 unless the config says otherwise.
+    padded_s: average length in seconds that samples are padded to in a training batch. `estimate` uses it.
 
-    Released files. archives: the layouts of feature archives; an export uses the first that has the family.
-    name_in_options: its name in the options of released programs. options_cut_text: whether their `max_q_l` shortens
-    its queries.
+    Released files:
+    archives: layouts of the released feature archives. An export uses the first one that contains the family.
+    name_in_options: the name that released programs use for this dataset in their options.
+    options_cut_text: whether the option `max_q_l` of released programs shortens the queries of this dataset.
     """
 
     name: str
@@ -103,10 +121,10 @@ class Dataset:
 
     @property
     def run_domains(self) -> tuple[str, ...]:
-        """What its runs are of: one domain each, or everything (`all`)."""
+        """The domains that runs are made for: one run for each domain, or one run for everything (`all`)."""
         return self.domains or ("all",)
 
     @property
     def rates_every_clip(self) -> bool:
-        """Whether people rated every clip of a video (`label`), rather than the clips of the query's windows."""
+        """Whether people rated every clip of a video (`label`) and not only the clips inside the windows of a query."""
         return self.highlights is not None and self.highlights.scored_by == "top5"

@@ -1,9 +1,10 @@
-"""What is wrong with a row of ground truth: one set of rules for `annotate` and for everything that scores.
+"""The rules that find a mistake in a row of ground truth. `annotate` and everything that scores use the same rules.
 
-Each rule takes a row in JSON form and says what is wrong with it, or ''. The rules here make a row *unusable*: a scorer
-would trip over it, or would count it as a miss of every prediction without a word. A dataset lists those that apply to
-it (`usable`), and beside them its own rules for what the *released form* never contains (`released_form`). Windows that
-touch each other, for example, can be scored, but no released file of QVHighlights has them.
+Each rule takes a row in JSON form and returns what is wrong with it, or '' if nothing is wrong. A row that breaks a
+rule of this file is *unusable*: a scorer would fail on it, or would count every prediction for it as a miss without
+saying so. A dataset lists the rules that apply to it (`usable`). It also lists its own rules for the *released form*
+(`released_form`). For example, windows that touch each other can be scored, but no released file of QVHighlights
+contains such windows.
 """
 
 from __future__ import annotations
@@ -21,21 +22,27 @@ from pipeline.grids import whole_clips
 Row = Mapping[str, Any]
 
 RATINGS = 5
-"""A rating in `saliency_scores` is one of 0 to 4."""
+"""Number of different ratings in `saliency_scores`: they are the integers 0 to 4."""
 
 
 def first_complaint(rules: Iterable[Complaint], row: Row) -> str:
-    """What the first rule that is broken says, or ''. A rule may rely on those before it."""
+    """Return what the first broken rule says, or '' if the row keeps all rules.
+
+    The rules are applied in order, so a rule may rely on the rules before it.
+    """
     return next((said for rule in rules if (said := rule(row))), "")
 
 
 def missing_key(row: Row, keys: Iterable[str]) -> str:
-    """The first of `keys` that the row lacks or that is null, or ''."""
+    """Return the first of `keys` that is absent or null in the row, or '' if all are there."""
     return next((key for key in keys if row.get(key) is None), "")
 
 
 def windows_complaint(row: Row) -> str:
-    """`relevant_windows` must be at least one [start, end] in seconds, each with a length and inside the video."""
+    """Check `relevant_windows`: at least one [start, end] in seconds, each longer than 0 and inside the video.
+
+    Returns what is wrong, or ''.
+    """
     windows = row["relevant_windows"]
     sound = is_table(windows, 2) and len(windows) > 0 and records.are_numbers(list(chain.from_iterable(windows)))
     if not sound:
@@ -54,9 +61,10 @@ def windows_complaint(row: Row) -> str:
 
 
 def ratings_complaint(row: Row, *, raters: int, clip_s: float) -> str:
-    """`saliency_scores` must be `raters` integers 0 to 4 for each of `relevant_clip_ids`, different clips of the video.
+    """Check `relevant_clip_ids` and `saliency_scores`.
 
-    clip_s: seconds of a rated clip.
+    `relevant_clip_ids` must be different clips of the video, and each must have `raters` integers from 0 to 4 in
+    `saliency_scores`. clip_s: length of a rated clip in seconds. Returns what is wrong, or ''.
     """
     clips, ratings, n = row["relevant_clip_ids"], row["saliency_scores"], whole_clips(row["duration"], clip_s)
     if not isinstance(clips, list | tuple) or not is_table(ratings, raters) or len(clips) != len(ratings):
@@ -72,9 +80,11 @@ def ratings_complaint(row: Row, *, raters: int, clip_s: float) -> str:
 
 
 def label_complaint(row: Row, *, clip_s: float) -> str:
-    """`label` must be equally many numbers for every clip, and `duration` must fit it as clips or as seconds.
+    """Check `label` and `duration`.
 
-    clip_s: seconds of a rated clip.
+    `label` must hold the same number of finite ratings for every clip. `duration` must be the number of these clips
+    (the released form) or their length in seconds (our form). clip_s: length of a rated clip in seconds. Returns what
+    is wrong, or ''.
     """
     label = row["label"]
     width = len(label[0]) if is_table(label) and label else 0
@@ -86,16 +96,17 @@ def label_complaint(row: Row, *, clip_s: float) -> str:
 
 
 def duration_form(annotations: Iterable[Row], clip_s: float) -> str:
-    """Say in which form rows with a `label` are: released rows count clips as `duration`, ours give seconds.
+    """Say in which form rows with a `label` are.
 
-    clip_s: seconds of a rated clip. '' where a row's duration fits its label in neither form.
+    In released rows `duration` counts clips. In our rows it is in seconds. clip_s: length of a rated clip in seconds.
+    Returns '' if the duration of a row fits its label in neither form.
     """
     forms = {_form(row, clip_s) for row in annotations}
     return "" if "" in forms else " and ".join(sorted(forms))
 
 
 def is_table(rows: Any, width: int | None = None) -> bool:
-    """Whether it is a list of lists, each of `width` entries where one is given."""
+    """Whether `rows` is a list of lists. If `width` is given, each of them must have so many entries."""
     return isinstance(rows, list | tuple) and all(
         isinstance(row, list | tuple) and width in (None, len(row)) for row in rows
     )
@@ -105,12 +116,13 @@ def _form(row: Row, clip_s: float) -> str:
     clips = len(row["label"])
     if row["duration"] == clips:
         return f"durations count {clip_s:g}-second clips (released form)"
-    # One released label list is a clip shorter than its video, hence not the whole number of clips exactly.
+    # In one released row `label` is a clip shorter than the video, so the two lengths need not be equal.
     return "durations are seconds" if abs(row["duration"] / clip_s - clips) < 2 else ""
 
 
 def _not_whole(values: Sequence[Any], below: int) -> list[Any]:
-    """Those that are no integers from 0 to `below` - 1; booleans are none."""
+    """Return the values that are not integers from 0 to `below` - 1. A boolean does not count as an integer."""
+    # Almost every row passes this test, which costs a fraction of the exact one below.
     if set(map(type, values)) <= {int} and all(0 <= value < below for value in values):
         return []
     return [v for v in values if not isinstance(v, Integral) or isinstance(v, bool) or not 0 <= int(v) < below]

@@ -1,6 +1,7 @@
-"""QVHighlights: moments and rated clips of 2 seconds in 150-second pieces of YouTube videos.
+"""QVHighlights: moments, and rated clips of 2 seconds, in 150-second pieces of YouTube videos.
 
-Released rows are the common records already; this module refuses what the released files never contain.
+Released rows already have the form that this project uses, so nothing is converted. The rules here refuse what the
+released files never contain.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ RELEASED = {
     "0462f0cb582b54913671ba5ebfc325931ffa6d422c60cb72520749fc6d5d05a3": Released("test", 1542, 1529, 63.52),
     "bd50ec6bb5dd3f72571126ba5fdc7418efdd9219a9487984e483a02e2ce5d493": Released("test", 1542, 1529, 63.52),
 }
-"""By the SHA-256 of each released file. The first test file hides its ground truth."""
+"""The counted content of each released annotation file. The key is the SHA-256 of the file.
+
+Of the two test files, the first one comes without ground truth.
+"""
 
 MOMENT_DETR: Archive = {
     "slowfast-r50-caffe2": Layout("slowfast_features/{vid}.npz", "features"),
@@ -32,15 +36,16 @@ MOMENT_DETR: Archive = {
     "pann-cnn14": Layout("pann_features/{vid}.npy"),
     "clip-text": Layout("clip_text_features/qid{qid}.npz", "last_hidden_state", "pooler_output"),
 }
-"""UMT's has the same layout, with the sound."""
+"""The layout of Moment-DETR's archive. UMT's archive has the same layout and also contains the sound."""
 
 _VID = re.compile(r"(?P<youtube>[A-Za-z0-9_-]{11})_(?P<start>\d+\.\d)_(?P<end>\d+\.\d)")
 
 
 def split_vid(vid: str) -> tuple[str, float, float]:
-    """YouTube id, start and end in seconds of a `{youtube id}_{start}_{end}`.
+    """Take a vid of the form `{youtube id}_{start}_{end}` apart.
 
-    The id may contain `_` and begin with `-`. Raises PipelineError for anything else.
+    Returns the YouTube id (11 characters, which may contain `_` and begin with `-`), and start and end in seconds.
+    Raises PipelineError for a vid of another form.
     """
     parts = _VID.fullmatch(vid)
     if parts is None:
@@ -49,7 +54,10 @@ def split_vid(vid: str) -> tuple[str, float, float]:
 
 
 def youtube_video(vid: str) -> str:
-    """The YouTube video that a piece was cut from. Scoring also meets vids of another form: these lose two parts."""
+    """Return the id of the YouTube video that a piece was cut from.
+
+    Everything from the last `_` but one on is taken off. Scoring also gets vids of other forms, so no form is demanded.
+    """
     return vid.rsplit("_", 2)[0]
 
 
@@ -60,7 +68,7 @@ def _odd_video(row: Mapping[str, Any]) -> str:
         return f"vid {row['vid']!r} {error.what}"
     duration = row["duration"]
     if not 0 < duration <= end - start or duration % CLIP_S != 0:
-        return f"duration {duration} of {row['vid']} is not an even number of seconds up to {end - start}"
+        return f"duration {duration} of {row['vid']} is not an even number of seconds from {CLIP_S} to {end - start}"
     return ""
 
 
@@ -70,7 +78,7 @@ def _odd_windows(row: Mapping[str, Any]) -> str:
         if start % CLIP_S or end % CLIP_S:
             return f"window [{start}, {end}] is off the {CLIP_S} s grid"
         if start <= previous_end:
-            return f"window [{start}, {end}] touches the one before or is listed before it"
+            return f"window [{start}, {end}] touches the one before it, or begins earlier than that one ends"
         previous_end = end
     return ""
 
@@ -82,7 +90,7 @@ def _odd_clips(row: Mapping[str, Any]) -> str:
 
 
 def _covered(window: Sequence[float]) -> range:
-    """Numbers of the clips that a window on even seconds covers; clip i is [2i, 2i + 2) seconds."""
+    """Numbers of the clips that a window covers. Clip i is [2i, 2i + 2) in seconds, and windows lie on even seconds."""
     return range(int(window[0]) // CLIP_S, int(window[1]) // CLIP_S)
 
 

@@ -1,4 +1,4 @@
-"""Reading a dataset's released annotation file row by row, each row checked and named where it does not fit."""
+"""Reads a released annotation file row by row and checks every row. An error names the row that breaks a rule."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ REMEDY = "correct the row, or fetch the released file again"
 
 
 def read(dataset: Dataset, path: Path | str) -> list[Query]:
-    """Queries of a file in the dataset's released form, in file order; durations and windows in seconds.
+    """Read the queries of a file in the dataset's released form. They keep the order of the file.
 
-    Raises PipelineError naming file and line for a row without one of the keys that every row has, for a qid that is
-    not of the dataset's kind or that an earlier row has, for a video with two durations, for ground truth in some rows
-    only, and for a row that breaks a rule of the dataset. Raises it also for a file without rows.
+    In the returned queries, durations and windows are in seconds.
+    Raises PipelineError, naming the file and the line, in these cases: a row lacks a key that every row has; a qid has
+    the wrong type or appears twice; a video has two durations; only some rows have ground truth; a row breaks a rule of
+    the dataset. It also raises PipelineError for a file without rows.
     """
     first_line: dict[int | str, int] = {}
     durations: dict[str, float] = {}
@@ -44,7 +45,7 @@ def read(dataset: Dataset, path: Path | str) -> list[Query]:
 
 
 def _has_truth(dataset: Dataset, row: dict[str, Any]) -> bool:
-    """Whether the row carries ground truth; only a dataset that hides it in a released file may do without."""
+    """Whether the row has ground truth. A row may lack it only if the dataset hides it in one of its released files."""
     keys = [key for key in dataset.truth_keys if key != "duration"]
     return not dataset.hides_truth or any(row.get(key) is not None for key in keys)
 
@@ -58,7 +59,11 @@ def _in_seconds(dataset: Dataset, query: Query, where: str) -> Query:
 
 
 def _complaint(dataset: Dataset, row: dict[str, Any], in_seconds: dict[str, Any]) -> str:
-    """row: as released, of which the released form is asked; in_seconds: the same with times as scoring has them."""
+    """Return what the first broken rule says about a row, or ''.
+
+    row: the row as it was released, to which the rules for the released form apply.
+    in_seconds: the same row with times in seconds, to which the rules for usable ground truth apply.
+    """
     if _has_truth(dataset, row):
         if key := missing_key(row, dataset.truth_keys):
             return f"has no `{key}`"

@@ -1,7 +1,7 @@
-"""The demo's benchmarks: small, made here, in the exact shape of the released QVHighlights, Charades-STA and TVSum.
+"""Makes the demo's small benchmarks in the exact form of the released QVHighlights, Charades-STA and TVSum.
 
-Same files, keys, ids and splits; what happens in the videos is `synthetic_plan`'s to say. Made to be fetched, decoded,
-encoded and learned from by the real pipeline.
+The benchmarks have the same files, keys, kinds of ids and splits as the released ones. `synthetic_plan` decides what
+happens in the videos. The real pipeline fetches, decodes and encodes the benchmarks and learns from them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ PROCESSES = 2
 
 
 def make_benchmarks(folder: Path, seed: int) -> list[dict[str, Any]]:
-    """Make the benchmarks under `folder`; the same seed gives the same bytes on one machine.
+    """Make the benchmarks under `folder`. The same seed gives the same bytes on one machine.
 
-    Annotation files lie at the top, QVHighlights-like and Charades-like videos in an archive each (`videos/{vid}.mp4`
-    inside), TVSum-like videos as files (`tvsum_videos/{vid}.mp4`), features in zips of the released layouts, and
-    `one_clip.mp4` by itself. Returns what `index.json` lists: `{path, bytes, sha256}` of every file, paths relative to
-    `folder`.
+    Annotation files lie directly in `folder`. The QVHighlights-like and the Charades-like videos are in one archive
+    each (as `videos/{vid}.mp4`). The TVSum-like videos are single files (`tvsum_videos/{vid}.mp4`). Features are in zip
+    files with the released layouts. `one_clip.mp4` is a file of its own. Returns the content of `index.json`: a list of
+    `{path, bytes, sha256}` with one entry for each file and paths relative to `folder`.
     """
     folder = Path(folder)
     moments, highlights = synthetic_plan.plan_qvhighlights(seed), synthetic_plan.plan_tvsum(seed)
@@ -91,13 +91,16 @@ def _make_features(folder: Path, moments: Benchmark, homes: Benchmark, highlight
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write JSON Lines as the released files are: no newline after the last row."""
+    """Write JSON Lines in the form of the released files, which have no newline after the last row."""
     with files.atomic(path) as file:
         file.write("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
 
 
 def pack(videos: Iterable[Path], archive: Path) -> None:
-    """Pack files into a `.tar.gz` under `videos/`, without times or owners, so that equal files give equal bytes."""
+    """Pack files into a `.tar.gz`, under `videos/`.
+
+    No times and no owners are stored, so that equal files give an archive of equal bytes.
+    """
     with (
         files.atomic(archive, "wb") as file,
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped,

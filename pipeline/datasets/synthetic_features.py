@@ -1,7 +1,7 @@
-"""Feature archives for the demo's videos, in the layouts that were released for the real ones.
+"""Makes feature archives for the demo's videos, in the layouts of the released archives.
 
-The rows are the demo's own and no network's: coarse statistics of the pictures and the sound of each clip, sent
-through a fixed random projection to the released widths. Words are random vectors, one per different word.
+No network computes these rows. They are coarse statistics of the pictures and the sound of each clip, and a fixed
+random projection gives them the widths of the released rows. Each different word gets a random vector of its own.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from pipeline.datasets.synthetic_plan import CLIP_S, Benchmark, Video
 RGB_DIM, FLOW_DIM, SLOWFAST_DIM, CLIP_DIM, AUDIO_DIM, TEXT_DIM = 1024, 1024, 2304, 512, 2048, 512
 VGG_DIM = 4096
 VGG_ROW_S, I3D_ROW_S, SLOWFAST_ROW_S = Fraction(1, 6), Fraction(1, 2), Fraction(1)
-"""Seconds of a row of Charades-STA's archives."""
+"""Length in seconds of one row in each of Charades-STA's archives."""
 FRAMES_PER_CLIP = 3
 SOUND_BANDS = 64
 
 
 def write_tvsum_archive(benchmark: Benchmark, path: Path) -> None:
-    """Write a zip in UMT's layout: two streams, sound and words of every TVSum-like video.
+    """Write a zip file in UMT's layout: picture, motion, sound and words of every TVSum-like video.
 
-    The first video's sound has one row too many, as one video of the released archive has.
+    The sound of the first video has one row too many, because one video of the released archive has that, too.
     """
     titles = {row["vid"]: row["query"] for rows in benchmark.rows.values() for row in rows}
     first = benchmark.videos[0]
@@ -41,13 +41,16 @@ def write_tvsum_archive(benchmark: Benchmark, path: Path) -> None:
 
 
 def write_qvhighlights_archive(benchmark: Benchmark, path: Path) -> None:
-    """Write a zip in UMT's layout: three kinds of rows of every QVHighlights-like video, and every query's words."""
+    """Write a zip file in UMT's layout: three families of every QVHighlights-like video, and words of every query."""
     queries = {row["qid"]: row["query"] for rows in benchmark.rows.values() for row in rows}
     _write(path, chain.from_iterable([*map(_qvhighlights_files, benchmark.videos), _query_files(queries)]))
 
 
 def write_charades_archives(benchmark: Benchmark, vgg: Path, i3d: Path, slowfast_clip: Path) -> None:
-    """Write zips in UMT's, VSLNet's and CG-DETR's layouts for every Charades-like video, each on its own grid."""
+    """Write three zip files with every Charades-like video, in the layouts of UMT, VSLNet and CG-DETR.
+
+    Each archive has a grid of its own.
+    """
     queries = {row["qid"]: row["query"] for rows in benchmark.rows.values() for row in rows}
     _write(vgg, chain.from_iterable(map(_vgg_files, benchmark.videos)))
     _write(
@@ -65,7 +68,10 @@ def _write(path: Path, content: Iterable[tuple[str, bytes]]) -> None:
 
 
 def picture_statistics(video: Video, row_s: Fraction = Fraction(CLIP_S)) -> tuple[np.ndarray, np.ndarray]:
-    """What is seen in each `row_s` seconds and how it changes: two arrays [rows, 60], 0 to 1."""
+    """Compute what is seen in each `row_s` seconds, and how much it changes within a quarter of a second.
+
+    Returns two arrays [rows, 60] with values from 0 to 1.
+    """
     seen, changed = [], []
     for row in range(int(video.n_clips * CLIP_S / row_s)):
         times = [float((row + (i + Fraction(1, 2)) / FRAMES_PER_CLIP) * row_s) for i in range(FRAMES_PER_CLIP)]
@@ -77,21 +83,27 @@ def picture_statistics(video: Video, row_s: Fraction = Fraction(CLIP_S)) -> tupl
 
 
 def sound_features(video: Video, row_s: Fraction = Fraction(CLIP_S)) -> np.ndarray:
-    """Rows for what is heard, from the energy in bands of the spectrum: float32 [rows, AUDIO_DIM]."""
+    """Compute rows for what is heard in each `row_s` seconds, from the energy in bands of the spectrum.
+
+    Returns float32 [rows, AUDIO_DIM].
+    """
     n_rows = int(video.n_clips * CLIP_S / row_s)
     n_samples = int(row_s * video_.SAMPLE_RATE)
     starts = [int(row * row_s * video_.SAMPLE_RATE) for row in range(n_rows)]
     samples = video_.sound(video)
     clips = np.stack([samples[start : start + n_samples] for start in starts])
-    spectrum = np.abs(np.fft.rfft(clips, axis=1))[:, : clips.shape[1] // 16]  # up to 2 kHz: the tones end below
+    spectrum = np.abs(np.fft.rfft(clips, axis=1))[:, : clips.shape[1] // 16]  # up to 2 kHz; all tones are below
     bands = [band.mean(axis=1) for band in np.array_split(spectrum, SOUND_BANDS, axis=1)]
     return _projected("sound", np.log1p(np.stack(bands, axis=1)), AUDIO_DIM)
 
 
 def word_features(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens with a start and an end, and the whole text: float16 [n_words + 2, TEXT_DIM] and [1, TEXT_DIM]."""
+    """Make random vectors for the words of a text, with a start and an end token, and one vector for the whole text.
+
+    Returns float16 [n_words + 2, TEXT_DIM] and float16 [1, TEXT_DIM].
+    """
     tokens = np.stack([_random(f"word {word}", TEXT_DIM) for word in ["<start>", *text.lower().split(), "<end>"]])
-    # The norms of the released tokens (0.34) and texts (10.6).
+    # 0.34 is the norm of the released tokens, 10.6 that of the released vectors of whole texts.
     text_row = tokens.mean(axis=0, keepdims=True)
     text_row = text_row * (10.6 / np.linalg.norm(text_row))
     return (0.34 * tokens / np.sqrt(TEXT_DIM)).astype(np.float16), text_row.astype(np.float16)
@@ -127,7 +139,7 @@ def _vgg_files(video: Video) -> Iterator[tuple[str, bytes]]:
 
 
 def _still(name: str, video: Video, row_s: Fraction, dim: int) -> np.ndarray:
-    """Rows for the picture in the middle of each `row_s` seconds."""
+    """Compute a row from the picture in the middle of each `row_s` seconds: float32 [rows, dim]."""
     times = [float((row + Fraction(1, 2)) * row_s) for row in range(int(video.n_clips * CLIP_S / row_s))]
     return _projected(name, np.stack([_coarse(video_.frame(video, time)) for time in times]), dim)
 
@@ -140,13 +152,16 @@ def _query_files(queries: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _coarse(picture: np.ndarray) -> np.ndarray:
-    """Mean colours on a grid of 4 × 5 fields, flattened: [60], 0 to 1."""
+    """Average the colours of a picture on 4 × 5 fields. Returns a flat array [60] with values from 0 to 1."""
     rows, columns = video_.HEIGHT // 4, video_.WIDTH // 5
     return picture.reshape(4, rows, 5, columns, 3).mean(axis=(1, 3)).ravel() / 255
 
 
 def _projected(name: str, statistics: np.ndarray, dim: int) -> np.ndarray:
-    """Non-negative, like the released rows: the positive part of a random projection that depends on `name` only."""
+    """Project statistics [rows, n] to float32 [rows, dim] at random; the projection depends on `name` only.
+
+    Negative values become 0, because the released rows are not negative either.
+    """
     projection = _random(f"projection {name}", statistics.shape[1] * dim).reshape(-1, dim)
     return np.maximum(statistics @ projection, 0).astype(np.float32)
 

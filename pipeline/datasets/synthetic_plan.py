@@ -1,9 +1,9 @@
-"""What happens in each video of the demo's benchmarks, and what its annotators say about it.
+"""Decides what happens in each video of the demo's benchmarks, and how its annotators rate it.
 
-A video is a row of events on a plain dark background: a coloured shape each, with a tone of its own. A shape grows
-towards the middle of its event and shrinks again; how large it is decides how highly a clip is rated. A
-QVHighlights-like video has one large event in each half, and small ones of other colours around them: what is large is
-worth finding, and the query (when, which colour, which shape) says which of the two.
+A video is a sequence of events on a plain dark background. In each event a coloured shape is seen and a tone is heard.
+A shape grows until the middle of its event and then shrinks. The size of the shape decides how highly a clip is rated.
+A QVHighlights-like video has one large event in each half, and small events of other colours around them. Queries ask
+for the large events; the words of a query (when, which colour, which shape) say which of the two is meant.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ TVSUM_ANNOTATORS = 20
 
 @dataclass(frozen=True)
 class Event:
-    """A coloured shape that is seen and heard for `n_clips` clips from clip `first` on. scale: of its size, up to 1."""
+    """A coloured shape that is seen and heard for `n_clips` clips, beginning with clip `first`.
+
+    scale: a factor on the size of the shape, above 0 and at most 1.
+    """
 
     first: int
     n_clips: int
@@ -56,28 +59,30 @@ class Event:
 
     @property
     def window(self) -> list[int]:
-        """Start and end in seconds."""
+        """The start and the end in seconds."""
         return [self.first * CLIP_S, (self.first + self.n_clips) * CLIP_S]
 
     @property
     def clips(self) -> range:
-        """Numbers of its clips."""
+        """The numbers of the clips in which the event is seen."""
         return range(self.first, self.first + self.n_clips)
 
     def size(self, time_s: float) -> float:
-        """How far the shape has grown at a time inside the event, 0 to 1; 1 is the middle of the event."""
+        """Return how far the shape has grown at a time inside the event: 0 at both ends, 1 in the middle."""
         return math.sin(math.pi * (time_s / CLIP_S - self.first) / self.n_clips)
 
     def size_of_clip(self, clip: int) -> float:
-        """`size` at the middle of a clip."""
+        """Return the `size` in the middle of a clip."""
         return self.size((clip + 0.5) * CLIP_S)
 
 
 @dataclass(frozen=True)
 class Video:
-    """One video to be made. background: grey level, 0 to 255. events: in time order, never overlapping.
+    """The plan of one video.
 
-    is_square: without its left and right edge.
+    background: grey level of the background, 0 to 255.
+    events: what is seen, in order of time. Events never overlap.
+    is_square: whether the left and the right edge of the picture are cut off.
     """
 
     vid: str
@@ -89,16 +94,17 @@ class Video:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Videos, and annotation rows in the released form for each split."""
+    """The videos of a benchmark, and for each split the annotation rows in the released form."""
 
     videos: list[Video]
     rows: dict[str, list[dict[str, Any]]]
 
 
 def plan_qvhighlights(seed: int) -> Benchmark:
-    """60 pieces of 20 s from 20 made-up YouTube videos, 117 queries; qids count through the splits.
+    """Plan 60 pieces of 20 s from 20 invented YouTube videos, with 117 queries.
 
-    No two splits share a YouTube video. The first piece of each split has one query, every other has two.
+    Each query of all splits has a different qid. No two splits share a YouTube video. The first piece of each split has
+    one query, and every other piece has two.
     """
     chance = _chance("qvhighlights", seed)
     youtube_ids = _youtube_ids(chance, sum(QVHIGHLIGHTS_PIECES.values()) // PIECES_PER_YOUTUBE_VIDEO)
@@ -118,21 +124,25 @@ def plan_qvhighlights(seed: int) -> Benchmark:
 
 
 def one_clip() -> Video:
-    """A single clip, for encoders that take seconds a row and, of optical flow, for every pair of frames."""
+    """Plan a video of a single clip.
+
+    It is for encoders that need seconds for each row, or (optical flow) for each pair of frames.
+    """
     return Video("one_clip", 1, 40, (Event(0, 1, "red", "circle", "bounces"),), is_square=True)
 
 
 def plan_charades(seed: int) -> Benchmark:
-    """16 videos of 8 s, two queries each; qids count through the splits, windows are as loose as people's are.
+    """Plan 16 videos of 8 s with two queries each. Each query of all splits has a different qid.
 
-    A video shows two large events of different colours, one after the other, and small ones of other colours between.
+    A video shows two large events of different colours, one after the other, and small events of other colours between
+    them. Windows are moved a little at both ends, because people do not mark windows exactly either.
     """
     chance = _chance("charades", seed)
     benchmark = Benchmark([], {split: [] for split in CHARADES_VIDEOS})
     splits = [split for split, videos in CHARADES_VIDEOS.items() for _ in range(videos)]
     for number, split in enumerate(splits):
         events = _two_in_a_row(chance)
-        # Some look like numbers (07E32), as real ones do.
+        # Some vids look like numbers (07E32), because some real ones do. A CSV reader must not turn them into floats.
         vid = f"{number:02d}E{''.join(chance.choices('AZ0123456789', k=2))}"
         benchmark.videos.append(Video(vid, CHARADES_CLIPS, chance.randint(25, 60), tuple(events)))
         for event in (event for event in events if event.scale == 1):
@@ -142,9 +152,10 @@ def plan_charades(seed: int) -> Benchmark:
 
 
 def plan_tvsum(seed: int) -> Benchmark:
-    """50 videos of 12 to 16 s, five per domain (four train, one val), rated by 20 annotators.
+    """Plan 50 videos of 12 to 16 s, rated by 20 annotators. Each domain has four videos for train and one for val.
 
-    A domain has a theme (a colour and a shape); clips that show it are rated by its size, others low.
+    Each domain has a theme: a colour and a shape. The rating of a clip that shows the theme grows with the size of the
+    shape. Other clips are rated low.
     """
     chance = _chance("tvsum", seed)
     benchmark = Benchmark([], {"train": [], "val": []})
@@ -161,7 +172,10 @@ def plan_tvsum(seed: int) -> Benchmark:
 
 
 def _two_halves(chance: Random) -> list[list[Event]]:
-    """In each half one large event of two to four clips; of the other clips, two in three show a small one."""
+    """Plan both halves of a video: one large event of two to four clips in each half.
+
+    Two in three of the other clips show a small event.
+    """
     colours = chance.sample(list(COLOURS), 4)
     clips = QVHIGHLIGHTS_CLIPS // 2
     halves = []
@@ -178,7 +192,10 @@ def _two_halves(chance: Random) -> list[list[Event]]:
 
 
 def _moment_row(qid: int, vid: str, when: str, event: Event, chance: Random) -> dict[str, Any]:
-    """A released QVHighlights row about one event: three ratings 0 to 4 per clip, larger shapes higher."""
+    """Make a row of QVHighlights' released form about one event.
+
+    Each clip has three ratings from 0 to 4; a larger shape gets higher ratings.
+    """
     words = {"when": when, "colour": event.colour, "shape": event.shape, "motion": event.motion}
     means = [1.6 + 2.6 * event.size_of_clip(clip) for clip in event.clips]
     return {
@@ -193,7 +210,7 @@ def _moment_row(qid: int, vid: str, when: str, event: Event, chance: Random) -> 
 
 
 def _two_in_a_row(chance: Random) -> list[Event]:
-    """Large events of one or two clips, one in each half, and in what is left small ones or nothing."""
+    """Plan one large event of one or two clips in each half. The other clips show a small event or nothing."""
     colours = chance.sample(list(COLOURS), 4)
     events = []
     for half in range(2):
@@ -209,7 +226,7 @@ def _two_in_a_row(chance: Random) -> list[Event]:
 
 
 def _loose_row(qid: int, vid: str, event: Event, chance: Random) -> dict[str, Any]:
-    """A released Charades-STA row: one window, up to a third of a second off at either end."""
+    """Make a row of Charades-STA's released form. Each end of its window is off by up to 0.3 seconds."""
     duration = CHARADES_CLIPS * CLIP_S + 0.03
     words = {"colour": event.colour, "shape": event.shape, "motion": event.motion}
     start, end = (round(time + chance.uniform(-0.3, 0.3), 1) for time in event.window)
@@ -223,7 +240,7 @@ def _loose_row(qid: int, vid: str, event: Event, chance: Random) -> dict[str, An
 
 
 def _themed_events(theme: tuple[str, str], n_clips: int, chance: Random) -> list[Event]:
-    """Events of one or two clips, the theme and other colours by turns."""
+    """Plan events of one or two clips. Every other event shows the theme."""
     others = [colour for colour in COLOURS if colour != theme[0]]
     events: list[Event] = []
     themed = chance.random() < 0.5
@@ -237,7 +254,7 @@ def _themed_events(theme: tuple[str, str], n_clips: int, chance: Random) -> list
 
 
 def _rated_row(video: Video, domain: str, title: str, colour: str, chance: Random) -> dict[str, Any]:
-    """A released TVSum row: 20 ratings 1 to 5 per clip; `duration` counts clips."""
+    """Make a row of TVSum's released form: 20 ratings from 1 to 5 for each clip, and a `duration` that counts clips."""
     interest = [
         2.2 + 2.4 * event.size_of_clip(clip) if event.colour == colour else 1.2 + 0.6 * event.size_of_clip(clip)
         for event in video.events
@@ -264,7 +281,11 @@ def _rating(mean: float, low: int, high: int, chance: Random) -> int:
 
 
 def _youtube_ids(chance: Random, count: int) -> list[str]:
-    """Made-up ids of 11 characters; the first begins with `-` and the second has a `_`, as real ones do at times."""
+    """Invent YouTube ids of 11 characters.
+
+    The first id begins with `-` and the second contains `_`, because some real ids do. Such ids are easily mistaken for
+    options of a command or taken apart at the wrong place.
+    """
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
     ids = ["".join(chance.choices(letters, k=11)) for _ in range(count)]
     return ["-" + ids[0][1:], ids[1][:4] + "_" + ids[1][5:], *ids[2:]]

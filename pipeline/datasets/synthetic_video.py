@@ -1,4 +1,4 @@
-"""Pictures and sound of the demo's videos, and their encoding: H.264 and AAC in an MP4 file."""
+"""Draws the pictures and makes the sound of the demo's videos, and encodes them as MP4 files with H.264 and AAC."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ INSIDE: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "diamond": lambda x, y, reach: x + y < 1.25 * reach,
     "cross": lambda x, y, reach: (np.minimum(x, y) < 0.4 * reach) & (np.maximum(x, y) < 1.1 * reach),
 }
-"""Which points belong to a shape, from their distances to its centre in pixels and its reach."""
+"""For each shape, a function that says which points belong to it.
+
+The arguments are the horizontal and the vertical distance of a point from the centre of the shape, and the reach of the
+shape. All three are in pixels.
+"""
 
 _Y, _X = np.ogrid[:HEIGHT, :WIDTH]
 
 
 def frame(video: Video, time_s: float) -> np.ndarray:
-    """The picture at a time: uint8 [HEIGHT, WIDTH (square: HEIGHT), 3], RGB."""
+    """Draw the picture at a time: uint8 RGB [HEIGHT, WIDTH, 3], or [HEIGHT, HEIGHT, 3] if the video is square."""
     picture = np.full((HEIGHT, WIDTH, 3), video.background, np.uint8)
     event = event_at(video, time_s)
     if event is not None:
@@ -36,7 +40,10 @@ def frame(video: Video, time_s: float) -> np.ndarray:
 
 
 def sound(video: Video) -> np.ndarray:
-    """The sound track: float32 [samples], -1 to 1 at SAMPLE_RATE; a tone per colour, loud for a large shape."""
+    """Make the sound track: float32 [samples] at SAMPLE_RATE, with values from -1 to 1.
+
+    Each colour has a tone of its own. The tone is louder while the shape is larger.
+    """
     samples = np.zeros(video.n_clips * CLIP_S * SAMPLE_RATE, np.float32)
     for event in video.events:
         start, end = (second * SAMPLE_RATE for second in event.window)
@@ -48,7 +55,7 @@ def sound(video: Video) -> np.ndarray:
 
 
 def write_mp4(video: Video, path: Path) -> None:
-    """Encode a video (at FPS, mono sound). Equal plans give equal bytes on one machine."""
+    """Encode a video at FPS with mono sound and write it to `path`. Equal plans give equal bytes on one machine."""
     import av
 
     with files.atomic_path(path) as partial, av.open(str(partial), "w", format="mp4") as container:
@@ -57,7 +64,7 @@ def write_mp4(video: Video, path: Path) -> None:
         )
         pictures.height, pictures.width = frame(video, 0).shape[:2]
         pictures.pix_fmt = "yuv420p"
-        # The default coder takes twice as long, longer than pictures and drawing together.
+        # FFmpeg's default AAC coder needs more time than drawing and encoding the pictures together.
         tones = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"})
         tones.bit_rate = 32_000
         for number in range(video.n_clips * CLIP_S * FPS):
@@ -74,12 +81,12 @@ def write_mp4(video: Video, path: Path) -> None:
 
 
 def event_at(video: Video, time_s: float) -> Event | None:
-    """The event that is on screen at a time, None in a gap."""
+    """Return the event that is on screen at a time, or None if there is none."""
     return next((event for event in video.events if event.window[0] <= time_s < event.window[1]), None)
 
 
 def _mask(event: Event, time_s: float) -> np.ndarray:
-    """Pixels of the shape: bool [HEIGHT, WIDTH]; a third to nearly all of the frame."""
+    """Return which pixels belong to the shape: bool [HEIGHT, WIDTH]."""
     progress = (time_s - event.window[0]) / (event.n_clips * CLIP_S)
     right, down = {
         "stands still": (0.0, 0.0),

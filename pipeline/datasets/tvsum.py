@@ -1,7 +1,7 @@
-"""TVSum: twenty people's ratings of every 2-second clip of 50 videos in ten domains; no moments.
+"""TVSum: twenty people rated every 2-second clip of 50 videos in ten domains. There are no moments.
 
-The released `duration` counts clips. Here it becomes seconds (2 × n), as everywhere else in this project. One val video
-per domain is also what Table 3 reports.
+The released `duration` counts clips. It is turned into seconds here (2 × n), because this project counts time in
+seconds everywhere. Each domain has one val video, and Table 3 reports this same video.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.datasets.ground_truth import is_table, label_complaint
 from pipeline.records import Query
 
 DOMAINS = ("VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS")
-"""In the order of Table 3."""
+"""The ten domains, in the order of Table 3."""
 
 HIGHLIGHTS = Highlights(clip="2s", raters=20, scored_by="top5")
 
@@ -25,7 +25,7 @@ RELEASED = {
     "f23a819e3b97d1404b986995cfd84e2c8e6ec2ab6f1fb8e035984332c8918380": Released("train", 40, 40, 2.44),
     "4b0788e8aa8091fd57f5a1d550d8998d9fda206e5014b716e52d3232b2d5a426": Released("val", 10, 10, 1.04),
 }
-"""By the SHA-256 of each released file."""
+"""The counted content of each released annotation file. The key is the SHA-256 of the file."""
 
 UMT: Archive = {
     "i3d-inception-rgb-tvsum": Layout("video_features/{vid}_rgb.npy"),
@@ -55,7 +55,7 @@ def _odd_duration(row: Mapping[str, Any]) -> str:
 
 def _in_seconds(query: Query) -> Query:
     counts_clips = isinstance(query.label, tuple) and len(query.label) == query.duration
-    # A duration that is no number of clips stays as it is, for the rules to speak of.
+    # A duration that is not the number of clips stays as it is. `label_complaint` then says what is wrong with it.
     return replace(query, duration=HIGHLIGHTS.clip_s * query.duration) if counts_clips else query
 
 
@@ -71,7 +71,7 @@ DATASET = Dataset(
     highlights=HIGHLIGHTS,
     domains=DOMAINS,
     tables=(3,),
-    selected_by="average",  # the mean over domains of top-5 mAP, a fraction
+    selected_by="average",  # top-5 mAP as a fraction of 1, averaged over domains
     to_percent=100.0,
     selected_by_label="top-5 mAP",
     one_video_vector=True,
