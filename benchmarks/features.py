@@ -43,7 +43,7 @@ from wandering_videos import made
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import FrameLine, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import FrameRowMaker, Recipe, VideoFile, encode_videos
 from pipeline.features.store.writer import StoreWriter
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
@@ -207,8 +207,8 @@ def extract(videos: list[tuple[str, Path]], families: tuple[str, ...], folder: P
     sources = [VideoFile(vid, path, "0", {"2s": clips[path]}) for vid, path in videos]
     with workers("cpu") as threads:
         writers = [stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families]
-        lines = [FrameLine(recipe(f), writer, "cpu", threads) for f, writer in zip(families, writers, strict=True)]
-        assert encode_videos(sources, lines, 3600.0) == []
+        makers = [FrameRowMaker(recipe(f), writer, "cpu", threads) for f, writer in zip(families, writers, strict=True)]
+        assert encode_videos(sources, makers, 3600.0) == []
 
 
 def in_parts(path: Path, family: str) -> dict[str, float]:

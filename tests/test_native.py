@@ -90,8 +90,8 @@ def extracted(folder, paths, names, seconds_per_video=60):
     recipes = {name: Recipe(name, GRIDS[name], Weights("random:0"), "float32") for name in names}
     with ExitStack() as stack, workers("cpu") as threads:
         writers = {name: stack.enter_context(StoreWriter(folder / name, recipes[name].passport)) for name in names}
-        lines = [encode.FrameLine(recipes[name], writer, "cpu", threads) for name, writer in writers.items()]
-        skipped = encode.encode_videos(sources, lines, seconds_per_video)
+        makers = [encode.FrameRowMaker(recipes[name], writer, "cpu", threads) for name, writer in writers.items()]
+        skipped = encode.encode_videos(sources, makers, seconds_per_video)
     stores = {name: Store([folder / name]) for name in names}
     return {name: {vid: store.read(vid) for vid in store.keys()} for name, store in stores.items()}, skipped  # noqa: SIM118
 

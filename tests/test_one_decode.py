@@ -60,8 +60,8 @@ def extracted(folder, paths, families):
     sources = [encode.VideoFile(vid, path, "0", {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()]
     with ExitStack() as stack, workers("cpu") as threads:
         writers = {f: stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families}
-        lines = [encode.FrameLine(recipe(f), writer, "cpu", threads) for f, writer in writers.items()]
-        assert encode.encode_videos(sources, lines, 60) == []
+        makers = [encode.FrameRowMaker(recipe(f), writer, "cpu", threads) for f, writer in writers.items()]
+        assert encode.encode_videos(sources, makers, 60) == []
     stores = [Store([folder / family]) for family in families]
     return [{vid: (s.read(vid), s.attributes(vid)["decoder"].split()[0]) for vid in paths} for s in stores]
 
@@ -79,13 +79,13 @@ def test_several_videos_at_a_time_give_the_same_rows(tmp_path, stubbed, monkeypa
 
 def test_no_more_frames_are_held_than_the_rows_at_hand_need(tmp_path, stubbed, monkeypatch):
     held = []
-    take = encode.FrameLine.take
+    add_chunk = encode.FrameRowMaker.add_chunk
 
-    def watched(line, source, chunk):
-        take(line, source, chunk)
-        held.append(len(line._videos[source.vid].frames))
+    def watched(maker, source, chunk):
+        add_chunk(maker, source, chunk)
+        held.append(len(maker._videos[source.vid].frames))
 
-    monkeypatch.setattr(encode.FrameLine, "take", watched)
+    monkeypatch.setattr(encode.FrameRowMaker, "add_chunk", watched)
     extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
     assert len(held) > 15
     assert max(held) <= 32

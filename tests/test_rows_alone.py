@@ -16,8 +16,8 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers, n_cores, workers
 from pipeline.families import FAMILIES
 from pipeline.features.making import encode
-from pipeline.features.making.encode import FrameLine, Recipe, VideoFile, encode_videos
-from pipeline.features.making.sound import SoundLine, encode_sounds
+from pipeline.features.making.encode import FrameRowMaker, Recipe, VideoFile, encode_videos
+from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.making.words import encode_words
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
@@ -73,9 +73,9 @@ def rows_of(store, family, paths, threads):
     ]
     with threads, StoreWriter(store, recipe.passport) as writer:
         if FAMILIES[family].reader == "sound":
-            left_out = encode_sounds(sources, [SoundLine(recipe, writer, "cpu", threads)], 300)
+            left_out = encode_sounds(sources, [SoundRowMaker(recipe, writer, "cpu", threads)], 300)
         else:
-            left_out = encode_videos(sources, [FrameLine(recipe, writer, "cpu", threads)], 300)
+            left_out = encode_videos(sources, [FrameRowMaker(recipe, writer, "cpu", threads)], 300)
     assert left_out == []
     with Store([store]) as made:
         return {vid: made.read(vid) for vid in paths}

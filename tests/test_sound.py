@@ -17,7 +17,7 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers
 from pipeline.features.making import sound
 from pipeline.features.making.encode import Recipe, VideoFile
-from pipeline.features.making.sound import SoundLine, encode_sounds
+from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
@@ -60,7 +60,7 @@ def encode(store, *wanted, seconds=60.0):
     recipe = Recipe("pann-cnn14", grid, Weights.named("random:1", None), "float32")
     sources = [VideoFile(path.stem, path, files.sha256(path), {grid: n_clips}) for path, _, n_clips in wanted]
     with Workers(1) as threads, StoreWriter(store, recipe.passport) as writer:
-        return encode_sounds(sources, [SoundLine(recipe, writer, "cpu", threads)], seconds)
+        return encode_sounds(sources, [SoundRowMaker(recipe, writer, "cpu", threads)], seconds)
 
 
 @pytest.mark.parametrize("grid", ["2s", "1s", "0.5s", "1-6s"])
@@ -124,8 +124,8 @@ def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_si
     recipes = {tmp_path / f"{family}.h5": Recipe(family, grid, weights, "float32") for family, grid in grids.items()}
     with ExitStack() as stack, Workers(1) as threads:
         writers = {at: stack.enter_context(StoreWriter(at, recipe.passport)) for at, recipe in recipes.items()}
-        lines = [SoundLine(recipe, writers[at], "cpu", threads) for at, recipe in recipes.items()]
-        assert encode_sounds([VideoFile("v", path, "digest", clips)], lines, 60.0) == []
+        makers = [SoundRowMaker(recipe, writers[at], "cpu", threads) for at, recipe in recipes.items()]
+        assert encode_sounds([VideoFile("v", path, "digest", clips)], makers, 60.0) == []
     assert decodes == [[path]]
     coarse, fine = (Store([at]).read("v")[:, 0] for at in recipes)
     assert clips == {"2s": 15, "1-6s": 184}

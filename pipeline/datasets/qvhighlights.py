@@ -68,7 +68,7 @@ def _odd_video(row: Mapping[str, Any]) -> str:
         return f"vid {row['vid']!r} {error.what}"
     duration = row["duration"]
     if not 0 < duration <= end - start or duration % CLIP_S != 0:
-        return f"duration {duration} of {row['vid']} is not an even number of seconds from {CLIP_S} to {end - start}"
+        return f"duration {duration} of {row['vid']} is not an even number of seconds up to {end - start}"
     return ""
 
 

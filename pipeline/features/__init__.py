@@ -1,6 +1,8 @@
-"""Features on disk, in four rooms: `store/`, `making/`, `exchange/` with released archives, and `looking/`.
+"""Features on disk.
 
-All read and write stores; the last three do not know each other. `stage.py` is the door to them.
+`store/` reads and writes feature stores. `making/` computes rows from videos, sounds and queries. `exchange/` imports
+released archives and exports to their layouts. `looking/` draws and compares rows. The last three use `store/` and do
+not import each other. `stage.py` holds the stages that call them.
 """
 
 from pipeline.datasets.archives import ROWS_APART

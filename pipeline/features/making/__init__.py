@@ -1,1 +1,1 @@
-"""Rows of videos, sounds and queries: one decode, several networks, one store for each family."""
+"""Computes the rows of videos, sounds and queries. One decode serves several networks; each family gets a store."""

@@ -1,10 +1,11 @@
-"""Many videos through a few networks: each video decoded once, its rows encoded in batches of its own.
+"""Encodes many videos with several networks. Each video is decoded once for all of them.
 
-A row depends in its last bits on how many others are encoded with it. So a batch never holds rows of two videos: a
-video's rows are the same bits alone, among others, after a kill and in `features extract --video`.
+The last bits of a row depend on how many inputs are encoded in one batch. So a batch never holds inputs of two videos.
+A video's rows then have the same bits whether it is encoded alone, among others, after a kill, or by
+`features extract --video`.
 
-A video's rows reach the store when the video was read to its end and all its rows are encoded; a video that fails on
-the way leaves nothing but the reason.
+The rows of a video are stored only after the whole video was read and all its rows were encoded. If a video fails
+before that, only the reason is recorded.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from pipeline.video.supervised import Failed, Fault
 
 @dataclass(frozen=True)
 class Recipe:
-    """One family on one grid, by these weights, stored in this dtype."""
+    """How the rows of one family are made: on which grid, with which weights, and in which dtype they are stored."""
 
     family: str
     grid: str
@@ -44,17 +45,17 @@ class Recipe:
 
     @property
     def kind(self) -> Family:
-        """What the family needs; no network is built and no library imported."""
+        """The description of the family. Reading it builds no network and imports no library."""
         return FAMILIES[self.family]
 
     @property
     def encoder(self) -> Callable[..., Any]:
-        """What builds the network of the family when it is called with weights and a device."""
+        """The class of the family's network. It is called with weights and a device."""
         return encoder_of(self.family)
 
     @property
     def passport(self) -> Passport:
-        """What the store says of rows made this way."""
+        """The passport that a store of such rows carries."""
         return Passport(
             family=self.family,
             revision=self.kind.revision,
@@ -69,7 +70,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """One video to encode. sha256: of the file, kept with its rows. n_clips: what its segments say, by grid."""
+    """One video to encode.
+
+    sha256: digest of the file. It is stored with the rows.
+    n_clips: for each grid, the number of clips that the video has according to its segments.
+    """
 
     vid: str
     path: Path
@@ -77,30 +82,38 @@ class VideoFile:
     n_clips: Mapping[str, int]
 
 
-class LeftOut(NamedTuple):
-    """A video without rows of (one of) its families, why, and whose fault that is."""
+class Skipped(NamedTuple):
+    """A video that gets no rows of one or all families.
+
+    why: the reason. fault: `file` if the video itself is the reason, `decoder` if its decoder crashed or took too long,
+    `outside` if the reason says nothing about the video (the file is gone, or something killed the decoder).
+    """
 
     vid: str
     why: str
     fault: Fault = "file"
 
 
-class Line(Protocol):
-    """One family at work."""
+class RowMaker(Protocol):
+    """Makes the rows of one family and puts them into its store."""
 
     recipe: Recipe
     store: StoreWriter
 
 
-AnyLine = TypeVar("AnyLine", bound=Line)
+AnyRowMaker = TypeVar("AnyRowMaker", bound=RowMaker)
 
 
 @dataclass
 class _Video:
-    """One video on its way through one network. inputs: source frames of each input, int64 [inputs, frames].
+    """One video while one network encodes it.
 
-    encoded: float32 [rows, dim], filled up to `n_encoded`. frames: those that came and that inputs to come need.
-    batch: the inputs to be encoded next, of which `n_waiting` are in place.
+    inputs: numbers of the source frames that each input of the network holds, int64 [inputs, frames].
+    encoded: float32 [rows, dim], of which the first `n_encoded` rows are filled.
+    frames: decoded frames that a later input still needs. The key is the number of the frame.
+    batch: the inputs that are encoded next, of which the first `n_waiting` are in place.
+    n_gathered: the number of inputs that are in this batch or in earlier ones.
+    is_whole: whether the video was read to its end.
     """
 
     source: VideoFile
@@ -115,8 +128,8 @@ class _Video:
     is_whole: bool = False
 
 
-class _Encoding(NamedTuple):
-    """A batch at work: the first `n` inputs of `batch`, whose rows come behind those encoded before."""
+class _SubmittedBatch(NamedTuple):
+    """A batch that a worker encodes. Its first `n` inputs are in use. Their rows follow the video's encoded rows."""
 
     video: _Video
     batch: np.ndarray
@@ -124,40 +137,48 @@ class _Encoding(NamedTuple):
     rows: Future[np.ndarray]
 
 
-class FrameLine:
-    """One family at work: its store, and its network, built when a first video has come.
+class FrameRowMaker:
+    """Makes the rows of one family from the frames of videos. The network is built when the first video begins.
 
-    `workers` encode batches while others are filled; of each line one per worker may be at work and one wait. Memory is
-    used again and again: given back and asked for anew, the holes left by frames and batches grew without end.
-    left_out: the videos whose rows do not fit their segments or the store.
+    `workers` encode batches while this object fills the next one. At most one batch for each worker may be at work, and
+    one more may wait. The memory of frames and batches is kept and used again. When it was freed and allocated anew for
+    each video, the memory became fragmented and the process grew without end.
+    skipped: videos whose rows fit neither their segments nor the store's dtype, with the reason.
     """
 
     def __init__(self, recipe: Recipe, store: StoreWriter, device: str, workers: Workers) -> None:
         self.recipe, self.store = recipe, store
-        self.left_out: list[LeftOut] = []
+        self.skipped: list[Skipped] = []
         self._device, self._workers = device, workers
         self._network: Future[FrameEncoder] | None = None
         self._videos: dict[str, _Video] = {}
-        self._at_work: deque[_Encoding] = deque()
+        self._submitted: deque[_SubmittedBatch] = deque()
         self._spare_batches: list[np.ndarray] = []
         self._spare_frames: list[np.ndarray] = []
 
     def begin(self, source: VideoFile, inputs: np.ndarray) -> None:
-        """Begin a video; or leave it out, when its rows do not fit its segments."""
+        """Begin a video. Skip it if its number of rows does not fit its segments.
+
+        inputs: numbers of the source frames that each input of the network holds, int64 [inputs, frames].
+        """
         n_clips = source.n_clips[self.recipe.grid]
         per_input = self.recipe.kind.rows_per_input
         n_rows = per_input * len(inputs)
         if abs(n_rows - n_clips) > max(ROWS_APART, per_input):
             why = f"{self.recipe.family} would have {n_rows} rows where its segments have {n_clips} clips"
-            self.left_out.append(LeftOut(source.vid, why))
+            self.skipped.append(Skipped(source.vid, why))
             return
         if self._network is None:
             self._network = self._workers.submit(_built, self.recipe, self._device)
         encoded = np.empty((n_rows, self.recipe.kind.dim), np.float32)
         self._videos[source.vid] = _Video(source, inputs, encoded)
 
-    def take(self, source: VideoFile, chunk: Chunk) -> None:
-        """Gather every input whose frames have all come; copy the frames that later ones need, forget the others."""
+    def add_chunk(self, source: VideoFile, chunk: Chunk) -> None:
+        """Take the next decoded frames of a video.
+
+        Every input whose frames are all there goes into a batch. Frames that later inputs need are copied, because the
+        decoder overwrites the memory of the chunk. The other frames are dropped.
+        """
         video = self._videos.get(source.vid)
         if video is None or chunk.view != self.recipe.kind.view:
             return
@@ -170,7 +191,7 @@ class FrameLine:
         self._keep(video, frames, set(to_come[to_come <= last].tolist()))
 
     def end(self, source: VideoFile, *, is_whole: bool) -> None:
-        """The video was read to its end, or failed: then its rows go nowhere."""
+        """End a video. Its rows are stored if it was read to its end (`is_whole`), and dropped if it failed."""
         video = self._videos.pop(source.vid, None)
         if video is None:
             return
@@ -181,11 +202,11 @@ class FrameLine:
         self._store_if_complete(video)
 
     def finish(self) -> None:
-        """Wait for what is at work."""
-        self._settle(0)
+        """Wait until all submitted batches are encoded and stored."""
+        self._collect(0)
 
     def _keep(self, video: _Video, frames: Mapping[int, np.ndarray], needed: set[int]) -> None:
-        """Copy what is needed of frames that will be overwritten."""
+        """Copy the frames that are needed later, and free the copies that are not needed any more."""
         for index in video.frames.keys() - needed:
             self._spare_frames.append(video.frames.pop(index))
         for index in needed - video.frames.keys():
@@ -194,7 +215,7 @@ class FrameLine:
             video.frames[index][:] = frames[index]
 
     def _gather(self, video: _Video, frames: Mapping[int, np.ndarray]) -> None:
-        """Put the next input into the video's batch; hand the batch over when it is full, or the video's last."""
+        """Put the next input into the video's batch. Submit the batch if it is full, or after the last input."""
         indices = video.inputs[video.n_gathered].tolist()
         if video.batch is None:
             shape = (self.recipe.kind.batch, len(indices), *frames[indices[0]].shape)
@@ -208,18 +229,18 @@ class FrameLine:
             self._submit(video, video.batch)
 
     def _submit(self, video: _Video, batch: np.ndarray) -> None:
-        """Hand a batch to the workers, then store the rows of those before that must not wait longer."""
+        """Submit a batch to the workers. Then collect older batches until only one for each worker is still at work."""
         if self._network is None:
             return
         rows = self._workers.submit(_encode, self._network, batch[: video.n_waiting])
-        self._at_work.append(_Encoding(video, batch, video.n_waiting, rows))
+        self._submitted.append(_SubmittedBatch(video, batch, video.n_waiting, rows))
         video.batch, video.n_waiting = None, 0
-        self._settle(self._workers.n)
+        self._collect(self._workers.n)
 
-    def _settle(self, leave: int) -> None:
-        """Take the rows of all batches but the last `leave`."""
-        while len(self._at_work) > leave:
-            video, batch, n, submitted = self._at_work.popleft()
+    def _collect(self, n_left: int) -> None:
+        """Wait for the oldest batches and keep their rows, until only `n_left` batches are still at work."""
+        while len(self._submitted) > n_left:
+            video, batch, n, submitted = self._submitted.popleft()
             rows = submitted.result()
             if len(rows) != n * self.recipe.kind.rows_per_input:
                 raise ValueError(f"{self.recipe.family} gave {len(rows)} rows for {n} inputs")
@@ -234,23 +255,26 @@ class FrameLine:
             try:
                 self.store.add(source.vid, video.encoded, source=source.sha256, decoder=video.decoder)
             except TooLargeError as error:
-                self.left_out.append(LeftOut(source.vid, f"{self.recipe.family}: {error.what}"))
+                self.skipped.append(Skipped(source.vid, f"{self.recipe.family}: {error.what}"))
 
 
-def encode_videos(sources: Iterable[VideoFile], lines: Sequence[FrameLine], seconds_per_video: float) -> list[LeftOut]:
-    """Encode every video on every line that has no rows of it yet; one decode serves all of them.
+def encode_videos(
+    sources: Iterable[VideoFile], makers: Sequence[FrameRowMaker], seconds_per_video: float
+) -> list[Skipped]:
+    """Encode every video with every maker whose store has no rows of it yet. One decode serves all makers.
 
-    Returns what was left out.
+    seconds_per_video: the time after which the decoding of a video is given up.
+    Returns the videos that were skipped, with reasons.
     """
-    work = unencoded(sources, lines)
+    work = unencoded(sources, makers)
     requests = [
-        Request(source.path, {line.recipe.family: _wanted(line) for line in waiting}) for source, waiting in work
+        Request(source.path, {maker.recipe.family: _wanted(maker) for maker in waiting}) for source, waiting in work
     ]
-    failed: list[LeftOut] = []
+    failed: list[Skipped] = []
     n_frames = 0
     with (
         closing(decode_ahead(requests, seconds_per_video, _n_decoders())) as events,
-        Progress(len(work), "videos", _families(lines)) as progress,
+        Progress(len(work), "videos", _families(makers)) as progress,
     ):
         for position, event in events:
             source, waiting = work[position]
@@ -258,32 +282,38 @@ def encode_videos(sources: Iterable[VideoFile], lines: Sequence[FrameLine], seco
                 n_frames += len(event.indices)
                 progress.add(0, f"{n_frames / max(progress.seconds, 1e-9):.1f} frames/s")
             if isinstance(event, Failed):
-                failed.append(LeftOut(source.vid, event.why, event.fault))
-            for line in waiting:
-                _pass_on(event, source, line)
+                failed.append(Skipped(source.vid, event.why, event.fault))
+            for maker in waiting:
+                _pass_on(event, source, maker)
             progress.add(isinstance(event, Done | Failed))
-        for line in lines:
-            line.finish()
-    return failed + [left_out for line in lines for left_out in line.left_out]
+        for maker in makers:
+            maker.finish()
+    return failed + [skipped for maker in makers for skipped in maker.skipped]
 
 
-def unencoded(sources: Iterable[VideoFile], lines: Sequence[AnyLine]) -> list[tuple[VideoFile, list[AnyLine]]]:
-    """The videos that some lines have no rows of yet, and those lines."""
+def unencoded(sources: Iterable[VideoFile], makers: Sequence[AnyRowMaker]) -> list[tuple[VideoFile, list[AnyRowMaker]]]:
+    """Return the videos that the stores of some makers lack, each with these makers."""
     lacking = [
-        (source, [line for line in lines if not line.store.keep(source.vid, source=source.sha256)])
+        (source, [maker for maker in makers if not maker.store.keep(source.vid, source=source.sha256)])
         for source in sources
     ]
     return [(source, waiting) for source, waiting in lacking if waiting]
 
 
 def _n_decoders() -> int:
-    """Videos decoded at a time: a core each, one left to the networks, within the four threads of the rule."""
+    """Return how many videos are decoded at the same time: at most 3.
+
+    Each needs a core, and one core is left for the networks. Together they stay within the four threads of the rule.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(3, cores - 1))
 
 
 def _memory(shape: tuple[int, ...], device: str) -> np.ndarray:
-    """Room for a batch; page-locked where a GPU fetches it, so that the copy holds nobody up."""
+    """Allocate the memory of a batch, uint8 of this shape.
+
+    If a GPU reads it, the memory is page-locked. A GPU copies from such memory while the CPU goes on.
+    """
     if device == "cpu":
         return np.empty(shape, np.uint8)
     import torch
@@ -292,14 +322,17 @@ def _memory(shape: tuple[int, ...], device: str) -> np.ndarray:
 
 
 def _spare(room: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray | None:
-    """Take a piece of spare memory; pieces of another shape, of an earlier video, are given back to the system."""
+    """Take a spare array of this shape, or return None. Spare arrays of another shape are freed.
+
+    Another shape means that they belonged to an earlier video, whose pictures had another size.
+    """
     if room and room[-1].shape != shape:
         room.clear()
     return room.pop() if room else None
 
 
 _BUILDING = threading.Lock()
-"""Networks are built one at a time: two threads that import the same libraries may find them half imported."""
+"""Networks are built one at a time. Two threads that import the same library at once may find it half imported."""
 
 
 def _built(recipe: Recipe, device: str) -> FrameEncoder:
@@ -312,19 +345,19 @@ def _encode(network: Future[FrameEncoder], frames: np.ndarray) -> np.ndarray:
     return network.result().encode(frames)
 
 
-def _families(lines: Sequence[Line]) -> str:
-    return ", ".join(line.recipe.family for line in lines)
+def _families(makers: Sequence[RowMaker]) -> str:
+    return ", ".join(maker.recipe.family for maker in makers)
 
 
-def _wanted(line: FrameLine) -> FramesWanted:
-    kind = line.recipe.kind
-    return FramesWanted(kind.sampling, kind.view, grid_seconds(line.recipe.grid))
+def _wanted(maker: FrameRowMaker) -> FramesWanted:
+    kind = maker.recipe.kind
+    return FramesWanted(kind.sampling, kind.view, grid_seconds(maker.recipe.grid))
 
 
-def _pass_on(event: Plan | Chunk | Done | Failed, source: VideoFile, line: FrameLine) -> None:
+def _pass_on(event: Plan | Chunk | Done | Failed, source: VideoFile, maker: FrameRowMaker) -> None:
     if isinstance(event, Plan):
-        line.begin(source, event.rows[line.recipe.family])
+        maker.begin(source, event.rows[maker.recipe.family])
     elif isinstance(event, Chunk):
-        line.take(source, event)
+        maker.add_chunk(source, event)
     else:
-        line.end(source, is_whole=isinstance(event, Done))
+        maker.end(source, is_whole=isinstance(event, Done))

@@ -1,4 +1,4 @@
-"""Extract: the stores of one shard, from its videos."""
+"""Fills the stores of one shard from its videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
-from pipeline.features.making.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.layout import Layout
@@ -19,24 +19,32 @@ from pipeline.video.segment import read_segments, read_videos
 def fill_from_videos(
     recipes: Mapping[Path, Recipe], results: Path, dataset: str, shard: str, seconds_per_video: float, device: str
 ) -> Outcome:
-    """Encode the shard's videos into the stores at `recipes`' paths. One decode serves all families."""
-    sources, skipped = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes.values()})
+    """Encode the videos of a shard and fill the stores. One decode serves all families.
+
+    recipes: for the path of each store, how its rows are made.
+    seconds_per_video: the time after which the decoding of a video is given up.
+    Raises PipelineError for a video whose file is gone or whose decoder was killed (see `outcome`).
+    """
+    sources, upstream = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes.values()})
     with ExitStack() as stack:
         writers = {path: stack.enter_context(StoreWriter(path, recipe.passport)) for path, recipe in recipes.items()}
         threads = stack.enter_context(workers(device))
-        lines = [FrameLine(recipe, writers[path], device, threads) for path, recipe in recipes.items()]
-        left_out = encode_videos(sources, lines, seconds_per_video)
+        makers = [FrameRowMaker(recipe, writers[path], device, threads) for path, recipe in recipes.items()]
+        skipped = encode_videos(sources, makers, seconds_per_video)
     counts: dict[str, int] = {}
     for path in recipes:
         with Store([path]) as store:
             counts |= store.counts
-    return outcome(recipes, counts, skipped, left_out)
+    return outcome(recipes, counts, upstream, skipped)
 
 
 def videos_of(
     results: Path, dataset: str, shard: str, grids: Iterable[str]
 ) -> tuple[list[VideoFile], list[dict[str, str]]]:
-    """The shard's videos that have clips, and `{"vid": …, "why": …}` for those that were left out upstream."""
+    """Return the videos of a shard that have clips, and a row for each video that an earlier stage skipped.
+
+    A row is `{"vid": …, "why": …}`.
+    """
     layout = Layout(results)
     account = read_videos(layout.account(dataset, shard))
     segments = {grid: read_segments(layout.segments(dataset, grid, shard)) for grid in grids}
@@ -51,14 +59,16 @@ def videos_of(
 
 
 def outcome(
-    made: Iterable[Path], counts: Mapping[str, int], upstream: list[dict[str, str]], left_out: list[LeftOut]
+    made: Iterable[Path], counts: Mapping[str, int], upstream: list[dict[str, str]], skipped: list[Skipped]
 ) -> Outcome:
-    """What the stage says of a shard whose stores are written. upstream: what was left out before it, and why.
+    """Return the outcome of a shard whose stores are written.
 
-    Raises PipelineError where a failure says nothing about its video: a manifest would make it last. The next run finds
-    all other rows in the stores.
+    upstream: rows of the videos that an earlier stage skipped.
+    skipped: the videos that this stage skipped.
+    Raises PipelineError if the reason for skipping a video says nothing about the video, because a manifest would make
+    such a chance failure permanent. The rows of all other videos are in the stores, and the next run finds them there.
     """
-    if passing := {row.vid: row.why for row in left_out if row.fault == "outside"}:
+    if passing := {row.vid: row.why for row in skipped if row.fault == "outside"}:
         vid, why = next(iter(passing.items()))
         others = f", and {len(passing) - 1} more" if len(passing) > 1 else ""
         raise PipelineError(
@@ -67,8 +77,8 @@ def outcome(
             remedy="bring the files back, or give the job more memory, and run again; for files that are gone for good"
             " delete the shard's manifest under videos/ first",
         )
-    failed = {row.vid for row in left_out if row.fault == "decoder"}
-    skipped = [*upstream, *({"vid": row.vid, "why": row.why} for row in left_out)]
+    failed = {row.vid for row in skipped if row.fault == "decoder"}
+    rows = [*upstream, *({"vid": row.vid, "why": row.why} for row in skipped)]
     return Outcome(
-        made, {**counts, **({"failed": len(failed)} if failed else {})}, sorted(skipped, key=lambda row: row["vid"])
+        made, {**counts, **({"failed": len(failed)} if failed else {})}, sorted(rows, key=lambda row: row["vid"])
     )

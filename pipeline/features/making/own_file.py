@@ -1,4 +1,4 @@
-"""Features of one file of one's own: a store with one key, the file's name without its suffix."""
+"""Makes features of a single file of the user. The store gets one key: the file's name without its suffix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES, Family, Passport
-from pipeline.features.making.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
 from pipeline.features.store import Store
 from pipeline.features.store.passports import passport_differences
 from pipeline.features.store.writer import StoreWriter
@@ -19,10 +19,10 @@ from pipeline.video.probe import probe
 
 
 def extract_own(video: Path, family: str, grid: str, weights: Weights, output: Path) -> Store:
-    """Encode one video (or its sound) into the store `output`, with the defaults of `encoding:` in config.yaml.
+    """Encode one video (or its sound) into the store `output`, with the defaults of the section `encoding`.
 
-    Raises PipelineError for a family that no video gives, for a file that cannot be read, and for an `output` that
-    holds anything else, or that another process is at.
+    Raises PipelineError for a family that is not made from videos, for a file that cannot be read, for an `output` that
+    holds other rows, and if another process writes to `output`.
     """
     made_of_video(family)
     names.file_name(own_vid(video), "the name", video, "rename the file: its name is the vid")
@@ -38,12 +38,12 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
 
 
 def own_vid(video: Path) -> str:
-    """The key of a file's rows: its name without the suffix, readable where the name is no UTF-8."""
+    """Return the key of a file's rows: its name without the suffix. Bytes that are not UTF-8 are written as escapes."""
     return readable(video.stem)
 
 
 def made_of_video(family: str) -> Family:
-    """The family of this name. Raises PipelineError where no video gives it."""
+    """Return the family of this name. Raises PipelineError if the family is not made from videos or their sound."""
     known = {name: kind for name, kind in FAMILIES.items() if kind.reader not in (None, "words")}
     if family not in known:
         raise PipelineError("is not made of a video", where=family, remedy=f"name one of {', '.join(known)}")
@@ -51,23 +51,29 @@ def made_of_video(family: str) -> Family:
 
 
 def _refuse_others(output: Path, stem: str, passport: Passport) -> None:
-    """Raise PipelineError for a store that is there and holds another video, or this one's rows of another kind."""
+    """Raise PipelineError if `output` is a store with other videos, or with rows of another passport."""
     if not output.exists():
         return
     with Store([output]) as old:
         others = [key for key in old.keys() if key != stem]  # noqa: SIM118 - no dict
         differ = passport_differences(passport, old.passport)
     if others:
-        raise PipelineError(f"holds {len(others)} other arrays ({others[0]} …)", where=output, remedy="name a new file")
+        raise PipelineError(
+            f"holds {len(others)} other arrays ({others[0]} …)", where=output, remedy="name a new file as --output"
+        )
     if differ:
-        raise PipelineError(f"holds another kind: {'; '.join(differ)}", where=output, remedy="name a new file")
+        raise PipelineError(
+            f"holds another kind of rows than are asked for: {'; '.join(differ)}",
+            where=output,
+            remedy="name a new file as --output",
+        )
 
 
-def _encode(source: VideoFile, recipe: Recipe, store: StoreWriter, device: str) -> list[LeftOut]:
+def _encode(source: VideoFile, recipe: Recipe, store: StoreWriter, device: str) -> list[Skipped]:
     seconds = Encoding().seconds_per_video
     with workers(device) as threads:
         if FAMILIES[recipe.family].reader == "sound":
-            from pipeline.features.making.sound import SoundLine, encode_sounds
+            from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 
-            return encode_sounds([source], [SoundLine(recipe, store, device, threads)], seconds)
-        return encode_videos([source], [FrameLine(recipe, store, device, threads)], seconds)
+            return encode_sounds([source], [SoundRowMaker(recipe, store, device, threads)], seconds)
+        return encode_videos([source], [FrameRowMaker(recipe, store, device, threads)], seconds)

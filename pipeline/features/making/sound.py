@@ -1,13 +1,16 @@
-"""Sound into stores: each track decoded once, rows of 2 s for every family that listens.
+"""Fills stores with rows of sound. Each sound track is decoded once for all families.
 
-How many rows a video has is its track's affair, and may differ from its segments' clips:
+The length of the sound track decides how many rows a video has. This number may differ from the number of clips in the
+video's segments:
 
-- as many, one less or one more: stored as they are; training cuts to the shortest family
-- more than one less: left out, with both lengths; training leaves its queries out on that record, and does not stop
-- more than one more: cut to one more
-- no sound stream: a row of zeros per clip, which normalisation leaves at zero
+- If both are equal, or one row apart, the rows are stored as they are. Training cuts to the shortest family.
+- If there are more than one row too few, the video is skipped, and the reason gives both lengths. Training skips its
+  queries, too, because the manifest says why.
+- If there are more than one row too many, all but one of them are cut off.
+- If there is no sound stream, each clip gets a row of zeros. Normalisation leaves such a row at zero.
 
-All but the first is a line in `{shard}.csv` beside the manifest or among its `skipped`, and counted.
+Every video whose numbers are not equal is counted in the manifest. It is listed among `skipped` or in the report
+`{shard}.csv` beside the manifest.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from pipeline import files
 from pipeline.encoders.base import SoundEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.features import ROWS_APART
-from pipeline.features.making.encode import LeftOut, Recipe, VideoFile, unencoded
+from pipeline.features.making.encode import Recipe, Skipped, VideoFile, unencoded
 from pipeline.features.making.extract import outcome, videos_of
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter, TooLargeError
@@ -47,43 +50,48 @@ REPORT_COLUMNS = ("family", "vid", "finding", "detail")
 def fill_from_sounds(
     recipes: Mapping[Path, Recipe], results: Path, dataset: str, shard: str, seconds_per_video: float, device: str
 ) -> Outcome:
-    """Encode the sound of the shard's videos into the stores at `recipes`' paths; write the report."""
-    sources, skipped = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes.values()})
+    """Encode the sound of the videos of a shard, fill the stores and write the report.
+
+    recipes: for the path of each store, how its rows are made.
+    seconds_per_video: the time after which the decoding of a video is given up.
+    Raises PipelineError for a video whose file is gone or whose decoder was killed.
+    """
+    sources, upstream = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes.values()})
     with ExitStack() as stack:
         writers = {path: stack.enter_context(StoreWriter(path, recipe.passport)) for path, recipe in recipes.items()}
         threads = stack.enter_context(workers(device))
-        lines = [SoundLine(recipe, writers[path], device, threads) for path, recipe in recipes.items()]
-        left_out = encode_sounds(sources, lines, seconds_per_video)
+        makers = [SoundRowMaker(recipe, writers[path], device, threads) for path, recipe in recipes.items()]
+        skipped = encode_sounds(sources, makers, seconds_per_video)
     report = Layout(results).sound_report(dataset, shard)
     counts = _report(recipes, report)
-    return outcome([*recipes, report], counts, skipped, left_out)
+    return outcome([*recipes, report], counts, upstream, skipped)
 
 
-class SoundLine:
-    """One family at work: its store, the track being cut, and its network, built when the first row is due.
+class SoundRowMaker:
+    """Makes the rows of one family from sound tracks. The network is built when the first row is due.
 
-    A batch never crosses the border of two videos: a video fills one (75 rows in QVHighlights), and its numbers then do
-    not depend on which others a run had still to do. left_out: the videos whose rows do not fit their segments or the
-    store.
+    A batch never holds rows of two videos, so that a video's numbers do not depend on which other videos a run still
+    had to do. In QVHighlights one video (75 rows) fills a batch.
+    skipped: videos whose rows fit neither their segments nor the store's dtype, with the reason.
     """
 
     def __init__(self, recipe: Recipe, store: StoreWriter, device: str, workers: Workers) -> None:
         self.recipe, self.store = recipe, store
-        self.left_out: list[LeftOut] = []
+        self.skipped: list[Skipped] = []
         self._device, self._workers = device, workers
         self._network: SoundEncoder | None = None
         self._batch: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
-        self._at_work: deque[Future[np.ndarray]] = deque()
+        self._submitted: deque[Future[np.ndarray]] = deque()
         self._track: Pieces | None = None
 
-    def take(self, event: SoundEvent, source: VideoFile) -> None:
-        """Take the next event of a video."""
+    def add_event(self, event: SoundEvent, source: VideoFile) -> None:
+        """Take the next event of a video: some of its samples, its end, or its failure."""
         n_clips = source.n_clips[self.recipe.grid]
         if self._track is None:
             self._track = Pieces(grid_seconds(self.recipe.grid), n_clips + ROWS_APART)
             self._batch, self._rows = [], []
-            self._at_work.clear()
+            self._submitted.clear()
         if isinstance(event, np.ndarray):
             self._encode(self._track.push(event))
             return
@@ -102,7 +110,7 @@ class SoundLine:
             f"{len(self._rows)} rows where its segments have {n_clips} clips (its sound ends at {float(end_s):.2f} s)"
         )
         if len(self._rows) < n_clips - ROWS_APART:
-            self.left_out.append(LeftOut(source.vid, f"{self.recipe.family} would have {detail}"))
+            self.skipped.append(Skipped(source.vid, f"{self.recipe.family} would have {detail}"))
             return
         finding = {} if len(self._rows) == n_clips else {"finding": "one row off", "detail": detail}
         self._store(source, np.stack(self._rows), **finding)
@@ -114,51 +122,54 @@ class SoundLine:
                 self._flush()
         if is_last:
             self._flush()
-            self._settle(0)
+            self._collect(0)
 
     def _flush(self) -> None:
         if self._batch:
             self._network = self._network or self.recipe.encoder(self.recipe.weights, self._device)
-            self._at_work.append(self._workers.submit(self._network.encode, np.stack(self._batch)))
+            self._submitted.append(self._workers.submit(self._network.encode, np.stack(self._batch)))
             self._batch = []
-            self._settle(self._workers.n)
+            self._collect(self._workers.n)
 
-    def _settle(self, leave: int) -> None:
-        """Take the rows of all batches but the last `leave`."""
-        while len(self._at_work) > leave:
-            self._rows += list(self._at_work.popleft().result())
+    def _collect(self, n_left: int) -> None:
+        """Wait for the oldest batches and keep their rows, until only `n_left` batches are still at work."""
+        while len(self._submitted) > n_left:
+            self._rows += list(self._submitted.popleft().result())
 
     def _store(self, source: VideoFile, rows: np.ndarray, **attributes: Any) -> None:
         decoder = f"pyav {av.__version__}"
         try:
             self.store.add(source.vid, rows, source=source.sha256, decoder=decoder, **attributes)
         except TooLargeError as error:
-            self.left_out.append(LeftOut(source.vid, f"{self.recipe.family}: {error.what}"))
+            self.skipped.append(Skipped(source.vid, f"{self.recipe.family}: {error.what}"))
 
 
-def encode_sounds(sources: Iterable[VideoFile], lines: Sequence[SoundLine], seconds_per_video: float) -> list[LeftOut]:
-    """Encode the sound of every video on every line that has no rows of it yet; one decode serves all of them.
+def encode_sounds(
+    sources: Iterable[VideoFile], makers: Sequence[SoundRowMaker], seconds_per_video: float
+) -> list[Skipped]:
+    """Encode the sound of every video with every maker whose store lacks its rows. One decode serves all makers.
 
-    Returns what was left out.
+    seconds_per_video: the time after which the decoding of a video is given up.
+    Returns the videos that were skipped, with reasons.
     """
-    work = unencoded(sources, lines)
-    failed: list[LeftOut] = []
+    work = unencoded(sources, makers)
+    failed: list[Skipped] = []
     with (
         closing(sounds_ahead([source.path for source, _ in work], seconds_per_video)) as events,
-        Progress(len(work), "videos", ", ".join(line.recipe.family for line in lines)) as progress,
+        Progress(len(work), "videos", ", ".join(maker.recipe.family for maker in makers)) as progress,
     ):
         for position, event in events:
             source, waiting = work[position]
             if isinstance(event, Failed):
-                failed.append(LeftOut(source.vid, event.why, event.fault))
-            for line in waiting:
-                line.take(event, source)
+                failed.append(Skipped(source.vid, event.why, event.fault))
+            for maker in waiting:
+                maker.add_event(event, source)
             progress.add(isinstance(event, Ended | Failed))
-    return failed + [left_out for line in lines for left_out in line.left_out]
+    return failed + [skipped for maker in makers for skipped in maker.skipped]
 
 
 def _report(recipes: Mapping[Path, Recipe], report: Path) -> Counter[str]:
-    """Write what the arrays say of themselves, a line each; count arrays, rows and findings."""
+    """Write the report: a line for each array that has a finding. Returns the numbers of arrays, rows and findings."""
     counts: Counter[str] = Counter()
     lines = []
     for path, recipe in recipes.items():

@@ -1,7 +1,7 @@
-"""Queries into stores: the words of a shard's queries, all splits, and what of them the encoder does not know.
+"""Fills stores with rows of words, for the queries of a shard in all splits, and counts unknown words.
 
-A text of unknown words, or of none, has rows of zeros (GloVe). It is kept and counted: every family
-then has the same queries, and every row of a table stands on the same.
+A text without a known word gets a row of zeros (GloVe). Such a text is kept and counted. Every family then has the same
+queries, and every row of a table is computed on the same queries.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_of
 
 UNKNOWN = "unknown_words"
-"""The attribute of a text that counts words which its encoder does not know."""
+"""Name of the attribute of an array that says how many words of its text the encoder does not know."""
 
 
 def fill_from_queries(
     recipes: Mapping[Path, Recipe], annotations: Iterable[Path], shard: str, n_shards: int, device: str
 ) -> Outcome:
-    """Encode the queries of the shard's videos, all splits, into the stores at `recipes`' paths."""
+    """Encode the queries of the videos of a shard, in all splits, and fill the stores.
+
+    recipes: for the path of each store, how its rows are made.
+    annotations: the annotation files of all splits.
+    Raises PipelineError if one qid has two texts.
+    """
     queries = queries_of(annotations)
     ours = {qid: q.query for qid, q in queries.items() if shard_name(shard_of(q.vid, n_shards)) == shard}
     corpus = [query.query for query in queries.values()]
@@ -45,10 +50,11 @@ def encode_words(
     corpus: Sequence[str],
     threads: Workers,
 ) -> None:
-    """Encode queries (qid → text) that the store has not. corpus: all texts of the dataset.
+    """Encode the queries that the store lacks.
 
-    An encoder that computes takes one query at a time (the family's `batch` is 1), for its numbers depend in their
-    last bits on how many queries it is given.
+    queries: the text of each qid. corpus: all texts of the dataset, from which an encoder may learn which words occur.
+    An encoder with a network gets one query at a time (the family's `batch` is 1), because the last bits of its numbers
+    depend on how many queries it gets at once.
     """
     waiting = [(qid, query) for qid, query in queries.items() if not store.keep(qid, query=query)]
     if not waiting:
@@ -66,7 +72,7 @@ def encode_words(
 
 
 def queries_of(annotations: Iterable[Path]) -> dict[str, records.Query]:
-    """qid → query over all splits' files. Raises PipelineError where one qid has two texts."""
+    """Return all queries of the files by qid, written as text. Raises PipelineError if one qid has two texts."""
     queries: dict[str, records.Query] = {}
     for path in annotations:
         for query in records.read_queries(path):
@@ -76,7 +82,7 @@ def queries_of(annotations: Iterable[Path]) -> dict[str, records.Query]:
 
 
 def _counts(recipes: Mapping[Path, Recipe]) -> dict[str, int]:
-    """Arrays and rows; unknown words and texts of zeros where there are some."""
+    """Count arrays and rows, and, where there are any, unknown words and texts whose rows are all zero."""
     counts: Counter[str] = Counter()
     for path, recipe in recipes.items():
         with Store([path]) as store:
