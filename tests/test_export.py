@@ -146,7 +146,9 @@ def test_a_folder_of_published_files_is_left_as_it_is(tmp_path, dataset, family,
     (tmp_path / "out" / published).parent.mkdir(parents=True)
     (tmp_path / "out" / published).write_bytes(b"theirs")
     store = write(tmp_path / "a.h5", dataset, family, rows_of(family))
-    with pytest.raises(PipelineError, match=f"out: holds {published}, which is not from here → export into another"):
+    with pytest.raises(
+        PipelineError, match=f"out: holds {published}, which no export of this pipeline wrote → export into another"
+    ):
         export([store], dataset, tmp_path / "out")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [tmp_path / "out" / published]
 
@@ -169,7 +171,7 @@ def test_a_family_without_a_place_in_the_layout_is_refused(tmp_path):
 def test_an_export_on_another_grid_is_not_imported(tmp_path):
     store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"), grid="1s")
     export([store], "qvhighlights", tmp_path / "out")
-    with pytest.raises(PipelineError, match="was exported as grid: 1s ≠ 2s asked for"):
+    with pytest.raises(PipelineError, match="was exported with other settings than are asked for: grid: 1s ≠ 2s"):
         take_in(tmp_path, "qvhighlights", "clip-vit-b32", tmp_path / "out", 3)
 
 

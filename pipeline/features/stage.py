@@ -1,9 +1,11 @@
-"""The extract and import stages: what they stand on, what they record; nothing heavy is imported before there is work.
+"""The stages `extract` and `import`: what they read and what they record.
 
-extract   segments/{dataset}/{grid}/{shard}.csv, videos/{dataset}/{shard}.csv (words: annotations) and weights
-          → features/{dataset}/{grid}/{family}/{shard}.h5, one manifest per reader and shard
-import    a released archive, unpacked, and annotations
-          → features/{dataset}/{grid}/{family}+{archive}/{shard}.h5, one manifest and one report per archive
+extract   reads segments/{dataset}/{grid}/{shard}.csv, videos/{dataset}/{shard}.csv (for words: annotations) and weights
+          → features/{dataset}/{grid}/{family}/{shard}.h5, one manifest for each reader and shard
+import    reads a released archive, unpacked, and annotations
+          → features/{dataset}/{grid}/{family}+{archive}/{shard}.h5, one manifest and one report for each archive
+
+Heavy packages are imported only when there is work, so that a job without work ends at once.
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ from pipeline.stages import StageJob
 
 
 def extract(job: StageJob[Extract]) -> bool:
-    """Fill the stores of one reader's families for one shard. Returns whether there was work.
+    """Fill the stores of one shard for the families of one reader. Returns whether there was work.
 
-    Weights are not needed where `encoding` says `random:SEED`.
-    Only what is stale is encoded: a family whose passport changed, a video whose file did. Videos that cannot be read
-    are left out and listed in the manifest; those that crashed their decoder or took too long are counted as `failed`
-    there, and tried again whenever the stage is started again. Raises PipelineError for a family of another reader, for
-    weights that are missing or do not fit, and, with all other videos' rows in their stores, for those whose file is
-    not there now or whose decoder was killed.
+    Only what is stale is encoded: families whose passport changed, and videos whose file changed. Videos that cannot be
+    read are skipped and listed in the manifest. Videos that crashed their decoder or took too long are also counted as
+    `failed`, and they are tried again whenever the stage is started again. No weight file is needed for a family whose
+    weights are `random:SEED` in `encoding`.
+    Raises PipelineError for a family of another reader, for weights that are missing or do not fit, and for a video
+    whose file is gone or whose decoder was killed. The rows of all other videos are in their stores then.
     """
     dataset, encoding = job.settings.dataset, job.settings.encoding
     dataset_name, shard, reader = (job.about[key] for key in ("dataset", "shard", "reader"))
@@ -63,12 +65,12 @@ def extract(job: StageJob[Extract]) -> bool:
 
 
 def import_archive(job: StageJob[ImportArchive]) -> bool:
-    """Make stores of a released feature archive. Returns whether there was work.
+    """Make stores from a released feature archive. Returns whether there was work.
 
-    Every file is read and checked; what is missing, broken or of another length
-    is left out, listed in the manifest and, with the lengths that are one row off, in `+{archive}.csv` beside it.
-    Raises PipelineError for a family that the archive's layout has no place for, for a folder that holds no file of it,
-    and for a vid under `skip` that no annotation has.
+    Every file is read and checked. Files that are missing, broken or of another length are skipped and listed in the
+    manifest. The report `+{archive}.csv` beside the manifest lists them, too, and also the files that are one row off.
+    Raises PipelineError for a family that no layout of the dataset has a place for, for a folder without a file of that
+    family, and for a vid under `skip` that no annotation has.
     """
     dataset, archive = job.settings.dataset, job.about["name"]
     grids = asked.grids_of(job.settings)
@@ -92,7 +94,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
 
 
 def _is_asked_for(path: Path) -> bool:
-    """Whether annotations can ask for a file: its name is a text. Others are nobody's, and no manifest takes them."""
+    """Whether a query or video can belong to this file. A file name that is not text belongs to none."""
     return path.is_file() and not name_problem(path.name)
 
 
@@ -100,7 +102,9 @@ def _check_reader(family: str, reader: str) -> None:
     known = [name for name, kind in FAMILIES.items() if kind.reader == reader]
     if family not in known:
         raise PipelineError(
-            f"reader {reader} does not make it", where=family, remedy=f"name families of {reader}: {', '.join(known)}"
+            f"reader {reader} does not make it",
+            where=family,
+            remedy=f"name families of {reader}: {', '.join(known)}",
         )
 
 

@@ -1,1 +1,1 @@
-"""Stores from released archives and back: their layouts, and the files that they are made of."""
+"""Imports released feature archives into stores, and exports stores in the layouts of these archives."""

@@ -1,6 +1,7 @@
-"""Single files of released feature archives, read and written; and the passports of archives that we exported.
+"""Reads and writes single files of released feature archives, and the passports of archives that we exported.
 
-Nothing in a file is unpickled. A reader says why a file is no good; whether that matters is its caller's affair.
+Nothing is unpickled. A function that reads a file raises ValueError with the reason if the file is unusable. The caller
+decides whether that is an error.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from pipeline.features.exchange.layouts import Layout
 from pipeline.features.store.passports import passport_from
 
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
-"""Archives have what marks their top there, or below up to three more folders."""
+"""Patterns of folders above an archive's top. Some archives were packed with up to three folders around the top."""
 
 PASSPORTS = "passports.json"
-"""At the top of an archive that we exported: family → passport, so that what we made never passes for published."""
+"""Name of a file at the top of an archive that we exported. It maps each family to its passport.
+
+Because of this file, features that we made are never taken for published ones when the archive is imported again.
+"""
 
 
 def find_top(folder: Path, layouts: Sequence[Layout]) -> tuple[Path, Layout]:
-    """The archive's top below the folder it was unpacked into, and which of the layouts it has.
+    """Find the archive's top below the folder that it was unpacked into. Returns the top and the layout that it has.
 
-    Raises PipelineError where it has none, and where two folders look alike.
+    Raises PipelineError if no folder has one of the layouts, and if several folders have one.
     """
     for depth in DEPTHS:
         for layout in layouts:
@@ -37,7 +41,7 @@ def find_top(folder: Path, layouts: Sequence[Layout]) -> tuple[Path, Layout]:
                 raise PipelineError(
                     f"{', '.join(top.name for top in tops)} all hold {layout.marker}",
                     where=folder,
-                    remedy="keep one of them, or name it as the folder",
+                    remedy="keep one of them, or name one of them as the folder",
                 )
             if tops:
                 return tops[0], layout
@@ -49,7 +53,10 @@ def find_top(folder: Path, layouts: Sequence[Layout]) -> tuple[Path, Layout]:
 
 
 def read_passports(top: Path) -> dict[str, Passport]:
-    """Passports of an archive that we exported, by family; empty for everybody else's. Raises PipelineError."""
+    """Read the passports of an archive that we exported, by family. The result is empty for any other archive.
+
+    Raises PipelineError if the file with the passports is damaged.
+    """
     path = top / PASSPORTS
     content = files.read_json(path) if path.exists() else {}
     try:
@@ -66,14 +73,15 @@ def _of_family(passport: Passport, family: str, path: Path) -> Passport:
 
 
 def write_passports(top: Path, passports: Mapping[str, Passport]) -> None:
-    """Sign what is exported."""
+    """Write the passports of all exported families to the top of an archive."""
     files.write_json(top / PASSPORTS, {family: asdict(passport) for family, passport in passports.items()})
 
 
 def read_released(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows [n, dim] of one released file, as stored, and the pooled vector [dim] if it has one (no network reads it).
+    """Read one released file. Returns its rows [n, dim] in the stored dtype, and its pooled vector [dim] or None.
 
-    Raises ValueError with the reason for a file that cannot be read or has no such rows.
+    No network here uses the pooled vector. It is kept for exports.
+    Raises ValueError with the reason if the file cannot be read or does not hold such rows.
     """
     try:
         if layout.every:
@@ -91,7 +99,7 @@ def read_released(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | 
 
 
 def write_released(path: Path, layout: Layout, rows: np.ndarray, pooled: np.ndarray | None) -> None:
-    """Write one file as the archives have it: rows [n, dim] and, where the layout has a place for it, pooled [dim]."""
+    """Write one file in the layout of an archive: rows [n, dim] and, if the layout has a place for it, pooled [dim]."""
     with files.atomic_path(path) as partial:
         if not layout.rows:
             np.save(partial, rows, allow_pickle=False)
@@ -102,7 +110,11 @@ def write_released(path: Path, layout: Layout, rows: np.ndarray, pooled: np.ndar
 
 
 def _read_frames(folder: Path, every: int) -> np.ndarray:
-    """Rows float32 [n, dim] of a folder with a text file per row: `{vid}-000001.txt` and every n-th after it."""
+    """Read the rows float32 [n, dim] of a folder that holds one text file for each row.
+
+    The files are `{vid}-000001.txt` and every n-th frame after it, where n is `every`. Raises ValueError if a frame is
+    missing and if a file has another length.
+    """
     found = sorted((int(path.stem.rpartition("-")[2]), path) for path in folder.glob("*.txt"))
     for position, (number, path) in enumerate(found):
         if number != 1 + every * position:

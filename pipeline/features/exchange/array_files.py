@@ -1,6 +1,7 @@
-"""NumPy's files (`.npy`, `.npz`) of strangers: what a header claims is held against the file before it is believed.
+"""Reads NumPy files (`.npy`, `.npz`) from strangers safely.
 
-Nothing is unpickled, and no more memory is taken than the file has bytes or, for a packed one, than its size allows.
+What a header claims is compared with the size of the file before any memory is allocated. Nothing is unpickled. A file
+gets no more memory than it has bytes; a compressed file gets no more than an honest file of its size can need.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ import numpy as np
 from pipeline.acquire.archives import LARGEST_RATIO, allowed_bytes
 
 NUMBERS = "fiub"
-"""Kinds of dtype: floating point, integers with and without sign, truth values."""
+"""The accepted kinds of dtype: floating point, signed and unsigned integers, and booleans."""
 
 MOST_HEADER_BYTES = 10_000
+"""The largest accepted header of an array. NumPy's own headers are far shorter."""
+
 MOST_AXES = 32
+"""The largest accepted number of axes of an array."""
+
 MOST_ARRAYS = 10_000
-"""In one `.npz`."""
+"""The largest accepted number of arrays in one `.npz` file."""
 
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -31,7 +36,7 @@ _DAMAGE = (OSError, EOFError, RuntimeError, NotImplementedError, MemoryError, zi
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array of a `.npy` file. Raises ValueError with the reason for a file that is none, or that cannot be read."""
+    """Read the array of a `.npy` file. Raises ValueError with the reason if it is not such a file or is damaged."""
     try:
         with open(path, "rb") as file:
             return _array(file, path.stat().st_size)
@@ -40,10 +45,11 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, names: Collection[str] | None = None) -> Mapping[str, np.ndarray]:
-    """Arrays of a `.npz` file by name: those of `names` that it has, or all. Entries that are no arrays are left.
+    """Read arrays of a `.npz` file by name: those of `names` that it contains, or all of them.
 
-    Raises ValueError with the reason for a file that is none, that cannot be read, or that unpacks to far more than an
-    honest file of its size.
+    Entries that are not arrays are ignored.
+    Raises ValueError with the reason if it is not such a file, if it is damaged, or if it unpacks to far more bytes
+    than an honest file of its size.
     """
     try:
         with zipfile.ZipFile(path) as container:
@@ -62,7 +68,7 @@ def _member(container: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         except ValueError as error:
             raise ValueError(f"its array {info.filename!r} {error}") from error
         while file.read(1 << 16):
-            pass  # the checksum stands at the end
+            pass  # zipfile compares the checksum only after it has read the entry to its end
         return rows
 
 
@@ -75,7 +81,7 @@ def _refuse_bomb(members: list[zipfile.ZipInfo], packed: int) -> None:
 
 
 def _array(file: IO[bytes], n_bytes: int) -> np.ndarray:
-    """The array that a file of so many bytes begins with."""
+    """Read the array at the start of a file of `n_bytes` bytes. Raises ValueError with the reason if there is none."""
     shape, is_fortran, dtype = _header(file)
     if dtype.hasobject or dtype.kind not in NUMBERS or dtype.subdtype or dtype.names:
         raise ValueError(f"holds {dtype} where numbers are expected; nothing is unpickled (allow_pickle is off)")
@@ -84,7 +90,7 @@ def _array(file: IO[bytes], n_bytes: int) -> np.ndarray:
     claimed, left = prod(shape) * dtype.itemsize, n_bytes - file.tell()
     if claimed > left:
         raise ValueError(
-            f"is cut short, or lies: its header claims {claimed:,} bytes of numbers, {max(left, 0):,} are there"
+            f"is cut short, or its header is wrong: it claims {claimed:,} bytes of numbers, {max(left, 0):,} are there"
         )
     content = file.read(claimed)
     if len(content) != claimed:
@@ -94,8 +100,8 @@ def _array(file: IO[bytes], n_bytes: int) -> np.ndarray:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and dtype. NumPy reads the header as a literal of Python, and many things go wrong in one."""
-    # NumPy takes as much memory as the header says that it has bytes: it is given what an honest one can have.
+    """Read the shape, whether the order is Fortran's, and the dtype. Raises ValueError with the reason."""
+    # NumPy allocates as many bytes as the header claims to have. It gets only as many as an honest header can have.
     head = BytesIO(file.read(MOST_HEADER_BYTES))
     try:
         version = np.lib.format.read_magic(head)
@@ -103,7 +109,9 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
             header = _READERS[version](head, max_header_size=MOST_HEADER_BYTES)
             file.seek(head.tell())
             return header
-    except Exception as error:  # tokenizer, parser, recursion, memory: all the header's fault
+    # NumPy parses the header as a Python literal. A wrong one can raise errors of the tokenizer or parser, a recursion
+    # error or a memory error. The header is the reason for all of them.
+    except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"has no header of NumPy ({type(error).__name__}: {reason})") from error
     raise ValueError(f"is of version {version[0]}.{version[1]} of NumPy's format; known are 1.0 and 2.0")

@@ -1,7 +1,7 @@
-"""Our stores in the layouts of the released archives, so that other codebases can read our features.
+"""Exports our stores in the layouts of the released archives, so that other codebases can read our features.
 
-A file per vid or qid, as Moment-DETR, UMT and their descendants load them; beside the folders lies `passports.json`,
-which says how each family was made and which `features import` reads back.
+There is one file for each vid or qid, which is what Moment-DETR, UMT and their successors read. Beside the folders lies
+`passports.json`. It says how each family was made, and `features import` reads it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from pipeline.features.store.passports import passport_differences
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written of one family. rounded: files whose rows lost digits, since the archives keep float16."""
+    """What was written of one family.
+
+    rounded: number of files whose rows lost digits, because the archives store float16.
+    """
 
     family: str
     folder: Path
@@ -37,11 +40,12 @@ class Exported:
 
 
 def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]:
-    """Write stores (files, or folders of a family's shards) into `output` in the layout of a dataset's archives.
+    """Write stores into `output` in the layout of a dataset's archives.
 
-    Raises PipelineError for a family that the layout has no place for, for an `output` that holds rows of the same
-    family made in another way or by nobody knows whom, for values that the layout's dtype cannot hold, and for words
-    without a pooled vector.
+    stores: each is a file, or the folder of a family's shards.
+    Raises PipelineError for a family that no layout has a place for, for an `output` that holds rows of the same family
+    which were made in another way or have no passport, for values that the layout's dtype cannot hold, and for words
+    without a pooled vector where the layout has a place for one.
     """
     done = []
     for path in stores:
@@ -56,7 +60,10 @@ def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]
 
 
 def _sign(output: Path, passport: Passport, layout: Layout) -> None:
-    """Say how a family was made, before its first file is there. Files that nobody signed stay somebody else's."""
+    """Write the passport of a family before its first file is written.
+
+    Raises PipelineError if `output` holds files of the family without a passport, because another program made them.
+    """
     signed = read_passports(output)
     if others := [f for f in signed if f != passport.family and place_of(f) == place_of(passport.family)]:
         raise PipelineError(
@@ -65,7 +72,7 @@ def _sign(output: Path, passport: Passport, layout: Layout) -> None:
     unsigned = next(output.glob(layout.file.format(vid="*", qid="*")), None)
     if passport.family not in signed and unsigned is not None:
         raise PipelineError(
-            f"holds {unsigned.relative_to(output)}, which is not from here",
+            f"holds {unsigned.relative_to(output)}, which no export of this pipeline wrote",
             where=output,
             remedy="export into another folder",
         )
@@ -79,7 +86,7 @@ def _sign(output: Path, passport: Passport, layout: Layout) -> None:
 
 
 def _count_rows(store: Store, path: Path) -> None:
-    """The JSON file beside the arrays that says how many rows each has, of other shards too."""
+    """Write the JSON file that says how many rows each array has. Entries of other shards in it are kept."""
     before = files.read_json(path) if path.exists() else {}
     files.write_json(path, before | {key: store.n_rows(key) for key in store.keys()})  # noqa: SIM118 - no dict
 
@@ -96,9 +103,9 @@ def _write(store: Store, key: str, layout: Layout, output: Path) -> bool:
     cast = _cast(entry, layout.dtype)
     if not all(np.isfinite(array).all() for array in (cast.rows, cast.pooled) if array is not None):
         raise PipelineError(
-            f"{key} holds values that {layout.dtype} cannot",
+            f"{key} holds values that {layout.dtype} cannot hold",
             where=f"features {store.passport.family}",
-            remedy="see what the encoder was given",
+            remedy="look at this video's rows with `features inspect`; without its rows the archive is incomplete",
         )
     write_released(layout.path(output, key, key), layout, cast.rows, cast.pooled if layout.pooled else None)
     return not np.array_equal(cast.rows, entry.rows)

@@ -1,7 +1,7 @@
-"""Where released feature archives of a dataset have a family.
+"""Finds the layouts of released archives that contain a family.
 
-The layouts stand with each dataset (`pipeline/datasets/`). A family that stands in for a released one has that one's
-place.
+Each dataset lists its layouts in its own file (`pipeline/datasets/`). A family that stands in for a released family
+takes the place of that family.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ __all__ = ["ROWS_APART", "Layout", "layouts_of", "place_of"]
 
 
 def place_of(family: str) -> str:
-    """The family whose place in an archive this one takes: its own, or that of the released one it stands in for.
+    """Return the family whose place in an archive this family takes.
 
-    Raises PipelineError for a family that is not known.
+    This is the family itself, or the released family that it stands in for.
+    Raises PipelineError for an unknown family.
     """
     if family not in FAMILIES:
         raise PipelineError("is no family of this pipeline", where=family, remedy=f"name one of {', '.join(FAMILIES)}")
@@ -25,7 +26,10 @@ def place_of(family: str) -> str:
 
 
 def layouts_of(dataset: str, family: str) -> list[Layout]:
-    """Where released archives of a dataset have a family. Raises PipelineError where none has a place for it."""
+    """Return the layouts of a dataset's released archives that contain a family.
+
+    Raises PipelineError if no archive of the dataset has a place for the family.
+    """
     archives = datasets.get(dataset).archives
     found = [archive[place_of(family)] for archive in archives if place_of(family) in archive]
     if not found:

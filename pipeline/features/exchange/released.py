@@ -1,7 +1,7 @@
-"""Released feature archives into our stores: every file read, checked and accounted for.
+"""Imports released feature archives into our stores. Every file is read and checked, and every problem is reported.
 
-A family keeps its name and gets its archive's beside it, so that it never mixes with rows of our own. Where the layouts
-put what stands in `layouts.py`.
+A family keeps its name, and the name of its archive is added to its folder and its passport, so that its rows never mix
+with rows that we made. `layouts.py` says where an archive keeps each family.
 """
 
 from __future__ import annotations
@@ -34,23 +34,26 @@ from pipeline.video.account import refuse_unknown
 from pipeline.video.segment import OTHER_LENGTH
 
 SHOWN = 10
-"""Files left out that are said on stderr; the rest are counted."""
+"""How many skipped files are printed on stderr. The others are only counted."""
 
 GRID_OFF = 0.1
-"""A configured clip length may differ from the files' own by this share of itself: a wrong grid trains without
-complaint (docs/features.md, "Alignment and tolerances")."""
+"""The largest accepted difference between the configured clip length and that of the files, as a share of the former.
+
+A larger one is refused, because training on a wrong grid gives no error (docs/features.md, "Alignment and tolerances").
+"""
 
 ROWS_OFF = ("", "one row off", "two rows off")
-"""What is said of a file with so many rows more or less than its video has clips, where its layout allows them."""
+"""The finding for a file that has 0, 1 or 2 rows more or fewer than its video has clips, if its layout allows that."""
 
 REPORT_COLUMNS = ("family", "key", "finding", "file", "detail")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one file: `missing`, `broken` or `length` (left out), or one of `ROWS_OFF` (kept).
+    """What is wrong with one file.
 
-    file: its path below the archive's top.
+    finding: `missing`, `broken` or `length` if the file is skipped, or one of `ROWS_OFF` if it is kept.
+    file: path of the file below the archive's top.
     """
 
     family: str
@@ -62,13 +65,17 @@ class Finding:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether the file's rows are left out."""
+        """Whether the file is skipped."""
         return self.finding not in ROWS_OFF
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One array that should be there. duration: of the video, seconds. n_clips: rows expected, None for words."""
+    """A file that should be in the archive.
+
+    key: the vid, or the qid for words. duration: length of the video in seconds. n_clips: number of rows that are
+    expected, or None for words.
+    """
 
     key: str
     vid: str
@@ -79,7 +86,11 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Checked:
-    """One family, every file of it read once. good: what can be imported; n_rows: of every readable file, by key."""
+    """One family after every file of it was read once.
+
+    good: the files that can be imported. n_rows: number of rows of every readable file, by key.
+    n_unasked: number of files that no annotation asks for.
+    """
 
     family: str
     layout: Layout
@@ -91,7 +102,7 @@ class _Checked:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the manifest says of this family."""
+        """The numbers that the manifest records for this family."""
         kinds = Counter(f"{self.family}_{finding.finding.replace(' ', '_')}" for finding in self.findings)
         unasked = {f"{self.family}_unasked": self.n_unasked} if self.n_unasked else {}
         return {f"{self.family}_arrays": len(self.good)} | dict(kinds) | unasked
@@ -107,9 +118,13 @@ def fill_from_archive(
     n_shards: int,
     skip: Sequence[str] = (),
 ) -> Outcome:
-    """Check and import the families of `grids` (family → grid), all shards. Writes the report beside the manifest.
+    """Check and import families of an archive, for all shards. Writes the report beside the manifest.
 
-    skip: vids whose files are not looked at; they are listed in the manifest.
+    grids: the grid of each family that is imported.
+    folder: the folder that the archive was unpacked into.
+    skip: vids whose files are not read. They are listed in the manifest.
+    Raises PipelineError for a family that no layout has a place for, if no file of a family can be imported, for a grid
+    that is not the files' own, and for a vid under `skip` that no annotation has.
     """
     asked = [query for path in annotations for query in records.read_queries(path)]
     refuse_unknown(skip, (query.vid for query in asked), dataset)
@@ -131,12 +146,13 @@ def fill_from_archive(
 
 
 def _kind(finding: Finding) -> str:
-    """What a reason begins with where no other copy of the file would help (`training/coverage.py`)."""
+    """Return how a reason begins if fetching the file again would not help. `training/coverage.py` reads it."""
     return f"{OTHER_LENGTH}: " if finding.finding == OTHER_LENGTH else ""
 
 
 def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Path) -> list[_Item]:
-    """What the annotations ask for: one array per qid on the grid of words, per vid elsewhere; each once, sorted."""
+    """Return the files that the annotations ask for, sorted: one for each qid if the family is one of words, else one
+    for each vid."""
     items = {}
     for query in queries:
         path = layout.path(top, query.vid, query.qid)
@@ -151,7 +167,7 @@ def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Pat
 def _checked(
     folder: Path, dataset: str, archive: str, family: str, grid: str, queries: Sequence[records.Query]
 ) -> _Checked:
-    """Read every file of a family once. Its store is float16 only if all files are."""
+    """Read every file of a family once and check it. The store will be float16 only if all files are float16."""
     top, layout = find_top(folder, layouts_of(dataset, family))
     passport = _passport(top, archive, family, grid, layout)
     items = _items(queries, grid, layout, top)
@@ -181,7 +197,7 @@ def _checked(
 
 
 class _Looked(NamedTuple):
-    """What one file holds. dtype: None where its rows cannot be used at all."""
+    """What one file holds. dtype: the dtype of its rows, or None if they cannot be used."""
 
     finding: str = ""
     detail: str = ""
@@ -209,9 +225,10 @@ def _look(item: _Item, family: str, layout: Layout) -> _Looked:
 
 
 def _check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[float]) -> None:
-    """Refuse a grid that is not the files' own: features on a wrong grid train without complaint.
+    """Raise PipelineError if the configured grid is not that of the files.
 
-    clip_seconds: of each file that could be read, its video's duration by its rows.
+    Training on a wrong grid would give no error, only worse numbers.
+    clip_seconds: for each readable file, the duration of its video divided by its number of rows.
     """
     if not clip_seconds:
         return
@@ -226,7 +243,10 @@ def _check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[flo
 
 
 def _beside_others(finding: Finding, checked: Sequence[_Checked]) -> Finding:
-    """A wrong length beside those of the video's other streams: whose fault it is shows in the comparison."""
+    """Add the lengths of the video's other families to a finding of a wrong length.
+
+    The comparison shows which of the files has the wrong length.
+    """
     if finding.finding != "length":
         return finding
     own = next(family for family in checked if family.family == finding.family)
@@ -240,7 +260,12 @@ def _beside_others(finding: Finding, checked: Sequence[_Checked]) -> Finding:
 
 
 def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -> Passport:
-    """The archive's origin over what its exporter signed; a publisher signs nothing. The dtype is the files' affair."""
+    """Make the passport of the imported rows.
+
+    It is the passport that our export wrote, or one that says that the rows are published. Its origin is the archive.
+    Its dtype is replaced later, when the files were read.
+    Raises PipelineError if the archive holds another family in this place, or rows made on another grid.
+    """
     signed = {name: signature for name, signature in read_passports(top).items() if place_of(name) == place_of(family)}
     there = next(iter(signed), place_of(family))
     if there != family:
@@ -251,12 +276,13 @@ def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -
     published = Passport(family, FAMILIES[family].revision, archive, "released", grid, dim, layout.dtype, made)
     passport = replace(signed.get(family, published), origin=archive)
     if differ := passport_differences(passport, replace(passport, family=family, grid=grid, dim=dim)):
-        raise PipelineError(f"was exported as {'; '.join(differ)} asked for", where=top, remedy="name its own grid")
+        why = f"the archive was exported with other settings than are asked for: {'; '.join(differ)} (asked for)"
+        raise PipelineError(why, where=top, remedy="set the archive's own grid under `grids` of the dataset")
     return passport
 
 
 def _write(family: _Checked, stores: Mapping[str, Path]) -> Iterator[Path]:
-    """One store per shard, empty ones too. stores: shard → where it goes."""
+    """Write one store for each shard, also for a shard without videos. stores: the path of each shard's store."""
     shards: dict[str, list[_Item]] = {name: [] for name in stores}
     for item in family.good:
         shards[shard_name(shard_of(item.vid, len(stores)))].append(item)
@@ -277,7 +303,7 @@ def _as_checked(item: _Item, layout: Layout) -> tuple[np.ndarray, np.ndarray | N
 
 
 def _say(skipped: Sequence[Mapping[str, str]], report: Path) -> None:
-    """The first lines of what is left out, on stderr; all of them stand in the report."""
+    """Print the first skipped files on stderr. The report lists all of them."""
     for row in skipped[:SHOWN]:
         print(f"vid {row['vid']}: {row['why']}", file=sys.stderr)
     if len(skipped) > SHOWN:

@@ -1,9 +1,10 @@
-"""Feature stores: one HDF5 file per shard and family, with the family's passport on it.
+"""Feature stores: one HDF5 file for each shard and family. The file carries the passport of the family.
 
-Layout: dataset `{key}` [n, dim] per vid (per qid for words), dataset `pooled/{key}` [dim] where a family has one vector
-for the whole query; root attributes are the fields of `families.Passport`; each array's attributes say how it came
-about (decoder, digest of its source); `.places` is an index (`places.py`). Equal arrays give equal bytes.
-A store that anybody else wrote is taken too, as long as its arrays lie in it (`own_datasets.py`).
+The file holds a dataset `{key}` [n, dim] for each vid (for each qid, if the family is one of words). If a family has
+one vector for the whole query, a dataset `pooled/{key}` [dim] holds it. The root attributes are the fields of
+`families.Passport`. The attributes of each array say how it was made (decoder, digest of its source). The dataset
+`.places` is an index (`places.py`). Equal arrays give files of equal bytes. A store that another program wrote is
+accepted if its arrays lie in the file itself (`own_datasets.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ POOLED = "pooled"
 
 @dataclass(frozen=True)
 class Entry:
-    """What a store holds under one key. rows: [n, dim]. pooled: [dim] or None. attributes: how the rows came about."""
+    """What a store holds under one key.
+
+    rows: [n, dim]. pooled: [dim], the vector of the whole query, or None. attributes: how the rows were made.
+    """
 
     rows: np.ndarray
     pooled: np.ndarray | None = None
@@ -38,7 +42,7 @@ class Entry:
 
 
 class _Shard(NamedTuple):
-    """One file of a store. id: the file for HDF5's lower calls."""
+    """One file of a store. id: the handle of the same file for h5py's low-level functions."""
 
     path: str
     file: h5py.File
@@ -46,11 +50,12 @@ class _Shard(NamedTuple):
 
 
 class Store:
-    """Read the shards of one family as if they were one store.
+    """Reads the shards of one family as if they were one store.
 
-    Raises PipelineError for a file that is no feature store, for one that has an array elsewhere or under a name that
-    names no file, for a mix of passports (both files and the fields that differ are named), and for a key that two
-    shards hold; whatever reads it, for a file that is damaged.
+    Raises PipelineError for a file that is not a feature store, for an array that lies outside the file or whose name
+    cannot be the name of a file, and for a key that two shards hold. It also raises PipelineError if the passports of
+    two files differ; the error names both files and the fields that differ. Every method that reads raises
+    PipelineError for a damaged file.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
@@ -81,25 +86,28 @@ class Store:
         return len(self._shards)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._open.close()
 
     def keys(self) -> list[str]:
-        """All vids (or qids), sorted."""
+        """Return all vids (or qids), sorted."""
         return sorted(self._shards)
 
     def read(self, key: str) -> np.ndarray:
-        """Rows of one vid (or qid), float32 [n, dim]. Raises PipelineError for a key that no shard holds."""
+        """Read the rows of one vid (or qid): float32 [n, dim]. Raises PipelineError for a key that no shard holds."""
         shard = self._shard(key)
         with _undamaged(shard.path):
             return _array(shard, key).astype(np.float32)
 
     def n_rows(self, key: str) -> int:
-        """Number of rows under one key, read from the header alone."""
+        """Return the number of rows under one key. Only the header is read."""
         return self.place(key).n
 
     def place(self, key: str) -> Place:
-        """Where the rows of one key lie, for whoever reads many at once (`bulk.py`). Raises PipelineError."""
+        """Return where the rows of one key lie in their file. `bulk.py` uses it to read many keys at once.
+
+        Raises PipelineError for a key that no shard holds.
+        """
         if key not in self._places:
             shard = self._shard(key)
             with _undamaged(shard.path):
@@ -107,18 +115,18 @@ class Store:
         return self._places[key]
 
     def file_of(self, key: str) -> str:
-        """The shard that holds one key. Raises PipelineError for a key that none holds."""
+        """Return the path of the shard that holds one key. Raises PipelineError for a key that no shard holds."""
         return self._shard(key).path
 
     def attributes(self, key: str) -> dict[str, str]:
-        """How the rows of one key came about: `decoder`, digest of the source and the like."""
+        """Return how the rows of one key were made: `decoder`, digest of the source and the like."""
         shard = self._shard(key)
         with _undamaged(shard.path):
             check_array(shard.id, key, 2, shard.path)
             return {printable(name): str(value) for name, value in shard.file[key].attrs.items()}
 
     def entry(self, key: str) -> Entry:
-        """Everything under one key, in the dtype it is stored in."""
+        """Return everything under one key, in the dtype in which it is stored."""
         shard = self._shard(key)
         with _undamaged(shard.path):
             pooled = _array(shard, f"{POOLED}/{key}", 1) if f"{POOLED}/{key}" in shard.file else None
@@ -126,12 +134,12 @@ class Store:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What a manifest says of a family: its arrays, and all their rows."""
+        """The numbers that a manifest records for a family: of its arrays, and of the rows in all of them."""
         family = self.passport.family
         return {f"{family}_arrays": len(self), f"{family}_rows": sum(map(self.n_rows, self._shards))}
 
     def problems(self) -> list[str]:
-        """Everything wrong with the rows of this store at once, one line each: of another width, or not finite."""
+        """Return all problems of the rows of this store, one line each: rows of another width, or not finite values."""
         return [line for key in self.keys() if (line := self._problem(key))]
 
     def _problem(self, key: str) -> str | None:
@@ -173,7 +181,7 @@ class Store:
 
 
 def open_stores(path: Path | str) -> Store:
-    """The store at a path: a file, or the folder of a family's shards. Raises PipelineError where there is none."""
+    """Open the store at a path: a file, or the folder of a family's shards. Raises PipelineError if there is none."""
     path = Path(path)
     paths = sorted(path.glob("*.h5")) if path.is_dir() else [path]
     if not paths:
@@ -199,16 +207,16 @@ def _open(path: Path) -> h5py.File:
 
 @contextmanager
 def _undamaged(path: Path | str) -> Iterator[None]:
-    """Whatever goes wrong inside the block is the file's fault."""
+    """Turn every exception inside the block into a PipelineError which says that the file is damaged."""
     try:
         yield
     except PipelineError:
         raise
-    except Exception as error:  # metadata of nonsense may raise anything
+    except Exception as error:  # h5py may raise any exception when the metadata of a file are damaged
         reason = f"is damaged ({type(error).__name__}: {error})"
         raise PipelineError(reason, where=path, remedy="delete it and run again") from error
 
 
 def rows_not_finite(rows: np.ndarray) -> int:
-    """How many rows hold NaN or infinity."""
+    """Return how many rows hold NaN or infinity. rows: [n, dim]."""
     return int((~np.isfinite(rows).all(axis=1)).sum())

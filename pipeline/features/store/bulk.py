@@ -1,8 +1,9 @@
-"""Many videos' rows at once, at the speed of the disk: straight from where they lie in the files, in file order.
+"""Reads the rows of many videos at the speed of the disk: directly from the bytes of the files, in their order.
 
-HDF5's bookkeeping costs more per array than reading CLIP's 75 rows does. From the page cache (1,600 videos of 75 rows,
-float16, 2,304 + 512 columns side by side): 2,330 MB per CPU second; one `Store.read` after the other: 250. Several
-files are read at a time, for one reader cannot both wait for the disk and copy what it brought.
+For each array HDF5 spends more time on its own bookkeeping than it takes to read the 75 rows of a CLIP array. Measured
+on files in the page cache (1,600 videos of 75 rows, float16, 2,304 + 512 columns), this module reads 2,330 MB in a
+second of CPU time; calling `Store.read` for each video reads 250 MB. Several files are read at the same time, because a
+single reader could not wait for the disk and copy rows at once. `benchmarks/features.py` measures both in one run.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 
 AT_A_TIME = 4
-"""Files."""
+"""Number of files that are read at the same time."""
 
 
 def read_packed(
     store: Store, keys: Sequence[str], lengths: Sequence[int] | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Rows of `keys` end to end, as stored, float16 or float32 [total, dim].
+    """Read the rows of all `keys`, one key after the other: float16 or float32 [total, dim], as they are stored.
 
-    lengths: rows wanted of each key, from its first one; all without. out: where they go instead of a new array; it may
-    be some columns of a wider one. A key may come twice.
+    keys: vids or qids. A key may appear twice.
+    lengths: how many rows to read of each key, beginning with its first one. Without it, all rows are read.
+    out: the array that the rows are written to. It may be some columns of a wider array. Without it, a new array is
+    made.
     Raises PipelineError for a key that no shard holds or that has fewer rows, and for a file that is cut short.
     """
     lengths = [store.place(key).n for key in keys] if lengths is None else lengths
@@ -39,7 +42,7 @@ def read_packed(
         targets.setdefault(store.file_of(key), []).append((key, rows[start:end]))
     dtype = np.dtype(store.passport.dtype)
     with ThreadPoolExecutor(AT_A_TIME) as readers:
-        # HDF5 is asked here, by one thread; the readers see plain files.
+        # Only this thread uses HDF5, which lets one thread in at a time. The readers use ordinary file operations.
         jobs = [readers.submit(_read, path, _parts(store, path, targets[path]), dtype) for path in sorted(targets)]
         for job in jobs:
             job.result()
@@ -47,14 +50,14 @@ def read_packed(
 
 
 class _Part(NamedTuple):
-    """Rows that lie at an offset of a file, and where they go."""
+    """Rows that lie at an offset (in bytes) of a file, and the array that they are copied to."""
 
     offset: int
     target: np.ndarray
 
 
 def _parts(store: Store, path: str, targets: Sequence[tuple[str, np.ndarray]]) -> list[_Part]:
-    """Look up where rows lie, ascending; rows that lie in pieces are read at once."""
+    """Return where the rows lie, sorted by offset. Rows that lie in several pieces are read here, through HDF5."""
     parts = []
     for key, target in targets:
         place = store.place(key)
@@ -69,7 +72,7 @@ def _parts(store: Store, path: str, targets: Sequence[tuple[str, np.ndarray]]) -
 
 
 def _read(path: str, parts: Sequence[_Part], dtype: np.dtype) -> None:
-    """Fill each target with the rows at its offset. dtype: of the rows in the file."""
+    """Fill each target with the rows at its offset. dtype: the dtype of the rows in the file."""
     scratch = np.empty(max((part.target.size for part in parts), default=0), dtype)
     with open(path, "rb", buffering=0) as file:
         for offset, target in parts:
@@ -83,8 +86,10 @@ def _read(path: str, parts: Sequence[_Part], dtype: np.dtype) -> None:
 
 def _fill(buffer: memoryview, file: FileIO) -> None:
     filled = 0
+    # One call may return fewer bytes than were asked for.
     while filled < len(buffer):
         n = file.readinto(buffer[filled:])
         if not n:
-            raise PipelineError("is cut short", where=file.name, remedy="delete it and extract again")
+            why = f"is cut short: it ends {len(buffer) - filled:,} bytes before its last rows do"
+            raise PipelineError(why, where=file.name, remedy="delete it and run the workflow again")
         filled += n

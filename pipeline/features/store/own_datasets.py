@@ -1,8 +1,9 @@
-"""What a store's file may hold: arrays of numbers that lie in this very file.
+"""Checks that a store contains nothing but arrays of numbers that lie in the file itself.
 
-HDF5 follows a link, or storage named by a dataset, into any file of the machine. So a store is looked at before its
-rows are read: every name is a hard link to a dataset, whose numbers lie in the file itself, whole or in chunks, and
-which is not larger than what lies there can fill.
+HDF5 follows links into any other file of the machine, and a dataset can name another file as its storage. A store from
+a stranger could therefore read any file as if it were rows. So every store is checked before its rows are read. Every
+name must be a hard link to a dataset of numbers. The numbers must lie in the file itself, in one piece or in chunks.
+The dataset must not claim more numbers than the file has bytes for.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ FILTERS = {
     h5py.h5z.FILTER_SHUFFLE: "shuffle",
     h5py.h5z.FILTER_FLETCHER32: "fletcher32",
 }
-"""What chunks may be packed with. Another filter may be a program that HDF5 loads from a folder."""
+"""The compression filters that chunks may use. For another filter HDF5 may load a program from a folder."""
 
 MOST_CHUNK_BYTES = 1 << 26
-"""Of one chunk, unpacked."""
+"""The largest accepted size of one chunk after it is unpacked, in bytes."""
 
 _REMEDY = "it was made or changed by another program: delete it and extract again, or copy plain arrays into a new file"
 _NUMBERS = {h5py.h5t.FLOAT, h5py.h5t.INTEGER}
 
 
 def names_in(group: h5py.Group, path: Path) -> list[str]:
-    """All names in a group, sorted. Raises PipelineError for a link that may leave the file."""
+    """Return all names in a group, sorted. Raises PipelineError for a link that can lead out of the file."""
     kinds: dict[str, int] = {}
 
     def note(name: bytes, info: h5py.h5l.LinkInfo) -> None:
@@ -45,7 +46,7 @@ def names_in(group: h5py.Group, path: Path) -> list[str]:
 
 
 def check_array(file: h5py.h5f.FileID, name: str, axes: int, path: Path | str) -> None:
-    """Raise PipelineError unless `name` is a plain array of numbers, with so many axes, that lies in its file."""
+    """Raise PipelineError unless `name` is an array of numbers with `axes` axes that lies in this file."""
     data = h5py.h5o.open(file, name.encode())
     if not isinstance(data, h5py.h5d.DatasetID):
         raise _unfit(name, "is no array", path)
@@ -83,9 +84,13 @@ def _check_chunks(
 
 
 def is_within(file: h5py.h5f.FileID, places: np.ndarray, row_bytes: int) -> bool:
-    """Whether all places, int64 [n, 2] (offset and rows), lie in the file. row_bytes: of a row."""
+    """Whether all places lie in the file.
+
+    places: int64 [n, 2], the offset in bytes and the number of rows. row_bytes: the size of a row.
+    """
     size = file.get_filesize()
     offsets, rows = places[:, 0], places[:, 1]
+    # The number of rows is tested first, so that the product below cannot overflow int64.
     fits = (offsets > 0) & (rows >= 0) & (rows <= size // row_bytes)
     return bool((fits & (offsets <= size - rows * row_bytes)).all())
 

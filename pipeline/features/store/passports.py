@@ -1,4 +1,4 @@
-"""Passports of feature stores: read back, compared, and never two kinds at once."""
+"""Reads the passports of feature stores, compares them, and refuses to mix rows of two passports."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from pipeline.grids import GRIDS
 DTYPES = ("float16", "float32")
 
 MOST_NUMBERS = 1 << 20
-"""Of a row."""
+"""The largest accepted number of columns (`dim`) and the largest accepted revision in a passport."""
 
 
 def passport_from(values: Mapping[str, Any], where: Path) -> Passport:
-    """A passport out of a store's attributes or a JSON object.
+    """Read a passport from a store's attributes or from a JSON object.
 
-    Raises PipelineError naming the fields it lacks, and the one that holds what no passport does: a family and an
-    origin become parts of paths, and everything is printed.
+    where: the file, for errors.
+    Raises PipelineError if fields are missing, and if a field holds a value that is not allowed. The values are checked
+    because family and origin become parts of paths, and because all fields are printed on a terminal.
     """
     missing = [entry.name for entry in fields(Passport) if entry.name not in values]
     if missing:
@@ -61,13 +62,16 @@ def _whole(value: Any, name: str, where: Path, remedy: str) -> int:
 
 
 def passport_differences(a: Passport, b: Passport) -> list[str]:
-    """The fields in which two passports differ, as `field: value of a ≠ value of b`."""
+    """Return the fields in which two passports differ, each as `field: value of a ≠ value of b`."""
     left, right = asdict(a), asdict(b)
     return [f"{name}: {left[name]} ≠ {right[name]}" for name in left if left[name] != right[name]]
 
 
 def one_passport(passports: Mapping[Path, Passport]) -> Passport:
-    """The passport that all files have. Raises PipelineError naming two files and the fields in which they differ."""
+    """Return the passport that all files have in common.
+
+    Raises PipelineError if two files have different passports. The error names both files and the fields that differ.
+    """
     (first, passport), *rest = passports.items()
     for path, other in rest:
         if other != passport:

@@ -1,9 +1,10 @@
-"""Where rows lie in a store's file, as an index beside them.
+"""An index in a store's file that says where the rows of each key lie.
 
-HDF5 takes 40 µs to look a dataset up and reads a page of the file for it: for ten thousand videos half as long as their
-rows take. The index is one read. It is believed only while the file has the length it was written with and the first
-and the last key lie where it says; a file that another tool packed anew is looked up key by key. Whatever the index
-says, only bytes of this very file are read by it.
+HDF5 needs 40 µs to look up a dataset, and reads a page of the file for it. For ten thousand videos these look-ups take
+half as long as reading the rows. The index is read at once. It is used only if the file still has the length that it
+had when the index was written, and if the first and the last key lie where the index says. Otherwise (for example after
+another tool repacked the file) every key is looked up by HDF5. A wrong index cannot make us read another file, because
+every place is checked to lie within this file.
 """
 
 from __future__ import annotations
@@ -19,19 +20,26 @@ from pipeline.families import Passport
 from pipeline.features.store.own_datasets import check_array, is_within
 
 PLACES = ".places"
-"""Dataset int64 [1 + keys, 2]: bytes of the file and number of keys, then offset and rows of each key, keys sorted."""
+"""Name of the dataset with the index, int64 [1 + keys, 2].
+
+Its first row holds the size of the file in bytes and the number of keys. Each further row holds the offset in bytes and
+the number of rows of one key. The keys are sorted.
+"""
 
 
 class Place(NamedTuple):
-    """Where the `n` rows of one key lie in their file. offset: of the first byte; None where they lie in pieces."""
+    """Where the `n` rows of one key lie in their file.
+
+    offset: the position of their first byte, or None if they do not lie in one piece.
+    """
 
     offset: int | None
     n: int
 
 
 def look_up(file: h5py.h5f.FileID, key: str, passport: Passport) -> Place:
-    """Ask HDF5 where one key's rows lie. Raises KeyError for a key that the file does not hold."""
-    # A quarter of the time of the high-level call.
+    """Ask HDF5 where the rows of one key lie. Raises KeyError for a key that the file does not hold."""
+    # The low-level function takes a quarter of the time of `file[key]`.
     data = h5py.h5d.open(file, key.encode())
     n, *dims = data.shape
     dtype = np.dtype(passport.dtype)
@@ -42,17 +50,20 @@ def look_up(file: h5py.h5f.FileID, key: str, passport: Passport) -> Place:
 
 
 def write_index(path: Path, keys: Sequence[str], passport: Passport) -> None:
-    """Index a store that is complete but for this. keys: all that it holds, sorted."""
+    """Add the index to a store that is complete otherwise. keys: all keys of the store, sorted."""
     with h5py.File(path, "r+", libver="latest") as file:
         places = [(0, len(keys)), *(look_up(file.id, key, passport) for key in keys)]
         file.create_dataset(PLACES, data=np.array(places, np.int64), track_times=False)
-    # Only a closed file has its length.
+    # The length of the file is final only after it was closed, so it is filled in when the file is opened again.
     with h5py.File(path, "r+", libver="latest") as file:
         file[PLACES][0, 0] = path.stat().st_size
 
 
 def read_index(file: h5py.File, keys: Sequence[str], passport: Passport) -> Mapping[str, Place]:
-    """Place of every key by the file's index; nothing where there is none to believe. keys: as in `write_index`."""
+    """Return the place of every key from the index of the file. The result is empty if there is no index to rely on.
+
+    keys: all keys of the store, sorted.
+    """
     if PLACES not in file:
         return {}
     check_array(file.id, PLACES, 2, file.filename)

@@ -1,4 +1,7 @@
-"""Fill one feature store so that a killed job loses only the video at hand. Layout of the file: `store.py`."""
+"""Fills one feature store in such a way that a killed job loses only the video at hand.
+
+The layout of the file is described in `pipeline/features/store/__init__.py`.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,18 @@ from pipeline.names import name_problem
 
 
 class TooLargeError(PipelineError):
-    """Rows of numbers that the store's dtype does not reach: one video's affair, where NaN is the network's."""
+    """Rows hold finite numbers that are too large for the dtype of the store.
+
+    Only this video is then skipped. NaN, in contrast, is a fault of the network and stops the stage.
+    """
 
 
 class StoreWriter:
-    """Fill one store; a context manager that assembles and renames the file when its block ends without an error.
+    """Fills one store. It is a context manager: when its block ends without an error, it writes the file.
 
-    Every `add` is on disk at once, in a staging folder beside the store, so that a killed job loses only the video at
-    hand. `keep` finds what an earlier run left, in that folder or in the store itself; keys that were neither added nor
-    kept are not in the new file.
+    `add` writes each entry to disk at once, into a staging folder beside the store, so that a killed job loses only the
+    video at hand. `keep` finds entries of an earlier run in that folder or in the store itself. Keys that were neither
+    added nor kept are not in the new file.
     """
 
     def __init__(self, path: Path | str, passport: Passport) -> None:
@@ -62,7 +68,10 @@ class StoreWriter:
                 self._old.close()
 
     def keep(self, key: str, **attributes: str) -> bool:
-        """Whether rows of `key` with these attributes are here from an earlier run; then they go into the new store."""
+        """Keep the rows of `key` that an earlier run made, if they have these attributes.
+
+        Rows that are kept go into the new store. Returns whether there are any.
+        """
         staged = self._read_staged(key)
         if staged is not None and _agrees(staged.attributes, attributes):
             self._staged.add(key)
@@ -74,10 +83,11 @@ class StoreWriter:
         return False
 
     def add(self, key: str, rows: np.ndarray, *, pooled: np.ndarray | None = None, **attributes: str) -> None:
-        """Store rows [n, dim] (and a pooled vector [dim]) under `key`.
+        """Store rows [n, dim], and a pooled vector [dim] if there is one, under `key`.
 
-        Raises PipelineError for rows of another width, without a row, or with values that are not finite, and for a key
-        that HDF5 would take for a path; TooLargeError where only the dtype makes them infinite (float16: above 65,504).
+        Raises PipelineError if the rows have another width, if there is no row, if values are not finite, and for a key
+        that HDF5 would take for a path. Raises TooLargeError if values are finite but too large for the dtype of the
+        store (float16: above 65,504).
         """
         problem = name_problem(key) or ("is the store's own" if key in (POOLED, PLACES) else "")
         if problem:
@@ -112,7 +122,7 @@ class StoreWriter:
         return cast
 
     def _open_staging(self) -> None:
-        """Make the staging folder; one that belongs to another passport is emptied first."""
+        """Make the staging folder. A folder with rows of another passport is deleted first."""
         sign = self._staging / "passport.json"
         if not sign.is_file() or files.read_json(sign, files.MADE_HERE) != asdict(self.passport):
             shutil.rmtree(self._staging, ignore_errors=True)
@@ -122,15 +132,15 @@ class StoreWriter:
         return self._staging / f"{quote(key, safe='')}.npz"
 
     def _read_staged(self, key: str) -> Entry | None:
-        """A staged entry; None where there is none, or where a power cut left half of one."""
+        """Return an entry of the staging folder, or None if there is none or a power cut left only a part of it."""
         try:
             with np.load(self._staged_path(key), allow_pickle=False) as arrays:
                 return Entry(arrays["rows"], arrays.get("pooled"), json.loads(str(arrays["attributes"])))
-        except Exception:  # a header of nonsense may raise anything, and half a file is no file
+        except Exception:  # NumPy may raise any exception for a damaged file, which then counts as absent
             return None
 
     def _read_old(self, key: str) -> Entry | None:
-        """An entry of the store as it was; None where there is none, or where the file is damaged."""
+        """Return an entry of the store that was there before, or None if there is none or the file is damaged."""
         if self._old is None or key not in self._old:
             return None
         with suppress(PipelineError):
@@ -141,7 +151,10 @@ class StoreWriter:
         with files.atomic_path(self.path) as path:
             try:
                 self._write(path, sorted(self._staged | self._kept))
-            except (OSError, RuntimeError) as error:  # HDF5 says the latter when a full disk lets it close no file
+            except (
+                OSError,
+                RuntimeError,
+            ) as error:  # h5py raises RuntimeError if it cannot close a file on a full disk
                 raise files.cannot_write(self.path, OSError(_system_says(error))) from error
 
     def _write(self, path: Path, keys: Sequence[str]) -> None:
@@ -155,12 +168,13 @@ class StoreWriter:
     def _entry(self, key: str) -> Entry:
         entry = self._read_staged(key) if key in self._staged else self._read_old(key)
         if not entry:
-            raise PipelineError("staged rows are gone", where=self._staged_path(key), remedy="run again")
+            why = "the staged rows of this video were deleted or damaged while the stage was running"
+            raise PipelineError(why, where=self._staged_path(key), remedy="run the same command again")
         return entry
 
 
 def _store_like(path: Path, passport: Passport) -> Store | None:
-    """The store at `path` if it is whole and of this kind."""
+    """Return the store at `path` if it is undamaged and has this passport, else None."""
     try:
         store = Store([path])
     except PipelineError:
@@ -180,7 +194,7 @@ def _write_entry(file: h5py.File, key: str, entry: Entry) -> None:
 
 
 def _system_says(error: Exception) -> str:
-    """The system's own words within HDF5's."""
+    """Return the operating system's error message, which HDF5 quotes in its own, or the whole message."""
     found = re.search(r"error message = '([^']+)'", str(error))
     return found[1] if found else str(error)
 
