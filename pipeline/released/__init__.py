@@ -1,1 +1,1 @@
-"""Files of released systems: their checkpoints become ours, and ours meets the figures that they computed."""
+"""Reads files of released systems: imports their checkpoints, and compares our networks with the numbers they gave."""

@@ -1,7 +1,8 @@
-"""Released checkpoints into ours: the method's table of names, and a reader that executes nothing.
+"""Turns released checkpoints into ours. Nothing in a released file is executed.
 
-A released file is a pickled dict: the tensors under released names, `epoch` (from 0), `opt` (an argparse.Namespace),
-optimizer and schedule, which are not taken over.
+A released file is a pickled dict. It holds the tensors under the names that the released program uses, `epoch` (counted
+from 0), `opt` (an argparse.Namespace), and the states of optimizer and schedule, which are not imported. Each method
+has a table that maps the released names of tensors to ours (`methods/*/release.py`).
 """
 
 from __future__ import annotations
@@ -25,16 +26,20 @@ from pipeline.methods.settings import MethodSettings
 from pipeline.released import container
 
 PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+"""The prefixes that DataParallel and torch.compile put before the name of every tensor."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """What a released checkpoint held.
+    """The content of a released checkpoint.
 
-    weights: by our names, float32. settings: of the network they fit. input_dim, text_dim: widths of video input
-    (endpoint columns and audio included) and words. epoch: from 1, as the log counts. options: plain values only.
-    dropped: tensors that no output depends on.
+    weights: float32 tensors under our names.
+    settings: the settings of the network that these weights belong to.
+    input_dim: width of the video input, with the two endpoint columns and the audio.
+    text_dim: width of the words.
+    epoch: the epoch after which the weights were saved, counted from 1 as in our logs, or None if it is not stored.
+    options: the options of the released program. They are plain values only.
+    dropped: names of tensors that were not imported, because no output depends on them.
     """
 
     weights: dict[str, Tensor]
@@ -47,7 +52,7 @@ class Released:
 
 
 def release_of(method: str) -> Release:
-    """How a method's released files are read. Raises PipelineError where nothing was released."""
+    """Return the description of a method's released files. Raises PipelineError if none are known for this method."""
     place = methods.settings_class(method).released if method in methods.METHODS else None
     if place is None:
         known = [name for name in methods.METHODS if methods.settings_class(name).released]
@@ -60,9 +65,10 @@ def release_of(method: str) -> Release:
 
 
 def import_checkpoint(source: Path | str, target: Path | str, method: str = methods.DEFAULT) -> Released:
-    """Turn a released checkpoint into a safetensors file under our names; its metadata keep epoch and options.
+    """Read a released checkpoint and write its tensors under our names into the safetensors file `target`.
 
-    Raises PipelineError as `read_released` does, where `target` is `source`, and where it cannot be written.
+    The metadata of the file hold the epoch, the settings of the network and the options.
+    Raises PipelineError as `read_released` does, if `target` is the same file as `source`, and if it cannot be written.
     """
     from safetensors.torch import save
 
@@ -83,9 +89,9 @@ def import_checkpoint(source: Path | str, target: Path | str, method: str = meth
 def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     """Read a released checkpoint without executing anything in it.
 
-    Only tensors, plain values, NumPy's plain numbers and argparse.Namespace are let in. Raises PipelineError for a
-    file that holds anything else, cannot be read, or is not this method's (naming the first tensor that is missing,
-    unknown, of another size, or not finite).
+    Only tensors, plain values, NumPy's plain numbers and argparse.Namespace are accepted.
+    Raises PipelineError for a file that holds anything else, that cannot be read, or that belongs to another method.
+    The error names the first tensor that is missing, unknown, of another size, or not finite.
     """
     path, release = Path(path), release_of(method)
     held = container.read(path)
@@ -98,11 +104,12 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
         settings = release.settings_of(options)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise release.odd(f"`opt` names a network that cannot be ({reason})", path) from error
+        raise release.odd(f"`opt` describes a network that this pipeline cannot build ({reason})", path) from error
     try:
         settings, inputs = release.fitted(settings, tensors), release.inputs_of(tensors)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise release.odd("lacks the input projections of video and text", path) from error
+    # Tensors on the device "meta" have shapes but no memory. Only names and shapes are needed here.
     with torch.device("meta"):
         expected = methods.build(settings, inputs).network.state_dict()
     epoch = held.get("epoch")
@@ -118,11 +125,11 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
 
 
 def _must_be_another_file(source: Path, target: Path) -> None:
-    """Raise PipelineError where writing `target` would destroy `source`, by whatever name or link."""
+    """Raise PipelineError if writing `target` would destroy `source`. Links and other names of `source` count, too."""
     try:
         same = os.path.samefile(source, target)
     except OSError:
-        same = False  # one of them is not there
+        same = False  # one of the two files does not exist
     if same or os.path.realpath(source) == os.path.realpath(target):
         raise PipelineError("is the checkpoint itself", where=target, remedy="name another file for the output")
     if target.is_dir():
@@ -130,11 +137,11 @@ def _must_be_another_file(source: Path, target: Path) -> None:
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Path) -> dict[str, Tensor]:
-    """The tensors without what wrappers put before every name, in any order and number."""
+    """Return the tensors without the prefixes of wrappers. Wrappers may be nested in any order."""
     found = dict(tensors)
     while prefix := next((p for p in PREFIXES if found and all(name.startswith(p) for name in found)), None):
         found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    inner = {name.replace("._orig_mod.", "."): tensor for name, tensor in found.items()}  # of a part that was compiled
+    inner = {name.replace("._orig_mod.", "."): tensor for name, tensor in found.items()}  # a compiled part
     if len(inner) < len(found):
         raise release.odd("holds tensors twice, with and without the prefix `_orig_mod.`", path)
     return inner
@@ -147,7 +154,7 @@ def _is_weight(tensor: object) -> bool:
 
 
 def _plain_options(options: object, release: Release, path: object) -> dict[str, Any]:
-    """The options object as a dict of JSON values; a device becomes its name."""
+    """Return the released options as a dict of JSON values. A device is replaced by its name."""
     if options is None:
         return {}
     found = vars(options) if isinstance(options, argparse.Namespace) else options

@@ -1,7 +1,8 @@
-"""A released checkpoint, opened without executing anything in it.
+"""Opens a released checkpoint without executing anything in it.
 
-PyTorch's restricted unpickler builds tensors and plain values. Three names are let in besides: argparse.Namespace, and
-NumPy's scalar and dtype, in whose place stand inert classes of this module: NumPy itself is never called.
+PyTorch's restricted unpickler builds tensors and plain values only. Three more names are allowed: argparse.Namespace,
+and NumPy's scalar and dtype. The last two are replaced by harmless classes of this module, so that NumPy is never
+called with values from the file. NumPy's own functions could be made to read or write memory of the file's choice.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pipeline.encoders.state import refuse_bomb
 from pipeline.errors import PipelineError
 
 HEAD_BYTES = 512
+"""How many bytes at the start of a file are read to recognise its kind. The mark of a tar archive is at byte 257."""
+
 SCALARS = {
     "b1": "?",
     "i1": "b",
@@ -36,7 +39,7 @@ SCALARS = {
     "f4": "f",
     "f8": "d",
 }
-"""NumPy's name of a number's kind → that of `struct`."""
+"""The kinds of numbers that are accepted: NumPy's name of a kind, and the name that `struct` has for it."""
 
 SAVE_PLAIN = (
     "where the file came from, save it anew with tensors and plain values alone: "
@@ -52,15 +55,15 @@ NAMED = [
         r"but got <class '([\w.]+)",
     )
 ]
-"""Where PyTorch's words name what it did not let in."""
+"""Patterns that find, in the messages of PyTorch's unpickler, the name of what it refused."""
 
 
 class NotPlainError(pickle.UnpicklingError):
-    """A value that looks like a plain number of NumPy and is none."""
+    """A value is written like a plain number of NumPy, but is not one."""
 
 
 class Dtype:
-    """Stands in for numpy.dtype: remembers which kind of number is meant."""
+    """Replaces numpy.dtype while a file is read. It remembers the kind of a number and its byte order."""
 
     def __init__(self, kind: str, *_: object) -> None:
         if kind not in SCALARS:
@@ -74,7 +77,10 @@ class Dtype:
 
 
 def scalar(dtype: Dtype, data: bytes) -> bool | int | float:
-    """Stands in for NumPy's rebuilding of a scalar: returns Python's number. Raises NotPlainError if it is none."""
+    """Replaces the function by which NumPy rebuilds a scalar. Returns a number of Python.
+
+    Raises NotPlainError if the value is not a plain number.
+    """
     if not isinstance(dtype, Dtype) or not isinstance(data, bytes):
         raise NotPlainError("holds a NumPy scalar that is not written as NumPy writes it")
     try:
@@ -89,10 +95,15 @@ LET_IN: list[Any] = [
     (scalar, "numpy.core.multiarray.scalar"),
     (scalar, "numpy._core.multiarray.scalar"),
 ]
+"""What PyTorch's unpickler may build besides tensors and plain values. NumPy 2 renamed its module `core` to `_core`."""
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds. Raises PipelineError for a file that is none (saying what it is), or that holds more."""
+    """Read the content of a checkpoint.
+
+    Raises PipelineError for a file that is not a checkpoint (the error says what it is instead), for a file that
+    unpacks to far more bytes than an honest file of its size, and for a file that holds anything but plain values.
+    """
     _must_be_a_checkpoint(path)
     try:
         refuse_bomb(path)
@@ -103,15 +114,15 @@ def read(path: Path) -> dict[str, Any]:
         raise files.cannot_read(path, error) from error
     try:
         with torch.serialization.safe_globals(LET_IN), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch thinks of a pickle's version helps nobody here
+            warnings.simplefilter("ignore")  # torch's warnings about the version of a pickle do not help the user
             held = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise files.cannot_read(path, error) from error
-    except Exception as error:  # a file of unknown origin can make the unpickler stumble in any way
+    except Exception as error:  # a file of unknown origin can make the unpickler raise any exception
         raise _refused(path, error) from error
     if not isinstance(held, dict):
         raise PipelineError(
-            f"holds a {type(held).__name__}, not a dict that has the weights under a name",
+            f"holds a value of type {type(held).__name__}, not a dict in which the weights have a name",
             where=path,
             remedy=SAVE_PLAIN,
         )
@@ -119,7 +130,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _refused(path: Path, error: Exception) -> PipelineError:
-    """The class that was not let in, or that the file is damaged; torch's own advice is to run what the file asks."""
+    """Make an error that names the refused class, or says that the file is damaged.
+
+    PyTorch's own message is not shown, because it advises to load the file without any restriction.
+    """
     reason = error.__context__ if isinstance(error.__context__, pickle.UnpicklingError) else error
     said = str(reason)
     if isinstance(reason, NotPlainError):
@@ -138,7 +152,7 @@ def _refused(path: Path, error: Exception) -> PipelineError:
 
 
 def _must_be_a_checkpoint(path: Path) -> None:
-    """Raise PipelineError, saying what the file is, where its first bytes are not those of a checkpoint."""
+    """Raise PipelineError if the first bytes are not those of a checkpoint. The error says what the file is instead."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
@@ -150,7 +164,7 @@ def _must_be_a_checkpoint(path: Path) -> None:
 
 
 def _other_kind(path: Path, head: bytes) -> tuple[str, str] | None:  # noqa: PLR0911 - a kind of file, an answer
-    """What a file is that is no checkpoint, and what to do; None for one that may be a checkpoint."""
+    """Return what a file is and what to do about it, or None if it may be a checkpoint."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
         return "an empty file", "fetch it again: nothing of it arrived"
@@ -182,7 +196,7 @@ def _other_kind(path: Path, head: bytes) -> tuple[str, str] | None:  # noqa: PLR
 
 
 def _other_zip(path: Path) -> tuple[str, str] | None:
-    """The same for a zip, which a checkpoint is too."""
+    """Do the same for a zip file. A checkpoint is a zip file, too; it contains a file `data.pkl`."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -1,4 +1,7 @@
-"""Ours against golden figures of the released system: the largest difference of every quantity, and what is allowed."""
+"""Compares our networks with golden sets: numbers that released systems computed once.
+
+For each quantity the comparison gives the largest difference and the tolerance.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,20 @@ from pipeline.released.golden_sets import plain, sharp
 from pipeline.training.predict import predictions
 
 ODD = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, OSError)
-"""What reading and comparing raise where a set is not whole, or an array in it has another shape or kind."""
+"""The exceptions that reading and comparing raise if a set is incomplete, or an array has another shape or dtype."""
+
+_REMEDY = (
+    "fetch the set again; the docstrings of pipeline/released/golden_sets.py and golden_compact.py say which files and"
+    " keys a set has"
+)
 
 
 def verify(path: Path | str) -> list[Check]:
-    """Compare with the golden set at `path` (see `read_sets`).
+    """Compare our network with the golden set at `path`, or with all sets of a folder (see `read_sets`).
 
-    float32 on the CPU, evaluation mode. A value that is not finite is a failure, and so is an array of another shape.
-    Raises PipelineError where there is no set, or one that cannot be compared at all.
+    Our network computes in float32 on the CPU, in evaluation mode. A check fails if a value is not finite or an array
+    has another shape.
+    Raises PipelineError if there is no set, or if a set cannot be compared at all.
     """
     sets = read_sets(path)
     found = [(golden, check) for golden in sets for check in _checks(golden, path)]
@@ -42,17 +51,17 @@ def verify(path: Path | str) -> list[Check]:
 
 
 def _checks(golden: GoldenSet, path: Path | str) -> list[Check]:
-    """All checks of a set. Raises PipelineError where one of them cannot be made."""
+    """Make all checks of a set. Raises PipelineError if one of them cannot be made."""
     made: list[Check] = []
     try:
         for check in _verify(golden, release_of(golden.settings.name)):
-            made.append(check)  # noqa: PERF402 - what was compared before says where it went wrong
+            made.append(check)  # noqa: PERF402 - the error below names the last quantity that was compared
     except ODD as error:
         raise PipelineError(
             f"{golden.name}: cannot be compared after `{made[-1].quantity if made else 'the weights'}` "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]})",
             where=path,
-            remedy="a figure is missing there, or has another shape: compare the set with the three forms",
+            remedy=f"an array or key of the set is missing, or has another shape: {_REMEDY}",
         ) from error
     return made
 
@@ -80,7 +89,10 @@ def _verify(golden: GoldenSet, release: Release) -> Iterator[Check]:
 
 
 def _check_losses(golden: GoldenSet, release: Release, method: Method, outputs: Any) -> Iterator[Check]:
-    """Every loss, the matching, and what else the released log holds. Leaves gradients in the network."""
+    """Compare every loss, the matching, and the other numbers of the released log.
+
+    The backward pass leaves gradients in the network, which `_check_gradients` reads.
+    """
     matches = method.match(method.costs(outputs, golden.batch), golden.batch.labels)
     losses = method.losses(outputs, golden.batch, matches)
     losses["total"].backward()
@@ -101,7 +113,11 @@ def _check_losses(golden: GoldenSet, release: Release, method: Method, outputs: 
 
 
 def _check_gradients(golden: GoldenSet, release: Release, network: nn.Module) -> Iterator[Check]:
-    """|Δ| over (1e-4 · norm + 2e-6), the largest; and how many tensors take part on one side only."""
+    """Compare the norm of the gradient of every tensor.
+
+    The difference is divided by the tolerance, 1e-4 · norm + 2e-6, and the largest quotient is reported. Tensors that
+    have a gradient on one side only are counted.
+    """
     gradients = {name: p.grad for name, p in network.named_parameters()}
     shares, one_sided = [0.0], 0
     for released, reference in golden.gradient_norms.items():
@@ -112,7 +128,7 @@ def _check_gradients(golden: GoldenSet, release: Release, network: nn.Module) ->
             norm = float(gradient.norm())
             if not max(norm, reference) < release.rounding:
                 shares.append(abs(norm - reference) / (1e-4 * reference + 2e-6))
-    worst = float(np.max(shares))  # unlike Python's, it keeps what is not a number
+    worst = float(np.max(shares))  # unlike Python's max, NumPy's returns NaN if one of the values is NaN
     yield Check("gradient norms, share of the tolerance 1e-4·norm + 2e-6", worst, 1.0, worst <= 1)
     yield counted("tensors with a gradient on one side only", one_sided)
     yield counted("tensors without a gradient norm in the set", len(gradients))
@@ -135,7 +151,10 @@ def _check_inputs(golden: GoldenSet) -> Iterator[Check]:
 
 
 def _check_labels(golden: GoldenSet, method: Method) -> Iterator[Check]:
-    """Labels that no draw changes, from the annotation rows. Hard pairs by their scores: ties may fall either way."""
+    """Compare the labels that do not depend on random numbers. They are made from the annotation rows.
+
+    Of the hard pairs only the scores are compared, because either clip may be chosen where scores are equal.
+    """
     reference, windows = golden.batch.labels, golden.max_windows
     targets = method.targets(golden.queries, golden.batch.n_clips, Training(max_windows=windows))
     ours = targets.draw(range(len(golden.queries)), np.random.default_rng(0))
@@ -151,7 +170,11 @@ def _check_labels(golden: GoldenSet, method: Method) -> Iterator[Check]:
 
 
 def _check_predictions(golden: GoldenSet, method: Method, outputs: Any) -> Iterator[Check]:
-    """The prediction file. A float16 step finer than the tolerance of the scores themselves counts as that."""
+    """Compare the rows of the prediction file.
+
+    Saliency is compared in steps of float16. Where such a step is smaller than the tolerance of the scores themselves,
+    that tolerance takes its place.
+    """
     found = method.found(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
     ours = predictions(found, golden.queries, golden.dataset)
     rows = list(zip(ours, golden.expected["predictions"], strict=True))
@@ -168,9 +191,9 @@ def _check_predictions(golden: GoldenSet, method: Method, outputs: Any) -> Itera
 
 
 def read_sets(path: Path | str) -> list[GoldenSet]:
-    """The set at `path` (a folder or a JSON file), or every compact set of a folder that holds nothing else.
+    """Read the golden set at `path` (a folder or a JSON file), or every compact set of a folder.
 
-    Raises PipelineError where no set of the three forms lies there, or one lacks a file or a key.
+    Raises PipelineError if there is no set, or if a set lacks a file or a key.
     """
     path = Path(path)
     try:
@@ -185,14 +208,14 @@ def read_sets(path: Path | str) -> list[GoldenSet]:
         raise PipelineError(
             f"is not whole ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
             where=path,
-            remedy="compare it with the three forms",
+            remedy=_REMEDY,
         ) from error
     raise PipelineError("no golden set lies here", where=path, remedy="name a set's folder or its JSON file")
 
 
 @contextmanager
 def _recorded(model: nn.Module) -> Iterator[dict[str, list[Any]]]:
-    """What every named module returned during the block, call by call."""
+    """Record what every named module returns during the block, call by call."""
     calls: dict[str, list[Any]] = defaultdict(list)
 
     def keep(name: str) -> Any:
@@ -207,6 +230,6 @@ def _recorded(model: nn.Module) -> Iterator[dict[str, list[Any]]]:
 
 
 def _as_pairs(matches: Tensor) -> list[list[int]]:
-    """One sample's [queries, windows]."""
+    """Return the matching of one sample as two lists: the moment queries, and the windows that they were given."""
     queries = (matches != NONE).nonzero().flatten()
     return [queries.tolist(), matches[queries].tolist()]

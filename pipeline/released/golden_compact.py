@@ -1,6 +1,7 @@
-"""Compact golden sets: one JSON file of shapes, labels and figures; weights and inputs follow from a generator.
+"""Reads compact golden sets: one JSON file with shapes, labels and the released system's numbers.
 
-Generator: NumPy's legacy normal numbers, seeded with the CRC-32 of `{case}/{name}`; the rules stand at `_generated`.
+Weights and inputs are not stored. A generator makes them: NumPy's legacy normal numbers, with the CRC-32 of
+`{case}/{name}` as seed. `_generated` holds the rules that turn these numbers into weights.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ from pipeline.training.packed import Packed
 
 
 def compact(path: Path) -> GoldenSet:
-    """Read one case and generate its weights and inputs."""
+    """Read one set and generate its weights and inputs.
+
+    Raises KeyError, ValueError or TypeError if the set lacks a key, or if an array has another size.
+    """
     told = files.read_json(path)
     release = release_of(_method_of(told))
-    if release.rows_of_set:  # these have no word on what the method, or the dataset, does not have
+    if release.rows_of_set:  # such sets lack the keys of what the method, or the dataset, does not have
         release = replace(release, outputs={k: v for k, v in release.outputs.items() if k in told["outputs"]})
         told = {"matcher": None, "global_weight": 0.0, "local_weight": 0.0} | told
     case, shapes, clip_s = told["case"], told["parameter_shapes"], float(told["clip_length_s"])
@@ -83,18 +87,25 @@ def compact(path: Path) -> GoldenSet:
 
 
 def _dataset_of(name: str) -> str:
-    """Our name of a dataset that a released program may call otherwise."""
+    """Return our name of a dataset. Released programs may have another name for it."""
     return next((ours for ours, about in datasets.DATASETS.items() if name in (ours, about.name_in_options)), name)
 
 
 def _method_of(told: Mapping[str, Any]) -> str:
-    """Said under `model` or `system`; else the one that the name of the case begins with; else the default."""
+    """Return the method of a set.
+
+    It is the value of `model` or `system`. Without these keys it is the method that the case is named after, or else
+    the default method.
+    """
     named = (name for name in methods.METHODS if str(told.get("case")).startswith(f"{name}_"))
     return told.get("model") or told.get("system") or next(named, methods.DEFAULT)
 
 
 def _rows_of(told: Mapping[str, Any]) -> tuple[list[Query], Labels]:
-    """Queries and labels, as drawn, in the form that most systems have."""
+    """Read queries and labels in the form that the sets of most systems have.
+
+    The labels hold the pairs that the released system had drawn.
+    """
     clip_s = float(told["clip_length_s"])
     windows = told["windows_seconds"] or [[] for _ in told["video_lengths"]]
     labels = Labels(
@@ -109,31 +120,37 @@ def _rows_of(told: Mapping[str, Any]) -> tuple[list[Query], Labels]:
 
 
 def _without_layer(name: str) -> str:
-    """The name of an output without the mark of an earlier layer."""
+    """Return the name of an output without the prefix that marks an earlier layer."""
     return name.removeprefix("aux1_").removeprefix("aux0_")
 
 
 def _matchings(told: Mapping[str, Any]) -> list[Any]:
-    """Of the last layer, then of the earlier ones where they are known: one, or a list of some."""
+    """Return the matchings of a set: that of the last layer, then those of earlier layers if the set has them.
+
+    A set stores either one earlier matching (`matcher_aux0`) or a list of them (`aux_matchers`).
+    """
     earlier = [told["matcher_aux0"]] if "matcher_aux0" in told else told.get("aux_matchers", [])
     return [told["matcher"], *earlier]
 
 
 def _by_name(norms: Mapping[str, float | None] | list[float | None], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Gradient norms by name; some sets list them in the order of the shapes. Raises ValueError for another number."""
+    """Return gradient norms by name. Some sets list them without names, in the order of the shapes.
+
+    Raises ValueError if there are more or fewer norms than shapes.
+    """
     return norms if isinstance(norms, Mapping) else dict(zip(shapes, norms, strict=True))
 
 
 def _shaped(name: str, values: list[float], shape: tuple[int, ...]) -> Tensor:
-    """Raises ValueError, naming the array, where it has another size."""
+    """Return the values as float32 of this shape. Raises ValueError, naming the array, if their number is wrong."""
     try:
         return torch.tensor(values, dtype=torch.float32).view(shape)
     except RuntimeError as error:
-        raise ValueError(f"`{name}` has {len(values)} numbers, which make no {shape}") from error
+        raise ValueError(f"`{name}` has {len(values)} numbers, which do not fill an array of shape {shape}") from error
 
 
 def _packed(samples: list[list[np.ndarray]]) -> Packed:
-    """Samples, each a list of parts side by side that need no further norm."""
+    """Pack samples. Each is a list of parts [rows, columns] that lie side by side and are normalised already."""
     rows = torch.from_numpy(np.concatenate([np.concatenate(parts, axis=1) for parts in samples]))
     lengths = [len(parts[0]) for parts in samples]
     return Packed(
@@ -146,7 +163,10 @@ def _packed(samples: list[list[np.ndarray]]) -> Packed:
 
 
 def _rows(told: Mapping[str, Any], stream: str, length: int, dim: int) -> list[np.ndarray]:
-    """Generated feature rows, normalised and then scaled where the set says so, each sample cut to its length."""
+    """Generate the feature rows of all samples: float32 [n, dim] each.
+
+    The rows have norm 1, or the norm that the set names as `{stream}_scale`. Each sample is cut to its own length.
+    """
     lengths = told["text_lengths" if stream == "text" else "video_lengths"]
     rows = noise(f"{told['case']}/{stream}", (len(lengths), length, dim))
     rows = rows / np.linalg.norm(rows, axis=-1, keepdims=True) * told.get(f"{stream}_scale", 1.0)
@@ -154,7 +174,7 @@ def _rows(told: Mapping[str, Any], stream: str, length: int, dim: int) -> list[n
 
 
 def _generated(case: str, name: str, shape: tuple[int, ...], unscaled: str | None) -> Tensor:
-    """A weight of the compact form by its rules; the first that applies."""
+    """Generate a weight, float32 of this shape. The first rule that applies to its name or shape is used."""
     drawn = noise(f"{case}/{name}", shape)
     if name.endswith("activation.weight"):
         value = 0.25 + 0.05 * drawn

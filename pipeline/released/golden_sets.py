@@ -1,11 +1,14 @@
-"""Golden sets on disk: what the released system computed once, with its weights and inputs beside the figures.
+"""Reads golden sets: numbers that a released system computed once, with the weights and inputs that it used.
 
-plain  a folder: released_expected.json, released_forward.npz (padded inputs), released_weights_fp16.npz. Checks the
-       network, its losses and gradients. Its GRU, as initialised, forgets the moment: a wrong slice does not show.
-sharp  a folder: expected.json, forward.npz (raw rows, inputs, intermediates), weights_fp16.npz. Checks besides how
-       inputs and labels are made, what comes in between, the moment's slice, the prediction file and optimizer steps.
+A set has one of three forms.
 
-The third form, `compact`, checks what plain does without a weight file: `golden_compact.py`.
+plain    is a folder with released_expected.json, released_forward.npz (padded inputs) and released_weights_fp16.npz. It
+         checks the network, its losses and gradients. With the initial weights of its GRU the output hardly depends on
+         the moment, so it cannot show that a wrong part of the video was taken.
+sharp    is a folder with expected.json, forward.npz (raw rows, inputs, intermediate results) and weights_fp16.npz. It
+         also checks how inputs and labels are made, intermediate results, which part of the video the moment takes, the
+         prediction file, and steps of the optimizer.
+compact  is one JSON file without weights. It checks the same as plain (`golden_compact.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ MAX_WINDOWS = Training().max_windows
 
 
 def plain(folder: Path) -> GoldenSet:
-    """Read a plain set."""
+    """Read a set of the form `plain`. folder: the folder of the set."""
     expected = files.read_json(folder / "released_expected.json")
     release = release_of(expected.get("model", methods.DEFAULT))
     options = expected["opt"]
@@ -71,7 +74,7 @@ def plain(folder: Path) -> GoldenSet:
 
 
 def sharp(folder: Path) -> GoldenSet:
-    """Read a sharp set; its batch is made from the raw rows by our own stores and loader."""
+    """Read a set of the form `sharp`. Our own stores and loader make its batch from the raw rows."""
     expected = files.read_json(folder / "expected.json")
     release = release_of(expected.get("model", methods.DEFAULT))
     options, arrays = expected["options"], _arrays(folder / "forward.npz")
@@ -115,8 +118,11 @@ def sharp(folder: Path) -> GoldenSet:
 
 
 def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], reading: Reading, training: Training) -> Data:
-    """Raw rows as they would lie on disk, through stores and loader. A stream longer by two rows or more, which the
-    loader refuses as belonging to another video, is cut here as the released loader cuts it."""
+    """Write the raw rows into stores and load them as a training does.
+
+    Our loader refuses families of one video whose lengths differ by two rows or more, and the released loader cuts
+    them. So the rows are cut to the shortest family here.
+    """
     streams = list(dict.fromkeys(name.split("_")[1] for name in arrays if name.startswith("raw_")))
     video, audio = [s for s in streams if s not in ("text", "pann")], [s for s in streams if s == "pann"]
     features = Features.model_construct(video=video, audio=audio, text="text")
@@ -143,7 +149,10 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 
 
 def named_outputs(release: Release, arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Predictions by the fields of our outputs; those of the earlier layers, in their order, get the axis of layers."""
+    """Return the set's outputs under the names of the fields of our outputs.
+
+    Outputs of earlier layers are stacked, in the order of the layers, along a new first axis.
+    """
     found = {}
     for name, ours in release.outputs.items():
         if name.startswith("aux0_"):
@@ -155,7 +164,7 @@ def named_outputs(release: Release, arrays: Mapping[str, Tensor], prefix: str) -
 
 
 def named_losses(release: Release, told: Mapping[str, float]) -> dict[str, float]:
-    """Losses by our names; those of one name are added up."""
+    """Return the set's losses under our names. Losses that have one name here are added up."""
     found: dict[str, float] = {}
     for name, value in told.items():
         ours = release.losses.get(name, name)
@@ -164,7 +173,11 @@ def named_losses(release: Release, told: Mapping[str, float]) -> dict[str, float
 
 
 def spans_in_seconds(windows: list[Any], n_clips: list[int], clip_s: float) -> tuple[Tensor, ...]:
-    """Windows in seconds as spans, per sample."""
+    """Turn windows in seconds into spans, for each sample: float32 [windows, 2].
+
+    windows: for each sample a list of [start, end]. n_clips: number of clips of each sample. clip_s: length of a clip
+    in seconds.
+    """
     return tuple(
         torch.from_numpy(spans_of(each, n * clip_s)) if each else torch.zeros(0, 2)
         for each, n in zip(windows, n_clips, strict=True)
@@ -176,7 +189,11 @@ def _dataset(options: Mapping[str, Any]) -> str:
     found = next((known.name for known in datasets.DATASETS.values() if known.name_in_options == name), None)
     if found is None:
         known_names = ", ".join(known.name_in_options for known in datasets.DATASETS.values() if known.name_in_options)
-        raise PipelineError(f"`dset_name` {name!r} is no dataset", where="options", remedy=f"known are {known_names}")
+        raise PipelineError(
+            f"`dset_name` {name!r} names no known dataset",
+            where="options of the set",
+            remedy=f"known are {known_names}",
+        )
     return found
 
 

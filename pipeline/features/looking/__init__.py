@@ -1,1 +1,1 @@
-"""Rows are looked at and compared: pictures of one video, and a verdict on two stores."""
+"""Draws the rows of one video as a picture, and compares two stores with a verdict."""

@@ -1,7 +1,8 @@
-"""Compare two feature stores, video by video: are they the same features, and if not, what was done to them?
+"""Compares two feature stores video by video: are they the same features, and if not, how do they differ?
 
-Every video is correlated with itself at every shift by a few rows and every rotation of its columns (one FFT does all),
-so that a row too many, exchanged halves or blocks in another order show as what they are, and not as noise.
+The rows of a video in one store are correlated with its rows in the other. This is done for every shift by a few rows
+and for every rotation of the columns. One FFT over the columns gives the correlation for all rotations at once. A row
+too many, exchanged halves or blocks in another order are then recognised; otherwise they would look like noise.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ from pipeline.features.store import Store, open_stores
 from pipeline.features.store.passports import passport_differences
 
 MAX_LAG = 3
-"""Rows that one store may be shifted against the other."""
+"""The largest shift between the two stores that is tried, in rows."""
 
 CLOSE = 0.98
-"""Cosine that another decoder, resize filter or precision still reaches."""
+"""Rows with at least this cosine count as alike. Another decoder, resize filter or precision still reaches it."""
 
 CONVINCING = 0.9
-"""Mean cosine below which no shift and no other order of columns is believed."""
+"""A shift or another order of the columns is reported only if it reaches this mean cosine."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How B lies against A: row i of A is row i + lag of B, column j of A column j + turn of B (modulo the width)."""
+    """How the rows and columns of store A correspond to those of store B.
+
+    Row i of A is row i + lag of B. Column j of A is column j + turn of B, modulo the number of columns.
+    """
 
     lag: int = 0
     turn: int = 0
@@ -37,11 +41,16 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Pair:
-    """One vid (or qid) in both stores. n_rows: of A and of B. cosines: row by row as stored.
+    """The comparison of one vid (or qid) that both stores have.
 
-    best: the alignment this vid alone asks for. aligned: cosines under the alignment of all vids together, none where
-    the vid is shorter than its lag; scales: norm of B's row over norm of A's under it, of rows that are alike.
-    pooled: cosine of the pooled vectors, where both stores have one.
+    n_rows: number of rows in A and in B.
+    is_equal: whether all numbers are equal.
+    cosines: the cosine of each row of A with the row of B at the same position.
+    best: the alignment that fits this vid best.
+    aligned: the cosines under the alignment that fits all vids together best. It is empty if the vid has fewer rows
+    than that alignment's lag.
+    scales: under the same alignment, the norm of B's row divided by the norm of A's row, for rows that are alike.
+    pooled: the cosine of the pooled vectors if both stores have one, else None.
     """
 
     key: str
@@ -55,15 +64,17 @@ class Pair:
 
     @property
     def lowest(self) -> float:
-        """The lowest cosine of all, of rows and pooled vector."""
+        """The lowest cosine among all rows and the pooled vector."""
         return float(min(self.cosines.min(), 1 if self.pooled is None else self.pooled))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two stores, all they have in common. only: keys that one of them has alone.
+    """The comparison of two stores.
 
-    alignment: the one that all vids together ask for. chance: mean cosine of any row of A with any row of B.
+    passports: of A and of B. only: the keys that only A has, and those that only B has. pairs: the keys of both.
+    alignment: the alignment that fits all vids together best.
+    chance: the mean cosine between any row of A and any row of B. Unrelated features reach it, too.
     """
 
     passports: tuple[Passport, Passport]
@@ -74,14 +85,15 @@ class Comparison:
 
     @property
     def worst(self) -> list[Pair]:
-        """Pairs, the one with the lowest cosine first."""
+        """All pairs, sorted by their lowest cosine, the lowest first."""
         return sorted(self.pairs, key=lambda pair: (pair.lowest, pair.key))
 
 
 def compare_stores(a: Path, b: Path) -> Comparison:
-    """Compare two stores; each is a file, or a folder with the shards of one family.
+    """Compare two stores. Each is a file, or a folder with the shards of one family.
 
-    Raises PipelineError for stores whose rows cannot be laid side by side: another width or grid, nothing in common.
+    Raises PipelineError if the rows of the stores cannot be compared: if their widths or grids differ, or if no vid is
+    in both.
     """
     with open_stores(a) as left, open_stores(b) as right:
         keys = _common_keys(left, right, a, b)
@@ -113,7 +125,7 @@ def _common_keys(left: Store, right: Store, a: Path, b: Path) -> list[str]:
 
 
 class _Sums:
-    """Mean cosine at every lag and turn, [lags, dim], of all videos added so far."""
+    """Sums cosines of videos for every lag and turn, [lags, dim]."""
 
     def __init__(self, dim: int) -> None:
         self._cells = np.zeros((2 * MAX_LAG + 1, dim))
@@ -122,7 +134,7 @@ class _Sums:
         self._rows = np.zeros(2)
 
     def add(self, a: np.ndarray, b: np.ndarray) -> Alignment:
-        """Add rows [n, dim] and [m, dim] of one video. Returns the alignment this video alone asks for."""
+        """Add the rows [n, dim] and [m, dim] of one video. Returns the alignment that fits this video best."""
         units = unit_rows(a), unit_rows(b)
         self._units += [unit.sum(axis=0) for unit in units]
         self._rows += [len(a), len(b)]
@@ -132,19 +144,23 @@ class _Sums:
         return _best(cells, pairs)
 
     def best(self) -> Alignment:
-        """The alignment that all videos together ask for."""
+        """Return the alignment that fits all added videos together best."""
         return _best(self._cells, self._pairs)
 
     def chance(self) -> float:
-        """Mean cosine of any row of A with any row of B."""
+        """Return the mean cosine between any row of A and any row of B.
+
+        It is the product of the two mean unit rows, so no pair of rows needs to be formed.
+        """
         a, b = self._units / self._rows[:, None]
         return float(a @ b)
 
 
 def _correlate(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of cosines of unit rows at every lag and turn, [lags, dim], and the number of row pairs, [lags, 1].
+    """Correlate the unit rows [n, dim] and [m, dim] of one video.
 
-    A lag that leaves less than half of the shorter video has no pairs: a few rows agree by chance.
+    Returns the sum of the cosines for every lag and turn, [lags, dim], and the number of row pairs, [lags, 1].
+    A lag at which less than half of the shorter video overlaps gets no pairs, because a few rows can agree by chance.
     """
     dim = a.shape[1]
     spectrum_a, spectrum_b = np.fft.rfft(a), np.fft.rfft(b)
@@ -155,6 +171,7 @@ def _correlate(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = in_a.stop - in_a.start
         if n < 1 or 2 * n < min(len(a), len(b)):
             continue
+        # A product of spectra is the correlation for all rotations. It is summed before the one inverse transform.
         product = (spectrum_a[in_a].conj() * spectrum_b[in_b]).sum(axis=0)
         silent = (empty_a[in_a] & empty_b[in_b]).sum()
         cells[lag + MAX_LAG], pairs[lag + MAX_LAG] = np.fft.irfft(product, dim) + silent, n
@@ -162,7 +179,10 @@ def _correlate(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _best(cells: np.ndarray, pairs: np.ndarray) -> Alignment:
-    """The alignment of the highest mean cosine, if it explains at least half of what is wrong without it."""
+    """Return the alignment with the highest mean cosine.
+
+    It must bring the mean cosine at least half of the way to 1. Otherwise no shift and no rotation is returned.
+    """
     means = np.divide(cells, pairs, out=np.full(cells.shape, -1.0), where=pairs > 0)
     plain = means[MAX_LAG, 0]
     lag, turn = np.unravel_index(means.argmax(), means.shape)
@@ -186,7 +206,11 @@ def _pair(left: Store, right: Store, key: str, best: Alignment, alignment: Align
 
 
 def _row_by_row(a: np.ndarray, b: np.ndarray, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of the rows that lie beside each other, and the ratios of their norms where they are alike, not zero."""
+    """Compare the rows of one video under an alignment.
+
+    Returns the cosines of corresponding rows (1 if both are zero), and the ratios of their norms (B over A) for rows
+    that are alike and not zero.
+    """
     in_a, in_b = _overlap(len(a), len(b), alignment.lag)
     a, b = a[in_a], np.roll(b[in_b], -alignment.turn, axis=1)
     norm_a, norm_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
@@ -196,12 +220,12 @@ def _row_by_row(a: np.ndarray, b: np.ndarray, alignment: Alignment) -> tuple[np.
 
 
 def _overlap(n: int, m: int, lag: int) -> tuple[slice, slice]:
-    """Rows i of A, 0 ≤ i < n, with 0 ≤ i + lag < m, and those rows i + lag of B."""
+    """Return which rows of A (n rows) and of B (m rows) correspond at a lag: rows i of A and i + lag of B."""
     start, stop = max(0, -lag), min(n, m - lag)
     return slice(start, max(start, stop)), slice(start + lag, max(start, stop) + lag)
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of norm 1; zero rows stay zero (silence: two of them are equal)."""
+    """Scale rows [n, dim] to norm 1. Rows of zeros, which stand for silence, stay zero."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)

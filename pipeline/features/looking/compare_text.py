@@ -1,4 +1,4 @@
-"""What a comparison of two feature stores says: a verdict in one line, the worst videos, a table of all."""
+"""Writes a comparison of two feature stores as text: a verdict in one line, the worst videos, and a table of all."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.features.looking.compare import CLOSE, Alignment, Comparison, Pair
 from pipeline.features.store.passports import passport_differences
 
 SAME = 0.999
-"""Cosine that two extractions of the same features reach: a GPU's float16 kernels are never equal bit for bit."""
+"""The cosine that two extractions of the same features reach. A GPU's float16 results are not equal to the bit."""
 
 WORTH_A_WORD = 0.01
-"""Share of rows or pooled vectors below CLOSE from which on two stores are the same in part only."""
+"""If at least this share of rows or pooled vectors is below CLOSE, the verdict says that only a part is the same."""
 
 NO_SCALE = 0.01
-"""Norms that differ by less are float16's."""
+"""Norms that differ by less than this share are not reported, because rounding to float16 can cause that."""
 
 SHOWN = 10
-"""Worst vids in the text; the CSV has all."""
+"""How many of the worst vids the text lists. The CSV lists all vids."""
 
 HEADINGS = ("rows A", "rows B", "cos min", "median", "pooled", "best lag", "turn", "scale")
 
@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 def verdict(comparison: Comparison) -> str:
-    """Whether these are the same features, and what was done to them, in one line."""
+    """Say in one line whether these are the same features, and how they differ if they are not."""
     pairs = comparison.pairs
     if all(pair.is_equal for pair in pairs):
         return f"identical: {len(pairs)} vids equal number by number{_besides(comparison)}"
@@ -52,7 +52,7 @@ def verdict(comparison: Comparison) -> str:
     cosine = f"median cosine {median:.4f}"
     if comparison.alignment != Alignment():
         cosine += f" ({plain:.4f} as they are stored)"
-    # Where any two rows are alike, those that agree say nothing.
+    # If any two rows of the stores are alike, a row that agrees with its counterpart proves nothing.
     n_agree = int((rows >= SAME).sum()) if comparison.chance < CLOSE else 0
     agree = f", {n_agree} of {len(rows)} rows agree" if n_agree >= WORTH_A_WORD * len(rows) else ""
     beside = f"{cosine}, {comparison.chance:.4f} between any two rows{agree}{_besides(comparison)}"
@@ -69,7 +69,10 @@ def verdict(comparison: Comparison) -> str:
 
 
 def text(comparison: Comparison, a: str, b: str) -> str:
-    """The whole comparison for a terminal; the verdict is its last line."""
+    """Write the whole comparison for a terminal. The verdict is the last line.
+
+    a, b: the names of the stores, as the user gave them.
+    """
     left, right = comparison.passports
     differ = passport_differences(left, right)
     lengths = sum(pair.n_rows[0] != pair.n_rows[1] for pair in comparison.pairs)
@@ -89,7 +92,7 @@ def text(comparison: Comparison, a: str, b: str) -> str:
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """Every vid in both stores, the worst first."""
+    """Write a CSV with a line for each vid that both stores have, the worst first."""
     with files.atomic(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -97,7 +100,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def _apart(cosines: np.ndarray, one: str, many: str) -> list[str]:
-    """How many differ; nothing where they are too few to be worth a word."""
+    """Say how many rows or vectors differ. Returns nothing if they are too few to be mentioned."""
     n = int((cosines < CLOSE).sum())
     if not n or n < WORTH_A_WORD * len(cosines):
         return []
@@ -106,7 +109,7 @@ def _apart(cosines: np.ndarray, one: str, many: str) -> list[str]:
 
 
 def _moved(alignment: Alignment, dim: int) -> list[str]:
-    """What the alignment says in words."""
+    """Describe an alignment in words."""
     said = []
     if alignment.lag:
         rows = "row" if abs(alignment.lag) == 1 else "rows"
@@ -129,7 +132,7 @@ def _scaled(pairs: list[Pair]) -> list[str]:
 
 
 def _besides(comparison: Comparison) -> str:
-    """What the cosines do not show."""
+    """Say what the cosines do not show: other families, single vids that differ, other lengths, vids of one store."""
     said = []
     left, right = comparison.passports
     if left.family != right.family:

@@ -1,7 +1,7 @@
-"""Look at features: what a store holds, and one video's rows as a picture.
+"""Describes what a store holds, and draws the rows of one video as a picture.
 
-The picture: a contact sheet with the frame at the middle of each row's clip, and the self-similarity of the rows. Where
-the picture changes and the matrix does not (or a row later), something is wrong.
+The picture has two parts: a contact sheet with the frame in the middle of each row's clip, and the cosine of every row
+with every other. If the frames change and the rows do not change at the same place, the rows are wrong or shifted.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 THUMB = 112
-"""Side of a frame on the contact sheet, pixels: half of what the network saw."""
+"""Width and height of a frame on the contact sheet in pixels: half of the size that the network gets."""
 
 ACROSS = 10
-"""Frames side by side."""
+"""Number of frames beside each other on the contact sheet."""
 
 MAX_FRAMES = 200
-"""A contact sheet shows at most this many rows, evenly chosen."""
+"""The largest number of rows that a contact sheet shows. They are spread evenly over the video."""
 
 
 def describe(store: Store) -> str:
-    """What a store holds, and everything that is wrong with it, as text. Reads all rows."""
+    """Describe as text what a store holds, and everything that is wrong with its rows. All rows are read."""
     p, keys = store.passport, store.keys()
     lengths = [store.n_rows(key) for key in keys]
     lines = [
@@ -50,7 +50,10 @@ def describe(store: Store) -> str:
 
 
 def describe_rows(store: Store, vid: str) -> str:
-    """One video's rows in one line: their number, norms, silence, and how alike neighbours are."""
+    """Describe the rows of one video in one line: number, norms, rows of zeros, and the cosine of neighbours.
+
+    Raises PipelineError for a vid that the store lacks.
+    """
     rows = store.read(vid)
     norms = np.linalg.norm(rows, axis=1)
     beside = np.diag(similarity(rows), 1)
@@ -63,9 +66,10 @@ def describe_rows(store: Store, vid: str) -> str:
 
 
 def draw(store: Store, vid: str, video: Path | None, folder: Path) -> Path:
-    """Write the picture of one video's rows, `{vid}.{family}.png`; without `video` the matrix alone. Returns its path.
+    """Draw the rows of one video into `{vid}.{family}.png` and return the path.
 
-    Raises PipelineError for a vid that the store has not, and for a video whose clips are not the store's rows.
+    video: the file whose frames are shown. Without it, only the matrix of cosines is drawn.
+    Raises PipelineError for a vid that the store lacks, and for a video whose number of clips does not fit the rows.
     """
     rows = store.read(vid)
     passport = store.passport
@@ -91,13 +95,16 @@ def draw(store: Store, vid: str, video: Path | None, folder: Path) -> Path:
 
 
 def similarity(rows: np.ndarray) -> np.ndarray:
-    """Cosine of every row with every other, [n, n]; rows of zeros are like nothing."""
+    """Compute the cosine of every row [n, dim] with every other: [n, n]. A row of zeros has cosine 0 with all rows."""
     units = unit_rows(rows)
     return units @ units.T
 
 
 def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) -> np.ndarray:
-    """The frame before the middle of each shown row's clip, uint8 [shown, 224, 224, 3]."""
+    """Read the last frame before the middle of each shown row's clip: uint8 [shown, 224, 224, 3].
+
+    Raises PipelineError for words, and if the video has another number of clips than the store has rows.
+    """
     if grid == "tokens":
         raise PipelineError("words have no frames", where=vid, remedy="leave out --video")
     from pipeline.video.decode import read_frames
@@ -107,7 +114,8 @@ def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) ->
 
     facts = probe(video)
     middles = middle_frames(facts, grid_seconds(grid))[:, 0]
-    # Families of half a second and less count whole seconds of video, rounded up.
+    # Families with clips of half a second or less have rows for whole seconds of video, rounded up. So they can have
+    # more rows than the video has clips.
     if abs(len(middles) - n_rows) > max(ROWS_APART, ceil(1 / grid_seconds(grid))):
         raise PipelineError(
             f"has {len(middles)} clips of {grid} where the store has {n_rows} rows for {vid}",
