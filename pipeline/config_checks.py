@@ -1,7 +1,7 @@
 """Experiments that cannot work, whatever is fetched, are found when the config is read, not after hours on a GPU.
 
 Each rule here compares several keys. The values that one key alone may have stand with its type in
-`pipeline/config.py`.
+`pipeline/config.py` or `pipeline/config_experiment.py`.
 """
 
 from __future__ import annotations

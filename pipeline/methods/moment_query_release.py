@@ -1,4 +1,4 @@
-"""What the releases of methods with moment queries have in common: names of tensors, options, outputs and losses.
+"""What the releases that descend from Moment-DETR have in common: names of tensors, options, outputs and losses.
 
 Tables of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept.
 """
@@ -6,12 +6,14 @@ Tables of tensors: released name (its beginning; * is a layer's number) → ours
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
 from pipeline.methods.contract import Inputs
-from pipeline.methods.settings import MOMENT_LOSSES
+from pipeline.methods.release import Release
+from pipeline.methods.settings import MOMENT_LOSSES, MethodSettings
 from pipeline.models.batch import Outputs
 from pipeline.models.losses import layers_of
 from pipeline.models.matching import NONE
@@ -81,15 +83,18 @@ DEAD = (
 
 OPTIONS = {
     "hidden_dim": "hidden_dim",
-    "nheads": "heads",
-    "num_queries": "queries",
-    "enc_layers": "encoder_layers",
-    "dec_layers": "decoder_layers",
-    "dim_feedforward": "feedforward_dim",
+    "heads": "nheads",
+    "queries": "num_queries",
+    "encoder_layers": "enc_layers",
+    "decoder_layers": "dec_layers",
+    "feedforward_dim": "dim_feedforward",
     "dropout": "dropout",
     "input_dropout": "input_dropout",
 }
-"""Released option → our setting."""
+"""Our setting → the released option that says it."""
+
+T2V_LAYERS = {"t2v_layers": "enc_layers"}
+"""Where the option that counts the layers of the encoder counts those before it, too."""
 
 LOSSES = {
     **{f"loss_{name}": name for name in MOMENT_LOSSES},
@@ -109,19 +114,6 @@ OUTPUTS = {
 """Released name of a prediction → the field of our outputs. Those of earlier layers get the axis of layers."""
 
 
-def options_of(options: Mapping[str, Any], *, t2v: bool) -> dict[str, Any]:
-    """The settings that released options name. t2v: whether `enc_layers` also counts those layers."""
-    chosen = {ours: options[theirs] for theirs, ours in OPTIONS.items() if theirs in options}
-    if t2v and "encoder_layers" in chosen:
-        chosen["t2v_layers"] = chosen["encoder_layers"]
-    return chosen
-
-
-def weights_of(told: Mapping[str, float]) -> dict[str, float]:
-    """The loss weights of a golden set, by our names. The earlier layers' are the last one's."""
-    return {LOSSES[name]: value for name, value in told.items() if not LOSSES[name].startswith("aux_")}
-
-
 def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
     """The widths that released weights fit; video and audio count as one. Raises KeyError where they say none."""
     video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
@@ -136,3 +128,33 @@ def logged(outputs: Outputs, matches: tuple[Tensor, ...]) -> dict[str, float]:
     each = [logits[layer][matches[0][layer] != NONE] for layer in range(len(logits))]
     errors = [100 * float((matched[:, 0] < matched[:, 1]).float().mean()) for matched in each]
     return {f"class_error{suffix}": error for suffix, error in zip(("", "_0", "_1"), errors, strict=False)}
+
+
+def moment_query_release(
+    title: str,
+    settings: type[MethodSettings],
+    names: Mapping[str, str],
+    *,
+    dead: tuple[str, ...] = (),
+    options: Mapping[str, str] = MappingProxyType({}),
+    outputs: Mapping[str, str] = MappingProxyType({}),
+    losses: Mapping[str, str] = MappingProxyType({}),
+    **own: Any,
+) -> Release:
+    """Return the `Release` of a method with moment queries: what is said here is added to what all of them share.
+
+    own: further fields of `Release` that the method's system alone has.
+    """
+    return Release(
+        title=title,
+        tensors="model",
+        names={**names, **PROJECTIONS},
+        dead=DEAD + dead,
+        settings=settings,
+        options=OPTIONS | dict(options),
+        inputs_of=inputs_of,
+        outputs=OUTPUTS | dict(outputs),
+        losses=LOSSES | dict(losses),
+        logged=logged,
+        **own,
+    )

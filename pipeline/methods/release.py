@@ -118,32 +118,36 @@ class GoldenSet:
 
 @dataclass(frozen=True)
 class Release:
-    """How a released system's files are read.
+    """How the files of a released system are read.
 
-    fitted: settings with the sizes that released tensors have, where no option says them; raises KeyError, IndexError
-    or ValueError. rounding: two gradient norms below it are rounding about 0, and agree.
-    For compact sets of a form of the method's own: columns: numbers per row of outputs that have more than one;
-    rows_of_set: queries and labels from what the file says.
-    title: its name in messages. tensors: the key of the weights in a checkpoint. names: beginning of a released name (*
-    is a layer's number) → ours; what follows the beginning is kept. dead: released tensors that no output depends on.
-    settings_of: from the checkpoint's options; raises ValueError. inputs_of: from its tensors; raises KeyError or
-    TypeError. outputs, losses: released name → field of our outputs, name of our loss; several losses of one name of
-    ours are added up. settings_of_set: from a golden set's loss weights, global and local weight. logged: further
-    figures of the log. intermediates: further checks of a set that holds intermediate values. further: checks of what
-    else a set says, under keys of the method's own. What modules returned is given by their names, call by call.
-    labels_of_set: the method's labels from the common ones of a compact set and all it says. unscaled: part of the
-    names whose generated weights stay as they are drawn.
+    Checkpoints. title: the system's name in messages. tensors: the key of the weights in a checkpoint. names: the
+    beginning of a released tensor's name (* is a layer's number) → ours; what follows the beginning is kept. dead: the
+    released tensors that no output depends on. settings: the class of the method's settings. options: our setting → the
+    released option that says it; one option may say several of our settings. fitted: the settings with the sizes that
+    the released tensors have, where no option says them; it raises KeyError, IndexError or ValueError. inputs_of: the
+    widths that the tensors fit; it raises KeyError or TypeError.
+
+    Golden sets. outputs, losses: a released name → the field of our outputs, or the name of our loss; losses that have
+    one name of ours are added up. weights_apart: the loss weights that a set tells apart from the others, in its order.
+    rounding: two gradient norms below this are rounding about 0, so they agree. logged: further figures of the released
+    log. intermediates: further checks of a set that holds intermediate values. further: checks of what a set says under
+    keys of the method's own. Both are given what every named module returned, call by call.
+
+    Compact sets. columns: the numbers per row of outputs that have more than one. rows_of_set: queries and labels from
+    what the file says, for a form of the method's own. labels_of_set: the method's labels from the common ones and from
+    all that the file says. unscaled: a part of the names of those weights that stay as they are drawn.
     """
 
     title: str
     tensors: str
     names: Mapping[str, str]
     dead: tuple[str, ...]
-    settings_of: Callable[[Mapping[str, Any]], MethodSettings]
+    settings: type[MethodSettings]
     inputs_of: Callable[[Mapping[str, Tensor]], Inputs]
     outputs: Mapping[str, str]
     losses: Mapping[str, str]
-    settings_of_set: Callable[[Mapping[str, float], float, float], MethodSettings]
+    options: Mapping[str, str] = field(default_factory=dict)
+    weights_apart: tuple[str, ...] = ()
     fitted: Callable[[Any, Mapping[str, Tensor]], MethodSettings] = lambda settings, _: settings
     rounding: float = 0.0
     columns: Mapping[str, int] = field(default_factory=lambda: {"pred_logits": 2, "pred_spans": 2})
@@ -153,6 +157,24 @@ class Release:
     further: Callable[[GoldenSet, Any, Calls, Any], Iterator[Check]] = lambda *_: iter(())
     labels_of_set: Callable[[Any, Mapping[str, Any]], Any] = lambda labels, _: labels
     unscaled: str | None = None
+
+    def settings_of(self, options: Mapping[str, Any]) -> MethodSettings:
+        """Return the settings that released options name. Raises ValueError where they name a network that cannot be.
+
+        A setting that no option names keeps its default.
+        """
+        return self.settings.model_validate({our: options[its] for our, its in self.options.items() if its in options})
+
+    def settings_of_set(self, told: Mapping[str, float], *apart: float) -> MethodSettings:
+        """Return the settings that a golden set was made with, which are its loss weights.
+
+        told: released name of a loss → its weight. A weight of an earlier decoder layer is left out, because it is the
+        last layer's. apart: the values of `weights_apart`; a system that has no such losses passes over them.
+        """
+        named = {self.losses[name]: weight for name, weight in told.items()}
+        weights = {ours: weight for ours, weight in named.items() if not ours.startswith("aux_")}
+        weights |= dict(zip(self.weights_apart, apart, strict=False))
+        return self.settings.model_validate({"loss_weights": weights})
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
         """Our name of a released tensor; None for the dead ones. Raises PipelineError for a name not in the table."""

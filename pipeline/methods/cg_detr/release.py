@@ -10,21 +10,10 @@ import torch
 from pipeline.methods.cg_detr import criterion
 from pipeline.methods.cg_detr.labels import SourceLabels
 from pipeline.methods.cg_detr.network import CorrelatedOutputs, needed
-from pipeline.methods.cg_detr.settings import CgDetrLossWeights, CgDetrSettings
+from pipeline.methods.cg_detr.settings import CgDetrSettings
 from pipeline.methods.contract import Method
-from pipeline.methods.moment_query_release import (
-    DAB_DECODER,
-    DEAD,
-    HEADS,
-    LOSSES,
-    OUTPUTS,
-    PROJECTIONS,
-    encoder_layers,
-    inputs_of,
-    logged,
-    options_of,
-)
-from pipeline.methods.release import Calls, Check, GoldenSet, Release, close, counted
+from pipeline.methods.moment_query_release import DAB_DECODER, HEADS, encoder_layers, moment_query_release
+from pipeline.methods.release import Calls, Check, GoldenSet, close, counted
 from pipeline.models.batch import Labels
 
 NAMES: dict[str, str] = {
@@ -37,7 +26,6 @@ NAMES: dict[str, str] = {
     **encoder_layers("transformer.encoder", "encoder"),
     **DAB_DECODER,
     **HEADS,
-    **PROJECTIONS,
     **encoder_layers("txtproj_encoder", "dummy_encoder"),
     **encoder_layers("scls_encoder", "sentence_encoder"),
     "saliency_proj1.": "score.clip.",
@@ -59,32 +47,19 @@ UNUSED_TEXT_LAYER = tuple(
 )
 """132,352 further numbers that no output depends on."""
 
-ALL_LOSSES = LOSSES | {
+OWN_LOSSES = {
     "loss_ms_align": "alignment",
     "loss_distill": "distillation",
     "loss_orthogonal_dummy": "orthogonality",
 }
 
 OWN_OPTIONS = {
-    "num_dummies": "dummies",
-    "total_prompts": "prompts",
-    "num_prompts": "prompts_picked",
+    "dummies": "num_dummies",
+    "prompts": "total_prompts",
+    "prompts_picked": "num_prompts",
     "dummy_layers": "dummy_layers",
     "t2v_layers": "t2v_layers",
 }
-
-
-def settings_of(options: Mapping[str, Any]) -> CgDetrSettings:
-    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
-    own = {ours: options[theirs] for theirs, ours in OWN_OPTIONS.items() if theirs in options}
-    return CgDetrSettings(**options_of(options, t2v=False) | own)
-
-
-def settings_of_set(weights: Mapping[str, float], *_: float) -> CgDetrSettings:
-    """The settings that a golden set was made with: its loss weights, by released names."""
-    named = {ALL_LOSSES[name]: value for name, value in weights.items()}
-    kept = {key: named[key] for key in CgDetrLossWeights.model_fields if key in named}
-    return CgDetrSettings(loss_weights=CgDetrLossWeights(**kept))
 
 
 def labels_of_set(labels: Labels, told: Mapping[str, Any]) -> SourceLabels:
@@ -112,17 +87,13 @@ def correlation(golden: GoldenSet, method: Method, calls: Calls, outputs: Correl
     yield close("saliency loss without the attention's part", alone, wanted)
 
 
-RELEASE = Release(
-    title="CG-DETR",
-    tensors="model",
-    names=NAMES,
-    dead=DEAD + UNUSED_TEXT_LAYER,
-    settings_of=settings_of,
-    inputs_of=inputs_of,
-    outputs=OUTPUTS,
-    losses=ALL_LOSSES,
-    settings_of_set=settings_of_set,
-    logged=logged,
+RELEASE = moment_query_release(
+    "CG-DETR",
+    CgDetrSettings,
+    NAMES,
+    dead=UNUSED_TEXT_LAYER,
+    options=OWN_OPTIONS,
+    losses=OWN_LOSSES,
     further=correlation,
     labels_of_set=labels_of_set,
     unscaled="_rep_",

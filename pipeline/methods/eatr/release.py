@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
 from pipeline.methods.contract import Method
 from pipeline.methods.eatr.network import EventOutputs
-from pipeline.methods.eatr.settings import EatrLossWeights, EatrSettings
-from pipeline.methods.moment_query_release import (
-    DAB_LAYERS,
-    DEAD,
-    LOSSES,
-    OUTPUTS,
-    PROJECTIONS,
-    encoder_layers,
-    inputs_of,
-    logged,
-    options_of,
-)
-from pipeline.methods.release import Calls, Check, GoldenSet, Release, apart, close, counted
+from pipeline.methods.eatr.settings import EatrSettings
+from pipeline.methods.moment_query_release import DAB_LAYERS, encoder_layers, moment_query_release
+from pipeline.methods.release import Calls, Check, GoldenSet, apart, close, counted
 from pipeline.models.matching import NONE
 
 NAMES: dict[str, str] = {
@@ -48,25 +37,9 @@ NAMES: dict[str, str] = {
     "event_span_embed.": "event_span.",
     "moment_span_embed.": "moments.span.",
     "class_embed.": "moments.label.",
-    **PROJECTIONS,
     "saliency_proj.": "score.",
 }
 """Released name (its beginning; * is a layer's number) → ours. The span heads stand twice in a checkpoint."""
-
-ALL_LOSSES = LOSSES | {"loss_event_span": "event_span", "loss_event_giou": "event_giou"}
-
-
-def settings_of(options: Mapping[str, Any]) -> EatrSettings:
-    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
-    return EatrSettings(**options_of(options, t2v=False))
-
-
-def settings_of_set(weights: Mapping[str, float], *_: float) -> EatrSettings:
-    """The settings that a golden set was made with: its loss weights, by released names."""
-    named = {ALL_LOSSES[name]: value for name, value in weights.items()}
-    return EatrSettings(
-        loss_weights=EatrLossWeights(**{key: named[key] for key in EatrLossWeights.model_fields if key in named})
-    )
 
 
 def events(golden: GoldenSet, method: Method, calls: Calls, outputs: EventOutputs) -> Iterator[Check]:  # noqa: ARG001
@@ -84,17 +57,12 @@ def events(golden: GoldenSet, method: Method, calls: Calls, outputs: EventOutput
     yield counted("matching of events, samples that differ", differ)
 
 
-RELEASE = Release(
-    title="EaTR",
-    tensors="model",
-    names=NAMES,
-    dead=DEAD,
-    settings_of=settings_of,
-    inputs_of=inputs_of,
-    outputs=OUTPUTS | {"pred_event_spans": "event_spans"},
+RELEASE = moment_query_release(
+    "EaTR",
+    EatrSettings,
+    NAMES,
+    outputs={"pred_event_spans": "event_spans"},
     columns={"pred_logits": 2, "pred_spans": 2, "pred_event_spans": 2},
-    losses=ALL_LOSSES,
-    settings_of_set=settings_of_set,
-    logged=logged,
+    losses={"loss_event_span": "event_span", "loss_event_giou": "event_giou"},
     further=events,
 )

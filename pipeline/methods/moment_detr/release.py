@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pipeline.methods.moment_detr.settings import MomentDetrSettings
-from pipeline.methods.moment_query_release import (
-    DEAD,
-    HEADS,
-    LOSSES,
-    OUTPUTS,
-    PROJECTIONS,
-    encoder_layers,
-    inputs_of,
-    logged,
-    options_of,
-    weights_of,
-)
-from pipeline.methods.release import Release
-from pipeline.methods.settings import MomentLossWeights
+from pipeline.methods.moment_query_release import HEADS, encoder_layers, moment_query_release
 
 NAMES: dict[str, str] = {
     **encoder_layers("transformer.encoder", "encoder", activation=False),
@@ -33,31 +17,9 @@ NAMES: dict[str, str] = {
     "transformer.decoder.norm.": "decoder.norm.",
     "query_embed.weight": "decoder.places",
     **HEADS,
-    **PROJECTIONS,
     "saliency_proj.": "score.",
 }
 """Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
 
 
-def settings_of(options: Mapping[str, Any]) -> MomentDetrSettings:
-    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
-    return MomentDetrSettings(**options_of(options, t2v=False))
-
-
-def settings_of_set(weights: Mapping[str, float], *_: float) -> MomentDetrSettings:
-    """The settings that a golden set was made with: its loss weights, by released names."""
-    return MomentDetrSettings(loss_weights=MomentLossWeights(**weights_of(weights)))
-
-
-RELEASE = Release(
-    title="Moment-DETR",
-    tensors="model",
-    names=NAMES,
-    dead=DEAD,
-    settings_of=settings_of,
-    inputs_of=inputs_of,
-    outputs=OUTPUTS,
-    losses=LOSSES,
-    settings_of_set=settings_of_set,
-    logged=logged,
-)
+RELEASE = moment_query_release("Moment-DETR", MomentDetrSettings, NAMES)

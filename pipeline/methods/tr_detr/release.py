@@ -7,30 +7,17 @@ from typing import Any
 
 import torch
 
-from pipeline.methods.moment_query_release import (
-    DAB_DECODER,
-    DEAD,
-    HEADS,
-    LOSSES,
-    OUTPUTS,
-    PROJECTIONS,
-    encoder_layers,
-    inputs_of,
-    logged,
-    options_of,
-    weights_of,
-)
-from pipeline.methods.release import Check, GoldenSet, Release, close, counted
+from pipeline.methods.moment_query_release import DAB_DECODER, HEADS, T2V_LAYERS, encoder_layers, moment_query_release
+from pipeline.methods.release import Check, GoldenSet, close, counted
 from pipeline.methods.tr_detr.cooperation import best_moment
 from pipeline.methods.tr_detr.network import AlignedOutputs
-from pipeline.methods.tr_detr.settings import LossWeights, TrDetrSettings
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 
 NAMES: dict[str, str] = {
     **encoder_layers("transformer.t2v_encoder", "t2v"),
     **encoder_layers("transformer.encoder", "encoder"),
     **DAB_DECODER,
     **HEADS,
-    **PROJECTIONS,
     "saliency_proj1.": "score.linear.",
     "fuser.cq_attention.w4C": "refinement.clip_weight",
     "fuser.cq_attention.w4Q": "refinement.word_weight",
@@ -41,17 +28,6 @@ NAMES: dict[str, str] = {
     "gru_extractor.gru.": "mr2hd.gru.",
 }
 """Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
-
-
-def settings_of(options: Mapping[str, Any]) -> TrDetrSettings:
-    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
-    return TrDetrSettings(**options_of(options, t2v=True))
-
-
-def settings_of_set(weights: Mapping[str, float], global_weight: float, local_weight: float) -> TrDetrSettings:
-    """The settings that a golden set was made with: its loss weights, by released names."""
-    weighted = LossWeights(**weights_of(weights), global_alignment=global_weight, local_alignment=local_weight)
-    return TrDetrSettings(loss_weights=weighted)
 
 
 def intermediates(golden: GoldenSet, calls: Mapping[str, list[Any]], outputs: AlignedOutputs) -> Iterator[Check]:
@@ -76,16 +52,12 @@ def intermediates(golden: GoldenSet, calls: Mapping[str, list[Any]], outputs: Al
         yield counted(f"MR2HD's {name}, samples that differ", differ)
 
 
-RELEASE = Release(
-    title="TR-DETR",
-    tensors="model",
-    names=NAMES,
-    dead=DEAD,
-    settings_of=settings_of,
-    inputs_of=inputs_of,
-    outputs=OUTPUTS,
-    losses={**LOSSES, "loss_global_vtc": "global_alignment", "loss_local_ctc": "local_alignment"},
-    settings_of_set=settings_of_set,
-    logged=logged,
+RELEASE = moment_query_release(
+    "TR-DETR",
+    TrDetrSettings,
+    NAMES,
+    options=T2V_LAYERS,
+    losses={"loss_global_vtc": "global_alignment", "loss_local_ctc": "local_alignment"},
+    weights_apart=("global_alignment", "local_alignment"),
     intermediates=intermediates,
 )

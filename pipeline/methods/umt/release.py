@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from pipeline.methods.contract import Inputs
 from pipeline.methods.release import Release
+from pipeline.methods.settings import MethodSettings
 from pipeline.methods.umt.golden import further, rows_of_set
-from pipeline.methods.umt.settings import LossWeights, UmtSettings
+from pipeline.methods.umt.settings import UmtSettings
 
 
 def _attention(theirs: str, ours: str) -> dict[str, str]:
@@ -73,12 +73,7 @@ OUTPUTS = {"saliency_logits": "saliency", "center_logits": "centre", "window": "
 """Name of a prediction in golden sets → the field of our outputs."""
 
 
-def settings_of(options: Mapping[str, Any]) -> UmtSettings:  # noqa: ARG001 - a checkpoint of this system has none
-    """The released settings; what of them a checkpoint's tensors say otherwise, `fitted` takes from there."""
-    return UmtSettings()
-
-
-def fitted(settings: UmtSettings, tensors: Mapping[str, Tensor]) -> UmtSettings:
+def fitted(settings: MethodSettings, tensors: Mapping[str, Tensor]) -> UmtSettings:
     """The settings, with the sizes that released weights have: Charades-STA and QVHighlights differ from TVSum.
 
     Raises KeyError or IndexError where the tensors are not this system's, ValueError for a network that cannot be.
@@ -103,21 +98,15 @@ def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
     return Inputs(video, 0 if sound is None else sound.shape[1], text, 2.0, moments, highlights)
 
 
-def settings_of_set(weights: Mapping[str, float], *_: float) -> UmtSettings:
-    """The settings that a golden set was made with: its loss weights, by released names."""
-    return UmtSettings(loss_weights=LossWeights(**{LOSSES[name]: value for name, value in weights.items()}))
-
-
 RELEASE = Release(
     title="UMT",
     tensors="state_dict",
     names=NAMES,
     dead=(),
-    settings_of=settings_of,
+    settings=UmtSettings,
     inputs_of=inputs_of,
     outputs=OUTPUTS,
     losses=LOSSES,
-    settings_of_set=settings_of_set,
     fitted=fitted,
     rounding=1e-5,
     columns={},

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.evaluation.top5 import top5_average_precision
-from pipeline.methods.contract import Inputs, Method
+from pipeline.methods.contract import Method
+from pipeline.methods.moment_query_release import DEAD, PROJECTIONS, encoder_layers, inputs_of
+from pipeline.methods.moment_query_release import OPTIONS as SHARED_OPTIONS
 from pipeline.methods.release import (
     RELATIVE,
     Calls,
@@ -24,19 +25,12 @@ from pipeline.methods.release import (
 )
 from pipeline.methods.univtg.labels import ClipLabels, ClipTargets
 from pipeline.methods.univtg.network import ClipOutputs
-from pipeline.methods.univtg.settings import LossWeights, UniVtgSettings
+from pipeline.methods.univtg.settings import UniVtgSettings
 from pipeline.records import Query
 
 NAMES: dict[str, str] = {
-    "transformer.encoder.layers.*.self_attn.in_proj_": "encoder.layers.*.attention.in_",
-    "transformer.encoder.layers.*.self_attn.out_proj.": "encoder.layers.*.attention.out.",
-    "transformer.encoder.layers.*.linear1.": "encoder.layers.*.feedforward.inner.",
-    "transformer.encoder.layers.*.linear2.": "encoder.layers.*.feedforward.outer.",
-    "transformer.encoder.layers.*.norm": "encoder.layers.*.norm",
-    "input_txt_proj.*.LayerNorm.": "text_projection.norms.*.",
-    "input_txt_proj.*.net.1.": "text_projection.linears.*.",
-    "input_vid_proj.*.LayerNorm.": "video_projection.norms.*.",
-    "input_vid_proj.*.net.1.": "video_projection.linears.*.",
+    **encoder_layers("transformer.encoder", "encoder", activation=False),
+    **PROJECTIONS,
     "token_type_embeddings.weight": "types",
     "span_embed.": "boundary.",
     "class_embed.": "foreground.",
@@ -44,21 +38,10 @@ NAMES: dict[str, str] = {
 }
 """Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
 
-DEAD = (
-    "txt_position_embed.position_embeddings.weight",
-    "txt_position_embed.LayerNorm.weight",
-    "txt_position_embed.LayerNorm.bias",
-)
-"""Released tensors that no output depends on (78,848 numbers). Ours has none: they are dropped by name."""
-
 OPTIONS = {
-    "hidden_dim": "hidden_dim",
-    "nheads": "heads",
-    "enc_layers": "encoder_layers",
-    "dim_feedforward": "feedforward_dim",
-    "input_dropout": "input_dropout",
+    ours: SHARED_OPTIONS[ours] for ours in ("hidden_dim", "heads", "encoder_layers", "feedforward_dim", "input_dropout")
 }
-"""Released option → our setting."""
+"""Our setting → the released option that says it."""
 
 LOSSES = {
     "loss_b": "span",
@@ -72,22 +55,6 @@ LOSSES = {
 
 STEP = {"totals": 1e-5, "norms": 1e-4}
 """What the totals and the gradient norms of optimizer steps may differ by, relative."""
-
-
-def settings_of(options: Mapping[str, Any]) -> UniVtgSettings:
-    """The settings that released options name. Raises ValueError where they name a network that cannot be."""
-    return UniVtgSettings(**{ours: options[theirs] for theirs, ours in OPTIONS.items() if theirs in options})
-
-
-def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
-    """The widths that released weights fit. Raises KeyError where they say none."""
-    video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
-    return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
-
-
-def settings_of_set(weights: Mapping[str, float], *_: float) -> UniVtgSettings:
-    """The settings that a golden set was made with: its loss weights, by released names."""
-    return UniVtgSettings(loss_weights=LossWeights(**{LOSSES[name]: value for name, value in weights.items()}))
 
 
 def rows_of_set(told: Mapping[str, Any]) -> tuple[Sequence[Query], ClipLabels]:
@@ -159,11 +126,11 @@ RELEASE = Release(
     tensors="model",
     names=NAMES,
     dead=DEAD,
-    settings_of=settings_of,
+    settings=UniVtgSettings,
+    options=OPTIONS,
     inputs_of=inputs_of,
     outputs={"pred_logits": "foreground", "pred_spans": "offsets"},
     losses=LOSSES,
-    settings_of_set=settings_of_set,
     columns={"pred_spans": 2},
     rows_of_set=rows_of_set,
     further=further,

@@ -1,0 +1,234 @@
+"""What config.yaml says of one experiment: its features, its method, its schedule, and the runs it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from pipeline import datasets
+from pipeline.config_names import DatasetName, DomainName, FamilyName, Model
+from pipeline.datasets import DATASETS, definition
+from pipeline.families import FAMILIES
+from pipeline.layout import RunId
+from pipeline.settings import Positive, Strict, Weight
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+PLACES: dict[str | None, str] = {"frames224": "video", "native": "video", "sound": "audio", "words": "text"}
+"""Reader of a family → the key of `features` that the family belongs under.
+
+A family that only an archive holds has no reader, so its key cannot be told from this.
+"""
+
+
+class Training(Strict):
+    """One training schedule. It counts epochs, not steps."""
+
+    epochs: Annotated[int, Field(ge=0)] = 200
+    """Number of epochs to train. With 0 the untrained network is used."""
+    batch_size: Positive = 32
+    """Number of queries per step. The last batch of an epoch may be smaller and is used too."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Weight = 1e-4
+    drop_learning_rate_after: Positive = 400
+    """Number of epochs after which the learning rate is divided by ten. It is divided again after each further such
+    number."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 0.1
+    """Largest norm of all gradients together. Larger gradients are scaled down to it. With null no gradient is
+    scaled."""
+    evaluate_every: Positive = 5
+    """Number of epochs between two evaluations on val. The best evaluation selects the epoch. The last epoch is
+    always evaluated."""
+    evaluation_batch_size: Positive = 100
+    """Number of queries per batch when predicting. Under `formulation: released` it changes the numbers (the
+    released system uses 100)."""
+    stop_after_evaluations_without_gain: Positive | None = None
+    """Training stops after this many evaluations without a better one. With null it runs to the last epoch."""
+    max_clips: Positive | None = 75
+    """Largest number of clips of a video. Clips after that are cut off. With null all clips are kept."""
+    max_tokens: Positive | None = 32
+    """Largest number of tokens of a query. Tokens after that are cut off. With null all tokens are kept."""
+    normalise_text: bool | None = None
+    """Whether the vector of each word is scaled to length 1. With null this follows the released systems: yes for
+    all datasets but TVSum."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of matrix products while training. bfloat16 uses torch's autocast."""
+    max_windows: Positive = 5
+    """Largest number of windows of one query that a step learns from. Of a query with more windows, this many are
+    drawn at random."""
+
+
+class Features(Strict):
+    """The feature families that a run reads. Video families are concatenated in this order."""
+
+    video: Annotated[list[FamilyName], Field(min_length=1)]
+    audio: list[FamilyName] = []
+    text: FamilyName = "clip-text"
+
+    @model_validator(mode="after")
+    def _each_in_its_place(self) -> Features:
+        for place, families in {"video": self.video, "audio": self.audio, "text": [self.text]}.items():
+            for family in families:
+                if (fitting := PLACES.get(FAMILIES[family].reader)) not in (place, None):
+                    raise ValueError(f"{family} is none of `{place}`: name it under `{fitting}`")
+        if twice := {family for family in self.all if self.all.count(family) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} is named twice")
+        return self
+
+    @property
+    def all(self) -> list[str]:
+        """Names of all families, the video families first."""
+        return [*self.video, *self.audio, self.text]
+
+
+def _as_written(schema: dict[str, Any]) -> None:
+    """Describe for editors what the file may leave out: `_resolved` fills in `model` and `training` before
+    validation."""
+    schema["required"] = [key for key in schema["required"] if key not in ("model", "training")]
+
+
+class SweepPoint(Strict):
+    """The settings that one point of a sweep changes."""
+
+    model_config = ConfigDict(json_schema_extra=_as_written)
+
+    model: Model
+    training: Training
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what a manifest records of one run: the settings that differ from the defaults, and the method with
+        its revision."""
+        return {"model": self.model.recorded(), "training": self.training.changes()}
+
+    @classmethod
+    def from_recorded(cls, recorded: Mapping[str, Any]) -> SweepPoint:
+        """Rebuild the settings from what `recorded` returned. Raises ValidationError or KeyError for anything else."""
+        model = {key: value for key, value in recorded["model"].items() if key != "revision"}
+        return cls.model_validate({"model": model, "training": recorded["training"]})
+
+
+def _released_only(name: str) -> str:
+    substitutes = [other for other, kind in FAMILIES.items() if kind.instead_of == name]
+    instead = f", or {' or '.join(substitutes)}, which stands in for it" if substitutes else ""
+    return f"{name} is released only and cannot be made from raw: use `source: features` with `archive: NAME`{instead}"
+
+
+class Experiment(Strict):
+    """One row of a table (or several, with `sweep` or domains), and how to make it."""
+
+    model_config = ConfigDict(json_schema_extra=_as_written)
+
+    table: Literal[1, 2, 3, 4] | None = None
+    row: str | None = None
+    """Key of the row in published.csv. `{point}` stands for the name of the sweep point."""
+    dataset: DatasetName
+    source: Literal["raw", "features", "predictions"] = "raw"
+    """Where the run starts: from raw videos, from a released feature archive, or from released prediction files."""
+    archive: str | None = None
+    """The archive that `source: features` reads: a name in sources.csv."""
+    predictions: dict[Literal["val", "test"], str] = {}
+    """The prediction files that `source: predictions` reads: split → a name in sources.csv."""
+    features: Features | None = None
+    model: Model
+    """Settings that differ from the `model` of the file and of the dataset."""
+    training: Training
+    """Settings that differ from the `training` of the dataset."""
+    sweep: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+$")], SweepPoint] = {}
+    """Name of a sweep point → the settings that it changes in this experiment's `model` and `training`."""
+    domains: list[DomainName] = []
+    """The domains to run, of a dataset that is trained by domain (TVSum). An empty list means all of them."""
+    report: Literal["val", "test"] = "val"
+    """The split whose numbers the table shows. With `val` the epoch was selected on the reported split itself."""
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [2017]
+    """Random seeds, with one run for each. With two or more, tables show mean ± standard deviation."""
+    jobs: Positive = 1
+    """Number of jobs that share the runs, each on one GPU. There are never more jobs than runs."""
+    note: str | None = None
+    """A remark that every table prints with the row."""
+
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Experiment:
+        if self.source == "predictions" and self.report not in self.predictions:
+            raise ValueError(
+                f"`source: predictions` needs `predictions: {{{self.report}: NAME}}` (a name in sources.csv)"
+            )
+        if self.source != "predictions" and self.features is None:
+            raise ValueError(f"`source: {self.source}` needs `features: {{video: [...], text: ...}}`")
+        if self.source == "features" and not self.archive:
+            raise ValueError("`source: features` needs `archive: NAME` (a name in sources.csv)")
+        if self.source != "features" and self.archive:
+            raise ValueError(f"`source: {self.source}` reads no `archive`: write `source: features`, or leave it out")
+        for family in self.made:
+            if FAMILIES[family].reader is None:
+                raise ValueError(_released_only(family))
+        if self.domains and not self.about.domains:
+            by_domain = ", ".join(name for name, dataset in DATASETS.items() if dataset.domains)
+            raise ValueError(f"`domains` belong to {by_domain}, and `dataset` is {self.dataset}: leave them out")
+        if foreign := [domain for domain in self.domains if domain not in self.about.domains]:
+            raise ValueError(f"`domains`: {', '.join(foreign)} is none of {', '.join(self.about.domains)}")
+        if self.sweep and self.source == "predictions":
+            raise ValueError("`source: predictions` trains nothing that a `sweep` could change: leave `sweep` out")
+        if self.row is not None and self.table is None:
+            raise ValueError(f"`row` is {self.row!r} and no `table` is named: add `table`, or leave `row` out")
+        for key in {key: None for settings in self.settings for key in settings.model.never_read(moments=self.moments)}:
+            raise ValueError(
+                f"`model.{key}` is read by nothing on {self.dataset}, which has no moments: leave it out here, and "
+                "name it under `model_by_dataset` for the datasets that have them"
+            )
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError(f"a seed or a domain is named twice (`seeds: {self.seeds}`, `domains: {self.domains}`)")
+        return self
+
+    @property
+    def about(self) -> definition.Dataset:
+        """Everything that depends on the dataset."""
+        return datasets.get(self.dataset)
+
+    @property
+    def archived(self) -> list[str]:
+        """Names of the families that are read from `archive`. The other families are made here."""
+        families = self.features.all if self.features and self.source == "features" else []
+        return [family for family in families if not FAMILIES[family].looked_up]
+
+    @property
+    def made(self) -> list[str]:
+        """Names of the families that are made here, from videos, sounds or queries."""
+        families = self.features.all if self.features and self.source != "predictions" else []
+        return [family for family in families if family not in self.archived]
+
+    @property
+    def run_domains(self) -> list[str]:
+        """Names of the domains to train on: a dataset with domains is trained once per domain, other datasets once on
+        everything (`all`)."""
+        return list(self.domains or self.about.run_domains)
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of all runs, `{point-}{domain or all}-s{seed}`, in a fixed order."""
+        points = list(self.sweep) or [""]
+        return [str(RunId(seed, d, p)) for p in points for d in self.run_domains for seed in self.seeds]
+
+    @property
+    def n_parts(self) -> int:
+        """Number of jobs that have at least one run."""
+        return min(self.jobs, len(self.runs))
+
+    def domain_of(self, run: str) -> str | None:
+        """Return the domain of a run, or None for a dataset without domains. run: one of the names in `runs`."""
+        return RunId.parse(run).domain if self.about.domains else None
+
+    @property
+    def moments(self) -> bool:
+        """Whether the dataset has windows to learn from."""
+        return self.about.moments
+
+    @property
+    def settings(self) -> list[SweepPoint]:
+        """Model and training settings of every point of the sweep, or of the experiment when it has no sweep."""
+        return list(self.sweep.values()) or [SweepPoint(model=self.model, training=self.training)]
+
+    def settings_of(self, run: str) -> SweepPoint:
+        """Return model and training settings of one run. run: one of the names in `runs`."""
+        return self.sweep.get(RunId.parse(run).point) or SweepPoint(model=self.model, training=self.training)

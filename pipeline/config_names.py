@@ -1,0 +1,72 @@
+"""The names that config.yaml uses, and the values that are refused as one of them.
+
+Datasets, domains, families and methods are named in the file and defined elsewhere. Here each kind of name is a type of
+pydantic's, so that a section says what a key may name, and an unknown name is refused with the known ones.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from pipeline import files, methods
+from pipeline.datasets import DATASETS
+from pipeline.families import FAMILIES
+from pipeline.methods.settings import MethodSettings
+
+DOMAINS = tuple(domain for dataset in DATASETS.values() for domain in dataset.domains)
+"""The domains of every dataset that is trained by domain."""
+
+
+def _known_dataset(name: str) -> str:
+    if name not in DATASETS:
+        raise ValueError(f"no such dataset; known are {', '.join(DATASETS)}")
+    return name
+
+
+def _known_domain(name: str) -> str:
+    if name not in DOMAINS:
+        raise ValueError(f"no such domain; known are {', '.join(DOMAINS)}")
+    return name
+
+
+def _known_family(name: str) -> str:
+    if name not in FAMILIES:
+        raise ValueError(f"no such family; known are {', '.join(FAMILIES)}")
+    return name
+
+
+def _one_spelling(folder: str) -> str:
+    folder = files.expanded(folder)
+    if not folder or set("{}") & set(folder):
+        raise ValueError("must be the name of a folder, without braces (Snakemake takes them for wildcards)")
+    return os.path.normpath(folder)  # To Snakemake `./results` and `results` are two folders, so one spelling is kept.
+
+
+LocalPath = Annotated[str, AfterValidator(files.expanded)]
+ResultsFolder = Annotated[str, AfterValidator(_one_spelling)]
+DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"enum": list(DATASETS)})]
+DomainName = Annotated[str, AfterValidator(_known_domain), Field(json_schema_extra={"enum": list(DOMAINS)})]
+FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
+
+
+class _OneOfTheMethods:
+    """The settings of the method that a section names. Only the keys of that method are accepted."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler(methods.settings_class(name)) for name in methods.METHODS}
+        return core_schema.tagged_union_schema(choices, discriminator=methods.name_in)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe the section for editors. A section that names no method accepts the keys of all methods, because
+        another section may name the method."""
+        return {"anyOf": handler(schema)["oneOf"]}
+
+
+Model = Annotated[MethodSettings, _OneOfTheMethods]
+"""The section `model`: the settings of one method. Its key `name` says which method."""
