@@ -28,6 +28,9 @@ from pipeline.provenance import Asked
 from pipeline.shards import shard_name, shard_of
 from pipeline.stages import StageJob
 
+MISSING = "missing"
+"""The setting of `train` that changes no number: what it does when videos are missing."""
+
 
 def fetch(job: StageJob[of.Fetch], file: str, digest: str | None) -> Asked:
     """A file of sources.csv. Its address is no setting: a file is the same wherever it came from."""
@@ -114,7 +117,19 @@ def train(job: StageJob[of.Train]) -> Asked:
     """
     stores = store_places(job)
     inputs = [*splits(job, ("train", "val")).values(), *job.inputs["features"]]
-    return Asked("train", _runs(job, runs_of_part(job)), inputs, _learned_from(stores.values()))
+    settings = _runs(job, runs_of_part(job)) | _allowed_missing(job.settings.dataset)
+    return Asked("train", settings, inputs, _learned_from(stores.values()))
+
+
+def _allowed_missing(dataset: Dataset) -> dict[str, Any]:
+    """Whether the config lets runs do without videos of val or of the reported split. No number of a run depends on it
+    (`number_settings`). But runs that were made so are looked at again when the config forbids it."""
+    return {} if dataset.missing == "fail" else {MISSING: dataset.missing}
+
+
+def number_settings(want: Asked) -> dict[str, Any]:
+    """The settings on which numbers of runs depend."""
+    return {key: value for key, value in want.settings.items() if key != MISSING}
 
 
 def runs_of_part(job: StageJob[of.Train]) -> list[str]:

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 
 CHUNK_BYTES = 1 << 20
+SHOWN_BYTES = 1 << 28
+"""From this size on, 256 MiB, the reading of a file is shown. A slow network file system reads so much in some
+seconds."""
 MADE_HERE = "delete it and run again"
 """What to do about a damaged file that one of our stages wrote; of a user's file never said."""
 VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
@@ -167,7 +170,10 @@ def sha256(path: Path | str) -> str:
 
 
 def digest(path: Path | str, algorithm: str) -> str:
-    """Hex digest of a file: any hashlib algorithm, or `git-blob` (SHA-1 of `blob <size>\\0` + content)."""
+    """Hex digest of a file: any hashlib algorithm, or `git-blob` (SHA-1 of `blob <size>\\0` + content).
+
+    Reading a big file takes minutes and is shown. Raises PipelineError where the file cannot be read.
+    """
     path = Path(path)
     try:
         if algorithm == "git-blob":
@@ -175,13 +181,25 @@ def digest(path: Path | str, algorithm: str) -> str:
         else:
             state = hashlib.new(algorithm, usedforsecurity=False)
         with open(path, "rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
+            for chunk in read_shown(file, f"reading {printable(path.name)}"):
                 state.update(chunk)
     except OSError as error:
-        raise PipelineError(
-            f"cannot be read ({error.strerror})", where=path, remedy="make or name that file"
-        ) from error
+        raise cannot_read(path, error) from error
     return state.hexdigest()
+
+
+def read_shown(file: IO[bytes], what: str) -> Iterator[bytes]:
+    """Yield the bytes of a file in chunks, and show how far it is where the file is big. what: names the work."""
+    size = os.fstat(file.fileno()).st_size
+    if size < SHOWN_BYTES:
+        yield from iter(lambda: file.read(CHUNK_BYTES), b"")
+        return
+    from pipeline.progress import Progress  # most files are small, and most commands need no progress line
+
+    with Progress(size, "B", what) as shown:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+            shown.add(len(chunk))
 
 
 @contextmanager

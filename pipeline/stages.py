@@ -180,7 +180,7 @@ _ROWS = (
     ),
     Stage(
         "score",
-        2,
+        3,
         "the community's numbers of every run of an experiment",
         "pipeline.evaluation.stage:score_experiment",
         "Score",

@@ -7,7 +7,8 @@ It also reads `on`, `off`, `yes` and `no` as truth values, which no name of ours
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,59 @@ def read(path: Path | str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise PipelineError("holds no keys", where=path, remedy="name a config like config.yaml")
     return raw
+
+
+def check_command_line(arguments: Sequence[str]) -> None:
+    """Find what Snakemake drops from its command line without a word.
+
+    arguments: those of the command, without its name. Of several `--config` or `--configfile` Snakemake keeps the last
+    one only, and of two equal keys the last. Raises PipelineError that names all such options and keys.
+    """
+    complaints = []
+    for names in (("--config", "-C"), ("--configfile", "--configfiles")):
+        groups = list(_values_of(names, arguments))
+        if len(groups) > 1:
+            dropped = " ".join(value for group in groups[:-1] for value in group)
+            complaints.append(f"`{names[0]}` stands {len(groups)} times, and Snakemake would drop {dropped}")
+        elif names[0] == "--config":
+            complaints += [complaint for group in groups for complaint in _entry_complaints(group)]
+    if complaints:
+        raise PipelineError(
+            "; ".join(dict.fromkeys(complaints)),
+            where="command line",
+            remedy="write each option once, with all its values behind it, and each key once",
+        )
+
+
+def _values_of(names: Sequence[str], arguments: Sequence[str]) -> Iterator[list[str]]:
+    """The values behind each appearance of an option."""
+    taken: list[str] | None = None
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument == "--":
+            break
+        if argument.startswith("-"):
+            if taken is not None:
+                yield taken
+            taken = None
+            if name in names:
+                taken = [value] if equals else []
+        elif taken is not None:
+            taken.append(argument)
+    if taken is not None:
+        yield taken
+
+
+def _entry_complaints(entries: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the keys of `KEY=VALUE` entries. Snakemake reads each value as YAML, all scalars as text."""
+    import yaml
+
+    names = [entry.partition("=")[0] for entry in entries]
+    yield from (f"`{name}` stands twice behind `--config`" for name in names if names.count(name) > 1)
+    for name, entry in zip(names, entries, strict=True):
+        with suppress(yaml.YAMLError, RecursionError, ValueError):
+            node = yaml.compose(entry.partition("=")[2], Loader=yaml.BaseLoader)
+            yield from _complaints(node, name, set())
 
 
 def _text(path: Path | str) -> str:

@@ -74,6 +74,31 @@ def test_where_the_config_allows_it_the_rest_is_scored_and_the_table_says_on_how
     assert "scored on 7 of 8 queries; not comparable" in line.facts["note"]
 
 
+def test_a_config_that_forbids_missing_videos_again_is_obeyed_by_runs_that_are_there(tmp_path):
+    benchmark = Lacking(tmp_path, {"v25": "missing: no such file"}, missing="skip")
+    benchmark.go()
+    weights = benchmark.results / "runs/tiny/all-s2017/selected.safetensors"
+    first = [weights.stat().st_mtime_ns, files.read_json(benchmark.results / "runs/tiny.1of1.json")]
+    benchmark.dataset = benchmark.dataset.model_copy(update={"missing": "fail"})
+    for _ in range(2):
+        with pytest.raises(PipelineError, match="val lacks 1 video"):
+            benchmark.go()
+    benchmark.dataset = benchmark.dataset.model_copy(update={"missing": "skip"})
+    benchmark.go()
+    assert [weights.stat().st_mtime_ns, files.read_json(benchmark.results / "runs/tiny.1of1.json")] == first
+
+
+def test_a_config_that_allows_missing_videos_trains_nothing_again(tmp_path):
+    benchmark = Lacking(tmp_path, {})
+    benchmark.go()
+    weights = next((benchmark.results / "runs/tiny/all-s2017").glob("*.safetensors"))
+    first = weights.stat().st_mtime_ns
+    for missing in ("skip", "fail"):
+        benchmark.dataset = benchmark.dataset.model_copy(update={"missing": missing})
+        benchmark.go()
+        assert weights.stat().st_mtime_ns == first
+
+
 def test_a_video_that_train_lacks_is_said_and_counted_and_allowed(tmp_path, capsys):
     metrics, line = Lacking(tmp_path, {"v3": "missing: no such file"}).go()
     assert (metrics["n_queries"]["all"], metrics["notes"]) == (8, [])

@@ -8,8 +8,10 @@ import sys
 from fractions import Fraction
 from types import SimpleNamespace
 
+import av
 import pytest
 from made_videos import cut_from, make_video, with_hidden_frames, with_subtitle
+from numbered_videos import packets, steady, written
 
 from pipeline.errors import PipelineError
 from pipeline.video.account import account, write_account
@@ -72,8 +74,42 @@ def test_mpegs_guessed_length_loses_no_frame(tmp_path):
 
 
 def test_frames_without_a_time_are_not_passed_over(tmp_path):
-    with pytest.raises(PipelineError, match=r"a.mpg: has frames without a time"):
+    with pytest.raises(
+        PipelineError, match=r"a.mpg: has frames without a time .*: an MPEG program stream may store none"
+    ):
         probe(make_video(tmp_path / "a.mpg", range(0, 3600, 20)))
+
+
+@pytest.mark.parametrize("codec", ["h264 open", "hevc open"])
+def test_frames_before_the_start_of_a_matroska_file_are_called_so(tmp_path, codec):
+    """A cut in the middle of an open group of pictures, by a program that moves no times."""
+    source = written(tmp_path / "source.mkv", codec, steady(tmp_path / "source.mkv", 64))
+    path = tmp_path / "cut.mkv"
+    with av.open(str(source)) as old, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as new:
+        copy = new.add_stream_from_template(old.streams.video[0])
+        found = packets(old)
+        first = next(k for k, packet in enumerate(found) if k and packet.is_keyframe)
+        start = found[first].pts
+        for packet in found[first:]:
+            packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, copy
+            new.mux(packet)
+    with pytest.raises(
+        PipelineError, match=r"a time \(3 of 59\): Matroska stores no times before its start.*encode it"
+    ):
+        probe(path)
+
+
+@pytest.mark.parametrize(("codec", "form"), [("h264 B", "h264"), ("hevc open", "hevc")])
+def test_a_bare_stream_is_called_so(tmp_path, codec, form):
+    source = written(tmp_path / "source.ts", codec, steady(tmp_path / "source.ts", 64))
+    path = tmp_path / f"a.{form}"
+    with av.open(str(source)) as old, av.open(str(path), "w", format=form) as new:
+        copy = new.add_stream_from_template(old.streams.video[0])
+        for packet in packets(old):
+            packet.stream = copy
+            new.mux(packet)
+    with pytest.raises(PipelineError, match=r"without a time \(64 of 64\): a bare stream"):
+        probe(path)
 
 
 def test_frames_of_vp8_that_are_never_shown_do_not_count(tmp_path):

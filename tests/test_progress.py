@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from pipeline import progress
+from pipeline import files, progress
+from pipeline.acquire.copying import copy
 from pipeline.progress import Progress
 from pipeline.training.pool import run_all
 
@@ -113,3 +114,27 @@ def test_a_training_writes_its_progress_into_the_log(capfd):
 
     run_all(work, ["all-s1"], processes=1, threads=1, title="mine", total=1)
     assert re.search(r"^mine: 1 of 1 epochs.*all-s1: loss 2\.5", capfd.readouterr().err, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("told_often")
+def test_reading_and_copying_a_big_file_is_shown(tmp_path, monkeypatch, capfd):
+    """SHA-256 of an archive of 134 GB takes minutes, in a plan, in a fetch, and in every stage that reads it."""
+    path = tmp_path / "archive.tar"
+    path.write_bytes(b"x" * (3 << 20))
+    monkeypatch.setattr(files, "SHOWN_BYTES", 3 << 20)
+    for algorithm in ("sha256", "md5", "git-blob"):
+        files.digest(path, algorithm)
+        assert re.search(r"^reading archive.tar: 3.1 MB of 3.1 MB", capfd.readouterr().err, re.MULTILINE)
+    copy(path, tmp_path / "copy.tar")
+    assert (tmp_path / "copy.tar").read_bytes() == path.read_bytes()
+    said = capfd.readouterr().err
+    # A file system with reflinks copies at once, and then there is nothing to show.
+    assert not said or "copying archive.tar: 3.1 MB of 3.1 MB" in said
+
+
+@pytest.mark.usefixtures("told_often")
+def test_small_files_are_read_in_silence(tmp_path, capfd):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"x" * (3 << 20))
+    files.sha256(path)
+    assert capfd.readouterr().err == ""

@@ -79,6 +79,51 @@ def test_the_workflow_and_the_estimate_refuse_equal_keys(tmp_path):
         assert "`experiments.one` stands twice, on lines" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "training={tvsum: {epochs: 1}, tvsum: {epochs: 2}}"], "`training.tvsum` stands twice"),
+        (["-C", "training={tvsum: {epochs: 1, epochs: 2}}", "-n"], "`training.tvsum.epochs` stands twice"),
+        (["--config=training={tvsum: {epochs: 1, epochs: 2}}"], "`training.tvsum.epochs` stands twice"),
+        (["t", "--config", "results=a", "title=b", "results=c"], "`results` stands twice behind `--config`"),
+        (["--config", "results=a", "b=c", "-n", "--config", "d=e"], "`--config` stands 2 times, .* drop results=a b=c"),
+        (["--config", "results=a", "-C", "d=e"], "`--config` stands 2 times, .* drop results=a"),
+        (["--configfile", "a.yaml", "--configfile", "b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
+        (["--configfiles", "a.yaml", "--configfile=b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
+    ],
+)  # fmt: skip
+def test_nothing_on_the_command_line_is_lost_without_a_word(arguments, message):
+    with pytest.raises(PipelineError, match=rf"command line: {message}.* once"):
+        yaml_file.check_command_line(arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--cores", "2", "table1", "--config", "results=a", "training={tvsum: {epochs: 1}, qvhighlights: {epochs: 2}}"],
+        ["--configfile", "a.yaml", "b.yaml", "--config", "acquire={local: [a, a]}", "--", "--config", "results=b"],
+        ["--config", "title={", "x=[[[", "--config-less", "a", "table1"],
+        ["--config"],
+        [],
+    ],
+)
+def test_a_plain_command_line_is_let_through(arguments):
+    yaml_file.check_command_line(arguments)
+
+
+def test_the_workflow_refuses_a_config_of_its_command_line_that_would_be_dropped(tmp_path):
+    command = ["-n", "--config", f"results={tmp_path}", "title=a", "--config", "title=b"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"Snakemake would drop results={tmp_path} title=a" in done.stdout + done.stderr
+
+
 @pytest.fixture
 def somewhere(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")

@@ -4,9 +4,11 @@ it."""
 from __future__ import annotations
 
 import fcntl
-import shutil
 from contextlib import suppress
 from pathlib import Path
+
+from pipeline import files
+from pipeline.errors import printable
 
 FICLONE = 0x40049409
 """Linux's request for a reflink: a copy that is made at once and takes no space until one of the two files changes."""
@@ -15,7 +17,9 @@ FICLONE = 0x40049409
 def copy(source: Path, target: Path) -> None:
     """Copy a file's content into `target`, by reflink where the file system has them. Raises OSError."""
     if not _reflinked(source, target):
-        shutil.copyfile(source, target)
+        with open(source, "rb") as original, open(target, "wb") as new:
+            for chunk in files.read_shown(original, f"copying {printable(source.name)}"):
+                new.write(chunk)
 
 
 def _reflinked(source: Path, target: Path) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.evaluation.summing import sums
 from pipeline.ragged import Ragged, chunks
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
@@ -78,7 +79,8 @@ def highlight_average_precision(scores: np.ndarray, positive: np.ndarray) -> np.
     vectorised.
 
     scores: [clips, queries], descending, -inf after the last clip. positive: [clips, queries, ...], bool, in the same
-    order. Returns [queries, ...]; 0 where nothing is positive.
+    order. Returns [queries, ...]; 0 where nothing is positive. The terms are summed in the community's order, from the
+    lowest score to the highest.
     """
     ends_group = np.isfinite(scores)
     ends_group[:-1] &= scores[:-1] != scores[1:]
@@ -89,7 +91,8 @@ def highlight_average_precision(scores: np.ndarray, positive: np.ndarray) -> np.
     found_before[1:] = np.maximum.accumulate(found, axis=0)[:-1]
     interpolated = np.maximum.accumulate((found / ranks)[::-1], axis=0)[::-1]
     counts = found > found_before
-    return (interpolated * counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    lowest_first = (np.moveaxis(array[::-1], 0, -1).reshape(-1, len(scores)) for array in (interpolated, counts))
+    return sums(*lowest_first).reshape(positive.shape[1:]) / np.maximum(counts.sum(axis=0), 1)
 
 
 def _ratings(clip_ids: np.ndarray, given: np.ndarray, clips: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.summing import sums
 from pipeline.ragged import Ragged, chunks
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -106,12 +107,19 @@ def moment_average_precision(hits: np.ndarray, n_windows: np.ndarray) -> np.ndar
     """Return interpolated average precision (VOC 2010): hits [queries, predictions, 10], n_windows [queries] →
     [queries, 10].
 
-    Each true positive contributes the best precision at its rank or any later one.
+    Each true positive contributes the best precision at its rank or any later one, times the recall that it adds. The
+    terms are summed in the community's order: by rank, with a zero at the end where windows are left without a hit.
     """
     ranks = np.arange(1, hits.shape[1] + 1)[:, None]
-    precision = hits.cumsum(axis=1) / ranks
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    return (best * hits).sum(axis=1) / n_windows[:, None]
+    found = hits.cumsum(axis=1)
+    best = np.maximum.accumulate((found / ranks)[:, ::-1], axis=1)[:, ::-1]
+    recall = found / n_windows[:, None, None]
+    terms = np.diff(recall, axis=1, prepend=0.0) * best
+    is_incomplete = found[:, -1:] < n_windows[:, None, None]
+    terms = np.concatenate((terms, np.zeros_like(terms[:, :1])), axis=1)
+    wanted = np.concatenate((hits, is_incomplete), axis=1)
+    by_threshold = (array.transpose(0, 2, 1).reshape(-1, array.shape[1]) for array in (terms, wanted))
+    return sums(*by_threshold).reshape(len(hits), -1)
 
 
 def _intersection(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

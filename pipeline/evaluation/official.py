@@ -78,7 +78,8 @@ def highlight_part(scores: HighlightScores) -> Part:
     columns: dict[str, np.ndarray] = {}
     for index, level in enumerate(LEVELS):
         name, ap, hit = f"HL-min-{level}", scores.ap[:, :, index], scores.hit[:, index]
-        trees[name] = {"HL-mAP": 100 * float(ap.mean()), "HL-Hit1": 100 * float(hit.mean())}
+        # The copy lies in one piece, so NumPy sums it in the community's order.
+        trees[name] = {"HL-mAP": 100 * float(ap.copy().mean()), "HL-Hit1": 100 * float(hit.mean())}
         brief |= {f"{name}-mAP": trees[name]["HL-mAP"], f"{name}-Hit1": trees[name]["HL-Hit1"]}
         columns |= {f"{name}-mAP": ap.mean(axis=1), f"{name}-Hit1": hit.astype(np.float64)}
     return Part(brief, trees, columns, {})

@@ -81,7 +81,7 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
 def _of_run(want: provenance.Asked, run: str) -> dict[str, Any]:
     """Return the settings of one run alone, so that a change of the experiment's other runs does not make it train
     again."""
-    return {**want.settings, "runs": {run: want.settings["runs"][run]}}
+    return {**asked.number_settings(want), "runs": {run: want.settings["runs"][run]}}
 
 
 def _digest(value: Any) -> str:

@@ -30,6 +30,14 @@ excess is the error of FFmpeg's guess for formats that store no length (MPEG).""
 _ONE_LENGTH = ("matroska", "flv", "asf")
 """Formats (FFmpeg's names) that store one length for all streams. FFmpeg reports it for each stream, or for some."""
 
+_STORES_NO_TIME = {
+    "matroska": "Matroska stores no times before its start, and a cut without encoding may leave such frames",
+    "mpeg": "an MPEG program stream may store none for frames of H.264 and HEVC",
+    "h264": "a bare stream of H.264 stores none",
+    "hevc": "a bare stream of HEVC stores none",
+}
+"""Formats (FFmpeg's first names for them) in which frames may have no time, and why."""
+
 
 @dataclass(frozen=True)
 class VideoFacts:
@@ -72,13 +80,14 @@ def probe(path: Path | str) -> VideoFacts:
         ends: dict[str, Fraction] = {}
         pts = []
         marks = _Marks()
-        is_timeless = False
+        n_packets = n_timeless = 0
         # Subtitles are read only for their ends: a container that claims one end for all its streams may mean theirs.
         streams = [video, *container.streams.audio, *container.streams.subtitles]
         for packet, time in packets_of(container, streams, path):
             kind = packet.stream.type
+            n_packets += kind == "video"
             if time is None:
-                is_timeless |= kind == "video"
+                n_timeless += kind == "video"
                 continue
             ends[kind] = max(ends.get(kind, Fraction(0)), _end_of(packet, time))
             if packet.stream.index == video.index and not _is_never_shown(packet, video):
@@ -88,8 +97,8 @@ def probe(path: Path | str) -> VideoFacts:
                     pts.append(time)
         base = Fraction(video.time_base or 1)
         marks.end()
-        if is_timeless and marks.damage is None:
-            raise _timeless(path)
+        if n_timeless and marks.damage is None:
+            raise _timeless(path, container.format.name, n_timeless, n_packets)
         if not pts:
             raise PipelineError(
                 "has no video frames", where=path, remedy="replace the file or leave it out (`skip` of its dataset)"
@@ -193,11 +202,13 @@ def _is_never_shown(packet: Packet, video: VideoStream) -> bool:
     return video.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10
 
 
-def _timeless(path: Path) -> PipelineError:
+def _timeless(path: Path, form: str, n_timeless: int, n_packets: int) -> PipelineError:
+    """Say how many frames have no time, and why that happens in this format (FFmpeg's name)."""
+    why = _STORES_NO_TIME.get(form.split(",", maxsplit=1)[0])
     return PipelineError(
-        "has frames without a time (H.264 in an MPEG file has)",
+        f"has frames without a time ({n_timeless:,} of {n_packets:,})" + (f": {why}" if why else ""),
         where=path,
-        remedy="encode it again, or leave it out (`skip` of its dataset)",
+        remedy="encode it again (ffmpeg -i OLD NEW.mp4), or leave it out (`skip` of its dataset)",
     )
 
 

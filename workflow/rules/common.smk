@@ -42,6 +42,8 @@ if workflow.is_main_process:
     atexit.register(told.say_summary, shlex.join(["snakemake", *sys.argv[1:]]))  # after Snakemake's own last word
 
 try:
+    if workflow.is_main_process and Path(sys.argv[0]).name in ("snakemake", "__main__.py"):
+        yaml_file.check_command_line(sys.argv[1:])
     configfiles = ", ".join(map(str, workflow.configfiles))
     for configfile in workflow.configfiles:
         yaml_file.read(configfile)  # Snakemake's own reading keeps the last of two equal keys without a word
