@@ -11,37 +11,12 @@ import pytest
 import stage_jobs
 from hypothesis import given
 from hypothesis import strategies as st
+from made_archives import CONTENT, make_tar, make_zip, special
 
 from pipeline import files, provenance
 from pipeline.acquire import archives
 from pipeline.acquire.archives import read_index, safe_path
 from pipeline.errors import PipelineError
-
-CONTENT = {"top/a.mp4": b"a" * 3000, "top/-b.mp4": b"b" * 10, "c.txt": b""}
-
-
-def make_tar(path: Path, members: dict[str, bytes], *special: tarfile.TarInfo, mode: str = "w:gz") -> Path:
-    with tarfile.open(path, mode) as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-        for info in special:
-            tar.addfile(info)
-    return path
-
-
-def make_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return path
-
-
-def special(name: str, kind: bytes, points_to: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, points_to
-    return info
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import zipfile
 
 import numpy as np
 import pytest
-import test_released_features as released
-from test_released_features import CLIPS, report, rows, run, store_of, tvsum_archive
+import released_archive as released
+from released_archive import CLIPS, report, rows, run, store_of, tvsum_archive
 
 from pipeline.acquire import archives
 from pipeline.features.exchange.archive_files import read_released

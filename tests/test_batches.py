@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from families_on_disk import LENGTHS, TOKENS, VIDEO, WORDS, Shelf, two_streams
 from tiny_benchmark import list_stores, passport, write_store
 
 from pipeline import config
 from pipeline.errors import PipelineError
 from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading
-from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.records import Query
 from pipeline.training.batches import collate
-from pipeline.training.data import Data, load, open_shelf
-
-LENGTHS = {"a": 5, "b": 3, "c": 7}
-TOKENS = {"1": 4, "2": 6, "3": 2}
-
-
-def queries() -> list[Query]:
-    return [Query(qid=qid, query="q", vid=vid, duration=10.0) for qid, vid in ((1, "a"), (2, "b"), (3, "c"))]
-
-
-def rows(dim: int, lengths: dict[str, int], seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {key: rng.normal(size=(n, dim)).astype(np.float32) for key, n in lengths.items()}
-
-
-class Shelf:
-    """Families on disk and what was read of them."""
-
-    def __init__(self, folder: Path, dtype: str = "float32") -> None:
-        self.folder, self.dtype = folder, dtype
-        self.rows: dict[str, dict[str, np.ndarray]] = {}
-        self.paths: list[Path] = []
-        self.grids: dict[str, str] = {}
-
-    def put(self, family: str, dim: int, lengths: dict[str, int] = LENGTHS, grid: str = "2s") -> Shelf:
-        made = rows(dim, lengths, seed=len(self.paths))
-        path = self.folder / f"features/{grid}/{family}/00000.h5"
-        self.paths.append(write_store(path, passport(family, dim, grid, self.dtype), made))
-        self.rows[family] = {key: value.astype(self.dtype).astype(np.float32) for key, value in made.items()}
-        self.grids[family] = grid
-        return self
-
-    def load(self, features: config.Features, dataset: str = "qvhighlights", skipped=(), **cuts) -> Data:
-        manifest = list_stores(self.folder / "manifest.json", self.paths, skipped)
-        families = {family: StorePlace(family, self.grids[family]) for family in features.all}
-        with open_shelf(families, [manifest]) as shelf:
-            reading = TrDetrSettings().reading(dataset)
-            return load(shelf, features, queries(), training=config.Training(**cuts), reading=reading)
+from pipeline.training.data import load, open_shelf
 
 
 def norm(x: np.ndarray) -> np.ndarray:
@@ -63,14 +25,6 @@ def norm(x: np.ndarray) -> np.ndarray:
 def endpoints(n: int) -> np.ndarray:
     i = np.arange(n)
     return np.stack((i / n, i / n + 1 / n), axis=1)
-
-
-def two_streams(folder: Path, **put) -> Shelf:
-    return Shelf(folder, **put).put("i3d-inception-rgb-tvsum", 6).put("i3d-inception-flow-tvsum", 4)
-
-
-VIDEO = ["i3d-inception-rgb-tvsum", "i3d-inception-flow-tvsum"]
-WORDS = config.Features(video=VIDEO, text="clip-text")
 
 
 def test_qvhighlights_normalises_every_family_alone_and_cuts_to_the_shortest(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_released_features import report, rows, run, store_of
+from released_archive import report, rows, run, store_of
 
 from pipeline.datasets import DATASETS
 from pipeline.datasets.charades_sta import FRAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from test_tables import Results, experiment, qvh_metrics, score_domain, tvsum_experiment, under
+from made_results import Results, experiment, qvh_metrics, score_domain, tvsum_experiment, under
 
 from pipeline import config
 from pipeline.evaluation import compare_files, format_comparison, score_files

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from made_configs import ROOT, shipped, small
 
 from pipeline import config
 from pipeline.errors import PipelineError
 
-ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
-
-
-def shipped():
-    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-
-
-def small(**experiment):
-    return {
-        "datasets": {"tvsum": {"annotations": {"train": "a", "val": "b"}}},
-        "training": {"tvsum": {"epochs": 7}},
-        "model": {"dropout": 0.2},
-        "model_by_dataset": {"tvsum": {"loss_weights": {"saliency": 3}}},
-        "experiments": {"one": {"dataset": "tvsum", "features": {"video": ["clip-vit-b32"]}, **experiment}},
-    }
 
 
 def test_the_shipped_config_holds_the_papers_hyper_parameters():

@@ -17,18 +17,16 @@ import numpy as np
 import pytest
 import stage_jobs
 from made_videos import decoded, make_video
+from small_extraction import RANDOM, SETTINGS, annotations, run, run_words, write_videos
 
-from pipeline import config, files, provenance, records
+from pipeline import config, files
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Family
 from pipeline.features.making.own_file import extract_own
 from pipeline.features.store import Store
 from pipeline.video import ahead, frame_grid
-from pipeline.video.account import account, write_account
 
-SETTINGS = config.Dataset(shards=1, annotations={"val": "x"}, grids={})
-RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
 DURATIONS = {"-a": 6, "b_": 4, "00607": 9, "d": 2}
 
 
@@ -43,29 +41,6 @@ def fakes(monkeypatch):
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     return {vid: make_video(folder / f"{vid}.mp4", range(0, 600 * s, 20)) for vid, s in DURATIONS.items()}
-
-
-def write_videos(results, paths):
-    table = results / "videos" / "qvhighlights" / "00000.csv"
-    write_account(table, [account(vid, {"here": paths.__getitem__}) for vid in paths])
-    digest = files.sha256(table)
-    provenance.run_stage(
-        "videos", table.with_suffix(".json"), lambda: provenance.Outcome([table]), settings={"d": digest}
-    )
-    segments = results / "segments" / "qvhighlights" / "00000.json"
-    manifest = table.with_suffix(".json")
-    about = {"dataset": "qvhighlights", "shard": "00000", "grids": "2s", "clip": "2s"}
-    stage_jobs.run("segment", results, segments, {"videos": manifest}, **about)
-    return segments
-
-
-def run(results, segments, encoding=RANDOM, families=("clip-vit-b32",), weights=None):
-    manifest = results / "features" / "qvhighlights" / "frames224" / "00000.json"
-    inputs = {"inputs": segments, "weights": weights or ()}
-    settings = {"dataset": SETTINGS, "families": families, "encoding": encoding}
-    about = {"dataset": "qvhighlights", "shard": "00000", "reader": "frames224"}
-    ran = stage_jobs.run("extract", results, manifest, inputs, settings, **about)
-    return ran, files.read_json(manifest)
 
 
 def store_of(results, family="clip-vit-b32", grid="2s"):
@@ -249,7 +224,6 @@ def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp
     monkeypatch.setitem(frame_grid.SAMPLINGS, "eights", fake_encoders.eights)
     monkeypatch.setattr(ahead, "START", multiprocessing.get_context("fork"))
     dataset = SETTINGS.model_copy(update={"grids": {"eights": "0.5s"}})
-    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", dataset)
     paths = {
         "-a": make_video(tmp_path / "a.mp4", range(0, 3600, 37)),
         "b_": make_video(tmp_path / "b.mp4", range(0, 2400, 37)),
@@ -259,7 +233,7 @@ def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp
     about = {"dataset": "qvhighlights", "shard": "00000", "grids": "2s,0.5s", "clip": "2s"}
     stage_jobs.run("segment", tmp_path, segments, {"videos": table}, **about)
     both = ("clip-vit-b32", "eights")
-    run(tmp_path, segments, families=both)
+    run(tmp_path, segments, families=both, dataset=dataset)
     with Store([store_of(tmp_path, "eights", "0.5s")]) as dense, Store([store_of(tmp_path)]) as sparse:
         assert dense.n_rows("-a") == 98 // 8
         assert sparse.n_rows("-a") == 3
@@ -267,14 +241,14 @@ def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp
         np.testing.assert_allclose(dense.read("-a")[:, 2], np.reshape(blue[:96], (-1, 8)).mean(axis=1), atol=3)
     fake_encoders.CALLS.clear()
     monkeypatch.setitem(FAMILIES, "eights", replace(eights, revision=2))
-    run(tmp_path, segments, families=both)
+    run(tmp_path, segments, families=both, dataset=dataset)
     assert sum(fake_encoders.CALLS) == sum(Store([store_of(tmp_path, "eights", "0.5s")]).n_rows(v) for v in paths)
 
 
 def test_kill_minus_nine_loses_only_the_videos_at_hand(tmp_path, clips):
     segments = write_videos(tmp_path, clips)
     script = (
-        "import test_extract as t, fake_encoders\nfrom pathlib import Path\n"
+        "import small_extraction as t, fake_encoders\nfrom pathlib import Path\n"
         "fake_encoders.take_the_place({'clip-vit-b32': 'fake_encoders:KillsItself'})\n"
         f"t.run(Path({str(tmp_path)!r}), Path({str(segments)!r}))\n"
     )
@@ -291,25 +265,6 @@ def test_kill_minus_nine_loses_only_the_videos_at_hand(tmp_path, clips):
     assert ran
     assert manifest["counts"]["clip-vit-b32_arrays"] == 4
     assert sum(fake_encoders.CALLS) <= 11
-
-
-def annotations(results, **splits):
-    manifests = []
-    for split, rows in splits.items():
-        path = results / "annotations" / "qvhighlights" / f"{split}.jsonl"
-        records.write_jsonl(path, [{"qid": q, "query": text, "vid": vid, "duration": 4} for q, text, vid in rows])
-        manifests.append(path.with_suffix(".json"))
-        provenance.run_stage("annotate", manifests[-1], lambda path=path: provenance.Outcome([path]))
-    return manifests
-
-
-def run_words(results, manifests, shard="00000", shards=1):
-    manifest = results / "features" / "qvhighlights" / "words" / f"{shard}.json"
-    dataset = SETTINGS.model_copy(update={"shards": shards})
-    settings = {"dataset": dataset, "families": ["clip-text"], "encoding": RANDOM}
-    about = {"dataset": "qvhighlights", "shard": shard, "reader": "words"}
-    stage_jobs.run("extract", results, manifest, {"inputs": manifests}, settings, **about)
-    return results / "features" / "qvhighlights" / "tokens" / "clip-text" / f"{shard}.h5"
 
 
 def test_queries_of_all_splits_are_encoded_with_their_pooled_vector(tmp_path):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from heavy_packages import HEAVY
 
 from pipeline import methods
 
@@ -58,18 +59,6 @@ FLOORS = (
 ROOMS_OF_FEATURES = ("store", "making", "exchange", "looking")
 """All read and write stores, and none of the last three knows another; `features/stage.py` is the door to them."""
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
-HEAVY = (
-    "torch",
-    "torchvision",
-    "open_clip",
-    "pytorchvideo",
-    "scipy",
-    "av",
-    "decord",
-    "matplotlib",
-    "gensim",
-    "librosa",
-)
 
 
 def imported(path):
@@ -133,3 +122,12 @@ def test_no_room_but_that_of_the_methods_knows_one_by_name():
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").rglob("*.py")}
     outside = {path: text for path, text in texts.items() if "methods" not in path.relative_to(ROOT / "pipeline").parts}
     assert [str(path) for path, text in outside.items() for name in methods.METHODS if name in text] == []
+
+
+def test_no_test_file_imports_another():
+    """A file of tests may be cut, renamed or run alone; what several need is in a module that is none."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    modules = {name.removesuffix(".py") for name in texts if name.startswith("test_")}
+    # Also inside a string, where a test gives code to another process.
+    imports = re.compile(r"\b(?:from|import)\s+(?:tests\.)?(" + "|".join(map(re.escape, sorted(modules))) + r")\b")
+    assert [f"{name}: {found}" for name, text in sorted(texts.items()) for found in imports.findall(text)] == []

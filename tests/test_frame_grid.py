@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
+from grid_of_ffmpeg import facts_of, last_packet_end, shown_by_ffmpeg
 from hypothesis import given
 from hypothesis import strategies as st
-from made_videos import cut_from, decoded, filtered, make_video, start_of
+from made_videos import cut_from, make_video
 
 from pipeline.video.frame_grid import frame_grid, middle_frames
-from pipeline.video.probe import VideoFacts, probe
+from pipeline.video.probe import probe
 from pipeline.video.views import size_224
 
 RATES = [Fraction(1, 2), Fraction(1), Fraction(16), Fraction(24), Fraction(25), Fraction(30)]
-
-
-def luma(frame):
-    return hash(bytes(frame.planes[0]))
-
-
-def shown_by_ffmpeg(path, rate):
-    """(first n, for each grid frame the source indices that look like it), told apart by their pixels."""
-    source = defaultdict(list)
-    for k, frame in enumerate(decoded(path)):
-        source[luma(frame)].append(k)
-    out = filtered(path, ("fps", str(rate)))
-    return out[0].pts if out else 0, [source[luma(frame)] for frame in out]
-
-
-def last_packet_end(path):
-    """Where today's FFmpeg ends its grid; the grid here ends at the stored duration."""
-    with av.open(str(path)) as file:
-        stream = file.streams.video[0]
-        ends = [(p.pts + p.duration) * p.time_base for p in file.demux(stream) if p.size]
-        return max(ends) - start_of(file, stream) * stream.time_base
 
 
 def assert_grid_is_ffmpegs(path, rate):
@@ -110,11 +88,6 @@ def test_ties_are_broken_exactly():
 )
 def test_the_short_side_becomes_224_and_the_long_side_is_truncated(width, height, size):
     assert size_224(width, height) == size
-
-
-def facts_of(duration, stored=True, fps=30):
-    pts = tuple(range(int(Fraction(duration) * fps)))
-    return VideoFacts(None, "h264", 64, 48, Fraction(fps), Fraction(duration), stored, Fraction(1, fps), pts)
 
 
 def test_a_clip_shows_the_last_frame_before_its_middle():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_batches import TOKENS, WORDS, two_streams
+from families_on_disk import TOKENS, WORDS, two_streams
 from tiny_benchmark import N_CLIPS, Benchmark, experiment
 
 from pipeline import files, records

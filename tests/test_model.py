@@ -11,17 +11,16 @@ pytest.importorskip("torch")
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from made_batches import TEXT, VIDEO, make_batch
 
 from pipeline.methods.tr_detr.cooperation import MomentSimilarity, PrintedMomentSimilarity, best_moment, slice_rows
 from pipeline.methods.tr_detr.network import TrDetr
 from pipeline.methods.tr_detr.settings import TrDetrSettings as Model
 from pipeline.models.attention import MultiHeadAttention, attend, clip_positions
-from pipeline.models.batch import Batch
 from pipeline.models.masking import keep_words_as_released, masked_softmax
 
 torch.set_num_threads(1)
 
-VIDEO, TEXT = 12, 7
 SMALL = {"hidden_dim": 32, "heads": 4, "feedforward_dim": 48, "queries": 5}
 
 TABLE_4 = {
@@ -44,22 +43,6 @@ SWITCHES = ("alignment", "refinement", "mr2hd", "hd2mr")
 def small_model(seed=0, **settings):
     torch.manual_seed(seed)
     return TrDetr(Model(**SMALL | settings), VIDEO, 0, TEXT, 2.0).eval()
-
-
-def make_batch(n_clips, n_words, *, length=None, words=None, seed=0):
-    """Random samples whose content depends on their place in the batch only, padded to `length`, `words`."""
-    length, words = length or max(n_clips), words or max(n_words)
-    samples = [torch.Generator().manual_seed(seed + n) for n in range(len(n_clips))]
-    video, text = torch.zeros(len(n_clips), length, VIDEO + 2), torch.zeros(len(n_clips), words, TEXT)
-    for n, generator in enumerate(samples):
-        video[n, : n_clips[n]] = torch.randn(n_clips[n], VIDEO + 2, generator=generator)
-        text[n, : n_words[n]] = torch.randn(n_words[n], TEXT, generator=generator)
-    names = [str(n) for n in range(len(n_clips))]
-    masks = [
-        (torch.arange(size) < torch.tensor(counts)[:, None]).float()
-        for size, counts in ((length, n_clips), (words, n_words))
-    ]
-    return Batch(video, masks[0], text, masks[1], names, names, [2.0 * n for n in n_clips], n_clips)
 
 
 @pytest.mark.parametrize("row", TABLE_4)

@@ -14,11 +14,10 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from made_batches import TEXT, VIDEO, make_batch
 from pydantic import ValidationError
-from test_model import TEXT, VIDEO, make_batch
-from test_training import log_of
 from tiny_benchmark import PEERS as ALL_PEERS
-from tiny_benchmark import Benchmark, experiment
+from tiny_benchmark import Benchmark, experiment, log_of
 
 from pipeline import config, methods
 from pipeline.errors import PipelineError

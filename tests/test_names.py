@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import stage_jobs
-from test_archives import CONTENT, make_tar, make_zip
-from test_released_features import annotate, tvsum_archive
-from test_released_features import run as import_tvsum
+from made_archives import CONTENT, make_tar, make_zip
+from released_archive import annotate, tvsum_archive
+from released_archive import run as import_tvsum
 
 from pipeline import files, names, provenance, records
 from pipeline.cli import main

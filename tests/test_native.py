@@ -12,7 +12,7 @@ from fractions import Fraction
 import fake_encoders
 import numpy as np
 import pytest
-import test_strangers
+import videos_of_strangers
 from made_videos import decoded, make_video, rotated
 
 from pipeline import families
@@ -209,7 +209,7 @@ def test_a_video_that_hangs_or_crashes_the_reader_costs_itself_alone(tmp_path, m
     assert {name: sorted(found) for name, found in rows.items()} == {"windows": ["a", "c"], "frames": ["a", "c"]}
 
 
-STRANGERS = [case for case in test_strangers.CASES if isinstance(case.clips, int) and "sound" not in case.what]
+STRANGERS = [case for case in videos_of_strangers.CASES if isinstance(case.clips, int) and "sound" not in case.what]
 
 
 @pytest.mark.parametrize("case", STRANGERS, ids=lambda case: case.what)

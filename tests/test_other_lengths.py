@@ -8,16 +8,16 @@ import pytest
 import stage_jobs
 from made_videos import make_video
 from small_workflow import VIDS, Workflow, make_videos
-from test_segment import COLUMNS
 
 from pipeline import files, provenance
+from pipeline.video.account import COLUMNS
 from pipeline.video.segment import read_segments
 
 
 def segmented(tmp_path, dataset, clip, rows):
     table = tmp_path / f"videos/{dataset}/00000.csv"
     with files.atomic(table) as file:
-        writer = csv.DictWriter(file, [*COLUMNS, "annotated_s"], restval="")
+        writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows({"status": "ok", **row} for row in rows)
     manifest, made = table.with_suffix(".json"), tmp_path / f"segments/{dataset}/00000.json"

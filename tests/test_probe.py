@@ -287,7 +287,7 @@ def test_a_film_with_a_cover_is_its_film(tmp_path):
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "webm", "mov", "flv", "ts", "avi", "wmv"])
 @pytest.mark.parametrize("n_frames", [1, 30])
 def test_a_picture_may_end_before_its_sound(tmp_path, suffix, n_frames):
-    from test_strangers import make
+    from videos_of_strangers import make
 
     codec, sound = {"webm": ("libvpx", "libopus"), "wmv": ("wmv2", "aac"), "avi": ("mpeg4", "aac")}.get(
         suffix, ("libx264", "aac")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_config import shipped, small
+from made_configs import shipped, small
 
 from pipeline import config
 from pipeline.acquire import references, sources

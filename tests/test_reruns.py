@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_encoder
+from heavy_packages import HEAVY
 from made_videos import make_video
 from safetensors.numpy import save_file
 from small_workflow import NEW_VID, SECONDS, STAGES, VIDS, Workflow, make_videos
-from test_floors import HEAVY
 
 from pipeline import files
 from pipeline.features.store import Store

@@ -8,9 +8,9 @@ from fractions import Fraction
 import h5py
 import numpy as np
 import pytest
+from grid_of_ffmpeg import facts_of, last_packet_end, shown_by_ffmpeg
 from hypothesis import given
 from hypothesis import strategies as st
-from test_frame_grid import facts_of, last_packet_end, shown_by_ffmpeg
 
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES

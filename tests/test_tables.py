@@ -9,80 +9,21 @@ import shutil
 import statistics
 import subprocess
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 import stage_jobs
+from made_results import Results, experiment, qvh_metrics, score_domain, tvsum_experiment, under
 
-from pipeline import config, files, provenance
+from pipeline import config, files
 from pipeline.errors import PipelineError
 from pipeline.evaluation.student import student_t
 from pipeline.reporting import published, render, tables, verdict
 from pipeline.reporting.reproduced import METRIC_OF, curve
 
-QVH = {"dataset": "qvhighlights", "features": {"video": ["clip-vit-b32"]}, "model": {}, "training": {}}
-TVSUM = {"dataset": "tvsum", "source": "features", "archive": "umt", "features": {"video": ["clip-vit-b32"]}}
-
-
-def experiment(**lines) -> config.Experiment:
-    return config.Experiment.model_validate(QVH | lines)
-
-
-def tvsum_experiment(**lines) -> config.Experiment:
-    return config.Experiment.model_validate(TVSUM | {"model": {}, "training": {}} | lines)
-
-
-def qvh_metrics(start: float, queries: int = 1542) -> dict:
-    brief = {name: start + i for i, name in enumerate(METRIC_OF.values())}
-    bounds = {name: [value - 2, value + 2.5] for name, value in brief.items()}
-    intervals = {"videos": 476, "percent": bounds}
-    return {"unrounded": {"brief": brief}, "n_queries": {"all": queries}, "notes": [], "intervals": intervals}
-
-
-class Results:
-    """A results folder with made-up scores and logs."""
-
-    def __init__(self, folder):
-        self.folder, self.scored, self.logs = folder, [], []
-
-    def score(self, name: str, run: str, file: str, metrics: dict) -> None:
-        path = self.folder / "metrics" / name / run / f"{file}.json"
-        files.write_json(path, metrics)
-        self.scored.append(path)
-
-    def log(self, name: str, run: str, column: str, values: list) -> None:
-        path = self.folder / "runs" / name / run / "log.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"epoch,total,{column}\n" + "".join(f"{i},0.5,{v}\n" for i, v in enumerate(values, start=1)))
-        self.logs.append(path)
-
-    def manifests(self, experiments: dict) -> tuple[list, list]:
-        """One of the scores, and one of each experiment's training."""
-        scored = self.folder / "scored.json"
-        files.write_json(scored, {"stage": "score", "files": [provenance.describe(path) for path in self.scored]})
-        trained = {name: e for name, e in experiments.items() if e.source != "predictions"}
-        return [scored], [self.train(name, e) for name, e in trained.items()]
-
-    def train(self, name: str, e: config.Experiment) -> Path:
-        """The manifest of a training of all runs."""
-        manifest = self.folder / f"runs/{name}.1of1.json"
-        logs = [provenance.describe(path) for path in self.logs if path.parent.parent.name == name]
-        runs = {run: e.settings_of(run).recorded() for run in e.runs}
-        settings = {"experiment": name, "features": e.features.model_dump(mode="json"), "runs": runs}
-        files.write_json(manifest, {"stage": "train", "settings": settings, "inputs": {}, "files": logs})
-        return manifest
-
-    def build(self, table: str, experiments: dict) -> render.Table:
-        return tables.build(table, "Test", experiments, *self.manifests(experiments))
-
 
 @pytest.fixture
 def results(tmp_path):
     return Results(tmp_path)
-
-
-def under(table: render.Table, kind: str) -> list[render.TableLine]:
-    return [line for line in table.lines if line.kind == kind]
 
 
 def texts(line: render.TableLine) -> list[str]:
@@ -225,12 +166,6 @@ def test_the_scorers_notes_are_shown_once(results):
         results.score("qvh_v", f"all-s{seed}", "test-selected", metrics)
     table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1, 2])})
     assert under(table, "reproduced")[0].facts["note"] == "scored on 1,500 of 1,542 queries"
-
-
-def score_domain(results, domain: str, value: float, epoch: str = "selected", seed: int = 1, videos: int = 1) -> None:
-    brief = {domain: value, "average": value}
-    metrics = {"unrounded": {"brief": brief}, "n_queries": {"all": videos, domain: videos}, "notes": []}
-    results.score("tvsum_v", f"{domain}-s{seed}", f"val-{epoch}", metrics)
 
 
 def test_tvsums_ten_domains_make_one_row_with_their_mean(results):

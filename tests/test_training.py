@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_benchmark import DATASET, MODEL, PEERS, Benchmark, experiment, train_with_states
+from tiny_benchmark import DATASET, MODEL, PEERS, Benchmark, experiment, log_of, train_with_states
 
 from pipeline import asked, config, files
 from pipeline.errors import PipelineError
@@ -37,11 +36,6 @@ def benchmark(tmp_path_factory) -> Benchmark:
 def trained(benchmark) -> Path:
     """The folder of one finished run of four epochs."""
     return benchmark.train(experiment()) / "all-s2017"
-
-
-def log_of(run: Path) -> list[dict[str, str]]:
-    with open(run / "log.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def bytes_of(run: Path) -> dict[str, bytes]:

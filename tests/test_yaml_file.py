@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_config import small
+from made_configs import small
 
 from pipeline import config, files, yaml_file
 from pipeline.errors import PipelineError

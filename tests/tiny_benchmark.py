@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def experiment(**changes) -> config.Experiment:
     features = WITH_SOUND if getattr(changes.get("model"), "name", "") == "umt" else FEATURES
     given = {"dataset": "qvhighlights", "features": features, "model": MODEL} | changes
     return config.Experiment(**given, training=config.Training(**training))
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's log."""
+    with open(run / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def query(qid: int, start: int, length: int) -> records.Query:

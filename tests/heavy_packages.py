@@ -1,0 +1,16 @@
+"""Packages that no command may import before it has work that needs them."""
+
+from __future__ import annotations
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "open_clip",
+    "pytorchvideo",
+    "scipy",
+    "av",
+    "decord",
+    "matplotlib",
+    "gensim",
+    "librosa",
+)
