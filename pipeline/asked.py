@@ -174,9 +174,10 @@ def score(job: StageJob[of.Score]) -> Asked:
     return Asked("score", settings | _skip(job.settings.skip), inputs, only)
 
 
-def tabulate(job: StageJob[of.Tabulate], published: Path) -> Asked:
-    """A table of the paper. published: its numbers, part of the code, so known by digest and not by place."""
-    settings = job.settings.model_dump(mode="json") | {"published": files.sha256(published)}
+def tabulate(job: StageJob[of.Tabulate], published: Iterable[Path]) -> Asked:
+    """A table of the paper. published: the files with published numbers. They are part of the code, so they are known
+    by digest and not by place."""
+    settings = job.settings.model_dump(mode="json") | {"published": {p.name: files.sha256(p) for p in published}}
     inputs = [path for kind in ("metrics", "predictions", "runs", "annotations") for path in job.inputs[kind]]
     return Asked("tabulate", settings, inputs)
 

@@ -25,6 +25,7 @@ from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
 
 SPLITS = ("train", "val", "test")
+TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
 STORE = "a feature store, or a folder with all shards of a family"
 PLAIN = {
     "→": "->",
@@ -43,7 +44,7 @@ PLAIN = {
 ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "name": ("name", {"help": "its name in sources.csv"}),
     "experiment": ("experiment", {}),
-    "table": ("table", {"choices": ("table1", "table2", "table3", "table4", "evidence")}),
+    "table": ("table", {"choices": TABLES}),
     "dataset": ("--dataset", {"choices": DATASETS, "required": True}),
     "split": ("--split", {"choices": SPLITS, "required": True}),
     "shard": ("--shard", {"required": True, "help": "five digits"}),

@@ -122,6 +122,21 @@ class Config(Strict):
     """Dataset → the settings that differ from `model` on it, such as the weights of losses."""
     training: dict[DatasetName, Training]
     experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
+    peers: list[str] = []
+    """Names of the experiments that the target `peers` makes and that the tables of `all_tables` leave out: the rows of
+    other methods. The tables of `peers` show them beside all other experiments of the same table."""
+
+    def of_table(self, table: str) -> dict[str, Experiment]:
+        """Return the experiments that a table shows, by name.
+
+        table: `table1` … `table4` show what is no peer, `peers1` … `peers4` show the peers too, and `evidence` shows
+        the released predictions that are no peer.
+        """
+        others = {name: e for name, e in self.experiments.items() if name not in self.peers}
+        if table == "evidence":
+            return {name: e for name, e in others.items() if e.source == "predictions"}
+        shown = self.experiments if table.startswith("peers") else others
+        return {name: e for name, e in shown.items() if str(e.table) == table[-1]}
 
     def made(self, dataset: str) -> list[str]:
         """Return the families that experiments of a dataset make here, each once, sorted."""

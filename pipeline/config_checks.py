@@ -7,6 +7,7 @@ Each rule here compares several keys. The values that one key alone may have sta
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pipeline import datasets
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def unworkable(cfg: Config) -> Iterator[str]:
     """Yield everything in a valid config that cannot work: the key, its value, and what is allowed there."""
+    yield from _odd_peers(cfg)
     for dataset_name, dataset in cfg.datasets.items():
         rated = _rated_grid(dataset_name)
         if rated not in (None, dataset.clip):
@@ -31,6 +33,18 @@ def unworkable(cfg: Config) -> Iterator[str]:
             continue
         yield from _wrong_table(place, experiment)
         yield from _wrong_grids(place, experiment, cfg)
+
+
+def _odd_peers(cfg: Config) -> Iterator[str]:
+    """Yield names under `peers` that no experiment has, that stand twice, or whose experiment stands in no table."""
+    for i, name in enumerate(cfg.peers):
+        if name not in cfg.experiments:
+            near = get_close_matches(name, list(cfg.experiments))
+            yield f"`peers`: there is no experiment {name!r}" + (f", but {' and '.join(near)}" if near else "")
+        elif name in cfg.peers[:i]:
+            yield f"`peers` names {name} twice"
+        elif cfg.experiments[name].table is None:
+            yield f"`peers` names {name}, which stands in no table: give `experiments.{name}` its `table` and `row`"
 
 
 def _rated_grid(dataset: str) -> str | None:

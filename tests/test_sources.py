@@ -66,6 +66,7 @@ def test_weights_that_features_need_stand_in_the_table():
         ("tvsum-val", "annotations/tvsum_val.jsonl"),
         ("tr-detr-predictions-val", "predictions/trdetr_qvhighlights_val.jsonl"),
         ("tr-detr-predictions-test", "predictions/trdetr_qvhighlights_test.jsonl"),
+        ("moment-detr-predictions-val", "predictions/momentdetr_qvhighlights_val.jsonl"),
     ],
 )
 def test_the_released_files_have_the_digest_and_size_of_their_row(shared_data, name, file):

@@ -76,7 +76,7 @@ def note(judged: Mapping[str, Judged]) -> list[str]:
 
 
 def _judged(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> Iterator[tuple[str, Judged]]:
-    for row in published.table(number):
+    for row in published.known(number):
         founds = rows.get(row.key, ())
         released = next((found for found in founds if found.experiment.source == "predictions"), None)
         for found in founds:

@@ -1,12 +1,13 @@
 """The numbers that the paper prints: every row of Tables 1 to 4, in the paper's order and with its marks.
 
-It also tells what the marks should be, and which rows the experiments stand for.
+It also tells what the marks should be, which rows the experiments stand for, and what else has been published: rows of
+methods that the paper does not compare with, and numbers that a method's own publication prints otherwise.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -17,6 +18,13 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 
 PUBLISHED = Path(__file__).with_name("published.csv")
+BEYOND = Path(__file__).with_name("beyond.csv")
+"""Rows of methods that the paper does not compare with, in the columns of PUBLISHED. Nothing marks their numbers."""
+REMARKS = Path(__file__).with_name("remarks.csv")
+"""What there is to say of rows. A line with `own` says which number the method's own publication prints, and `remark`
+says how that is known. A line without `own` is a sentence about the whole row."""
+FILES = (PUBLISHED, BEYOND, REMARKS)
+"""Every file that a table takes published numbers from."""
 SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR": "hd2mr"}
 """Columns of Table 4 that say which modules are on (`yes` or `no`) → the keys of config.yaml's `model`."""
 
@@ -24,12 +32,13 @@ SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR":
 @dataclass(frozen=True)
 class About:
     """What a table shows. decimals: as the paper prints. queries: number behind the published values. ours:
-    TR-DETR's row."""
+    TR-DETR's row. headline: the column by which methods are compared in pairs."""
 
     subject: str
     decimals: int
     queries: int
     ours: str
+    headline: str
 
 
 ABOUT = {
@@ -39,10 +48,11 @@ ABOUT = {
         2,
         1542,
         "TR-DETR V",
+        "mAP Avg.",
     ),
-    2: About("moment retrieval on Charades-STA test", 2, 3720, "TR-DETR SF+C"),
-    3: About("highlight detection on TVSum val, top-5 mAP per domain", 1, 10, "TR-DETR V"),
-    4: About("the modules one by one, QVHighlights val", 2, 1550, "(j)"),
+    2: About("moment retrieval on Charades-STA test", 2, 3720, "TR-DETR SF+C", "R1@0.5"),
+    3: About("highlight detection on TVSum val, top-5 mAP per domain", 1, 10, "TR-DETR V", "Avg."),
+    4: About("the modules one by one, QVHighlights val", 2, 1550, "(j)", "mAP Avg."),
 }
 
 
@@ -64,15 +74,49 @@ class Row:
 @cache
 def table(number: int) -> tuple[Row, ...]:
     """Return the rows of a table in the paper's order."""
+    return _read(PUBLISHED, number)
+
+
+@cache
+def beyond(number: int) -> tuple[Row, ...]:
+    """Return the rows of methods that the paper does not compare with, for a table of the paper."""
+    return _read(BEYOND, number)
+
+
+def known(number: int) -> tuple[Row, ...]:
+    """Return every row that an experiment may stand for: the paper's, and those beyond it."""
+    return (*table(number), *beyond(number))
+
+
+def remarks(number: int, keys: Collection[str]) -> list[str]:
+    """Return a sentence for everything there is to say of the rows with these keys, in the order of the file."""
+    rows = {row.key: row for row in known(number) if row.key in keys}
+    return [_remark(rows[line["row"]], line) for line in _lines(REMARKS, number) if line["row"] in rows]
+
+
+def _remark(row: Row, line: Mapping[str, str]) -> str:
+    if not line["own"]:
+        return f"{row.key}: {line['remark']}"
+    printed = row.values[line["column"]]
+    return (
+        f"{row.key}, {line['column']}: the paper prints {printed}, and {row.method}'s own publication prints"
+        f" {line['own']} ({line['remark']}). Differences and verdicts here are to the paper's number."
+    )
+
+
+def _read(path: Path, number: int) -> tuple[Row, ...]:
     rows: dict[str, Row] = {}
-    with files.open_text(PUBLISHED) as file:
-        for line in csv.DictReader(file):
-            if line["table"] == str(number):
-                row = rows.setdefault(line["row"], Row(line["row"], line["method"], line["features"]))
-                row.values[line["column"]] = line["value"]
-                if line["mark"]:
-                    row.marks[line["column"]] = line["mark"]
+    for line in _lines(path, number):
+        row = rows.setdefault(line["row"], Row(line["row"], line["method"], line["features"]))
+        row.values[line["column"]] = line["value"]
+        if line["mark"]:
+            row.marks[line["column"]] = line["mark"]
     return tuple(rows.values())
+
+
+def _lines(path: Path, number: int) -> list[dict[str, str]]:
+    with files.open_text(path) as file:
+        return [line for line in csv.DictReader(file) if line["table"] == str(number)]
 
 
 def columns(number: int) -> list[str]:
@@ -90,11 +134,11 @@ def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
     show them."""
     complaints = []
     for name, experiment in experiments.items():
-        known = [row.key for row in table(experiment.table)] if experiment.table else []
-        unknown = [key for key in keys_of(experiment).values() if known and key not in known]
+        keys = [row.key for row in known(experiment.table)] if experiment.table else []
+        unknown = [key for key in keys_of(experiment).values() if keys and key not in keys]
         complaints += [
             f"`experiments.{name}.row`: Table {experiment.table} has no row {key!r}, it has "
-            + ", ".join(map(repr, get_close_matches(key, known) or known))
+            + ", ".join(map(repr, get_close_matches(key, keys) or keys))
             for key in unknown
         ]
     if complaints:

@@ -16,6 +16,9 @@ NOTHING = "–"
 BOLD = "Bold: best published number, underlined: second best, computed within the rows of one kind of feature."
 """The one note that is left out on a terminal."""
 
+AT_THE_LEFT = ("published", "yardstick", "group", "paired")
+"""Kinds of lines that belong under no line above them."""
+
 FACTS = ("luck", "runs", "queries", "source", "settings", "selection", "note")
 """CSV columns that say what reproduced numbers stand on."""
 
@@ -34,10 +37,11 @@ class Cell:
 class TableLine:
     """One line of a table.
 
-    kind: `published`; under a published line `reproduced`, `difference`, `verdict` or `last epoch`; `yardstick` at the
-    end. label: method or experiment. cells: column → cell; a column without a cell has no number. switches: those of
-    Table 4, `yes` or `no`. facts: what the numbers stand on. remark: words at the end of the line. only_csv: whether
-    the line is left out of the forms for people, because it is too detailed.
+    kind: `published`; under a published line `reproduced`, `difference`, `verdict` or `last epoch`; `group` above rows
+    that belong together, which has no cells; `yardstick` at the end; `paired` in a matrix of differences. label: method
+    or experiment. cells: column → cell; a column without a cell has no number. switches: those of Table 4, `yes` or
+    `no`. facts: what the numbers stand on. remark: words at the end of the line. only_csv: whether the line is left out
+    of the forms for people, because it is too detailed.
     """
 
     kind: str
@@ -108,7 +112,9 @@ def to_latex(table: Table) -> str:
         r"\midrule",
     ]
     lines += [
-        " & ".join(emphasis[mark].format(_tex(text)) for text, mark in _texts(table, line)) + r" \\"
+        (r"\midrule " if line.kind == "group" else "")
+        + " & ".join(emphasis[mark].format(_tex(text)) for text, mark in _texts(table, line))
+        + r" \\"
         for line in _for_people(table)
     ]
     lines += [r"\bottomrule", r"\end{tabular}"]
@@ -159,6 +165,7 @@ th {{ border-top: 2px solid; border-bottom: 1px solid; }}
 tr:last-child td {{ border-bottom: 2px solid; }}
 th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left; }}
 td:last-child {{ white-space: normal; min-width: 22em; font-size: 12px; }}
+tr.group td {{ border-top: 1px solid; font-style: italic; }}
 tr.reproduced td {{ background: #eef4fb; }}
 tr.difference td, tr.last td {{ background: #f7fafd; color: #555; }}
 ul {{ max-width: 70em; color: #555; font-size: 12px; }}
@@ -234,9 +241,9 @@ def _for_people(table: Table) -> list[TableLine]:
 
 def _texts(table: Table, line: TableLine) -> list[tuple[str, str | None]]:
     """Return the texts of a line with their marks, and None for cells that are not numbers."""
-    label = line.label if line.kind in ("published", "yardstick") else f"↳ {line.label}"
+    label = line.label if line.kind in AT_THE_LEFT else f"↳ {line.label}"
     switches = [{"yes": "✓"}.get(switch, "") for switch in line.switches] or [""] * len(table.switches)
-    empty = Cell(NOTHING, "")
+    empty = Cell("" if line.kind == "group" else NOTHING, "")
     numbers: list[tuple[str, str | None]] = [
         (cell.text, cell.mark) for cell in (line.cells.get(column, empty) for column in table.columns)
     ]

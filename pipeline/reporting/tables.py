@@ -6,9 +6,10 @@ differences and, if the epoch was selected on the reported split, a line of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import TypeVar
 
 from pipeline import asked, datasets, files, methods, provenance, records
 from pipeline.behind import check_chain
@@ -16,7 +17,8 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
-from pipeline.reporting import comparisons, published, render, verdict
+from pipeline.layout import Layout
+from pipeline.reporting import comparisons, paired, published, render, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
@@ -25,12 +27,16 @@ from pipeline.settings import Strict
 from pipeline.stage_settings import Tabulate
 from pipeline.stages import StageJob
 
+T = TypeVar("T")
+
 SOURCES = {
     "raw": "from raw videos",
     "features": "from released features ({archive})",
     "predictions": "released predictions ({prediction})",
 }
 ON_REPORTED_SPLIT = "selected on the reported split"
+BEYOND = "beyond the paper"
+"""The heading above rows of methods that the paper does not compare with."""
 LEGEND = (
     "↳ reproduced numbers: means over seeds (± standard deviation from two seeds on); difference = reproduced - "
     "published (with all its digits where the authors' predictions beside it re-derive it). Verdict: does the "
@@ -43,8 +49,9 @@ LUCK = (
 
 
 def tabulate(job: StageJob[Tabulate]) -> bool:
-    """Write {results}/tables/{table}.{csv,md,tex,html,txt}; table is `table1` … `table4`, or `evidence`.
+    """Write {results}/tables/{table}.{csv,md,tex,html,txt}; table is `table1` … `table4`, `peers1` … or `evidence`.
 
+    A table of `peers` shows the methods beyond the paper too, and matrices of paired differences are written beside it.
     The annotations are those of TVSum val, for the yardsticks beneath Table 3. The predictions are the link between
     metrics and runs. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
     Raises PipelineError when metrics, predictions and runs do not belong together, or when the runs were trained with
@@ -56,15 +63,28 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
     def work() -> provenance.Outcome:
         check_chain(settings.experiments, metrics, predictions, runs)
         table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
-        made = []
-        for suffix, write in render.FORMATS.items():
-            made.append(job.layout.table(name, suffix))
-            with files.atomic(made[-1]) as file:
-                file.write(write(table))
+        made = _written(job.layout, name, table, render.FORMATS)
+        if is_of_peers(name):
+            for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):
+                made += _written(job.layout, matrix.name, matrix, paired.FORMATS)
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
-    return provenance.run_asked(asked.tabulate(job, published.PUBLISHED), job.manifest, work)
+    return provenance.run_asked(asked.tabulate(job, published.FILES), job.manifest, work)
+
+
+def is_of_peers(name: str) -> bool:
+    """Whether a table shows the other methods that are trained here, beside what the table of that number shows."""
+    return name.startswith("peers")
+
+
+def _written(layout: Layout, name: str, table: T, formats: Mapping[str, Callable[[T], str]]) -> list[Path]:
+    made = []
+    for suffix, write in formats.items():
+        made.append(layout.table(name, suffix))
+        with files.atomic(made[-1]) as file:
+            file.write(write(table))
+    return made
 
 
 def texts(manifest: Path) -> str:
@@ -100,18 +120,21 @@ def build(
         raise PipelineError("no experiment that stands in a table", where=name, remedy=remedy)
     lines: list[TableLine] = []
     notes: list[str] = []
+    remarks: list[str] = []
     found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
     judged = comparisons.judge(found)
     for number, rows in found.items():
         marks = published.computed_marks(number)
-        for row in published.table(number):
-            if name != "evidence" or row.key in rows:
-                lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
-                lines += [
-                    line for of in rows.get(row.key, ()) for line in _lines_under(number, row, of, judged[of.label])
-                ]
+        shown = [row for row in published.table(number) if name != "evidence" or row.key in rows]
+        further = [row for row in published.beyond(number) if is_of_peers(name) or row.key in rows]
+        for row in (*shown, *further):
+            if further and row is further[0]:
+                lines.append(TableLine("group", BEYOND, "", {}))
+            lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
+            lines += [line for of in rows.get(row.key, ()) for line in _lines_under(number, row, of, judged[of.label])]
+        remarks += published.remarks(number, {row.key for row in (*shown, *further)})
         notes += _resolution(number, rows)
-    notes += comparisons.note(judged)
+    notes += [*comparisons.note(judged), *remarks]
     lines += _yardstick_lines(annotations)
     heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
     if name == "evidence":

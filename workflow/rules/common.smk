@@ -61,7 +61,7 @@ wildcard_constraints:
     reader="frames224|native|sound|words",
     experiment="[a-z0-9_]+",
     part=r"\d+of\d+",
-    table="table[1-4]|evidence",
+    table="table[1-4]|peers[1-4]|evidence",
     name="[A-Za-z0-9-]+",
 
 

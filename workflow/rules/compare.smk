@@ -22,7 +22,7 @@ def asked_of(stage, job):
     if stage == "import":
         return asked.import_archive(job, [*job.inputs["annotations"], job.input("unpacked")])
     if stage == "tabulate":
-        return asked.tabulate(job, published.PUBLISHED)
+        return asked.tabulate(job, published.FILES)
     return getattr(asked, stage)(job)
 
 

@@ -94,10 +94,13 @@ def archive_families(dataset, archive):
 
 
 def shown_in(table):
-    """Return the experiments that a table (`table1` … `table4`, or `evidence`) shows, by name."""
-    if table == "evidence":
-        return {name: e for name, e in cfg.experiments.items() if e.source == "predictions"}
-    return {name: e for name, e in cfg.experiments.items() if f"table{e.table}" == table}
+    """Return the experiments that a table (`table1` … `table4`, `peers1` … `peers4`, or `evidence`) shows, by name."""
+    return cfg.of_table(table)
+
+
+def tables_of_peers():
+    """Return the tables that show peers: one for each table of the paper that a peer stands in."""
+    return [f"peers{number}" for number in sorted({cfg.experiments[name].table for name in cfg.peers})]
 
 
 def metrics_behind(table):
@@ -154,9 +157,16 @@ def say_what_is_left_out():
     """Return a line that names experiments without a table, if all tables were asked for."""
     targets = getattr(workflow.dag_settings, "targets", ["nothing: it came to no plan"])
     shown = {name for table in [f"table{i}" for i in range(1, 5)] for name in shown_in(table)}
-    left = [f"experiment_{name}" for name in cfg.experiments if name not in shown]
-    if left and (not targets or "all_tables" in targets):
+    left = [f"experiment_{name}" for name in cfg.experiments if name not in shown and name not in cfg.peers]
+    if targets and "all_tables" not in targets:
+        return
+    if left:
         print(f"all_tables leaves out what has no `table`; targets of their own: {' '.join(left)}", file=sys.stderr)
+    if cfg.peers:
+        print(
+            f"all_tables leaves out the {len(cfg.peers)} experiments under `peers`; their target: peers",
+            file=sys.stderr,
+        )
 
 
 def dataset_of(wildcards):
