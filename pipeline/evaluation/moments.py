@@ -92,8 +92,9 @@ def matched_windows(iou: np.ndarray) -> np.ndarray:
     iou: [queries, predictions, windows], predictions best first; NaN matches at every threshold, -1 is padding.
     Returns [queries, predictions, 10], the place of the window that a prediction took, or -1. A prediction takes the
     best free window with IoU >= threshold (the ActivityNet rule); of equally good ones the one listed later, as a
-    stable sort that is reversed has it. The community's scorer reverses NumPy's default sort, which is stable for up to three windows; from four windows on its
-    order of equal IoU depends on the CPU (docs/statistics.md). The order here never depends on the CPU.
+    stable sort that is reversed has it. The community's scorer reverses NumPy's default sort, which is stable for up to
+    three windows; from four windows on its order of equal IoU depends on the CPU (docs/statistics.md). The order here
+    never depends on the CPU.
     """
     preference = np.where(np.isnan(iou), np.inf, iou)[:, :, None, ::-1]
     reaches = preference >= np.array(THRESHOLDS)[:, None]
