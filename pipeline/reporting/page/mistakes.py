@@ -22,7 +22,7 @@ MOST = 10
 @dataclass(frozen=True)
 class Cost:
     """One kind of mistake in one file. points: column → points of mAP that its repair alone would gain. main: number
-    of queries whose dearest mistake it is."""
+    of queries whose costliest mistake it is."""
 
     kind: str
     meaning: str
@@ -130,7 +130,7 @@ def _groups(benchmark: Benchmark, one: Examined) -> Iterator[tuple[str, str, np.
     mean_s = np.array([float((w[:, 1] - w[:, 0]).mean()) for w in windows])
     for name in ("short", "middle", "long"):
         above, up_to = RANGES[name]
-        text = f"{name}: up to {up_to:g} s" if above == 0 else f"{name}: over {above:g} s"
+        text = f"{name}: over {above:g} s" if name == "long" else f"{name}: {above:g} to {up_to:g} s"
         yield "Mean length of its windows", text, (mean_s > above) & (mean_s <= up_to)
     middle = np.array([(w.min() + w.max()) / 2 / row["duration"] for w, row in zip(windows, rows, strict=True)])
     for third, text in enumerate(("first third", "middle third", "last third")):

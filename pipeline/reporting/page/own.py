@@ -73,11 +73,11 @@ def sentence(benchmark: Benchmark, one: Examined) -> str:
     found = one.intervals[one.leading]
     interval = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
     text = f"{benchmark.metrics[one.leading]} is {found.value:.2f}{interval} on {len(one.qids):,} queries"
-    dearest = max(mistakes.costs(one), key=lambda cost: cost.average, default=None)
-    if dearest is None or dearest.average <= 0:
+    costliest = max(mistakes.costs(one), key=lambda cost: cost.average, default=None)
+    if costliest is None or costliest.average <= 0:
         return f"{text}."
-    gain = f"whose repair alone would gain {dearest.average:.2f} points"
-    return f"{text}; the dearest mistake is “{dearest.kind}”, {gain}."
+    gain = f"whose repair alone would gain {costliest.average:.2f} points"
+    return f"{text}; the costliest mistake is “{costliest.kind}”, {gain}."
 
 
 def videos_in(folder: Path, benchmark: Benchmark, page: Path) -> dict[str, str]:

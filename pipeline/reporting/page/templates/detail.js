@@ -85,7 +85,8 @@ function predicted(place, number, duration, seek, player) {
   const head = ["#", "", "Seconds", "Score", "IoU", "Kind"].map((text) => make("th", { scope: "col", class: text === "Kind" ? "text" : "" }, text));
   head[1].setAttribute("aria-label", "Place in the video");
   const rows = file.windows[place].map((window, rank) => {
-    const picture = track([seekable(bar(window, duration, 2, 10, number), window, seek, player)], LANE, duration);
+    const behind = DATA.windows[place].map((one) => { const rect = bar(one, duration, 0, LANE, null); rect.setAttribute("class", "behind"); return rect; });
+    const picture = track([...behind, seekable(bar(window, duration, 2, 10, number), window, seek, player)], LANE, duration);
     const fate = DATA.fates[window[4]] || "";
     return make("tr", {}, make("td", {}, `${rank + 1}`), make("td", { class: "track" }, picture),
       make("td", {}, `${shown(window[0], 0)}–${shown(window[1], 0)}`), make("td", {}, shown(window[2], 3)),
@@ -93,7 +94,7 @@ function predicted(place, number, duration, seek, player) {
   });
   const columns = ["narrow", "track", "seconds", "", "", "kinds"].map((name) => make("col", { class: name }));
   const table = make("table", {}, make("colgroup", {}, ...columns), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
-  return [heading, table, make("p", { class: "legend" }, `Kinds are those at IoU ${DATA.shown_at}. Filled: right. Outlined: wrong.`)];
+  return [heading, table, make("p", { class: "legend" }, `Kinds are those at IoU ${DATA.shown_at}. Filled: right. Pale: wrong. Grey behind: the truth.`)];
 }
 
 // The video plays from where it lies; frames are drawn by the browser from the same file.
