@@ -17,7 +17,7 @@ LIGHT := .venv-light/ready
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 
-.PHONY: help install demo test test-slurm evidence lint format lock schema clean
+.PHONY: help install demo test test-slurm test-browser evidence lint format lock schema clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -33,6 +33,9 @@ test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present,
 
 test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
 	@$(RUN) python -m pytest -m slurm -s -rs tests/test_slurm.py
+
+test-browser: $(FULL)  ## Pages in a real Chromium (root on Debian installs it by apt); pictures in results/screenshots
+	@$(RUN) SCREENSHOTS=results/screenshots python -m pytest -m browser -s -rs tests/test_browser.py
 
 evidence: $(LIGHT)  ## The released TR-DETR predictions against the paper's tables (EVIDENCE_FROM=DIR: local copies)
 	@$(RUN_LIGHT) GO_ON_WITH="make evidence$(if $(EVIDENCE_FROM), EVIDENCE_FROM=$(EVIDENCE_FROM))" snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence

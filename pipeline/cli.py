@@ -168,6 +168,16 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     compare.add_argument("--resamples", type=int, default=10_000)
     compare.add_argument("--seed", type=int, default=0)
 
+    report = _plain(parsers, "report", commands.report, "a page about prediction files: queries, mistakes, leaderboard")
+    report.add_argument("--dataset", choices=DATASETS, required=True)
+    report.add_argument(
+        "--predictions", type=Path, nargs="+", required=True, metavar="FILE", help=".jsonl or .jsonl.gz"
+    )
+    report.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="released form or ours")
+    report.add_argument("--output", type=Path, required=True, metavar="DIR", help="index.html is written there")
+    report.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what the page calls the files")
+    report.add_argument("--videos", type=Path, metavar="DIR", help="folder with {vid}.mp4, which the page plays")
+
 
 def _around(parsers: argparse._SubParsersAction) -> None:
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")

@@ -86,6 +86,14 @@ def compare(options: Namespace) -> None:
     print(format_comparison(rows, str(options.a), str(options.b)))
 
 
+def report(options: Namespace) -> None:
+    """Write the page of prediction files, and print where it is."""
+    from pipeline.reporting.page.own import report as write
+
+    files = (options.dataset, options.predictions, options.annotations, options.output)
+    print(write(*files, names=options.names, videos=options.videos))
+
+
 def verify_golden(options: Namespace) -> None:
     """Print the largest difference per quantity. Raises PipelineError where one is above its tolerance."""
     from pipeline.released.golden import verify

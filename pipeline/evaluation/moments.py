@@ -54,7 +54,7 @@ def score_moments(
     first: per query the first listed prediction, for R1. truths: per query its windows `[start_s, end_s]`.
     Predictions of all lengths stay in every range: a right answer of another length is a false positive there.
     """
-    predicted = _best_first(Ragged.of(pooled, 3))
+    predicted = best_first(Ragged.of(pooled, 3))
     leading = np.array([window[:2] for window in first], dtype=np.float64).reshape(-1, 2)
     truth = Ragged.of(truths, 2)
     return {name: _score_range(predicted, leading, _within(truth, name)) for name in RANGES}
@@ -82,25 +82,32 @@ def hull_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def true_positives(iou: np.ndarray) -> np.ndarray:
+    """Tell which predictions are right: iou as in `matched_windows` → [queries, predictions, 10], bool."""
+    hits: np.ndarray = matched_windows(iou) >= 0
+    return hits
+
+
+def matched_windows(iou: np.ndarray) -> np.ndarray:
     """Match predictions to windows greedily, separately at each threshold.
 
     iou: [queries, predictions, windows], predictions best first; NaN matches at every threshold, -1 is padding.
-    Returns [queries, predictions, 10], bool. A prediction takes the best free window with IoU >= threshold (the
-    ActivityNet rule); of equally good ones the one listed later, as a stable sort that is reversed has it. The
-    community's scorer reverses NumPy's default sort, which is stable for up to three windows; from four windows on its
-    order of equal IoU depends on the CPU (docs/statistics.md). The order here never depends on the CPU.
+    Returns [queries, predictions, 10], the place of the window that a prediction took, or -1. A prediction takes the
+    best free window with IoU >= threshold (the ActivityNet rule); of equally good ones the one listed later, as a
+    stable sort that is reversed has it. The community's scorer reverses NumPy's default sort, which is stable for up to
+    three windows; from four windows on its order of equal IoU depends on the CPU (docs/statistics.md). The order here
+    never depends on the CPU.
     """
     preference = np.where(np.isnan(iou), np.inf, iou)[:, :, None, ::-1]
     reaches = preference >= np.array(THRESHOLDS)[:, None]
     free = np.ones((len(iou), len(THRESHOLDS), iou.shape[2]), dtype=bool)
-    hits = np.zeros((*iou.shape[:2], len(THRESHOLDS)), dtype=bool)
+    matched = np.full((*iou.shape[:2], len(THRESHOLDS)), -1, dtype=np.int32)
     for rank in range(iou.shape[1]):
         eligible = reaches[:, rank] & free
         taken = np.where(eligible, preference[:, rank], -1.0).argmax(axis=-1)[..., None]
         hit = np.take_along_axis(eligible, taken, axis=-1)
         np.put_along_axis(free, taken, np.take_along_axis(free, taken, axis=-1) & ~hit, axis=-1)
-        hits[:, rank] = hit[..., 0]
-    return hits
+        matched[:, rank] = np.where(hit, iou.shape[2] - 1 - taken, -1)[..., 0]
+    return matched
 
 
 def moment_average_precision(hits: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
@@ -127,7 +134,7 @@ def _intersection(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.maximum(overlap, 0.0)
 
 
-def _best_first(predicted: Ragged) -> Ragged:
+def best_first(predicted: Ragged) -> Ragged:
     """Sort the predictions of each query by score, descending. Equal scores keep their listed order."""
     order = np.lexsort((-predicted.values[:, 2], predicted.row))
     return Ragged(predicted.values[order, :2], predicted.lengths)

@@ -1,0 +1,95 @@
+"""A page is put together from templates: one HTML file that holds its styles, its script and its data.
+
+Everything that a template prints is escaped, because titles, labels and queries are strangers' text. A content policy
+in the page forbids every request but those for files beside it, and every script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import files
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).with_name("templates")
+SCRIPTS = ("tables.js", "queries.js", "detail.js")
+"""In the order in which the page holds them; `detail.js` begins what `queries.js` defines."""
+
+UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+"""Characters that could end a script block, as JSON writes them without harm."""
+
+
+def write(path: Path, template: str, context: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> None:
+    """Write a page. data: what its script reads. Raises PipelineError where it cannot be written."""
+    text = render(template, context, data)
+    with files.atomic(path) as file:
+        file.write(text)
+
+
+def render(template: str, context: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> str:
+    """Return the text of a page; arguments as in `write`."""
+    from markupsafe import Markup
+
+    script = "\n".join((TEMPLATES / name).read_text("utf-8") for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            **context,
+            style=Markup((TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704 - a file of this package
+            script=Markup(script),  # noqa: S704 - files of this package
+            script_digest=digest,
+            data=Markup(as_json(data)) if data is not None else "",  # noqa: S704 - escaped by `as_json`
+        )
+    )
+
+
+@cache
+def environment() -> Environment:
+    """The templates of this package, escaped in every place; a name that a template misspells is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"number": number, "signed": signed, "count": count}
+    return made
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """Return JSON that can stand in a script block of a page whatever its texts are."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escaped in UNSAFE.items():
+        text = text.replace(character, escaped)
+    return text
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """A number as people read it, with a minus sign that is as wide as a plus; a dash for none."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN
+        return "–"
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+
+
+def signed(value: float | None, decimals: int = 2) -> str:
+    """A difference: with its sign, a zero without."""
+    text = number(value, decimals)
+    return f"+{text}" if value and text[0] not in "−–" and float(text) else text
+
+
+def count(value: int) -> str:
+    """A whole number with its thousands apart."""
+    return f"{value:,}"

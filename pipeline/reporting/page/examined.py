@@ -1,0 +1,155 @@
+"""Prediction files are scored and dissected once, and every part of a page reads from here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import datasets
+from pipeline.datasets.definition import Dataset
+from pipeline.errors import PipelineError
+from pipeline.evaluation import Interval, headline_intervals, load_predictions, load_truth, score
+from pipeline.evaluation.anatomy import Anatomy, dissect
+from pipeline.evaluation.predictions import refuse_errors
+from pipeline.evaluation.truth import Qid, Truth
+from pipeline.evaluation.validate import NO_PREDICTION, SALIENCY, WINDOWS
+
+HEADLINE = {
+    "MR-full-R1@0.5": "R1@0.5",
+    "MR-full-R1@0.7": "R1@0.7",
+    "MR-full-mAP@0.5": "mAP@0.5",
+    "MR-full-mAP@0.75": "mAP@0.75",
+    "MR-full-mAP": "mAP Avg.",
+    "HL-min-VeryGood-mAP": "HD mAP",
+    "HL-min-VeryGood-Hit1": "HIT@1",
+    "top5-mAP": "top-5 mAP",
+}
+"""The community's name of a headline number → the name that tables print, in the order of the tables."""
+
+MOMENT, HIGHLIGHT, TOP5 = "MR-full-mAP", "HL-min-VeryGood-mAP", "top5-mAP"
+"""The numbers by which queries are sorted: the first that a file has."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One prediction file on one benchmark.
+
+    label: its name on the page. rows: qid → prediction row. scores: qid → per-query results, values from 0 to 1 or
+    None. intervals: headline number → percent with its 95 % interval. anatomy: of the queries `qids`, in their order;
+    None where the file has no windows or the dataset no moments.
+    """
+
+    label: str
+    rows: Mapping[Qid, Mapping[str, Any]]
+    scores: Mapping[Qid, Mapping[str, Any]]
+    intervals: Mapping[str, Interval]
+    anatomy: Anatomy | None
+    notes: Sequence[str]
+
+    @property
+    def qids(self) -> list[Qid]:
+        """The queries that were scored, in the order of the annotations."""
+        return list(self.scores)
+
+    @property
+    def leading(self) -> str:
+        """The number by which its queries are sorted."""
+        return next(name for name in (MOMENT, HIGHLIGHT, TOP5) if name in next(iter(self.scores.values())))
+
+    def values(self, metric: str, qids: Sequence[Qid]) -> np.ndarray:
+        """Return one metric of some queries, 0 to 1, NaN where a query does not take part."""
+        found = (self.scores[qid].get(metric) if qid in self.scores else None for qid in qids)
+        return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One split of a dataset with the prediction files that were examined on it. truth: qid → annotation row."""
+
+    dataset: Dataset
+    name: str
+    truth: Truth
+    files: Sequence[Examined]
+
+    @property
+    def queries(self) -> int:
+        """The number of queries."""
+        return len(self.truth)
+
+    @property
+    def videos(self) -> int:
+        """The number of videos, which are what intervals are drawn from."""
+        return len({self.dataset.video_of(row["vid"]) for row in self.truth.values()})
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Return the headline numbers that at least one file has → their names."""
+        return {name: text for name, text in HEADLINE.items() if any(name in one.intervals for one in self.files)}
+
+
+def examine(
+    dataset: str,
+    predictions: Mapping[str, Path],
+    annotations: Path,
+    *,
+    name: str = "",
+    domain: str | None = None,
+    left_out: Mapping[str, Collection[str]] | None = None,
+) -> Benchmark:
+    """Score and dissect prediction files.
+
+    predictions: label → file. name: what the page calls the split; the annotations' file name without it. left_out:
+    label → qids, as text, that are on record as left out of that file. Raises PipelineError as `score_files` does.
+    """
+    truth = load_truth(dataset, annotations, domain)
+    files = [
+        examine_file(dataset, label, path, truth, (left_out or {}).get(label, ()))
+        for label, path in predictions.items()
+    ]
+    return Benchmark(datasets.get(dataset), name or annotations.name.partition(".")[0], truth, files)
+
+
+def examine_file(dataset: str, label: str, path: Path, truth: Truth, left_out: Collection[str] = ()) -> Examined:
+    """Score and dissect one prediction file. Raises PipelineError that lists every error in it."""
+    rows, findings = load_predictions(path, truth, dataset)
+    rows = [row for row in rows if str(row["qid"]) not in left_out]
+    refuse_errors([f for f in findings if f.what != NO_PREDICTION or str(f.qid) not in left_out], path)
+    result = score(dataset, rows, truth, findings)
+    by_qid = {row["qid"]: row for row in rows}
+    qids = [row["qid"] for row in result.queries]
+    anatomy = None
+    if WINDOWS in by_qid[qids[0]] and datasets.get(dataset).moments:
+        anatomy = dissect([by_qid[qid][WINDOWS] for qid in qids], [truth[qid]["relevant_windows"] for qid in qids])
+    intervals = {k: v for k, v in headline_intervals(result.queries).items() if k in HEADLINE}
+    scores = dict(zip(qids, result.queries, strict=True))
+    return Examined(label, by_qid, scores, intervals, anatomy, result.metrics["notes"])
+
+
+def has_saliency(one: Examined) -> bool:
+    """Tell whether a file holds saliency scores."""
+    return SALIENCY in next(iter(one.rows.values()))
+
+
+def labels_of(paths: Sequence[Path], names: Sequence[str] = ()) -> dict[str, Path]:
+    """Return label → file: the given names, or file names without their endings, longer where two are equal.
+
+    Raises PipelineError where there are not as many names as files, or where two are equal.
+    """
+    if names and (len(names) != len(paths) or len(set(names)) != len(names)):
+        raise PipelineError(
+            f"{len(names)} names ({len(set(names))} different ones) for {len(paths)} files",
+            where="--names",
+            remedy="give each file a name of its own, in the order of --predictions, or leave --names out",
+        )
+    found = list(names) or [path.name.partition(".jsonl")[0] for path in paths]
+    if len(set(found)) < len(found):
+        found = [f"{path.parent.name}/{label}" for path, label in zip(paths, found, strict=True)]
+    if len(set(found)) < len(found):
+        raise PipelineError(
+            "several files have the same name", where="--predictions", remedy="tell them apart by --names"
+        )
+    return dict(zip(found, paths, strict=True))

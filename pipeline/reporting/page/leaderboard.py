@@ -1,0 +1,88 @@
+"""The part of a page where prediction files stand beside each other: numbers with intervals, and paired differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.evaluation import Comparison, compare
+from pipeline.evaluation.intervals import LABELS, holm
+from pipeline.reporting.page.examined import Benchmark, Examined
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One cell of a matrix: the file of the row minus that of the column, in points. star: `**`, `*` or ''."""
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float | None
+    star: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Paired differences of one metric. cells: row label → column label → difference."""
+
+    metric: str
+    name: str
+    labels: list[str]
+    cells: dict[str, dict[str, Difference]]
+    n_pairs: int
+
+
+def ranked(benchmark: Benchmark) -> list[Examined]:
+    """Return the files, the one with the largest leading number first."""
+    return sorted(benchmark.files, key=lambda one: -one.intervals[one.leading].value)
+
+
+def matrices(benchmark: Benchmark, metrics: tuple[str, ...]) -> list[Matrix]:
+    """Return the matrix of each metric that two files at least have.
+
+    Two files are compared on the queries that both cover. Stars are corrected for all pairs of one matrix.
+    """
+    found = {metric: [one for one in ranked(benchmark) if metric in one.intervals] for metric in metrics}
+    pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
+    for a, b in _pairs(ranked(benchmark)):
+        shared = [metric for metric in metrics if metric in a.intervals and metric in b.intervals]
+        if shared:
+            pairs[a.label, b.label] = _compared(a, b, shared)
+    return [
+        _matrix(metric, benchmark.metrics[metric], [one.label for one in files], pairs)
+        for metric, files in found.items()
+        if len(files) > 1
+    ]
+
+
+def _pairs(files: list[Examined]) -> list[tuple[Examined, Examined]]:
+    return [(a, b) for place, a in enumerate(files) for b in files[place + 1 :]]
+
+
+def _compared(a: Examined, b: Examined, metrics: list[str]) -> dict[str, Comparison]:
+    """Compare two files on the metrics that the page shows; all of them would take several times as long."""
+    qids = [qid for qid in a.scores if qid in b.scores]
+    if not qids:
+        return {}
+
+    def rows(one: Examined) -> list[dict[str, Any]]:
+        return [{k: v for k, v in one.scores[qid].items() if k in LABELS or k in metrics} for qid in qids]
+
+    return {row.metric: row for row in compare(rows(a), rows(b))}
+
+
+def _matrix(metric: str, name: str, labels: list[str], pairs: dict[tuple[str, str], dict[str, Comparison]]) -> Matrix:
+    shown = {pair: found[metric] for pair, found in pairs.items() if metric in found}
+    kept = dict(zip(shown, holm([row.p for row in shown.values()]), strict=True))
+    cells: dict[str, dict[str, Difference]] = {label: {} for label in labels}
+    for (a, b), row in shown.items():
+        difference, p = row.difference, row.p
+        star = "**" if kept[a, b] else "*" if p is not None and p < 0.05 else ""
+        low, high = difference.low, difference.high
+        cells[a][b] = Difference(difference.value, low, high, p, star)
+        cells[b][a] = Difference(-difference.value, _opposite(high), _opposite(low), p, star)
+    return Matrix(metric, name, labels, cells, len(shown))
+
+
+def _opposite(value: float | None) -> float | None:
+    return None if value is None else -value

@@ -1,0 +1,104 @@
+"""The page of somebody's own prediction files: queries, mistakes and how the files compare, without a workflow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pipeline.errors import PipelineError
+from pipeline.evaluation.intervals import FEW, LEVEL
+from pipeline.names import name_problem
+from pipeline.reporting.page import build, leaderboard, mistakes, queries
+from pipeline.reporting.page.examined import HIGHLIGHT, MOMENT, TOP5, Benchmark, Examined, examine, labels_of
+
+PAGE = "index.html"
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".m4v", ".mov")
+"""Endings of video files that a browser may be able to play."""
+COMPARED = (MOMENT, "MR-full-R1@0.7", HIGHLIGHT, TOP5)
+"""The headline numbers that have a matrix of paired differences."""
+
+
+def report(
+    dataset: str,
+    predictions: Sequence[Path],
+    annotations: Path,
+    output: Path,
+    *,
+    names: Sequence[str] = (),
+    videos: Path | None = None,
+) -> Path:
+    """Write `output`/index.html about prediction files, and return its path.
+
+    names: what the page calls the files. videos: a folder with `{vid}.mp4` and the like, which the page plays from
+    where they lie. Raises PipelineError for files that cannot be scored, and for an output that cannot be written.
+    """
+    benchmark = examine(dataset, labels_of(predictions, names), annotations)
+    path = output / PAGE
+    if any(path.resolve() == Path(other).resolve() for other in (*predictions, annotations)):
+        raise PipelineError("is an input, not to be overwritten", where=path, remedy="name another --output")
+    write(path, benchmark, videos_in(videos, benchmark, output) if videos else {})
+    return path
+
+
+def write(path: Path, benchmark: Benchmark, videos: Mapping[str, str], back: str = "") -> None:
+    """Write the page of a benchmark. videos: vid → address. back: address of the page that leads here, if any."""
+    build.write(path, "benchmark.html", context(benchmark, back=back), queries.data(benchmark, videos))
+
+
+def context(benchmark: Benchmark, back: str = "") -> dict[str, Any]:
+    """Return what the templates of a benchmark's page print."""
+    with_windows = [one for one in benchmark.files if one.anatomy is not None]
+    few = len({benchmark.dataset.video_of(row["vid"]) for row in benchmark.truth.values()}) < FEW
+    return {
+        "title": f"{benchmark.dataset.name}, {benchmark.name}",
+        "benchmark": benchmark,
+        "back": back,
+        "sentences": [sentence(benchmark, one) for one in benchmark.files],
+        "costs": [(one, mistakes.costs(one)) for one in with_windows],
+        "groups": [(one, mistakes.groups(benchmark, one)) for one in with_windows],
+        "changed": _changed(benchmark, with_windows),
+        "ranked": leaderboard.ranked(benchmark),
+        "matrices": leaderboard.matrices(benchmark, tuple(m for m in COMPARED if m in benchmark.metrics)),
+        "level": f"{100 * LEVEL:g} %",
+        "few": few,
+        "shown_at": queries.SHOWN_AT,
+    }
+
+
+def sentence(benchmark: Benchmark, one: Examined) -> str:
+    """Say in one sentence what a file is worth and what it loses most by."""
+    found = one.intervals[one.leading]
+    interval = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
+    text = f"{benchmark.metrics[one.leading]} is {found.value:.2f}{interval} on {len(one.qids):,} queries"
+    costliest = max(mistakes.costs(one), key=lambda cost: cost.average, default=None)
+    if costliest is None or costliest.average <= 0:
+        return f"{text}."
+    gain = f"whose repair alone would gain {costliest.average:.2f} points"
+    return f"{text}; the costliest mistake is “{costliest.kind}”, {gain}."
+
+
+def videos_in(folder: Path, benchmark: Benchmark, page: Path) -> dict[str, str]:
+    """Return vid → address of its file as a page in the folder `page` names it, for the videos that are there.
+
+    Raises PipelineError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise PipelineError("is no folder", where=folder, remedy="name the folder with the video files, or none")
+    there = {path.name: path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES}
+    vids = {row["vid"] for row in benchmark.truth.values()}
+    found = {vid: there[name] for vid in vids for s in VIDEO_SUFFIXES if (name := f"{vid}{s}") in there}
+    return {vid: address(path, page) for vid, path in found.items() if not name_problem(vid)}
+
+
+def address(path: Path, page: Path) -> str:
+    """Return the address of a file, as a page in the folder `page` names it."""
+    return quote(Path(os.path.relpath(path.resolve(), page.resolve())).as_posix())
+
+
+def _changed(benchmark: Benchmark, with_windows: Sequence[Examined]) -> list[mistakes.Changed]:
+    """Return how every further file differs from the first."""
+    pairs = (mistakes.changed(benchmark, with_windows[0], other) for other in with_windows[1:])
+    return [pair for pair in pairs if pair is not None]

@@ -1,0 +1,218 @@
+"""Pages in a real browser: no complaint, no request, sorting, filters, the keyboard, both schemes, three widths.
+
+Asked for by `make test-browser` alone, since it installs Chromium where it may (root on Debian). Where it cannot run it
+is skipped with the reason, and failed under CI=true. Pictures for people are written into $SCREENSHOTS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from browser.chromium import browser, install, look, screenshot
+from test_page import HOSTILE, annotation, prediction, write
+
+from pipeline.reporting.page.own import report
+
+pytestmark = pytest.mark.browser
+
+WIDTHS = (400, 900, 1400)
+SCHEMES = ("light", "dark")
+N = 1550
+CONTRASTS = (Path(__file__).with_name("browser") / "contrasts.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def driver():
+    pytest.importorskip("selenium")
+    if why := install():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A page of as many queries as QVHighlights val has, two files, strangers' text in query and label."""
+    folder = tmp_path_factory.mktemp("page")
+    truth = [
+        annotation(n, [[2 * (n % 50), 2 * (n % 50) + 10]], f"query {n} of a cat", f"v{n // 3}_0.0_150.0")
+        for n in range(N)
+    ]
+    truth[7]["query"] = HOSTILE
+    shifts = (3, 11)
+    files = [
+        write(folder / f"{name}.jsonl", [prediction(row, [[start + (n % shift), end + (n % shift), 0.9], [60, 90, 0.1]])
+                                         for n, row in enumerate(truth) for start, end in row["relevant_windows"]])
+        for name, shift in zip("ab", shifts, strict=True)
+    ]  # fmt: skip
+    return report("qvhighlights", files, write(folder / "truth.jsonl", truth), folder / "out", names=[HOSTILE, "b"])
+
+
+@pytest.fixture
+def opened(driver, page):
+    look(driver, 1400, "light")
+    driver.get_log("browser"), driver.get_log("performance")
+    driver.get("about:blank")
+    driver.get(page.as_uri())
+    return driver
+
+
+def script(driver, text, *arguments):
+    return driver.execute_script(text, *arguments)
+
+
+def press(driver, *keys):
+    from selenium.webdriver import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def chosen(driver):
+    return script(driver, "return document.querySelector('#detail h3').textContent")
+
+
+def count(driver):
+    return script(driver, "return document.getElementById('count').textContent")
+
+
+def set_value(driver, name, value):
+    script(
+        driver,
+        "const one = document.getElementById(arguments[0]); one.value = arguments[1];"
+        "one.dispatchEvent(new Event('input')); one.dispatchEvent(new Event('change'))",
+        name,
+        value,
+    )
+
+
+def test_it_is_ready_within_two_seconds_and_asks_for_nothing(opened):
+    ready = script(opened, "return performance.getEntriesByType('navigation')[0].domComplete")
+    assert ready < 2000
+    assert opened.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith(("file:", "data:", "about:"))] == []
+    print(f"ready after {ready:.0f} ms")
+
+
+def test_strangers_text_is_text(opened):
+    set_value(opened, "words", "onerror")
+    assert chosen(opened) == HOSTILE
+    assert script(opened, "return document.querySelectorAll('img, #detail script').length") == 0
+    assert script(opened, "return document.getElementById('file').options[0].textContent") == HOSTILE
+
+
+def test_only_lines_in_sight_exist_and_scrolling_does_not_stall(opened):
+    lines = "return document.querySelectorAll('.item').length"
+    assert script(opened, lines) < 40
+    slowest = opened.execute_async_script(
+        "const done = arguments[0], list = document.getElementById('list'); let last = performance.now(), worst = 0;"
+        "const step = (now) => { worst = Math.max(worst, now - last); last = now; list.scrollTop += 700;"
+        " const more = list.scrollTop + list.clientHeight < list.scrollHeight - 1;"
+        " if (more) requestAnimationFrame(step); else done(worst) };"
+        "requestAnimationFrame(step)"
+    )
+    assert script(opened, lines) < 40
+    assert slowest < 200
+    print(f"slowest frame of a scroll through {N} queries: {slowest:.0f} ms")
+
+
+def test_filters_and_orders_choose_queries(opened):
+    assert count(opened) == "1,550 of 1,550 queries"
+    set_value(opened, "words", "query 12 cat")
+    texts = [f"query {n} of a cat v{n // 3}_0.0_150.0 {n}" for n in range(N) if n != 7]
+    assert count(opened) == f"{sum('12' in text for text in texts)} of 1,550 queries"
+    set_value(opened, "words", "no such words")
+    assert "No query fits" in script(opened, "return document.getElementById('detail').textContent")
+    set_value(opened, "words", "")
+    values = (
+        "return [...document.querySelectorAll('.item')].sort((a, b) => a.dataset.at - b.dataset.at)"
+        ".map(e => parseFloat(e.querySelector('.value').textContent))"
+    )
+    worst = script(opened, values)
+    set_value(opened, "order", "best")
+    best = script(opened, values)
+    assert worst == sorted(worst)
+    assert best == sorted(best, reverse=True)
+    assert best[0] > worst[0]
+
+
+def test_a_number_of_the_mistakes_leads_to_its_queries(opened):
+    link = opened.find_element("css selector", "a.jump[data-mistake='shifted'][data-file='1']")
+    number = link.text
+    script(opened, "arguments[0].click()", link)
+    assert count(opened) == f"{number} of 1,550 queries"
+
+
+def test_the_keyboard_alone_goes_through_the_list(opened):
+    from selenium.webdriver import Keys
+
+    for _ in range(20):
+        press(opened, Keys.TAB)
+        if script(opened, "return document.activeElement.id") == "list":
+            break
+    else:
+        pytest.fail("the list cannot be reached by the keyboard")
+    before = chosen(opened)
+    press(opened, Keys.ARROW_DOWN)
+    assert chosen(opened) != before
+    active = script(opened, "return document.getElementById('list').getAttribute('aria-activedescendant')")
+    assert (
+        script(opened, "return document.getElementById(arguments[0]).getAttribute('aria-selected')", active) == "true"
+    )
+    press(opened, Keys.END)
+    assert script(
+        opened, "return document.querySelector('.item[aria-selected=true]').getAttribute('aria-posinset')"
+    ) == str(N)
+    press(opened, Keys.HOME)
+    assert chosen(opened) == before
+
+
+def test_headings_of_tables_sort_them(opened):
+    first = "return document.querySelector('#leaderboard tbody tr th').textContent"
+    button = opened.find_element("css selector", "#leaderboard thead th:nth-child(7) button")
+    before = script(opened, first)
+    for expected in ("descending", "ascending"):
+        script(opened, "arguments[0].click()", button)
+        assert script(opened, "return arguments[0].parentNode.getAttribute('aria-sort')", button) == expected
+    assert script(opened, first) != before
+
+
+def test_every_link_leads_somewhere(opened):
+    links = script(opened, "return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href'))")
+    ids = set(script(opened, "return [...document.querySelectorAll('[id]')].map(e => '#' + e.id)"))
+    assert links
+    for link in set(links) - ids:
+        script(opened, "location.hash = arguments[0]", link)
+        time.sleep(0.05)
+        assert f"qid {link.removeprefix('#query-')} " in script(
+            opened, "return document.getElementById('detail').textContent"
+        )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_leaves_the_page_and_text_can_be_read(opened, width, scheme, tmp_path):
+    look(opened, width, scheme)
+    assert script(opened, "return document.documentElement.scrollWidth") <= width
+    contrasts = script(opened, CONTRASTS)
+    assert min(contrasts.values()) >= 4.5, contrasts
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    screenshot(opened, folder / f"page-{scheme}-{width}.png")
+    assert opened.get_log("browser") == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_released_predictions_are_there_for_people_to_look_at(driver, shared_data, tmp_path, scheme):
+    files = [shared_data / f"predictions/{name}_qvhighlights_val.jsonl" for name in ("trdetr", "momentdetr")]
+    names = ["TR-DETR", "Moment-DETR"]
+    made = report("qvhighlights", files, shared_data / "annotations/qvhighlights_val.jsonl", tmp_path, names=names)
+    for width in WIDTHS:
+        look(driver, width, scheme)
+        driver.get(made.as_uri())
+        assert script(driver, "return document.documentElement.scrollWidth") <= width
+        screenshot(driver, Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"val-{scheme}-{width}.png")
