@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import commands
+from pipeline.commands import ask as ask_command
 from pipeline.commands import features as features_commands
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
@@ -182,6 +183,8 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
 def _around(parsers: argparse._SubParsersAction) -> None:
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
     probe.add_argument("video", type=Path, nargs="+")
+
+    ask_command.add(_plain(parsers, "ask", ask_command.run, "what a trained run finds in a video of your own"))
 
     show = _plain(
         parsers, "show", commands.show, "print the tables, or the numbers of an experiment, that a manifest lists"

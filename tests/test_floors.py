@@ -53,7 +53,7 @@ FLOORS = (
     {"features", "models", "evaluation"},
     {"methods"},
     {"training", "reporting", "cost"},
-    {"released"},
+    {"released", "asking"},
     {"cli", "commands", "demo", "__main__"},
 )
 ROOMS_OF_FEATURES = ("store", "making", "exchange", "looking")

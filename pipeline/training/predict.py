@@ -18,11 +18,15 @@ from pipeline.training.data import Data
 
 def method_for(settings: MethodSettings, data: Data, dataset: str, device: str) -> Method:
     """Return a method with a newly initialised network on `device`, for the widths and the grid of `data`."""
-    widths = data.video_dim, data.audio_dim, data.text_dim
-    about = datasets.get(dataset)
-    method = methods.build(settings, Inputs(*widths, data.clip_s, about.moments, about.highlights is not None))
+    method = methods.build(settings, inputs_for((data.video_dim, data.audio_dim, data.text_dim), data.clip_s, dataset))
     method.network.to(device)
     return method
+
+
+def inputs_for(widths: tuple[int, int, int], clip_s: float, dataset: str) -> Inputs:
+    """Return what a network of that dataset is built for. widths: of video, audio and text."""
+    about = datasets.get(dataset)
+    return Inputs(*widths, clip_s, about.moments, about.highlights is not None)
 
 
 @torch.inference_mode()

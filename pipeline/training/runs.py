@@ -113,6 +113,8 @@ class Job:
             "threads": self.threads,
             "selected_on": "val",
             "features": passports,
+            "reads": self.features.model_dump(mode="json"),
+            "longest_clips": max(data.n_clips),
             "left_out": {"train": data.left_out, "val": watched.left_out},
             **settings.model_dump(mode="json"),
         }

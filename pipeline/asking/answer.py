@@ -1,0 +1,94 @@
+"""The answer of a run to one query about one video: windows, clip scores, and what they stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.asking.pieces import OVERLAP, shared
+from pipeline.records import Prediction
+
+BEST_CLIPS = 5
+"""Number of clips that stand for the highlights of a video."""
+
+
+@dataclass(frozen=True)
+class ScoredWindow:
+    """A part of the video, in seconds, and how well it answers: the larger the score the better."""
+
+    start_s: float
+    end_s: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run says to one query.
+
+    run: experiment and run. clip_s: seconds of a clip. windows: the best first, in the form that the run predicts,
+    where several may lie over each other; empty for a run that was trained without moments. saliency: one score per
+    clip, comparable within this answer only. n_pieces: number of pieces that the video was asked in. rule: how their
+    answers were merged; '' for one piece. notes: sentences about what a reader ought to know.
+    """
+
+    query: str
+    video: Path
+    duration_s: float
+    run: str
+    clip_s: float
+    windows: tuple[ScoredWindow, ...]
+    saliency: tuple[float, ...]
+    n_pieces: int = 1
+    rule: str = ""
+    notes: tuple[str, ...] = ()
+
+    def distinct(self, most: int = 5) -> list[ScoredWindow]:
+        """Return the best windows of which none shares more than half of the union with a better one.
+
+        Windows without a length are left out.
+        """
+        kept: list[ScoredWindow] = []
+        for window in self.windows:
+            bounds = (window.start_s, window.end_s)
+            if window.end_s > window.start_s and all(shared(bounds, (k.start_s, k.end_s)) <= OVERLAP for k in kept):
+                kept.append(window)
+        return kept[:most]
+
+    def best_clips(self, most: int = BEST_CLIPS) -> list[ScoredWindow]:
+        """Return the clips of the largest saliency, best first, as windows of one clip."""
+        order = sorted(range(len(self.saliency)), key=lambda clip: -self.saliency[clip])
+        return [
+            ScoredWindow(clip * self.clip_s, min((clip + 1) * self.clip_s, self.duration_s), self.saliency[clip])
+            for clip in order[:most]
+        ]
+
+    def shown(self, most: int = 5) -> list[ScoredWindow]:
+        """Return what is shown of an answer: distinct windows, or the best clips of a run without moments."""
+        return self.distinct(most) if self.windows else self.best_clips(most)
+
+    def prediction(self, qid: int | str, vid: str) -> Prediction:
+        """Return the answer in the community's submission form, as the stage `predict` writes it."""
+        windows = [[window.start_s, window.end_s, window.score] for window in self.windows] or None
+        return Prediction(qid, self.query, vid, windows, list(self.saliency))
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the answer as a JSON object; times are in seconds."""
+        return {
+            "query": self.query,
+            "video": str(self.video),
+            "duration_s": self.duration_s,
+            "run": self.run,
+            "clip_s": self.clip_s,
+            "windows": [[window.start_s, window.end_s, window.score] for window in self.windows],
+            "saliency": list(self.saliency),
+            "pieces": self.n_pieces,
+            "rule": self.rule,
+            "notes": list(self.notes),
+        }
+
+
+def scored(rows: Sequence[Sequence[float]]) -> tuple[ScoredWindow, ...]:
+    """Return rows of start, end and score as windows."""
+    return tuple(ScoredWindow(float(start), float(end), float(score)) for start, end, score in rows)

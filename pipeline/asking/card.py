@@ -1,0 +1,186 @@
+"""The card of a run says what a network was trained on. Here it is read, and families that no video gives are refused.
+
+A card lists the passport of every family. A family is made again exactly as the passport says: by the same revision,
+with weights of the same digest, on the same grid and in the same number format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline import config, datasets, files
+from pipeline.datasets.definition import Dataset
+from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES, Passport
+from pipeline.features.store.passports import passport_from
+from pipeline.grids import grid_seconds
+from pipeline.layout import CARD, EPOCHS, Layout, weights_of
+
+NO_CARD = "name the folder of a finished run, such as results/runs/EXPERIMENT/RUN"
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What the card of one run says.
+
+    folder: the run's. results: the results folder that it lies in. features: the families in the order in which the
+    network reads them. passports: family → passport of the rows it was trained on. threads: CPU threads that a sum was
+    shared by. longest_clips: number of clips of the longest video that training saw; None where the card does not say.
+    """
+
+    folder: Path
+    results: Path
+    dataset: str
+    features: config.Features
+    passports: Mapping[str, Passport]
+    settings: config.SweepPoint
+    threads: int
+    longest_clips: int | None
+
+    @property
+    def name(self) -> str:
+        """The run by its experiment and its own name."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
+    def about(self) -> Dataset:
+        """Everything that depends on the dataset it was trained on."""
+        return datasets.get(self.dataset)
+
+    @property
+    def visual(self) -> list[str]:
+        """The families of the video and of its sound, in order."""
+        return [*self.features.video, *self.features.audio]
+
+    @property
+    def grid(self) -> str:
+        """The grid that all families of the video live on."""
+        return self.passports[self.features.video[0]].grid
+
+    @property
+    def clip_s(self) -> float:
+        """Seconds of a clip."""
+        return float(grid_seconds(self.grid))
+
+    def widths(self) -> tuple[int, int, int]:
+        """Return the widths of video, audio and text, without the columns of endpoints."""
+        groups = (self.features.video, self.features.audio, [self.features.text])
+        video, audio, text = (sum(self.passports[family].dim for family in group) for group in groups)
+        return video, audio, text
+
+    def imported(self) -> list[str]:
+        """Return the families whose rows came from a released archive when the run was trained."""
+        return [family for family in self.features.all if self.passports[family].origin != "raw"]
+
+
+def read_card(folder: Path | str) -> RunCard:
+    """Read the card of a run, and check that all its families can be made from a video.
+
+    Raises PipelineError for a folder without a finished run, for a card that says something impossible, and, with
+    every such family and the reason, for a run whose features nobody can make from a video here.
+    """
+    folder = Path(folder)
+    path = folder / CARD
+    if not path.is_file():
+        raise PipelineError(f"holds no {CARD}", where=folder, remedy=_advice(folder))
+    raw = files.read_json(path, "train that run again")
+    if not isinstance(raw, dict):
+        raise PipelineError("is no card of a run", where=path, remedy=NO_CARD)
+    card = _card(raw, folder, path)
+    if complaints := list(_unmakeable(card)):
+        raise PipelineError(
+            f"this run cannot be asked about a video: {'; '.join(complaints)}",
+            where=path,
+            remedy="name a run whose families are made here, or train one (`source: raw` in config.yaml)",
+        )
+    return card
+
+
+def weights_file_of(card: RunCard, epoch: str) -> Path:
+    """Return the weights of one epoch of the run. Raises PipelineError where they are not there."""
+    if epoch not in EPOCHS:
+        raise PipelineError(
+            f"there is no epoch `{epoch}`", where=card.folder, remedy=f"name one of {', '.join(EPOCHS)}"
+        )
+    path = weights_of(card.folder, epoch)
+    if not path.is_file():
+        raise PipelineError("is missing beside the run's card", where=path, remedy="train that run again")
+    return path
+
+
+def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
+    try:
+        passports = {str(name): passport_from(values, path) for name, values in dict(raw["features"]).items()}
+        dataset = str(raw["dataset"])
+        datasets.get(dataset)
+        reads = raw.get("reads") or _features_of_experiment(raw, folder)
+        card = RunCard(
+            folder=folder,
+            results=_results_of(folder),
+            dataset=dataset,
+            features=config.Features.model_validate(reads),
+            passports=passports,
+            settings=config.SweepPoint.model_validate({"model": raw["model"], "training": raw["training"]}),
+            threads=int(raw.get("threads", 1)),
+            longest_clips=None if raw.get("longest_clips") is None else int(raw["longest_clips"]),
+        )
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        what = error.args[0] if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise PipelineError(
+            f"is no card that this version can read ({what})", where=path, remedy="train that run again"
+        ) from error
+    if lacking := [family for family in card.features.all if family not in passports]:
+        raise PipelineError(f"has no passport of {', '.join(lacking)}", where=path, remedy="train that run again")
+    return card
+
+
+def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
+    """Return the families in order as the manifest of the training says, for a card that is older than the key."""
+    experiment = str(raw["experiment"])
+    for manifest in sorted(folder.parent.parent.glob(f"{experiment}.*of*.json")):
+        settings = files.read_json(manifest).get("settings", {})
+        if settings.get("experiment") == experiment and settings.get("features"):
+            return settings["features"]
+    raise PipelineError(
+        "does not say in which order the network reads its families, and no manifest beside the runs says it",
+        where=folder / CARD,
+        remedy="train that run again, or copy runs/EXPERIMENT.1of1.json along with the run",
+    )
+
+
+def _results_of(folder: Path) -> Path:
+    """Return the results folder of a run that lies in one, or else the usual one."""
+    place = folder.absolute().parents
+    if len(place) > 1 and place[1].name == "runs":
+        return folder.parent.parent.parent
+    return Path("results")
+
+
+def _unmakeable(card: RunCard) -> Iterator[str]:
+    """Yield the families that cannot be made from a video as the run read them, each with the reason."""
+    for family in card.features.all:
+        passport, kind = card.passports[family], FAMILIES[family]
+        if kind.encoder is None:
+            instead = [name for name, other in FAMILIES.items() if other.instead_of == family]
+            advice = f", and a run trained on {' or '.join(instead)} could be asked" if instead else ""
+            yield f"{family} is released only: nobody can make it again{advice}"
+        elif kind.dim != passport.dim:
+            yield f"{family} had rows of {passport.dim} numbers, and here it has {kind.dim}"
+        elif passport.origin == "raw" and kind.revision != passport.revision:
+            yield f"{family} was made by revision {passport.revision}, and this version makes revision {kind.revision}"
+        elif kind.reader != "words" and kind.grid not in (None, passport.grid):
+            yield f"{family} was read on the grid {passport.grid}, and is made on {kind.grid} only"
+
+
+def _advice(folder: Path) -> str:
+    below = sorted(path.parent for path in folder.glob(f"**/{CARD}"))[:5] if folder.is_dir() else []
+    if below:
+        return f"name a run below it: {', '.join(map(str, below))}"
+    runs = Layout(Path("results")).runs("")
+    known = sorted(path.parent for path in runs.glob(f"*/*/{CARD}"))[:5] if runs.is_dir() else []
+    return f"{NO_CARD}; there are {', '.join(map(str, known))}" if known else NO_CARD

@@ -1,0 +1,125 @@
+"""A video that is longer than a network ever saw is asked in overlapping pieces, and their answers are merged.
+
+The rule, in the words of `RULE`, stands on every page. A run sees `max_clips` clips at most; a longer video, simply cut
+there, would be answered for its beginning alone, with spans scaled by a length that the network did not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+
+OVERLAP = 0.5
+"""Share of two windows' union from which they count as the same moment."""
+
+RULE = (
+    "The video is longer than what the run was trained on, so it is asked in pieces of {seconds:g} s, each of which"
+    " begins in the middle of the one before. A clip's saliency is the mean over the pieces that show it. Windows of"
+    " all pieces are put in the order of their scores. A window that ends where its piece is cut is left out when"
+    " another piece shows it whole, and a window that shares more than half of the union with a better one of another"
+    " piece is left out. The best {kept} stay."
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some clips of a video: the first, and the number of them."""
+
+    start: int
+    n: int
+
+    @property
+    def end(self) -> int:
+        """The clip after the last one."""
+        return self.start + self.n
+
+
+def longest_piece(max_clips: int | None, seen: int | None, usual_s: float, limit_s: float | None, clip_s: float) -> int:
+    """Return the number of clips that a network is asked at once.
+
+    It is what training cuts videos to (max_clips), or the longest video that training saw (seen), or the usual length
+    of the dataset's videos in seconds (usual_s); and never more than what windows are clamped to (limit_s).
+    """
+    n = max_clips or seen or round(usual_s / clip_s)
+    return max(1, n if limit_s is None else min(n, floor(limit_s / clip_s + 1e-9)))
+
+
+def pieces_of(n_clips: int, longest: int) -> list[Piece]:
+    """Return the pieces of a video: one for a short video, or else pieces of equal length that overlap by half."""
+    if n_clips <= longest:
+        return [Piece(0, n_clips)]
+    starts = [*range(0, n_clips - longest, max(1, longest // 2)), n_clips - longest]
+    return [Piece(start, longest) for start in starts]
+
+
+def merged_windows(found: Sequence[np.ndarray], pieces: Sequence[Piece], clip_s: float, n_clips: int) -> np.ndarray:
+    """Merge the windows of pieces by `RULE`.
+
+    found: per piece, [k, 3] start and end in seconds since the piece's start, and score, best first. Returns [k, 3] in
+    seconds of the video, best first, as many as the piece with most windows has.
+    """
+    if len(pieces) == 1:
+        return np.asarray(found[0])
+    kept: list[tuple[np.ndarray, int]] = []
+    for window, number in _by_score(found, pieces, clip_s):
+        if _is_cut(window, number, pieces, clip_s, n_clips):
+            continue
+        others = [other for other, of_piece in kept if of_piece != number]
+        if not any(shared(window, other) > OVERLAP for other in others):
+            kept.append((window, number))
+    n_kept = max(map(len, found))
+    return np.round(np.array([window for window, _ in kept[:n_kept]]).reshape(-1, 3), 4)
+
+
+def merged_saliency(scores: Sequence[np.ndarray], pieces: Sequence[Piece], n_clips: int) -> np.ndarray:
+    """Return the mean score of every clip over the pieces that show it: float64 [n_clips].
+
+    scores: per piece, one score for each of its clips.
+    """
+    if len(pieces) == 1:
+        return np.asarray(scores[0])
+    total, count = np.zeros(n_clips), np.zeros(n_clips)
+    for piece, row in zip(pieces, scores, strict=True):
+        total[piece.start : piece.end] += np.asarray(row, np.float64)
+        count[piece.start : piece.end] += 1
+    return total / count
+
+
+def shared(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
+    """Return how much two windows have in common: intersection over union."""
+    common = max(0.0, float(min(a[1], b[1]) - max(a[0], b[0])))
+    union = float(a[1] - a[0]) + float(b[1] - b[0]) - common
+    return common / union if union > 0 else 0.0
+
+
+def _by_score(found: Sequence[np.ndarray], pieces: Sequence[Piece], clip_s: float) -> list[tuple[np.ndarray, int]]:
+    """Return all windows in seconds of the video with their pieces' numbers, best first, ties in order of time."""
+    moved = [
+        (np.asarray(window, np.float64) + np.array((piece.start * clip_s, piece.start * clip_s, 0.0)), number)
+        for number, (piece, windows) in enumerate(zip(pieces, found, strict=True))
+        for window in windows
+    ]
+    return sorted(moved, key=lambda one: -one[0][2])
+
+
+def _is_cut(window: np.ndarray, number: int, pieces: Sequence[Piece], clip_s: float, n_clips: int) -> bool:
+    """Tell whether a window ends where its piece is cut, while another piece shows it and what follows."""
+    piece = pieces[number]
+    at_start = piece.start > 0 and window[0] <= piece.start * clip_s
+    at_end = piece.end < n_clips and window[1] >= piece.end * clip_s
+    if not (at_start or at_end):
+        return False
+    return any(
+        _shows(other.start * clip_s, window[0], beyond=at_start)
+        and _shows(-other.end * clip_s, -window[1], beyond=at_end)
+        for other in pieces
+        if other is not piece
+    )
+
+
+def _shows(edge: float, bound: float, *, beyond: bool) -> bool:
+    """Tell whether a piece that begins at `edge` shows what begins at `bound`, and what lies before it (beyond)."""
+    return edge < bound if beyond else edge <= bound

@@ -1,0 +1,74 @@
+"""A run's passports say with which weights its rows were made. Here these weights are found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline import files, provenance
+from pipeline.acquire.weights import weights_file
+from pipeline.asking.card import RunCard
+from pipeline.encoders.base import Weights
+from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES, Passport
+from pipeline.features.making.encode import Recipe
+from pipeline.layout import Layout
+
+
+def recipes_of(card: RunCard, given: Mapping[str, Path]) -> dict[str, Recipe]:
+    """Return how each family of a run is made: family → recipe.
+
+    given: name in sources.csv → a weight file that lies elsewhere than under the results folder.
+    Raises PipelineError for weights that are not here, and for a file of another digest than the run was trained with.
+    """
+    if strange := [name for name in given if name not in _sources(card)]:
+        known = ", ".join(_sources(card)) or "none"
+        raise PipelineError(
+            f"this run reads no weights of that name; it reads {known}", where=strange[0], remedy="name one of those"
+        )
+    return {family: _recipe(family, card, given) for family in card.features.all}
+
+
+def _sources(card: RunCard) -> list[str]:
+    return sorted({name for family in card.features.all for name in FAMILIES[family].weights})
+
+
+def _recipe(family: str, card: RunCard, given: Mapping[str, Path]) -> Recipe:
+    passport, sources = card.passports[family], FAMILIES[family].weights
+    wanted = _digests(passport, len(sources))
+    parts = [_weights(name, digest, family, card, given) for name, digest in zip(sources, wanted, strict=True)]
+    recipe = Recipe(family, passport.grid, Weights.joined(*parts), passport.dtype)
+    if passport.origin == "raw" and recipe.passport != passport:
+        raise PipelineError(
+            f"{family} is made with other settings here than the run was trained with"
+            f" ({recipe.passport.preprocessing}; the run: {passport.preprocessing})",
+            where=card.folder,
+            remedy="extract and train again with this version, or use the version that trained the run",
+        )
+    return recipe
+
+
+def _digests(passport: Passport, n: int) -> list[str]:
+    """Return the digest (or `random:SEED`) of each weight file; '' where an archive's passport says none."""
+    if passport.origin != "raw":
+        return [""] * n
+    parts = passport.weights.split("+") if n else []
+    return parts if len(parts) == n else [""] * n
+
+
+def _weights(name: str, digest: str, family: str, card: RunCard, given: Mapping[str, Path]) -> Weights:
+    if digest.startswith("random:"):
+        return Weights.named(digest, None)
+    if name in given:
+        path, found = given[name], files.sha256(given[name])
+    else:
+        weights_file(name, card.results)
+        path, found = provenance.known_digest(Layout(card.results).manifest("fetched", name=name))
+    if digest and found != digest:
+        raise PipelineError(
+            f"holds other weights of {family} than the run was trained with (SHA-256 {found[:12]}…, the run:"
+            f" {digest[:12]}…)",
+            where=path,
+            remedy=f"name the file that the run was trained with: --weights {name}=FILE",
+        )
+    return Weights.named("released", path, found)

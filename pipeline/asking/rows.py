@@ -1,0 +1,172 @@
+"""The rows of one video of one's own, made by the code of the stage `extract` and kept beside the video.
+
+One folder belongs to one video: `{video}.rows/`. It holds a store for each family, named after the family and a digest
+of its passport, and `video.json`: digest, length and title of the file, so that a second question reads no video.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pipeline import devices, files, names
+from pipeline.config import Encoding
+from pipeline.encoders.workers import workers
+from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES, Passport
+from pipeline.features.making.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
+from pipeline.features.making.own_file import own_vid
+from pipeline.features.making.sound import SoundLine, encode_sounds
+from pipeline.features.store import Store
+from pipeline.features.store.writer import StoreWriter
+from pipeline.grids import grid_seconds, n_clips
+from pipeline.video.container import opened
+from pipeline.video.probe import probe
+
+FACTS = "video.json"
+"""The file with what is known of the video, in the folder of its rows."""
+
+TIMES_REAL = 4
+"""Seconds that decoding a second of video may take, where that is more than the limit for a whole video."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A video whose rows are made, ready to be asked.
+
+    rows: the folder that they are kept in. vid: the key of its rows. duration_s: seconds, exact as a fraction.
+    stores: family → the store of its rows. title: what the file calls itself, or else its name. notes: sentences about
+    rows that are not what one would expect, such as those of a video without sound.
+    """
+
+    video: Path
+    rows: Path
+    vid: str
+    duration_s: float
+    stores: Mapping[str, Path]
+    title: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VideoNote:
+    """What is remembered of a video, so that it need not be read again while size and time of the file stay."""
+
+    bytes: int
+    changed_ns: int
+    sha256: str
+    duration_s: str
+    title: str
+
+
+def rows_folder(video: Path) -> Path:
+    """Return the folder of a video's rows, which lies beside it."""
+    return video.with_name(f"{video.name}.rows")
+
+
+def store_path(folder: Path, passport: Passport) -> Path:
+    """Return the place of the rows of one passport. Another passport, of the same family too, has another place."""
+    text = json.dumps(asdict(passport), sort_keys=True)
+    return folder / f"{passport.family}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.h5"
+
+
+def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
+    """Make the rows of one video that are not there yet; one decode of its pictures serves all families.
+
+    recipes: of the families of video and sound. Raises PipelineError for a file that cannot be read, for a name that
+    cannot be that of a store's array, for a folder that cannot be written, and for a video whose rows cannot be made.
+    """
+    video = Path(video)
+    vid = names.file_name(own_vid(video), "the name", video, "rename the file: its name is the key of its rows")
+    note = _note_of(video, folder)
+    duration = Fraction(note.duration_s)
+    stores = {recipe.family: store_path(folder, recipe.passport) for recipe in recipes}
+    clips = {recipe.grid: n_clips(duration, grid_seconds(recipe.grid)) for recipe in recipes}
+    source = VideoFile(vid, video, note.sha256, clips)
+    missing = [recipe for recipe in recipes if not _is_there(stores[recipe.family], source)]
+    if missing:
+        with files.lock(folder / FACTS, wait=True):
+            _make(source, missing, stores, max(Encoding().seconds_per_video, TIMES_REAL * float(duration)))
+    return Encoded(video, folder, vid, float(duration), stores, note.title, _findings(stores, vid))
+
+
+def _make(source: VideoFile, recipes: Sequence[Recipe], stores: Mapping[str, Path], seconds: float) -> None:
+    left_out: list[LeftOut] = []
+    with devices.claimed_for_torch() as device, ExitStack() as stack:
+        threads = stack.enter_context(workers(device))
+        writers = {r.family: stack.enter_context(StoreWriter(stores[r.family], r.passport)) for r in recipes}
+        seen = [r for r in recipes if FAMILIES[r.family].reader != "sound"]
+        heard = [r for r in recipes if FAMILIES[r.family].reader == "sound"]
+        if seen:
+            lines = [FrameLine(recipe, writers[recipe.family], device, threads) for recipe in seen]
+            left_out += encode_videos([source], lines, seconds)
+        if heard:
+            tracks = [SoundLine(recipe, writers[recipe.family], device, threads) for recipe in heard]
+            left_out += encode_sounds([source], tracks, seconds)
+        for row in left_out:
+            raise PipelineError(row.why, where=source.path, remedy="replace the file, or write it anew (ffmpeg -i)")
+
+
+def _is_there(path: Path, source: VideoFile) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with Store([path]) as store:
+            return source.vid in store and store.attributes(source.vid).get("source") == source.sha256
+    except PipelineError:
+        return False  # damaged, so it is made again
+
+
+def _findings(stores: Mapping[str, Path], vid: str) -> tuple[str, ...]:
+    notes = []
+    for family, path in stores.items():
+        with Store([path]) as store:
+            found = store.attributes(vid)
+        if "finding" in found:
+            notes.append(f"{family}: {found['finding']}, {found['detail']}")
+    return tuple(notes)
+
+
+def _note_of(video: Path, folder: Path) -> VideoNote:
+    """Return what is known of a video: remembered while the file has the same size and time, or else read."""
+    try:
+        state = os.stat(video)
+    except OSError as error:
+        raise files.cannot_read(video, error) from error
+    path = folder / FACTS
+    if path.is_file():
+        known = _remembered(path)
+        if known is not None and (known.bytes, known.changed_ns) == (state.st_size, state.st_mtime_ns):
+            return known
+    duration = probe(video).duration
+    note = VideoNote(state.st_size, state.st_mtime_ns, files.sha256(video), str(duration), _title(video))
+    try:
+        files.write_json(path, asdict(note))
+    except PipelineError as error:
+        remedy = "name a folder that can be written for the video's rows: --rows FOLDER"
+        raise PipelineError(error.what, where=error.where, remedy=remedy) from error
+    return note
+
+
+def _remembered(path: Path) -> VideoNote | None:
+    try:
+        note = VideoNote(**files.read_json(path))
+        Fraction(note.duration_s)
+    except (PipelineError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return note
+
+
+def _title(video: Path) -> str:
+    """Return the title that a file carries, or else its name as words."""
+    with opened(video) as container:
+        found: Any = container.metadata.get("title", "")
+    words = found if isinstance(found, str) and found.strip() else own_vid(video).replace("_", " ").replace("-", " ")
+    return " ".join(words.split())

@@ -1,0 +1,52 @@
+"""An answer as text for a terminal: a small table of windows with a bar each, and the curve of saliency as a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.asking.answer import Answer, ScoredWindow
+from pipeline.asking.clock import clock
+from pipeline.errors import printable
+
+BAR = 48
+"""Characters of a bar, which stands for the whole video."""
+
+RAMP = " .:-=+*#%@"
+"""Characters from the least salient clip of a video to the most salient one."""
+
+
+def text(answer: Answer, most: int = 5) -> str:
+    """Return an answer as lines. most: number of windows that are shown."""
+    kind = "window" if answer.windows else "clip"
+    pieces = f", in {answer.n_pieces} pieces" if answer.n_pieces > 1 else ""
+    clips = f"{len(answer.saliency)} clips of {answer.clip_s:g} s{pieces}"
+    lines = [
+        f"{printable(answer.video)}: {clock(answer.duration_s)}, {clips}",
+        f"query: {printable(answer.query)}",
+        f"run: {answer.run}",
+        f"   {kind:<21} score  {'of the video':<{BAR}}",
+    ]
+    lines += [_line(number, window, answer) for number, window in enumerate(answer.shown(most), 1)]
+    if answer.saliency:
+        lines.append(f"   {'saliency':<28}|{ramp(answer.saliency, BAR)}|")
+    lines += [f"   {printable(note)}" for note in answer.notes]
+    if answer.rule:
+        lines.append(f"   {answer.rule}")
+    return "\n".join(lines)
+
+
+def ramp(values: Sequence[float], width: int) -> str:
+    """Return values as `width` characters, each for the largest value of its part, from the least to the largest."""
+    low, high = min(values), max(values)
+    n = len(values)
+    parts = [values[n * k // width : max(n * (k + 1) // width, n * k // width + 1)] for k in range(width)]
+    span = (high - low) or 1.0
+    return "".join(RAMP[round((max(part) - low) / span * (len(RAMP) - 1))] for part in parts)
+
+
+def _line(number: int, window: ScoredWindow, answer: Answer) -> str:
+    times = f"{clock(window.start_s)} - {clock(window.end_s)}"
+    first = int(BAR * window.start_s / answer.duration_s)
+    last = max(first + 1, round(BAR * window.end_s / answer.duration_s))
+    bar = "".join("#" if first <= k < last else "." for k in range(BAR))
+    return f"{number:>2} {times:<20} {window.score:7.4f}  |{bar}|"

@@ -1,0 +1,62 @@
+"""The words of a query, encoded by the code of the stage `extract`, and kept beside the video's rows.
+
+A network stays in memory, so that a second query costs a forward pass. A query that was asked before costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pipeline.asking.rows import store_path
+from pipeline.encoders.workers import workers
+from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
+from pipeline.features.making.encode import Recipe
+from pipeline.features.store import Store
+from pipeline.features.store.writer import StoreWriter
+
+
+def qid_of(query: str) -> str:
+    """Return the key of a query's words: a digest of its text."""
+    return hashlib.sha256(query.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+class Words:
+    """The words of queries, by one recipe. A network that computes is built once; a table of vectors is looked up."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._network: Any = None
+
+    def store_of(self, query: str, folder: Path) -> Path:
+        """Return the store with the rows of one query, made where it is not there yet. folder: of the video's rows.
+
+        Raises PipelineError for weights that do not fit, and for a folder that cannot be written.
+        """
+        place = store_path(folder, self.recipe.passport)
+        path, qid = place.with_suffix("") / f"{qid_of(query)}.h5", qid_of(query)
+        if _holds(path, qid, query):
+            return path
+        with workers("cpu") as threads, StoreWriter(path, self.recipe.passport) as store:
+            words = threads.submit(self._encoder(query).encode, [query]).result()[0]
+            store.add(qid, words.tokens, pooled=words.pooled, query=query)
+        return path
+
+    def _encoder(self, query: str) -> Any:
+        if FAMILIES[self.recipe.family].looked_up:
+            return self.recipe.encoder(self.recipe.weights, "cpu", [query])
+        if self._network is None:
+            self._network = self.recipe.encoder(self.recipe.weights, "cpu", [])
+        return self._network
+
+
+def _holds(path: Path, qid: str, query: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with Store([path]) as store:
+            return qid in store and store.attributes(qid).get("query") == query
+    except PipelineError:
+        return False  # damaged, so it is made again

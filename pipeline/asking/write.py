@@ -1,0 +1,108 @@
+"""The files of answers: JSON, CSV, an edit list for editing programs, clips that are cut out, and the page.
+
+answers.json    every answer, with all its windows and clip scores
+windows.csv     a row per window that is shown: query, rank, start_s, end_s, score
+clips.csv       a row per clip: query, clip, start_s, saliency
+query-N.edl     the windows of the N-th query as a CMX 3600 edit list
+query-N-K.mp4   the K-th window of the N-th query, where clips are wanted
+index.html      the page
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from pipeline import files
+from pipeline.asking import page
+from pipeline.asking.answer import Answer
+from pipeline.asking.clock import timecode
+from pipeline.errors import PipelineError, printable
+
+SHOWN = 5
+"""Number of windows of an answer that tables, edit lists and pages show."""
+
+EDIT_RATES = (24, 25, 30, 50, 60)
+"""Whole frame rates that edit lists are written at."""
+
+
+def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: int = SHOWN) -> list[Path]:
+    """Write the files of answers about one video, and return their paths. cut: whether to cut clips out, too.
+
+    Raises PipelineError for a folder that cannot be written, for one that holds the video under the name of a file to
+    be written, and for a video whose streams cannot be copied.
+    """
+    if not answers:
+        return []
+    video, rate = answers[0].video, edit_rate(answers[0].video)
+    written = [folder / "answers.json", folder / "windows.csv", folder / "clips.csv"]
+    _refuse_the_video(video, folder)
+    files.write_json(written[0], [answer.to_row() for answer in answers])
+    _table(written[1], ("query", "rank", "start_s", "end_s", "score"), _window_rows(answers, most))
+    _table(written[2], ("query", "clip", "start_s", "saliency"), _clip_rows(answers))
+    for number, answer in enumerate(answers, 1):
+        path = folder / f"query-{number}.edl"
+        with files.atomic(path) as file:
+            file.write(edit_list(answer, rate, most))
+        written.append(path)
+        if cut:
+            from pipeline.asking.cutting import cut_out
+
+            for rank, window in enumerate(answer.shown(most), 1):
+                written.append(cut_out(video, window, folder / f"query-{number}-{rank}"))
+    written.append(folder / "index.html")
+    with files.atomic(written[-1]) as file:
+        file.write(page.html(answers, folder, most))
+    return written
+
+
+def edit_list(answer: Answer, rate: int, most: int = SHOWN) -> str:
+    """Return the windows that are shown as a CMX 3600 edit list, one after the other on the record side."""
+    name = printable(answer.video.name)
+    lines = [f"TITLE: {printable(answer.query)[:70]}", "FCM: NON-DROP FRAME", ""]
+    recorded = 0.0
+    for number, window in enumerate(answer.shown(most), 1):
+        length = window.end_s - window.start_s
+        bounds = (window.start_s, window.end_s, recorded, recorded + length)
+        codes = " ".join(timecode(seconds, rate) for seconds in bounds)
+        lines += [f"{number:03d}  AX       V     C        {codes}", f"* FROM CLIP NAME: {name}", ""]
+        recorded += length
+    return "\n".join(lines)
+
+
+def edit_rate(video: Path) -> int:
+    """Return the whole frame rate that is nearest to a video's average rate. Raises PipelineError."""
+    from pipeline.video.container import opened, video_stream
+
+    with opened(video) as container:
+        stream = video_stream(container, video)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    return min(EDIT_RATES, key=lambda whole: abs(whole - rate))
+
+
+def _refuse_the_video(video: Path, folder: Path) -> None:
+    if video.name in ("answers.json", "windows.csv", "clips.csv", "index.html") and video.parent == folder:
+        raise PipelineError("would be overwritten", where=video, remedy="name another folder: --output DIR")
+
+
+def _window_rows(answers: Sequence[Answer], most: int) -> list[tuple[object, ...]]:
+    return [
+        (answer.query, rank, window.start_s, window.end_s, window.score)
+        for answer in answers
+        for rank, window in enumerate(answer.shown(most), 1)
+    ]
+
+
+def _clip_rows(answers: Sequence[Answer]) -> list[tuple[object, ...]]:
+    return [
+        (answer.query, clip, clip * answer.clip_s, score)
+        for answer in answers
+        for clip, score in enumerate(answer.saliency)
+    ]
+
+
+def _table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    with files.atomic(path) as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
