@@ -203,7 +203,10 @@ def test_a_run_of_a_row_beyond_the_paper_is_compared_with_what_its_own_paper_pri
 
 
 def queries(results, name, run, file, values, metric="MR-full-mAP", domain=None):
-    """Scores of one run and its results query by query; values: qid → 0 to 1, the video is the domain or the first letter of the qid."""
+    """Write the scores of one run and its results query by query.
+
+    values: qid → 0 to 1. The video is the domain, or the first letter of the qid.
+    """
     results.score(name, run, file, qvh_metrics(0.0, len(values)))
     rows = [{"qid": qid, "vid": qid, "video": domain or qid[0], metric: value} for qid, value in values.items()]
     path = results.scored[-1].with_suffix(".queries.jsonl")

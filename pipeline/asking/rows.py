@@ -21,9 +21,9 @@ from pipeline.config import Encoding
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.making.encode import FrameLine, LeftOut, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import FrameRowMaker, Skipped, Recipe, VideoFile, encode_videos
 from pipeline.features.making.own_file import own_vid
-from pipeline.features.making.sound import SoundLine, encode_sounds
+from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
@@ -98,19 +98,19 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
 
 
 def _make(source: VideoFile, recipes: Sequence[Recipe], stores: Mapping[str, Path], seconds: float) -> None:
-    left_out: list[LeftOut] = []
+    skipped: list[Skipped] = []
     with devices.claimed_for_torch() as device, ExitStack() as stack:
         threads = stack.enter_context(workers(device))
         writers = {r.family: stack.enter_context(StoreWriter(stores[r.family], r.passport)) for r in recipes}
         seen = [r for r in recipes if FAMILIES[r.family].reader != "sound"]
         heard = [r for r in recipes if FAMILIES[r.family].reader == "sound"]
         if seen:
-            lines = [FrameLine(recipe, writers[recipe.family], device, threads) for recipe in seen]
-            left_out += encode_videos([source], lines, seconds)
+            makers = [FrameRowMaker(recipe, writers[recipe.family], device, threads) for recipe in seen]
+            skipped += encode_videos([source], makers, seconds)
         if heard:
-            tracks = [SoundLine(recipe, writers[recipe.family], device, threads) for recipe in heard]
-            left_out += encode_sounds([source], tracks, seconds)
-        for row in left_out:
+            tracks = [SoundRowMaker(recipe, writers[recipe.family], device, threads) for recipe in heard]
+            skipped += encode_sounds([source], tracks, seconds)
+        for row in skipped:
             raise PipelineError(row.why, where=source.path, remedy="replace the file, or write it anew (ffmpeg -i)")
 
 
