@@ -21,7 +21,7 @@ from pipeline.config import Encoding
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.making.encode import FrameRowMaker, Skipped, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
 from pipeline.features.making.own_file import own_vid
 from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
