@@ -92,7 +92,9 @@ def probe(path: Path | str) -> VideoFacts:
             raise _timeless(path)
         if not pts:
             raise PipelineError(
-                "has no video frames", where=path, remedy="replace the file or leave it out (`skip` of its dataset)"
+                "has a video stream without a frame",
+                where=path,
+                remedy="replace the file, or leave it out (`skip` of its dataset)",
             )
         rate = video.average_rate or _mean_rate(sorted(pts), base)
         _refuse_lies(path, claims, ends, 1 / rate)
@@ -195,7 +197,7 @@ def _is_never_shown(packet: Packet, video: VideoStream) -> bool:
 
 def _timeless(path: Path) -> PipelineError:
     return PipelineError(
-        "has frames without a time (H.264 in an MPEG file has)",
+        "has frames without a time, so nobody can say when they are shown (H.264 in an MPEG file is such a case)",
         where=path,
         remedy="encode it again, or leave it out (`skip` of its dataset)",
     )
