@@ -23,7 +23,8 @@ def unworkable(cfg: Config) -> Iterator[str]:
         if rated not in (None, dataset.clip):
             place = f"datasets.{dataset_name}.clip"
             yield (
-                f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated}: write {rated}"
+                f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated},"
+                f" so write {rated}"
             )
     for name, experiment in cfg.experiments.items():
         place = f"experiments.{name}"
