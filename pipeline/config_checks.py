@@ -24,7 +24,10 @@ def unworkable(cfg: Config) -> Iterator[str]:
         rated = _rated_grid(dataset_name)
         if rated not in (None, dataset.clip):
             place = f"datasets.{dataset_name}.clip"
-            yield f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated}"
+            yield (
+                f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated},"
+                f" so write {rated}"
+            )
     for name, experiment in cfg.experiments.items():
         place = f"experiments.{name}"
         if experiment.dataset not in cfg.datasets:
@@ -86,5 +89,5 @@ def _wrong_grids(place: str, experiment: Experiment, cfg: Config) -> Iterator[st
     elif (rated := _rated_grid(name)) and (grid := next(iter(grids.values()))) != rated:
         yield (
             f"`{place}.features`: its families live on the grid {grid}, and the clips of {name} that people rated"
-            f" have {rated}; change `datasets.{name}.grids`"
+            f" have {rated}; put these families on {rated} under `datasets.{name}.grids`"
         )

@@ -100,7 +100,7 @@ def complaint(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"`{key}` {_unknown(path, method)}"
     if error["type"] == "missing":
-        return f"`{key}` is missing"
+        return f"`{key}` is missing, and it has no default"
     value = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
     return f"`{key}`: {error['msg']}{value}".replace("Value error, ", "").replace("``: ", "")
 

@@ -1,7 +1,7 @@
-"""Reading a config from YAML (or JSON) so that nothing a user wrote is lost without a word.
+"""Reads a config from YAML or JSON, and refuses a file in which YAML would silently drop or change a key.
 
-YAML keeps the last of two equal keys and drops the first: an experiment that was copied and not renamed would vanish.
-It also reads `on`, `off`, `yes` and `no` as truth values, which no name of ours is.
+Of two equal keys YAML keeps the last one and drops the first. An experiment that was copied and not renamed would
+vanish. YAML also reads `on`, `off`, `yes` and `no` as booleans, and these cannot be names.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from pipeline.errors import PipelineError
 
 MERGE = "tag:yaml.org,2002:merge"
 NO_NAMES = {"tag:yaml.org,2002:bool": "a truth value", "tag:yaml.org,2002:null": "nothing"}
-"""Tags of keys that look like words and are none to YAML."""
+"""The tags of keys that look like words but that YAML does not read as text, and what it reads instead."""
 
 
 def read(path: Path | str) -> dict[str, Any]:
-    """The keys of a YAML or JSON file, a byte-order mark skipped.
+    """Read the keys of a YAML or JSON file. A byte-order mark at its start is skipped.
 
-    Raises PipelineError for a file that cannot be read, that is neither, or that holds no keys; and one that names all
-    keys that stand twice, with both lines, and all keys that YAML takes for a truth value or for nothing.
+    Raises PipelineError for a file that cannot be read, that is neither YAML nor JSON, or that holds no keys. It also
+    raises PipelineError if a key stands twice, or if YAML reads a key as a boolean or as null. That error names all
+    such keys with their lines.
     """
     import yaml
 
@@ -35,13 +36,18 @@ def read(path: Path | str) -> dict[str, Any]:
         raw = None if complaints else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raw, complaints = _read_json(text, path, error)
-    except (RecursionError, ValueError) as error:  # a date that does not exist, lists in lists without end
-        raise PipelineError(f"is no YAML ({error})", where=path, remedy="correct it") from error
+    except (RecursionError, ValueError) as error:  # for example a date that does not exist, or lists nested too deeply
+        remedy = "correct that value; write a text that looks like a date or a number in quotes"
+        raise PipelineError(f"is no YAML ({error})", where=path, remedy=remedy) from error
     if complaints:
-        remedy = "rename or remove one of each pair; write other names in quotes"
+        remedy = "rename or remove one of two equal names; write a name that YAML does not read as text in quotes"
         raise PipelineError("; ".join(dict.fromkeys(complaints)), where=path, remedy=remedy)
     if not isinstance(raw, dict):
-        raise PipelineError("holds no keys", where=path, remedy="name a config like config.yaml")
+        raise PipelineError(
+            f"holds no keys: it is a {type(raw).__name__}, and a config consists of keys with values",
+            where=path,
+            remedy="name a file that is built like config.yaml",
+        )
     return raw
 
 
@@ -104,11 +110,15 @@ def _text(path: Path | str) -> str:
     except OSError as error:
         raise files.cannot_read(path, error) from error
     except UnicodeDecodeError as error:
-        raise PipelineError(f"is no YAML ({error})", where=path, remedy="save it as UTF-8") from error
+        what = f"is no YAML, for it is not written in UTF-8 ({error})"
+        raise PipelineError(what, where=path, remedy="save it in the encoding UTF-8") from error
 
 
 def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, list[str]]:
-    """JSON that is no YAML, because tabs indent it; Snakemake reads that too."""
+    """Read JSON that is not YAML because tabs indent it. Snakemake reads such files, too.
+
+    Returns the value and what is wrong with its keys. Raises PipelineError, with YAML's own reason, for other texts.
+    """
     complaints: list[str] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -120,14 +130,14 @@ def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, l
         return json.loads(text, object_pairs_hook=pairs), complaints
     except (ValueError, RecursionError):
         what = f"is no YAML ({' '.join(str(not_yaml).split())})"
-        raise PipelineError(what, where=path, remedy="correct it") from not_yaml
+        raise PipelineError(what, where=path, remedy="correct the place that this reason names") from not_yaml
 
 
 def _complaints(node: Any, place: str, seen: set[int]) -> Iterator[str]:
-    """What is wrong with the keys at and below a node. `place` is the dotted path of the node, '' at the top."""
+    """Yield what is wrong with the keys at and below a node. place: the dotted path of the node, '' at the top."""
     import yaml
 
-    if node is None or id(node) in seen:  # an alias leads to a node that was looked at
+    if node is None or id(node) in seen:  # an alias leads to a node that was checked already
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):

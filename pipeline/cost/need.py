@@ -139,7 +139,11 @@ class DatasetNeeds:
         """
         if self.trained and "train" not in self.splits:
             where = f"datasets.{self.name}.annotations"
-            raise PipelineError("no `train` to learn from", where=where, remedy="name the training file there")
+            raise PipelineError(
+                "no `train` file is named here, and experiments of this dataset train on it",
+                where=where,
+                remedy="add the key `train` there, with the name of the source that holds that file",
+            )
         n_queries = self.splits["train"].queries // len(datasets.get(self.name).run_domains) if self.trained else 0
         clips = steps = 0.0
         for experiment in self.trained:

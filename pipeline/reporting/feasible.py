@@ -23,7 +23,9 @@ def check(cfg: Config, sources: Sources, where: str) -> None:
     published.check_rows(cfg.experiments, where)
     references.check(cfg, sources, where)
     if complaints := list(_not_in_archives(cfg)):
-        raise PipelineError("; ".join(complaints), where=where, remedy="name one of those, or write `source: raw`")
+        raise PipelineError(
+            "; ".join(complaints), where=where, remedy="name a family that they hold, or write `source: raw`"
+        )
 
 
 def _not_in_archives(cfg: Config) -> Iterator[str]:

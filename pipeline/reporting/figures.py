@@ -141,5 +141,9 @@ def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: 
     listed = [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == file]
     found = {of.run: path for path in listed if (of := RunFile.of(path))}
     if missing := [run for run in experiment.runs if run not in found]:
-        raise PipelineError(f"no {file} of {', '.join(missing)}", where=name, remedy="name all manifests of `train`")
+        raise PipelineError(
+            f"no {file} of {', '.join(missing)} is listed in the {len(manifests)} manifests that are named",
+            where=name,
+            remedy="train these runs, and name the manifests of `train` of all runs",
+        )
     return found

@@ -169,7 +169,9 @@ def _read(path: Path, dataset: str) -> dict[str, Any]:
         dict(metrics["unrounded"]["brief"]), int(metrics["n_queries"]["all"])
     except (KeyError, TypeError, ValueError) as error:
         raise PipelineError(
-            f"is no metrics file of {dataset} (no {error})", where=path, remedy="delete it and score again"
+            f"is no metrics file of {dataset}: it lacks {error}, which every metrics file has",
+            where=path,
+            remedy="delete it, and run `evaluate` again",
         ) from error
     return metrics
 

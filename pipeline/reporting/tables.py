@@ -94,7 +94,11 @@ def texts(manifest: Path) -> str:
     except (KeyError, TypeError):
         found = []
     if not found:
-        raise PipelineError("is no manifest of a table", where=manifest, remedy="name results/tables/table1.json")
+        raise PipelineError(
+            "is no manifest of a table, for it lists no table as text",
+            where=manifest,
+            remedy="name the manifest of a table, for example results/tables/table1.json",
+        )
     try:
         return "\n".join(path.read_text("utf-8") for path in found)
     except OSError as error:
@@ -117,7 +121,7 @@ def build(
     numbers = [int(name[-1])] if name != "evidence" else sorted({e.table for e in experiments.values() if e.table})
     if not numbers:
         remedy = "give an experiment with `source: predictions` its `table` and `row`"
-        raise PipelineError("no experiment that stands in a table", where=name, remedy=remedy)
+        raise PipelineError("no experiment that stands in a table is among those asked for", where=name, remedy=remedy)
     lines: list[TableLine] = []
     notes: list[str] = []
     remarks: list[str] = []

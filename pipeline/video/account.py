@@ -77,7 +77,11 @@ def videos(job: StageJob[Videos]) -> bool:
     acquire, manifest = job.settings.acquire, job.manifest
     if not dataset.videos:
         where = f"datasets.{dataset_name}.videos"
-        raise PipelineError("no source of videos", where=where, remedy="name some of sources.csv there")
+        raise PipelineError(
+            "names no source of videos, so no video of this dataset can be fetched",
+            where=where,
+            remedy="list there names of rows of sources.csv that hold its videos",
+        )
     target = job.layout.account(dataset_name, shard)
     skip = asked.skipped_in(dataset, shard)
 
@@ -157,12 +161,18 @@ def durations_in(listed: Iterable[Path]) -> dict[str, float]:
 
     Raises PipelineError for a vid that cannot be a file name.
     """
-    paths = [path for path in listed if path.suffix == ".jsonl"]
-    durations = {str(row["vid"]): row["duration"] for path in paths for _, row in records.read_jsonl(path)}
-    for vid in durations:
-        # A vid becomes part of paths and addresses.
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", vid):
-            raise PipelineError(f"vid {vid!r} is no file name", remedy="use letters, digits, `_`, `-` and `.` only")
+    durations: dict[str, float] = {}
+    for path in (path for path in listed if path.suffix == ".jsonl"):
+        for number, row in records.read_jsonl(path):
+            vid = str(row["vid"])
+            if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", vid):
+                raise PipelineError(
+                    f"the vid {vid!r} is no file name, and a vid becomes part of paths and addresses",
+                    where=f"{path}, line {number}",
+                    remedy="rename the vid and its video with at most 200 letters, digits, `_`, `-` and `.`;"
+                    " the first must not be `.`",
+                )
+            durations[vid] = row["duration"]
     return durations
 
 
@@ -173,7 +183,7 @@ def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) 
         raise PipelineError(
             f"no annotation has the vid {', '.join(unknown)}",
             where=f"datasets.{dataset}.skip",
-            remedy="correct or remove it in the config",
+            remedy="correct its spelling in the config, or remove it there",
         )
 
 
@@ -189,11 +199,19 @@ def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) 
     if source.kind == "archive":
         index = next((path for path in listed if path == layout.index(source.name)), None)
         if index is None:
-            raise PipelineError("its videos are an archive", where=source.name, remedy="name its `unpack` manifest too")
+            raise PipelineError(
+                "the videos of this source are in an archive, and no list of its unpacked files is among the inputs",
+                where=source.name,
+                remedy="name the manifest of its stage `unpack` among the inputs, too",
+            )
         return partial(_in_archive, _by_vid(read_index(index)), home, source.name)
     if source.kind in ("video", "youtube"):
         return partial(_one_by_one, source, home, acquire, originals.local_copies(acquire.local))
-    raise PipelineError(f"holds no videos (kind {source.kind})", where=source.name, remedy="name another source")
+    raise PipelineError(
+        f"this source holds no videos: its kind is {source.kind}, not archive, video or youtube",
+        where=source.name,
+        remedy="name another source under `videos` of the dataset",
+    )
 
 
 def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mapping[str, Video] | None = None) -> Video:

@@ -114,5 +114,9 @@ def _mono(frame: AudioFrame, path: Path) -> np.ndarray:
         samples = samples / half - np.float32(samples.dtype.kind == "u")
     mono = samples.mean(axis=0, dtype=np.float32)
     if not (np.abs(mono) < LOUDEST).all():
-        raise PipelineError("its sound holds NaN, infinity or numbers out of all proportion", where=path)
+        raise PipelineError(
+            f"its sound holds NaN, infinity or numbers beyond {LOUDEST:g}, where -1 to 1 is expected",
+            where=path,
+            remedy="encode its sound again, or leave it out (`skip` of its dataset)",
+        )
     return mono

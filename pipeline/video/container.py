@@ -48,7 +48,9 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         best = next((stream for stream in container.streams.video if not _is_cover(stream)), None)
     if not isinstance(best, VideoStream):
         raise PipelineError(
-            "has no video stream", where=path, remedy="replace the file or leave it out (`skip` of its dataset)"
+            "has no video stream (a picture on the cover of a song is none)",
+            where=path,
+            remedy="replace the file, or leave it out (`skip` of its dataset)",
         )
     if best.codec_context is None:
         raise PipelineError(
@@ -95,15 +97,17 @@ def frames_of(container: InputContainer, stream: Any, path: Path, refusal: str =
 
 @contextmanager
 def _refusing(path: Path, refusal: str, kinds: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
-    """Return the kinds of errors that are about this file.
+    """Turn exceptions inside the block into a PipelineError that says what is wrong with this file.
 
-    PyAV raises an IndexError for a stream that begins in the middle.
+    refusal: what the error says of a file that is there and is not empty. kinds: the exceptions that are turned. PyAV
+    raises many kinds for damaged files, for example an IndexError for a stream that begins in the middle.
+    Raises NotThereError if the file does not exist.
     """
     try:
         yield
     except kinds as error:
         if not path.exists():
-            raise NotThereError("no such video file", where=path, remedy="fetch it again") from error
+            raise NotThereError("no such video file", where=path, remedy="check the path, or fetch it again") from error
         what = "is empty" if path.stat().st_size == 0 else f"{refusal} ({_reason(error)})"
         raise PipelineError(
             what, where=path, remedy="fetch it again, or leave it out (`skip` of its dataset)"

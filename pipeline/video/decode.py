@@ -72,7 +72,7 @@ def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Itera
             if seen == last:
                 return
     raise PipelineError(
-        f"decodes to {seen + 1} of {facts.n_frames} frames",
+        f"decodes to {seen + 1} frames, and its packets hold {facts.n_frames}",
         where=facts.path,
         remedy="fetch it again, or leave it out (`skip` of its dataset)",
     )

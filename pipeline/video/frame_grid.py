@@ -150,7 +150,7 @@ def _per(own_s: Fraction, frames: Callable[[VideoFacts], np.ndarray]) -> Samplin
             raise PipelineError(
                 f"this family has a row per {own_s} s, and clips of {clip_s} s are asked for",
                 where=facts.path,
-                remedy="name the grid that it lives on",
+                remedy=f"ask for a grid of clips of {own_s} s (`grids` of the dataset, or `--grid`)",
             )
         return frames(facts)
 

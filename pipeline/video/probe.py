@@ -101,7 +101,9 @@ def probe(path: Path | str) -> VideoFacts:
             raise _timeless(path, container.format.name, n_timeless, n_packets)
         if not pts:
             raise PipelineError(
-                "has no video frames", where=path, remedy="replace the file or leave it out (`skip` of its dataset)"
+                "has a video stream without a frame",
+                where=path,
+                remedy="replace the file, or leave it out (`skip` of its dataset)",
             )
         rate = video.average_rate or _mean_rate(sorted(pts), base)
         _refuse_lies(path, claims, ends, 1 / rate)

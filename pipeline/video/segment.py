@@ -134,5 +134,5 @@ def _number(row: dict[str, str], column: str, path: Path) -> Fraction:
         raise PipelineError(
             f"`{column}` of {row.get('vid')} is no number ({row.get(column)!r})",
             where=path,
-            remedy="make that table again",
+            remedy="delete it and its manifest, and run the workflow again",
         ) from error
