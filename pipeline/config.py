@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline import methods, yaml_file
 from pipeline.config_checks import unworkable
 from pipeline.config_experiment import Experiment, Features, SweepPoint, Training
-from pipeline.config_layers import complaint, over_model, resolved, unread_weights
+from pipeline.config_layers import complaint, over_model, resolved, unread_settings
 from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Model, ResultsFolder
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
@@ -164,7 +164,7 @@ class Config(Strict):
                 full[name] = resolved(raw, experiment)
             except ValueError as error:
                 raise ValueError(f"`experiments.{name}`: {error}") from None
-            unread += [f"`experiments.{name}`: {weight}" for weight in unread_weights(experiment, full[name])]
+            unread += [f"`experiments.{name}`: {key}" for key in unread_settings(experiment, full[name])]
         if unread:
             raise ValueError("; ".join(unread))
         raw = raw | {"experiments": full}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import datasets
 from pipeline.families import FAMILIES
+from pipeline.methods.settings import MethodSettings
 
 if TYPE_CHECKING:
     from pipeline.config import Config, Experiment
@@ -28,6 +29,10 @@ def unworkable(cfg: Config) -> Iterator[str]:
                 f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated},"
                 f" so write {rated}"
             )
+    for dataset_name, training in cfg.training.items():
+        for key, why in MethodSettings.passes_over(dataset_name).items():
+            if key in training.model_fields_set:
+                yield f"`training.{dataset_name}.{key}` is never read, because {why}; leave it out"
     for name, experiment in cfg.experiments.items():
         place = f"experiments.{name}"
         if experiment.dataset not in cfg.datasets:

@@ -172,14 +172,31 @@ class Experiment(Strict):
             raise ValueError("`source: predictions` trains nothing that a `sweep` could change: leave `sweep` out")
         if self.row is not None and self.table is None:
             raise ValueError(f"`row` is {self.row!r} and no `table` is named: add `table`, or leave `row` out")
-        for key in {key: None for settings in self.settings for key in settings.model.never_read(moments=self.moments)}:
-            raise ValueError(
-                f"`model.{key}` is read by nothing on {self.dataset}, which has no moments: leave it out here, and "
-                "name it under `model_by_dataset` for the datasets that have them"
-            )
         if len(set(self.runs)) < len(self.runs):
             raise ValueError(f"a seed or a domain is named twice (`seeds: {self.seeds}`, `domains: {self.domains}`)")
         return self
+
+    @model_validator(mode="after")
+    def _changes_what_is_read(self) -> Experiment:
+        has = {"moments": self.moments, "highlights": self.about.highlights is not None, "audio": self.hears}
+        for settings in self.settings:
+            for key in settings.model.never_read(**has):
+                raise ValueError(self._read_by_nothing(key, settings.model.needs[key]))
+        return self
+
+    def _read_by_nothing(self, key: str, needed: str) -> str:
+        if needed == "audio":
+            return f"`model.{key}` is read by nothing here, because `features` names no audio: leave it out"
+        lacking = {"moments": "moments", "highlights": "rated clips"}[needed]
+        return (
+            f"`model.{key}` is read by nothing on {self.dataset}, which has no {lacking}: leave it out here, and "
+            "name it under `model_by_dataset` for the datasets that have them"
+        )
+
+    @property
+    def hears(self) -> bool:
+        """Whether the runs read audio."""
+        return bool(self.features and self.features.audio)
 
     @property
     def about(self) -> definition.Dataset:

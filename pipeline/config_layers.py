@@ -5,10 +5,12 @@ This works on the file's raw keys, before they are validated (`pipeline/config.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline import methods
+from pipeline.datasets import DATASETS
+from pipeline.methods.settings import MethodSettings
 
 
 def resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
@@ -20,7 +22,8 @@ def resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
         return experiment
     of_dataset = {key: _of_dataset(raw.get(key), experiment) for key in ("training", "model_by_dataset")}
     model = over_model(raw.get("model", {}), of_dataset["model_by_dataset"])
-    base = _laid_over({"model": model, "training": of_dataset["training"]}, experiment)
+    trainings = [of_dataset["training"], experiment.get("training", {})]
+    base = _laid_over(model, trainings[:1], experiment, experiment)
     sweep = experiment.get("sweep", {})
     if isinstance(sweep, Mapping):
         for point in sweep:
@@ -28,24 +31,32 @@ def resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
                 raise ValueError(f"`sweep`: YAML reads a point's name as {point!r}; write the name in quotes")  # noqa: TRY004
         if len({str(point) for point in sweep}) < len(sweep):
             raise ValueError(f"`sweep`: two points have one name (of {', '.join(map(repr, sweep))})")
-        sweep = {str(point): _laid_over(base, changes) for point, changes in sweep.items()}
+        sweep = {str(p): _laid_over(base["model"], trainings, changes, experiment) for p, changes in sweep.items()}
     return {**base, "sweep": sweep}
 
 
-def unread_weights(experiment: Any, full: Any) -> Iterator[str]:
-    """Yield settings that an experiment (or a point of its sweep) writes and that a switch of its method makes useless.
+def unread_settings(experiment: Any, full: Any) -> Iterator[str]:
+    """Yield the settings that an experiment (or a point of its sweep) writes and that nothing reads.
 
-    experiment: the section as written. full: the same section, resolved. Inherited weights are not reported, because
-    they are no mistake of the experiment.
+    A switch of the method makes some of its keys useless, and a method passes over some keys of `training`. experiment:
+    the section as written. full: the same section, resolved. Inherited settings are not reported, because they are no
+    mistake of the experiment.
     """
     if not isinstance(experiment, Mapping) or not isinstance(full, Mapping):
         return
     points = experiment.get("sweep", {}) if isinstance(experiment.get("sweep", {}), Mapping) else {}
     written = [("", experiment, full), *((f"sweep.{p}.", own, full["sweep"].get(str(p))) for p, own in points.items())]
     for place, own, whole in written:
-        name = methods.name_in(_at(whole, "model"))
-        switched = methods.settings_class(name).switched if name in methods.METHODS else {}
-        for key, switch in switched.items():
+        if experiment.get("source") == "predictions":
+            yield from _without_training(place, own)
+            continue
+        kind = _settings_class(_at(whole, "model"))
+        if kind is None:
+            continue
+        for key, why in _passed_over(kind, experiment).items():
+            if isinstance(_at(own, "training"), Mapping) and key in own["training"]:
+                yield f"`{place}training.{key}` is never read, because {why}; leave it out"
+        for key, switch in kind.switched.items():
             value = _at(own, "model", *key.split("."))
             if value and _at(whole, "model", switch) is False:
                 yield (
@@ -54,18 +65,62 @@ def unread_weights(experiment: Any, full: Any) -> Iterator[str]:
                 )
 
 
+def _without_training(place: str, own: Any) -> Iterator[str]:
+    """Yield the settings of an experiment that only scores predictions. It may name the method that made them."""
+    for section in ("model", "training"):
+        written = _at(own, section)
+        for key in sorted(written.keys() - {"name"}) if isinstance(written, Mapping) else ():
+            yield (
+                f"`{place}{section}.{key}` is never read, because `source: predictions` trains nothing; leave it out"
+            )
+
+
 def _at(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _laid_over(base: Mapping[str, Any], changes: Any) -> Any:
-    """Return `changes`, with the model and training of `base` where `changes` says nothing."""
+def _laid_over(model: Any, trainings: Sequence[Any], changes: Any, experiment: Mapping[str, Any]) -> Any:
+    """Return `changes`, with the inherited model and training where `changes` says nothing.
+
+    trainings: the sections `training` that are inherited, the nearest last. What the method passes over is inherited
+    from none of them. Beneath all of them lies what the method's released system sets otherwise than most.
+    """
     if not isinstance(changes, Mapping):
         return changes
-    model = over_model(base["model"], changes.get("model", {}))
-    return {**changes, "model": model, "training": _merged(base["training"], changes.get("training", {}))}
+    model = over_model(model, changes.get("model", {}))
+    kind = _settings_class(model)
+    passed_over, training = _passed_over(kind, experiment), _released_training(kind, experiment)
+    for section in trainings:
+        training = _merged(training, _without(section, passed_over))
+    return {**changes, "model": model, "training": _merged(training, changes.get("training", {}))}
+
+
+def _settings_class(model: Any) -> type[MethodSettings] | None:
+    """Return the settings of the method that a section `model` names, or None where it names none that is known."""
+    name = methods.name_in(model)
+    return methods.settings_class(name) if name in methods.METHODS else None
+
+
+def _passed_over(kind: type[MethodSettings] | None, experiment: Mapping[str, Any]) -> Mapping[str, str]:
+    dataset = _dataset(experiment)
+    return kind.passes_over(dataset) if kind and dataset else {}
+
+
+def _released_training(kind: type[MethodSettings] | None, experiment: Mapping[str, Any]) -> Any:
+    dataset = _dataset(experiment)
+    return kind.released_training(dataset) if kind and dataset else {}
+
+
+def _dataset(experiment: Mapping[str, Any]) -> str | None:
+    """Return the dataset of an experiment, or None where it names none that is known."""
+    name = experiment.get("dataset")
+    return name if isinstance(name, str) and name in DATASETS else None
+
+
+def _without(section: Any, keys: Collection[str]) -> Any:
+    return {k: v for k, v in section.items() if k not in keys} if isinstance(section, Mapping) else section
 
 
 def _of_dataset(sections: Any, experiment: Mapping[str, Any]) -> Any:

@@ -1,8 +1,11 @@
-"""What the settings of every method have in common. Imports nothing heavy: the config is validated with them."""
+"""What the settings of all methods have in common.
+
+Nothing heavy is imported here, because every command validates the config with these classes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import model_validator
@@ -14,10 +17,11 @@ from pipeline.settings import Positive, Rate, Strict, Weight
 class Reading(NamedTuple):
     """How a method wants its features.
 
-    video: what of a clip's row is scaled to length 1: each `family` for itself, all families of the video as `one`
-    vector, or nothing of it, as `stored`; audio always counts as a family. words: whether words are scaled, unless the
-    training says otherwise (`normalise_text`). exact: lengths are divided by as they are, not with 1e-5 added.
-    within_duration: clips that do not end within the annotated duration are left out.
+    video: what of a clip's row is scaled to length 1. With `family` each family is scaled for itself, with `one` all
+    families of the video are scaled as one vector, and with `stored` nothing of the video is scaled. Audio always
+    counts as a family. words: whether words are scaled, unless the training says otherwise (`normalise_text`). exact:
+    whether rows are divided by their length as it is, and not by the length plus 1e-5. within_duration: whether clips
+    that do not end within the annotated duration are left out.
     """
 
     video: Literal["family", "one", "stored"] = "family"
@@ -26,78 +30,85 @@ class Reading(NamedTuple):
     within_duration: bool = False
 
 
-def must_share_the_width(heads: int, dim: int) -> None:
-    """Raises ValueError where `heads` does not divide `hidden_dim`."""
-    if dim % heads:
-        raise ValueError(f"`heads` must divide `hidden_dim`, and {heads} does not divide {dim}")
-
-
 class MethodSettings(Strict):
     """The section `model` of one method. A subclass defines `name: Literal["…"] = "…"` and the method's keys.
 
-    revision: raised when the same settings give other numbers than before, or when a default changes.
-    implementation: the `Method`, `module:Class`.
-    released: how its released checkpoints and golden sets are read (`release.py`), `module:name`;
-    None where nothing was released.
-    switched: key (with dots) → the switch of the method without which that key is never read.
+    revision: a number that is raised when the same settings give other numbers than before, or when a default changes.
+    implementation: the place of the `Method`, `module:Class`. released: the place of the `Release`, which says how the
+    method's released checkpoints and golden sets are read (`release.py`), `module:name`; None where nothing was
+    released. switched: a key (with dots) → the switch of the method without which that key is never read. needs: a key
+    (with dots) → what an experiment must have, or the key is never read: `moments`, `highlights` (rated clips) or
+    `audio`.
     """
 
     revision: ClassVar[int] = 1
     implementation: ClassVar[str]
     released: ClassVar[str | None] = None
     switched: ClassVar[Mapping[str, str]] = {}
+    needs: ClassVar[Mapping[str, str]] = {}
 
     name: str
 
-    def never_read(self, *, moments: bool) -> list[str]:
-        """Keys that were changed from their defaults and that nothing reads, as dotted names.
+    def never_read(self, *, moments: bool, highlights: bool = True, audio: bool = True) -> list[str]:
+        """Return the keys, with dots, that were changed from their defaults and that nothing reads.
 
-        moments: whether the dataset has windows to learn from. An experiment with such keys is refused.
+        moments: whether the dataset has windows to learn from. highlights: whether people rated its clips. audio:
+        whether the experiment reads audio. An experiment with such keys is refused.
         """
-        return []
+        there = {"moments": moments, "highlights": highlights, "audio": audio}
+        changed = _with_dots(self.changes())
+        return [key for key, needed in self.needs.items() if key in changed and not there[needed]]
+
+    @classmethod
+    def passes_over(cls, dataset: str) -> dict[str, str]:
+        """Return the keys of `training` that the method never reads on this dataset: key → the reason.
+
+        An experiment that writes such a key is refused. Where the key stands in the section of the dataset, for other
+        methods, the experiment does without it, so that no record says that the run was made with it.
+        """
+        return {} if datasets.get(dataset).moments else {"max_windows": f"{dataset} has no moments"}
+
+    @classmethod
+    def released_training(cls, dataset: str) -> dict[str, Any]:  # noqa: ARG003 - a method may have one for each dataset
+        """Return the keys of `training` that the released system sets otherwise than most systems do.
+
+        They lie under what the file says for the dataset, and under what the experiment says.
+        """
+        return {}
 
     def reading(self, dataset: str) -> Reading:
-        """How features are normalised: as most released systems do for that dataset."""
+        """Return how features are normalised. Most released systems do it in this way for that dataset."""
         about = datasets.get(dataset)
         return Reading(video="one" if about.one_video_vector else "family", words=about.normalise_text)
 
     def recorded(self) -> dict[str, Any]:
-        """What a manifest says of the method: its name, its revision, and what differs from the defaults."""
+        """Return what a manifest says of the method: its name, its revision, and what differs from the defaults."""
         return {"name": self.name, "revision": self.revision, **self.changes()}
 
 
-MOMENT_LOSSES = ("span", "giou", "label")
-"""Losses that only a dataset with moments has."""
+def _with_dots(section: Mapping[str, Any], before: str = "") -> Collection[str]:
+    """Return the keys of a section and of the sections in it. A key of an inner section has a dot before it."""
+    keys: set[str] = set()
+    for key, value in section.items():
+        keys |= {before + key, *(_with_dots(value, f"{before}{key}.") if isinstance(value, Mapping) else ())}
+    return keys
 
 
-class MomentLossWeights(Strict):
-    """Weights of the losses in their sum. The matching weighs its costs with span, giou and label, too."""
+class NetworkSettings(MethodSettings):
+    """The sizes and rates that the networks of all methods have. The defaults are what most of the methods share."""
 
-    span: Weight = 10.0
-    giou: Weight = 1.0
-    label: Weight = 4.0
-    saliency: Weight = 1.0
-
-
-class MomentQuerySettings(MethodSettings):
-    """What methods have in common whose decoder predicts a window for each of its moment queries.
-
-    Numbers are those of the released systems, which agree in them.
-    """
-
+    formulation: Literal["released"] = "released"
+    """The method computes as its released system does. There is no other formulation."""
     hidden_dim: Positive = 256
+    """Width of every row inside the network."""
     heads: Positive = 8
-    queries: Positive = 10
-    """Moment queries of the decoder: windows predicted for every text query."""
-    encoder_layers: Positive = 2
-    decoder_layers: Positive = 2
+    """Number of heads of every attention. It must divide `hidden_dim`."""
     feedforward_dim: Positive = 1024
+    """Width of the inner layer of every feed-forward network."""
     dropout: Rate = 0.1
+    """Dropout rate inside the network."""
     input_dropout: Rate = 0.5
     """Dropout rate on the input features, applied before each projection layer."""
-    saliency_margin: Weight = 0.2
-    """Margin of the hinge loss between clips of higher and of lower saliency."""
-    loss_weights: MomentLossWeights = MomentLossWeights()
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -105,6 +116,39 @@ class MomentQuerySettings(MethodSettings):
             raise ValueError(f"`heads` must divide `hidden_dim`, and {self.heads} does not divide {self.hidden_dim}")
         return self
 
-    def never_read(self, *, moments: bool) -> list[str]:
-        """Weights of the moment losses, where there are no moments."""
-        return [] if moments else [f"loss_weights.{key}" for key in self.loss_weights.changes() if key in MOMENT_LOSSES]
+
+MOMENT_LOSSES = ("span", "giou", "label")
+"""The losses of methods with moment queries that only a dataset with moments has."""
+
+
+class MomentLossWeights(Strict):
+    """Weights of the losses in their sum. The matching weighs its costs with span, giou and label, too."""
+
+    span: Weight = 10.0
+    """Weight of the distance between a predicted span and the annotated one."""
+    giou: Weight = 1.0
+    """Weight of the loss of the generalised overlap (gIoU) of the two spans."""
+    label: Weight = 4.0
+    """Weight of the loss that tells moment queries with a moment from those without."""
+    saliency: Weight = 1.0
+    """Weight of the loss of the clips' saliency scores."""
+
+
+class MomentQuerySettings(NetworkSettings):
+    """What methods have in common whose decoder predicts a window for each of its moment queries.
+
+    The numbers are those of the released systems, which agree in them.
+    """
+
+    needs: ClassVar[Mapping[str, str]] = {f"loss_weights.{name}": "moments" for name in MOMENT_LOSSES}
+
+    queries: Positive = 10
+    """Moment queries of the decoder: the number of windows that are predicted for every text query."""
+    encoder_layers: Positive = 2
+    """Number of layers of the encoder."""
+    decoder_layers: Positive = 2
+    """Number of layers of the decoder."""
+    saliency_margin: Weight = 0.2
+    """Margin of the hinge loss between clips of higher and of lower saliency."""
+    loss_weights: MomentLossWeights = MomentLossWeights()
+    """Weights of the losses in their sum."""

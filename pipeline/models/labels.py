@@ -12,7 +12,7 @@ stable, so that the result is the same on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,9 @@ def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str 
         raise PipelineError("has a window that ends before it starts", where=f"qid {query.qid}", remedy="correct it")
     spans = spans_of(query.relevant_windows, n_clips * clip_s)
     if query.saliency_scores is None or query.relevant_clip_ids is None:
-        return _from_windows(spans, query.relevant_windows, n_clips, clip_s)
+        # A window's end that is a whole number of clips can come out just below it; six decimals put it right.
+        places = [(round(start / clip_s, 6), round(end / clip_s, 6)) for start, end in query.relevant_windows]
+        return labels_from_windows(spans, places, n_clips)
     ids = np.asarray(query.relevant_clip_ids, dtype=np.int64)
     if not ids.size or ids.max() > n_clips:
         raise PipelineError(
@@ -126,15 +128,15 @@ def _from_everybody(label: np.ndarray) -> QueryLabels:
     )
 
 
-def _from_windows(spans: np.ndarray, windows: Sequence[Window], n_clips: int, clip_s: float) -> QueryLabels:
+def labels_from_windows(spans: np.ndarray, places: Sequence[tuple[float, float]], n_clips: int) -> QueryLabels:
     """Return the labels of a row that has windows alone.
 
+    spans: [k, 2], the spans to learn. places: start and end of each window in clips. n_clips: the number of clips.
     Clips score 1 from the one in which a window begins to the last that ends inside it. The mask also has the clip in
     which the window ends.
     """
     saliency, clip_mask = np.zeros(n_clips, np.float32), np.zeros(n_clips, np.float32)
-    for start_s, end_s in windows:
-        start, end = round(start_s / clip_s, 6), round(end_s / clip_s, 6)
+    for start, end in places:
         last = max(0, min(math.floor(end), n_clips) - 1)
         saliency[min(math.floor(start), last) : last + 1] = 1
         first = min(math.floor(start), n_clips - 1)
@@ -150,6 +152,10 @@ def _from_windows(spans: np.ndarray, windows: Sequence[Window], n_clips: int, cl
     )
 
 
+LabelRule = Callable[[Query, int, float], QueryLabels]
+"""The way from a query, its number of clips and the seconds of a clip to its labels."""
+
+
 class Targets:
     """The labels of many queries of one dataset, from which batches are drawn."""
 
@@ -160,11 +166,11 @@ class Targets:
         clip_s: float,
         *,
         max_windows: int,
-        formulation: str = "released",
+        rule: LabelRule = query_labels,
     ) -> None:
-        """Prepare the labels. queries: each with the number of clips of its features. Raises PipelineError as
-        `query_labels` does."""
-        each = [query_labels(q, n, clip_s, formulation=formulation) for q, n in zip(queries, n_clips, strict=True)]
+        """Prepare the labels. queries: each with the number of clips of its features. rule: what gives the labels of
+        one query. Raises PipelineError as the rule does."""
+        each = [rule(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
         if len({(row.drawn, len(row.fixed)) for row in each}) != 1:
             raise PipelineError(
                 "rows with ratings and rows without are mixed (or there is no row)",

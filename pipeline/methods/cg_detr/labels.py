@@ -1,4 +1,8 @@
-"""What CG-DETR learns from: the common labels, and whose next sample in the batch shows another source."""
+"""What CG-DETR learns from: the common labels, with a rule of its own for windows alone, and the source of each sample.
+
+The source is the video that a sample was cut from. The wrong query of a sample is that of the next sample in the batch,
+if that one has another source.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,26 @@ import torch
 from torch import Tensor
 
 from pipeline.models.batch import Labels
-from pipeline.models.labels import Targets
+from pipeline.models.labels import QueryLabels, Targets, labels_from_windows, query_labels, spans_of
+from pipeline.records import Query
+
+
+def labels_of_query(query: Query, n_clips: int, clip_s: float) -> QueryLabels:
+    """Return the labels of one query: the common ones, but for a row that has windows alone (Charades-STA).
+
+    Of such a row the released system takes the first window only. Where it looks for the clips of the window, a clip
+    lasts the annotated duration over the number of clips, which is not exactly `clip_s`. The span to learn is a
+    fraction of n_clips × clip_s all the same. Nothing is rounded before a place becomes a whole number of clips, as
+    released. Raises PipelineError as `query_labels` does.
+    """
+    common = query_labels(query, n_clips, clip_s)
+    if query.label is not None or query.saliency_scores is not None or query.relevant_windows is None:
+        return common
+    start_s, end_s = query.relevant_windows[0]
+    own_clip_s = query.duration / n_clips
+    spans = spans_of([(start_s, end_s)], n_clips * clip_s)
+    return labels_from_windows(spans, [(start_s / own_clip_s, end_s / own_clip_s)], n_clips)
+
 
 CUT = re.compile(r"_\d+\.\d+_\d+\.\d+$")
 """End of a name that says from where to where a video was cut: `…_60.0_210.0`."""

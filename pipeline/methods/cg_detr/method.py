@@ -9,12 +9,13 @@ from torch import Tensor
 
 from pipeline.config import Training
 from pipeline.methods.cg_detr import criterion
-from pipeline.methods.cg_detr.labels import SourceTargets
+from pipeline.methods.cg_detr.labels import SourceTargets, labels_of_query
 from pipeline.methods.cg_detr.network import CgDetr, CorrelatedOutputs
 from pipeline.methods.cg_detr.settings import CgDetrSettings
 from pipeline.methods.contract import Inputs
 from pipeline.methods.moment_queries import MomentQueryMethod
 from pipeline.models.batch import Batch
+from pipeline.models.labels import Targets
 from pipeline.records import Query
 
 
@@ -29,8 +30,10 @@ class CgDetrMethod(MomentQueryMethod):
         self.network = CgDetr(settings, inputs.video_columns, inputs.text_dim, inputs.moments)
 
     def targets(self, queries: Sequence[Query], n_clips: Sequence[int], training: Training) -> SourceTargets:
-        """The common labels, with what video a sample was cut from."""
-        return SourceTargets(super().targets(queries, n_clips, training), [query.vid for query in queries])
+        """Return the labels, with the name of the video that each sample was cut from."""
+        clip_s, n_windows = self.inputs.clip_s, training.max_windows
+        targets = Targets(queries, n_clips, clip_s, max_windows=n_windows, rule=labels_of_query)
+        return SourceTargets(targets, [query.vid for query in queries])
 
     def terms(self, outputs: CorrelatedOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
         """With alignment, distillation and orthogonality."""

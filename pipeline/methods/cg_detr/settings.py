@@ -1,62 +1,74 @@
-"""The settings of CG-DETR: the section `model` of config.yaml with `name: cg_detr`. Imports nothing heavy."""
+"""The settings of CG-DETR: the section `model` of config.yaml with `name: cg_detr`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from pipeline import datasets
 from pipeline.methods.settings import MomentLossWeights, MomentQuerySettings
 from pipeline.settings import Positive, Weight
 
 
 class CgDetrLossWeights(MomentLossWeights):
-    """With the losses that make clips and words correlate."""
+    """Weights of the losses in their sum, with those of the losses that make clips and words correlate."""
 
     alignment: Weight = 1.0
-    """Of moments with sentences."""
+    """Weight of the loss that brings moments and their sentences together."""
     distillation: Weight = 1.0
+    """Weight of the loss by which the attention to words learns how clips resemble words."""
     orthogonality: Weight = 1.0
-    """Of dummies, and of prompts, among each other."""
-
-
-FURTHER = ("alignment", "distillation", "orthogonality")
+    """Weight of the loss that keeps dummies apart from each other, and prompts apart from each other."""
 
 
 class CgDetrSettings(MomentQuerySettings):
-    """CG-DETR. Numbers are the released system's for QVHighlights; it takes other dummies and prompts elsewhere.
+    """The settings of CG-DETR. The numbers are the released ones for QVHighlights; the released system takes other
+    numbers of dummies and prompts on other datasets.
 
-    Audio stands beside the video here, as the released network takes it; nothing was trained with it.
+    Audio stands beside the video here, as the released network takes it; nothing released was trained with it.
     """
 
+    revision: ClassVar[int] = 2
     implementation: ClassVar[str] = "pipeline.methods.cg_detr.method:CgDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.cg_detr.release:RELEASE"
+    needs: ClassVar[Mapping[str, str]] = {
+        **MomentQuerySettings.needs,
+        "loss_weights.alignment": "moments",
+        "loss_weights.distillation": "moments",
+        "loss_weights.orthogonality": "moments",
+    }
 
     name: Literal["cg_detr"] = "cg_detr"
-    formulation: Literal["released"] = "released"
-    """As the released system computes."""
     dummies: Positive = 45
-    """Words that stand for what the query does not say. Released: 3 on TVSum."""
+    """Number of learned words that stand for what the query does not say. The released number is 3 on TVSum."""
     prompts: Positive = 10
-    """Of the bank from which a sample's saliency token is made."""
+    """Number of prompts in the bank from which the saliency token of a sample is made."""
     prompts_picked: Positive = 1
+    """Number of prompts of which the saliency token of a sample is made."""
     dummy_layers: Positive = 2
-    """Layers in which the dummies read the query."""
+    """Number of layers in which the dummies read the query."""
     t2v_layers: Positive = 2
-    """Layers in which clips attend to words, before the encoder's."""
+    """Number of layers in which clips attend to words, before the encoder."""
     encoder_layers: Positive = 3
+    """Number of layers of the encoder."""
     decoder_layers: Positive = 3
+    """Number of layers of the decoder."""
     attention_weight: Weight = 1.0
-    """Share in the saliency loss of what the words' share of the attention is to learn."""
+    """Weight, inside the saliency loss, of the part that the words' share of the attention learns from."""
     loss_weights: CgDetrLossWeights = CgDetrLossWeights()
+    """Weights of the losses in their sum."""
+
+    @classmethod
+    def passes_over(cls, dataset: str) -> dict[str, str]:
+        """Return the keys of `training` that CG-DETR never reads on this dataset."""
+        rated = datasets.get(dataset).highlights is not None
+        first = {} if rated else {"max_windows": f"cg_detr learns from the first window of a query on {dataset}"}
+        return first | super().passes_over(dataset)
 
     @model_validator(mode="after")
     def _no_more_are_picked_than_there_are(self) -> Self:
         if self.prompts_picked > self.prompts:
             raise ValueError(f"`prompts_picked` is {self.prompts_picked}, and there are {self.prompts} `prompts`")
         return self
-
-    def never_read(self, *, moments: bool) -> list[str]:
-        """Weights of all losses but saliency, where there are no moments."""
-        further = [] if moments else [key for key in FURTHER if key in self.loss_weights.changes()]
-        return super().never_read(moments=moments) + [f"loss_weights.{key}" for key in further]

@@ -1,39 +1,46 @@
-"""The settings of EaTR: the section `model` of config.yaml with `name: eatr`. Imports nothing heavy."""
+"""The settings of EaTR: the section `model` of config.yaml with `name: eatr`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pipeline.methods.settings import MomentLossWeights, MomentQuerySettings
 from pipeline.settings import Positive, Weight
 
 
 class EatrLossWeights(MomentLossWeights):
-    """With the losses of events, which also weigh the costs of their matching."""
+    """Weights of the losses in their sum, with those of the events, which also weigh the costs of their matching."""
 
     event_span: Weight = 30.0
+    """Weight of the distance between an event's predicted span and the span that it was matched with."""
     event_giou: Weight = 3.0
+    """Weight of the loss of the generalised overlap (gIoU) of the two spans."""
 
 
 class EatrSettings(MomentQuerySettings):
-    """EaTR. Numbers are the released system's, which has options for QVHighlights alone and no audio.
-
-    Audio stands beside the video here, as other systems have it.
-    """
+    """The settings of EaTR. The numbers are the released system's, which has options for QVHighlights alone and no
+    audio. Audio stands beside the video here, as other systems have it."""
 
     implementation: ClassVar[str] = "pipeline.methods.eatr.method:EatrMethod"
     released: ClassVar[str | None] = "pipeline.methods.eatr.release:RELEASE"
+    needs: ClassVar[Mapping[str, str]] = {
+        **MomentQuerySettings.needs,
+        "loss_weights.event_span": "moments",
+        "loss_weights.event_giou": "moments",
+    }
 
     name: Literal["eatr"] = "eatr"
-    formulation: Literal["released"] = "released"
-    """As the released system computes."""
     encoder_layers: Positive = 3
+    """Number of layers of the encoder."""
     decoder_layers: Positive = 3
+    """Number of layers of the decoder."""
     slot_iterations: Positive = 3
-    """How often the slots look at the clips."""
+    """Number of times that the slots look at the clips."""
     loss_weights: EatrLossWeights = EatrLossWeights()
+    """Weights of the losses in their sum."""
 
-    def never_read(self, *, moments: bool) -> list[str]:
-        """Weights of the moment losses and of the events', where there are no moments."""
-        events = [] if moments else [key for key in self.loss_weights.changes() if key.startswith("event_")]
-        return super().never_read(moments=moments) + [f"loss_weights.{key}" for key in events]
+    @classmethod
+    def released_training(cls, dataset: str) -> dict[str, Any]:  # noqa: ARG003 - nothing else was released
+        """Return the batch when predicting, on which padded clips of the slots depend, and the drop of the rate."""
+        return {"evaluation_batch_size": 50, "drop_learning_rate_after": 150}

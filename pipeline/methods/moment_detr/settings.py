@@ -1,4 +1,5 @@
-"""The settings of Moment-DETR: the section `model` of config.yaml with `name: moment_detr`. Imports nothing heavy."""
+"""The settings of Moment-DETR: the section `model` of config.yaml with `name: moment_detr`. Nothing heavy is imported
+here."""
 
 from __future__ import annotations
 
@@ -8,14 +9,10 @@ from pipeline.methods.settings import MomentQuerySettings
 
 
 class MomentDetrSettings(MomentQuerySettings):
-    """Moment-DETR. Numbers are the released system's, which has options for QVHighlights alone and no audio.
-
-    Audio stands beside the video here, as the later systems have it.
-    """
+    """The settings of Moment-DETR. The numbers are the released system's, which has options for QVHighlights alone and
+    no audio. Audio stands beside the video here, as the later systems have it."""
 
     implementation: ClassVar[str] = "pipeline.methods.moment_detr.method:MomentDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.moment_detr.release:RELEASE"
 
     name: Literal["moment_detr"] = "moment_detr"
-    formulation: Literal["released"] = "released"
-    """As the released system computes."""

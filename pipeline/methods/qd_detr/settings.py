@@ -1,4 +1,4 @@
-"""The settings of QD-DETR: the section `model` of config.yaml with `name: qd_detr`. Imports nothing heavy."""
+"""The settings of QD-DETR: the section `model` of config.yaml with `name: qd_detr`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pipeline.settings import Positive
 
 
 class QdDetrSettings(MomentQuerySettings):
-    """QD-DETR. Numbers are the released system's, the same on every dataset that it has options for."""
+    """The settings of QD-DETR. The numbers are the released system's, the same on every dataset that it has options
+    for."""
 
     implementation: ClassVar[str] = "pipeline.methods.qd_detr.method:QdDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.qd_detr.release:RELEASE"
 
     name: Literal["qd_detr"] = "qd_detr"
-    formulation: Literal["released"] = "released"
-    """As the released system computes."""
     t2v_layers: Positive = 2
-    """Layers in which clips attend to words, before the encoder's."""
+    """Number of layers in which clips attend to words, before the encoder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from pipeline.methods.tr_detr.criterion import losses_of
 from pipeline.methods.tr_detr.network import AlignedOutputs, TrDetr
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.models.batch import Batch
-from pipeline.models.labels import Targets
+from pipeline.models.labels import Targets, query_labels
 from pipeline.records import Query
 
 
@@ -28,8 +29,8 @@ class TrDetrMethod(MomentQueryMethod):
 
     def targets(self, queries: Sequence[Query], n_clips: Sequence[int], training: Training) -> Targets:
         """Spans, clip scores, the relevance mask and pairs of clips, by the rules of the formulation."""
-        formulation, n_windows = self.settings.formulation, training.max_windows
-        return Targets(queries, n_clips, self.inputs.clip_s, max_windows=n_windows, formulation=formulation)
+        rule = partial(query_labels, formulation=self.settings.formulation)
+        return Targets(queries, n_clips, self.inputs.clip_s, max_windows=training.max_windows, rule=rule)
 
     def losses(self, outputs: AlignedOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
         """See `criterion.losses_of`."""

@@ -1,4 +1,4 @@
-"""The settings of TR-DETR: the section `model` of config.yaml with `name: tr_detr`. Imports nothing heavy."""
+"""The settings of TR-DETR: the section `model` of config.yaml with `name: tr_detr`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pipeline.settings import Positive, Weight
 
 
 class LossWeights(MomentLossWeights):
-    """With the two alignment losses."""
+    """Weights of the losses in their sum, with those of the two alignment losses."""
 
     global_alignment: Weight = 0.3
+    """Weight of the loss that brings a video and its own query together, apart from the other queries of the batch."""
     local_alignment: Weight = 0.5
+    """Weight of the loss that brings relevant clips and their query together."""
 
 
 class TrDetrSettings(MomentQuerySettings):
-    """TR-DETR. Numbers are the released system's; the switches are Table 4's columns."""
+    """The settings of TR-DETR. The numbers are the released system's; the switches are the columns of Table 4."""
 
     implementation: ClassVar[str] = "pipeline.methods.tr_detr.method:TrDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.tr_detr.release:RELEASE"
@@ -30,21 +32,23 @@ class TrDetrSettings(MomentQuerySettings):
     }
 
     name: Literal["tr_detr"] = "tr_detr"
-    formulation: Literal["released", "paper"] = "released"
-    """As the released system computes, or as the paper prints (docs/paper-vs-released.md)."""
+    formulation: Literal["released", "paper"] = "released"  # type: ignore[assignment] # one more than other methods
+    """Whether the method computes as the released system does, or as the paper prints (docs/paper-vs-released.md)."""
     plain_masks: bool = False
-    """`released` without its mistake in the words' mask, by which samples of a batch change each other."""
+    """Whether `formulation: released` leaves out the released mistake in the words' mask, by which samples of a batch
+    change each other."""
     alignment: bool = True
-    """LGAM: the local and the global alignment loss."""
+    """Whether there is LGAM: the local and the global alignment loss."""
     refinement: bool = True
-    """VFR: clips are refined by the words."""
+    """Whether there is VFR, in which clips are refined by the words."""
     mr2hd: bool = True
-    """MR2HD: the highlight scores look at the retrieved moment."""
+    """Whether there is MR2HD, in which the highlight scores look at the retrieved moment."""
     hd2mr: bool = True
-    """HD2MR: the moment retrieval looks at the highlight scores."""
+    """Whether there is HD2MR, in which the moment retrieval looks at the highlight scores."""
     t2v_layers: Positive = 2
-    """Layers in which clips attend to words, before the encoder's."""
+    """Number of layers in which clips attend to words, before the encoder."""
     loss_weights: LossWeights = LossWeights()
+    """Weights of the losses in their sum."""
 
     @model_validator(mode="after")
     def _masks_are_plain_anyway(self) -> Self:

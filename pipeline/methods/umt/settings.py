@@ -1,72 +1,78 @@
-"""The settings of UMT: the section `model` of config.yaml with `name: umt`. Imports nothing heavy."""
+"""The settings of UMT: the section `model` of config.yaml with `name: umt`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
-
-from pydantic import model_validator
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pipeline import datasets
-from pipeline.methods.settings import MethodSettings, Reading, must_share_the_width
+from pipeline.methods.settings import NetworkSettings, Reading
 from pipeline.settings import Positive, Rate, Strict, Weight
 
 
 class LossWeights(Strict):
     """Weights of the losses in their sum. The defaults are the released ones for QVHighlights.
 
-    Charades-STA: window 0.05, offset 0.5. TVSum: saliency 1.
+    Released for Charades-STA: window 0.05, offset 0.5. Released for TVSum: saliency 1.
     """
 
     saliency: Weight = 3.0
+    """Weight of the loss of the clips' saliency scores."""
     centre: Weight = 1.0
+    """Weight of the loss that finds the clips in which windows have their centres."""
     window: Weight = 0.1
+    """Weight of the distance between predicted and annotated widths of windows."""
     offset: Weight = 1.0
+    """Weight of the distance between predicted and annotated places of centres in their clips."""
 
 
-MOMENT_LOSSES = ("centre", "window", "offset")
-"""Losses that only a dataset with moments has."""
-
-
-class UmtSettings(MethodSettings):
-    """UMT. Numbers are the released ones for QVHighlights and Charades-STA; TVSum has one decoder layer.
-
-    Its optimizer, its constant learning rate and its gradients that nothing clips are part of the method: a training's
-    `gradient_clip` and `drop_learning_rate_after` say nothing here.
-    """
+class UmtSettings(NetworkSettings):
+    """The settings of UMT. The numbers are the released ones for QVHighlights and Charades-STA; on TVSum the released
+    system has one decoder layer."""
 
     implementation: ClassVar[str] = "pipeline.methods.umt.method:UmtMethod"
     released: ClassVar[str | None] = "pipeline.methods.umt.release:RELEASE"
+    needs: ClassVar[Mapping[str, str]] = {
+        "loss_weights.saliency": "highlights",
+        "loss_weights.centre": "moments",
+        "loss_weights.window": "moments",
+        "loss_weights.offset": "moments",
+        "bottleneck_tokens": "audio",
+    }
 
     name: Literal["umt"] = "umt"
-    formulation: Literal["released"] = "released"
     text_mask: bool = True
-    """Padded words are no keys. The published numbers were trained before this was repaired, so with false."""
-    hidden_dim: Positive = 256
-    heads: Positive = 8
+    """Whether padded words are left out of the attention to words. The published numbers were trained before the
+    released system was repaired in this place, so with false."""
     decoder_layers: Positive = 3
+    """Number of layers of the decoder."""
     bottleneck_tokens: Positive = 4
-    """Tokens by way of which video and audio see each other."""
+    """Number of tokens through which video and audio see each other."""
     positions: Positive = 5000
-    """Rows of every table of positions: clips that a video may have."""
-    feedforward_dim: Positive = 1024
-    dropout: Rate = 0.1
-    input_dropout: Rate = 0.5
-    """Dropout rate on video and audio."""
+    """Number of rows of every table of positions. A video may have so many clips."""
     text_dropout: Rate = 0.3
-    """Dropout rate on words."""
+    """Dropout rate on the features of words. That of video and audio is `input_dropout`."""
     loss_weights: LossWeights = LossWeights()
+    """Weights of the losses in their sum."""
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        must_share_the_width(self.heads, self.hidden_dim)
-        return self
+    @classmethod
+    def passes_over(cls, dataset: str) -> dict[str, str]:
+        """Return the keys of `training` that UMT never reads: its optimizer and its labels are part of the method."""
+        return {
+            "gradient_clip": "umt clips no gradient",
+            "drop_learning_rate_after": "the learning rate of umt is constant",
+            "max_windows": "umt learns from every window of a query",
+        } | super().passes_over(dataset)
 
-    def never_read(self, *, moments: bool) -> list[str]:
-        """Weights of the moment losses, where there are no moments."""
-        return [] if moments else [f"loss_weights.{key}" for key in self.loss_weights.changes() if key in MOMENT_LOSSES]
+    @classmethod
+    def released_training(cls, dataset: str) -> dict[str, Any]:  # noqa: ARG003 - the same for each
+        """Return a batch of one when predicting, which is part of the released result: a clip's score depends on how
+        far its video is padded in the batch."""
+        return {"evaluation_batch_size": 1}
 
     def reading(self, dataset: str) -> Reading:
-        """Rows as stored; on Charades-STA those of video and audio at length 1."""
+        """Return how features are normalised: on Charades-STA rows of video and audio have length 1, elsewhere all
+        rows stay as they are stored."""
         about = datasets.get(dataset)
         if about.highlights is None:
             return Reading(words=False, exact=True)

@@ -1,12 +1,12 @@
-"""The settings of UniVTG: the section `model` of config.yaml with `name: univtg`. Imports nothing heavy."""
+"""The settings of UniVTG: the section `model` of config.yaml with `name: univtg`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
-
-from pipeline.methods.settings import MethodSettings, Reading, must_share_the_width
+from pipeline import datasets
+from pipeline.methods.settings import NetworkSettings, Reading
 from pipeline.settings import Positive, Rate, Strict, Weight
 
 
@@ -14,58 +14,63 @@ class LossWeights(Strict):
     """Weights of the losses in their sum. The defaults are the released script's for QVHighlights.
 
     Published for TVSum: foreground 1, inter 0, and intra per domain, searched on the video that is reported: VT 0.1,
-    VU 0.5, GA 0.1, MS 0.1, PK 0, PR 0.6, FM 0.4, BK 0.7, BT 0.9, DS 0.6. For Charades-STA: intra 1, inter 0.5.
+    VU 0.5, GA 0.1, MS 0.1, PK 0, PR 0.6, FM 0.4, BK 0.7, BT 0.9, DS 0.6. Published for Charades-STA: intra 1, inter
+    0.5.
     """
 
     span: Weight = 10.0
+    """Weight of the distance between the predicted ends of a foreground clip's window and the annotated ones."""
     giou: Weight = 1.0
+    """Weight of the loss of the generalised overlap (gIoU) of the two windows."""
     foreground: Weight = 10.0
+    """Weight of the loss that tells clips of a moment from all other clips."""
     intra: Weight = 0.05
-    """Of a clip against the clips of its video that are rated lower."""
+    """Weight of the loss that compares a clip with the clips of its video that are rated lower."""
     inter: Weight = 0.01
-    """Of a clip's own query against the queries of the batch, and the other way round."""
+    """Weight of the loss that compares a clip's own query with the queries of the batch, and the other way round."""
 
 
-MOMENT_LOSSES = ("span", "giou")
-"""Losses that only a dataset with moments has."""
-
-
-class UniVtgSettings(MethodSettings):
-    """UniVTG, trained from scratch. Numbers are those of the released script for QVHighlights."""
+class UniVtgSettings(NetworkSettings):
+    """The settings of UniVTG, trained from scratch. The numbers are those of the released script for QVHighlights."""
 
     implementation: ClassVar[str] = "pipeline.methods.univtg.method:UniVtgMethod"
     released: ClassVar[str | None] = "pipeline.methods.univtg.release:RELEASE"
+    needs: ClassVar[Mapping[str, str]] = {
+        "loss_weights.span": "moments",
+        "loss_weights.giou": "moments",
+        "overlap": "moments",
+    }
 
     name: Literal["univtg"] = "univtg"
-    formulation: Literal["released"] = "released"
     hidden_dim: Positive = 1024
-    heads: Positive = 8
+    """Width of every row inside the network."""
     encoder_layers: Positive = 4
-    feedforward_dim: Positive = 1024
+    """Number of layers of the encoder."""
     dropout: Rate = 0.0
-    """Dropout rate on the weights of attention."""
+    """Dropout rate on the weights of attention. Nothing else inside the network is dropped with it."""
     drop_path: Rate = 0.1
     """Chance that a sample skips a branch of an encoder layer."""
-    input_dropout: Rate = 0.5
-    """Dropout rate on the input features, applied before each projection layer."""
     warmup_epochs: Positive = 10
-    """Epochs in which the learning rate rises to its full value; 1 starts with all of it."""
+    """Number of epochs in which the learning rate rises to its full value. With 1 it starts with its full value."""
     overlap: Rate = 0.7
-    """Share of the hull from which a window is dropped that lies over a better one."""
+    """Largest overlap of a window with a better one, as a share of their common hull. Beyond it the window is left
+    out."""
     loss_weights: LossWeights = LossWeights()
+    """Weights of the losses in their sum."""
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        must_share_the_width(self.heads, self.hidden_dim)
-        return self
+    @classmethod
+    def passes_over(cls, dataset: str) -> dict[str, str]:
+        """Return the keys of `training` that UniVTG never reads."""
+        return {"max_windows": "univtg learns from every window of a query"} | super().passes_over(dataset)
 
-    def never_read(self, *, moments: bool) -> list[str]:
-        """Weights of the moment losses and the overlap of windows, where there are no moments."""
-        if moments:
-            return []
-        weights = [f"loss_weights.{key}" for key in self.loss_weights.changes() if key in MOMENT_LOSSES]
-        return weights + ["overlap"] * ("overlap" in self.changes())
+    @classmethod
+    def released_training(cls, dataset: str) -> dict[str, Any]:
+        """Return the evaluation batch of datasets with moments, where windows of padded clips fill the lists of short
+        videos, and the schedule of QVHighlights, whose learning rate drops after 80 epochs."""
+        about = datasets.get(dataset)
+        found = {"evaluation_batch_size": 4} if about.moments else {}
+        return found | ({"drop_learning_rate_after": 80} if about.moments and about.highlights else {})
 
     def reading(self, dataset: str) -> Reading:  # noqa: ARG002 - one rule for all
-        """Every family and every word scaled to length 1, on TVSum too."""
+        """Return how features are normalised: every family and every word has length 1, on TVSum too."""
         return Reading()
