@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline import work_record
 from pipeline.errors import PipelineError
 
 CHUNK_BYTES = 1 << 20
@@ -181,6 +182,7 @@ def digest(path: Path | str, algorithm: str) -> str:
         raise PipelineError(
             f"cannot be read ({error.strerror})", where=path, remedy="make or name that file"
         ) from error
+    work_record.note("hashed", path=path)
     return state.hexdigest()
 
 

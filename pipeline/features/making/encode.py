@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from pipeline import work_record
 from pipeline.encoders.base import FrameEncoder, Weights, encoder_of
 from pipeline.encoders.workers import Workers
 from pipeline.families import FAMILIES, Family, Passport
@@ -221,6 +222,7 @@ class FrameLine:
         while len(self._at_work) > leave:
             video, batch, n, submitted = self._at_work.popleft()
             rows = submitted.result()
+            work_record.note("encoded", family=self.recipe.family, rows=len(rows))
             if len(rows) != n * self.recipe.kind.rows_per_input:
                 raise ValueError(f"{self.recipe.family} gave {len(rows)} rows for {n} inputs")
             video.encoded[video.n_encoded : video.n_encoded + len(rows)] = rows
@@ -257,6 +259,8 @@ def encode_videos(sources: Iterable[VideoFile], lines: Sequence[FrameLine], seco
             if isinstance(event, Chunk):
                 n_frames += len(event.indices)
                 progress.add(0, f"{n_frames / max(progress.seconds, 1e-9):.1f} frames/s")
+            if isinstance(event, Done | Failed):
+                work_record.note("decoded", path=source.path, track="pictures", families=_families(waiting))
             if isinstance(event, Failed):
                 failed.append(LeftOut(source.vid, event.why, event.fault))
             for line in waiting:
@@ -304,6 +308,7 @@ _BUILDING = threading.Lock()
 
 def _built(recipe: Recipe, device: str) -> FrameEncoder:
     with _BUILDING:
+        work_record.note("built", family=recipe.family)
         network: FrameEncoder = recipe.encoder(recipe.weights, device)
         return network
 

@@ -24,7 +24,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline import files
+from pipeline import files, work_record
 from pipeline.encoders.base import SoundEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.features import ROWS_APART
@@ -126,7 +126,9 @@ class SoundLine:
     def _settle(self, leave: int) -> None:
         """Take the rows of all batches but the last `leave`."""
         while len(self._at_work) > leave:
-            self._rows += list(self._at_work.popleft().result())
+            rows = self._at_work.popleft().result()
+            work_record.note("encoded", family=self.recipe.family, rows=len(rows))
+            self._rows += list(rows)
 
     def _store(self, source: VideoFile, rows: np.ndarray, **attributes: Any) -> None:
         decoder = f"pyav {av.__version__}"
@@ -149,6 +151,9 @@ def encode_sounds(sources: Iterable[VideoFile], lines: Sequence[SoundLine], seco
     ):
         for position, event in events:
             source, waiting = work[position]
+            if isinstance(event, Ended | Failed):
+                families = ", ".join(line.recipe.family for line in waiting)
+                work_record.note("decoded", path=source.path, track="sound", families=families)
             if isinstance(event, Failed):
                 failed.append(LeftOut(source.vid, event.why, event.fault))
             for line in waiting:
