@@ -38,7 +38,7 @@ class VideoFacts:
     duration: T in seconds, the end of the video stream. It is start + stored duration if the container stores one
     (`stored_duration`), else last time + 1/average rate. rate: average frames per second. pts: presentation times of
     all frames that are shown, ascending, in units of `time_base` seconds. width, height: pixels as coded, before any
-    rotation. audio_end: seconds, None without sound.
+    rotation.
     """
 
     path: Path
@@ -50,7 +50,6 @@ class VideoFacts:
     stored_duration: bool
     time_base: Fraction
     pts: tuple[int, ...] = field(repr=False)
-    audio_end: Fraction | None = None
 
     @property
     def n_frames(self) -> int:
@@ -108,7 +107,6 @@ def probe(path: Path | str) -> VideoFacts:
             stored_duration=claims.video is not None,
             time_base=base,
             pts=tuple(sorted(pts)),
-            audio_end=ends.get("audio"),
         )
 
 
