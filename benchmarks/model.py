@@ -25,9 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from matched_losses import compute_losses
 
 from pipeline.config import Training
-from pipeline.methods.tr_detr.criterion import compute_losses
 from pipeline.methods.tr_detr.network import TrDetr
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.models.batch import Batch, Labels, padded_spans

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import matched_losses
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -20,7 +21,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.methods.tr_detr import cooperation, criterion, refinement
+from pipeline.methods.tr_detr import cooperation, refinement
 from pipeline.methods.tr_detr.settings import LossWeights
 from pipeline.models import attention, decoder, elementwise, encoder, losses, packing, projection
 from pipeline.models.batch import Batch, Labels, padded_spans
@@ -123,7 +124,7 @@ def plain_parts() -> Iterator[None]:
         stack.enter_context(patch.object(cooperation.MomentSimilarity, "forward", moment_similarity))
         stack.enter_context(patch.object(packing, "WORTHWHILE", 1.0))  # no padding is spared
         stack.enter_context(patch.object(losses, "rank_contrastive", rank_contrastive))
-        stack.enter_context(patch.object(criterion, "match", match))
+        stack.enter_context(patch.object(matched_losses, "match", match))
         yield
 
 

@@ -12,13 +12,14 @@ its difference to `v` with the standard error that the seeds' spread in each dom
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, stdev, variance
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pandas as pd
 
 from pipeline.datasets.tvsum import DOMAINS
 from pipeline.layout import LOG, SECONDS, RunId
@@ -68,24 +69,14 @@ def by_seed(experiment: Path) -> dict[str, dict[str, Curve]]:
 
 def seconds(experiment: Path, seed: str) -> float:
     """Wall seconds of all epochs of all domains."""
-    rows = [
-        row
-        for path in experiment.glob(f"*-s{seed}/{SECONDS}")
-        for row in csv.DictReader(path.open(encoding="utf-8", newline=""))
-    ]
-    return sum(float(row["seconds"]) for row in rows)
+    return float(sum(pd.read_csv(path)["seconds"].sum() for path in experiment.glob(f"*-s{seed}/{SECONDS}")))
 
 
 def write(path: Path, curves: dict[str, Curve]) -> None:
     """One row per evaluation."""
-    domains = [domain for domain in DOMAINS if domain in curves]
-    values = {domain: dict(curves[domain]) for domain in domains}
-    epochs = sorted({epoch for curve in values.values() for epoch in curve})
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["epoch", *domains])
-        for epoch in epochs:
-            table.writerow([epoch, *(f"{values[d][epoch]:.2f}" if epoch in values[d] else "" for d in domains)])
+    columns = {domain: dict(curves[domain]) for domain in DOMAINS if domain in curves}
+    table = pd.DataFrame({domain: pd.Series(values, dtype=float) for domain, values in columns.items()}).sort_index()
+    table.to_csv(path, index_label="epoch", float_format="%.2f", lineterminator="\n")
 
 
 def show(title: str, curves: dict[str, Curve], wall_s: float) -> None:
@@ -142,11 +133,10 @@ def compare(folder: Path) -> None:
 
 def read_numbers(path: Path) -> Numbers:
     """Domain → best, last and mean of the last 50; empty where a domain or an evaluation is lacking."""
-    rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
-    if any(row.get(domain, "") in ("", None) for row in rows for domain in DOMAINS):
+    table = pd.read_csv(path).reindex(columns=list(DOMAINS))
+    if table.isna().any(axis=None):
         return {}
-    curves = {domain: [float(row[domain]) for row in rows] for domain in DOMAINS}
-    return {domain: (max(curve), curve[-1], fmean(curve[-LAST:])) for domain, curve in curves.items()}
+    return {domain: (max(curve), curve[-1], fmean(curve[-LAST:])) for domain, curve in table.to_dict("list").items()}
 
 
 def means_of(seeds: list[Numbers], k: int) -> list[float]:

@@ -31,12 +31,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import plain_loop
 import torch
+from matched_losses import compute_losses
 
 from pipeline import methods, records
 from pipeline.config import Training
 from pipeline.evaluation import evaluate
 from pipeline.methods.contract import Inputs
-from pipeline.methods.tr_detr.criterion import compute_losses
 from pipeline.methods.tr_detr.settings import LossWeights, TrDetrSettings
 from pipeline.models.batch import Batch
 from pipeline.models.labels import Targets

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline import work_record
 from pipeline.errors import PipelineError, printable
 
 CHUNK_BYTES = 1 << 20
@@ -185,6 +186,7 @@ def digest(path: Path | str, algorithm: str) -> str:
                 state.update(chunk)
     except OSError as error:
         raise cannot_read(path, error) from error
+    work_record.note("hashed", path=path)
     return state.hexdigest()
 
 

@@ -110,10 +110,9 @@ class Progress:
             self._ended.set()
 
 
-def lines(iterable: Iterable[Item], *, total: int | None = None, unit: str, what: str) -> Iterator[Item]:
-    """Pass the items on, and show how many were done. total: their number where `iterable` does not know it."""
-    if total is None and isinstance(iterable, Sized):
-        total = len(iterable)
+def lines(iterable: Iterable[Item], *, unit: str, what: str) -> Iterator[Item]:
+    """Pass the items on, and show how many were done, of how many where `iterable` knows its length."""
+    total = len(iterable) if isinstance(iterable, Sized) else None
     with Progress(total, unit, what) as progress:
         for item in iterable:
             yield item

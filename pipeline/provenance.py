@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, stages
+from pipeline import files, stages, work_record
 from pipeline.errors import PipelineError, is_printable, printable
 
 STAGES: dict[str, int] = {"benchmark": 1} | {name: stage.revision for name, stage in stages.STAGES.items()}
@@ -120,8 +120,10 @@ def run_stage(
         if not again and is_done(manifest, header):
             begun(manifest).unlink(missing_ok=True)
             os.utime(manifest)
+            work_record.note("unchanged", stage=stage, manifest=manifest, imported=work_record.imported())
             return False
         begun(manifest).touch()
+        work_record.note("began", stage=stage, manifest=manifest)
         outcome = work()
         files.write_json(
             manifest,

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from recorded_work import read_work
+
+from pipeline import work_record
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -39,6 +42,20 @@ def pytest_terminal_summary(terminalreporter):
     """Say on the last lines whether real data took part."""
     used = "was used" if SHARED.is_dir() else "not present beside this checkout; tests that need it were skipped"
     terminalreporter.write_line(f"real data (../shared/data) {used}")
+
+
+@pytest.fixture
+def work_done(tmp_path_factory, monkeypatch):
+    """Call it with a kind of line, to have the lines that were recorded since it was called last."""
+    path = tmp_path_factory.mktemp("record") / "work.jsonl"
+    monkeypatch.setenv(work_record.VARIABLE, str(path))
+
+    def since_last(what=None):
+        lines = read_work(path, what)
+        path.unlink(missing_ok=True)
+        return lines
+
+    return since_last
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ HEAVY = (
     "av",
     "decord",
     "matplotlib",
+    "pandas",
     "gensim",
     "librosa",
 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from pipeline.methods.tr_detr.criterion import losses_of
 from pipeline.models.batch import Batch
+from pipeline.models.losses import labels_of, layers_of
+from pipeline.models.matching import match
 
 VIDEO, TEXT = 12, 7
 
@@ -23,3 +26,9 @@ def make_batch(n_clips, n_words, *, length=None, words=None, seed=0):
         for size, counts in ((length, n_clips), (words, n_words))
     ]
     return Batch(video, masks[0], text, masks[1], names, names, [2.0 * n for n in n_clips], n_clips)
+
+
+def matched_losses(outputs, batch, settings, moments=True):
+    """TR-DETR's losses with the matching before them; without `moments` nothing is matched."""
+    matches = match(*layers_of(outputs), labels_of(batch), settings.loss_weights) if moments else None
+    return losses_of(outputs, batch, matches, settings)

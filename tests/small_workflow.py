@@ -1,6 +1,6 @@
 """The real workflow on a benchmark of seconds: six videos in two shards, two experiments, fake encoders, counted work.
 
-`Workflow.run` starts Snakemake in a folder of its own and returns what was done (hooks/sitecustomize.py counts it).
+`Workflow.run` starts Snakemake in a folder of its own and returns what its jobs recorded (`pipeline.work_record`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from pathlib import Path
 
 import yaml
 from made_videos import make_video
+from recorded_work import read_work
 from tiny_benchmark import query
 
 from pipeline import files, records
 from pipeline.acquire.sources import COLUMNS
+from pipeline.work_record import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOKS = Path(__file__).with_name("hooks")
@@ -150,15 +152,16 @@ class Workflow:
     def forget(self) -> None:
         """Count from here."""
         self.log.unlink(missing_ok=True)
+        (self.folder / "held").unlink(missing_ok=True)
 
     @property
     def env(self) -> dict[str, str]:
         # PYTHONPATH is for Snakemake itself, whose revisions $RAISED raises, too. Jobs take no notice of it.
-        return {**os.environ, "PYTHONPATH": str(self.code), "WORK_LOG": str(self.log), "OMP_NUM_THREADS": "1"}
+        return {**os.environ, "PYTHONPATH": str(self.code), VARIABLE: str(self.log), "OMP_NUM_THREADS": "1"}
 
     @property
     def log(self) -> Path:
-        return self.folder / "work.log"
+        return self.folder / "work.jsonl"
 
     @property
     def results(self) -> Path:
@@ -166,26 +169,24 @@ class Workflow:
 
     def is_held(self) -> bool:
         """Whether a job that was told to $HOLD has come that far."""
-        return self.log.exists() and "held" in self.log.read_text()
+        return (self.folder / "held").exists()
 
     def imported_by_idle_jobs(self) -> dict[str, set[str]]:
         """Stages whose jobs were started and had no work, and the packages these had imported when they knew it."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return {line.split()[1]: set(line.split()[2:]) for line in lines if line.startswith("idle ")}
+        return {line["stage"]: set(line["imported"]) for line in read_work(self.log, "unchanged")}
 
     def done(self) -> dict[str, int]:
         """What the jobs did since the last `forget`, sorted: stages with work, videos looked at, rows and epochs."""
         done: Counter[str] = Counter()
-        for line in self.log.read_text().splitlines() if self.log.exists() else []:
-            kind, name, *rest = line.split()
-            if kind == "stage":
-                done[name] += 1
-            if kind == "looked":
+        for line in read_work(self.log):
+            if line["what"] == "began":
+                done[line["stage"]] += 1
+            if line["what"] == "probed":
                 done["videos looked at"] += 1
-            if kind == "rows":
-                done[f"rows of {name}"] += int(rest[0])
-            if kind == "epoch":
-                done[f"epochs of {name}"] += 1
+            if line["what"] == "encoded":
+                done[f"rows of {line['family']}"] += line["rows"]
+            if line["what"] == "epoch":
+                done[f"epochs of {Path(line['run']).parent.name}"] += 1
         return dict(sorted(done.items(), key=lambda item: (ORDER.index(item[0].split(" of ")[0]), item[0])))
 
 

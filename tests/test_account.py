@@ -8,6 +8,7 @@ import types
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
 from pipeline.acquire.weights import weights_file
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
-from pipeline.video import probe
 from pipeline.video.account import COLUMNS
 
 av = pytest.importorskip("av")
@@ -168,12 +168,9 @@ def test_failed_downloads_are_tried_again_and_finished_ones_are_not(stage, serve
 
 
 @pytest.fixture
-def looked_at(monkeypatch):
-    """Vids whose files were read, in order."""
-    seen = []
-    look = probe.probe
-    monkeypatch.setattr(probe, "probe", lambda path: [seen.append(path.stem), look(path)][1])
-    return seen
+def looked_at(work_done):
+    """Vids whose files were read since it was called last."""
+    return lambda: [Path(line["path"]).stem for line in work_done("probed")]
 
 
 def test_a_video_more_is_one_videos_work(stage, server, film, looked_at):
@@ -181,9 +178,9 @@ def test_a_video_more_is_one_videos_work(stage, server, film, looked_at):
         shutil.copy(film, server.folder / f"{vid}.mp4")
     stage("a", "b")
     before = stage.rows()
-    looked_at.clear()
+    looked_at()
     stage("a", "b", "c")
-    assert looked_at == ["c"]
+    assert looked_at() == ["c"]
     assert {vid: stage.rows()[vid] for vid in before} == before
 
 
@@ -193,7 +190,7 @@ def test_a_file_is_looked_at_again_when_it_was_touched_and_all_are_in_another_re
 ):
     shutil.copy(film, server.folder / "a.mp4")
     stage("a")
-    looked_at.clear()
+    looked_at()
     path = stage.results / "resources/films/files/a.mp4"
     if change == "size":
         state = path.stat()
@@ -205,7 +202,7 @@ def test_a_file_is_looked_at_again_when_it_was_touched_and_all_are_in_another_re
     if change == "revision":
         monkeypatch.setattr("pipeline.video.account.FACTS_SINCE", 99)
     stage("a", "nowhere")
-    assert looked_at == ["a"]
+    assert looked_at() == ["a"]
 
 
 def test_equal_work_gives_equal_bytes(stage, server, film):

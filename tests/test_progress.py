@@ -82,7 +82,7 @@ def test_short_work_says_nothing(capsys):
 def test_a_terminal_gets_a_bar(monkeypatch):
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    assert list(progress.lines(iter([1, 2]), total=2, unit="videos", what="shard 0")) == [1, 2]
+    assert list(progress.lines([1, 2], unit="videos", what="shard 0")) == [1, 2]
     assert "shard 0" in screen.getvalue()
     assert "2/2" in screen.getvalue()
 

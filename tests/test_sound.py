@@ -15,13 +15,11 @@ from made_videos import make_video
 from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers
-from pipeline.features.making import sound
 from pipeline.features.making.encode import Recipe, VideoFile
 from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
-from pipeline.video.ahead import sounds_ahead
 from pipeline.video.audio import RATE, read_sound
 from pipeline.video.probe import probe
 
@@ -114,9 +112,7 @@ def test_a_failure_half_way_leaves_no_rows_behind_for_the_next_video(tmp_path):
     np.testing.assert_array_equal(Store([tmp_path / "s.h5"]).read("b"), Store([alone]).read("b"))
 
 
-def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_sixth(tmp_path, shared_data, monkeypatch):
-    decodes = []
-    monkeypatch.setattr(sound, "sounds_ahead", lambda paths, s: (decodes.append(paths), sounds_ahead(paths, s))[1])
+def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_sixth(tmp_path, shared_data, work_done):
     path = shared_data / "videos" / "charades.mp4"
     grids = {"pann-cnn14": "2s", "pann-cnn14-centred": "1-6s"}
     clips = {grid: n_clips(probe(path).duration, grid_seconds(grid)) for grid in grids.values()}
@@ -126,7 +122,8 @@ def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_si
         writers = {at: stack.enter_context(StoreWriter(at, recipe.passport)) for at, recipe in recipes.items()}
         makers = [SoundRowMaker(recipe, writers[at], "cpu", threads) for at, recipe in recipes.items()]
         assert encode_sounds([VideoFile("v", path, "digest", clips)], makers, 60.0) == []
-    assert decodes == [[path]]
+    (decoded,) = work_done("decoded")
+    assert (decoded["path"], decoded["track"], decoded["families"]) == (str(path), "sound", ", ".join(grids))
     coarse, fine = (Store([at]).read("v")[:, 0] for at in recipes)
     assert clips == {"2s": 15, "1-6s": 184}
     assert abs(len(coarse) - clips["2s"]) <= 1

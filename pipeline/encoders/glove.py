@@ -22,7 +22,7 @@ from typing import cast
 
 import numpy as np
 
-from pipeline import files
+from pipeline import files, work_record
 from pipeline.encoders.base import Weights, Words
 from pipeline.errors import PipelineError
 
@@ -112,6 +112,7 @@ def _vectors_of(weights: Weights, archive: Path, vocabulary: Sequence[str]) -> M
 
 def _gather(archive: Path, vocabulary: Sequence[str], path: Path) -> None:
     """Write the vectors of these words to `path`. Raises PipelineError for an archive that does not hold GloVe."""
+    work_record.note("searched", path=archive, words=len(vocabulary))
     lines = path.with_suffix(".txt")
     try:
         _copy_lines(archive, {word.encode(errors="replace") for word in vocabulary}, lines)

@@ -112,12 +112,12 @@ def compare(
     return [replace(row, holm=is_kept) for row, is_kept in zip(rows, kept, strict=True)]
 
 
-def holm(ps: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
-    """Tell which of several p stay significant by Holm's step-down correction at `level`. None never does."""
+def holm(ps: Sequence[float | None]) -> list[bool]:
+    """Tell which of several p stay significant at 5 % by Holm's step-down correction. None never does."""
     order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
     survives = [False] * len(ps)
     for rank, (p, i) in enumerate(order):
-        if p * (len(order) - rank) >= level:
+        if p * (len(order) - rank) >= 1 - LEVEL:
             break
         survives[i] = True
     return survives

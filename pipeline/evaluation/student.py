@@ -9,15 +9,14 @@ LEVEL = 0.95
 
 
 @cache
-def student_t(freedom: int, level: float = LEVEL) -> float:
-    """Return the t beyond which Student's distribution has (1 - level) in both tails together; freedom is whole and
-    ≥ 1."""
+def student_t(freedom: int) -> float:
+    """Return the t beyond which Student's distribution has 5 % in both tails together; freedom is whole and ≥ 1."""
     low, high = 0.0, 1.0
-    while _central_mass(high, freedom) < level:
+    while _central_mass(high, freedom) < LEVEL:
         high *= 2
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _central_mass(middle, freedom) < level else (low, middle)
+        low, high = (middle, high) if _central_mass(middle, freedom) < LEVEL else (low, middle)
     return high
 
 

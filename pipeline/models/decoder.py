@@ -138,11 +138,10 @@ class MomentHeads(nn.Module):
         return self.label(states), (moved if references is None else moved + inverse_sigmoid(references)).sigmoid()
 
 
-def inverse_sigmoid(x: Tensor, floor: float = 1e-3) -> Tensor:
-    """Return the logit of x in 0 … 1. Numerator and denominator are kept above `floor`, so that the result is
-    finite."""
+def inverse_sigmoid(x: Tensor) -> Tensor:
+    """Return the logit of x in 0 … 1. Numerator and denominator are kept above 0.001, so that the result is finite."""
     x = x.clamp(0, 1)
-    return (x.clamp(min=floor) / (1 - x).clamp(min=floor)).log()
+    return (x.clamp(min=1e-3) / (1 - x).clamp(min=1e-3)).log()
 
 
 def _beside(content: Tensor, place: Tensor, heads: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from pipeline import config, datasets, records
+from pipeline import config, datasets, records, work_record
 from pipeline.errors import PipelineError
 from pipeline.evaluation import by_qid, evaluate_on
 from pipeline.evaluation.truth import Truth
@@ -89,6 +89,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
         while not _is_over(progress, training):
             progress.epoch += 1
             row = {"epoch": progress.epoch, **_epoch(run, method, take_step, data, targets, progress.epoch)}
+            work_record.note("epoch", run=run.folder, epoch=progress.epoch)
             row["learning_rate"] = learning_rate(schedule)
             schedule.step()
             if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:

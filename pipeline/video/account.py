@@ -19,7 +19,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from pipeline import asked, files, progress, provenance, records
+from pipeline import asked, files, progress, provenance, records, work_record
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import copy_checked, first_that_works
@@ -254,6 +254,7 @@ def _looked_at(vid: str, path: Path, source: str) -> Video:
 
     if readable(path) != str(path):
         return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
+    work_record.note("probed", path=path)
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
     try:
         facts = probe(path)

@@ -46,7 +46,7 @@ class VideoFacts:
     duration: T in seconds, the end of the video stream. It is start + stored duration if the container stores one
     (`stored_duration`), else last time + 1/average rate. rate: average frames per second. pts: presentation times of
     all frames that are shown, ascending, in units of `time_base` seconds. width, height: pixels as coded, before any
-    rotation. audio_end: seconds, None without sound.
+    rotation.
     """
 
     path: Path
@@ -58,7 +58,6 @@ class VideoFacts:
     stored_duration: bool
     time_base: Fraction
     pts: tuple[int, ...] = field(repr=False)
-    audio_end: Fraction | None = None
 
     @property
     def n_frames(self) -> int:
@@ -119,7 +118,6 @@ def probe(path: Path | str) -> VideoFacts:
             stored_duration=claims.video is not None,
             time_base=base,
             pts=tuple(sorted(pts)),
-            audio_end=ends.get("audio"),
         )
 
 

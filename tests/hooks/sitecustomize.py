@@ -1,12 +1,12 @@
-"""Python reads this at its start when this folder is on PYTHONPATH: the jobs of small_workflow.py count their work.
+"""Python reads this at its start when this folder is on PYTHONPATH: jobs of small_workflow.py get their faults here.
 
-Every piece of work is a line in the file $WORK_LOG: stages that did some, videos looked at, rows encoded, epochs
-trained. Networks are replaced by fakes, so that a job takes little longer than its imports.
+Networks are replaced by fakes, so that a job takes little longer than its imports. Faults happen at moments that the
+jobs record (`pipeline.work_record`), just before the line is written.
 
 $BREAK: `STAGE:HOW`. The jobs of that stage come to no end: `error` raises one when the work begins, `kill` kills the
 process then (as a machine out of memory does), `start` ends it before it knows what it is to do (no module, no
-environment). $RAISED: a stage or family whose revision is one higher. $HOLD: a job stops after so many batches or
-epochs (each with a state on disk), says `held`, and goes on when it finds a file `go`.
+environment). $RAISED: a stage or family whose revision is one higher. $HOLD: a job waits when so many batches or
+epochs are recorded (each with a state on disk) and goes on when it finds a file `go`; it leaves a file `held`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import time
 from dataclasses import replace
 from importlib import import_module
 from itertools import count
+from pathlib import Path
 
-from pipeline import provenance
+from pipeline import provenance, work_record
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 
@@ -33,84 +34,34 @@ FAKES = {
     "clip-text": "fake_encoders:Letters",
     "pann-cnn14": "quick_encoders:Loudness",
 }
+NOTED = count()
+"""Number of batches and epochs that this job has recorded."""
 
 
-CALLS = count()
-"""Of whatever $HOLD counts."""
+def note(what, **fields):
+    """`work_record.note`, with the faults that are asked for."""
+    if what == "began":
+        begin(fields["stage"])
+    if what in ("encoded", "epoch") and next(NOTED) == int(os.environ.get("HOLD", "-1")):
+        Path("held").touch()
+        while not Path("go").exists():
+            time.sleep(0.05)
+    record(what, **fields)
 
 
-def note(*words):
-    """Append one line, whole, however many processes write."""
-    with open(os.environ["WORK_LOG"], "a") as log:
-        log.write(" ".join(map(str, words)) + "\n")
+def begin(stage):
+    """A stage has work and begins."""
+    if f"{stage}:error" == BREAK:
+        raise PipelineError("broken by the test")
+    if f"{stage}:kill" == BREAK:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if stage == "extract":
+        import_module("fake_encoders").take_the_place(FAKES)
+    if stage == "train" and "HOLD" in os.environ:
+        import_module("pipeline.training.loop").SAVE_EVERY_S = 0.0
 
 
-def noting(function, words):
-    """`function`, which says what it did."""
-
-    def watched(*arguments, **rest):
-        done = function(*arguments, **rest)
-        note(*words(*arguments))
-        return done
-
-    return watched
-
-
-def holding(function):
-    """`function`, which waits before it is called once more than $HOLD says."""
-
-    def held(*arguments, **rest):
-        if next(CALLS) == int(os.environ.get("HOLD", "-1")):
-            note("held", "here")
-            while not os.path.exists("go"):
-                time.sleep(0.05)
-        return function(*arguments, **rest)
-
-    return held
-
-
-def watch_videos():
-    video = import_module("pipeline.video.probe")
-    video.probe = noting(video.probe, lambda path: ("looked", path.stem))
-
-
-def watch_extract():
-    import_module("fake_encoders").take_the_place(FAKES)
-    for family in FAKES:
-        network = import_module("pipeline.encoders.base").encoder_of(family).func
-        encode = network.__dict__["encode"]
-        network.encode = holding(noting(encode, lambda _, rows, family=family: ("rows", family, len(rows))))
-
-
-def watch_train():
-    loop = import_module("pipeline.training.loop")
-    loop._epoch = holding(noting(loop._epoch, lambda run, *_: ("epoch", run.folder.parent.name)))
-    if "HOLD" in os.environ:
-        loop.SAVE_EVERY_S = 0.0
-
-
-WATCHED = {"videos": watch_videos, "extract": watch_extract, "train": watch_train}
-
-
-def run_stage(stage, manifest, work, **rest):
-    """`provenance.run_stage`, noting the stages that had work, and what those without had imported."""
-
-    def watched():
-        if f"{stage}:error" == BREAK:
-            raise PipelineError("broken by the test")
-        if f"{stage}:kill" == BREAK:
-            os.kill(os.getpid(), signal.SIGKILL)
-        WATCHED.get(stage, lambda: None)()
-        note("stage", stage, manifest)
-        return work()
-
-    had_work = plain(stage, manifest, watched, **rest)
-    if not had_work:
-        note("idle", stage, *(name for name in sys.modules if "." not in name))
-    return had_work
-
-
-plain, provenance.run_stage = provenance.run_stage, run_stage
+record, work_record.note = work_record.note, note
 if raised := os.environ.get("RAISED"):
     if raised in provenance.STAGES:
         provenance.STAGES[raised] += 1

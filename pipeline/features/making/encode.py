@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from pipeline import work_record
 from pipeline.encoders.base import FrameEncoder, Weights, encoder_of
 from pipeline.encoders.workers import Workers
 from pipeline.families import FAMILIES, Family, Passport
@@ -242,6 +243,7 @@ class FrameRowMaker:
         while len(self._submitted) > n_left:
             video, batch, n, submitted = self._submitted.popleft()
             rows = submitted.result()
+            work_record.note("encoded", family=self.recipe.family, rows=len(rows))
             if len(rows) != n * self.recipe.kind.rows_per_input:
                 raise ValueError(f"{self.recipe.family} gave {len(rows)} rows for {n} inputs")
             video.encoded[video.n_encoded : video.n_encoded + len(rows)] = rows
@@ -281,6 +283,8 @@ def encode_videos(
             if isinstance(event, Chunk):
                 n_frames += len(event.indices)
                 progress.add(0, f"{n_frames / max(progress.seconds, 1e-9):.1f} frames/s")
+            if isinstance(event, Done | Failed):
+                work_record.note("decoded", path=source.path, track="pictures", families=_families(waiting))
             if isinstance(event, Failed):
                 failed.append(Skipped(source.vid, event.why, event.fault))
             for maker in waiting:
@@ -337,6 +341,7 @@ _BUILDING = threading.Lock()
 
 def _built(recipe: Recipe, device: str) -> FrameEncoder:
     with _BUILDING:
+        work_record.note("built", family=recipe.family)
         network: FrameEncoder = recipe.encoder(recipe.weights, device)
         return network
 

@@ -27,7 +27,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline import files
+from pipeline import files, work_record
 from pipeline.encoders.base import SoundEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.features import ROWS_APART
@@ -134,7 +134,9 @@ class SoundRowMaker:
     def _collect(self, n_left: int) -> None:
         """Wait for the oldest batches and keep their rows, until only `n_left` batches are still at work."""
         while len(self._submitted) > n_left:
-            self._rows += list(self._submitted.popleft().result())
+            rows = self._submitted.popleft().result()
+            work_record.note("encoded", family=self.recipe.family, rows=len(rows))
+            self._rows += list(rows)
 
     def _store(self, source: VideoFile, rows: np.ndarray, **attributes: Any) -> None:
         decoder = f"pyav {av.__version__}"
@@ -160,6 +162,9 @@ def encode_sounds(
     ):
         for position, event in events:
             source, waiting = work[position]
+            if isinstance(event, Ended | Failed):
+                families = ", ".join(maker.recipe.family for maker in waiting)
+                work_record.note("decoded", path=source.path, track="sound", families=families)
             if isinstance(event, Failed):
                 failed.append(Skipped(source.vid, event.why, event.fault))
             for maker in waiting:

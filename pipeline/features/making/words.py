@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import progress, records
+from pipeline import progress, records, work_record
 from pipeline.encoders.base import WordEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.errors import PipelineError
@@ -65,6 +65,7 @@ def encode_words(
     encoded = threads.in_order(network.encode, ([query for _, query in part] for part in parts))
     with progress.Progress(len(waiting), "queries", recipe.family) as shown:
         for part, rows in zip(parts, encoded, strict=True):
+            work_record.note("encoded", family=recipe.family, rows=len(rows))
             for (qid, query), words in zip(part, rows, strict=True):
                 unknown = {UNKNOWN: str(words.unknown)} if words.unknown else {}
                 store.add(qid, words.tokens, pooled=words.pooled, query=query, **unknown)

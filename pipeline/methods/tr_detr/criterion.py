@@ -21,22 +21,11 @@ from pipeline.models.losses import (
     cross_entropy,
     focal_loss,
     labels_of,
-    layers_of,
     moment_losses,
     saliency_loss,
     with_total,
 )
 from pipeline.models.masking import masked_mean
-from pipeline.models.matching import match
-
-
-def compute_losses(outputs: AlignedOutputs, batch: Batch, settings: TrDetrSettings, moments: bool) -> dict[str, Tensor]:
-    """Match, where there are `moments`, and take every loss (see `losses_of`).
-
-    Raises ValueError where the batch has no labels, PipelineError where a span is not finite.
-    """
-    matches = match(*layers_of(outputs), labels_of(batch), settings.loss_weights) if moments else None
-    return losses_of(outputs, batch, matches, settings)
 
 
 def losses_of(
@@ -44,7 +33,8 @@ def losses_of(
 ) -> dict[str, Tensor]:
     """Every loss that has a weight, and `total`. Looks at no value of a tensor: a GPU is not waited for.
 
-    matches: [layers, B, Q], of `layers_of`; None without moments. Raises ValueError where the batch has no labels.
+    matches: [layers, B, Q], of `losses.layers_of`; None without moments. Raises ValueError where the batch has no
+    labels.
     Keys (those that apply, unweighted scalars): those of `moment_losses` (only with moments), saliency,
     global_alignment, local_alignment (only where `settings.alignment`), and total, weighted by
     `settings.loss_weights`. A loss of weight 0 is not computed.
