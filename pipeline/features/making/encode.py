@@ -244,7 +244,8 @@ def encode_videos(sources: Iterable[VideoFile], lines: Sequence[FrameLine], seco
     """
     work = unencoded(sources, lines)
     requests = [
-        Request(source.path, {line.recipe.family: _wanted(line) for line in waiting}) for source, waiting in work
+        Request(source.path, {line.recipe.family: frames_wanted(line.recipe) for line in waiting})
+        for source, waiting in work
     ]
     failed: list[LeftOut] = []
     n_frames = 0
@@ -316,9 +317,9 @@ def _families(lines: Sequence[Line]) -> str:
     return ", ".join(line.recipe.family for line in lines)
 
 
-def _wanted(line: FrameLine) -> FramesWanted:
-    kind = line.recipe.kind
-    return FramesWanted(kind.sampling, kind.view, grid_seconds(line.recipe.grid))
+def frames_wanted(recipe: Recipe) -> FramesWanted:
+    """Return the frames that a family needs on its grid."""
+    return FramesWanted(recipe.kind.sampling, recipe.kind.view, grid_seconds(recipe.grid))
 
 
 def _pass_on(event: Plan | Chunk | Done | Failed, source: VideoFile, line: FrameLine) -> None:
