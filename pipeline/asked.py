@@ -28,6 +28,8 @@ from pipeline.provenance import Asked
 from pipeline.shards import shard_name, shard_of
 from pipeline.stages import StageJob
 
+SECOND_READ = "frames224"
+"""The reader whose frames a second reader can give."""
 MISSING = "missing"
 """The setting of `train` that changes no number: what it does when videos are missing."""
 
@@ -76,12 +78,20 @@ def extract(job: StageJob[of.Extract]) -> Asked:
     choices = choices_of(grids, encoding)
     settings = {
         "families": _with_revisions(grids),
-        "encoding": {"dtype": encoding.dtype, "weights": choices, "seconds_per_video": encoding.seconds_per_video},
+        "encoding": {"dtype": encoding.dtype, "weights": choices, "seconds_per_video": encoding.seconds_per_video}
+        | _second_reader(job),
         "shards": dataset.shards,
     }
     is_text = job.about["reader"] == "words"
     accounts = [] if is_text else [job.layout.account(job.about["dataset"], job.about["shard"])]
     return Asked("extract", settings, [*job.inputs["inputs"], *accounts, *released_weights(job).values()])
+
+
+def _second_reader(job: StageJob[of.Extract]) -> dict[str, Any]:
+    """Who reads the frames a second time. It is not recorded where nobody does, so that it makes no older manifest
+    stale."""
+    reader = job.settings.encoding.second_reader
+    return {"second_reader": reader} if reader and job.about["reader"] == SECOND_READ else {}
 
 
 def grids_of(settings: of.Extract | of.ImportArchive) -> dict[str, str]:

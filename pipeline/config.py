@@ -104,6 +104,9 @@ class Encoding(Strict):
     """Name of weights in sources.csv → `released`, or `random:SEED` (for the demo and tests only)."""
     seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
     """Seconds that decoding one video may take. A video that takes longer is skipped and reported."""
+    second_reader: Literal["decord"] | None = None
+    """`decord` reads every 224-frame once more and compares it with PyAV's, byte by byte. Rows are PyAV's in any case.
+    The log names the videos in which decord finds other pictures, and the manifests of the features count them."""
 
 
 class Config(Strict):

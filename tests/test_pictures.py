@@ -16,7 +16,7 @@ from numbered_videos import CONTAINERS, cut, joined, moved, number_of, numbered,
 from second_reader import RefusedError, by_decord, needs_decord
 
 from pipeline.families import FAMILIES
-from pipeline.video.ahead import FramesWanted, Request, _by_view
+from pipeline.video.ahead import FramesWanted, Request, by_view
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.probe import probe
@@ -44,7 +44,7 @@ def read(path, families):
     wanted = {name: wanted_of(name) for name in families}
     rows = {name: SAMPLINGS[what.sampling](facts, what.clip_s) for name, what in wanted.items()}
     given = {}
-    for chunk in read_frames(facts, _by_view(Request(path, wanted).wanted, rows)):
+    for chunk in read_frames(facts, by_view(Request(path, wanted).wanted, rows)):
         for index, frame in zip(chunk.indices, chunk.frames, strict=True):
             given[chunk.view, index] = number_of(frame)
     return given, rows

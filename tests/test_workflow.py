@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -207,6 +208,40 @@ def test_one_domain_of_local_features_is_planned_by_its_experiments_target(outsi
     code, text = at(outside_tables, "-n", "experiment_bee_keeping")
     assert code == 0, text
     assert {"unpack": 1, "import_archive": 1, "train": 1, "score": 1, "draw": 1}.items() <= planned(text).items()
+
+
+@pytest.mark.slow
+def test_one_domain_of_local_features_is_trained_scored_and_drawn(outside_tables):
+    """From a folder of `.npy` files to the numbers of one domain, by nothing but the experiment's own target."""
+    rng = np.random.default_rng(0)
+    clips, features = 8, outside_tables / "features"
+    for split, vids in {"train": ["a", "b", "c", "d"], "val": ["e"]}.items():
+        rows = []
+        for name in vids:
+            vid, label = name * 11, rng.integers(1, 6, (clips, 20)).tolist()
+            rows.append({"qid": vid, "query": "a bee", "vid": vid, "duration": clips, "domain": "BK", "label": label})
+            for stream in ("rgb", "opt"):
+                save(features / f"video_features/{vid}_{stream}.npy", rng.random((clips, 1024)))
+            token, text = rng.random((2, 512), np.float32), rng.random((1, 512), np.float32)
+            save(features / f"query_features/{vid}.npz", token=token, text=text)
+        (outside_tables / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw = yaml.safe_load((outside_tables / "config.yaml").read_text())
+    raw["training"]["tvsum"] = {"epochs": 1, "batch_size": 4, "max_tokens": None}
+    raw["model"] = {"hidden_dim": 16, "heads": 2, "feedforward_dim": 16} | dict.fromkeys(
+        ("t2v_layers", "encoder_layers", "decoder_layers"), 1
+    )
+    (outside_tables / "config.yaml").write_text(yaml.safe_dump(raw))
+    code, text = at(outside_tables, "experiment_bee_keeping")
+    assert code == 0, text
+    found = json.loads(next((outside_tables / "results/metrics/bee_keeping").rglob("val-last.json")).read_text())
+    assert set(found["percent"]) == {"BK", "average"} and found["n_queries"] == {"all": 1, "BK": 1}
+    assert list((outside_tables / "results/figures").rglob("bee_keeping*"))
+    assert "Nothing to be done" in at(outside_tables, "experiment_bee_keeping")[1]
+
+
+def save(path, rows=None, **arrays):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays) if arrays else np.save(path, rows)
 
 
 @pytest.mark.parametrize(

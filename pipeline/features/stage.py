@@ -11,6 +11,7 @@ Heavy packages are imported only when there is work, so that a job without work 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import asked, devices, provenance
@@ -50,6 +51,11 @@ def extract(job: StageJob[Extract]) -> bool:
         from pipeline.features.making.sound import fill_from_sounds
         from pipeline.features.making.words import fill_from_queries
 
+        is_read_twice = encoding.second_reader is not None and reader == asked.SECOND_READ
+        if is_read_twice:
+            from pipeline.features.making.second_reading import read_again, refuse_without_decord
+
+            refuse_without_decord()
         known = {name: provenance.known_digest(path) for name, path in weight_files.items()}
         found = {name: Weights.named(choice, *known.get(name, (None,))) for name, choice in choices.items()}
         joined = {f: Weights.joined(*(found[name] for name in FAMILIES[f].weights)) for f in grids}
@@ -58,7 +64,11 @@ def extract(job: StageJob[Extract]) -> bool:
             if reader == "words":
                 return fill_from_queries(recipes, _behind(job.inputs["inputs"]), shard, dataset.shards, device)
             fill = fill_from_sounds if reader == "sound" else fill_from_videos
-            return fill(recipes, job.results, dataset_name, shard, encoding.seconds_per_video, device)
+            outcome = fill(recipes, job.results, dataset_name, shard, encoding.seconds_per_video, device)
+        if is_read_twice:
+            opinions = read_again(recipes.values(), job.results, dataset_name, shard, encoding.seconds_per_video)
+            outcome = replace(outcome, counts={**outcome.counts, **opinions})
+        return outcome
 
     again = bool(provenance.last_record(job.manifest).get("counts", {}).get("failed"))
     return provenance.run_asked(asked.extract(job), job.manifest, work, again=again)

@@ -23,8 +23,8 @@ import numpy as np
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import CHUNK, Chunk, read_frames
 from pipeline.video.frame_grid import SAMPLINGS
-from pipeline.video.probe import probe
-from pipeline.video.supervised import START, Failed, death, no_main_script, work
+from pipeline.video.probe import VideoFacts, probe
+from pipeline.video.supervised import START, Failed, death, no_main_script, one_by_one, work
 
 AHEAD = 8
 """Largest number of chunks of one process that wait for the encoder: 19 MB. Containers often share only 64 MB."""
@@ -98,26 +98,7 @@ def sounds_ahead(paths: Sequence[Path], seconds_per_video: float) -> Generator[t
 
     Sound is small, so it comes through the pipe, from one process.
     """
-    position = 0
-    while position < len(paths):
-        ours, theirs = START.Pipe(duplex=False)
-        process = START.Process(target=_listen, args=(theirs, paths[position:], seconds_per_video), daemon=True)
-        with no_main_script():
-            process.start()
-        theirs.close()
-        try:
-            while position < len(paths):
-                event: SoundEvent = ours.recv()
-                yield position, event
-                position += isinstance(event, Ended | Failed)
-        except (EOFError, OSError):
-            process.join()
-            yield position, death(process.exitcode, seconds_per_video, "decoding its sound")
-            position += 1
-        finally:
-            process.kill()
-            process.join()
-            ours.close()
+    yield from one_by_one(paths, read_sound, seconds_per_video, "decoding its sound", Ended)
 
 
 class _Decoder:
@@ -203,10 +184,6 @@ def _work(
         work(requests, _events, send, seconds_per_video)
 
 
-def _listen(events: Connection, paths: Sequence[Path], seconds_per_video: float) -> None:
-    work(paths, read_sound, events.send, seconds_per_video)
-
-
 def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot | Chunk:
     if chunk.frames.nbytes > CHUNK:
         return chunk  # A frame of a very long strip is larger than a slot, so it goes through the pipe.
@@ -217,13 +194,18 @@ def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot | Chunk:
 
 def _events(request: Request) -> Iterator[Event]:
     facts = probe(request.path)
-    rows = {family: SAMPLINGS[what.sampling](facts, what.clip_s) for family, what in request.wanted.items()}
+    rows = sampled(request, facts)
     yield Plan(rows)
-    yield from read_frames(facts, _by_view(request.wanted, rows))
+    yield from read_frames(facts, by_view(request.wanted, rows))
     yield Done()
 
 
-def _by_view(wanted: Mapping[str, FramesWanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+def sampled(request: Request, facts: VideoFacts) -> dict[str, np.ndarray]:
+    """Return family → source indices of its frames, int64 [rows, frames per row]."""
+    return {family: SAMPLINGS[what.sampling](facts, what.clip_s) for family, what in request.wanted.items()}
+
+
+def by_view(wanted: Mapping[str, FramesWanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
     """Return view → the source indices that any of its families wants, ascending."""
     indices: dict[str, set[int]] = defaultdict(set)
     for family, what in wanted.items():

@@ -5,7 +5,7 @@ PyAV decodes every file from its first packet on, as FFmpeg's command line does,
 (decord) may return pictures of another moment without any error: after a cut by stream copy, in MPEG-TS, after open
 GOPs, and with intra refresh. Only a decode from the start can tell which of its pictures are wrong. Seeking saves
 little: for one frame every 2 s of the six real videos of the tests, decord takes 1.2 times the CPU time of PyAV. So
-decord is only the second reader of the tests (`tests/second_reader.py`), which compare the two.
+decord makes no rows. It is the second reader of the tests, and of a user who asks for it (`video/second_reader.py`).
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from types import ModuleType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pipeline.errors import PipelineError
 
@@ -84,6 +85,47 @@ def work(
             send(event)
             signal.setitimer(signal.ITIMER_REAL, left)
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def one_by_one(
+    tasks: Sequence[Task],
+    events_of: Callable[[Task], Iterator[Event]],
+    seconds_each: float,
+    doing: str,
+    last: type[Any],
+) -> Generator[tuple[int, Event | Failed], None, None]:
+    """Yield (position of the task, event), task by task in order, from one other process. Small events come here
+    through a pipe.
+
+    events_of: a function that another process can import; it raises PipelineError. last: the class of each task's last
+    event. doing: names the work where a task kills the process. Another process then begins behind that task.
+    """
+    position = 0
+    while position < len(tasks):
+        ours, theirs = START.Pipe(duplex=False)
+        process = START.Process(target=_send_all, args=(theirs, tasks[position:], events_of, seconds_each), daemon=True)
+        with no_main_script():
+            process.start()
+        theirs.close()
+        try:
+            while position < len(tasks):
+                event: Event | Failed = ours.recv()
+                yield position, event
+                position += isinstance(event, last | Failed)
+        except (EOFError, OSError):
+            process.join()
+            yield position, death(process.exitcode, seconds_each, doing)
+            position += 1
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
+
+
+def _send_all(
+    events: Connection, tasks: Sequence[Task], events_of: Callable[[Task], Iterator[Event]], seconds_each: float
+) -> None:
+    work(tasks, events_of, events.send, seconds_each)
 
 
 def death(code: int | None, seconds_each: float, doing: str) -> Failed:

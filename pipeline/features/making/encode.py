@@ -270,7 +270,8 @@ def encode_videos(
     """
     work = unencoded(sources, makers)
     requests = [
-        Request(source.path, {maker.recipe.family: _wanted(maker) for maker in waiting}) for source, waiting in work
+        Request(source.path, {maker.recipe.family: frames_wanted(maker.recipe) for maker in waiting})
+        for source, waiting in work
     ]
     failed: list[Skipped] = []
     n_frames = 0
@@ -354,9 +355,9 @@ def _families(makers: Sequence[RowMaker]) -> str:
     return ", ".join(maker.recipe.family for maker in makers)
 
 
-def _wanted(maker: FrameRowMaker) -> FramesWanted:
-    kind = maker.recipe.kind
-    return FramesWanted(kind.sampling, kind.view, grid_seconds(maker.recipe.grid))
+def frames_wanted(recipe: Recipe) -> FramesWanted:
+    """Return the frames that a family needs on its grid."""
+    return FramesWanted(recipe.kind.sampling, recipe.kind.view, grid_seconds(recipe.grid))
 
 
 def _pass_on(event: Plan | Chunk | Done | Failed, source: VideoFile, maker: FrameRowMaker) -> None:
