@@ -184,7 +184,13 @@ def _encode_one(video: Path, family: str, grid: str, store: Path) -> provenance.
 
 def _what_was_learned(results: Path) -> str:
     """The demo's point in one line: held-out queries, trained against untrained against no model."""
-    runs = {"TR-DETR": "qvhighlights_v", "the same untrained": "untrained", "random windows": "random_windows"}
+    runs = {
+        "TR-DETR": "qvhighlights_v",
+        "the same untrained": "untrained",
+        "Moment-DETR": "moment_detr_v",
+        "QD-DETR": "qd_detr_v",
+        "random windows": "random_windows",
+    }
     shown, n_queries = [], 0
     for name, experiment in runs.items():
         (path,) = Layout(results).all_metrics(experiment, "test", "selected")

@@ -40,12 +40,17 @@ class MethodSettings(Strict):
     released: how its released checkpoints and golden sets are read (`release.py`), `module:name`;
     None where nothing was released.
     switched: key (with dots) → the switch of the method without which that key is never read.
+    parameters: the numbers in the network for QVHighlights from video alone (UMT: with its sound), for `estimate`.
+    step_cost: the CPU time of a training step there, in steps of TR-DETR, for `estimate`. `benchmarks/training.py
+    --method NAME` measures both.
     """
 
     revision: ClassVar[int] = 1
     implementation: ClassVar[str]
     released: ClassVar[str | None] = None
     switched: ClassVar[Mapping[str, str]] = {}
+    parameters: ClassVar[int]
+    step_cost: ClassVar[float] = 1.0
 
     name: str
 
