@@ -26,7 +26,7 @@ from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
 from pipeline.reporting.reproduced import METRIC_OF
 
 DECIMALS = 2
-"""Of means and differences, in points, in the forms for people."""
+"""Means and differences have so many decimals in the forms for people."""
 TOP5 = "top5-mAP"
 """The column of per-query results behind the means of Table 3."""
 COLUMNS = (
@@ -56,11 +56,11 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Matrix:
-    """One matrix.
+    """All pairs of a group of contestants, compared in one metric.
 
-    name: of its files. column: what people call the metric. pairs: (label of the row, label of the column) → row -
-    column, in percent, for the pairs in the order of the contestants; the way back has the opposite sign. survives:
-    pairs that Holm's correction leaves. left_out: sentences about experiments that stand on other queries.
+    name: the name of its files. column: what people call the metric. pairs: (label of the row, label of the column) →
+    row - column, in percent, for the pairs in the order of the contestants; the way back has the opposite sign.
+    survives: pairs that Holm's correction leaves. left_out: sentences about experiments that stand on other queries.
     """
 
     name: str
