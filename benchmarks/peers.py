@@ -141,9 +141,10 @@ def reached(found: Mapping[str, Sequence[Curves]], spent: Mapping[str, float]) -
         means = {name: [fmean(number(curves[d], name) for d in DOMAINS) for curves in seeds] for name in NUMBERS}
         cells = [_spread(values) for values in means.values()]
         lucks = [value for curves in seeds for d in DOMAINS if math.isfinite(value := luck(curves[d]))]
+        usual_luck = f"{fmean(lucks):.1f}" if lucks else ""
         looks = sorted({len(curve) for curves in seeds for curve in curves.values()})
         yield (
-            f"| {label} | {len(seeds)} | {'-'.join(map(str, looks))} | {' | '.join(cells)} | {fmean(lucks):.1f} |"
+            f"| {label} | {len(seeds)} | {'-'.join(map(str, looks))} | {' | '.join(cells)} | {usual_luck} |"
             f" {printed[ROW_OF[label]]} | {f'{spent[label]:,.0f}' if label in spent else ''} |"
         )
 
