@@ -2,10 +2,10 @@
 
     python benchmarks/method_lines.py
 
-A line counts if a piece of code begins or ends on it: blank lines, comments and docstrings do not. *own* are the lines of
-the method's folder. *shared* are the lines of the modules of `pipeline/methods` and `pipeline/models` that the folder
-imports, and of those that these import. The layouts and golden sets of a release (`release.py`, `golden.py`) have a
-column of their own, because a training does not need them.
+A line counts if a piece of code begins or ends on it: blank lines, comments and docstrings do not. *own* are the lines
+of the method's folder. *shared* are the lines of the modules of `pipeline/methods` and `pipeline/models` that the
+folder imports, and of those that these import. The layouts and golden sets of a release (`release.py`, `golden.py`)
+have a column of their own, because a training does not need them.
 """
 
 from __future__ import annotations
