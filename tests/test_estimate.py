@@ -14,6 +14,7 @@ from pipeline.cost.estimate import Quantity, added, estimate, without_peers
 from pipeline.cost.text import text
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.methods.contract import Inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 TVSUM_HOURS = 2.44 + 1.04
@@ -218,3 +219,12 @@ def test_jobs_that_cannot_be_counted_say_why(tmp_path, monkeypatch):
 
 def shipped():
     return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_parameters_of_a_method_are_those_of_its_network(name):
+    torch = pytest.importorskip("torch")
+    kind = methods.settings_class(name)
+    with torch.device("meta"):
+        method = methods.build(kind(), Inputs(2816, 2048 if name == "umt" else 0, 512, 2.0, moments=True))
+    assert sum(p.numel() for p in method.network.parameters()) == kind.parameters

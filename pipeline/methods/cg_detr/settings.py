@@ -32,7 +32,7 @@ class CgDetrSettings(MomentQuerySettings):
     implementation: ClassVar[str] = "pipeline.methods.cg_detr.method:CgDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.cg_detr.release:RELEASE"
     parameters: ClassVar[int] = 12_474_411
-    step_cost: ClassVar[float] = 2.0
+    step_cost: ClassVar[float] = 1.84
 
     name: Literal["cg_detr"] = "cg_detr"
     formulation: Literal["released"] = "released"

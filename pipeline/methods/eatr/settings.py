@@ -23,8 +23,8 @@ class EatrSettings(MomentQuerySettings):
 
     implementation: ClassVar[str] = "pipeline.methods.eatr.method:EatrMethod"
     released: ClassVar[str | None] = "pipeline.methods.eatr.release:RELEASE"
-    parameters: ClassVar[int] = 9_000_000
-    step_cost: ClassVar[float] = 0.9
+    parameters: ClassVar[int] = 8_964_108
+    step_cost: ClassVar[float] = 0.93
 
     name: Literal["eatr"] = "eatr"
     formulation: Literal["released"] = "released"

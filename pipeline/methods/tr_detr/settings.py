@@ -23,7 +23,6 @@ class TrDetrSettings(MomentQuerySettings):
 
     implementation: ClassVar[str] = "pipeline.methods.tr_detr.method:TrDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.tr_detr.release:RELEASE"
-    parameters: ClassVar[int] = 8_300_069
 
     switched: ClassVar[Mapping[str, str]] = {
         "loss_weights.global_alignment": "alignment",

@@ -35,8 +35,8 @@ class UniVtgSettings(MethodSettings):
 
     implementation: ClassVar[str] = "pipeline.methods.univtg.method:UniVtgMethod"
     released: ClassVar[str | None] = "pipeline.methods.univtg.release:RELEASE"
-    parameters: ClassVar[int] = 43_000_000
-    step_cost: ClassVar[float] = 5.0
+    parameters: ClassVar[int] = 43_328_007
+    step_cost: ClassVar[float] = 5.9
 
     name: Literal["univtg"] = "univtg"
     formulation: Literal["released"] = "released"
