@@ -75,10 +75,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
     parser.add_argument("--method", choices=tuple(methods.METHODS), help="measure this method's step in products")
+    parser.add_argument(
+        "--audio", type=int, default=0, metavar="WIDTH", help="with --method: sound besides (PANN: 2048)"
+    )
     options = parser.parse_args()
     if options.method:
         torch.set_num_threads(1)
-        _show_method(options.method, options.steps, options.precision)
+        _show_method(options.method, options.steps, options.precision, options.audio)
         return
     print(f"torch {torch.__version__}, {options.steps} steps, ours in {options.precision}")
     for threads in options.threads:
@@ -88,14 +91,15 @@ def main() -> None:
     _show_tvsum(options.steps, options.precision)
 
 
-def _show_method(name: str, steps: int, precision: str) -> None:
+def _show_method(name: str, steps: int, precision: str, audio: int) -> None:
     """CPU seconds and products of a whole step, optimizer included."""
     training, a, b = Training(precision=precision), torch.randn(2400, 2818), torch.randn(2818, 256)
     queries = [_rated(n, 75) for n in range(64)]
     with tempfile.TemporaryDirectory() as folder:
-        data = _made(queries, [75] * 64, [32] * 64, QVHIGHLIGHTS_FAMILIES, Path(folder), apart=True)
+        data = _made(queries, [75] * 64, [32] * 64, QVHIGHLIGHTS_FAMILIES, Path(folder), apart=True, audio=audio)
     torch.manual_seed(0)
-    method = methods.build(methods.settings_class(name)(), Inputs(data.video_dim, 0, data.text_dim, 2.0, moments=True))
+    inputs = Inputs(data.video_dim, audio, data.text_dim, 2.0, moments=True)
+    method = methods.build(methods.settings_class(name)(), inputs)
     method.network.train()
     learner = Learner(method, method.optimizer(training, "cpu"), training)
     targets = method.targets(queries, data.n_clips, training)
@@ -270,22 +274,25 @@ def _made(
     folder: Path,
     *,
     apart: bool,
+    audio: int = 0,
 ) -> Data:
-    """Random features: packed as ours, and as files for the plain loop."""
+    """Random features: packed as ours, and as files for the plain loop. audio: width of the sound's rows, if any."""
     rng = np.random.default_rng(0)
-    videos = [[rng.standard_normal((n, dim), dtype=np.float32) for dim in families] for n in clips]
+    streams = (*families, *([audio] if audio else []))
+    videos = [[rng.standard_normal((n, dim), dtype=np.float32) for dim in streams] for n in clips]
     words = [rng.standard_normal((n, 512), dtype=np.float32) for n in tokens]
     for query, rows, text in zip(queries, videos, words, strict=True):
         plain_loop.write_files(folder, query, rows, text)
     blocks = families if apart else (sum(families),)
+    packed = (*blocks, *([audio] if audio else []))
     return Data(
         queries=list(queries),
-        video=_packed([np.concatenate(rows, axis=1) for rows in videos], blocks),
+        video=_packed([np.concatenate(rows, axis=1) for rows in videos], packed),
         text=_packed(words, (512,)),
         video_of=torch.arange(len(queries)),
         video_blocks=len(blocks),
         video_dim=sum(families),
-        audio_dim=0,
+        audio_dim=audio,
         text_dim=512,
         clip_s=2.0,
         left_out=[],

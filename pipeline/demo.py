@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import files, provenance, records
+from pipeline import config, files, methods, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.store import Store
@@ -185,6 +185,7 @@ def _encode_one(video: Path, family: str, grid: str, store: Path) -> provenance.
 def _what_was_learned(results: Path) -> str:
     """The demo's point in one line: held-out queries, trained against untrained against no model."""
     runs = {"TR-DETR": "qvhighlights_v", "the same untrained": "untrained", "random windows": "random_windows"}
+    runs |= _other_methods()
     shown, n_queries = [], 0
     for name, experiment in runs.items():
         (path,) = Layout(results).all_metrics(experiment, "test", "selected")
@@ -192,6 +193,12 @@ def _what_was_learned(results: Path) -> str:
         n_queries = metrics["n_queries"]["all"]
         shown.append(f"{name} {metrics['brief']['MR-full-R1@0.5']:.2f} / {metrics['brief']['MR-full-mAP']:.2f}")
     return f"Learned? R1@0.5 / mAP on {n_queries} held-out queries: {', '.join(shown)}"
+
+
+def _other_methods() -> dict[str, str]:
+    """Return row of Table 1 → the experiment that trains the row's method, for all methods but the default one."""
+    experiments = config.load_file(Path(PROFILE) / "demo.yaml").experiments
+    return {str(e.row): name for name, e in experiments.items() if e.table == 1 and e.model.name != methods.DEFAULT}
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import cli, config, datasets
+from pipeline import cli, config, datasets, methods
 from pipeline.acquire import sources
 from pipeline.cost import planned, rates
-from pipeline.cost.estimate import Quantity, estimate
+from pipeline.cost.estimate import Quantity, added, estimate, without_peers
 from pipeline.cost.text import text
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.methods.contract import Inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 TVSUM_HOURS = 2.44 + 1.04
@@ -151,6 +152,38 @@ def test_the_command_prints_a_page_for_the_shipped_config(capsys, monkeypatch):
     assert max(map(len, page.splitlines())) <= 120
 
 
+def test_what_the_peers_add_and_the_rest_make_the_whole():
+    cfg, table = config.load(shipped()), sources.load()
+    whole, base = flat(estimate(cfg, table).costs), flat(estimate(without_peers(cfg), table).costs)
+    more = flat(added(estimate(cfg, table), estimate(without_peers(cfg), table)).costs)
+    assert set(more) <= set(whole)
+    for label, line in whole.items():
+        before, after = base.get(label, Quantity(label)), more.get(label, Quantity(label))
+        assert before.total + after.total == pytest.approx(line.total)
+    assert not {line for line in more if line.startswith("to fetch, GB: charades")}
+    assert more["to fetch, GB: moment-detr-qvhighlights-features"].total == pytest.approx(9.34)
+
+
+def test_the_command_tells_both_costs(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(planned, "find_spec", lambda _: None)
+    cli.main(["estimate"])
+    base, _, peers = capsys.readouterr().out.partition("What `snakemake peers` adds: 52 experiments under `peers`")
+    runs = [int(line.split()[-1]) for line in (base + peers).splitlines() if line.startswith("runs")]
+    cfg = config.load(shipped())
+    of_peers = sum(len(e.runs) for n, e in cfg.experiments.items() if n in cfg.peers and e.source != "predictions")
+    assert runs == [66, of_peers]
+
+
+def test_a_step_of_another_method_costs_what_was_measured_beside_one_of_tr_detr():
+    first = costs(one=TVSUM)
+    other = costs(one=TVSUM | {"model": {"name": "moment_detr"}})
+    factor = methods.settings_class("moment_detr").step_cost
+    for label in ("training on a GPU, hours", "training on a CPU, core hours"):
+        assert other[label].total == pytest.approx(factor * first[label].total)
+    assert 0.3 < factor < 0.9
+
+
 def test_a_bad_config_is_named_with_its_key(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(small(one={**TVSUM, "sources": "raw"})))
@@ -186,3 +219,12 @@ def test_jobs_that_cannot_be_counted_say_why(tmp_path, monkeypatch):
 
 def shipped():
     return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_parameters_of_a_method_are_those_of_its_network(name):
+    torch = pytest.importorskip("torch")
+    kind = methods.settings_class(name)
+    with torch.device("meta"):
+        method = methods.build(kind(), Inputs(2816, 2048 if name == "umt" else 0, 512, 2.0, moments=True))
+    assert sum(p.numel() for p in method.network.parameters()) == kind.parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import itertools
 import json
@@ -203,10 +204,7 @@ def test_a_run_of_a_row_beyond_the_paper_is_compared_with_what_its_own_paper_pri
 
 
 def queries(results, name, run, file, values, metric="MR-full-mAP", domain=None):
-    """Write the scores of one run and its results query by query.
-
-    values: qid → 0 to 1. The video is the domain, or the first letter of the qid.
-    """
+    """Scores of one run, query by query. values: qid → 0 to 1; a video is a domain, or a qid's first letter."""
     results.score(name, run, file, qvh_metrics(0.0, len(values)))
     rows = [{"qid": qid, "vid": qid, "video": domain or qid[0], metric: value} for qid, value in values.items()]
     path = results.scored[-1].with_suffix(".queries.jsonl")
@@ -378,3 +376,52 @@ def test_a_table_of_peers_writes_its_matrices_beside_it(results):
     }
     assert "Table 1 in pairs" in tables.texts(manifest)
     assert not stage_jobs.run("tabulate", results.folder, manifest, **job)
+
+
+# the study of TVSum
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("peers")
+
+
+def curves(folder, name, seed, **of_domains):
+    """The CSV file of one seed: every domain has the same curve, but those that are named."""
+    rows = zip(*(of_domains.get(domain, of_domains["rest"]) for domain in DOMAINS), strict=True)
+    lines = [",".join(map(str, [5 * (i + 1), *row])) for i, row in enumerate(rows)]
+    (folder / f"{name}-s{seed}.csv").write_text("\n".join([f"epoch,{','.join(DOMAINS)}", *lines]) + "\n")
+
+
+def test_the_page_of_the_study_says_what_is_best_last_and_level_and_who_stands_at_equal_scores(study, tmp_path):
+    curves(tmp_path, "tr_detr_v", 0, rest=[50.0, 80.0, 40.0], BK=[50.0, 80.0, 29.1])
+    curves(tmp_path, "tr_detr_v", 1, rest=[50.0, 90.0, 60.0])
+    curves(tmp_path, "umt_va", 0, rest=[30.0, 30.0, 30.0])
+    found = {name: study.read(tmp_path.glob(f"{name}-s*.csv")) for name in study.names_in(tmp_path)}
+    lines = list(study.page(found, {"umt_va": 12.3}, dict.fromkeys(DOMAINS, 36.0) | {"BK": 29.1}))
+    last = (9 * 40 + 29.1) / 10
+    assert lines[2].startswith(f"| tr_detr_v | 2 | 3 | 85.00 ± 7.07 | {(last + 60) / 2:.2f} ± ")
+    assert lines[3] == "| umt_va | 1 | 3 | 30.00 | 30.00 | 30.00 |  | 83.1 | 12 |"
+    text = "\n".join(lines)
+    assert "| tr_detr_v | TR-DETR V | 85.00 | – | +55.00 [+55.00, +55.00], p 0.002** |" in text
+    assert "- tr_detr_v: 1 of 60 (BK 1)" in text
+    assert "- umt_va: 0 of 30" in text
+
+
+def test_a_domain_that_is_still_going_is_taken_as_far_as_it_came(study, tmp_path):
+    header = f"epoch,{','.join(DOMAINS)}\n"
+    (tmp_path / "v-s0.csv").write_text(header + "5" + ",50.0" * 10 + "\n10" + ",60.0" * 9 + ",\n")
+    (tmp_path / "v-s1.csv").write_text(header + "5" + ",50.0" * 9 + ",\n")
+    (one,) = study.read(tmp_path.glob("v-s*.csv"))
+    assert (one["VT"], one["DS"]) == ([50.0, 60.0], [50.0])
+
+
+def test_the_studys_config_trains_what_the_shipped_one_trains_for_fewer_epochs(shipped):
+    study = config.load(yaml.safe_load((ROOT / "docs/peers/study.yaml").read_text(encoding="utf-8")))
+    rows = {e.row: e for n, e in shipped.experiments.items() if e.table == 3 and e.archive and n in shipped.peers}
+    for one in study.experiments.values():
+        assert (one.model, one.features) == (rows[one.row].model, rows[one.row].features)
+        differs = {k for k, v in one.training.model_dump().items() if v != getattr(rows[one.row].training, k)}
+        assert differs <= {"epochs", "precision"}
+    assert set(rows) == {one.row for one in study.experiments.values()}

@@ -115,18 +115,23 @@ def import_checkpoint(options: Namespace) -> None:
 
 
 def estimate(options: Namespace) -> None:
-    """Print what the experiments of a config will cost."""
+    """Print what the experiments of a config will cost, and what its peers add."""
     from pipeline.acquire import sources
+    from pipeline.cost.estimate import added, without_peers
     from pipeline.cost.estimate import estimate as costs
-    from pipeline.cost.planned import planned_jobs
+    from pipeline.cost.planned import jobs_of_peers, planned_jobs
     from pipeline.cost.text import text
     from pipeline.reporting.feasible import check
 
     cfg = config.load_file(options.configfile)
     table = sources.load(cfg.acquire.sources)
     check(cfg, table, str(options.configfile))
-    costed = costs(cfg, table)
-    print(text(costed, str(options.configfile), planned_jobs(options.configfile)))
+    base = costs(without_peers(cfg), table)
+    where = f"{options.configfile}, from nothing to tables"
+    print(text(base, where, planned_jobs(options.configfile), explained=not cfg.peers))
+    if cfg.peers:
+        where = f"\nWhat `snakemake peers` adds: {len(cfg.peers)} experiments under `peers`"
+        print(text(added(costs(cfg, table), base), where, jobs_of_peers(options.configfile)))
 
 
 def schema(options: Namespace) -> None:  # noqa: ARG001 - every command has this form

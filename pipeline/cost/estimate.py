@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.acquire.sources import Sources
 from pipeline.config import Config
@@ -18,6 +18,9 @@ from pipeline.families import FAMILIES, Cost, cost_of
 GB = 1e9
 SMALL_GB = 0.1
 """Files smaller than this many bytes are added up in one line."""
+
+NEGLIGIBLE = 1e-9
+"""Amounts that differ by less than this are equal except for rounding."""
 
 SHARED = "shared"
 """Name of the column for what belongs to no single dataset."""
@@ -74,6 +77,37 @@ def estimate(cfg: Config, table: Sources) -> Estimate:
         unsized=sorted({file.source.name for listed in files.values() for file in listed if file.n_bytes is None}),
         unknown=[name for name in used if name not in files],
     )
+
+
+def without_peers(cfg: Config) -> Config:
+    """Return the config of `all_tables` and `figures` alone."""
+    kept = {name: experiment for name, experiment in cfg.experiments.items() if name not in cfg.peers}
+    return cfg.model_copy(update={"experiments": kept, "peers": []})
+
+
+def added(whole: Estimate, base: Estimate) -> Estimate:
+    """Return what the whole costs more than a part of it. Quantities and lines to which nothing is added are left out.
+
+    whole, base: estimates of a config, and of fewer of its experiments.
+    """
+    return Estimate(
+        facts=_more(whole.facts, base.facts),
+        costs=_more(whole.costs, base.costs),
+        unsized=[name for name in whole.unsized if name not in base.unsized],
+        unknown=[name for name in whole.unknown if name not in base.unknown],
+    )
+
+
+def _more(whole: Sequence[Quantity], base: Sequence[Quantity]) -> list[Quantity]:
+    before = {line.label: line for line in base}
+    found = []
+    for line in whole:
+        old = before.get(line.label, Quantity(line.label))
+        amounts = {name: amount - old.amounts.get(name, 0.0) for name, amount in line.amounts.items()}
+        more = {name: amount for name, amount in amounts.items() if abs(amount) > NEGLIGIBLE}
+        if more:
+            found.append(replace(line, amounts=more, parts=_more(line.parts, old.parts)))
+    return found
 
 
 def _to_fetch(files: Mapping[str, Sequence[File]]) -> Quantity:

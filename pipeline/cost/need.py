@@ -129,12 +129,14 @@ class DatasetNeeds:
         total = 0.0
         for experiment in self.trained:
             n_queries = sum(self.splits[split].queries for split in {"val", experiment.report} & set(self.splits))
-            total += len(experiment.runs) * 2 * (rates.WEIGHTS_BYTES + n_queries * rates.PREDICTED_BYTES)
+            weights_bytes = 4 * experiment.model.parameters
+            total += len(experiment.runs) * 2 * (weights_bytes + n_queries * rates.PREDICTED_BYTES)
         return total
 
     def training(self) -> tuple[float, float]:
         """Return the clips of all samples, padding included, and the steps that all runs take up to their last epoch.
 
+        Both count in steps of TR-DETR: those of another method are multiplied by what its step costs beside that.
         Raises PipelineError when there are runs and no training split.
         """
         if self.trained and "train" not in self.splits:
@@ -150,8 +152,9 @@ class DatasetNeeds:
             for run in experiment.runs:
                 schedule = experiment.settings_of(run).training
                 padded = self._padded_clips(experiment)
-                clips += schedule.epochs * n_queries * min(padded, schedule.max_clips or padded)
-                steps += schedule.epochs * ceil(n_queries / schedule.batch_size)
+                cost = experiment.settings_of(run).model.step_cost
+                clips += cost * schedule.epochs * n_queries * min(padded, schedule.max_clips or padded)
+                steps += cost * schedule.epochs * ceil(n_queries / schedule.batch_size)
         return clips, steps
 
     def _bytes(self, family: str, dtype: str) -> float:

@@ -24,7 +24,8 @@ STEP_CPU_S, CLIP_CPU_S = 0.08, 0.0007
 """Core seconds of a training step, and for each clip of its batch, padding included: a line through measurements.
 
 Seconds of a step by clips of its batch: Charades-STA 0.35 (8 × 45), 0.59 (8 × 90), 1.76 (8 × 269, VGG); QVHighlights
-1.72 (32 × 75); TVSum's domains 0.46 (4 × 162 on average). The line is within 16 % of each."""
+1.72 (32 × 75); TVSum's domains 0.46 (4 × 162 on average). The line is within 16 % of each. These are steps of TR-DETR;
+what a step of another method costs beside it stands with the method's settings (`step_cost`)."""
 
 STEP_GPU_S = 0.056
 """Seconds of a training step on an RTX 4090, evaluations included, from the authors' log of QVHighlights V (200
@@ -32,9 +33,6 @@ epochs)."""
 
 TOKENS = 14
 """Average rows of a query: QVHighlights 13.6, TVSum 12.6, Charades-STA 9.3, counted with CLIP's tokens."""
-
-WEIGHTS_BYTES = 4 * 8_300_069
-"""Bytes of the network's weights. A run keeps two sets."""
 
 PREDICTED_BYTES = 1_458
 """Bytes of one query's line in a prediction file: the authors' val file divided by its 1,550 queries."""

@@ -18,13 +18,15 @@ counted    from the released annotations
 measured   CPU seconds of one thread on a busy Zen 4 core (a quiet one needs down to half), random weights; decoding for
            two sizes, since nobody states the videos'; training to the last epoch, without evaluations
 assumed    archives unpack to their own size; one whose size nobody states holds what is asked of it, and may hold more;
-           a GPU does 5·10¹² multiply-adds a second, and a step of any dataset takes it as long as one of QVHighlights.
+           a GPU does 5·10¹² multiply-adds a second, and a step of any dataset takes it as long as one of QVHighlights;
+           a step of another method takes it as many times as long as one of TR-DETR as on a CPU, where it was measured.
            No GPU was at hand: no GPU hour is measured, and decoding on few cores takes longer than encoding on a GPU"""
 
 
-def text(estimate: Estimate, where: str, jobs: str) -> str:
-    """Return the whole text. where: the name of the config. jobs: the line about the workflow's jobs."""
-    datasets = list(estimate.facts[0].amounts)
+def text(estimate: Estimate, where: str, jobs: str, *, explained: bool = True) -> str:
+    """Return the whole text. where: what is estimated. jobs: the line about the workflow's jobs. explained: whether it
+    ends with how the figures are known."""
+    datasets = list(dict.fromkeys(name for fact in estimate.facts for name in fact.amounts))
     remarks = [jobs]
     if estimate.unsized:
         remarks.append(f"Not counted, of unknown size: {', '.join(estimate.unsized)}.")
@@ -32,8 +34,8 @@ def text(estimate: Estimate, where: str, jobs: str) -> str:
         remarks.append(f"Not estimated, its annotations are none of the released files: {', '.join(estimate.unknown)}.")
     paragraphs = ["\n".join(fill(remark, WIDTH) for remark in remarks)]
     if datasets:
-        paragraphs = ["\n".join(_table(estimate, datasets)), *paragraphs, HOW_KNOWN]
-    return "\n\n".join([f"{where}, from nothing to tables", *paragraphs])
+        paragraphs = ["\n".join(_table(estimate, datasets)), *paragraphs, *([HOW_KNOWN] if explained else [])]
+    return "\n\n".join([where, *paragraphs])
 
 
 def _table(estimate: Estimate, datasets: list[str]) -> Iterator[str]:

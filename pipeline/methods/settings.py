@@ -39,6 +39,9 @@ class MethodSettings(Strict):
     released. switched: a key (with dots) → the switch of the method without which that key is never read. needs: a key
     (with dots) → what an experiment must have, or the key is never read: `moments`, `highlights` (rated clips) or
     `audio`.
+    parameters: how many numbers the network for QVHighlights has (video alone; UMT: with its sound). `estimate` needs it.
+    step_cost: the CPU time of a training step there, in steps of TR-DETR. `estimate` needs it. `benchmarks/training.py
+    --method NAME` measures both. `estimate` takes a method that says neither for TR-DETR.
     """
 
     revision: ClassVar[int] = 1
@@ -46,6 +49,8 @@ class MethodSettings(Strict):
     released: ClassVar[str | None] = None
     switched: ClassVar[Mapping[str, str]] = {}
     needs: ClassVar[Mapping[str, str]] = {}
+    parameters: ClassVar[int] = 8_300_069
+    step_cost: ClassVar[float] = 1.0
 
     name: str
 

@@ -25,6 +25,8 @@ from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
 from pipeline.reporting.reproduced import METRIC_OF
 
+DECIMALS = 2
+"""Means and differences have so many decimals in the forms for people."""
 TOP5 = "top5-mAP"
 """The column of per-query results behind the means of Table 3."""
 COLUMNS = (
@@ -54,9 +56,12 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Matrix:
-    """One matrix. name: of its files. pairs: (label of the row, label of the column) → row - column, in percent, for
-    the pairs in the order of the contestants; the way back has the opposite sign. survives: pairs that Holm's
-    correction leaves. left_out: sentences about experiments that stand on other queries."""
+    """All pairs of a group of contestants, compared in one metric.
+
+    name: the name of its files. column: what people call the metric. pairs: (label of the row, label of the column) →
+    row - column, in percent, for the pairs in the order of the contestants; the way back has the opposite sign.
+    survives: pairs that Holm's correction leaves. left_out: sentences about experiments that stand on other queries.
+    """
 
     name: str
     title: str
@@ -64,11 +69,31 @@ class Matrix:
     epoch: str
     metric: str
     column: str
-    decimals: int
     contestants: Sequence[Contestant]
     pairs: Mapping[tuple[str, str], Comparison]
     survives: frozenset[tuple[str, str]]
     left_out: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        title: str,
+        contestants: Sequence[Contestant],
+        metric: str,
+        column: str,
+        split: str,
+        epoch: str,
+        left_out: Sequence[str] = (),
+    ) -> Matrix:
+        """Compare every two contestants. All of them must stand on the same queries, and have the metric.
+
+        column: what people call the metric.
+        """
+        pairs = {(a.label, b.label): _compared(a, b, metric) for a, b in combinations(contestants, 2)}
+        kept = holm([one.p for one in pairs.values()])
+        survives = frozenset(pair for pair, survives in zip(pairs, kept, strict=True) if survives)
+        return cls(name, title, split, epoch, metric, column, contestants, pairs, survives, left_out)
 
     def between(self, row: str, column: str) -> tuple[Comparison, float]:
         """Return the comparison of two contestants, and 1 or -1: the sign that makes it row - column."""
@@ -100,21 +125,9 @@ def matrices(
             alike, left_out = _on_the_same_queries(found)
             if len(alike) < 2:
                 continue
-            pairs = {(a.label, b.label): _compared(a, b, metric) for a, b in combinations(alike, 2)}
-            kept = holm([one.p for one in pairs.values()])
-            yield Matrix(
-                name=f"paired{number}-{split}" + ("" if epoch == "selected" else f"-{epoch}"),
-                title=_title(number, title, split, epoch, column, len(alike[0].values)),
-                split=split,
-                epoch=epoch,
-                metric=metric,
-                column=column,
-                decimals=max(ABOUT[number].decimals, 2),
-                contestants=alike,
-                pairs=pairs,
-                survives=frozenset(pair for pair, survives in zip(pairs, kept, strict=True) if survives),
-                left_out=left_out,
-            )
+            name = f"paired{number}-{split}" + ("" if epoch == "selected" else f"-{epoch}")
+            heading = _title(number, title, split, epoch, column, len(alike[0].values))
+            yield Matrix.of(name, heading, alike, metric, column, split, epoch, left_out)
 
 
 def _contestants(
@@ -190,7 +203,7 @@ def as_table(matrix: Matrix) -> Table:
             "paired",
             one.label,
             one.row,
-            {matrix.column: _number(one.mean(matrix.metric), matrix.decimals)}
+            {matrix.column: _number(one.mean(matrix.metric))}
             | {label: _cell(matrix, one.label, label) for label in labels if label != one.label},
             remark="released predictions" if not one.seeds else f"{one.seeds} seed{'s' * (one.seeds > 1)}",
         )
@@ -199,15 +212,15 @@ def as_table(matrix: Matrix) -> Table:
     return Table(matrix.title, (), [matrix.column, *labels], lines, _notes(matrix))
 
 
-def _number(value: float, decimals: int) -> Cell:
-    return Cell(f"{value:.{decimals}f}", f"{value:.{decimals}f}")
+def _number(value: float) -> Cell:
+    return Cell(f"{value:.{DECIMALS}f}", f"{value:.{DECIMALS}f}")
 
 
 def _cell(matrix: Matrix, row: str, column: str) -> Cell:
     one, sign = matrix.between(row, column)
-    difference = verdict.signed(sign * one.difference.value, matrix.decimals)
+    difference = verdict.signed(sign * one.difference.value, DECIMALS)
     low_high = sorted(sign * end for end in (one.difference.low, one.difference.high) if end is not None)
-    interval = " [{}, {}]".format(*(f"{end:+.{matrix.decimals}f}" for end in low_high)) if low_high else ""
+    interval = " [{}, {}]".format(*(f"{end:+.{DECIMALS}f}" for end in low_high)) if low_high else ""
     p = "" if one.p is None else f", p {one.p:.2g}{_star(matrix, row, column)}"
     return Cell(f"{difference}{interval}{p}" or NOTHING, difference)
 

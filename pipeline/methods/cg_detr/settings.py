@@ -39,6 +39,8 @@ class CgDetrSettings(MomentQuerySettings):
         "loss_weights.distillation": "moments",
         "loss_weights.orthogonality": "moments",
     }
+    parameters: ClassVar[int] = 12_474_411
+    step_cost: ClassVar[float] = 1.84
 
     name: Literal["cg_detr"] = "cg_detr"
     dummies: Positive = 45

@@ -29,6 +29,8 @@ class EatrSettings(MomentQuerySettings):
         "loss_weights.event_span": "moments",
         "loss_weights.event_giou": "moments",
     }
+    parameters: ClassVar[int] = 8_964_108
+    step_cost: ClassVar[float] = 0.93
 
     name: Literal["eatr"] = "eatr"
     encoder_layers: Positive = 3

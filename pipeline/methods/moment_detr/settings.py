@@ -14,5 +14,7 @@ class MomentDetrSettings(MomentQuerySettings):
 
     implementation: ClassVar[str] = "pipeline.methods.moment_detr.method:MomentDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.moment_detr.release:RELEASE"
+    parameters: ClassVar[int] = 4_814_601
+    step_cost: ClassVar[float] = 0.56
 
     name: Literal["moment_detr"] = "moment_detr"

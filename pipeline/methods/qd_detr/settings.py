@@ -14,6 +14,8 @@ class QdDetrSettings(MomentQuerySettings):
 
     implementation: ClassVar[str] = "pipeline.methods.qd_detr.method:QdDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.qd_detr.release:RELEASE"
+    parameters: ClassVar[int] = 7_576_869
+    step_cost: ClassVar[float] = 1.1
 
     name: Literal["qd_detr"] = "qd_detr"
     t2v_layers: Positive = 2

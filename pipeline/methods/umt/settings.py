@@ -39,6 +39,8 @@ class UmtSettings(NetworkSettings):
         "loss_weights.offset": "moments",
         "bottleneck_tokens": "audio",
     }
+    parameters: ClassVar[int] = 14_890_244
+    step_cost: ClassVar[float] = 1.1
 
     name: Literal["umt"] = "umt"
     text_mask: bool = True

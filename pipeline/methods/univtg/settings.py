@@ -40,6 +40,8 @@ class UniVtgSettings(NetworkSettings):
         "loss_weights.giou": "moments",
         "overlap": "moments",
     }
+    parameters: ClassVar[int] = 43_328_007
+    step_cost: ClassVar[float] = 5.9
 
     name: Literal["univtg"] = "univtg"
     hidden_dim: Positive = 1024
