@@ -201,8 +201,13 @@ def _around(parsers: argparse._SubParsersAction) -> None:
 
     released = _plain(parsers, "import-checkpoint", commands.import_checkpoint, "a released .ckpt to our weights")
     released.add_argument("checkpoint", type=Path, metavar="FILE.ckpt")
-    released.add_argument("output", type=Path, metavar="FILE.safetensors")
+    released.add_argument("output", type=Path, metavar="RUN_DIR", help="a run for `ask`; or FILE.safetensors, weights")
     released.add_argument("--method", choices=tuple(METHODS), default=DEFAULT, help="whose checkpoint it is")
+    released.add_argument("--dataset", choices=DATASETS, help="what it was trained on, where its options do not say")
+    released.add_argument("--video", nargs="+", default=[], metavar="FAMILY", help="its families, in order")
+    released.add_argument("--audio", nargs="+", default=[], metavar="FAMILY")
+    released.add_argument("--text", metavar="FAMILY", help="the family of its words")
+    released.add_argument("--grid", choices=GRIDS, help="length of its clips, where its options do not say")
 
     cost = _plain(parsers, "estimate", commands.estimate, "before a run: gigabytes, core hours, GPU hours, jobs")
     cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.asking.pieces import OVERLAP, shared
-from pipeline.records import Prediction
 
 BEST_CLIPS = 5
 """Number of clips that stand for the highlights of a video."""
@@ -67,11 +66,6 @@ class Answer:
     def shown(self, most: int = 5) -> list[ScoredWindow]:
         """Return what is shown of an answer: distinct windows, or the best clips of a run without moments."""
         return self.distinct(most) if self.windows else self.best_clips(most)
-
-    def prediction(self, qid: int | str, vid: str) -> Prediction:
-        """Return the answer in the community's submission form, as the stage `predict` writes it."""
-        windows = [[window.start_s, window.end_s, window.score] for window in self.windows] or None
-        return Prediction(qid, self.query, vid, windows, list(self.saliency))
 
     def to_row(self) -> dict[str, Any]:
         """Return the answer as a JSON object; times are in seconds."""

@@ -26,7 +26,7 @@ from pipeline.features.making.encode import Recipe
 from pipeline.features.store import Store
 from pipeline.layout import EPOCHS
 from pipeline.methods.contract import Found, Method
-from pipeline.records import Query
+from pipeline.records import Prediction, Query
 from pipeline.training import checkpoint
 from pipeline.training.batches import collate
 from pipeline.training.cut import clip_scores
@@ -97,11 +97,8 @@ class Moments:
             n_clips = int(data.video.lengths[0])
             pieces = pieces_of(n_clips, self.longest_clips)
             found = self._found(data, pieces)
-        asked = data.queries[0]
         windows = () if found.windows is None else self._windows(found.windows, pieces, n_clips, encoded.duration_s)
         saliency = merged_saliency(found.saliency, pieces, n_clips).tolist()
-        if rated := self.card.about.highlights:
-            saliency = clip_scores(saliency, asked, rated.clip_s, is_cut=False)
         if found.windows is None:
             notes.append("The run was trained without moments, so it scores clips and predicts no windows.")
         rule = RULE.format(seconds=pieces[0].n * self.card.clip_s, kept=len(windows)) if len(pieces) > 1 else ""
@@ -117,6 +114,18 @@ class Moments:
             rule=rule,
             notes=tuple(notes),
         )
+
+    def prediction(self, answer: Answer, qid: int | str, vid: str) -> Prediction:
+        """Return an answer in the community's submission form, as the stage `predict` writes it.
+
+        On a dataset with rated clips only those that fit whole into the video are scored there.
+        """
+        windows = [[window.start_s, window.end_s, window.score] for window in answer.windows]
+        saliency = list(answer.saliency)
+        if rated := self.card.about.highlights:
+            asked = Query(qid, answer.query, vid, answer.duration_s)
+            saliency = clip_scores(saliency, asked, rated.clip_s, is_cut=False)
+        return Prediction(qid, answer.query, vid, windows or None, saliency)
 
     def _windows(
         self, found: Sequence[np.ndarray], pieces: list[Piece], n_clips: int, duration_s: float

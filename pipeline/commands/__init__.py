@@ -108,10 +108,16 @@ def verify_golden(options: Namespace) -> None:
 
 
 def import_checkpoint(options: Namespace) -> None:
-    """A released checkpoint to our weights; nothing in it is executed."""
-    from pipeline.released.checkpoint import import_checkpoint as convert
+    """A released checkpoint to our weights, or to a run that can be asked; nothing in it is executed."""
+    if options.output.suffix == ".safetensors":
+        from pipeline.released.checkpoint import import_checkpoint as convert
 
-    convert(options.checkpoint, options.output, options.method)
+        convert(options.checkpoint, options.output, options.method)
+        return
+    from pipeline.released.run_folder import TrainedOn, import_run
+
+    told = TrainedOn(options.dataset, options.video, options.audio, options.text, options.grid)
+    print(import_run(options.checkpoint, options.output, options.method, told))
 
 
 def estimate(options: Namespace) -> None:

@@ -1,0 +1,153 @@
+"""A released checkpoint becomes a run that can be asked: its weights, and the card that it never had.
+
+A checkpoint says little of what it was trained on. Sizes of its tensors and its options are used where they are there;
+what they cannot say (which families, on which dataset) has to be given, and is compared with the tensors' sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline import config, datasets, files
+from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES, Passport
+from pipeline.grids import GRIDS, grid_seconds
+from pipeline.layout import CARD, EPOCHS, weights_of
+from pipeline.released.checkpoint import Released, import_checkpoint, read_released
+
+ENDPOINTS = 2
+"""Number of columns of temporal endpoints beside the video's, and beside the audio's."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What somebody says of a checkpoint's training; None and empty where nothing was said.
+
+    video, audio: families in the order in which the network reads them. text: the family of the words. grid: of the
+    clips.
+    """
+
+    dataset: str | None = None
+    video: Sequence[str] = ()
+    audio: Sequence[str] = ()
+    text: str | None = None
+    grid: str | None = None
+
+
+def import_run(source: Path, folder: Path, method: str, told: TrainedOn) -> Path:
+    """Write `selected.safetensors` and `card.json` of a released checkpoint into a folder, and return the card's path.
+
+    Raises PipelineError as `import_checkpoint` does, for everything that was not told and that the checkpoint does not
+    say (all at once), for families whose widths are not those of its tensors, and for a folder with a trained run.
+    """
+    _refuse_trained(folder)
+    released = read_released(source, method)
+    card = _card(released, folder, source, told)
+    import_checkpoint(source, weights_of(folder, EPOCHS[0]), method)
+    files.write_json(folder / CARD, card)
+    return folder / CARD
+
+
+def _card(released: Released, folder: Path, source: Path, told: TrainedOn) -> dict[str, Any]:
+    options = released.options
+    dataset = told.dataset or _dataset_in(options)
+    grid = told.grid or _grid_in(options)
+    missing = {
+        "--dataset": not dataset,
+        "--video": not told.video,
+        "--text": not told.text,
+        "--grid": not grid,
+    }
+    if asked := [flag for flag, is_missing in missing.items() if is_missing]:
+        raise PipelineError(
+            f"does not say what it was trained on: {', '.join(asked)} must be given to make a run that can be asked",
+            where=source,
+            remedy="name them; or name a FILE.safetensors for the weights alone",
+        )
+    reads = _features(told)
+    _refuse_other_widths(reads, released, source)
+    return {
+        "experiment": folder.absolute().parent.name,
+        "run": folder.name,
+        "dataset": dataset,
+        "origin": f"released checkpoint {source.name}",
+        "features": {family: asdict(_passport(family, str(grid))) for family in reads.all},
+        "reads": reads.model_dump(mode="json"),
+        "model": released.settings.model_dump(mode="json"),
+        "training": _training(options).model_dump(mode="json"),
+        "selected": {"epoch": released.epoch},
+        "threads": 1,
+    }
+
+
+def _features(told: TrainedOn) -> config.Features:
+    given = {"video": list(told.video), "audio": list(told.audio), "text": told.text}
+    try:
+        return config.Features.model_validate(given)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise PipelineError(
+            reason, where="--video, --audio, --text", remedy="name families of README's table"
+        ) from error
+
+
+def _passport(family: str, grid: str) -> Passport:
+    kind = FAMILIES[family]
+    return Passport(
+        family=family,
+        revision=kind.revision,
+        origin="released",
+        weights="released",
+        grid="tokens" if kind.reader == "words" else grid,
+        dim=kind.dim,
+        dtype=config.Encoding().dtype,
+        preprocessing=kind.preprocessing or "released",
+    )
+
+
+def _refuse_other_widths(reads: config.Features, released: Released, source: Path) -> None:
+    video, audio = (sum(FAMILIES[family].dim for family in group) for group in (reads.video, reads.audio))
+    columns = video + ENDPOINTS + (audio + ENDPOINTS if audio else 0)
+    text = FAMILIES[reads.text].dim
+    if (columns, text) != (released.input_dim, released.text_dim):
+        raise PipelineError(
+            f"its network reads {released.input_dim} columns of video and {released.text_dim} of words, and"
+            f" {', '.join(reads.all)} give {columns} (endpoints included) and {text}",
+            where=source,
+            remedy="name the families it was trained on with --video, --audio and --text",
+        )
+
+
+def _training(options: Mapping[str, Any]) -> config.Training:
+    """Return the training's limits of length, as far as the options say them; -1 means none, as released."""
+    limits = {"max_clips": options.get("max_v_l"), "max_tokens": options.get("max_q_l")}
+    known = {key: value for key, value in limits.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return config.Training.model_validate({key: value if value > 0 else None for key, value in known.items()})
+
+
+def _dataset_in(options: Mapping[str, Any]) -> str | None:
+    name = options.get("dset_name")
+    return next((d.name for d in datasets.DATASETS.values() if d.name_in_options and d.name_in_options == name), None)
+
+
+def _grid_in(options: Mapping[str, Any]) -> str | None:
+    """Return the grid whose clips are as long as the options say, to a hundredth of a second."""
+    length = options.get("clip_length")
+    if not isinstance(length, int | float):
+        return None
+    return next((g for g in GRIDS if abs(float(grid_seconds(g)) - length) < float(Fraction(1, 100))), None)
+
+
+def _refuse_trained(folder: Path) -> None:
+    """Raise PipelineError for a folder that holds a run which was trained here: its weights must not be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise PipelineError("is no folder", where=folder, remedy="name a folder, or a FILE.safetensors")
+    card = folder / CARD
+    if card.is_file() and not str(files.read_json(card).get("origin", "")).startswith("released checkpoint"):
+        raise PipelineError("holds a run that was trained here", where=folder, remedy="name another folder")
