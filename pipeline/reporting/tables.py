@@ -6,7 +6,8 @@ differences and, if the epoch was selected on the reported split, a line of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -18,8 +19,10 @@ from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
 from pipeline.reporting import comparisons, published, render, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged
+from pipeline.reporting.page.tables import to_html
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
+from pipeline.reporting.render_latex import to_latex
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
 from pipeline.settings import Strict
 from pipeline.stage_settings import Tabulate
@@ -28,8 +31,16 @@ from pipeline.stages import StageJob
 SOURCES = {
     "raw": "from raw videos",
     "features": "from released features ({archive})",
-    "predictions": "released predictions ({prediction})",
+    "predictions": "prediction file ({prediction})",
 }
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "csv": render.to_csv,
+    "md": render.to_markdown,
+    "tex": to_latex,
+    "html": to_html,
+    "txt": render.to_text,
+}
+"""Ending of a file → how a table is written into it."""
 ON_REPORTED_SPLIT = "selected on the reported split"
 LEGEND = (
     "↳ reproduced numbers: means over seeds (± standard deviation from two seeds on); difference = reproduced - "
@@ -57,7 +68,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
         check_chain(settings.experiments, metrics, predictions, runs)
         table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
         made = []
-        for suffix, write in render.FORMATS.items():
+        for suffix, write in FORMATS.items():
             made.append(job.layout.table(name, suffix))
             with files.atomic(made[-1]) as file:
                 file.write(write(table))
@@ -104,21 +115,25 @@ def build(
     judged = comparisons.judge(found)
     for number, rows in found.items():
         marks = published.computed_marks(number)
+        group = ""
         for row in published.table(number):
             if name != "evidence" or row.key in rows:
-                lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
+                starts_group = bool(group) and published.group(number, row) != group
+                group = published.group(number, row)
+                line = _published_line(number, row, marks, in_evidence=name == "evidence")
+                lines.append(replace(line, starts_group=starts_group))
                 lines += [
                     line for of in rows.get(row.key, ()) for line in _lines_under(number, row, of, judged[of.label])
                 ]
         notes += _resolution(number, rows)
     notes += comparisons.note(judged)
     lines += _yardstick_lines(annotations)
-    heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
-    if name == "evidence":
-        heading = "the authors' released predictions, scored here"
+    caption = "The authors' released predictions, scored here" if name == "evidence" else ABOUT[numbers[0]].subject
+    heading = caption if name == "evidence" else f"Table {numbers[0]}: {caption}"
     switches = tuple(published.SWITCHES) if name == "table4" else ()
     columns = list(dict.fromkeys(column for number in numbers for column in published.columns(number)))
-    return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, [*notes, *_legend(lines)])
+    notes = [*(ABOUT[number].note for number in numbers if ABOUT[number].note), *notes, *_legend(lines)]
+    return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, notes, name, caption)
 
 
 def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
@@ -128,13 +143,14 @@ def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
     rows = [row for path in paths for _, row in records.read_jsonl(path)]
     if not rows:
         return []
-    lines = []
+    lines: list[TableLine] = []
     for name, values in yardsticks(rows).items():
         numbers = {d: v for d, v in values.items() if d != "average"}
         if set(numbers) in [set(dataset.domains) for dataset in datasets.DATASETS.values()]:
             numbers["Avg."] = values["average"]
         cells = {column: Cell(f"{value:.1f}", f"{value:.1f}") for column, value in numbers.items()}
-        lines.append(TableLine("yardstick", name, "", cells, remark=f"no model; {len(rows)} videos"))
+        remark = f"no model; {len(rows)} videos"
+        lines.append(TableLine("yardstick", name, "", cells, remark=remark, starts_group=not lines))
     return lines
 
 
@@ -168,12 +184,22 @@ def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Jud
             _means(found.selected, columns, about.decimals),
             facts=_facts(number, row, found, judged),
         ),
+        *_interval_line(number, found),
         TableLine("difference", "difference", "", _differences(judged, about.decimals), remark=_summary(judged, found)),
         TableLine("verdict", found.label, "", {c: Cell(v, v) for c, v in judged.verdicts.items()}, only_csv=True),
     ]
     if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
         lines.append(TableLine("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
     return lines
+
+
+def _interval_line(number: int, found: Reproduced) -> list[TableLine]:
+    """Return half of the 95 % interval over videos of each number, for a prediction file: it has no seeds."""
+    if found.experiment.source != "predictions" or not found.half_widths:
+        return []
+    widths = {c: f"{w:.{ABOUT[number].decimals}f}" for c, w in found.half_widths.items() if c in found.selected}
+    label = f"95 % interval over {found.n_videos:,} videos"
+    return [TableLine("interval", label, "", {column: Cell(f"±{text}", text) for column, text in widths.items()})]
 
 
 def _means(scores: Scores, columns: Sequence[str], decimals: int) -> dict[str, Cell]:
