@@ -6,6 +6,7 @@ Differences, last epochs and verdicts are left out: they stand in the other form
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pipeline.reporting.render import BOLD, Table, TableLine
 
@@ -30,6 +31,8 @@ TEX = str.maketrans(
         "λ": r"$\lambda$",
     }
 )
+SPREAD = r"$\pm$ beneath means: standard deviation over seeds."
+INTERVAL = r"$\pm$ beneath a prediction file: half of the 95 \% interval over videos."
 EMPHASIS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
 
 
@@ -48,7 +51,10 @@ def to_latex(table: Table) -> str:
     for line in lines:
         body += [r"\midrule"] if line.starts_group else []
         body += _rows(table, line, numbers[_note(line)], has_features=has_features)
-    below = [f"{numbers[text]} {_tex(text)}." for text in notes] + [_tex(note) for note in table.notes if note == BOLD]
+    below = [f"{numbers[text]} {_tex(text)}." for text in notes]
+    below += [SPREAD] if any(" ± " in cell.text for line in lines for cell in line.cells.values()) else []
+    below += [INTERVAL] if any(line.kind == "interval" for line in lines) else []
+    below += [_tex(note) for note in table.notes if note == BOLD]
     text = [
         PACKAGES,
         r"\begin{table}[t]",
@@ -82,13 +88,18 @@ def _rows(table: Table, line: TableLine, number: str, *, has_features: bool) -> 
     words = [indent + label, *(_tex(text) for text, _ in texts[1:n_words])]
     if not has_features:
         words.pop(1)
+    if line.kind == "interval":
+        return [_spreads(words, [text.removeprefix("±") for text, _ in texts[n_words:]])]
     means = [EMPHASIS[mark].format(_tex(text.partition(" ± ")[0])) for text, mark in texts[n_words:]]
     rows = [" & ".join([*words, *means]) + r" \\"]
     spreads = [text.partition(" ± ")[2] for text, _ in texts[n_words:]]
-    if any(spreads):
-        cells = [rf"{{\tiny $\pm${_tex(text)}}}" if text else "" for text in spreads]
-        rows.append(" & ".join([*[""] * len(words), *cells]) + r" \\")
-    return rows
+    return [*rows, _spreads(words, spreads)] if any(spreads) else rows
+
+
+def _spreads(words: Sequence[str], spreads: Sequence[str]) -> str:
+    """Return a line that stands beneath numbers, without words."""
+    cells = [rf"{{\tiny $\pm${_tex(text)}}}" if text[:1].isdigit() else "" for text in spreads]
+    return " & ".join([*[""] * len(words), *cells]) + r" \\"
 
 
 def _note(line: TableLine) -> str:
