@@ -13,6 +13,9 @@ from pipeline.reporting.render import BOLD, Table, TableLine
 KINDS = ("published", "reproduced", "interval", "yardstick")
 """The kinds of lines that a paper prints."""
 
+MANY = 5
+"""A table with more columns than this has names of columns in two lines, so that it fits."""
+
 PACKAGES = r"% needs \usepackage{booktabs,amssymb}"
 
 TEX = str.maketrans(
@@ -64,7 +67,7 @@ def to_latex(table: Table) -> str:
         r"\scriptsize\setlength{\tabcolsep}{2.2pt}",
         rf"\begin{{tabular}}{{l{'l' * has_features}{'c' * len(table.switches)}{'r' * len(table.columns)}}}",
         r"\toprule",
-        " & ".join([*map(_tex, words), *(_heading(name, stacked=bool(table.switches)) for name in table.columns)])
+        " & ".join([*map(_tex, words), *(_heading(name, stacked=len(table.columns) > MANY) for name in table.columns)])
         + r" \\",
         r"\midrule",
         *body,
