@@ -155,6 +155,21 @@ def test_sweep_points_fill_the_rows_they_name_and_no_others(results):
     assert len(under(table, "reproduced")) == 1
 
 
+def test_every_row_of_a_sweep_has_differences_and_verdicts_of_its_own(results):
+    points = {point: {"model": {}, "training": {}} for point in ("a", "j")}
+    for point, start in (("a", 60.0), ("j", 70.0)):
+        for seed in (1, 2, 3):
+            results.score("abl", f"{point}-all-s{seed}", "val-selected", qvh_metrics(start + seed / 100, queries=1550))
+    settings = experiment(table=4, row="({point})", sweep=points, seeds=[1, 2, 3])
+    table = results.build("table4", {"abl": settings})
+    rows = {row.key: row.values for row in published.table(4)}
+    for key, line, start in zip(("(a)", "(j)"), under(table, "difference"), (60.02, 70.02), strict=True):
+        assert line.cells["R1@0.5"].plain == f"{start - float(rows[key]['R1@0.5']):+.2f}"
+    (note,) = [note for note in table.notes if note.startswith("Comparisons made here: 14 (14 verdicts")]
+    assert "abl (a) R1@0.5" in note
+    assert "abl (j) R1@0.5" in note
+
+
 def test_selection_on_the_reported_split_is_marked_and_the_last_epoch_stands_beside_it(results):
     results.score("val", "all-s1", "val-selected", qvh_metrics(60.0))
     results.score("val", "all-s1", "val-last", qvh_metrics(58.5))

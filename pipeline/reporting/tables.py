@@ -123,7 +123,9 @@ def build(
                 line = _published_line(number, row, marks, in_evidence=name == "evidence")
                 lines.append(replace(line, starts_group=starts_group))
                 lines += [
-                    line for of in rows.get(row.key, ()) for line in _lines_under(number, row, of, judged[of.label])
+                    line
+                    for of in rows.get(row.key, ())
+                    for line in _lines_under(number, row, of, judged[row.key, of.label])
                 ]
         notes += _resolution(number, rows)
     notes += comparisons.note(judged)
