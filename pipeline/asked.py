@@ -172,6 +172,12 @@ def draw(job: StageJob[of.Draw]) -> Asked:
     return Asked("draw", settings, job.inputs["runs"])
 
 
+def page(job: StageJob[of.Page], published: Path) -> Asked:
+    """The report. published: as for `tabulate`."""
+    settings = job.settings.model_dump(mode="json") | {"published": files.sha256(published)}
+    return Asked("page", settings, [path for paths in job.inputs.values() for path in paths])
+
+
 def features_of(name: str, experiment: Experiment) -> Features:
     """What an experiment learns from. Raises PipelineError for one that only scores predictions."""
     if experiment.features is None:

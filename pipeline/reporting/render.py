@@ -41,7 +41,7 @@ class TableLine:
     `yardstick` at the end. label: method or experiment. cells: column → cell; a column without a cell has no number.
     switches: those of Table 4, `yes` or `no`. facts: what the numbers stand on. remark: words about the line. only_csv:
     whether the line is left out of the forms for people, because it is too detailed. starts_group: whether a rule
-    stands above it.
+    stands above it. row: key of the published row that it stands under.
     """
 
     kind: str
@@ -53,6 +53,7 @@ class TableLine:
     remark: str = ""
     only_csv: bool = False
     starts_group: bool = False
+    row: str = ""
 
     @property
     def stands_on(self) -> str:

@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
 from pipeline.reporting import comparisons, published, render, verdict
-from pipeline.reporting.comparisons import PAIRED, Judged
+from pipeline.reporting.comparisons import PAIRED, Judged, Key
 from pipeline.reporting.page.tables import to_html
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
@@ -111,8 +111,7 @@ def build(
         raise PipelineError("no experiment that stands in a table", where=name, remedy=remedy)
     lines: list[TableLine] = []
     notes: list[str] = []
-    found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
-    judged = comparisons.judge(found)
+    found, judged = gather(numbers, experiments, metrics, runs)
     for number, rows in found.items():
         marks = published.computed_marks(number)
         group = ""
@@ -136,6 +135,14 @@ def build(
     columns = list(dict.fromkeys(column for number in numbers for column in published.columns(number)))
     notes = [*(ABOUT[number].note for number in numbers if ABOUT[number].note), *notes, *_legend(lines)]
     return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, notes, name, caption)
+
+
+def gather(
+    numbers: Sequence[int], experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]
+) -> tuple[dict[int, dict[str, list[Reproduced]]], dict[Key, Judged]]:
+    """Return table → row key → what was reproduced for it, and (row key, label) → what is said of it."""
+    found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
+    return found, comparisons.judge(found)
 
 
 def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
@@ -185,9 +192,12 @@ def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Jud
             "",
             _means(found.selected, columns, about.decimals),
             facts=_facts(number, row, found, judged),
+            row=row.key,
         ),
         *_interval_line(number, found),
-        TableLine("difference", "difference", "", _differences(judged, about.decimals), remark=_summary(judged, found)),
+        TableLine(
+            "difference", "difference", "", _differences(judged, about.decimals), remark=summary_of(judged, found)
+        ),
         TableLine("verdict", found.label, "", {c: Cell(v, v) for c, v in judged.verdicts.items()}, only_csv=True),
     ]
     if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
@@ -220,7 +230,7 @@ def _differences(judged: Judged, decimals: int) -> dict[str, Cell]:
     return {column: Cell(text, text) for column, text in texts.items()}
 
 
-def _summary(judged: Judged, found: Reproduced) -> str:
+def summary_of(judged: Judged, found: Reproduced) -> str:
     """Return the verdicts in words: one verdict if all columns agree, else the columns of each verdict, starred."""
     verdicts = judged.verdicts
     kinds = list(dict.fromkeys(verdicts.values()))
