@@ -198,6 +198,12 @@ def draw(job: StageJob[of.Draw]) -> Asked:
     return Asked("draw", settings, job.inputs["runs"])
 
 
+def page(job: StageJob[of.Page], published: Iterable[Path]) -> Asked:
+    """The report. published: as for `tabulate`."""
+    settings = job.settings.model_dump(mode="json") | {"published": {p.name: files.sha256(p) for p in published}}
+    return Asked("page", settings, [path for paths in job.inputs.values() for path in paths])
+
+
 def features_of(name: str, experiment: Experiment) -> Features:
     """What an experiment learns from. Raises PipelineError for one that only scores predictions."""
     if experiment.features is None:

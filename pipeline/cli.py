@@ -179,6 +179,17 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     report.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what the page calls the files")
     report.add_argument("--videos", type=Path, metavar="DIR", help="folder with {vid}.mp4, which the page plays")
 
+    table = _plain(parsers, "table", commands.table, "a row of your own beside the paper's, with interval and tests")
+    table.add_argument("--row", required=True, metavar="NAME", help="what the row is called")
+    table.add_argument("--predictions", type=Path, required=True, metavar="FILE", help="its prediction file")
+    table.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="released form or ours")
+    table.add_argument("--dataset", choices=DATASETS, default="qvhighlights")
+    table.add_argument("--table", type=int, choices=(1, 2, 3, 4), help="of the paper (the dataset's first)")
+    table.add_argument("--against", type=Path, nargs="+", default=[], metavar="FILE", help="files it is tested against")
+    table.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what the rows of --against are called")
+    table.add_argument("--features", default="", help="what the column `Features` shows in your row")
+    table.add_argument("--output", type=Path, metavar="DIR", help="write it as md, tex, html, csv and txt")
+
 
 def _around(parsers: argparse._SubParsersAction) -> None:
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")

@@ -28,6 +28,7 @@ MANIFESTS: dict[str, str] = {
     "metrics": "metrics/{experiment}.{split}.json",
     "table": "tables/{table}.json",
     "figure": "figures/{experiment}.json",
+    "page": "report/report.json",
 }
 """Every kind of manifest, and its place below the results folder; the braces are Snakemake's wildcards."""
 
@@ -44,6 +45,7 @@ LOGS: dict[str, str] = {
     "score": "logs/score/{experiment}.{split}.log",
     "tabulate": "logs/tabulate/{table}.log",
     "draw": "logs/draw/{experiment}.log",
+    "page": "logs/page.log",
 }
 """The log of every stage's jobs, and its place below the results folder; the braces are Snakemake's wildcards."""
 
@@ -132,6 +134,10 @@ class Layout:
         """The table of a shard's videos: what came, what did not, and why."""
         return self.results / "videos" / dataset / f"{shard}.csv"
 
+    def accounts(self, dataset: str) -> list[Path]:
+        """The tables of all shards' videos that exist, sorted."""
+        return sorted((self.results / "videos" / dataset).glob("*.csv"))
+
     def segments(self, dataset: str, grid: str, shard: str) -> Path:
         """The table of a shard's clips on one grid."""
         return self.results / "segments" / dataset / grid / f"{shard}.csv"
@@ -183,6 +189,10 @@ class Layout:
     def sweep_curve(self, experiment: str) -> Path:
         """The figure with what every point of a sweep over numbers gave."""
         return self.results / "figures" / f"{experiment}-sweep.svg"
+
+    def report(self) -> Path:
+        """The folder with the pages of the report."""
+        return self.results / "report"
 
     def pictures(self) -> Path:
         """The folder with the pictures of stores that `features inspect` draws."""

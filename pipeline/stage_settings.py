@@ -76,6 +76,10 @@ class Tabulate(Strict):
     experiments: dict[str, Experiment]
 
 
+class Page(Tabulate):
+    """The experiments that the report shows, and whose report it is."""
+
+
 class Draw(Strict):
     """The experiment whose learning curves are drawn."""
 

@@ -213,6 +213,22 @@ _ROWS = (
         ("experiment",),
         (Input("runs", "manifests of `train`, all parts", several=True),),
     ),
+    Stage(
+        "page",
+        1,
+        "the report: tables, figures and every query on pages",
+        "pipeline.reporting.page.stage:page",
+        "Page",
+        (),
+        (
+            Input("metrics", "manifests of `score`", several=True),
+            Input("predictions", "manifests of `predict`", several=True),
+            Input("released", "manifests of `fetch` of prediction files", several=True),
+            Input("runs", "manifests of `train`", several=True),
+            Input("figures", "manifests of `draw`", several=True),
+            Input("annotations", "manifests of `annotate` of the reported splits, and of TVSum val", several=True),
+        ),
+    ),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ROWS}

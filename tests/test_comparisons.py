@@ -67,7 +67,7 @@ def test_a_table_counts_its_comparisons_and_marks_what_survives_holms_correction
     row = row_of(1, "TR-DETR V")
     found = reproduced(row, dict.fromkeys(METRIC_OF, 0.1) | {"R1@0.5": 22.6, "R1@0.7": 6.0})
     judged = judge({1: {row.key: [found]}})
-    one = judged["mine"]
+    one = judged[row.key, "mine"]
     assert [one.verdicts[column] for column in ("R1@0.5", "R1@0.7", "mAP@0.5")] == ["outside", "outside", "within"]
     assert [one.star(column) for column in ("R1@0.5", "R1@0.7", "mAP@0.5")] == ["**", "*", ""]
     (line,) = note(judged)
@@ -86,7 +86,7 @@ def test_the_correction_is_for_all_rows_of_a_table(results):
     second = reproduced(other, dict.fromkeys(METRIC_OF, 0.1))
     second.label = "second"
     both = judge({1: {row.key: [reproduced(row, shift)], other.key: [second]}})
-    assert (alone["mine"].star("R1@0.5"), both["mine"].star("R1@0.5")) == ("**", "*")
+    assert tuple(made[row.key, "mine"].star("R1@0.5") for made in (alone, both)) == ("**", "*")
 
 
 def test_the_stars_stand_behind_the_columns_and_the_count_below(results):

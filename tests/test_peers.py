@@ -19,7 +19,7 @@ from pipeline import config, files, provenance
 from pipeline.acquire import sources
 from pipeline.errors import PipelineError
 from pipeline.evaluation import compare_files, score_files
-from pipeline.reporting import paired, published, render, tables
+from pipeline.reporting import forms, paired, published, tables
 from pipeline.reporting.paired import matrices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,10 +185,10 @@ def test_rows_beyond_the_paper_stand_below_a_rule_in_the_tables_of_peers_alone(r
         assert table.lines[at].label == "beyond the paper"
         beyond = [f"{line.label} {line.features}" for line in table.lines[at + 1 :] if line.kind == "published"]
         assert beyond == [row.key for row in published.beyond(number)]
-    markdown, latex = render.to_markdown(table), render.to_latex(table)
+    markdown, latex = forms.FORMATS["md"](table), forms.FORMATS["tex"](table)
     assert "| beyond the paper |  |" in markdown
     assert r"\midrule beyond the paper" in latex
-    assert '<tr class="group"><td>beyond the paper</td>' in render.to_html(table)
+    assert '<tr class="group"><td>beyond the paper</td>' in forms.FORMATS["html"](table)
 
 
 def test_a_run_of_a_row_beyond_the_paper_is_compared_with_what_its_own_paper_prints(results):
@@ -372,7 +372,7 @@ def test_a_table_of_peers_writes_its_matrices_beside_it(results):
     job = {"inputs": {"metrics": scored}, "settings": {"title": "Test", "experiments": shown}, "table": "peers1"}
     assert stage_jobs.run("tabulate", results.folder, manifest, **job)
     assert {path.name for path in provenance.files_of(manifest)} == {
-        f"{name}.{suffix}" for name in ("peers1", "paired1-val") for suffix in render.FORMATS
+        f"{name}.{suffix}" for name in ("peers1", "paired1-val") for suffix in forms.FORMATS
     }
     assert "Table 1 in pairs" in tables.texts(manifest)
     assert not stage_jobs.run("tabulate", results.folder, manifest, **job)

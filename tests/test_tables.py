@@ -18,6 +18,8 @@ from pipeline import config, files
 from pipeline.errors import PipelineError
 from pipeline.evaluation.student import student_t
 from pipeline.reporting import published, render, tables, verdict
+from pipeline.reporting.page.tables import to_html
+from pipeline.reporting.render_latex import to_latex
 from pipeline.reporting.reproduced import METRIC_OF, curve
 
 
@@ -92,6 +94,21 @@ def test_sweep_points_fill_the_rows_they_name_and_no_others(results):
         "published", "reproduced", "difference", "verdict", "last epoch",
     ]  # fmt: skip
     assert len(under(table, "reproduced")) == 1
+
+
+def test_every_row_of_a_sweep_has_differences_and_verdicts_of_its_own(results):
+    points = {point: {"model": {}, "training": {}} for point in ("a", "j")}
+    for point, start in (("a", 60.0), ("j", 70.0)):
+        for seed in (1, 2, 3):
+            results.score("abl", f"{point}-all-s{seed}", "val-selected", qvh_metrics(start + seed / 100, queries=1550))
+    settings = experiment(table=4, row="({point})", sweep=points, seeds=[1, 2, 3])
+    table = results.build("table4", {"abl": settings})
+    rows = {row.key: row.values for row in published.table(4)}
+    for key, line, start in zip(("(a)", "(j)"), under(table, "difference"), (60.02, 70.02), strict=True):
+        assert line.cells["R1@0.5"].plain == f"{start - float(rows[key]['R1@0.5']):+.2f}"
+    (note,) = [note for note in table.notes if note.startswith("Comparisons made here: 14 (14 verdicts")]
+    assert "abl (a) R1@0.5" in note
+    assert "abl (j) R1@0.5" in note
 
 
 def test_selection_on_the_reported_split_is_marked_and_the_last_epoch_stands_beside_it(results):
@@ -208,7 +225,7 @@ def test_released_predictions_that_agree_are_re_derived_exactly(results):
     (difference,) = under(table, "difference")
     assert difference.remark == "re-derived exactly"
     assert set(texts(difference)) == {"0.00"}
-    assert under(table, "reproduced")[0].facts["source"] == "released predictions (them)"
+    assert under(table, "reproduced")[0].facts["source"] == "prediction file (them)"
 
 
 def test_real_released_predictions_re_derive_both_rows(shared_data, results):
@@ -255,14 +272,14 @@ def test_only_the_manifest_of_a_table_has_a_text(results):
 def test_the_resolution_of_the_benchmark_stands_below(results):
     results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
     table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
-    assert table.notes[0].startswith(
+    assert table.notes[1].startswith(
         "Resolution of the benchmark of Table 1 (half of the 95 % interval of one file alone, over 476 videos"
     )
-    assert "R1@0.5 ±2.25" in table.notes[0]
+    assert "R1@0.5 ±2.25" in table.notes[1]
 
 
 def test_table_1_says_that_test_is_self_scored(results):
-    assert "scored by ourselves" in results.build("table1", {}).title
+    assert "scored by ourselves" in results.build("table1", {}).notes[0]
 
 
 @pytest.mark.parametrize("content", [{"brief": {}}, {"unrounded": {"brief": {}}}, [], {"unrounded": {"brief": 5}}])
@@ -361,21 +378,25 @@ def test_markdown_rows_have_as_many_cells_as_the_header(table):
     assert "<u>66.32</u>" in render.to_markdown(table)
 
 
-def test_latex_escapes_what_it_must(table):
-    text = render.to_latex(table)
-    assert r"a | b\_c \& 50 \%" in text
+def test_latex_escapes_what_it_must_and_prints_numbers_only(table):
+    text = to_latex(table)
+    assert r"a | b\_c \& 50 \% \textless{}i\textgreater{}" in text
     assert r"\textbf{67.10}" in text
-    assert r"61.00 $\pm$ 1.41" in text
-    assert all(line.count("&") - line.count(r"\&") == 14 for line in text.splitlines() if line.endswith(r"\\"))
+    assert r" & 61.00 & " in text
+    assert r" & {\tiny $\pm$1.41} & " in text
+    assert r"\label{tab:table4}" in text
+    assert "difference" not in text
+    assert r"\caption{QVHighlights val, the modules one by one}" in text
+    assert all(line.count("&") - line.count(r"\&") == 11 for line in text.splitlines() if line.endswith(r"\\"))
 
 
 def test_html_is_well_formed_and_escapes_notes(table):
-    text = render.to_html(table)
+    text = to_html(table)
     stack = []
 
     class Checker(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            if tag != "meta":
+            if tag not in ("meta", "link"):
                 stack.append(tag)
 
         def handle_endtag(self, tag):
@@ -387,12 +408,49 @@ def test_html_is_well_formed_and_escapes_notes(table):
 
 
 def test_the_terminal_shows_the_same_numbers_aligned(table):
-    text = render.terminal(render.to_markdown(table))
+    text = render.to_text(table)
     body = [line for line in text.splitlines() if line.startswith("(")]
     assert len(body) == 10
     assert len({len(line) for line in body}) == 1
     assert "[1] 2 seeds (0, 1); 1,542 queries (published: 1,550); from raw videos" in text
     assert "**" not in text
+
+
+def test_what_lines_stand_on_stands_once_beneath_the_table(results):
+    points = {point: {"model": {}, "training": {}} for point in ("f", "j")}
+    for point in points:
+        results.score("abl", f"{point}-all-s1", "val-selected", qvh_metrics(60.0))
+    both = {"alignment": False, "refinement": False, "mr2hd": True, "hd2mr": True}
+    points["f"]["model"] = both
+    made = results.build("table4", {"abl": experiment(table=4, row="({point})", sweep=points, seeds=[1])})
+    (fact,) = {line.stands_on for line in under(made, "reproduced")}
+    for written in (render.to_markdown(made), render.to_text(made), to_html(made)):
+        assert " ".join(written.split()).count("1 seed (1)") == 1
+    assert render.to_markdown(made).count("| [1] |") == 2
+    assert f"- [1] {fact}" in render.to_markdown(made)
+
+
+def test_rules_stand_between_kinds_of_features_and_minus_signs_before_numbers(results):
+    results.score("qvh_v", "all-s1", "test-selected", qvh_metrics(60.0))
+    made = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test", seeds=[1])})
+    starts = [(line.label, line.features) for line in made.lines if line.starts_group]
+    assert starts == [("UMT", "V+A")]
+    for write in (render.to_markdown, render.to_text, to_html):
+        assert "−4.66" in write(made)
+    assert "-4.66" in render.to_csv(made)
+    text = render.to_text(made).splitlines()
+    umt = next(n for n, line in enumerate(text) if line.startswith("UMT"))
+    assert set(text[umt - 1]) == {"-"}
+    assert to_latex(made).count(r"\midrule") == 2
+
+
+def test_a_prediction_file_has_its_interval_in_the_table(results):
+    results.score("mine", "released", "test-selected", qvh_metrics(60.0))
+    lines = {"table": 1, "row": "TR-DETR V", "report": "test", "source": "predictions", "predictions": {"test": "mine"}}
+    made = results.build("table1", {"mine": experiment(**lines)})
+    (line,) = under(made, "interval")
+    assert line.label == "95 % interval over 476 videos"
+    assert line.cells["R1@0.5"].text == "±2.25"
 
 
 def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
@@ -408,15 +466,41 @@ def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
     assert (results.folder / "tables/table1.md").read_text().startswith("### Demo, Table 1: ")
 
 
+@pytest.fixture
+def full(results):
+    """Each table with two seeds under TR-DETR's row, so that every column has a spread."""
+    for seed in (0, 1):
+        for name, split in (("one", "test"), ("two", "val"), ("four", "val")):
+            results.score(name, f"all-s{seed}", f"{split}-selected", qvh_metrics(60.0 + seed))
+        for domain in config.DOMAINS:
+            score_domain(results, domain, 0.9 + seed / 100, seed=seed)
+    audio = {"video": ["vgg16-imagenet"], "audio": ["pann-cnn14-centred"], "text": "glove-6b-300d"}
+    points = {point: {"model": {}, "training": {}} for point in "abcdefghij"}
+    for point in points:
+        for seed in (0, 1):
+            results.score("four", f"{point}-all-s{seed}", "val-selected", qvh_metrics(60.0 + seed))
+    seeds = {"seeds": [0, 1]}
+    return {
+        1: {"one": experiment(table=1, row="TR-DETR V", report="test", **seeds)},
+        2: {"two": experiment(table=2, row="TR-DETR VGG+A", dataset="charades_sta", features=audio, **seeds)},
+        3: {"tvsum_v": tvsum_experiment(table=3, row="TR-DETR V", **seeds)},
+        4: {"four": experiment(table=4, row="({point})", sweep=points, **seeds)},
+    }
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here")
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_latex_compiles_with_booktabs(tmp_path, number):
+def test_latex_compiles_and_fits_on_a_page(tmp_path, results, full, number):
     preamble = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,amssymb}\begin{document}"
-    body = render.to_latex(tables.build(f"table{number}", "A & B_c", {}, [], []))
+    made = tables.build(f"table{number}", "A & B_c", full[number], *results.manifests(full[number]))
+    body = rf"See Table~\ref{{tab:table{number}}}. {to_latex(made)}"
     (tmp_path / "t.tex").write_text(f"{preamble}\n{body}\n\\end{{document}}", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stdout[-2000:]
+    for _ in range(2):
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, answer.stdout[-2000:]
+    for complaint in ("Overfull", "Float too large", "undefined"):
+        assert complaint not in answer.stdout
 
 
 def test_a_run_stands_beside_released_predictions_with_their_paired_difference(tmp_path):

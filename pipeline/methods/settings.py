@@ -39,8 +39,8 @@ class MethodSettings(Strict):
     released. switched: a key (with dots) → the switch of the method without which that key is never read. needs: a key
     (with dots) → what an experiment must have, or the key is never read: `moments`, `highlights` (rated clips) or
     `audio`.
-    parameters: how many numbers the network for QVHighlights has (video alone; UMT: with its sound). `estimate` needs it.
-    step_cost: the CPU time of a training step there, in steps of TR-DETR. `estimate` needs it. `benchmarks/training.py
+    parameters: the number of weights of the network for QVHighlights (UMT with sound), for `estimate`.
+    step_cost: the CPU time of a training step there, in steps of TR-DETR, for `estimate`. `benchmarks/training.py
     --method NAME` measures both. `estimate` takes a method that says neither for TR-DETR.
     """
 

@@ -42,8 +42,12 @@ class Judged:
         return "**" if key in self.survives else "*" if self.p.get(key, 1.0) < 1 - LEVEL else ""
 
 
-def judge(rows: Mapping[int, Mapping[str, Sequence[Reproduced]]]) -> dict[str, Judged]:
-    """Label → what is said, for everything that a table shows; the correction is for all of its comparisons.
+Key = tuple[str, str]
+"""The key of a row of the paper, and the label of what was reproduced for it: a sweep has one label in many rows."""
+
+
+def judge(rows: Mapping[int, Mapping[str, Sequence[Reproduced]]]) -> dict[Key, Judged]:
+    """Return what is said of everything that a table shows; the correction is for all of its comparisons.
 
     rows: number of the paper's table → row key → what was reproduced for it. Raises PipelineError where two files that
     should be compared cover other queries.
@@ -56,7 +60,7 @@ def judge(rows: Mapping[int, Mapping[str, Sequence[Reproduced]]]) -> dict[str, J
     return judged
 
 
-def note(judged: Mapping[str, Judged]) -> list[str]:
+def note(judged: Mapping[Key, Judged]) -> list[str]:
     """The line under a table that says how many comparisons it makes; none where it shows no reproduced number."""
     if not judged:
         return []
@@ -67,7 +71,9 @@ def note(judged: Mapping[str, Judged]) -> list[str]:
             f"Comparisons made here: none. A verdict needs {verdict.FEWEST_RUNS} seeds on the published number's "
             "queries; equal printed digits are no statistical test."
         ]
-    survive = [f"{label} {key}" for label, one in judged.items() for key in one.p if key in one.survives]
+    labels = [label for _, label in judged]
+    names = {key: key[1] if labels.count(key[1]) == 1 else f"{key[1]} {key[0]}" for key in judged}
+    survive = [f"{names[key]} {column}" for key, one in judged.items() for column in one.p if column in one.survives]
     return [
         f"Comparisons made here: {number} ({number - paired} verdicts, {paired} paired differences). If nothing "
         f"differed, p < 0.05 would be expected in {number * (1 - LEVEL):.2g} of them. * p < 0.05; ** also after Holm's "
@@ -75,12 +81,12 @@ def note(judged: Mapping[str, Judged]) -> list[str]:
     ]
 
 
-def _judged(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> Iterator[tuple[str, Judged]]:
+def _judged(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> Iterator[tuple[Key, Judged]]:
     for row in published.known(number):
         founds = rows.get(row.key, ())
         released = next((found for found in founds if found.experiment.source == "predictions"), None)
         for found in founds:
-            yield found.label, _of(number, row, found, None if found is released else released)
+            yield (row.key, found.label), _of(number, row, found, None if found is released else released)
 
 
 def _of(number: int, row: Row, found: Reproduced, released: Reproduced | None) -> Judged:

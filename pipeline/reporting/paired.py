@@ -20,7 +20,7 @@ from pipeline import provenance, records
 from pipeline.config import Experiment
 from pipeline.evaluation.intervals import ENUMERATED, FEW, LEVEL, Comparison, compare, holm
 from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, queries_beside
-from pipeline.reporting import published, render, verdict
+from pipeline.reporting import forms, published, verdict
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
 from pipeline.reporting.reproduced import METRIC_OF
@@ -209,7 +209,7 @@ def as_table(matrix: Matrix) -> Table:
         )
         for one in matrix.contestants
     ]
-    return Table(matrix.title, (), [matrix.column, *labels], lines, _notes(matrix))
+    return Table(matrix.title, (), [matrix.column, *labels], lines, _notes(matrix), matrix.name, matrix.title)
 
 
 def _number(value: float) -> Cell:
@@ -302,6 +302,6 @@ def _as(write: Callable[[Table], str]) -> Callable[[Matrix], str]:
     return lambda matrix: write(as_table(matrix))
 
 
-FORMATS: dict[str, Callable[[Matrix], str]] = {suffix: _as(write) for suffix, write in render.FORMATS.items()}
+FORMATS: dict[str, Callable[[Matrix], str]] = {suffix: _as(write) for suffix, write in forms.FORMATS.items()}
 FORMATS["csv"] = to_csv
 """Suffix of a file → how a matrix is written into it."""

@@ -106,9 +106,9 @@ def _add_runs(
             continue
         found.seeds.append(seed)
         contents = [_read(path, experiment.dataset) for path in selected]
-        _add(found.selected, _values(experiment.dataset, contents))
+        _add(found.selected, values_of(experiment.dataset, contents))
         last = [scored[k] for run in runs if (k := MetricsFile(name, run, split, "last")) in scored]
-        _add(found.last, _values(experiment.dataset, [_read(path, experiment.dataset) for path in last]))
+        _add(found.last, values_of(experiment.dataset, [_read(path, experiment.dataset) for path in last]))
         curves = [curve(logs[key], experiment.dataset) for run in runs if (key := RunFile(name, run)) in logs]
         found.still_rising += sum(map(still_rising, curves))
         of_runs = [luck(values) for values in curves]
@@ -176,9 +176,11 @@ def _read(path: Path, dataset: str) -> dict[str, Any]:
     return metrics
 
 
-def _values(dataset: str, contents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Return column → value of one seed. The files of all domains make one row; without all of them there is
-    no average."""
+def values_of(dataset: str, contents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return column → value in percent of one seed, from its metrics files.
+
+    The files of all domains make one row; without all of them there is no average.
+    """
     domains = datasets.get(dataset).domains
     values: dict[str, float] = {}
     for metrics in contents:

@@ -7,6 +7,7 @@ differences and, if the epoch was selected on the reported split, a line of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TypeVar
@@ -19,7 +20,8 @@ from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
 from pipeline.reporting import comparisons, paired, published, render, verdict
-from pipeline.reporting.comparisons import PAIRED, Judged
+from pipeline.reporting.comparisons import PAIRED, Judged, Key
+from pipeline.reporting.forms import FORMATS
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
@@ -32,7 +34,7 @@ T = TypeVar("T")
 SOURCES = {
     "raw": "from raw videos",
     "features": "from released features ({archive})",
-    "predictions": "released predictions ({prediction})",
+    "predictions": "prediction file ({prediction})",
 }
 ON_REPORTED_SPLIT = "selected on the reported split"
 BEYOND = "beyond the paper"
@@ -63,7 +65,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
     def work() -> provenance.Outcome:
         check_chain(settings.experiments, metrics, predictions, runs)
         table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
-        made = _written(job.layout, name, table, render.FORMATS)
+        made = _written(job.layout, name, table, FORMATS)
         if is_of_peers(name):
             for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):
                 made += _written(job.layout, matrix.name, matrix, paired.FORMATS)
@@ -74,7 +76,8 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
 
 
 def is_of_peers(name: str) -> bool:
-    """Whether a table shows the other methods that are trained here, beside what the table of that number shows."""
+    """Return whether a table shows the other methods that are trained here, beside what the table of that number
+    shows."""
     return name.startswith("peers")
 
 
@@ -125,27 +128,43 @@ def build(
     lines: list[TableLine] = []
     notes: list[str] = []
     remarks: list[str] = []
-    found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
-    judged = comparisons.judge(found)
+    found, judged = gather(numbers, experiments, metrics, runs)
     for number, rows in found.items():
         marks = published.computed_marks(number)
+        group = ""
         shown = [row for row in published.table(number) if name != "evidence" or row.key in rows]
         further = [row for row in published.beyond(number) if is_of_peers(name) or row.key in rows]
         for row in (*shown, *further):
+            starts_group = bool(group) and published.group(number, row) != group
+            group = published.group(number, row)
             if further and row is further[0]:
-                lines.append(TableLine("group", BEYOND, "", {}))
-            lines.append(_published_line(number, row, marks, in_evidence=name == "evidence"))
-            lines += [line for of in rows.get(row.key, ()) for line in _lines_under(number, row, of, judged[of.label])]
+                lines.append(TableLine("group", BEYOND, "", {}, starts_group=True))
+                starts_group = False
+            line = _published_line(number, row, marks, in_evidence=name == "evidence")
+            lines.append(replace(line, starts_group=starts_group))
+            lines += [
+                line
+                for of in rows.get(row.key, ())
+                for line in _lines_under(number, row, of, judged[row.key, of.label])
+            ]
         remarks += published.remarks(number, {row.key for row in (*shown, *further)})
         notes += _resolution(number, rows)
     notes += [*comparisons.note(judged), *remarks]
     lines += _yardstick_lines(annotations)
-    heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
-    if name == "evidence":
-        heading = "the authors' released predictions, scored here"
+    caption = "The authors' released predictions, scored here" if name == "evidence" else ABOUT[numbers[0]].subject
+    heading = caption if name == "evidence" else f"Table {numbers[0]}: {caption}"
     switches = tuple(published.SWITCHES) if name == "table4" else ()
     columns = list(dict.fromkeys(column for number in numbers for column in published.columns(number)))
-    return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, [*notes, *_legend(lines)])
+    notes = [*(ABOUT[number].note for number in numbers if ABOUT[number].note), *notes, *_legend(lines)]
+    return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, notes, name, caption)
+
+
+def gather(
+    numbers: Sequence[int], experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]
+) -> tuple[dict[int, dict[str, list[Reproduced]]], dict[Key, Judged]]:
+    """Return table → row key → what was reproduced for it, and (row key, label) → what is said of it."""
+    found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
+    return found, comparisons.judge(found)
 
 
 def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
@@ -155,13 +174,14 @@ def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
     rows = [row for path in paths for _, row in records.read_jsonl(path)]
     if not rows:
         return []
-    lines = []
+    lines: list[TableLine] = []
     for name, values in yardsticks(rows).items():
         numbers = {d: v for d, v in values.items() if d != "average"}
         if set(numbers) in [set(dataset.domains) for dataset in datasets.DATASETS.values()]:
             numbers["Avg."] = values["average"]
         cells = {column: Cell(f"{value:.1f}", f"{value:.1f}") for column, value in numbers.items()}
-        lines.append(TableLine("yardstick", name, "", cells, remark=f"no model; {len(rows)} videos"))
+        remark = f"no model; {len(rows)} videos"
+        lines.append(TableLine("yardstick", name, "", cells, remark=remark, starts_group=not lines))
     return lines
 
 
@@ -194,13 +214,26 @@ def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Jud
             "",
             _means(found.selected, columns, about.decimals),
             facts=_facts(number, row, found, judged),
+            row=row.key,
         ),
-        TableLine("difference", "difference", "", _differences(judged, about.decimals), remark=_summary(judged, found)),
+        *_interval_line(number, found),
+        TableLine(
+            "difference", "difference", "", _differences(judged, about.decimals), remark=summary_of(judged, found)
+        ),
         TableLine("verdict", found.label, "", {c: Cell(v, v) for c, v in judged.verdicts.items()}, only_csv=True),
     ]
     if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
         lines.append(TableLine("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
     return lines
+
+
+def _interval_line(number: int, found: Reproduced) -> list[TableLine]:
+    """Return half of the 95 % interval over videos of each number, for a prediction file: it has no seeds."""
+    if found.experiment.source != "predictions" or not found.half_widths:
+        return []
+    widths = {c: f"{w:.{ABOUT[number].decimals}f}" for c, w in found.half_widths.items() if c in found.selected}
+    label = f"95 % interval over {found.n_videos:,} videos"
+    return [TableLine("interval", label, "", {column: Cell(f"±{text}", text) for column, text in widths.items()})]
 
 
 def _means(scores: Scores, columns: Sequence[str], decimals: int) -> dict[str, Cell]:
@@ -219,7 +252,7 @@ def _differences(judged: Judged, decimals: int) -> dict[str, Cell]:
     return {column: Cell(text, text) for column, text in texts.items()}
 
 
-def _summary(judged: Judged, found: Reproduced) -> str:
+def summary_of(judged: Judged, found: Reproduced) -> str:
     """Return the verdicts in words: one verdict if all columns agree, else the columns of each verdict, starred."""
     verdicts = judged.verdicts
     kinds = list(dict.fromkeys(verdicts.values()))

@@ -21,8 +21,8 @@ def asked_of(stage, job):
         return asked.fetch(job, source.file, source.digest)
     if stage == "import":
         return asked.import_archive(job, [*job.inputs["annotations"], job.input("unpacked")])
-    if stage == "tabulate":
-        return asked.tabulate(job, published.FILES)
+    if stage in ("tabulate", "page"):
+        return getattr(asked, stage)(job, published.FILES)
     return getattr(asked, stage)(job)
 
 

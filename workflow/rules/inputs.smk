@@ -94,8 +94,8 @@ def archive_families(dataset, archive):
 
 
 def shown_in(table):
-    """Return the experiments that a table (`table1` … `table4`, `peers1` … `peers4`, or `evidence`) shows, by name."""
-    return cfg.of_table(table)
+    """Return the experiments that a table (`table1` … `table4`, `peers1` … `peers4`, or `evidence`) or the report shows."""
+    return cfg.experiments if table == "report" else cfg.of_table(table)
 
 
 def tables_of_peers():
@@ -132,6 +132,19 @@ def annotations_behind(table):
     """Return the annotations for the yardsticks beneath a table: val, where every clip is rated (TVSum for Table 3)."""
     shown = {e.dataset for e in shown_in(table).values() if table != "evidence"}
     return [path for name in sorted(shown) if DATASETS[name].rates_every_clip for path in annotations_of(name, ["val"])]
+
+
+def released_in_report():
+    """Return the manifests of the prediction files that experiments only score."""
+    shown = [e for e in cfg.experiments.values() if e.source == "predictions"]
+    return expand(paths.fetched, name=sorted({e.predictions[e.report] for e in shown}))
+
+
+def annotations_in_report():
+    """Return the annotations of every split that an experiment reports, and of val where every clip is rated."""
+    splits = {(e.dataset, e.report) for e in cfg.experiments.values()}
+    splits |= {(name, "val") for name, _ in splits if DATASETS[name].rates_every_clip}
+    return [path for name, split in sorted(splits) for path in annotations_of(name, [split])]
 
 
 def trained_experiments():
@@ -186,7 +199,7 @@ SECTIONS = {
     "dataset": dataset_of,
     "encoding": lambda wildcards: cfg.encoding,
     "experiment": experiment_of,
-    "experiments": lambda wildcards: shown_in(wildcards.table),
+    "experiments": lambda wildcards: shown_in(wildcards.get("table", "report")),
     "families": families_of,
     "skip": lambda wildcards: dataset_of(wildcards).skip,
     "title": lambda wildcards: cfg.title,

@@ -1,9 +1,9 @@
-"""Tabulate: write tables of published and reproduced numbers, with what each number stands on, and draw figures.
+"""Tabulate: write tables of published and reproduced numbers, with what each number stands on, draw figures, make the report.
 
 reads   paths.metrics, paths.predictions (do they belong to the runs?), paths.runs (settings; log.csv: last epoch, luck), pipeline/reporting/published.csv; for Table 3's
         yardsticks paths.annotations
-writes  paths.table, paths.figure
-beside  results/tables/{table}.{csv,md,tex,html}, results/figures/{experiment}.svg
+writes  paths.table, paths.figure, paths.page
+beside  results/tables/{table}.{csv,md,tex,html}, results/figures/{experiment}.svg, results/report/*.html
 """
 
 
@@ -50,5 +50,33 @@ rule draw:
     shell:
         stage(
             "draw {wildcards.experiment} --runs {input.runs:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
+        )
+
+
+rule page:
+    """The report."""
+    input:
+        metrics=metrics_behind("report"),
+        predictions=predictions_behind("report"),
+        released=released_in_report(),
+        runs=runs_behind("report"),
+        figures=expand(paths.figure, experiment=trained_experiments()),
+        annotations=annotations_in_report(),
+    output:
+        manifest=update(paths.page),
+    log:
+        logs.page,
+    localrule: True
+    conda:
+        "../envs/extract.yaml"
+    resources:
+        mem_mb=growing(2_000),
+    params:
+        settings=written_settings("page"),
+    shell:
+        stage(
+            "page --metrics {input.metrics:q} --predictions {input.predictions:q} --released {input.released:q}"
+            " --runs {input.runs:q} --figures {input.figures:q} --annotations {input.annotations:q}"
             " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )

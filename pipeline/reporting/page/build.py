@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
-SCRIPTS = ("tables.js", "queries.js", "detail.js")
+SCRIPTS = ("tables.js", "queries.js", "detail.js", "stories.js")
 """In the order in which the page holds them; `detail.js` begins what `queries.js` defines."""
 
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}

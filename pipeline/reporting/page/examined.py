@@ -16,7 +16,7 @@ from pipeline.evaluation import Interval, headline_intervals, load_predictions, 
 from pipeline.evaluation.anatomy import Anatomy, dissect
 from pipeline.evaluation.predictions import refuse_errors
 from pipeline.evaluation.truth import Qid, Truth
-from pipeline.evaluation.validate import NO_PREDICTION, SALIENCY, WINDOWS
+from pipeline.evaluation.validate import NO_PREDICTION, SALIENCY, WINDOWS, Finding, Row
 
 HEADLINE = {
     "MR-full-R1@0.5": "R1@0.5",
@@ -93,31 +93,44 @@ class Benchmark:
 
 def examine(
     dataset: str,
-    predictions: Mapping[str, Path],
+    predictions: Mapping[str, Path | Sequence[Path]],
     annotations: Path,
     *,
     name: str = "",
-    domain: str | None = None,
-    left_out: Mapping[str, Collection[str]] | None = None,
+    scored: Mapping[str, Collection[str]] | None = None,
 ) -> Benchmark:
     """Score and dissect prediction files.
 
-    predictions: label → file. name: what the page calls the split; the annotations' file name without it. left_out:
-    label → qids, as text, that are on record as left out of that file. Raises PipelineError as `score_files` does.
+    predictions: label → file, or the files of all domains. name: what the page calls the split; the annotations' file
+    name without it. scored: label → qids, as text, that count in that file; all others of the annotations are on
+    record as left out. Raises PipelineError as `score_files` does.
     """
-    truth = load_truth(dataset, annotations, domain)
+    truth = load_truth(dataset, annotations)
+    every = {str(qid) for qid in truth}
     files = [
-        examine_file(dataset, label, path, truth, (left_out or {}).get(label, ()))
+        examine_file(dataset, label, path, truth, every - set((scored or {}).get(label, every)))
         for label, path in predictions.items()
     ]
     return Benchmark(datasets.get(dataset), name or annotations.name.partition(".")[0], truth, files)
 
 
-def examine_file(dataset: str, label: str, path: Path, truth: Truth, left_out: Collection[str] = ()) -> Examined:
-    """Score and dissect one prediction file. Raises PipelineError that lists every error in it."""
-    rows, findings = load_predictions(path, truth, dataset)
-    rows = [row for row in rows if str(row["qid"]) not in left_out]
-    refuse_errors([f for f in findings if f.what != NO_PREDICTION or str(f.qid) not in left_out], path)
+def examine_file(
+    dataset: str, label: str, path: Path | Sequence[Path], truth: Truth, left_out: Collection[str] = ()
+) -> Examined:
+    """Score and dissect one prediction file, or those of several domains as one.
+
+    Raises PipelineError that lists every error in it.
+    """
+    paths = [path] if isinstance(path, Path) else list(path)
+    rows: list[Row] = []
+    findings: list[Finding] = []
+    for one in paths:
+        found, about = load_predictions(one, truth, dataset)
+        rows += [row for row in found if str(row["qid"]) not in left_out]
+        findings += about
+    there = {row["qid"] for row in rows}
+    findings = [f for f in findings if f.what != NO_PREDICTION or (str(f.qid) not in left_out and f.qid not in there)]
+    refuse_errors(findings, ", ".join(map(str, paths)))
     result = score(dataset, rows, truth, findings)
     by_qid = {row["qid"]: row for row in rows}
     qids = [row["qid"] for row in result.queries]

@@ -36,7 +36,7 @@ def data(benchmark: Benchmark, videos: Mapping[str, str]) -> dict[str, Any]:
         "vid": [row["vid"] for row in rows],
         "duration": [row["duration"] for row in rows],
         "windows": [row.get("relevant_windows") or [] for row in rows],
-        "ratings": [_ratings(benchmark, row) for row in rows] if highlights else None,
+        "ratings": [ratings(benchmark, row) for row in rows] if highlights else None,
         "clip": highlights.clip_s if highlights else None,
         "kinds": list(KINDS),
         "fates": list(FATES),
@@ -51,6 +51,19 @@ def saliency_ranks(scores: Sequence[float]) -> list[int]:
     values = np.asarray(scores, dtype=np.float64)
     ranks: list[int] = (len(values) - np.sort(values).searchsorted(values, side="right") + 1).tolist()
     return ranks
+
+
+def ratings(benchmark: Benchmark, row: Mapping[str, Any]) -> str:
+    """Return one of `LEVELS` for each clip of the video."""
+    if benchmark.dataset.rates_every_clip:
+        return "".join(_level((float(np.mean(clip)) - 1) / 4) for clip in row["label"])
+    highlights = benchmark.dataset.highlights
+    n = int(row["duration"] / highlights.clip_s) if highlights else 0
+    letters = ["."] * n
+    for clip, marks in zip(row["relevant_clip_ids"], row["saliency_scores"], strict=True):
+        if clip < n:
+            letters[clip] = _level(float(np.mean(marks)) / 4)
+    return "".join(letters)
 
 
 def _file(one: Examined, qids: Sequence[Qid]) -> dict[str, Any]:
@@ -82,19 +95,6 @@ def _windows(one: Examined, qid: Qid, place: int) -> list[list[float]]:
         ]
         for rank, (start, end, score) in enumerate(listed)
     ]
-
-
-def _ratings(benchmark: Benchmark, row: Mapping[str, Any]) -> str:
-    """Return one of `LEVELS` for each clip of the video."""
-    if benchmark.dataset.rates_every_clip:
-        return "".join(_level((float(np.mean(clip)) - 1) / 4) for clip in row["label"])
-    highlights = benchmark.dataset.highlights
-    n = int(row["duration"] / highlights.clip_s) if highlights else 0
-    letters = ["."] * n
-    for clip, marks in zip(row["relevant_clip_ids"], row["saliency_scores"], strict=True):
-        if clip < n:
-            letters[clip] = _level(float(np.mean(marks)) / 4)
-    return "".join(letters)
 
 
 def _level(share: float) -> str:

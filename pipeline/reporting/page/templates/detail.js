@@ -118,7 +118,7 @@ function playerOf(vid) {
   return { video, frames };
 }
 
-if (DATA) {
+if (DATA && DATA.qid) {
   const list = new List();
   for (const link of document.querySelectorAll("a.jump"))
     link.addEventListener("click", (event) => {

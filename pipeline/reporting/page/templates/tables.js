@@ -1,7 +1,9 @@
 "use strict";
 // Tables with the class `sortable`: each heading becomes a button. Numbers sort by value, words by the alphabet.
 for (const table of document.querySelectorAll("table.sortable")) {
-  const body = table.tBodies[0];
+  // A table of one body sorts its lines; one of several bodies sorts these by their first lines.
+  const several = table.tBodies.length > 1;
+  const parts = several ? table : table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   const valueOf = (row, at) => {
     const cell = row.cells[at];
@@ -22,13 +24,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const order = head.getAttribute("aria-sort") === first ? other : first;
       for (const one of heads) one.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", order);
-      const rows = [...body.rows].map((row, place) => ({ row, place, value: valueOf(row, at) }));
+      table.classList.add("sorted");
+      const all = several ? [...table.tBodies] : [...parts.rows];
+      const rows = all.map((row, place) => ({ row, place, value: valueOf(several ? row.rows[0] : row, at) }));
       rows.sort((a, b) => {
         if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.place - b.place;
         const less = a.value < b.value ? -1 : a.value > b.value ? 1 : 0;
         return (order === "ascending" ? less : -less) || a.place - b.place;
       });
-      body.append(...rows.map((one) => one.row));
+      parts.append(...rows.map((one) => one.row));
     });
   });
 }

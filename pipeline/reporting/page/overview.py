@@ -1,0 +1,117 @@
+"""The first part of the report: a sentence for each table, coverage, cost, and Table 4 as steps."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from pipeline import files
+from pipeline.config import Experiment
+from pipeline.layout import SECONDS, Layout
+from pipeline.reporting import published, verdict
+from pipeline.reporting.comparisons import Judged, Key
+from pipeline.reporting.published import ABOUT
+from pipeline.reporting.reproduced import Reproduced
+
+STEPS = {"(a)": "neither", "(f)": "+ task cooperation", "(g)": "+ alignment (LGAM)", "(j)": "+ refinement (VFR)"}
+"""Rows of Table 4 that add one module after the other → what each adds."""
+LEADING = {1: "mAP Avg.", 2: "R1@0.5", 3: "Avg.", 4: "mAP Avg."}
+"""Table → the column that its sentence speaks of."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One table. rows, with_runs: of the paper, and those of them with runs. sentence: what was reproduced. missing:
+    labels of the rows of TR-DETR without runs."""
+
+    number: int
+    subject: str
+    rows: int
+    with_runs: int
+    sentence: str
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of Table 4 as a step of the waterfall, mAP Avg. in percent. spread: over seeds, 0 for one."""
+
+    key: str
+    name: str
+    published: float
+    reproduced: float | None
+    spread: float
+
+
+def coverage(number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapping[Key, Judged]) -> Coverage:
+    """Say what was reproduced of one table."""
+    every = published.table(number)
+    column = LEADING[number]
+    key = next((k for k in (ABOUT[number].ours, *rows) if k in rows), None)
+    ours = [row.key for row in every if row.method == "TR-DETR" or number == 4]
+    sentence = "No row has runs."
+    if key is not None:
+        row = next(row for row in every if row.key == key)
+        parts = [_said(one, column, ABOUT[number].decimals, judged[key, one.label]) for one in rows[key]]
+        sentence = f"{key}, {column}: published {row.values[column]}; {'; '.join(filter(None, parts))}."
+    missing = [name for name in ours if name not in rows]
+    return Coverage(number, ABOUT[number].subject, len(every), len(rows), sentence, missing)
+
+
+def steps(rows: Mapping[str, Sequence[Reproduced]]) -> list[Step]:
+    """Return Table 4 as steps, each of which adds modules to the one before."""
+    of = {row.key: row for row in published.table(4)}
+    found = []
+    for key, name in STEPS.items():
+        trained = [one for one in rows.get(key, ()) if one.experiment.source != "predictions"]
+        values = trained[0].selected.get("mAP Avg.", []) if trained else []
+        spread = max(values) - min(values) if len(values) > 1 else 0.0
+        printed = float(of[key].values["mAP Avg."])
+        found.append(Step(key, name, printed, fmean(values) if values else None, spread))
+    return found
+
+
+def seconds_of(layout: Layout, experiments: Mapping[str, Experiment]) -> tuple[int, float]:
+    """Return the number of trained runs that are there and the seconds that their epochs took."""
+    n, total = 0, 0.0
+    for name, experiment in experiments.items():
+        for run in experiment.runs if experiment.source != "predictions" else []:
+            path = layout.run(name, run) / SECONDS
+            if path.is_file():
+                n += 1
+                total += _sum(path)
+    return n, total
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _said(one: Reproduced, column: str, decimals: int, judged: Judged) -> str:
+    if column not in one.selected:
+        return ""
+    found = judged.verdicts.get(column, "")
+    words = {
+        verdict.WITHIN: "the published number is within what runs give",
+        verdict.OUTSIDE: "the published number is outside what runs give",
+        verdict.TOO_FEW: "too few runs for a verdict",
+        verdict.OTHER_QUERIES: "other queries, so no verdict",
+    }
+    text = words.get(found, found)
+    return f"{one.label} {fmean(one.selected[column]):.{decimals}f} ({text})" if text else one.label
+
+
+def _sum(path: Path) -> float:
+    try:
+        with files.open_text(path) as file:
+            return sum(float(row["seconds"]) for row in csv.DictReader(file))
+    except (OSError, KeyError, ValueError, TypeError):  # a run at work may be writing its last line
+        return 0.0

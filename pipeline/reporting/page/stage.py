@@ -1,0 +1,199 @@
+"""The page stage writes the report: an index with tables and figures, and a page of queries for each scored split.
+
+The report holds every experiment of the config. It is static: pages link to each other, to logs and to videos, and each
+holds its own styles, script and data.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import asked, datasets, files, provenance, records
+from pipeline.behind import check_chain
+from pipeline.config import Experiment
+from pipeline.layout import (
+    RELEASED_RUN,
+    AnnotationFile,
+    MetricsFile,
+    PredictionFile,
+    RunId,
+    queries_beside,
+    sources_by_name,
+)
+from pipeline.reporting import published, tables
+from pipeline.reporting.comparisons import Judged, Key
+from pipeline.reporting.page import build, chosen, overview, own, stories
+from pipeline.reporting.page.examined import Benchmark, examine
+from pipeline.reporting.published import ABOUT
+from pipeline.reporting.reproduced import Reproduced
+from pipeline.stage_settings import Page
+from pipeline.stages import StageJob
+
+INDEX = "index.html"
+MOST_FILES = 12
+"""Largest number of prediction files on a page of queries."""
+FIGURES = {"qvhighlights": 2, "tvsum": 3}
+"""Dataset → the number of the paper's figure that shows queries of it, on val."""
+
+
+@dataclass
+class Shown:
+    """The prediction files of one split. predictions: label → files. scored: label → qids that count, as text."""
+
+    predictions: dict[str, list[Path]] = field(default_factory=dict)
+    scored: dict[str, set[str]] = field(default_factory=dict)
+
+
+def page(job: StageJob[Page]) -> bool:
+    """Write {results}/report/index.html and {results}/report/{dataset}-{split}.html.
+
+    Returns whether there was work to do. Raises PipelineError when metrics, predictions and runs do not belong
+    together, or when the runs were trained with other settings than the experiments have.
+    """
+
+    def work() -> provenance.Outcome:
+        check_chain(job.settings.experiments, *(job.inputs[kind] for kind in ("metrics", "predictions", "runs")))
+        folder = job.layout.report()
+        benchmarks = {key: _benchmark(job, *key, shown) for key, shown in _shown(job).items()}
+        made = []
+        for (dataset, split), benchmark in benchmarks.items():
+            made.append(folder / f"{dataset}-{split}.html")
+            videos = {vid: own.address(path, folder) for vid, path in _videos(job, dataset).items()}
+            own.write(made[-1], benchmark, videos, back=INDEX)
+        made.append(folder / INDEX)
+        build.write(made[-1], "report.html", *_index(job, benchmarks))
+        return provenance.Outcome(made, {"pages": len(made)})
+
+    return provenance.run_asked(asked.page(job, published.FILES), job.manifest, work)
+
+
+def _index(
+    job: StageJob[Page], benchmarks: Mapping[tuple[str, str], Benchmark]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the template of the index prints, and what its script reads."""
+    experiments = job.settings.experiments
+    metrics, runs = list(job.inputs["metrics"]), list(job.inputs["runs"])
+    made, coverages = [], []
+    told: dict[Key, dict[str, Any]] = {}
+    steps: list[overview.Step] = []
+    for number in ABOUT:
+        found, judged = tables.gather([number], experiments, metrics, runs)
+        rated = [path for path in job.inputs["annotations"] if number == 3 and _is_rated(path)]
+        made.append(tables.build(f"table{number}", job.settings.title, experiments, metrics, runs, rated))
+        coverages.append(overview.coverage(number, found[number], judged))
+        told |= dict(_stories(job, number, found[number], judged))
+        steps = overview.steps(found[number]) if number == 4 else steps
+    n_runs, seconds = overview.seconds_of(job.layout, experiments)
+    context = {
+        "title": job.settings.title,
+        "tables": made,
+        "coverages": coverages,
+        "stories": {key: place for place, key in enumerate(told)},
+        "benchmarks": [(f"{d}-{s}.html", d, s, one, list(map(own.sentence, [one] * len(one.files), one.files)))
+                       for (d, s), one in benchmarks.items()],
+        "n_runs": n_runs,
+        "cost": overview.duration(seconds),
+        "steps": steps,
+        "curves": list(_curves(job)),
+        "figures": [(FIGURES[d], f"{d}-{s}.html", one, chosen.figure(one, _videos(job, d)))
+                    for (d, s), one in benchmarks.items() if d in FIGURES and s == "val"],
+        "rule": chosen.RULE,
+    }  # fmt: skip
+    return context, {"stories": list(told.values())}
+
+
+def _stories(
+    job: StageJob[Page], number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapping[Key, Judged]
+) -> Iterator[tuple[Key, dict[str, Any]]]:
+    values = {row.key: row.values for row in published.table(number)}
+    for key, founds in rows.items():
+        for found in founds:
+            about = (judged[key, found.label], job.layout, job.layout.report())
+            yield (key, found.label), stories.story(number, key, found, *about, values[key])
+
+
+def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
+    """Return (dataset, split) → the prediction files to show: of each experiment and sweep point the first seed.
+
+    Those of TR-DETR's row come first. More files than `MOST_FILES` are left out.
+    """
+    predictions = {PredictionFile.of(path): path for path in _listed(job.inputs["predictions"])}
+    metrics = {MetricsFile.of(path): path for path in _listed(job.inputs["metrics"])}
+    released = {name: provenance.files_of(path)[0] for name, path in sources_by_name(job.inputs["released"]).items()}
+    found: dict[tuple[str, str], Shown] = {}
+    for label, name, experiment, runs in sorted(_labels(job.settings.experiments), key=_is_other):
+        split = experiment.report
+        shown = found.setdefault((experiment.dataset, split), Shown())
+        if len(shown.predictions) == MOST_FILES:
+            continue
+        if experiment.source == "predictions":
+            shown.predictions[label] = [released[experiment.predictions[split]]]
+        else:
+            shown.predictions[label] = [predictions[PredictionFile(name, run, split, "selected")] for run in runs]
+        scored = (queries_beside(metrics[MetricsFile(name, run, split, "selected")]) for run in runs)
+        shown.scored[label] = {str(row["qid"]) for path in scored for _, row in records.read_jsonl(path)}
+    return found
+
+
+def _labels(experiments: Mapping[str, Experiment]) -> Iterator[tuple[str, str, Experiment, list[str]]]:
+    """Yield label, name, experiment and the runs of the first seed of each point; one for each domain of TVSum."""
+    for name, experiment in experiments.items():
+        if experiment.source == "predictions":
+            yield name, name, experiment, [RELEASED_RUN]
+            continue
+        points: dict[str, list[str]] = {}
+        for run in experiment.runs:
+            of = RunId.parse(run)
+            if of.seed == experiment.seeds[0]:
+                points.setdefault(of.point, []).append(run)
+        yield from ((f"{name} {point}".strip(), name, experiment, runs) for point, runs in points.items())
+
+
+def _is_other(labelled: tuple[str, str, Experiment, list[str]]) -> bool:
+    """Tell whether a prediction file stands for no row of TR-DETR."""
+    label, name, experiment, _ = labelled
+    key = published.keys_of(experiment).get(label.removeprefix(name).strip(), "")
+    return not experiment.table or key != ABOUT[experiment.table].ours
+
+
+def _benchmark(job: StageJob[Page], dataset: str, split: str, shown: Shown) -> Benchmark:
+    truth = next(
+        path
+        for manifest in job.inputs["annotations"]
+        for path in provenance.files_of(manifest)
+        if AnnotationFile.of(path) == AnnotationFile(dataset, split)
+    )
+    return examine(dataset, shown.predictions, truth, name=split, scored=shown.scored)
+
+
+def _listed(manifests: Sequence[Path]) -> list[Path]:
+    return [path for manifest in manifests for path in provenance.files_of(manifest)]
+
+
+def _is_rated(manifest: Path) -> bool:
+    """Tell whether a manifest is that of annotations of val in which every clip is rated."""
+    of = [AnnotationFile.of(path) for path in provenance.files_of(manifest)]
+    return any(one and one.split == "val" and datasets.get(one.dataset).rates_every_clip for one in of)
+
+
+def _videos(job: StageJob[Page], dataset: str) -> dict[str, Path]:
+    """Return vid → file, of the videos that are here. They are no inputs: a page does without them."""
+    found: dict[str, Path] = {}
+    for account in sorted(job.layout.accounts(dataset)):
+        with files.open_text(account) as file:
+            rows = [row for row in csv.DictReader(file) if row.get("status") == "ok"]
+        found |= {row["vid"]: Path(row["path"]) for row in rows if Path(row["path"]).is_file()}
+    return found
+
+
+def _curves(job: StageJob[Page]) -> Iterator[tuple[str, str, str]]:
+    """Yield experiment, file name and address (`data:`) of every figure that `draw` made."""
+    for manifest in job.inputs["figures"]:
+        for path in provenance.files_of(manifest):
+            picture = base64.b64encode(path.read_bytes()).decode()
+            yield manifest.stem, path.stem, f"data:image/svg+xml;base64,{picture}"

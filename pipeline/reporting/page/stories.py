@@ -1,0 +1,93 @@
+"""What a reproduced number stands on, in full: what a cell of the report's tables opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.layout import CARD, LOGS, Layout, RunId
+from pipeline.reporting import published
+from pipeline.reporting.comparisons import Judged
+from pipeline.reporting.page.own import address
+from pipeline.reporting.published import ABOUT
+from pipeline.reporting.reproduced import Reproduced
+
+
+def story(
+    number: int,
+    key: str,
+    found: Reproduced,
+    judged: Judged,
+    layout: Layout,
+    page: Path,
+    row_values: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what is known of one reproduced line, as JSON values.
+
+    number, key: of the table and of its row. page: the folder of the page, from which links are named. row_values:
+    column → published.
+    """
+    name = found.label.partition(" ")[0]
+    cards = _cards(found, name, key, layout)
+    decimals = ABOUT[number].decimals
+    return {
+        "label": f"{found.label}, {key} of Table {number}",
+        "columns": {
+            column: {
+                "published": row_values.get(column, ""),
+                "values": [round(value, decimals + 2) for value in values],
+                "last": [round(value, decimals + 2) for value in found.last.get(column, [])],
+                "half": round(found.half_widths[column], decimals) if column in found.half_widths else None,
+                "verdict": judged.verdicts.get(column, ""),
+                "difference": round(judged.differences[column], decimals) if column in judged.differences else None,
+            }
+            for column, values in found.selected.items()
+        },
+        "seeds": found.seeds,
+        "epochs": [f"{run}: {_epoch(card)}" for run, card in cards.items()],
+        "queries": found.n_queries,
+        "notes": found.notes,
+        "families": _families(cards),
+        "command": f"snakemake --cores 8 --resources gpu=1 experiment_{name}",
+        "links": _links(name, found, layout, page),
+        "figure": f"figure-{name}",
+    }
+
+
+def _cards(found: Reproduced, name: str, key: str, layout: Layout) -> dict[str, dict[str, Any]]:
+    if found.experiment.source == "predictions":
+        return {}
+    only = found.label.partition(" ")[2]
+    points = [point for point, of in published.keys_of(found.experiment).items() if of == key and only in ("", point)]
+    runs = [run for run in found.experiment.runs if RunId.parse(run).point in points]
+    paths = {run: layout.run(name, run) / CARD for run in runs}
+    return {run: files.read_json(path, files.MADE_HERE) for run, path in paths.items() if path.is_file()}
+
+
+def _epoch(card: Mapping[str, Any]) -> str:
+    return f"epoch {card['selected']['epoch']} of {card['last']['epoch']}, on {card.get('device', 'an unknown device')}"
+
+
+def _families(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the passports of what the first run learned from, a sentence each."""
+    for card in cards.values():
+        return [
+            f"{family}: {passport.get('dim')} numbers on a grid of {passport.get('grid')}, "
+            f"origin {passport.get('origin')}, weights {passport.get('weights')}, revision {passport.get('revision')}"
+            for family, passport in sorted(card.get("features", {}).items())
+        ]
+    return []
+
+
+def _links(name: str, found: Reproduced, layout: Layout, page: Path) -> list[tuple[str, str]]:
+    """Return (what, address) of the files that are there."""
+    split = found.experiment.report
+    wanted = {"log of scoring": layout.results / LOGS["score"].format(experiment=name, split=split)}
+    if found.experiment.source != "predictions":
+        wanted["log of training"] = layout.results / LOGS["train"].format(experiment=name, part="1of1")
+        first = found.experiment.runs[0]
+        wanted["card of the first run"] = layout.run(name, first) / CARD
+        wanted["its epochs, as CSV"] = layout.log(name, first)
+    return [(what, address(path, page)) for what, path in wanted.items() if path.is_file()]

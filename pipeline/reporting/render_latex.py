@@ -1,0 +1,124 @@
+"""A table as LaTeX for a paper: numbers and their spread, a caption, a label, and notes beneath.
+
+Differences, last epochs and verdicts are left out: they stand in the other forms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pipeline.reporting.render import BOLD, Table, TableLine
+
+KINDS = ("published", "reproduced", "interval", "group", "yardstick", "paired")
+"""The kinds of lines that a paper prints."""
+
+MANY = 5
+"""A table with more columns than this has names of columns in two lines, so that it fits."""
+
+PACKAGES = r"% needs \usepackage{booktabs,amssymb}"
+
+TEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}"}
+    | {
+        "±": r"$\pm$",
+        "−": r"$-$",
+        "√": r"$\surd$",
+        "✓": r"$\checkmark$",
+        "↳": r"$\hookrightarrow$",
+        "–": "--",
+        "·": r"$\cdot$",
+        "…": r"\dots{}",
+        "λ": r"$\lambda$",
+    }
+)
+SPREAD = r"$\pm$ beneath means: standard deviation over seeds."
+INTERVAL = r"$\pm$ beneath a prediction file: half of the 95 \% interval over videos."
+EMPHASIS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
+
+
+def to_latex(table: Table) -> str:
+    """Return a LaTeX `table` environment for booktabs, which fits in one column of text of 345 points.
+
+    The label is `tab:NAME`, where NAME is that of the table's files. The column of features is left out where all lines
+    have the same.
+    """
+    lines = [line for line in table.for_people if line.kind in KINDS]
+    notes = dict.fromkeys(filter(None, map(_note, lines)))
+    numbers = {text: f"\\textsuperscript{{{n}}}" for n, text in enumerate(notes, start=1)} | {"": ""}
+    has_features = len({line.features for line in lines if line.kind == "published"}) > 1
+    words = ["Method", *(["Features"] if has_features else []), *table.switches]
+    body: list[str] = []
+    for line in lines:
+        body += [r"\midrule"] if line.starts_group else []
+        body += _rows(table, line, numbers[_note(line)], has_features=has_features)
+    below = [f"{numbers[text]} {_tex(text)}." for text in notes]
+    below += [SPREAD] if any(" ± " in cell.text for line in lines for cell in line.cells.values()) else []
+    below += [INTERVAL] if any(line.kind == "interval" for line in lines) else []
+    in_pairs = any(line.kind == "paired" for line in lines)
+    below += [_tex(note) for note in table.notes if note == BOLD or in_pairs]
+    text = [
+        PACKAGES,
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{_tex(table.caption or table.title)}}}",
+        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
+        r"\scriptsize\setlength{\tabcolsep}{2.2pt}",
+        rf"\begin{{tabular}}{{l{'l' * has_features}{'c' * len(table.switches)}{'r' * len(table.columns)}}}",
+        r"\toprule",
+        " & ".join([*map(_tex, words), *(_heading(name, stacked=len(table.columns) > MANY) for name in table.columns)])
+        + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        *([r"\par\vspace{2pt}\raggedright " + " ".join(below)] if below else []),
+        r"\end{table}",
+    ]
+    return "\n".join(text) + "\n"
+
+
+def _rows(table: Table, line: TableLine, number: str, *, has_features: bool) -> list[str]:
+    """Return a line, and a second one with the spread beneath its numbers where it has one.
+
+    number: of its note, as LaTeX.
+    """
+    if line.kind == "group":
+        return [rf"\multicolumn{{{len(table.header)}}}{{l}}{{\emph{{{_tex(line.label)}}}}} \\"]
+    n_words = 2 + len(table.switches)
+    texts = table.texts(line)[: n_words + len(table.columns)]
+    label = _tex(texts[0][0].replace("↳ ", "")) + number
+    indent = "" if line.is_on_top else r"\quad "
+    words = [indent + label, *(_tex(text) for text, _ in texts[1:n_words])]
+    if not has_features:
+        words.pop(1)
+    if line.kind == "interval":
+        return [_spreads(words, [text.removeprefix("±") for text, _ in texts[n_words:]])]
+    means = [EMPHASIS[mark].format(_tex(text.partition(" ± ")[0])) for text, mark in texts[n_words:]]
+    rows = [" & ".join([*words, *means]) + r" \\"]
+    spreads = [text.partition(" ± ")[2] for text, _ in texts[n_words:]]
+    return [*rows, _spreads(words, spreads)] if any(spreads) else rows
+
+
+def _spreads(words: Sequence[str], spreads: Sequence[str]) -> str:
+    """Return a line that stands beneath numbers, without words."""
+    cells = [rf"{{\tiny $\pm${_tex(text)}}}" if text[:1].isdigit() else "" for text in spreads]
+    return " & ".join([*[""] * len(words), *cells]) + r" \\"
+
+
+def _note(line: TableLine) -> str:
+    """Return what a paper says of a line: its runs and queries, without schedules and families."""
+    told = (line.facts.get(name, "") for name in ("runs", "queries", "source", "selection", "note"))
+    return "; ".join(filter(None, told))
+
+
+def _heading(name: str, *, stacked: bool) -> str:
+    """The name of a column, in two lines where the table has many columns."""
+    above, mark, below = name.replace("@", " @").partition(" ")
+    return rf"\shortstack[r]{{{_tex(above)}\\{_tex(below)}}}" if stacked and mark else _tex(name)
+
+
+def _tex(text: str) -> str:
+    return text.translate(TEX)
