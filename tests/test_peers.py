@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import stage_jobs
 import yaml
-from test_tables import QVH, Results, experiment, qvh_metrics, tvsum_experiment, under
+from made_results import QVH, Results, experiment, qvh_metrics, tvsum_experiment, under
 
 from pipeline import config, files, provenance
 from pipeline.acquire import sources
@@ -187,8 +187,8 @@ def test_rows_beyond_the_paper_stand_below_a_rule_in_the_tables_of_peers_alone(r
         assert beyond == [row.key for row in published.beyond(number)]
     markdown, latex = forms.FORMATS["md"](table), forms.FORMATS["tex"](table)
     assert "| beyond the paper |  |" in markdown
-    assert r"\midrule beyond the paper" in latex
-    assert '<tr class="group"><td>beyond the paper</td>' in forms.FORMATS["html"](table)
+    assert r"{l}{\emph{beyond the paper}} \\" in latex
+    assert '<tr class="group">\n<th scope="row">beyond the paper</th>' in forms.FORMATS["html"](table)
 
 
 def test_a_run_of_a_row_beyond_the_paper_is_compared_with_what_its_own_paper_prints(results):
