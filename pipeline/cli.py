@@ -183,7 +183,7 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     table.add_argument("--row", required=True, metavar="NAME", help="what the row is called")
     table.add_argument("--predictions", type=Path, required=True, metavar="FILE", help="its prediction file")
     table.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="released form or ours")
-    table.add_argument("--dataset", choices=DATASETS, default="qvhighlights")
+    table.add_argument("--dataset", choices=DATASETS, default=next(iter(DATASETS)), help="the first of Table 1")
     table.add_argument("--table", type=int, choices=(1, 2, 3, 4), help="of the paper (the dataset's first)")
     table.add_argument("--against", type=Path, nargs="+", default=[], metavar="FILE", help="files it is tested against")
     table.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what the rows of --against are called")

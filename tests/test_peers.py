@@ -255,7 +255,7 @@ def test_the_way_back_has_the_opposite_sign_in_every_form(results):
     assert there["p"] == back["p"]
     text = paired.FORMATS["md"](matrix)
     assert "| ours | TR-DETR V | 49.50 | – | +39.50 [+" in text
-    assert "| theirs | QD-DETR V | 10.00 | -39.50 [-" in text
+    assert "| theirs | QD-DETR V | 10.00 | −39.50 [−" in text
     for suffix in ("tex", "html", "txt"):
         assert "39.50" in paired.FORMATS[suffix](matrix)
 

@@ -141,7 +141,7 @@ def test_settings_say_what_differs_from_the_network_that_the_row_stands_for(resu
     schedule = "2 epochs, batch 32, learning rate 0.0001, bfloat16"
     assert [line.facts["settings"] for line in under(results.build("table4", shown), "reproduced")] == [
         f"{schedule}, clip-vit-b32 + clip-text",
-        f"{schedule}, hidden_dim 64, formulation paper, alignment false, clip-vit-b32 + clip-text",
+        f"{schedule}, formulation paper, hidden_dim 64, alignment false, clip-vit-b32 + clip-text",
     ]
 
 

@@ -76,6 +76,7 @@ class Dataset:
     highlights: how clips are rated; None if no clips are rated.
     domains: categories that are trained and scored one by one. It is empty if the dataset is trained as a whole.
     tables: numbers of the paper's tables that show this dataset.
+    figure: the number of the paper's figure that shows queries of the split val; None where there is none.
     also_scored: further blocks of metrics that papers print for this dataset (`evaluation/official.py`).
 
     Training:
@@ -107,6 +108,7 @@ class Dataset:
     video_of: Callable[[str], str] = str
     domains: tuple[str, ...] = ()
     tables: tuple[int, ...] = ()
+    figure: int | None = None
     also_scored: tuple[str, ...] = ()
     selected_by: str = "MR-full-mAP"
     to_percent: float = 1.0

@@ -29,6 +29,7 @@ DECIMALS = 2
 """Means and differences have so many decimals in the forms for people."""
 TOP5 = "top5-mAP"
 """The column of per-query results behind the means of Table 3."""
+ROW_NAMES = ("Experiment", "Stands for")
 COLUMNS = (
     "split,epoch,metric,row,row_mean,row_seeds,column,column_mean,column_seeds,difference,low,high,p,smallest_p,"
     "survives_holm,videos,queries"
@@ -209,7 +210,9 @@ def as_table(matrix: Matrix) -> Table:
         )
         for one in matrix.contestants
     ]
-    return Table(matrix.title, (), [matrix.column, *labels], lines, _notes(matrix), matrix.name, matrix.title)
+    return Table(
+        matrix.title, (), [matrix.column, *labels], lines, _notes(matrix), matrix.name, matrix.title, ROW_NAMES
+    )
 
 
 def _number(value: float) -> Cell:

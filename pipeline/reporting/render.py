@@ -72,7 +72,8 @@ class TableLine:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole table. switches: names of Table 4's extra columns. notes: lines under the table. name: of its files, and
+    """A whole table. switches: names of Table 4's extra columns. notes: lines under the table. row_names: headings
+    of a line's label and of the words after it. name: of its files, and
     of its label in LaTeX. caption: the title without whose table it is and without its number."""
 
     title: str
@@ -82,6 +83,7 @@ class Table:
     notes: Sequence[str]
     name: str = "table"
     caption: str = ""
+    row_names: tuple[str, str] = ("Method", "Features")
 
     @property
     def for_people(self) -> list[TableLine]:
@@ -96,7 +98,7 @@ class Table:
     @property
     def header(self) -> list[str]:
         """The names of the columns of `texts`."""
-        return ["Method", "Features", *self.switches, *self.columns, *(["Luck"] if self.has_luck else [])]
+        return [*self.row_names, *self.switches, *self.columns, *(["Luck"] if self.has_luck else [])]
 
     def remarks(self) -> dict[str, int]:
         """Return what lines stand on → its number beneath the table."""

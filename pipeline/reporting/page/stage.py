@@ -37,7 +37,7 @@ from pipeline.stages import StageJob
 INDEX = "index.html"
 MOST_FILES = 12
 """Largest number of prediction files on a page of queries."""
-FIGURES = {"qvhighlights": 2, "tvsum": 3}
+FIGURES = {name: dataset.figure for name, dataset in datasets.DATASETS.items() if dataset.figure}
 """Dataset → the number of the paper's figure that shows queries of it, on val."""
 
 
