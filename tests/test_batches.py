@@ -16,7 +16,7 @@ from pipeline.methods.settings import Reading
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.records import Query
 from pipeline.training.batches import collate
-from pipeline.training.data import Data, load, open_shelf
+from pipeline.training.data import Data, load, open_features
 
 LENGTHS = {"a": 5, "b": 3, "c": 7}
 TOKENS = {"1": 4, "2": 6, "3": 2}
@@ -51,7 +51,7 @@ class Shelf:
     def load(self, features: config.Features, dataset: str = "qvhighlights", skipped=(), **cuts) -> Data:
         manifest = list_stores(self.folder / "manifest.json", self.paths, skipped)
         families = {family: StorePlace(family, self.grids[family]) for family in features.all}
-        with open_shelf(families, [manifest]) as shelf:
+        with open_features(families, [manifest]) as shelf:
             reading = TrDetrSettings().reading(dataset)
             return load(shelf, features, queries(), training=config.Training(**cuts), reading=reading)
 
@@ -187,7 +187,7 @@ def test_the_released_loader_prepares_the_same_input(tmp_path, shared_data):
         paths.append(write_store(tmp_path / grid / family / "0.h5", sign, dict(zip(keys, raw, strict=True))))
         places[family] = StorePlace(family, grid)
     annotated = [Query(m["qid"], m["query"], m["vid"], m["duration"]) for m in metas]
-    with open_shelf(places, [list_stores(tmp_path / "all.json", paths)]) as shelf:
+    with open_features(places, [list_stores(tmp_path / "all.json", paths)]) as shelf:
         data = load(shelf, WORDS, annotated, training=config.Training(), reading=Reading())
     batch = collate(data, range(len(metas)))
     ours = {"vid": batch.video, "vid_mask": batch.video_mask, "txt": batch.text, "txt_mask": batch.text_mask}
