@@ -1,12 +1,12 @@
-"""One job per GPU: which GPUs a process may use, and a lock per GPU that keeps this user's jobs apart.
+"""Finds the GPUs that a process may use, and keeps the jobs of one user apart with a lock for each GPU.
 
-The `gpu` tag of a rule only schedules, and any `--resources` on the command line drops a profile's cap; the lock keeps
-two jobs of one user off one GPU. The kernel lets go of it when the job dies. Jobs of two users do not see each other's
-locks: they are kept apart by a scheduler, or by a CUDA_VISIBLE_DEVICES for each of them.
+The `gpu` tag of a rule only schedules jobs, and any `--resources` on the command line replaces the limit of a profile.
+So a lock keeps two jobs of one user off the same GPU. The kernel releases it when the job dies. Jobs of two users do
+not see each other's locks. A scheduler must keep them apart, or a different CUDA_VISIBLE_DEVICES for each user.
 
-GPUs are asked for in this order: a CUDA_VISIBLE_DEVICES that asks for the CPU, nvidia-smi, and torch where there is no
-nvidia-smi or where only CUDA knows its order. Numbers mean what CUDA means by them, see "CUDA Environment Variables" in
-NVIDIA's CUDA programming guide.
+The GPUs are found in this order. A CUDA_VISIBLE_DEVICES that asks for the CPU is obeyed first. Then nvidia-smi is
+asked. torch is asked if there is no nvidia-smi, or if the order of the GPUs matters, which only CUDA knows. A number in
+CUDA_VISIBLE_DEVICES means what CUDA means by it ("CUDA Environment Variables" in NVIDIA's CUDA programming guide).
 """
 
 from __future__ import annotations
@@ -30,18 +30,27 @@ from pipeline.errors import PipelineError
 POLL_SECONDS = 0.2
 NVIDIA_SMI_LIMIT_S = 60.0
 TORCH_LIMIT_S = 300.0
-"""Importing torch from a shared file system that has not seen it lately takes minutes."""
+"""How long torch may take to answer. Its first import from a shared file system can take minutes."""
 
 SWITCH = "TR_DETR_GPU"
-"""Environment variable. `required`: a job that finds no GPU fails. `optional`: it works on the CPU."""
+"""The environment variable that decides what a job does without a GPU.
+
+With `required` it fails, and with `optional` it works on the CPU.
+"""
+
 SLURM_COUNTS = ("SLURM_GPUS_ON_NODE", "SLURM_GPUS")
 SLURM_NAMES = "SLURM_JOB_GPUS"
-"""What Slurm sets where it gave a job GPUs: how many, and which."""
+"""The environment variables that Slurm sets for a job with GPUs. They say how many GPUs there are, and which."""
+
 LOCK_PLACES = (Path("/tmp"), Path("/dev/shm"), Path("/var/tmp"))  # noqa: S108 - a folder of the user's own is made there
-"""Where the folder of locks may lie; the first that works. Not TMPDIR: schedulers give each job a TMPDIR of its own."""
+"""Folders in which the folder of locks may lie. The first that works is used.
+
+TMPDIR is not among them, because schedulers give each job a TMPDIR of its own, and jobs would not see each other's
+locks.
+"""
 
 UNNAMED = "cuda"
-"""Stands for all GPUs of a machine on which torch can use CUDA, but nobody can name a GPU."""
+"""The name that stands for all GPUs of a machine on which torch can use CUDA but gives no names of GPUs."""
 
 _LISTED = re.compile(r"UUID: ((?:GPU|MIG)-[^)\s]+)\)")
 _NONE_LISTED = re.compile(r"no devices (were )?found", re.IGNORECASE)
@@ -55,9 +64,10 @@ _TO_THE_CPU = "set CUDA_VISIBLE_DEVICES= to work on the CPU"
 
 
 def foreseen() -> int | None:
-    """How many GPUs jobs started here will find; None where only torch can tell: with CUDA, without nvidia-smi.
+    """Return how many GPUs a job that is started here will find, without importing torch.
 
-    Light: torch is not imported. Raises PipelineError for an nvidia-smi that fails or hangs.
+    Returns None if only torch could tell, which is so on a machine with CUDA and without nvidia-smi.
+    Raises PipelineError if nvidia-smi fails or hangs.
     """
     if cpu_is_asked_for():
         return 0
@@ -69,9 +79,9 @@ def foreseen() -> int | None:
 
 
 def visible_gpus() -> list[str]:
-    """Names (UUIDs) of the GPUs, or of the parts of GPUs (MIG), that this process may use, in CUDA's order.
+    """Return the names (UUIDs) of the GPUs, or of the parts of GPUs (MIG), that this process may use, in CUDA's order.
 
-    Raises PipelineError for an nvidia-smi that fails or hangs, and for a torch that does.
+    Raises PipelineError if nvidia-smi or torch fails or hangs.
     """
     if cpu_is_asked_for():
         return []
@@ -84,7 +94,9 @@ def visible_gpus() -> list[str]:
     is_ordered = len(listed) < 2 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     if is_ordered or not _NUMBER.match(allowed.strip()):
         return _chosen(allowed, listed)
-    return _names_from_torch() or _chosen(allowed, listed)  # torch may be unable to use what is there
+    # By default CUDA numbers the fastest GPU first, and nvidia-smi numbers by bus. So CUDA itself is asked, through
+    # torch. If torch cannot use these GPUs it names none, and the order of nvidia-smi is taken.
+    return _names_from_torch() or _chosen(allowed, listed)
 
 
 def cpu_is_asked_for() -> bool:
@@ -93,9 +105,10 @@ def cpu_is_asked_for() -> bool:
 
 
 def is_required() -> bool:
-    """Whether a job that finds no GPU has to fail: the switch says so or, where it is not set, Slurm gave it one.
+    """Whether a job that finds no GPU has to fail.
 
-    Raises PipelineError for a value of the switch that means nothing.
+    This is so if the switch says `required`, or if the switch is not set and Slurm gave the job a GPU.
+    Raises PipelineError for an unknown value of the switch.
     """
     switch = os.environ.get(SWITCH, "")
     if switch not in ("", "required", "optional"):
@@ -105,9 +118,10 @@ def is_required() -> bool:
 
 
 def listed_gpus() -> dict[str, list[str]] | None:
-    """Each GPU's UUID → those of its parts (MIG), as `nvidia-smi -L` lists them, by bus; None without nvidia-smi.
+    """Return the UUID of each GPU with the UUIDs of its parts (MIG), in the order of `nvidia-smi -L`, which is by bus.
 
-    Raises PipelineError for an nvidia-smi that fails, says nothing of use, or does not answer.
+    Returns None if there is no nvidia-smi.
+    Raises PipelineError if nvidia-smi fails, does not answer, or prints something else.
     """
     if shutil.which("nvidia-smi") is None:
         return None
@@ -134,11 +148,11 @@ def listed_gpus() -> dict[str, list[str]] | None:
 
 @contextmanager
 def claimed() -> Iterator[str]:
-    """Hold one free GPU for the length of the block and yield `cuda`; yield `cpu` at once where there is none.
+    """Hold one free GPU during the block and yield `cuda`, or yield `cpu` if there is no GPU.
 
-    Waits for a GPU when all are taken, and says so once; says, too, why it works on the CPU. Inside the block
-    CUDA_VISIBLE_DEVICES names the GPU. Raises PipelineError where none is found but one is required (`is_required`),
-    and as `visible_gpus` does.
+    If all GPUs are taken, this waits for one and prints one line that says so. It also prints why a job works on the
+    CPU. Inside the block CUDA_VISIBLE_DEVICES names the GPU.
+    Raises PipelineError if no GPU is found but one is required (`is_required`), and as `visible_gpus` does.
     """
     gpus = visible_gpus()
     with _claimed(gpus) if gpus else _without_gpu() as kind:
@@ -147,7 +161,10 @@ def claimed() -> Iterator[str]:
 
 @contextmanager
 def claimed_for_torch() -> Iterator[str]:
-    """`claimed`, once torch agrees. Raises PipelineError, too, where a GPU is there that torch cannot use."""
+    """Do what `claimed` does, and check that torch can use the GPU.
+
+    Also raises PipelineError if there is a GPU that torch cannot use.
+    """
     gpus = visible_gpus()
     if not gpus and not cpu_is_asked_for() and _torch_works():
         gpus = [UNNAMED]
@@ -180,7 +197,7 @@ def _claimed(gpus: Sequence[str]) -> Iterator[str]:
 
 @contextmanager
 def _without_gpu() -> Iterator[str]:
-    """The CPU, and a line that says why. Raises PipelineError where a GPU is required."""
+    """Yield `cpu` and print why. Raises PipelineError if a GPU is required."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if cpu_is_asked_for():
         why = f"CUDA_VISIBLE_DEVICES is `{allowed}`"
@@ -202,7 +219,7 @@ def _torch_works() -> bool:
 
 
 def _has_driver() -> bool:
-    """Whether CUDA's driver library can be loaded, which takes no time where there is none."""
+    """Whether CUDA's driver library can be loaded. This test takes no time on a machine without it."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -211,7 +228,11 @@ def _has_driver() -> bool:
 
 
 def _names_from_torch() -> list[str]:
-    """The GPUs as CUDA numbers them. A process of its own is asked: this one could choose no GPU after asking."""
+    """Return the names of the GPUs in CUDA's own order.
+
+    Another process is started to ask torch. CUDA reads CUDA_VISIBLE_DEVICES only once in a process, so this process
+    could not choose a GPU any more after it had asked.
+    """
     try:
         answer = _answer([sys.executable, "-c", _ASK_TORCH], TORCH_LIMIT_S)
     except subprocess.TimeoutExpired as error:
@@ -224,9 +245,10 @@ def _names_from_torch() -> list[str]:
 
 
 def _answer(command: Sequence[str], limit_s: float) -> subprocess.CompletedProcess[str]:
-    """Run a program and wait for its end, but never longer than the limit (TimeoutExpired).
+    """Run a program and return what it printed. Raises TimeoutExpired if it takes longer than the limit.
 
-    A lost GPU can hold a program so firmly that not even SIGKILL ends it, so nobody waits for it after that.
+    The driver of a GPU that is lost can block a program so that not even SIGKILL ends it. So this does not wait for the
+    program after it was killed; a thread in the background does.
     """
     process = subprocess.Popen(
         command,
@@ -248,9 +270,10 @@ def _answer(command: Sequence[str], limit_s: float) -> subprocess.CompletedProce
 
 
 def _chosen(allowed: str, listed: dict[str, list[str]]) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES stands for, numbers counted as listed. CUDA sees none from the first wrong name on.
+    """Return the GPUs that a value of CUDA_VISIBLE_DEVICES stands for. Numbers count in the order of `listed`.
 
-    Nor does it see any where a name is given twice.
+    CUDA ignores a wrong name and all names after it, and it sees no GPU if a name is given twice. The same is done
+    here.
     """
     gpus: list[str] = []
     for name in allowed.split(","):
@@ -262,10 +285,13 @@ def _chosen(allowed: str, listed: dict[str, list[str]]) -> list[str]:
 
 
 def _named(name: str, listed: dict[str, list[str]]) -> list[str]:
-    """The GPU, or its parts where it has some, that a number or the beginning of a UUID stands for; empty for none."""
+    """Return the GPU, or its parts if it has any, that a number or the beginning of a UUID stands for.
+
+    The result is empty if the name stands for no GPU or for several.
+    """
     if name.startswith("MIG-"):
         parts = [part for parts in listed.values() for part in parts if part.startswith(name)]
-        # The form of older drivers, MIG-GPU-…/1/2, is listed by no new one; CUDA knows it all the same.
+        # Older drivers wrote MIG-GPU-…/1/2. New drivers do not list this form, but CUDA still accepts it.
         return parts if len(parts) == 1 else [name] if "/" in name else []
     if number := _NUMBER.match(name):
         found = list(listed)[int(number[1]) :][:1]
@@ -275,7 +301,7 @@ def _named(name: str, listed: dict[str, list[str]]) -> list[str]:
 
 
 def _parts(listed: dict[str, list[str]]) -> list[str]:
-    """What a job can have: whole GPUs, and the parts of those that are cut into parts."""
+    """Return what a job can get: whole GPUs, and for a GPU that is divided (MIG) its parts."""
     return [name for gpu, parts in listed.items() for name in (parts or [gpu])]
 
 
@@ -294,9 +320,9 @@ def _first_free(gpus: Sequence[str], held: ExitStack) -> str:
 
 
 def _lock_folder() -> Path:
-    """A folder that only this user can read, the same for all jobs of the user on this machine.
+    """Return the folder of locks. Only this user can read it, and it is the same for all jobs of the user here.
 
-    Raises PipelineError where no place can hold one.
+    Raises PipelineError if no folder of LOCK_PLACES can contain it.
     """
     problems = []
     for place in LOCK_PLACES:
@@ -304,6 +330,8 @@ def _lock_folder() -> Path:
         try:
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
+            # Everybody can write to /tmp. O_NOFOLLOW and the owner below refuse a link or folder that another user put
+            # there under this name.
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
             problems.append(f"{folder}: {error.strerror}")

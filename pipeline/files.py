@@ -1,4 +1,4 @@
-"""Files as this project treats them: written whole or not at all, known by digest, guarded by locks."""
+"""Writes files completely or not at all, computes their digests, and guards them with locks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ SHOWN_BYTES = 1 << 28
 """From this size on, 256 MiB, the reading of a file is shown. A slow network file system reads so much in some
 seconds."""
 MADE_HERE = "delete it and run again"
-"""What to do about a damaged file that one of our stages wrote; of a user's file never said."""
+"""The advice for a damaged file that one of our stages wrote. It is never given for a file of the user."""
+
 VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
 """A variable of the environment in a path."""
 
@@ -59,7 +60,10 @@ def atomic(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Like `atomic`, for libraries that want a path: yields the hidden neighbour (same suffix) to write to."""
+    """Do what `atomic` does, for libraries that need a path. Yields the path of the hidden file to write to.
+
+    The hidden file has the same suffix as `path`, because some libraries choose the format by it.
+    """
     path = Path(path)
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
@@ -73,9 +77,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def put_in_place(partial: Path, target: Path) -> None:
-    """Give a file, written and closed, its final name in the same folder; bytes and name are on disk on return.
+    """Give a file that was written and closed its final name in the same folder.
 
-    Raises OSError where that fails.
+    When this returns, both the bytes and the name are on the disk. Raises OSError if that fails.
     """
     _sync(partial)
     os.replace(partial, target)
@@ -83,7 +87,7 @@ def put_in_place(partial: Path, target: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, each of whose names is on disk on return. Raises OSError where that fails."""
+    """Make a folder and its parents. When this returns, their names are on the disk. Raises OSError if that fails."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in reversed(missing):
@@ -99,7 +103,11 @@ def _sync(path: Path, flags: int = 0) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Some network file systems cannot sync a folder, and a folder may be writable but not readable: no error there."""
+    """Write the names in a folder to the disk.
+
+    Some network file systems cannot do this for a folder, and a folder may be writable but not readable. Neither is an
+    error.
+    """
     try:
         _sync(folder, os.O_DIRECTORY)
     except OSError as error:
@@ -108,21 +116,23 @@ def _sync_folder(folder: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> PipelineError:
-    """The one message for every path that cannot be written."""
+    """Make the error for a path that cannot be written. All such errors have the same words."""
     return PipelineError(
         f"cannot be written ({error.strerror or error})", where=path, remedy="check that folder's permissions and space"
     )
 
 
 def cannot_read(path: Path | str, error: OSError) -> PipelineError:
-    """The one message for every file that cannot be read."""
-    return PipelineError(f"cannot be read ({error.strerror or error})", where=path, remedy="make or name that file")
+    """Make the error for a file that cannot be read. All such errors have the same words."""
+    remedy = "check that the file exists and that you may read it, or name another file"
+    return PipelineError(f"cannot be read ({error.strerror or error})", where=path, remedy=remedy)
 
 
 def expanded(path: str) -> str:
-    """A path of the config with a leading `~`, `$VAR` and `${VAR}` replaced, as a shell does.
+    """Replace a leading `~`, `$VAR` and `${VAR}` in a path of the config, as a shell does.
 
-    Raises ValueError for a variable that is not set or empty, for a `$` that begins none, and for an unknown user.
+    Raises ValueError for a variable that is not set or is empty, for a `$` that is not the start of a variable, and for
+    an unknown user.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -166,14 +176,15 @@ def read_json(path: Path | str, remedy: str = "correct it, or name another file"
 
 
 def sha256(path: Path | str) -> str:
-    """Hex SHA-256 of a file's bytes. Raises PipelineError where it cannot be read."""
+    """Compute the SHA-256 of a file, in hexadecimal. Raises PipelineError if the file cannot be read."""
     return digest(path, "sha256")
 
 
 def digest(path: Path | str, algorithm: str) -> str:
-    """Hex digest of a file: any hashlib algorithm, or `git-blob` (SHA-1 of `blob <size>\\0` + content).
+    """Compute the digest of a file, in hexadecimal.
 
-    Reading a big file takes minutes and is shown. Raises PipelineError where the file cannot be read.
+    algorithm: any name that hashlib knows, or `git-blob` (SHA-1 of `blob <size>\\0` and the content).
+    The reading of a big file takes minutes and is shown. Raises PipelineError if the file cannot be read.
     """
     path = Path(path)
     try:
@@ -206,11 +217,13 @@ def read_shown(file: IO[bytes], what: str) -> Iterator[bytes]:
 
 @contextmanager
 def lock(place: Path | str, *, wait: bool = False, keep: bool = True) -> Iterator[bool]:
-    """Hold `{place}.lock` for the length of the block; the kernel lets go of it when the process dies.
+    """Hold the lock file `{place}.lock` during the block. The kernel releases it when the process dies.
 
-    Yields whether another process held it before. wait: wait for that process and say so on stderr, instead of a
-    BusyError at once. keep: leave the empty lock file behind; without it the file is removed at the end of the block.
-    A link under the lock's name is never followed. Raises PipelineError where there are no locks, or no file for one.
+    Yields whether another process held the lock before.
+    wait: wait for that process and say so on stderr, instead of raising a BusyError at once.
+    keep: leave the empty lock file behind. If it is false, the file is removed at the end of the block.
+    A link with the name of the lock file is never followed.
+    Raises PipelineError if the file system has no locks, or if the lock file cannot be made.
     """
     path = Path(f"{place}.lock")
     waited = False
@@ -223,12 +236,14 @@ def lock(place: Path | str, *, wait: bool = False, keep: bool = True) -> Iterato
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # the process before us removed the file: what we hold is nobody's lock any more
+        # The process that held the lock before removed the file. Others will lock a new file of that name, so this lock
+        # guards nothing, and the loop tries again.
+        os.close(handle)
     try:
         yield waited
     finally:
         if not keep:
-            path.unlink(missing_ok=True)  # while it is held, so that whoever waits for it finds out
+            path.unlink(missing_ok=True)  # before the lock is released, so that a waiting process sees that it is gone
         os.close(handle)
 
 
@@ -269,7 +284,7 @@ def _no_locks(path: Path, error: OSError) -> PipelineError:
 
 
 def _is_still_there(handle: int, path: Path) -> bool:
-    """Whether an open file is the one that its path names now."""
+    """Whether the path still names the file that is open here. Another process may have removed or replaced it."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:

@@ -1,8 +1,10 @@
-"""Where a result comes from: revisions of stages, manifests, and the no-op rule every stage follows.
+"""Records where a result comes from, and decides whether a stage has work.
 
-A stage's declared output is its manifest: small, written last, equal bytes for equal work. Before importing anything
-heavy a stage compares the digests of its inputs and its resolved settings with the manifest it wrote last time, and
-ends when nothing changed: Snakemake deletes declared outputs before a job, and re-runs more than what changed.
+The declared output of a stage is its manifest, a small file that is written last. Equal work gives a manifest of equal
+bytes. Before a stage imports anything heavy, it compares the digests of its inputs and its settings with the manifest
+of its last work. If nothing changed, it ends. This is needed because Snakemake starts more jobs than those whose inputs
+changed. The large files of a stage are not declared as outputs, because Snakemake deletes declared outputs before a
+job.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ STAGES: dict[str, int] = {"benchmark": 1} | {name: stage.revision for name, stag
 """The revision of every stage, by its name in manifests; `benchmark` is the demo's own."""
 
 MANIFEST_BEGINS = b"{\n"
-"""How every manifest is written, and no line of JSONL."""
+"""The first bytes of every manifest. No line of JSONL has them, so large JSONL files need not be parsed."""
 
 
 @dataclass
 class Outcome:
-    """What a stage's work left behind.
+    """What the work of a stage made.
 
-    files: everything it made and a later stage may read. counts: what a reader of the manifest wants to see.
-    skipped: one row per thing left out, `{"vid": …, "why": …}` (or `qid`).
+    files: all files that it made and that a later stage may read. counts: numbers for the reader of the manifest.
+    skipped: a row for each video or query that was skipped: `{"vid": …, "why": …}` (or `qid`).
     """
 
     files: Iterable[Path] = ()
@@ -38,20 +40,20 @@ class Outcome:
 
 
 class Snapshot:
-    """Files as they are now, each read at most once: a plan asks for the same manifests many times."""
+    """Reads each file at most once and remembers it, because a plan asks for the same manifests many times."""
 
     def __init__(self) -> None:
         self._json: dict[Path, Any] = {}
         self._sha256: dict[Path, str] = {}
 
     def json(self, path: Path) -> Any:
-        """The content of a JSON file. Raises PipelineError as `files.read_json`."""
+        """Return the content of a JSON file. Raises PipelineError as `files.read_json` does."""
         if path not in self._json:
             self._json[path] = files.read_json(path)
         return self._json[path]
 
     def manifest(self, path: Path) -> dict[str, Any] | None:
-        """The content of a manifest; None for any other file. Raises PipelineError for a file that cannot be read."""
+        """Return the content of a manifest, or None for another file. Raises PipelineError if it cannot be read."""
         if path not in self._json:
             try:
                 with open(path, "rb") as file:
@@ -65,7 +67,7 @@ class Snapshot:
         return None
 
     def sha256(self, path: Path) -> str:
-        """The digest of a file. Raises PipelineError as `files.sha256`."""
+        """Return the digest of a file. Raises PipelineError as `files.sha256` does."""
         if path not in self._sha256:
             self._sha256[path] = files.sha256(path)
         return self._sha256[path]
@@ -73,10 +75,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a stage is asked for, in the very form in which its manifest will record it.
+    """What a stage is asked for, in the form in which its manifest will record it.
 
-    The stage passes it to `run_stage`, and the plan of the workflow compares it with the manifest that is there, so
-    both judge alike. settings, inputs, only: as in `run_stage`.
+    The stage passes it to `run_stage`, and the plan of the workflow compares it with the existing manifest. So both
+    decide by the same rule. settings, inputs and only have the same meaning as in `run_stage`.
     """
 
     stage: str
@@ -85,7 +87,10 @@ class Asked:
     only: Callable[[Path], bool] | None = None
 
     def header(self, snapshot: Snapshot | None = None) -> dict[str, Any]:
-        """The fields of the manifest that are known before the work. Raises PipelineError for unreadable inputs."""
+        """Return the fields of the manifest that are known before the work.
+
+        Raises PipelineError if an input cannot be read.
+        """
         return {
             "stage": self.stage,
             "revision": STAGES[self.stage],
@@ -105,21 +110,23 @@ def run_stage(
     wait: bool = False,
     again: bool = False,
 ) -> bool:
-    """Do `work` unless `manifest` says that it was done already; write the manifest. Returns whether work was done.
+    """Do `work` unless `manifest` says that it was done already, and write the manifest. Returns whether work was done.
 
-    inputs: the manifests (or plain files) the work reads. settings: everything else that can change a result, as
-    JSON values. only: whether the work reads a file that an input manifest lists, by its path; without it all count. So
-    a change of PANN leaves a training on video alone untouched. again: work even where the manifest says it was done.
-    wait: a second process waits for the lock beside the manifest; without it that process ends with a PipelineError.
-    While the work lasts a mark stands beside the manifest: work that fails may have written over some of the files that
-    the older manifest lists.
+    inputs: the manifests (or plain files) that the work reads.
+    settings: everything else that can change a result, as JSON values.
+    only: a function that says by its path whether the work reads a file that an input manifest lists. Without it, all
+    such files count. With it, a change of PANN does not repeat a training on video alone.
+    again: do the work even if the manifest says that it was done.
+    wait: whether a second process waits for the lock beside the manifest. Otherwise it ends with a PipelineError.
+    While the work lasts, a marker file (`begun`) lies beside the manifest, because work that fails may have written
+    over some of the files that the older manifest lists.
     """
     manifest = Path(manifest)
     with files.lock(manifest, wait=wait):
         header = Asked(stage, settings or {}, tuple(map(Path, inputs)), only).header()
         if not again and is_done(manifest, header):
             begun(manifest).unlink(missing_ok=True)
-            os.utime(manifest)
+            os.utime(manifest)  # Snakemake takes an output that is older than its inputs for out of date
             work_record.note("unchanged", stage=stage, manifest=manifest, imported=work_record.imported())
             return False
         begun(manifest).touch()
@@ -141,7 +148,7 @@ def run_stage(
 def run_asked(
     asked: Asked, manifest: Path | str, work: Callable[[], Outcome], *, again: bool = False, wait: bool = False
 ) -> bool:
-    """`run_stage` for a stage whose settings and inputs were put together in `asked.py`."""
+    """Do what `run_stage` does, for a stage whose settings and inputs were put together in `asked.py`."""
     return run_stage(
         asked.stage,
         manifest,
@@ -175,14 +182,15 @@ def input_digests(
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """One file as a manifest lists it: path, bytes, sha256."""
+    """Describe a file as a manifest lists it: path, size in bytes, and SHA-256."""
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
 def is_done(manifest: Path, header: Mapping[str, Any], snapshot: Snapshot | None = None) -> bool:
-    """Whether the last work recorded at `manifest` is exactly this and every file it lists is there at its size.
+    """Whether the manifest records exactly this work, and every file that it lists exists with its size.
 
-    After work that began and did not end, a size proves nothing: then the digests are compared.
+    If later work began and did not end, files may have been replaced by others of the same size. Their digests are then
+    compared, too.
     """
     old = last_record(manifest, snapshot)
     is_this = bool(old) and all(old.get(key) == header[key] for key in header) and is_whole(old)
@@ -190,7 +198,7 @@ def is_done(manifest: Path, header: Mapping[str, Any], snapshot: Snapshot | None
 
 
 def last_record(manifest: Path, snapshot: Snapshot | None = None) -> dict[str, Any]:
-    """What a stage's last work left: its manifest; empty where there is none, or a torn one."""
+    """Return the manifest of a stage's last work. It is empty if there is none, or if it is damaged."""
     with suppress(PipelineError):
         found = (snapshot or Snapshot()).json(manifest)
         return found if isinstance(found, dict) else {}
@@ -198,12 +206,12 @@ def last_record(manifest: Path, snapshot: Snapshot | None = None) -> dict[str, A
 
 
 def begun(manifest: Path) -> Path:
-    """The mark that stands beside a manifest from before its stage's work until after it."""
+    """Return the path of the marker file that lies beside a manifest while its stage works."""
     return manifest.with_name(f".{manifest.name}.begun")
 
 
 def is_whole(manifest: Mapping[str, Any]) -> bool:
-    """Whether every file that a manifest lists exists at the size it had."""
+    """Whether every file that a manifest lists exists with the size that the manifest gives."""
     for entry in manifest.get("files", ()):
         try:
             if os.stat(entry["path"]).st_size != entry["bytes"]:
@@ -218,7 +226,7 @@ def _is_unchanged(manifest: Mapping[str, Any]) -> bool:
 
 
 def files_of(manifest: Path | str) -> list[Path]:
-    """The files a manifest lists. Raises PipelineError where it is missing or none."""
+    """Return the files that a manifest lists. Raises PipelineError if it is missing or is not a manifest."""
     if (listed := _listed_files(Path(manifest))) is None:
         remedy = "name the manifest that a stage wrote; one of ours that is damaged is made again by its rule"
         raise PipelineError("is no manifest of this pipeline", where=manifest, remedy=remedy)
@@ -226,28 +234,34 @@ def files_of(manifest: Path | str) -> list[Path]:
 
 
 def files_behind(path: Path) -> list[Path]:
-    """The files that a manifest lists; any other path stands for itself. What decides is the content, not the name."""
+    """Return the files that a manifest lists, or the path itself if it is not a manifest.
+
+    The content of the file decides whether it is a manifest, not its name.
+    """
     listed = _listed_files(path) if path.is_file() else None
     return [path] if listed is None else [Path(entry["path"]) for entry in listed]
 
 
 def known_digest(path: Path) -> tuple[Path, str]:
-    """The first file behind a manifest, and its SHA-256 as recorded there; any other path is read for its digest.
+    """Return the first file that a manifest lists and its recorded SHA-256.
 
+    For a path that is not a manifest, this returns the path and computes its SHA-256.
     Raises PipelineError for a manifest that lists no file, and for a file that cannot be read.
     """
     listed = _listed_files(path)
     if listed is None:
         return path, files.sha256(path)
     if not listed:
-        raise PipelineError("lists no file", where=path, remedy="delete it and run again")
+        why = "is a manifest that lists no file, and one is needed"
+        raise PipelineError(why, where=path, remedy="delete it and run the workflow again")
     return Path(listed[0]["path"]), listed[0]["sha256"]
 
 
 def _listed_files(path: Path, snapshot: Snapshot | None = None) -> list[dict[str, Any]] | None:
-    """What a manifest lists; None for any other file: a manifest is one JSON object with `stage` and `files`.
+    """Return the entries of the files that a manifest lists, or None for another file.
 
-    Raises PipelineError for a file that cannot be read, and for a manifest that lists what no stage could have made.
+    A manifest is one JSON object with `stage` and `files`.
+    Raises PipelineError for a file that cannot be read, and for a manifest with a path that cannot be printed.
     """
     content = (snapshot or Snapshot()).manifest(path)
     if not (content and "stage" in content and isinstance(content.get("files"), list)):

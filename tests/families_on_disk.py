@@ -11,7 +11,7 @@ from pipeline import config
 from pipeline.layout import StorePlace
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.records import Query
-from pipeline.training.data import Data, load, open_shelf
+from pipeline.training.data import Data, load, open_features
 
 LENGTHS = {"a": 5, "b": 3, "c": 7}
 TOKENS = {"1": 4, "2": 6, "3": 2}
@@ -46,7 +46,7 @@ class Shelf:
     def load(self, features: config.Features, dataset: str = "qvhighlights", skipped=(), **cuts) -> Data:
         manifest = list_stores(self.folder / "manifest.json", self.paths, skipped)
         families = {family: StorePlace(family, self.grids[family]) for family in features.all}
-        with open_shelf(families, [manifest]) as shelf:
+        with open_features(families, [manifest]) as shelf:
             reading = TrDetrSettings().reading(dataset)
             return load(shelf, features, queries(), training=config.Training(**cuts), reading=reading)
 

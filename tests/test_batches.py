@@ -15,7 +15,7 @@ from pipeline.layout import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.batches import collate
-from pipeline.training.data import load, open_shelf
+from pipeline.training.data import load, open_features
 
 
 def norm(x: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_the_released_loader_prepares_the_same_input(tmp_path, shared_data):
         paths.append(write_store(tmp_path / grid / family / "0.h5", sign, dict(zip(keys, raw, strict=True))))
         places[family] = StorePlace(family, grid)
     annotated = [Query(m["qid"], m["query"], m["vid"], m["duration"]) for m in metas]
-    with open_shelf(places, [list_stores(tmp_path / "all.json", paths)]) as shelf:
+    with open_features(places, [list_stores(tmp_path / "all.json", paths)]) as shelf:
         data = load(shelf, WORDS, annotated, training=config.Training(), reading=Reading())
     batch = collate(data, range(len(metas)))
     ours = {"vid": batch.video, "vid_mask": batch.video_mask, "txt": batch.text, "txt_mask": batch.text_mask}

@@ -27,7 +27,7 @@ from pipeline.methods.umt.settings import UmtSettings
 from pipeline.models.batch import Batch
 from pipeline.records import Query
 from pipeline.released.checkpoint import import_checkpoint, read_released
-from pipeline.training.data import Shelf, load
+from pipeline.training.data import OpenFeatures, load
 
 CASES = json.loads((Path(__file__).parent / "data/umt_cases.json").read_text())
 TINY = UmtSettings(hidden_dim=16, heads=2, decoder_layers=2, positions=30, feedforward_dim=8)
@@ -177,7 +177,7 @@ def test_the_decay_runs_through_the_averages():
 def test_rows_are_normalised_as_the_method_reads_them(tmp_path, reading, norms):
     benchmark = Benchmark(tmp_path, 2, 1)
     stores = dict(zip(WITH_SOUND.all, (Store([path]) for path in benchmark.stores), strict=True))
-    data = load(Shelf(stores, {}), WITH_SOUND, benchmark.splits["train"], training=Training(), reading=reading)
+    data = load(OpenFeatures(stores, {}), WITH_SOUND, benchmark.splits["train"], training=Training(), reading=reading)
     for (family, store), norm in zip(stores.items(), norms, strict=True):
         raw = store.read("0" if family == "clip-text" else "v0").astype(np.float32)
         wanted = raw / (norm(np.linalg.norm(raw, axis=1, keepdims=True)) if norm else 1)
@@ -196,7 +196,7 @@ def test_clips_beyond_the_duration_are_left_out_where_the_method_says_so(tmp_pat
     asked = [query(0, 1, 2), query(1, 1, 2)]
     asked[1] = Query(**{name: getattr(asked[1], name) for name in Query.__slots__} | {"duration": 17.0})
     for reading, lengths in ((Reading(), [12, 12]), (Reading(within_duration=True), [12, 8])):
-        data = load(Shelf(stores, {}), FEATURES, asked, training=Training(), reading=reading)
+        data = load(OpenFeatures(stores, {}), FEATURES, asked, training=Training(), reading=reading)
         assert data.n_clips == lengths
 
 

@@ -1,8 +1,8 @@
-"""Threads that encode, each computing on one core, so that numbers do not depend on how many cores there are.
+"""Threads that encode. Each computes on one core, so that numbers do not depend on how many cores there are.
 
-Sums in matrix products depend in their last bits on the number of threads that share one product. So on a CPU no
-product is shared: several batches are encoded at a time instead, one core each. That is no slower, as long as there are
-batches enough. A GPU is fed by one thread.
+The last bits of a matrix product depend on how many threads share the product. So on a CPU no product is shared.
+Several batches are encoded at the same time instead, each on one core. This takes no longer if there are enough
+batches. One thread feeds a GPU.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ Result = TypeVar("Result")
 
 
 class Workers(ThreadPoolExecutor):
-    """n threads; what is submitted is begun in this order."""
+    """A pool of n threads. Submitted work is begun in the order in which it was submitted."""
 
     def __init__(self, n: int) -> None:
         super().__init__(n, initializer=_compute_on_one_core)
         self.n = n
 
     def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The result of every item, in their order; at most one per thread and one more are at work or wait."""
+        """Yield the result of every item, in the order of the items.
+
+        At most n + 1 items are at work or wait to be taken, so that memory stays bounded.
+        """
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(self.submit(work, item))
@@ -39,7 +42,7 @@ class Workers(ThreadPoolExecutor):
 
 @contextmanager
 def workers(device: str) -> Iterator[Workers]:
-    """Workers for a device: a thread per core that this job may use, or one for a GPU."""
+    """Yield the workers for a device: one thread for each core that this job may use, or one thread for a GPU."""
     try:
         with Workers(n_cores() if device == "cpu" else 1) as found:
             yield found
@@ -47,12 +50,16 @@ def workers(device: str) -> Iterator[Workers]:
         if "torch" in sys.modules:
             import torch
 
-            # What the threads said of themselves, torch keeps for threads to come.
+            # A thread that calls torch.set_num_threads changes the number for threads that are started later, too. This
+            # call restores the number of this thread for them.
             torch.set_num_threads(torch.get_num_threads())
 
 
 def n_cores() -> int:
-    """Cores that this job may use: OMP_NUM_THREADS, which Snakemake sets to a rule's threads, or all there are."""
+    """Return how many cores this job may use.
+
+    This is OMP_NUM_THREADS, which Snakemake sets to the threads of a rule, or else the number of all cores.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked):
         return int(asked)

@@ -31,14 +31,14 @@ class Dropout(nn.Module):
 
 
 class PathDropout(nn.Module):
-    """Stochastic depth: while training, a branch is left out for a whole sample at one rate."""
+    """Stochastic depth: while training, the output of a branch is set to zero for a whole sample, at one rate."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, ...] to [B, ...]."""
+        """Map [B, ...] to [B, ...]. One draw for each sample decides whether the whole sample is kept."""
         return x * drop(x.new_ones(len(x), *(1,) * (x.dim() - 1)), self.rate) if self.training else x
 
 
@@ -47,8 +47,12 @@ def drop(x: Tensor, rate: float) -> Tensor:
     generator."""
     if not rate or x.device.type != "cpu":
         return F.dropout(x, rate)
+    # torch's generator gives the seed, so torch.manual_seed still fixes every mask.
     seed = int(torch.randint(2**63 - 1, ()))
+    # One number of 64 bits is read as four numbers of 16 bits. -(-n // 4) is n / 4, rounded up.
     bits = torch.from_numpy(np.random.SFC64(seed).random_raw(-(-x.numel() // 4)).view(np.int16))
+    # int16 counts from -LEVELS / 2, so the limit is moved by as much. A value is kept if its level is not below the
+    # limit.
     kept = bits[: x.numel()].view(x.shape).float().ge_(round(rate * LEVELS) - LEVELS // 2)
     return x * kept.mul_(1 / (1 - rate)).to(x.dtype)
 

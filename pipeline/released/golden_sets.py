@@ -36,7 +36,7 @@ from pipeline.models.labels import spans_of
 from pipeline.records import Query, query_from_row
 from pipeline.released.checkpoint import release_of
 from pipeline.training.batches import collate
-from pipeline.training.data import Data, Shelf, load
+from pipeline.training.data import Data, OpenFeatures, load
 
 MAX_WINDOWS = Training().max_windows
 
@@ -138,7 +138,7 @@ def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], reading:
                     else:
                         store.add(query.vid, rows[n][: min(len(arrays[f"raw_{s}_{n}"]) for s in video + audio)])
         stores = {stream: Store([Path(folder) / f"{stream}.h5"]) for stream in streams}
-        data = load(Shelf(stores, {}), features, queries, training=training, reading=reading)
+        data = load(OpenFeatures(stores, {}), features, queries, training=training, reading=reading)
         for store_ in stores.values():
             store_.close()
     return data

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.records import Query
-from pipeline.training.data import Shelf, with_features
+from pipeline.training.data import OpenFeatures, with_features
 
 SHOWN = 5
 """Largest number of videos that a message names. The manifests under features/ list all."""
@@ -27,7 +27,7 @@ def check(
     experiment: config.Experiment,
     dataset: config.Dataset,
     features: config.Features,
-    shelf: Shelf,
+    opened: OpenFeatures,
     annotations: Mapping[str, Path],
 ) -> None:
     """Print which queries of train and val are left out, and refuse what could not be scored or reported.
@@ -38,7 +38,7 @@ def check(
     queries = {split: _of_domains(records.read_queries(annotations[split]), experiment) for split in ("train", "val")}
     missing: dict[str, Sequence[Row]] = {}
     for split, asked in queries.items():
-        kept, absent = with_features(shelf, features, [query for query in asked if query.vid not in dataset.skip])
+        kept, absent = with_features(opened, features, [query for query in asked if query.vid not in dataset.skip])
         absent = absent + [row_of(query) for query in asked if query.vid in dataset.skip]
         _refuse_none(name, split, asked, kept, experiment)
         if absent:
@@ -46,7 +46,7 @@ def check(
             print(f"train: {name} does without {len(absent):,} of {len(asked):,} queries of {split}: {_named(absent)}")
         missing[split] = [row for row in absent if not row["why"].startswith(BY_CHOICE)]
     if experiment.report not in queries:
-        missing[experiment.report] = _of_another_split(shelf, features, queries)
+        missing[experiment.report] = _of_another_split(opened, features, queries)
     for split in dict.fromkeys(("val", experiment.report)):
         if missing[split] and dataset.missing == "fail":
             n_videos = len({row["vid"] for row in missing[split]})
@@ -68,14 +68,16 @@ def _of_domains(queries: Sequence[Query], experiment: config.Experiment) -> list
     return [query for query in queries if not has_domains or query.domain in experiment.run_domains]
 
 
-def _of_another_split(shelf: Shelf, features: config.Features, queries: Mapping[str, Sequence[Query]]) -> list[Row]:
+def _of_another_split(
+    opened: OpenFeatures, features: config.Features, queries: Mapping[str, Sequence[Query]]
+) -> list[Row]:
     """Return the videos left out that are in neither train nor val. The labels of the reported split are not read
     here."""
     known = {query.vid for split in queries.values() for query in split}
-    stores = [shelf.stores[family] for family in [*features.video, *features.audio]]
+    stores = [opened.stores[family] for family in [*features.video, *features.audio]]
     return [
         {"vid": vid, "why": why}
-        for vid, why in shelf.skipped.items()
+        for vid, why in opened.skipped.items()
         if vid not in known and not why.startswith(BY_CHOICE) and any(vid not in store for store in stores)
     ]
 

@@ -70,16 +70,18 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The open feature stores of an experiment: one per family, and the videos and queries that were skipped, with
-    reasons."""
+class OpenFeatures:
+    """The open feature stores of an experiment.
+
+    stores: the store of each family. skipped: the reason for each vid or qid that an earlier stage skipped.
+    """
 
     stores: Mapping[str, Store]
     skipped: Mapping[str, str]
 
 
 @contextmanager
-def open_shelf(places: Mapping[str, StorePlace], manifests: Sequence[Path]) -> Iterator[Shelf]:
+def open_features(places: Mapping[str, StorePlace], manifests: Sequence[Path]) -> Iterator[OpenFeatures]:
     """Open the stores that feature manifests list, until the end of a block.
 
     places: family → where its stores lie. Raises PipelineError for a family that no manifest lists.
@@ -96,11 +98,11 @@ def open_shelf(places: Mapping[str, StorePlace], manifests: Sequence[Path]) -> I
     rows = [row for manifest in manifests for row in files.read_json(manifest).get("skipped", [])]
     skipped = {str(row.get("vid", row.get("qid"))): str(row["why"]) for row in rows}
     with ExitStack() as stack:
-        yield Shelf({family: stack.enter_context(Store(found)) for family, found in paths.items()}, skipped)
+        yield OpenFeatures({family: stack.enter_context(Store(found)) for family, found in paths.items()}, skipped)
 
 
 def load(
-    shelf: Shelf,
+    opened: OpenFeatures,
     features: config.Features,
     queries: Sequence[Query],
     *,
@@ -120,23 +122,23 @@ def load(
     Source: the released loaders, x / (|x| + 1e-5) per family, or as `reading` says.
     """
     visual = [*features.video, *features.audio]
-    clip_s = _clip_seconds({family: shelf.stores[family].passport.grid for family in visual})
-    kept, left_out = with_features(shelf, features, queries)
+    clip_s = _clip_seconds({family: opened.stores[family].passport.grid for family in visual})
+    kept, left_out = with_features(opened, features, queries)
     cut: frozenset[str] = frozenset()
     if training.max_clips is not None:
-        cut = _longer_than(training.max_clips, shelf, visual, {query.vid for query in kept})
+        cut = _longer_than(training.max_clips, opened, visual, {query.vid for query in kept})
         if learns and cut:
             kept, beyond = _within(kept, cut, training.max_clips, clip_s)
             left_out = left_out + beyond
     if not kept:
         remedy = "see the manifests under features/ for what was skipped and why, or raise `max_clips`"
         raise PipelineError(f"none of {len(queries)} queries can be used", where="features", remedy=remedy)
-    dims = {family: shelf.stores[family].passport.dim for family in features.all}
+    dims = {family: opened.stores[family].passport.dim for family in features.all}
     video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
     vids = {vid: index for index, vid in enumerate(dict.fromkeys(query.vid for query in kept))}
     qids = [str(query.qid) for query in kept]
     streams = [video_dim] if reading.video == "one" else [dims[family] for family in features.video]
-    counts = _clip_counts(shelf, visual, list(vids), training.max_clips)
+    counts = _clip_counts(opened, visual, list(vids), training.max_clips)
     if reading.within_duration:
         durations = {query.vid: query.duration for query in kept}
         counts = [min(n, max(int(durations[vid] / clip_s), 1)) for n, vid in zip(counts, vids, strict=True)]
@@ -146,15 +148,15 @@ def load(
         video=pack(
             list(vids),
             counts,
-            [shelf.stores[family] for family in visual],
+            [opened.stores[family] for family in visual],
             (*streams, *(dims[family] for family in features.audio)),
             norm=None if reading.video == "stored" else exact if reading.exact else released,
             shared=shared,
         ),
         text=pack(
             qids,
-            [_cut(shelf.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
-            [shelf.stores[features.text]],
+            [_cut(opened.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
+            [opened.stores[features.text]],
             (dims[features.text],),
             norm=(exact if reading.exact else released) if words else None,
             shared=shared,
@@ -181,7 +183,7 @@ def _clip_seconds(grids: Mapping[str, str]) -> float:
 
 
 def with_features(
-    shelf: Shelf, features: config.Features, queries: Sequence[Query]
+    opened: OpenFeatures, features: config.Features, queries: Sequence[Query]
 ) -> tuple[list[Query], list[dict[str, str]]]:
     """Return the queries that every family has, and a row (qid, vid, why) for each whose absence is on record.
 
@@ -191,8 +193,8 @@ def with_features(
     kept, left_out, missing = [], [], []
     for query in queries:
         keys = [(family, query.vid) for family in visual] + [(text, str(query.qid))]
-        absent = [family for family, key in keys if key not in shelf.stores[family]]
-        why = shelf.skipped.get(query.vid) or shelf.skipped.get(str(query.qid))
+        absent = [family for family, key in keys if key not in opened.stores[family]]
+        why = opened.skipped.get(query.vid) or opened.skipped.get(str(query.qid))
         if not absent:
             kept.append(query)
         elif why:
@@ -208,9 +210,9 @@ def with_features(
     return kept, left_out
 
 
-def _longer_than(max_clips: int, shelf: Shelf, families: Sequence[str], vids: Iterable[str]) -> frozenset[str]:
+def _longer_than(max_clips: int, opened: OpenFeatures, families: Sequence[str], vids: Iterable[str]) -> frozenset[str]:
     """Return the vids that have more rows than `max_clips` in every family."""
-    return frozenset(vid for vid in vids if min(shelf.stores[f].n_rows(vid) for f in families) > max_clips)
+    return frozenset(vid for vid in vids if min(opened.stores[f].n_rows(vid) for f in families) > max_clips)
 
 
 def _within(
@@ -227,16 +229,18 @@ def _within(
     return kept, beyond
 
 
-def _clip_counts(shelf: Shelf, families: Sequence[str], vids: Sequence[str], max_clips: int | None) -> list[int]:
+def _clip_counts(
+    opened: OpenFeatures, families: Sequence[str], vids: Sequence[str], max_clips: int | None
+) -> list[int]:
     """Return the number of rows to keep of each video: that of the shortest family, and at most `max_clips`.
 
     Families may disagree by any number beyond `max_clips`.
     """
     counts, apart = [], []
     for vid in vids:
-        lengths = {family: _cut(shelf.stores[family].n_rows(vid), max_clips) for family in families}
+        lengths = {family: _cut(opened.stores[family].n_rows(vid), max_clips) for family in families}
         if max(lengths.values()) - min(lengths.values()) > ROWS_APART:
-            found = ", ".join(f"{lengths[family]} clips in {shelf.stores[family].file_of(vid)}" for family in families)
+            found = ", ".join(f"{lengths[family]} clips in {opened.stores[family].file_of(vid)}" for family in families)
             apart.append(f"vid {vid} has {found}")
         counts.append(min(lengths.values()))
     if apart:

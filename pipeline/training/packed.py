@@ -24,7 +24,7 @@ PIECE = 1024
 memory."""
 
 Norm = Callable[[np.ndarray], np.ndarray]
-"""From the lengths of rows to what they are divided by."""
+"""A function that takes the lengths of rows, float32 [rows], and returns what these rows are divided by, [rows]."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Packed:
         return replace(self, rows=self.rows.to(device), norms=self.norms.to(device))
 
     def __getstate__(self) -> dict[str, Any]:
-        # As arrays: torch would give every tensor a file descriptor and a place in /dev/shm of its own.
+        # Tensors are pickled as arrays, because torch would give each of them a file descriptor and a part of /dev/shm.
         state = {name: as_array(value) for name, value in vars(self).items()}
         return state if self.shared is None else state | {"rows": None}
 
@@ -94,12 +94,12 @@ def pack(
 
 
 def released(length: np.ndarray) -> np.ndarray:
-    """The norm of most released loaders, which add a little."""
+    """Return the divisors of most released loaders, which add 1e-5 to the length of a row."""
     return length + NORM_EPSILON
 
 
 def exact(length: np.ndarray) -> np.ndarray:
-    """The norm of loaders that add nothing; rows of zeros stay zero."""
+    """Return the divisors of loaders that add nothing. Rows of zeros are divided by 1e-12 and stay zero."""
     return np.maximum(length, SMALLEST_NORM)
 
 
@@ -115,10 +115,13 @@ def _norms(rows: np.ndarray, blocks: Sequence[int], norm: Norm) -> np.ndarray:
 
 
 def as_array(value: Any) -> Any:
-    """A tensor as an array of the same memory; any other value as it is. Arrays are what is pickled for workers."""
+    """Return a tensor as an array that uses the same memory, and any other value unchanged.
+
+    Arrays are what is pickled for workers.
+    """
     return value.numpy() if isinstance(value, Tensor) else value
 
 
 def as_tensor(value: Any) -> Any:
-    """The way back from `as_array`."""
+    """Return an array as a tensor that uses the same memory, and any other value unchanged."""
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

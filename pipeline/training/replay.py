@@ -23,8 +23,10 @@ SHAPES_KEPT = 128
 """Largest number of recordings. The shapes that come again first get one, and all others use ordinary steps."""
 
 Work = Callable[[], None]
+"""Work on tensors at fixed addresses. It is called without arguments."""
+
 Shape = tuple[torch.Size, ...]
-"""A function that is applied to every tensor of a batch."""
+"""The shapes of all tensors of a batch."""
 
 
 class Recorder(Protocol):
@@ -145,7 +147,9 @@ def _rehearsed(step: Step) -> None:
 
 
 def _say_why(error: RuntimeError) -> None:
-    """Return what went wrong in a recording. torch raises another error on top, because the recording could not be
-    ended."""
+    """Print why a recording failed.
+
+    torch raises a second error because the recording could not be ended. The first one, its context, is the reason.
+    """
     reason = str(error.__context__ or error).splitlines()[0]
     print(f"steps cannot be recorded as CUDA graphs ({reason}): they run slower, one by one", file=sys.stderr)

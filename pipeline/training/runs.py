@@ -17,7 +17,7 @@ from pipeline.files import MADE_HERE, read_json
 from pipeline.layout import CARD, EPOCHS, Layout, RunId, StorePlace
 from pipeline.provenance import Outcome
 from pipeline.training import checkpoint, coverage, pool
-from pipeline.training.data import Data, load, open_shelf
+from pipeline.training.data import Data, load, open_features
 from pipeline.training.loop import Run, train
 from pipeline.training.predict import method_for, predict
 
@@ -67,9 +67,9 @@ class Job:
                     where=self.annotations[split],
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )
-            with open_shelf(self.places, self.manifests) as shelf:
+            with open_features(self.places, self.manifests) as opened:
                 data = load(
-                    shelf,
+                    opened,
                     self.features,
                     [query for query in mine if query.vid not in self.dataset.skip],
                     training=training,
@@ -77,7 +77,7 @@ class Job:
                     learns=split == "train",
                     shared=self.shared,
                 )
-                passports = {family: asdict(store.passport) for family, store in shelf.stores.items()}
+                passports = {family: asdict(store.passport) for family, store in opened.stores.items()}
             data = replace(data, left_out=[*data.left_out, *by_choice])
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
@@ -95,8 +95,8 @@ class Job:
 
     def refuse_missing(self) -> None:
         """Print what the runs will do without. Raises PipelineError as `coverage.check` does."""
-        with open_shelf(self.places, self.manifests) as shelf:
-            coverage.check(self.name, self.experiment, self.dataset, self.features, shelf, self.annotations)
+        with open_features(self.places, self.manifests) as opened:
+            coverage.check(self.name, self.experiment, self.dataset, self.features, opened, self.annotations)
 
     def train(self, run: str, tell: pool.Tell) -> None:
         """Train one run, from its seed to its card."""

@@ -1,7 +1,7 @@
-"""An array that a process and the workers it starts have in common, instead of a copy in each of them.
+"""An array that a process and its workers have in common, so that each worker does not need a copy.
 
-The memory belongs to no file system (Linux' `memfd_create`), so that the size of /dev/shm, 64 MB in many containers,
-does not limit it. It is freed when the last process that uses it ends, however it ends.
+The memory is made by Linux' `memfd_create` and belongs to no file system. So it is not limited by the size of /dev/shm,
+which is 64 MB in many containers. It is freed when the last process that uses it ends, even if that process is killed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 SHARED_FROM = 1 << 24
-"""Bytes. A smaller array is copied to the workers. Each shared one takes a file descriptor, and about 250 of them can
-be passed on when a worker is started."""
+"""Size in bytes from which on an array is shared. Smaller arrays are copied to the workers.
+
+Each shared array needs a file descriptor, and only about 250 of them can be passed on when a worker is started.
+"""
 
 
 class SharedArray:
@@ -44,7 +46,7 @@ def is_worth_sharing(shape: tuple[int, ...], dtype: DTypeLike) -> bool:
 
 
 def _attached(handed_on: Any, shape: tuple[int, ...], dtype: str) -> SharedArray:
-    """The array in a worker. What a worker writes there, nobody else sees."""
+    """Open the array in a worker. ACCESS_COPY keeps what a worker writes from the other processes."""
     shared = SharedArray.__new__(SharedArray)
     shared._descriptor = handed_on.detach()
     size = prod(shape) * np.dtype(dtype).itemsize

@@ -1,9 +1,10 @@
 """Reads the rows of many videos at the speed of the disk: directly from the bytes of the files, in their order.
 
-For each array HDF5 spends more time on its own bookkeeping than it takes to read the 75 rows of a CLIP array. Measured
-on files in the page cache (1,600 videos of 75 rows, float16, 2,304 + 512 columns), this module reads 2,330 MB in a
-second of CPU time; calling `Store.read` for each video reads 250 MB. Several files are read at the same time, because a
-single reader could not wait for the disk and copy rows at once. `benchmarks/features.py` measures both in one run.
+For each array HDF5 spends more time on its own bookkeeping than it takes to read the 75 rows of a CLIP array. Files in
+the page cache (400 videos of 75 rows, float16, 2,304 + 512 columns) were read in both ways in one process: this module
+read 3,300 MB in a second of CPU time, and `Store.read` for each video read 270 MB. Several files are read at the same
+time, because a single reader could not wait for the disk and copy rows at once. `benchmarks/loading.py` measures this
+module.
 """
 
 from __future__ import annotations
