@@ -28,6 +28,7 @@ class EatrSettings(MomentQuerySettings):
         **MomentQuerySettings.needs,
         "loss_weights.event_span": "moments",
         "loss_weights.event_giou": "moments",
+        "slot_iterations": "moments",
     }
 
     name: Literal["eatr"] = "eatr"
