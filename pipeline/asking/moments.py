@@ -30,7 +30,7 @@ from pipeline.records import Prediction, Query
 from pipeline.training import checkpoint
 from pipeline.training.batches import collate
 from pipeline.training.cut import clip_scores
-from pipeline.training.data import Data, Shelf, load
+from pipeline.training.data import Data, OpenFeatures, load
 from pipeline.training.predict import inputs_for
 
 AT_ONCE = 16
@@ -154,7 +154,7 @@ class Moments:
         with ExitStack() as stack:
             stores = {family: stack.enter_context(Store([paths[family]])) for family in self.card.features.all}
             reading = self.card.settings.model.reading(self.card.dataset)
-            yield load(Shelf(stores, {}), self.card.features, [asked], training=training, reading=reading)
+            yield load(OpenFeatures(stores, {}), self.card.features, [asked], training=training, reading=reading)
 
     @torch.inference_mode()
     def _found(self, data: Data, pieces: list[Piece]) -> Found:

@@ -1,7 +1,7 @@
 """The methods that can be trained here, by the names that config.yaml uses. The first is the default.
 
-A method is one folder (or one file) of this room and one line of `METHODS`. Its settings import nothing heavy, because
-every command and the Snakefile validate the config; the network is imported when a job builds it.
+A method is one folder (or one file) of this room and one line of `METHODS`. The settings of a method import nothing
+heavy, because every command and the Snakefile validate the config. The network is imported when a job builds it.
 """
 
 from __future__ import annotations
@@ -24,35 +24,37 @@ METHODS: dict[str, str] = {
     "univtg": "pipeline.methods.univtg.settings:UniVtgSettings",
     "umt": "pipeline.methods.umt.settings:UmtSettings",
 }
-"""Name in config.yaml → the settings of the method, `module:Class`."""
+"""The registry: the name of a method in config.yaml → the place of its settings, `module:Class`."""
 
 DEFAULT = next(iter(METHODS))
 
 
 def settings_class(name: str) -> type[MethodSettings]:
-    """The settings of a method that is in the registry. Imports nothing heavy."""
+    """Return the settings of a method that is in the registry. Nothing heavy is imported."""
     return imported(METHODS[name])
 
 
 def is_current(recorded: Mapping[str, Any]) -> bool:
-    """Whether a manifest's record of a method (`MethodSettings.recorded`) has the revision that the method has now."""
+    """Return whether the record of a method in a manifest (`MethodSettings.recorded`) has the revision that the method
+    has now."""
     name = recorded.get("name")
     return name in METHODS and recorded.get("revision") == settings_class(name).revision
 
 
 def build(settings: MethodSettings, inputs: Inputs) -> Method:
-    """A method with a freshly initialised network on the CPU. Imports torch."""
+    """Return a method with a freshly initialised network on the CPU. This imports torch."""
     return imported(settings.implementation)(settings, inputs)
 
 
 def name_in(section: Any) -> str | None:
-    """The method that a section `model` is about: a mapping that names none is about the default method."""
+    """Return the name of the method that a section `model` is about. A mapping that names none is about the default
+    method."""
     if isinstance(section, Mapping):
         return str(section.get("name", DEFAULT))
     return getattr(section, "name", None)
 
 
 def imported(place: str) -> Any:
-    """What `module:name` stands for."""
+    """Return the object that `module:name` stands for."""
     module, name = place.split(":")
     return getattr(import_module(module), name)

@@ -1,8 +1,8 @@
-"""What a method is to the rest of the pipeline: a network, and the rules it is trained and read by.
+"""What a method is to the rest of the pipeline: a network, and the rules by which it is trained and read.
 
 Training, prediction, checkpoints and the golden checks know a method by this contract and by its settings
-(`settings.py`) alone. Importing it imports no torch, so that a method that fits into one file can define its settings
-and its rules side by side.
+(`settings.py`) alone. No torch is imported here, so that a method that fits into one file can define its settings and
+its rules side by side.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Inputs:
     """What a network is built for.
 
-    video_dim, audio_dim (0: no audio), text_dim: widths of the features, without the columns of temporal endpoints
-    that a batch adds to video and to audio. clip_s: seconds per clip. moments: whether there are windows to learn.
+    video_dim, audio_dim (0: no audio), text_dim: the widths of the features, without the columns of temporal endpoints
+    that a batch adds to video and to audio. clip_s: the seconds of a clip. moments: whether there are windows to learn.
     highlights: whether people rated the clips.
     """
 
@@ -43,7 +43,8 @@ class Inputs:
 
     @property
     def video_columns(self) -> int:
-        """Width of a batch's `video`: [video | endpoints] or, with audio, [video | endpoints | audio | endpoints]."""
+        """The width of `video` in a batch: [video | endpoints], or [video | endpoints | audio | endpoints] with
+        audio."""
         return self.video_dim + 2 + (self.audio_dim + 2 if self.audio_dim else 0)
 
 
@@ -51,8 +52,8 @@ class Inputs:
 class Found:
     """What a method found for the queries of a batch.
 
-    windows: per query, rows [k, 3] of start_s, end_s and score, the best first; None where the dataset asks for none.
-    saliency: per query, one score per valid clip.
+    windows: for each query rows [k, 3] of start_s, end_s and score, the best row first; None where the dataset asks for
+    no windows. saliency: for each query one score for each valid clip.
     """
 
     windows: Sequence[np.ndarray] | None
@@ -60,12 +61,14 @@ class Found:
 
 
 class Method:
-    """A network and the rules it is trained and read by. A subclass sets `network` and defines `losses` and `found`.
+    """A network, and the rules by which it is trained and read. A subclass sets `network` and defines `losses` and
+    `found`.
 
-    The order of a step: `outputs` and `costs`; then `match`, on the CPU; then `losses`. On a GPU the pieces before and
-    after the matching are recorded once per shape of batch and replayed (`training/replay.py`). So they may look at
-    no value of a tensor, and at nothing of a batch but its tensors and their shapes: whatever else they need, such as
-    which samples show the same video, has to be a tensor of the labels.
+    A step has three parts: first `outputs` and `costs`, then `match`, which runs on the CPU, then `losses`. On a GPU
+    the parts before and after the matching are recorded once for each shape of a batch, and replayed
+    (`training/replay.py`). So these parts may read no value of a tensor on the host, and of a batch they may use
+    nothing but its tensors and their shapes. Whatever else they need, such as which samples show the same video, has to
+    be a tensor of the labels.
     """
 
     network: nn.Module
@@ -74,28 +77,31 @@ class Method:
         self.settings, self.inputs = settings, inputs
 
     def targets(self, queries: Sequence[Query], n_clips: Sequence[int], training: Training) -> Any:
-        """What the method wants to learn from these queries; n_clips: clips that each one's features have.
+        """Return what the method learns from these queries. n_clips: the number of clips that the features of each
+        query have.
 
-        Returns an object whose `draw(index, rng)` gives the labels of a batch: a dataclass of tensors and host
-        values with a method `to(device)`. Raises PipelineError for a query that cannot be learned from.
+        The result has a method `draw(index, rng)`, which gives the labels of a batch: a dataclass of tensors and host
+        values with a method `to(device)`. Raises PipelineError for a query that nothing can be learned from.
         """
         from pipeline.models.labels import Targets
 
         return Targets(queries, n_clips, self.inputs.clip_s, max_windows=training.max_windows)
 
     def outputs(self, batch: Batch) -> Any:
-        """One forward pass, in whatever form `costs`, `losses` and `found` understand."""
+        """Return the result of one forward pass, in a form that `costs`, `losses` and `found` of this method
+        understand."""
         return self.network(batch)
 
     def costs(self, outputs: Any, batch: Batch) -> tuple[Tensor, ...]:
-        """What the matchings are decided by; empty for a method that matches nothing.
+        """Return the costs by which each matching is decided. The tuple is empty for a method that matches nothing.
 
-        Each is [..., B, Q, W]: what it costs to give target W to query Q.
+        Each tensor is [..., B, Q, W]: what it costs to give target W to query Q.
         """
         return ()
 
     def match(self, costs: tuple[Tensor, ...], labels: Any) -> tuple[Tensor, ...]:
-        """Solve every matching on the CPU: for each of `costs` [..., B, Q] long, a query's target or -1 for none.
+        """Solve every matching on the CPU. For each tensor of `costs` the result is [..., B, Q] long: the target of
+        each query, or -1 for none.
 
         Raises PipelineError where a cost is not finite.
         """
@@ -104,28 +110,31 @@ class Method:
         return tuple(solve(each, labels.n_spans) for each in costs)
 
     def losses(self, outputs: Any, batch: Batch, matches: tuple[Tensor, ...]) -> Losses:
-        """Every loss, unweighted, by name, and their weighted sum under `total`: scalars on the device.
+        """Return every loss, unweighted, by its name, and their weighted sum under `total`. All are scalars on the
+        device.
 
         Raises ValueError where the batch has no labels.
         """
         raise NotImplementedError
 
     def found(self, outputs: Any, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:
-        """From the outputs of a batch to windows and clip scores. n_clips: valid clips of each query's video."""
+        """Return windows and clip scores from the outputs of a batch. n_clips: the number of valid clips of each
+        query's video."""
         raise NotImplementedError
 
     def optimizer(self, training: Training, device: str) -> Optimizer:
-        """AdamW over all parameters, with the rate and the decay of `training`."""
+        """Return the optimizer: AdamW over all parameters, with the learning rate and the decay of `training`."""
         from pipeline.models.optimizers import adamw
 
         return adamw(self.network, training.learning_rate, training.weight_decay, device)
 
     def gradient_clip(self, training: Training) -> float | None:
-        """Largest norm of all gradients together, beyond which they are scaled down; None scales none."""
+        """Return the largest norm of all gradients together, above which they are scaled down. None scales nothing."""
         return training.gradient_clip
 
     def schedule(self, optimizer: Optimizer, training: Training) -> LRScheduler:
-        """How the learning rate goes from epoch to epoch: divided by ten after every `drop_learning_rate_after`."""
+        """Return how the learning rate changes from epoch to epoch: it is divided by ten after every
+        `drop_learning_rate_after` epochs."""
         from torch.optim.lr_scheduler import StepLR
 
         return StepLR(optimizer, training.drop_learning_rate_after, 0.1)

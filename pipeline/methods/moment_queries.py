@@ -25,7 +25,8 @@ from pipeline.records import Query
 
 
 class MomentQueryMethod(Method):
-    """Moments are matched only where the dataset has them; without, the decoder is never trained.
+    """A method with moment queries. Moments are matched only where the dataset has them; without them the decoder is
+    never trained.
 
     A subclass sets `network`, which takes a `Batch` and gives `Outputs`.
     """
@@ -35,17 +36,18 @@ class MomentQueryMethod(Method):
     """Whether windows are clamped to the annotated duration before they are rounded."""
 
     def costs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
-        """One matching, of all decoder layers at once; none without moments."""
+        """Return the costs of one matching, which covers all decoder layers at once. Without moments there is none."""
         if not self.inputs.moments:
             return ()
         return (costs(*layers_of(outputs), labels_of(batch).spans, self.settings.loss_weights),)
 
     def losses(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The `terms` and total."""
+        """Return the losses of `terms`, and their weighted sum under `total`."""
         return with_total(self.terms(outputs, batch, matches), self.settings.loss_weights, outputs.saliency)
 
     def terms(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Those of `moment_losses` (only with moments; labels by cross-entropy) and saliency, unweighted.
+        """Return the losses, unweighted: saliency, and with moments those of `moment_losses`, whose labels are learned
+        by cross-entropy.
 
         A loss of weight 0 is not computed.
         """
@@ -58,11 +60,12 @@ class MomentQueryMethod(Method):
         return losses
 
     def saliency_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """What clips' scores are to learn: a scalar."""
+        """Return the loss of the clips' scores, a scalar."""
         return saliency_loss(outputs, labels_of(batch), batch.video_mask, self.settings.saliency_margin)
 
     def found(self, outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:
-        """All moment queries' windows, scored by softmax; clip scores through float16, as released."""
+        """Return the windows of all moment queries, scored by softmax, and the clip scores, rounded to float16 as the
+        released systems do."""
         windows = None
         if self.inputs.moments:
             found = outputs.logits, outputs.spans, queries, dataset, self.inputs.clip_s

@@ -1,6 +1,7 @@
 """What the releases that descend from Moment-DETR have in common: names of tensors, options, outputs and losses.
 
-Tables of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept.
+In a table of tensors the beginning of a released name (* is a layer's number) leads to the beginning of our name. What
+follows the beginning is kept.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ DAB_DECODER: dict[str, str] = {
 
 
 def encoder_layers(released: str, ours: str, *, activation: bool = True) -> dict[str, str]:
-    """The table of one stack of encoder layers. activation: whether it is learned."""
+    """Return the table of one stack of encoder layers. activation: whether the activation has a learned slope."""
     layer, own = f"{released}.layers.*", f"{ours}.layers.*"
     learned = {f"{layer}.activation.": f"{own}.feedforward.activation."} if activation else {}
     return learned | {
@@ -79,7 +80,8 @@ DEAD = (
     "txt_position_embed.LayerNorm.weight",
     "txt_position_embed.LayerNorm.bias",
 )
-"""Released tensors that no output depends on (8,704 numbers). Ours has none: they are dropped by name."""
+"""The released tensors that no output depends on: 8,704 numbers at a width of 256. Our networks lack them, so they are
+left out by name."""
 
 OPTIONS = {
     "hidden_dim": "hidden_dim",
@@ -91,10 +93,10 @@ OPTIONS = {
     "dropout": "dropout",
     "input_dropout": "input_dropout",
 }
-"""Our setting → the released option that says it."""
+"""The table of options: our setting → the released option that says it."""
 
 T2V_LAYERS = {"t2v_layers": "enc_layers"}
-"""Where the option that counts the layers of the encoder counts those before it, too."""
+"""The addition for systems whose option counts the layers before the encoder together with the encoder's own."""
 
 LOSSES = {
     **{f"loss_{name}": name for name in MOMENT_LOSSES},
@@ -102,7 +104,7 @@ LOSSES = {
     "loss_saliency": "saliency",
     "total": "total",
 }
-"""Released name of a loss → ours. Those of the earlier layers, which are numbered, are added up."""
+"""The table of losses: released name → ours. The losses of the earlier layers, which are numbered, are added up."""
 
 OUTPUTS = {
     "pred_logits": "logits",
@@ -111,17 +113,20 @@ OUTPUTS = {
     "aux0_pred_logits": "aux_logits",
     "aux0_pred_spans": "aux_spans",
 }
-"""Released name of a prediction → the field of our outputs. Those of earlier layers get the axis of layers."""
+"""The table of outputs: released name → the field of our outputs. Predictions of earlier layers get the axis of layers.
+"""
 
 
 def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
-    """The widths that released weights fit; video and audio count as one. Raises KeyError where they say none."""
+    """Return the widths that released weights fit; video and audio count as one. Raises KeyError where no tensor says
+    them."""
     video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
     return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
 
 
 def logged(outputs: Outputs, matches: tuple[Tensor, ...]) -> dict[str, float]:
-    """Figures of the released log that are no losses: per cent of the matched queries that look like background."""
+    """Return figures of the released log that are no losses: the per cent of matched queries that look like
+    background."""
     if not matches:
         return {}
     logits, _ = layers_of(outputs)

@@ -1,6 +1,6 @@
 """What a method says of its released system: the layout of its checkpoints and the form of its golden sets.
 
-The readers (`pipeline/released/`) know no method by name: each method that has something released fills in a `Release`.
+The readers (`pipeline/released/`) know no method by name. Each method that has something released fills in a `Release`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from pipeline.models.batch import Batch
 from pipeline.records import Query
 
 RELATIVE = 1e-5
-"""Of the largest reference value (outputs), of the value (losses)."""
+"""The largest difference that is allowed: for outputs a share of the largest reference value, for losses a share of the
+value itself."""
 
 Calls = Mapping[str, list[Any]]
-"""What every named module returned, call by call."""
+"""The results of every named module: the module's name → what it returned, call by call."""
 
 
 def noise(tag: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers that golden sets are generated from: NumPy's legacy normal ones, seeded with the CRC-32 of `tag`."""
+    """Return the numbers that golden sets are generated from: NumPy's legacy normal ones, seeded with the CRC-32 of
+    `tag`."""
     return np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape)
 
 
 class Check(NamedTuple):
-    """One quantity: its largest difference, in the unit of `tolerance`."""
+    """One quantity that was compared: its largest difference, in the unit of `tolerance`."""
 
     quantity: str
     difference: float
@@ -43,7 +45,10 @@ class Check(NamedTuple):
 
 
 def close(name: str, ours: Tensor, reference: Tensor) -> Check:
-    """Two arrays: the largest difference, beside a share of the largest reference value. Another shape is a failure."""
+    """Compare two arrays by their largest difference. The tolerance is a share of the largest reference value.
+
+    Arrays of different shapes give a check that fails.
+    """
     if ours.shape != reference.shape:
         return apart(f"{name}: shape {_shape(ours)}, in the set {_shape(reference)}")
     difference = float((ours.detach() - reference).abs().max())
@@ -52,22 +57,23 @@ def close(name: str, ours: Tensor, reference: Tensor) -> Check:
 
 
 def counted(name: str, wrong: int) -> Check:
-    """How many of something differ; none may."""
+    """Return the check of a number of things that differ. None may differ."""
     return Check(name, float(wrong), 0.0, wrong == 0)
 
 
 def apart(name: str) -> Check:
-    """A quantity that cannot be compared at all."""
+    """Return the failed check of a quantity that cannot be compared at all."""
     return Check(name, float("inf"), 0.0, False)
 
 
 def check_steps(
     method: Method, golden: GoldenSet, told: Mapping[str, Any], *, totals: float = 1e-4, norms: float = 1e-3
 ) -> Iterator[Check]:
-    """Optimizer steps on the set's batch, in evaluation mode. Moves the network's weights.
+    """Compare some optimizer steps on the batch of a set, in evaluation mode. The weights of the network change.
 
-    told: lr, weight_decay, clip (None: the gradients are left as they are) and the trajectory: step, total before it,
-    grad_norm_before_clip. totals, norms: what may differ, relative.
+    told: lr, weight_decay, clip (None: the gradients stay as they are) and the trajectory, whose rows hold the step,
+    the total before it, and grad_norm_before_clip. totals, norms: the share by which a total and a gradient norm may
+    differ.
     """
     training = Training(learning_rate=told["lr"], weight_decay=told["weight_decay"], gradient_clip=told["clip"])
     optimizer, batch = method.optimizer(training, "cpu"), golden.batch
@@ -89,14 +95,15 @@ def check_steps(
 
 @dataclass(frozen=True)
 class GoldenSet:
-    """One set of figures of a released system: what goes in, and what must come out.
+    """One golden set: what goes into a released system, and what must come out.
 
-    settings: with the loss weights it was made with. max_windows: of which a step learns. weights, gradient_norms: by
-    released name (norm None: the tensor takes no part). batch: with labels, as drawn. outputs: by field of the
-    method's outputs. losses: by our names, with what `Release.logged` gives beside. matches: per sample (queries,
-    windows), for the last layer, then for the earlier ones where they are known; none without moments.
-    queries: where the set tells what they are made from. expected: everything that its JSON file says.
-    arrays: by their names in forward.npz; only the sharp form has them.
+    settings: the settings with the loss weights that the set was made with. max_windows: the largest number of windows
+    that a step learns from. weights, gradient_norms: by released name; a norm of None says that the tensor takes no
+    part. batch: the batch, with its labels as they were drawn. outputs: by the field of the method's outputs. losses:
+    by our names, with what `Release.logged` gives beside them. matches: the matching of each sample (queries, windows),
+    for the last layer, then for the earlier layers where they are known; empty without moments. queries: the queries,
+    where the set tells what they are made from. expected: everything that the JSON file says. arrays: the arrays of
+    forward.npz by their names; only the sharp form has them.
     """
 
     name: str
@@ -177,7 +184,8 @@ class Release:
         return self.settings.model_validate({"loss_weights": weights})
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
-        """Our name of a released tensor; None for the dead ones. Raises PipelineError for a name not in the table."""
+        """Return our name of a released tensor, or None for a dead one. Raises PipelineError for a name that is not in
+        the table."""
         if released in self.dead:
             return None
         for theirs, ours in self.names.items():
@@ -189,9 +197,10 @@ class Release:
     def renamed(
         self, released: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object = "checkpoint"
     ) -> dict[str, Tensor]:
-        """Released tensors under our names, in our shapes (kernel-1 convolutions lose their last axis), float32.
+        """Return released tensors under our names, in our shapes (kernel-1 convolutions lose their last axis), as
+        float32.
 
-        expected: our state, for its names and shapes. Raises PipelineError naming what is missing, unknown or of
+        expected: our state, for its names and shapes. Raises PipelineError, which names what is missing, unknown or of
         another size.
         """
         renamed = {
@@ -207,7 +216,7 @@ class Release:
         return {name: renamed[name].float().reshape(tensor.shape) for name, tensor in expected.items()}
 
     def odd(self, what: str, where: object) -> PipelineError:
-        """The one message for a file that is not this system's."""
+        """Return the error for a file that is not of this system."""
         return PipelineError(
             what, where=where, remedy=f"name a checkpoint of the released {self.title}, all its modules on"
         )

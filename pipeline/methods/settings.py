@@ -145,7 +145,12 @@ class MomentQuerySettings(NetworkSettings):
     The numbers are those of the released systems, which agree in them.
     """
 
-    needs: ClassVar[Mapping[str, str]] = {f"loss_weights.{name}": "moments" for name in MOMENT_LOSSES}
+    needs: ClassVar[Mapping[str, str]] = {
+        **{f"loss_weights.{name}": "moments" for name in MOMENT_LOSSES},
+        # Without moments the decoder is never trained, and nothing looks at what it predicts.
+        "queries": "moments",
+        "decoder_layers": "moments",
+    }
 
     queries: Positive = 10
     """Moment queries of the decoder: the number of windows that are predicted for every text query."""

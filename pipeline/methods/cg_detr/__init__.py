@@ -1,1 +1,1 @@
-"""CG-DETR: clips take from the words as much as they correlate, dummies take the rest, as released."""
+"""CG-DETR, as released. Clips take from the words as much as they correlate with them, and dummies take the rest."""

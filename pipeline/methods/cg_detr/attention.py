@@ -15,9 +15,10 @@ from pipeline.models.elementwise import PathDropout, drop
 
 
 class AdaptiveLayer(nn.Module):
-    """Attention without matrices for query, key and value; then as the t2v layers of other methods.
+    """A layer whose attention has no matrices for query, key and value. What follows is as in the t2v layers of other
+    methods.
 
-    What the dummies draw of the attention is lost, so that the weights of the words sum to less than one.
+    The share of the attention that the dummies draw is lost, so that the weights of the words sum to less than one.
     """
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
@@ -31,9 +32,10 @@ class AdaptiveLayer(nn.Module):
     def forward(
         self, clips: Tensor, positions: Tensor, keys: Tensor, words: Tensor, keep: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """clips, positions [B, L, d], keys of dummies and words [B, D + N, d], words [B, N, d].
+        """Return the clips [B, L, d] and the mean of the heads' weights [B, L, D + N].
 
-        keep: [B, H, L, D + N] bool. Returns the clips [B, L, d] and the mean of the heads' weights [B, L, D + N].
+        clips, positions: [B, L, d]. keys: [B, D + N, d], of dummies and words. words: [B, N, d]. keep: [B, H, L, D + N]
+        bool.
         """
         query, key, value = (
             x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (clips + positions, keys, words)
@@ -45,17 +47,18 @@ class AdaptiveLayer(nn.Module):
         return self.after(clips, self.out(mixed.transpose(1, 2).flatten(2))), weights.mean(1)
 
     def after(self, clips: Tensor, mixed: Tensor) -> Tensor:
-        """What follows the attention: [B, L, d] both (mixed may be one row for all)."""
+        """Return the clips [B, L, d] after the rest of the layer. mixed: what the attention gives, [B, L, d], or one
+        row for all clips."""
         clips = clips + self.path(mixed.expand_as(clips))
         return self.norm2(clips + self.path(self.feedforward(self.norm1(clips))))
 
     def after_nothing(self, token: Tensor) -> Tensor:
-        """What follows an attention that sees no key: only the bias of its output is left. [B, 1, d] both."""
+        """Return the token [B, 1, d] after an attention that sees no key: only the bias of its output is left."""
         return self.after(token, self.out.bias)
 
 
 class AdaptiveAttention(nn.Module):
-    """The layers, and the saliency token's way through them."""
+    """The layers of adaptive attention, and the way of the saliency token through them."""
 
     def __init__(self, layer: AdaptiveLayer, n_layers: int) -> None:
         super().__init__()
@@ -65,7 +68,7 @@ class AdaptiveAttention(nn.Module):
     def forward(
         self, clips: Tensor, positions: Tensor, keys: Tensor, words: Tensor, keep: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As a layer; weights are the mean over the layers."""
+        """Return the clips and the weights, as a layer does. The weights are the mean over the layers."""
         each = []
         for layer in self.layers:
             clips, weights = layer(clips, positions, keys, words, keep)
@@ -73,7 +76,7 @@ class AdaptiveAttention(nn.Module):
         return clips, torch.stack(each).mean(0)
 
     def token(self, token: Tensor) -> Tensor:
-        """[B, 1, d] to [B, 1, d]. As released, it sees no key."""
+        """Return the saliency token [B, 1, d] after all layers. As in the released system, it sees no key."""
         for layer in self.layers:
             token = layer.after_nothing(token)  # type: ignore[operator]
         return token

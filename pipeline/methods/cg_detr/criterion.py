@@ -1,7 +1,7 @@
-"""What CG-DETR minimises besides the moments' losses: saliency, alignment, distillation, orthogonality.
+"""What CG-DETR minimises besides the losses of moments: saliency, alignment, distillation and orthogonality.
 
-Axes: B samples, L clips, N words, D dummies, d width. Released, entropies act on probabilities: their logarithms end at
--100, and where a float32 sigmoid is 0 or 1 there is no gradient.
+Axes: B samples, L clips, N words, D dummies, d width. As in the released system, entropies are computed from
+probabilities. Their logarithms end at -100, and where a float32 sigmoid is 0 or 1 there is no gradient.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pipeline.models.losses import RANKS, hinge, rank_terms
 def saliency_loss(
     outputs: CorrelatedOutputs, labels: SourceLabels, video_mask: Tensor, margin: float, attention_weight: float
 ) -> Tensor:
-    """Scores of clips, and with a weight the words' share of their attention, which ought to rank them too: a scalar.
+    """Return the saliency loss, a scalar. With a weight, the words' share of the attention learns to rank the clips,
+    too.
 
-    Only samples whose next one is of another source (R) have a wrong query. Released oddities: where there are some,
-    the others' rank loss counts only if there are two others or more, and of the attention not at all.
+    A sample whose next sample has another source is in R, and only samples in R have a wrong query. The released system
+    has two oddities, which are reproduced. Where some samples are in R, the rank loss of the others counts only if
+    there are two others or more. The rank loss of their attention does not count at all.
     """
     among = labels.other_source
     n_others, nobody = (1 - among).sum(), (among.sum() == 0).float()
@@ -40,27 +42,30 @@ def saliency_loss(
 
 
 def _ranks(scores: Tensor, wrong: Tensor, labels: SourceLabels, video_mask: Tensor) -> Tensor:
-    """Ranks of a sample's clips among themselves and among those under the wrong query, mean over R."""
+    """Return the rank loss of a sample's clips among themselves and among those under the wrong query, a mean over
+    R."""
     targets = torch.cat((labels.saliency, torch.zeros_like(labels.saliency)), dim=1)
     terms = rank_terms(torch.cat((scores, wrong), dim=1), targets, torch.cat((video_mask, video_mask), dim=1))
     return _mean(terms.sum(0), labels.other_source) / (RANKS + 1)
 
 
 def _own_ranks(scores: Tensor, labels: SourceLabels, video_mask: Tensor) -> Tensor:
-    """Ranks of a sample's clips among themselves, mean over those outside R."""
+    """Return the rank loss of a sample's clips among themselves, a mean over the samples outside R."""
     terms = rank_terms(scores, labels.saliency, video_mask)
     return _mean(terms.sum(0), 1 - labels.other_source) / (RANKS + 1)
 
 
 def _mean(values: Tensor, among: Tensor) -> Tensor:
-    """Mean of values [B] over the samples that are among; 0 where none is."""
+    """Return the mean of values [B] over the samples of `among`, and 0 where there is none."""
     return (values * among).sum() / among.sum().clamp(min=1)
 
 
 def alignment(outputs: CorrelatedOutputs, relevant: Tensor, video_mask: Tensor) -> Tensor:
-    """Moments against sentences: each moment's own sentence, away from the dummies', and clips like their moment.
+    """Return the alignment loss, a scalar. A moment is drawn to its own sentence and away from the dummies, and clips
+    to their moment.
 
-    relevant, video_mask [B, L]. As released, the dummies' target is the first column that is not the sample's own.
+    relevant, video_mask: [B, L]. As in the released system, the target of the dummies is the first column that is not
+    the sample's own, where all but its own were meant.
     """
     sentence, rest, moment, other = (
         F.normalize(needed(x), dim=-1)
@@ -75,9 +80,10 @@ def alignment(outputs: CorrelatedOutputs, relevant: Tensor, video_mask: Tensor) 
 
 
 def distillation(outputs: CorrelatedOutputs, relevant: Tensor) -> Tensor:
-    """The attention of relevant clips ought to be how they resemble dummies and words; padded words count, as released.
+    """Return the distillation loss, a scalar: the attention of relevant clips learns how the clips resemble dummies and
+    words.
 
-    relevant [B, L]. Only the attention gets a gradient.
+    relevant: [B, L]. Padded words are included, as in the released system. Only the attention gets a gradient.
     """
     alike = needed(outputs.relevant_clips) @ needed(outputs.words).transpose(1, 2)
     wanted = alike.detach().log_softmax(-1)
@@ -86,7 +92,8 @@ def distillation(outputs: CorrelatedOutputs, relevant: Tensor) -> Tensor:
 
 
 def orthogonality(dummies: Tensor, prompts: Tensor) -> Tensor:
-    """How alike different dummies of a sample are, and different prompts. dummies [B, D, d], prompts [P, d]."""
+    """Return how alike different dummies of a sample are, and different prompts: a scalar. dummies: [B, D, d].
+    prompts: [P, d]."""
     return _likeness(dummies) + _likeness(prompts[None])
 
 

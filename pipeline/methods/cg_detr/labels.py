@@ -38,18 +38,19 @@ def labels_of_query(query: Query, n_clips: int, clip_s: float) -> QueryLabels:
 
 
 CUT = re.compile(r"_\d+\.\d+_\d+\.\d+$")
-"""End of a name that says from where to where a video was cut: `…_60.0_210.0`."""
+"""The end of a vid that says from where to where a video was cut: `…_60.0_210.0`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLabels(Labels):
-    """other_source: [B] float, 1 where the next sample (after the last, the first) was cut from another video."""
+    """The common labels, and other_source: [B] float, 1 where the next sample (after the last, the first) was cut
+    from another video."""
 
     other_source: Tensor
 
     @classmethod
     def of(cls, labels: Labels, vids: Sequence[str]) -> Self:
-        """The common labels of samples that show `vids`."""
+        """Return the common labels, with the sources of the samples. vids: the vid of each sample."""
         sources = [CUT.sub("", vid) for vid in vids]
         differ = [float(a != b) for a, b in zip(sources, [*sources[1:], *sources[:1]], strict=True)]
         common = {field.name: getattr(labels, field.name) for field in fields(labels)}
@@ -57,11 +58,11 @@ class SourceLabels(Labels):
 
 
 class SourceTargets:
-    """Labels of many queries, drawn batch by batch, with their sources."""
+    """The labels of many queries with their sources, drawn batch by batch."""
 
     def __init__(self, targets: Targets, vids: Sequence[str]) -> None:
         self.targets, self.vids = targets, vids
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> SourceLabels:
-        """See `Targets.draw`."""
+        """Return the labels of a batch, as `Targets.draw` does, with the sources of its samples."""
         return SourceLabels.of(self.targets.draw(index, rng), [self.vids[i] for i in index])

@@ -1,4 +1,4 @@
-"""CG-DETR as a method."""
+"""CG-DETR as a method: its labels, and its losses beside those that methods with moment queries share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.records import Query
 
 
 class CgDetrMethod(MomentQueryMethod):
-    """CG-DETR. Without moments its saliency loss is all that it learns from."""
+    """CG-DETR. Without moments it learns from its saliency loss alone."""
 
     settings: CgDetrSettings
     within_duration: ClassVar[bool] = True
@@ -36,7 +36,7 @@ class CgDetrMethod(MomentQueryMethod):
         return SourceTargets(targets, [query.vid for query in queries])
 
     def terms(self, outputs: CorrelatedOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
-        """With alignment, distillation and orthogonality."""
+        """Return the losses, unweighted, with alignment, distillation and orthogonality where there are moments."""
         losses, weights = super().terms(outputs, batch, matches), self.settings.loss_weights
         if not matches:
             return losses
@@ -50,6 +50,6 @@ class CgDetrMethod(MomentQueryMethod):
         return losses
 
     def saliency_loss(self, outputs: CorrelatedOutputs, batch: Batch) -> Tensor:  # type: ignore[override]
-        """See `criterion.saliency_loss`."""
+        """Return the loss of `criterion.saliency_loss`, a scalar."""
         margin, weight = self.settings.saliency_margin, self.settings.attention_weight
         return criterion.saliency_loss(outputs, batch.labels, batch.video_mask, margin, weight)

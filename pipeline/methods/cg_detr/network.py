@@ -1,4 +1,5 @@
-"""CG-DETR: dummies that have read the query, adaptive cross-attention, a saliency token, and the parts it learns with.
+"""The network of CG-DETR: dummies that have read the query, adaptive cross-attention, a saliency token, and parts for
+losses.
 
 Axes: B samples, L clips, N words, D dummies, P prompts, d width.
 """
@@ -24,14 +25,14 @@ from pipeline.models.projection import Projection
 from pipeline.models.scores import AdaptiveScore
 
 FIXED_DROPOUT = 0.1
-"""Of the encoders of dummies and sentences, whatever the settings say. Released."""
+"""The dropout rate of the encoders of dummies and sentences, which no setting changes (the released value)."""
 
 
 class Read(NamedTuple):
-    """A video read under a query.
+    """What is known of a video that was read under a query.
 
-    memory [B, L, d], saliency [B, L], share [B, L]: of the words in the attention, attention [B, L, D + N], picked
-    [B, P]: 1 for the prompts of the token.
+    memory: [B, L, d]. saliency: [B, L]. share: [B, L], the words' share of the attention. attention: [B, L, D + N].
+    picked: [B, P], 1 for the prompts that the saliency token is made of.
     """
 
     memory: Tensor
@@ -45,12 +46,13 @@ class Read(NamedTuple):
 class CorrelatedOutputs(Outputs):
     """The outputs, with what correlates clips and words.
 
-    share, negative_share [B, L] as `Read.share`; picked, negative_picked [B, P]; attention [B, L, D + N]; dummies
-    [B, D, d]; prompts [P, d]. The negative ones, as the saliency, only where the batch has labels, and there of every
-    sample: those whose next sample is of the same source count nowhere.
-    sentence, dummy_sentence, moment, other_moment [B, d]; relevant_clips, chosen_clips [B, L, d]: clips that attended
-    to the relevant ones, and each to its own kind; words [B, D + N, d]: of both sentences. None without labels or
-    moments.
+    share, negative_share: [B, L], as `Read.share`. picked, negative_picked: [B, P]. attention: [B, L, D + N]. dummies:
+    [B, D, d]. prompts: [P, d]. The negative tensors, and the negative saliency, are there only where the batch has
+    labels. They hold every sample, but those whose next sample has the same source count in no loss.
+
+    sentence, dummy_sentence, moment, other_moment: [B, d]. relevant_clips: [B, L, d], clips that attended to the
+    relevant ones. chosen_clips: [B, L, d], clips that each attended to their own kind. words: [B, D + N, d], of both
+    sentences. All of these are None without labels or without moments.
     """
 
     share: Tensor
@@ -70,9 +72,11 @@ class CorrelatedOutputs(Outputs):
 
 
 class CgDetr(nn.Module):
-    """The network. input_dim, text_dim: widths of a batch's video and text. moments: whether there are any to learn.
+    """The network. input_dim, text_dim: the widths of a batch's video and text. moments: whether there are any to
+    learn.
 
-    As released, a sample's outputs depend on its batch: see `keep_words_as_released`.
+    In the released system a sample's outputs depend on the batch that it is in, and so they do here;
+    `keep_words_as_released` says how.
     """
 
     def __init__(self, settings: CgDetrSettings, input_dim: int, text_dim: int, moments: bool) -> None:
@@ -99,7 +103,7 @@ class CgDetr(nn.Module):
         self.sentence_encoder = Stack(SelfLayer(dim, heads, inner, FIXED_DROPOUT, *kind), 1, alike=True)
 
     def forward(self, batch: Batch) -> CorrelatedOutputs:
-        """Predict spans with foreground logits and clip scores for every query of the batch.
+        """Predict spans with foreground logits, and clip scores, for every query of the batch.
 
         Where the batch has labels, every video is also read under the next sample's query, and moments and sentences
         are encoded. No prediction depends on either.
@@ -128,7 +132,7 @@ class CgDetr(nn.Module):
         return CorrelatedOutputs.of_layers(logits, spans, **more)
 
     def _dummies(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """Dummies that have read the query [B, D, d]."""
+        """Return the dummies after they have read the query, [B, D, d]."""
         rows = self.dummy_rows.expand(len(text), -1, -1)
         mask = torch.cat((text_mask.new_ones(rows.shape[:2]), text_mask), dim=1)
         places = torch.cat((self.dummy_places.expand_as(rows), torch.zeros_like(text)), dim=1)
@@ -137,9 +141,12 @@ class CgDetr(nn.Module):
     def _read(
         self, video: Tensor, positions: Tensor, video_mask: Tensor, dummies: Tensor, text: Tensor, keep_words: Tensor
     ) -> Read:
-        """video, positions [B, L, d], dummies [B, D, d], text [B, N, d], keep_words [B, H, L, N]."""
+        """Return what is known of the videos under these words.
+
+        video, positions: [B, L, d]. dummies: [B, D, d]. text: [B, N, d]. keep_words: [B, H, L, N].
+        """
         keys = torch.cat((dummies + self.dummy_places, text), dim=1)
-        keep = F.pad(keep_words, (dummies.shape[1], 0), value=True)
+        keep = F.pad(keep_words, (dummies.shape[1], 0), value=True)  # Dummies are never masked.
         clips, attention = self.t2v(video, positions, keys, text, keep)
         share = attention[..., dummies.shape[1] :].sum(-1).float().clamp(0, 1)
         token, picked = self._token(video, video_mask, share)
@@ -151,16 +158,18 @@ class CgDetr(nn.Module):
         return Read(memory, self.score(memory, token[:, 0]), share, attention, picked)
 
     def _token(self, video: Tensor, video_mask: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """The saliency token [B, 1, d]: the mean clip, and the prompts nearest to the clips that look at words."""
+        """Return the saliency token [B, 1, d]: the mean clip, plus the prompts nearest to the clips that look at
+        words."""
         centre = masked_mean(video, video_mask)[:, None].detach()
         alike = F.normalize(video - centre, dim=-1) @ F.normalize(self.prompts, dim=-1).T
         weight = share.detach() * video_mask
         near = ((weight / weight.sum(1, keepdim=True))[:, None] @ alike.softmax(-1))[:, 0]
+        # The prompts are picked by a mask, not by their numbers, so that the gradient passes through `near`.
         picked = torch.zeros_like(near).scatter(1, near.detach().topk(self.n_picked, dim=1).indices, 1.0)
         return ((near * picked) @ self.prompts)[:, None] + centre, picked
 
     def _sentences(self, text: Tensor, text_mask: Tensor, dummies: Tensor) -> dict[str, Tensor]:
-        """What the words say as one row, and what the dummies say, with the rows of both."""
+        """Return what the words say as one row, what the dummies say as one row, and the rows of both."""
         whole = self._led(self.sentence_encoder, self.sentence_row, self.sentence_place, text, None, text_mask)
         places, mask = self.dummy_places.expand_as(dummies), text_mask.new_ones(dummies.shape[:2])
         rest = self._led(self.sentence_encoder, self.sentence_row, self.sentence_place, dummies, places, mask)
@@ -168,7 +177,8 @@ class CgDetr(nn.Module):
         return {"sentence": whole[:, 0], "dummy_sentence": rest[:, 0], "words": words}
 
     def _moments(self, video: Tensor, positions: Tensor, video_mask: Tensor, relevant: Tensor) -> dict[str, Tensor]:
-        """The relevant clips as one row, and the others, with the clips that attended to their own kind."""
+        """Return the relevant clips as one row, the others as one row, and the clips after they attended to their
+        own kind."""
         inside, outside = (
             self._led(self.moment_encoder, self.moment_row, self.moment_place, video, positions, video_mask * side)
             for side in (relevant, ~relevant)
@@ -183,7 +193,10 @@ class CgDetr(nn.Module):
     def _led(
         self, encoder: Stack, row: Tensor, place: Tensor, rows: Tensor, places: Tensor | None, mask: Tensor
     ) -> Tensor:
-        """An encoder over rows [B, K, d] with a learned row before them, which is always a key: [B, K + 1, d]."""
+        """Run an encoder over rows [B, K, d] with a learned row before them, which is always a key.
+
+        Returns [B, K + 1, d].
+        """
         places = torch.zeros_like(rows) if places is None else places
         led = torch.cat((row.expand(len(rows), 1, -1).to(rows.dtype), rows), dim=1)
         positions = torch.cat((place.expand(len(rows), 1, -1), places), dim=1)
@@ -191,7 +204,7 @@ class CgDetr(nn.Module):
 
 
 def needed(tensor: Tensor | None) -> Tensor:
-    """An output that only batches with labels have. Raises ValueError where it is None."""
+    """Return an output that only batches with labels have. Raises ValueError where it is None."""
     if tensor is None:
         raise ValueError("this batch was made for prediction and holds no labels")
     return tensor

@@ -1,4 +1,4 @@
-"""What the authors of CG-DETR put out, and how it is read: the names in their checkpoints and golden sets."""
+"""What the authors of CG-DETR released, and how it is read: the names in their checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ NAMES: dict[str, str] = {
     "sent_rep_token": "sentence_row",
     "sent_rep_pos": "sentence_place",
 }
-"""Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
+"""The table of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is
+kept."""
 
 UNUSED_TEXT_LAYER = tuple(
     f"txt_proj_linear.{part}.{kind}" for part in ("LayerNorm", "net.1") for kind in ("weight", "bias")
 )
-"""132,352 further numbers that no output depends on."""
+"""The tensors of a text layer that no output depends on: 132,352 further numbers."""
 
 OWN_LOSSES = {
     "loss_ms_align": "alignment",
@@ -63,12 +64,12 @@ OWN_OPTIONS = {
 
 
 def labels_of_set(labels: Labels, told: Mapping[str, Any]) -> SourceLabels:
-    """The labels of a golden set, which names the videos."""
+    """Return the labels of a golden set, which names the videos."""
     return SourceLabels.of(labels, told["vids"])
 
 
 def correlation(golden: GoldenSet, method: Method, calls: Calls, outputs: CorrelatedOutputs) -> Iterator[Check]:  # noqa: ARG001
-    """Whose next sample is of another source, what is read under its query, and the prompts that are picked."""
+    """Compare which samples have a wrong query, what is read under it, and which prompts are picked."""
     told, labels = golden.expected, golden.batch.labels
     among = labels.other_source > 0
     yield counted("samples that have a wrong query", int((among != (torch.tensor(told["real_negatives"]) > 0)).sum()))

@@ -1,1 +1,1 @@
-"""EaTR: moment queries that begin as events of the video, found without the query, as released."""
+"""EaTR, as released. Moment queries begin as events of the video, which are found without the query."""

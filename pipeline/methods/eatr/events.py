@@ -1,4 +1,4 @@
-"""Events: boundaries where a video changes, and slots that share its clips out among themselves.
+"""Events: boundaries where a video changes, and slots that share out its clips among themselves.
 
 Axes: B samples, L clips, Q slots (moment queries), d width.
 """
@@ -12,26 +12,28 @@ from torch.nn import functional as F
 from pipeline.models.attention import Mlp, xavier
 
 ALWAYS = 100.0
-"""Change at the first and the last clip, which are boundaries whatever they show. Released."""
+"""The change at the first and the last clip, which are boundaries whatever they show (the released value)."""
 
 
 @torch.no_grad()
 def pseudo_events(video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Events between consecutive boundaries of every video: spans [B, L + 1, 2], and which there are [B, L + 1].
+    """Return the events between consecutive boundaries of every video: spans [B, L + 1, 2], and which of them there are
+    [B, L + 1].
 
-    video [B, L, D] as it enters the network, mask [B, L], 1 = valid. Those there are stand first, in their order. The
-    last ends where the last clip begins. Looks at no value of a tensor.
-    Released bug, reproduced: in a batch of an odd number of samples the middle one has one event more, the first, which
+    video: [B, L, D], as it enters the network. mask: [B, L], 1 = valid. The events that there are stand first, in their
+    order. The last one ends where the last clip begins. No value of a tensor is read on the host. A bug of the released
+    system is reproduced: in a batch of an odd number of samples the middle one has one more event. It stands first, and
     goes backwards from the last sample's last boundary to the first clip.
     """
     n_clips = mask.sum(1, keepdim=True)
     boundary = _boundaries(video, mask)
     place = torch.arange(mask.shape[1], device=mask.device, dtype=mask.dtype).expand_as(mask)
+    # For every clip: the last boundary up to it, found for all clips at once.
     last = torch.where(boundary, place, -1).cummax(1).values
     start, end = F.pad(last[:, :-1], (1, 0), value=-1), place
     there = boundary & (start >= 0)
     start, end, there = (F.pad(x, (1, 0)) for x in (start, end, there))
-    if len(mask) % 2:
+    if len(mask) % 2:  # The bug of the released system: see above.
         middle = len(mask) // 2
         start[middle, 0], there[middle, 0] = n_clips[-1, 0] - 1, 1
     spans = torch.stack(((start + end) / 2, end - start), dim=-1) / n_clips[..., None]
@@ -40,11 +42,12 @@ def pseudo_events(video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _boundaries(video: Tensor, mask: Tensor) -> Tensor:
-    """Clips before and after which two clips differ most, [B, L] bool.
+    """Return the clips at which a video changes most, [B, L] bool.
 
-    As released, the mean that a change has to reach runs over padded clips too.
+    The mean that a change has to reach runs over padded clips, too, as in the released system.
     """
     unit = video / (video.norm(dim=-1, keepdim=True) + 1e-8) * mask[..., None]
+    # The change at a clip is that from the two clips before it to the two after it. Beyond the ends stand zero rows.
     unit = F.pad(unit, (0, 0, 2, 2))
     pair = unit[:, :-1] + unit[:, 1:]
     change = (pair[:, :-3] - pair[:, 3:]).square().sum(-1)
@@ -56,9 +59,11 @@ def _boundaries(video: Tensor, mask: Tensor) -> Tensor:
 
 
 class Slots(nn.Module):
-    """Slots that compete for clips: each clip is shared out among them, and each takes the mean of its shares.
+    """Slots that compete for clips: each clip is shared out among the slots, and each slot takes the mean of its
+    shares.
 
-    As released, padded clips take part, shared out equally; so a shorter video's slots depend on its batch.
+    As in the released system padded clips take part, and are shared out equally. So the slots of a shorter video depend
+    on its batch.
     """
 
     def __init__(self, dim: int, n_slots: int, iterations: int) -> None:
@@ -71,12 +76,13 @@ class Slots(nn.Module):
         xavier(self)
 
     def forward(self, clips: Tensor, mask: Tensor) -> Tensor:
-        """clips with their positions [B, L, d], mask [B, L]. Returns [B, Q, d]."""
+        """Return the slots [B, Q, d]. clips: [B, L, d], with their positions. mask: [B, L]."""
         clips = self.norm_clips(clips)
         key, value = self.key(clips), self.value(clips)
         slots = self.table.expand(len(clips), -1, -1)
         for _ in range(self.iterations):
             scores = self.query(self.norm_slots(slots)) @ key.transpose(1, 2) / clips.shape[-1] ** 0.5
+            # The softmax runs over the slots, not over the clips: this is the competition for each clip.
             share = scores.masked_fill(mask[:, None] == 0, 0.0).softmax(1)
             slots = slots + (share / (share.sum(2, keepdim=True) + 1e-8)) @ value
             slots = slots + self.mlp(self.norm_inner(slots))

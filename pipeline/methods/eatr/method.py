@@ -1,4 +1,4 @@
-"""EaTR as a method: moments are matched as others do, and the slots' events with those of the video."""
+"""EaTR as a method: moments are matched as in other methods, and the events of the slots with those of the video."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.models.matching import solve, span_costs
 
 
 class EatrMethod(MomentQueryMethod):
-    """EaTR learns clips' scores from the drawn pairs alone. Events are learned where moments are."""
+    """EaTR, which learns clips' scores from the drawn pairs alone. Events are learned where moments are."""
 
     settings: EatrSettings
 
@@ -26,7 +26,10 @@ class EatrMethod(MomentQueryMethod):
         self.network = Eatr(settings, inputs.video_columns, inputs.text_dim)
 
     def costs(self, outputs: EventOutputs, batch: Batch) -> tuple[Tensor, ...]:  # type: ignore[override]
-        """Two matchings: moments, of all decoder layers, and events; a place without an event costs infinitely much."""
+        """Return the costs of two matchings: that of moments, over all decoder layers, and that of events.
+
+        A place without an event costs infinitely much.
+        """
         moments = super().costs(outputs, batch)
         if not moments:
             return ()
@@ -35,7 +38,8 @@ class EatrMethod(MomentQueryMethod):
         return (*moments, costs.masked_fill(is_event[:, None] == 0, torch.inf))
 
     def match(self, costs: tuple[Tensor, ...], labels: Any) -> tuple[Tensor, ...]:
-        """As others do; of a sample's events, which stand first, as many as there are."""
+        """Solve both matchings. Moments are matched as in other methods. A sample's events stand first, and as many
+        of them take part as there are."""
         if not costs:
             return ()
         *moments, events = costs
@@ -43,7 +47,7 @@ class EatrMethod(MomentQueryMethod):
         return (*super().match(tuple(moments), labels), solve(events, n_events))
 
     def terms(self, outputs: EventOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
-        """With event_span and event_giou."""
+        """Return the losses, unweighted, with event_span and event_giou where there are moments."""
         losses = super().terms(outputs, batch, matches)
         if matches:
             weights, (events, _) = self.settings.loss_weights, outputs.wanted_events()
@@ -53,5 +57,5 @@ class EatrMethod(MomentQueryMethod):
         return losses
 
     def saliency_loss(self, outputs: EventOutputs, batch: Batch) -> Tensor:  # type: ignore[override]
-        """The hinge between clips of a pair."""
+        """Return the hinge loss between the clips of each pair, a scalar."""
         return hinge(outputs.saliency, labels_of(batch), self.settings.saliency_margin)

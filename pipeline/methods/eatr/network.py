@@ -1,4 +1,5 @@
-"""EaTR: an encoder over clips and words in one sequence, slots as moment queries, and a decoder that starts from them.
+"""The network of EaTR: an encoder over clips and words in one sequence, slots as moment queries, and a decoder that
+starts from them.
 
 Axes: B samples, L clips, N tokens, S = L + N, Q moment queries, d width.
 """
@@ -29,7 +30,7 @@ from pipeline.models.projection import Projection
 class EventOutputs(Outputs):
     """The outputs, with the events that the slots found, event_spans [B, Q, 2].
 
-    events, is_event: of `pseudo_events`, [B, L + 1, 2] and [B, L + 1]; None where the batch has no labels.
+    events, is_event: the results of `pseudo_events`, [B, L + 1, 2] and [B, L + 1]; None where the batch has no labels.
     """
 
     event_spans: Tensor
@@ -37,16 +38,17 @@ class EventOutputs(Outputs):
     is_event: Tensor | None = None
 
     def wanted_events(self) -> tuple[Tensor, Tensor]:
-        """events, is_event. Raises ValueError where the batch was made for prediction."""
+        """Return events and is_event. Raises ValueError where the batch was made for prediction."""
         if self.events is None or self.is_event is None:
             raise ValueError("this batch was made for prediction and holds no labels")
         return self.events, self.is_event
 
 
 class Eatr(nn.Module):
-    """The network. input_dim, text_dim: widths of a batch's video and text.
+    """The network. input_dim, text_dim: the widths of a batch's video and text.
 
-    As released, a shorter sample's outputs depend on its batch: see `Slots` and `GatedFusion`.
+    In the released system the outputs of a shorter sample depend on its batch, and so they do here: see `Slots` and
+    `GatedFusion`.
     """
 
     def __init__(self, settings: EatrSettings, input_dim: int, text_dim: int) -> None:
@@ -62,7 +64,8 @@ class Eatr(nn.Module):
         self.video_projection = Projection(input_dim, dim, settings.input_dropout, 2)
         self.score = nn.Linear(dim, 1)
         self.event_norm, self.event_span, self.moments = nn.LayerNorm(dim), Mlp(dim, dim, dim, 2), MomentHeads(dim)
-        for head in (self.event_span, self.moments.span):  # every span starts in the middle, half the video wide
+        # With zeros, every span starts in the middle of the video and is half as long as it.
+        for head in (self.event_span, self.moments.span):
             for parameter in head.layers[-1].parameters():
                 nn.init.zeros_(parameter)
 
@@ -71,7 +74,8 @@ class Eatr(nn.Module):
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         mask = torch.cat((batch.video_mask, batch.text_mask), dim=1)
         places = clip_positions(batch.video_mask, self.dim)
-        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)  # words have no position
+        # Words have no position.
+        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)
         memory = sparing_padding(self.encoder, torch.cat((video, text), dim=1), positions, mask)
         slots = self.slots(video + places, batch.video_mask)
         states, references = self.decoder(
@@ -94,10 +98,10 @@ class Eatr(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """What moment queries take from the words, gated by how they agree with them.
+    """The part in which moment queries take from the words, gated by how they agree with them.
 
-    The words come as their maximum, which as released runs over padded rows too. Attention to that one row is constant
-    but for the dropout on its weight: half of its matrices never learn.
+    The words come as their maximum, which runs over padded rows, too, as in the released system. Attention to that one
+    row is constant but for the dropout on its weight, so half of its matrices never learn.
     """
 
     def __init__(self, dim: int, dropout: float) -> None:
@@ -106,7 +110,7 @@ class GatedFusion(nn.Module):
         self.linear, self.norm, self.dropout = nn.Linear(dim, dim), nn.LayerNorm(dim), Dropout(dropout)
 
     def forward(self, state: Tensor, words: Tensor) -> Tensor:
-        """state [B, Q, d], words [B, 1, d]. Returns [B, Q, d]."""
+        """Return the states [B, Q, d] after the fusion. state: [B, Q, d]. words: [B, 1, d]."""
         text = self.words(state, words, words, None)
         told = state + text
         gated = (state * text).sigmoid() * self.queries(told, told, told, None)
@@ -114,9 +118,10 @@ class GatedFusion(nn.Module):
 
 
 class EventDecoder(nn.Module):
-    """DAB decoder layers whose states are slots at first, and whose anchors are the slots' events.
+    """DAB decoder layers whose first states are slots, and whose first anchors are the events of the slots.
 
-    layers: the first, and the one that the others are copies of. The first also passes the fusion with the words.
+    layers: the first layer, and the one that the others are copies of. The first layer also passes the fusion with the
+    words.
     """
 
     def __init__(self, layers: list[DecoderLayer], fusion: GatedFusion, dim: int, n_layers: int) -> None:
@@ -141,10 +146,10 @@ class EventDecoder(nn.Module):
         words: Tensor,
         move: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """state [B, Q, d], reference [B, Q, 2] of the slots; memory, positions [B, S, d]; keep as in `attend`.
+        """Return states [layers, B, Q, d] (normalised) and references [layers, B, Q, 2], as `DabDecoder` does.
 
-        words [B, 1, d]; move: from states to steps of their anchors. Returns states [layers, B, Q, d] (normed) and
-        references [layers, B, Q, 2], as `DabDecoder` does.
+        state: [B, Q, d] and reference: [B, Q, 2], of the slots. memory, positions: [B, S, d]. keep: the mask, as in
+        `attend`. words: [B, 1, d]. move: the function from states to the steps of their anchors.
         """
         anchor, states, references = reference.detach(), [], [reference]
         for index, layer in enumerate(self.layers):

@@ -1,4 +1,4 @@
-"""What the authors of EaTR put out, and how it is read: the names in their checkpoints and golden sets."""
+"""What the authors of EaTR released, and how it is read: the names in their checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ NAMES: dict[str, str] = {
     "class_embed.": "moments.label.",
     "saliency_proj.": "score.",
 }
-"""Released name (its beginning; * is a layer's number) → ours. The span heads stand twice in a checkpoint."""
+"""The table of tensors: released name (its beginning; * is a layer's number) → ours. The span heads stand twice in a
+checkpoint."""
 
 
 def events(golden: GoldenSet, method: Method, calls: Calls, outputs: EventOutputs) -> Iterator[Check]:  # noqa: ARG001
-    """The video's events and which the slots were matched with."""
+    """Compare the events of the video, and which of them the slots were matched with."""
     all_spans, is_event = outputs.wanted_events()
     n_found, wanted = is_event.sum(1).long().tolist(), golden.expected["pseudo_events"]
     if n_found != [len(each) for each in wanted]:

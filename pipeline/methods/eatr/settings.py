@@ -28,6 +28,7 @@ class EatrSettings(MomentQuerySettings):
         **MomentQuerySettings.needs,
         "loss_weights.event_span": "moments",
         "loss_weights.event_giou": "moments",
+        "slot_iterations": "moments",
     }
     parameters: ClassVar[int] = 8_964_108
     step_cost: ClassVar[float] = 0.93

@@ -1,1 +1,1 @@
-"""Moment-DETR: moments and highlights from one joint sequence of clips and words, as released."""
+"""Moment-DETR, as released. Moments and highlights come from one joint sequence of clips and words."""

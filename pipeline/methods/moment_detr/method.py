@@ -1,4 +1,4 @@
-"""Moment-DETR as a method."""
+"""Moment-DETR as a method, which learns clips' scores from pairs of clips."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class MomentDetrMethod(MomentQueryMethod):
         self.network = MomentDetr(settings, inputs.video_columns, inputs.text_dim)
 
     def saliency_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The hinge between clips of a pair."""
+        """Return the hinge loss between the clips of each pair, a scalar."""
         return hinge(outputs.saliency, labels_of(batch), self.settings.saliency_margin)

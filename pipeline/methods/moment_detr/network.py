@@ -1,4 +1,4 @@
-"""Moment-DETR: an encoder over clips and words in one sequence, and a plain DETR decoder.
+"""The network of Moment-DETR: an encoder over clips and words in one sequence, and a plain DETR decoder.
 
 Axes: B samples, L clips, N tokens, S = L + N, Q moment queries, d width.
 """
@@ -21,9 +21,9 @@ from pipeline.models.projection import Projection
 
 
 class MomentDetr(nn.Module):
-    """The network. input_dim, text_dim: widths of a batch's video and text.
+    """The network. input_dim, text_dim: the widths of a batch's video and text.
 
-    Padding changes nothing: padded rows are no keys anywhere, and no mean runs over them.
+    Padding changes nothing, because padded rows are keys of no attention and no mean runs over them.
     """
 
     def __init__(self, settings: MomentDetrSettings, input_dim: int, text_dim: int) -> None:
@@ -39,11 +39,12 @@ class MomentDetr(nn.Module):
         self.score = nn.Linear(dim, 1)
 
     def forward(self, batch: Batch) -> Outputs:
-        """Predict spans with foreground logits and clip scores for every query of the batch."""
+        """Predict spans with foreground logits, and clip scores, for every query of the batch."""
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         mask = torch.cat((batch.video_mask, batch.text_mask), dim=1)
         places = clip_positions(batch.video_mask, self.dim)
-        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)  # words have no position
+        # Words have no position.
+        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)
         memory = sparing_padding(self.encoder, torch.cat((video, text), dim=1), positions, mask)
         logits, spans = self.moments(self.decoder(memory, positions, keep_valid(mask)))
         scores = self.score(memory[:, : video.shape[1]]).squeeze(-1)
@@ -51,7 +52,7 @@ class MomentDetr(nn.Module):
 
 
 class PlainDecoderLayer(nn.Module):
-    """Moment queries attend to each other, then to clips and words; norms after each residual."""
+    """A decoder layer. Moment queries attend to each other, then to clips and words. A norm follows each residual."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -62,7 +63,11 @@ class PlainDecoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, state: Tensor, place: Tensor, memory: Tensor, placed_memory: Tensor, keep: Tensor) -> Tensor:
-        """state, place [B, Q, d]; memory, and memory with its positions, [B, S, d]; keep as in `attend`: [B, Q, d]."""
+        """Return the states [B, Q, d] after this layer.
+
+        state, place: [B, Q, d]. memory, placed_memory: [B, S, d], the second with its positions added. keep: the mask,
+        as in `attend`.
+        """
         placed = state + place
         state = self.norm1(state + self.dropout(self.self_attention(placed, placed, state, None)))
         seen = self.cross_attention(state + place, placed_memory, memory, keep)
@@ -71,10 +76,10 @@ class PlainDecoderLayer(nn.Module):
 
 
 class PlainDecoder(nn.Module):
-    """DETR's decoder: a moment query is a learned position. The states begin at zero.
+    """The decoder of DETR, in which a moment query is a learned position. The states begin at zero.
 
-    So the first layer's attention between queries gives every query one constant vector, and its value matrix never
-    gets a gradient, as released.
+    Therefore the attention between queries in the first layer gives every query the same constant vector, and its value
+    matrix never gets a gradient. The released system has the same property.
     """
 
     def __init__(self, layer: PlainDecoderLayer, dim: int, queries: int, n_layers: int) -> None:
@@ -85,7 +90,10 @@ class PlainDecoder(nn.Module):
         self.places = nn.Parameter(torch.randn(queries, dim))
 
     def forward(self, memory: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
-        """memory, positions [B, S, d]; keep as in `attend`. Returns the states [layers, B, Q, d], normed."""
+        """Return the states of all layers [layers, B, Q, d], normalised.
+
+        memory, positions: [B, S, d]. keep: the mask, as in `attend`.
+        """
         place, placed_memory = self.places.expand(len(memory), -1, -1), memory + positions
         state, states = torch.zeros_like(place, dtype=memory.dtype), []
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""What the authors of Moment-DETR put out, and how it is read: the names in their checkpoints and golden sets."""
+"""What the authors of Moment-DETR released, and how it is read: the names in their checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ NAMES: dict[str, str] = {
     **HEADS,
     "saliency_proj.": "score.",
 }
-"""Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
+"""The table of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is
+kept."""
 
 
 RELEASE = moment_query_release("Moment-DETR", MomentDetrSettings, NAMES)

@@ -1,1 +1,1 @@
-"""QD-DETR: clips that look at the query, and scores that a wrong query has to lower, as released."""
+"""QD-DETR, as released. Clips look at the query, and a wrong query has to lower their scores."""

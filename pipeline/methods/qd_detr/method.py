@@ -1,4 +1,5 @@
-"""QD-DETR as a method. Its losses are those that methods with moment queries share, with scores under a wrong query."""
+"""QD-DETR as a method. Its losses are those that methods with moment queries share. They include scores under a wrong
+query."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pipeline.methods.qd_detr.settings import QdDetrSettings
 
 
 class QdDetrMethod(MomentQueryMethod):
-    """QD-DETR."""
+    """QD-DETR, with the losses that all methods with moment queries share."""
 
     settings: QdDetrSettings
 

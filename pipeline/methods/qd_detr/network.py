@@ -1,4 +1,5 @@
-"""QD-DETR: clips that attended to words, a global row that judges them, and every video under a wrong query too.
+"""The network of QD-DETR. Clips attend to words, a global row judges the clips, and every video is read under a wrong
+query, too.
 
 Axes: B samples, L clips, N tokens, d width.
 """
@@ -19,9 +20,10 @@ from pipeline.models.scores import AdaptiveScore
 
 
 class QdDetr(nn.Module):
-    """The network. input_dim, text_dim: widths of a batch's video and text.
+    """The network. input_dim, text_dim: the widths of a batch's video and text.
 
-    As released, a sample's outputs depend on its batch: see `keep_words_as_released`.
+    In the released system a sample's outputs depend on the batch that it is in, and so they do here;
+    `keep_words_as_released` says how.
     """
 
     def __init__(self, settings: QdDetrSettings, input_dim: int, text_dim: int) -> None:
@@ -39,10 +41,10 @@ class QdDetr(nn.Module):
         self.global_row, self.global_place = nn.Parameter(torch.randn(dim)), nn.Parameter(torch.randn(dim))
 
     def forward(self, batch: Batch) -> Outputs:
-        """Predict spans with foreground logits and clip scores for every query of the batch.
+        """Predict spans with foreground logits, and clip scores, for every query of the batch.
 
-        Where the batch has labels, every video is also scored under the next sample's query; a batch of one under its
-        own, as released. No prediction depends on that.
+        Where the batch has labels, every video is also scored under the next sample's query. In a batch of one sample
+        that is its own query, as in the released system. No prediction depends on these scores.
         """
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         positions = clip_positions(batch.video_mask, self.dim)
@@ -57,7 +59,8 @@ class QdDetr(nn.Module):
     def _read(
         self, video: Tensor, positions: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """From projected features [B, L, d], [B, N, d] to the clips' memory [B, L, d] and scores [B, L]."""
+        """Return the memory of the clips [B, L, d] and their scores [B, L] from projected features [B, L, d] and [B, N,
+        d]."""
         keep_words = keep_words_as_released(video_mask, text_mask, self.heads)
         joint = self.t2v(video, positions, text, keep_words)
         row, place = (each.expand(len(video), 1, -1) for each in (self.global_row, self.global_place))

@@ -1,4 +1,4 @@
-"""What the authors of QD-DETR put out, and how it is read: the names in their checkpoints and golden sets."""
+"""What the authors of QD-DETR released, and how it is read: the names in their checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ NAMES: dict[str, str] = {
     "global_rep_token": "global_row",
     "global_rep_pos": "global_place",
 }
-"""Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
+"""The table of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is
+kept."""
 
 
 RELEASE = moment_query_release(

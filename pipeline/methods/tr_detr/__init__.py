@@ -1,1 +1,1 @@
-"""TR-DETR: task-reciprocal moment retrieval and highlight detection, as released and as printed."""
+"""TR-DETR, as released and as printed. Moment retrieval and highlight detection help each other."""

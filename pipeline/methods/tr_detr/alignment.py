@@ -1,6 +1,7 @@
 """Local-global alignment: the two losses that pull the projected clips and words together.
 
-Axes: B samples, L clips, N tokens, d width. The paper's equations (3)-(5), as released and as printed.
+Axes: B samples, L clips, N tokens, d width. They are equations (3)-(5) of the paper, in the released and in the printed
+form.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from torch.nn import functional as F
 from pipeline.models.masking import masked_mean
 
 TEMPERATURE = 0.07
-"""Released; the paper prints none."""
+"""The temperature of both losses (the released value). The paper prints none."""
 
 
 def local_alignment(video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, clip_mask: Tensor) -> Tensor:
-    """Every clip against the mean of the words' directions: is the query about it? Equations (3), (4), released form.
+    """Return the local loss in the released form of equations (3) and (4), a scalar. It asks of every clip whether the
+    query is about it.
 
-    video [B, L, d], text [B, N, d], masks [B, L], [B, N], clip_mask [B, L] the targets C. Returns a scalar.
-    Mean over all B·L, as released: a padded clip adds log 2 and no gradient.
+    A clip is compared with the mean of the words' directions. video: [B, L, d]. text: [B, N, d]. video_mask: [B, L].
+    text_mask: [B, N]. clip_mask: [B, L], the targets C. The mean runs over all B·L clips, as in the released system, so
+    that a padded clip adds log 2 and no gradient.
     """
     query = masked_mean(F.normalize(text, dim=-1), text_mask)
     logits = torch.einsum("bld,bd->bl", F.normalize(video, dim=-1), query) * video_mask / TEMPERATURE
@@ -29,10 +32,12 @@ def local_alignment(video: Tensor, text: Tensor, video_mask: Tensor, text_mask: 
 def local_alignment_as_printed(
     video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, clip_mask: Tensor
 ) -> Tensor:
-    """Equations (3), (4): the sigmoid of every clip-word cosine, averaged over the words. Arguments as above.
+    """Return the local loss in the printed form of equations (3) and (4), a scalar. The arguments are those of
+    `local_alignment`.
 
-    The sum runs over valid clips; over samples, of which (4) does not speak, the mean is taken. Values lie in
-    0.27 … 0.73, so the loss cannot fall below 0.31 per clip.
+    The chance of a clip is the sigmoid of every clip-word cosine, averaged over the words. The sum runs over the valid
+    clips. Over the samples, of which (4) does not speak, the mean is taken. Chances lie in 0.27 … 0.73, so the loss of
+    a clip cannot fall below 0.31.
     """
     cosines = F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).transpose(1, 2)
     chance = masked_mean(cosines.sigmoid().transpose(1, 2), text_mask)
@@ -41,9 +46,10 @@ def local_alignment_as_printed(
 
 
 def global_alignment(videos: Tensor, texts: Tensor) -> Tensor:
-    """Every video against every query of the batch, both ways. Equation (5), released form. Returns a scalar.
+    """Return the global loss in the released form of equation (5), a scalar. Every video is compared with every query
+    of the batch, both ways.
 
-    videos, texts: [B, d], means over clips and words; released takes them over padded rows too.
+    videos, texts: [B, d], means over clips and words. In the released system the means run over padded rows, too.
     """
     logits = F.normalize(texts, dim=-1) @ F.normalize(videos, dim=-1).T / TEMPERATURE
     target = torch.arange(len(logits), device=logits.device)
@@ -51,9 +57,11 @@ def global_alignment(videos: Tensor, texts: Tensor) -> Tensor:
 
 
 def global_alignment_as_printed(videos: Tensor, texts: Tensor) -> Tensor:
-    """Equation (5): plain products, no temperature, each video against all queries. Means over valid rows.
+    """Return the global loss in the printed form of equation (5), a scalar: plain products without a temperature, each
+    video against all queries.
 
-    Printed, the denominator sums over the index that is already bound outside; read here as the sum over queries j.
+    videos, texts: [B, d], means over valid rows. In print the sum of the denominator runs over an index that is bound
+    outside already. It is read here as the sum over the queries j.
     """
     logits = videos @ texts.T
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))

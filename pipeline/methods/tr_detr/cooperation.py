@@ -1,6 +1,7 @@
-"""Task cooperation: highlight scores that steer retrieval (HD2MR), retrieved moments that steer scores (MR2HD).
+"""Task cooperation: highlight scores that steer the retrieval (HD2MR), and retrieved moments that steer the scores
+(MR2HD).
 
-Axes: B samples, L clips, Q queries, d width. The paper's equations (12)-(16).
+Axes: B samples, L clips, Q queries, d width. They are equations (12)-(16) of the paper.
 """
 
 from __future__ import annotations
@@ -14,31 +15,37 @@ from pipeline.models.masking import masked_softmax
 
 
 class ScoreHead(nn.Module):
-    """One score per clip: the features of a linear layer, summed, over √d. Equal to one linear d → 1 in effect."""
+    """A head that gives one score for each clip: the features of a linear layer, summed and divided by √d.
+
+    In effect this equals one linear layer from d features to one. The layer is kept wide because the released weights
+    are.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, dim)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[B, L, d] to [B, L], unbounded."""
-        weight, bias = self.linear.weight.sum(0), self.linear.bias.sum()  # summed before, not after the product
+        """Return the scores [B, L], unbounded, of clips [B, L, d]."""
+        # The weights are summed before the product and not after it, which takes d times fewer operations.
+        weight, bias = self.linear.weight.sum(0), self.linear.bias.sum()
         return (clips @ weight + bias) / clips.shape[-1] ** 0.5
 
 
 def inject_scores(base: Tensor, joint: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
-    """HD2MR, equation (13): what enters the second encoder pass.
+    """Return what enters the second pass of the encoder (HD2MR, equation (13)), [B, L, d].
 
-    base [B, L, d]: released adds to the first pass, the paper to Z itself; joint [B, L, d]: Z; scores [B, L];
-    counted [B, L]: the clips that take part in the softmax (released: padded ones too). Returns [B, L, d].
+    base: [B, L, d], to which the weighted clips are added; the released system adds to the result of the first pass,
+    the paper to Z itself. joint: [B, L, d], the paper's Z. scores: [B, L]. counted: [B, L], the clips that take part in
+    the softmax; in the released system these are the padded ones, too.
     """
     return base + masked_softmax(scores, counted, dim=1)[..., None] * joint
 
 
 class MomentSimilarity(nn.Module):
-    """MR2HD, equations (14), (15), released form: how much each clip resembles the best moment.
+    """MR2HD in the released form of equations (14) and (15): how much each clip resembles the best moment.
 
-    The GRU runs on through the zero rows behind the moment to the padded length L, and mostly forgets it.
+    The GRU runs on through the zero rows behind the moment to the padded length L, and mostly forgets the moment.
     """
 
     def __init__(self, dim: int, clip_s: float) -> None:
@@ -47,9 +54,9 @@ class MomentSimilarity(nn.Module):
         self.gru = nn.GRU(dim, dim, batch_first=True)
 
     def forward(self, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor) -> Tensor:
-        """logits, spans [B, Q, 2], video [B, L, d] projected; counted [B, L]: all clips, padded ones too.
+        """Return plain dot products [B, L].
 
-        Returns plain dot products [B, L].
+        logits, spans: [B, Q, 2]. video: [B, L, d], projected. counted: [B, L], all clips, padded ones too.
         """
         start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
         state = last_state(self.gru, slice_rows(video, start, end))
@@ -57,13 +64,16 @@ class MomentSimilarity(nn.Module):
 
 
 class PrintedMomentSimilarity(MomentSimilarity):
-    """MR2HD as printed: the GRU over the moment alone, its last state compared by cosine, a softmax over the video.
+    """MR2HD in the printed form. The GRU reads the moment alone, and its last state is compared with the clips by
+    cosine, with a softmax over the video.
 
-    "The retrieved moments" are read as the best one; its bounds are kept within the video, one clip at least.
+    "The retrieved moments" of the paper are read as the best one. Its bounds are kept within the video, and it has at
+    least one clip.
     """
 
     def forward(self, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor) -> Tensor:
-        """As above, counted [B, L]: valid clips. Returns weights [B, L] that sum to 1."""
+        """Return weights [B, L] that sum to 1. The arguments are those of the released form, but counted [B, L] holds
+        the valid clips alone."""
         last = counted.sum(1).long() - 1
         start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
         start, end = (torch.minimum(at.clamp(min=0), last) for at in (start, end))
@@ -74,10 +84,12 @@ class PrintedMomentSimilarity(MomentSimilarity):
 
 @torch.no_grad()
 def best_moment(logits: Tensor, spans: Tensor, n_clips: Tensor, clip_s: float) -> tuple[Tensor, Tensor]:
-    """First and last clip of the query with the largest foreground probability.
+    """Return the first and the last clip of the moment query with the largest foreground probability, two long tensors
+    [B].
 
-    logits, spans [B, Q, 2]; n_clips [B] float: released takes the padded length for all. Returns two long [B];
-    the first may be negative, the last beyond the video. float32 in this order: a floor depends on the rounding.
+    logits, spans: [B, Q, 2]. n_clips: [B] float; the released system takes the padded length for all samples. The first
+    clip may be negative, and the last may lie beyond the video. The products are float32 and in this order, because
+    rounding decides which clip the floor gives.
     """
     best = logits.softmax(-1)[..., 0].argmax(1)
     centre, width = spans[torch.arange(len(best), device=best.device), best].float().unbind(-1)
@@ -87,12 +99,14 @@ def best_moment(logits: Tensor, spans: Tensor, n_clips: Tensor, clip_s: float) -
 
 
 def slice_rows(rows: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """rows[start : end + 1] of every sample, zero rows behind it up to the full length.
+    """Return rows[start : end + 1] of every sample, followed by zero rows up to the full length: [B, L, d].
 
-    rows [B, L, d]; start, end long [B], with the sequence semantics the released system falls into: a negative
-    bound counts from the back, what lies outside is cut, an empty slice is all zeros. Returns [B, L, d].
+    rows: [B, L, d]. start, end: [B] long. They have the meaning that slices of Python sequences have, as in the
+    released system: a negative bound counts from the back, what lies outside is cut, and an empty slice gives zeros
+    alone.
     """
     length = rows.shape[1]
+    # One gather takes the rows of all samples, so the host need not know where any moment lies.
     first, stop = (torch.where(at < 0, at + length, at).clamp(0, length) for at in (start, end + 1))
     index = first[:, None] + torch.arange(length, device=rows.device)
     taken = rows.gather(1, index.clamp(max=length - 1)[..., None].expand_as(rows))

@@ -1,7 +1,7 @@
-"""What TR-DETR minimises: every term, unweighted, and their weighted total, as released and as printed.
+"""What TR-DETR minimises: every loss, unweighted, and their weighted total, as released and as printed.
 
-The paper's equations (4), (5), (17). Printed, moment and highlight losses are QD-DETR's: cross-entropy where the
-release has a focal loss, and scores under a wrong query.
+They are equations (4), (5) and (17) of the paper. In the printed form the losses of moments and highlights are
+QD-DETR's: cross-entropy where the released system has a focal loss, and scores under a wrong query.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from pipeline.models.masking import masked_mean
 def losses_of(
     outputs: AlignedOutputs, batch: Batch, matches: Tensor | None, settings: TrDetrSettings
 ) -> dict[str, Tensor]:
-    """Every loss that has a weight, and `total`. Looks at no value of a tensor: a GPU is not waited for.
+    """Return every loss that has a weight, and `total`. No value of a tensor is read on the host, so the host does not
+    wait for a GPU.
 
-    matches: [layers, B, Q], of `losses.layers_of`; None without moments. Raises ValueError where the batch has no
-    labels.
-    Keys (those that apply, unweighted scalars): those of `moment_losses` (only with moments), saliency,
-    global_alignment, local_alignment (only where `settings.alignment`), and total, weighted by
-    `settings.loss_weights`. A loss of weight 0 is not computed.
+    matches: [layers, B, Q], of `losses.layers_of`; None without moments. The keys are unweighted scalars: those
+    of `moment_losses` (only with moments), saliency, global_alignment and local_alignment (only with
+    `settings.alignment`), and total, which is weighted by `settings.loss_weights`. A loss of weight 0 is not computed.
+    Raises ValueError where the batch has no labels.
     """
     labels, weights, printed = labels_of(batch), settings.loss_weights, settings.formulation == "paper"
     losses: dict[str, Tensor] = {}
@@ -55,7 +55,7 @@ def losses_of(
 
 
 def _global_loss(outputs: AlignedOutputs, batch: Batch, printed: bool) -> Tensor:
-    """Released, the means run over padded rows too."""
+    """Return the global alignment loss. In the released form the means run over padded rows, too."""
     if not printed:
         return global_alignment(outputs.video.mean(1), outputs.text.mean(1))
     return global_alignment_as_printed(

@@ -1,4 +1,4 @@
-"""TR-DETR as a method: which parts a step and a prediction are made of."""
+"""TR-DETR as a method: the parts that a step and a prediction are made of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.records import Query
 
 
 class TrDetrMethod(MomentQueryMethod):
-    """TR-DETR: losses and labels hang on the formulation."""
+    """TR-DETR, whose losses and labels depend on the formulation."""
 
     settings: TrDetrSettings
 
@@ -28,10 +28,10 @@ class TrDetrMethod(MomentQueryMethod):
         self.network = TrDetr(settings, inputs.video_dim, inputs.audio_dim, inputs.text_dim, inputs.clip_s)
 
     def targets(self, queries: Sequence[Query], n_clips: Sequence[int], training: Training) -> Targets:
-        """Spans, clip scores, the relevance mask and pairs of clips, by the rules of the formulation."""
+        """Return spans, clip scores, the relevance mask and pairs of clips, by the rules of the formulation."""
         rule = partial(query_labels, formulation=self.settings.formulation)
         return Targets(queries, n_clips, self.inputs.clip_s, max_windows=training.max_windows, rule=rule)
 
     def losses(self, outputs: AlignedOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
-        """See `criterion.losses_of`."""
+        """Return the losses of `criterion.losses_of`."""
         return losses_of(outputs, batch, matches[0] if matches else None, self.settings)

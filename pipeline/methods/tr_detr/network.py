@@ -1,4 +1,4 @@
-"""TR-DETR: the parts, joined. Moment retrieval and highlight detection for one query over one video."""
+"""The network of TR-DETR, joined from its parts: moment retrieval and highlight detection for a query over a video."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ class AlignedOutputs(Outputs):
 
 
 class TrDetr(nn.Module):
-    """The network in both formulations, every module of Table 4 a switch.
+    """The network in both formulations. Every module of Table 4 has a switch.
 
-    video_dim, audio_dim (0: none), text_dim: widths of the raw features; a batch brings two columns more for video and
-    for audio each, the temporal endpoints. clip_s: seconds per clip.
-    `alignment` changes no network: its two losses need only the projected features. Without `refinement` the
-    projected video goes straight on, without `hd2mr` the encoder runs once, without `mr2hd` the first pass's
-    scores are the highlight scores; what is off has no parameters and costs nothing.
+    video_dim, audio_dim (0: none), text_dim: the widths of the raw features. A batch brings two more columns for video,
+    and two for audio: the temporal endpoints. clip_s: the seconds of a clip. A module that is switched off has no
+    parameters and costs nothing. `alignment` changes nothing in the network, because its two losses need only the
+    projected features. Without `refinement` the projected video goes straight on. Without `hd2mr` the encoder runs
+    once. Without `mr2hd` the scores of the first pass are the highlight scores.
 
-    Formulation `released` is what made the published numbers. There a sample's outputs depend on its batch: the t2v
-    mask's head order (`keep_words_as_released`), HD2MR's softmax over padded clips (`inject_scores`), and MR2HD,
-    which scales the moment with the padded length, may slice padded clips and runs its GRU to the padded length
-    (`MomentSimilarity`). The global alignment loss averages over padded rows, the local one divides by them. A batch
-    whose videos (and texts, for that loss) have one length is free of all of these.
-    Formulation `paper` is the printed equations (1)-(16); there padding changes nothing. The attention of (11) and the
+    Formulation `released` is what made the published numbers. There a sample's outputs depend on its batch in three
+    places: the head order of the t2v mask (`keep_words_as_released`), the softmax of HD2MR over padded clips
+    (`inject_scores`), and MR2HD (`MomentSimilarity`), which scales the moment with the padded length, may slice padded
+    clips, and runs its GRU to the padded length. The global alignment loss averages over padded rows, and the local one
+    divides by their number. A batch whose videos (and, for that loss, texts) have one length shows none of this.
+
+    Formulation `paper` is the printed equations (1)-(16). There padding changes nothing. The attention of (11) and the
     MHA of (12) and (13) are read as what stands inside these encoder layers. What the paper does not mention
-    (positions, feed-forwards, PReLU, decoder, endpoints, dropouts) is the same in both. While training, the paper's
-    also scores every video under the next sample's query, whole path, for the loss that it shares with QD-DETR.
+    (positions, feed-forward layers, PReLU, decoder, endpoints, dropout) is the same in both. In training the printed
+    form also scores every video under the next sample's query, on the whole path, for the loss that it shares with
+    QD-DETR.
     """
 
     def __init__(self, settings: TrDetrSettings, video_dim: int, audio_dim: int, text_dim: int, clip_s: float) -> None:
@@ -70,7 +72,7 @@ class TrDetr(nn.Module):
             self.mr2hd = (PrintedMomentSimilarity if self.printed else MomentSimilarity)(dim, clip_s)
 
     def forward(self, batch: Batch) -> AlignedOutputs:
-        """Predict spans with foreground logits and clip scores for every query of the batch."""
+        """Predict spans with foreground logits, and clip scores, for every query of the batch."""
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         outputs = self._predict(video, text, batch.video_mask, batch.text_mask)
         if self.printed and self.training and len(text) > 1:
@@ -79,7 +81,7 @@ class TrDetr(nn.Module):
         return outputs
 
     def _predict(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> AlignedOutputs:
-        """From projected features [B, L, d], [B, N, d]."""
+        """Predict from projected features [B, L, d] and [B, N, d]."""
         positions, keep = clip_positions(video_mask, self.dim), keep_valid(video_mask)
         counted = video_mask if self.printed else torch.ones_like(video_mask)
         refined = video if self.refinement is None else self.refinement(video, text, video_mask, text_mask)

@@ -1,6 +1,6 @@
-"""Visual feature refinement: what of the video the query asks for, by attention from both sides.
+"""Visual feature refinement: attention from both sides finds what of the video the query asks for.
 
-Axes: B samples, L clips, N tokens, d width. The paper's equations (6)-(10).
+Axes: B samples, L clips, N tokens, d width. They are equations (6)-(10) of the paper.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.models.masking import masked_mean, masked_softmax
 
 
 class Refinement(nn.Module):
-    """The released form: trilinear similarity, learned text pool, two linear layers and a ReLU."""
+    """The released form: trilinear similarity, a learned pool of the text, two linear layers and a ReLU."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
@@ -30,7 +30,8 @@ class Refinement(nn.Module):
         nn.init.uniform_(self.product_weight, -((3 / dim) ** 0.5), (3 / dim) ** 0.5)
 
     def forward(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> Tensor:
-        """video [B, L, d], text [B, N, d], masks [B, L], [B, N]. Returns [B, L, d], not negative."""
+        """Return refined clips [B, L, d], which are not negative. video: [B, L, d]. text: [B, N, d]. The masks are [B,
+        L] and [B, N]."""
         similarity = self._similarity(self.dropout(video), self.dropout(text))
         words, clips = attended_words_and_clips(similarity, video, text, video_mask, text_mask)
         mixed = self.mix(torch.cat((video, words, video * words, video * clips), dim=-1))
@@ -38,15 +39,15 @@ class Refinement(nn.Module):
         return F.relu(self.fuse(torch.cat((mixed, pooled.expand_as(mixed)), dim=-1)))
 
     def _similarity(self, video: Tensor, text: Tensor) -> Tensor:
-        """[B, L, N]."""
+        """Return the similarity of every clip with every word, [B, L, N]."""
         alone = (video @ self.clip_weight)[:, :, None] + (text @ self.word_weight)[:, None]
         return alone + (video * self.product_weight) @ text.transpose(1, 2)
 
 
 class PrintedRefinement(nn.Module):
-    """The printed form: scaled dot product of two projections, five parts, one linear layer.
+    """The printed form: a scaled dot product of two projections, five parts, and one linear layer.
 
-    The text pool, of which the paper says no more than "pooling", is the mean that (5) uses.
+    Of the text pool the paper says no more than "pooling". Here it is the mean that equation (5) uses.
     """
 
     def __init__(self, dim: int) -> None:
@@ -55,7 +56,7 @@ class PrintedRefinement(nn.Module):
         self.fuse = nn.Linear(5 * dim, dim)
 
     def forward(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> Tensor:
-        """video [B, L, d], text [B, N, d], masks [B, L], [B, N]. Returns [B, L, d]."""
+        """Return refined clips [B, L, d]. video: [B, L, d]. text: [B, N, d]. The masks are [B, L] and [B, N]."""
         similarity = self.clip(video) @ self.word(text).transpose(1, 2) / video.shape[-1] ** 0.5
         words, clips = attended_words_and_clips(similarity, video, text, video_mask, text_mask)
         pooled = masked_mean(text, text_mask)[:, None].expand_as(video)
@@ -65,9 +66,10 @@ class PrintedRefinement(nn.Module):
 def attended_words_and_clips(
     similarity: Tensor, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Equations (7), (8): per clip the words it resembles, and the clips that those words resemble.
+    """Return for each clip the words that it resembles, and the clips that those words resemble: two tensors [B, L, d]
+    (equations (7) and (8)).
 
-    similarity [B, L, N], video [B, L, d], text [B, N, d]. Returns two [B, L, d].
+    similarity: [B, L, N]. video: [B, L, d]. text: [B, N, d].
     """
     over_words = masked_softmax(similarity, text_mask[:, None], dim=2)
     over_clips = masked_softmax(similarity, video_mask[:, :, None], dim=1)

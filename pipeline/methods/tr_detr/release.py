@@ -1,4 +1,4 @@
-"""What the authors of TR-DETR put out, and how it is read: the names in their checkpoints and golden sets."""
+"""What the authors of TR-DETR released, and how it is read: the names in their checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ NAMES: dict[str, str] = {
     "fuser.cq_concat.conv1d.conv1d.": "refinement.fuse.",
     "gru_extractor.gru.": "mr2hd.gru.",
 }
-"""Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
+"""The table of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is
+kept."""
 
 
 def intermediates(golden: GoldenSet, calls: Mapping[str, list[Any]], outputs: AlignedOutputs) -> Iterator[Check]:
-    """What comes in between, of a set that holds it: states of the layers, and MR2HD's moment."""
+    """Compare the intermediate values of a set that holds them: the states of the layers, and the moment of MR2HD."""
     found = {
         "mid_refined": calls["refinement"][0],
         "mid_t2v": calls["t2v"][0],

@@ -50,6 +50,12 @@ class TrDetrSettings(MomentQuerySettings):
     loss_weights: LossWeights = LossWeights()
     """Weights of the losses in their sum."""
 
+    def never_read(self, *, moments: bool, highlights: bool = True, audio: bool = True) -> list[str]:
+        """Return the keys that were changed and that nothing reads. MR2HD looks at what the decoder predicts, on a
+        dataset without moments too."""
+        found = super().never_read(moments=moments, highlights=highlights, audio=audio)
+        return [key for key in found if not (self.mr2hd and key in ("queries", "decoder_layers"))]
+
     @model_validator(mode="after")
     def _masks_are_plain_anyway(self) -> Self:
         if self.formulation == "paper" and self.plain_masks:

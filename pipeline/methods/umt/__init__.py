@@ -1,1 +1,1 @@
-"""UMT: every clip is a query, and a moment is a peak among clips. Released, without pre-training."""
+"""UMT, as released, without pre-training. Every clip is a query, and a moment is a peak among clips."""

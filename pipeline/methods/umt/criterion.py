@@ -1,4 +1,4 @@
-"""What UMT minimises: every term, unweighted, and their weighted total. Nothing is matched."""
+"""What UMT minimises: every loss, unweighted, and their weighted total. Nothing is matched."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.models.batch import Batch
 from pipeline.models.losses import labels_of, with_total
 
 EPSILON = 1e-12
-"""Added before a logarithm. Released."""
+"""The number that is added before a logarithm (the released value)."""
 
 
 def losses_of(outputs: PeakOutputs, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
-    """Every loss whose head there is and that has a weight, and `total`. Looks at no value of a tensor.
+    """Return every loss that has a head and a weight, and `total`. No value of a tensor is read on the host.
 
-    Keys: saliency, centre, window, offset. Raises ValueError where the batch has no labels.
+    The keys are saliency, centre, window and offset. Raises ValueError where the batch has no labels.
     """
     labels: Any = labels_of(batch)
     losses: dict[str, Tensor] = {}
@@ -33,17 +33,20 @@ def losses_of(outputs: PeakOutputs, batch: Batch, weights: LossWeights) -> dict[
         found = getattr(outputs, name)
         if found is not None and getattr(weights, name):
             apart = (found - getattr(labels, name)).abs()
-            losses[name] = (apart * labels.centres).sum() / labels.n_windows  # padded clips too, as released
+            # A centre can lie on a padded clip of its sample. It counts all the same, as in the released system.
+            losses[name] = (apart * labels.centres).sum() / labels.n_windows
     return with_total(losses, weights, outputs.scored)
 
 
 def saliency_loss(logits: Tensor, saliency: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of every clip, [B, L] each; a mean over all clips, padded ones too, which count as 0."""
+    """Return the cross-entropy of the clips, a scalar. logits, saliency, mask: [B, L]. The mean runs over all clips;
+    a padded clip counts as 0."""
     return (F.binary_cross_entropy_with_logits(logits, saliency, reduction="none") * mask).mean()
 
 
 def centre_loss(logits: Tensor, labels: PeakLabels, mask: Tensor) -> Tensor:
-    """Focal loss of every valid clip over the number of windows: centres are 1, their neighbours count less."""
+    """Return the focal loss of the valid clips, divided by the number of windows. Centres are 1, and their
+    neighbours count less."""
     chance = logits.sigmoid() * mask
     hit = -(chance + EPSILON).log() * (1 - chance) ** 2
     miss = -(1 - chance + EPSILON).log() * chance**2 * (1 - labels.heat) ** 4

@@ -1,6 +1,7 @@
-"""What UMT's golden sets hold beside outputs, losses and gradients: labels, what comes in between, each sample alone.
+"""What UMT's golden sets hold beside outputs, losses and gradients: labels, values in between, and each sample alone.
 
-Source of the form: the README of the sets. A step of the optimizer is Adam's, on the set's batch in evaluation mode.
+The README of the sets is the source of their form. A step of the optimizer is one of Adam, on the batch of the set, in
+evaluation mode.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from pipeline.models.batch import Batch
 from pipeline.records import Query
 
 STEP = {"totals": 1e-3, "norms": 5e-3}
-"""What totals and gradient norms of optimizer steps may differ by, relative."""
+"""The share by which totals and gradient norms of optimizer steps may differ."""
 
 WINDOW = 1e-4
-"""What ends (seconds) and scores of windows may differ by."""
+"""The amount by which ends (in seconds) and scores of windows may differ."""
 
 PROBED: dict[str, Callable[[Calls], Tensor]] = {
     "video_encoded": lambda calls: calls["video"][0],
@@ -36,11 +37,11 @@ PROBED: dict[str, Callable[[Calls], Tensor]] = {
     "text_mapped": lambda calls: calls["text_norm"][0],
     "clip_queries": lambda calls: calls["asking"][0],
 }
-"""Released tensor in between → ours. Those of the decoder's layers are found by their numbers."""
+"""The table of tensors in between: released name → ours. Those of the decoder's layers are found by their numbers."""
 
 
 def rows_of_set(told: Mapping[str, Any]) -> tuple[Sequence[Query], PeakLabels]:
-    """Queries as annotated, and their labels by our rules."""
+    """Return queries as annotated, and their labels by our rules."""
     clip_s, lengths = float(told["clip_length_s"]), told["video_lengths"]
     queries = [_query(told, n, clip_s) for n in range(len(lengths))]
     return queries, PeakTargets(queries, lengths, clip_s).draw(range(len(queries)), np.random.default_rng(0))
@@ -59,7 +60,7 @@ def _query(told: Mapping[str, Any], n: int, clip_s: float) -> Query:
 
 
 def further(golden: GoldenSet, method: UmtMethod, calls: Calls, outputs: PeakOutputs) -> Iterator[Check]:
-    """Everything of a set that the other methods' sets do not have. The weights move at the end."""
+    """Compare everything that the sets of the other methods do not have. The weights change at the end."""
     told, network = golden.expected, method.network
     assert isinstance(network, Umt)  # noqa: S101 - for the type checker
     yield counted("outputs that one side lacks", len(golden.outputs.keys() ^ network.heads.keys()))
@@ -93,7 +94,7 @@ def _check_labels(labels: PeakLabels, told: Mapping[str, Any] | None, moments: b
 
 
 def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
-    """Products with one random direction, at some clips, or at the first and the last word of every sample."""
+    """Compare products with one random direction, at some clips, or at the first and the last word of every sample."""
     probe = torch.from_numpy((noise(f"{told['case']}/probe", (256,)) / 16).astype(np.float32))
     layers = {name: name.removeprefix("decoder_") for name in told["probes"] if name.startswith("decoder_")}
     yield counted("probes that are missing", len(PROBED.keys() - told["probes"].keys()) + (not layers))
@@ -108,7 +109,7 @@ def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _check_without_text_mask(golden: GoldenSet, method: UmtMethod, network: Umt) -> Iterator[Check]:
-    """Losses where padded words are keys, too: what the published weights were trained with."""
+    """Compare the losses with padded words as keys, which is what the published weights were trained with."""
     network.text_mask = False
     try:
         with torch.no_grad():
@@ -123,7 +124,7 @@ def _check_without_text_mask(golden: GoldenSet, method: UmtMethod, network: Umt)
 
 
 def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
-    """Each sample without padding, as the released evaluation runs."""
+    """Compare each sample without padding, which is how the released evaluation runs."""
     for n, told in enumerate(golden.expected["alone"]):
         batch, query = alone(golden.batch, n), golden.queries[n : n + 1]
         with torch.no_grad():
@@ -146,7 +147,7 @@ def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
 
 
 def alone(batch: Batch, n: int) -> Batch:
-    """One sample of a batch, without padding and without labels."""
+    """Return one sample of a batch, without padding and without labels."""
     clips, words = batch.n_clips[n], int(batch.text_mask[n].sum())
     return Batch(
         video=batch.video[n : n + 1, :clips],
@@ -161,7 +162,7 @@ def alone(batch: Batch, n: int) -> Batch:
 
 
 def _windows(name: str, ours: Sequence[np.ndarray], wanted: Sequence[Any]) -> Check:
-    """Windows of some samples, in their order: the largest difference of an end or a score."""
+    """Compare the windows of some samples, in their order, by the largest difference of an end or a score."""
     pairs = [(found, np.array(rows)) for found, rows in zip(ours, wanted, strict=True)]
     if any(found.shape != rows.shape for found, rows in pairs):
         return counted(f"{name}, samples with another number", sum(a.shape != b.shape for a, b in pairs))
@@ -170,7 +171,8 @@ def _windows(name: str, ours: Sequence[np.ndarray], wanted: Sequence[Any]) -> Ch
 
 
 def _check_steps(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
-    """Three steps, the total after them, and a row of positions that no clip reads: the decay alone moves it."""
+    """Compare three steps, the total after them, and a row of positions that no clip reads, which the decay alone
+    changes."""
     told, unread = golden.expected["adam_steps"], golden.expected["unused_position"]
     table = method.network.query_positions.table  # type: ignore[union-attr]
     norms = [float(table[unread["row"]].detach().norm())]  # type: ignore[index]

@@ -18,15 +18,17 @@ from pipeline.ragged import Ragged
 from pipeline.records import Query
 
 SALIENCY_RANGE = {"ratings": 12.0, "everybody": 80.0}
-"""What a clip's sum of ratings is divided by: three people, 0 to 4; or twenty, four steps above 1 each."""
+"""The number that a clip's sum of ratings is divided by. Three people give 0 to 4 each; twenty people give up to
+four steps above 1 each."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeakLabels:
     """The targets of a batch, [B, L] float each, padded with zeros.
 
-    saliency: 0 … 1. heat: 1 at the centre of a window, falling off around it. window, offset: width of the window and
-    place of its centre in its clip, in clips, where `centres` is 1. n_windows: [], windows of the whole batch.
+    saliency: 0 … 1. heat: 1 at the centre of a window, falling off around it. window, offset: the width of the window,
+    and the place of its centre in its clip, both in clips, where `centres` is 1. n_windows: [], the number of windows
+    of the whole batch.
     """
 
     saliency: Tensor
@@ -37,16 +39,16 @@ class PeakLabels:
     n_windows: Tensor
 
     def to(self, device: torch.device | str) -> PeakLabels:
-        """The same labels on `device`."""
+        """Return the same labels on `device`."""
         return with_tensors(self, lambda _, tensor: sent(tensor, device))
 
 
 def peaks(windows: np.ndarray, length: int, clip_s: float) -> np.ndarray:
-    """heat, window, offset, centres of one sample: [4, length] float32.
+    """Return heat, window, offset and centres of one sample: [4, length] float32.
 
-    windows: [W, 2] float32, start and end in seconds. Everything is float32 and in the released order: on a grid of
-    a sixth of a second rounding decides in which clip a centre lies. The end is the start of the last clip, so that a
-    single clip has width 0. Of two windows with one centre clip the later counts.
+    windows: [W, 2] float32, start and end in seconds. Every product is float32 and in the released order, because on a
+    grid of a sixth of a second rounding decides in which clip a centre lies. The end is the start of the last clip, so
+    that a single clip has width 0. Of two windows whose centres lie in one clip the later counts.
     """
     found = np.zeros((4, length), np.float32)
     unit, fifth = np.float32(clip_s), np.float32(0.2)
@@ -64,7 +66,8 @@ def peaks(windows: np.ndarray, length: int, clip_s: float) -> np.ndarray:
 
 
 def saliency_of(query: Query, n_clips: int, clip_s: float) -> np.ndarray:
-    """Highlight scores 0 … 1 of a query; zeros where nobody rated clips. Raises PipelineError as `query_labels`."""
+    """Return the highlight scores 0 … 1 of a query, zeros where nobody rated clips. Raises PipelineError as
+    `query_labels` does."""
     rated = query_labels(query, n_clips, clip_s, formulation="paper")
     if query.label is not None:
         sums = (np.asarray(query.label, dtype=np.float64)[:n_clips] - 1).sum(1)
@@ -75,17 +78,19 @@ def saliency_of(query: Query, n_clips: int, clip_s: float) -> np.ndarray:
 
 
 class PeakTargets:
-    """Labels of many queries of one dataset. Nothing of them is drawn; centres depend on how far a batch is padded."""
+    """The labels of many queries of one dataset. Nothing is drawn at random; centres depend on how far a batch is
+    padded."""
 
     def __init__(self, queries: Sequence[Query], n_clips: Sequence[int], clip_s: float) -> None:
-        """queries with the clips that each one's features have. Raises PipelineError as `saliency_of` does."""
+        """Prepare the labels. queries: each with the number of clips of its features. Raises PipelineError as
+        `saliency_of` does."""
         self.n_clips, self.clip_s = np.asarray(n_clips), clip_s
         self._windows = [np.asarray(query.relevant_windows or (), np.float32).reshape(-1, 2) for query in queries]
         scores = [saliency_of(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
         self._saliency = Ragged.of_arrays(scores)
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> PeakLabels:  # noqa: ARG002 - nothing is drawn
-        """Labels of the queries at `index`, padded to the longest of them."""
+        """Return labels of the queries at `index`, padded to the longest of them."""
         at = np.asarray(index)
         length = int(self.n_clips[at].max())
         found = np.stack([peaks(self._windows[i], length, self.clip_s) for i in at], axis=1)

@@ -1,4 +1,5 @@
-"""UMT's layers: norms before, residuals that are never normed, positions from learned tables.
+"""The layers of UMT: norms stand before each part, residuals are never normalised, and positions come from learned
+tables.
 
 Axes: B samples, L clips, d width.
 """
@@ -14,7 +15,7 @@ from pipeline.models.elementwise import Dropout
 
 
 class Attention(nn.Module):
-    """Multi-head attention of four matrices, with dropout on its weights and on what comes out."""
+    """Multi-head attention of four matrices, with dropout on its weights and on its output."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -23,7 +24,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None = None) -> Tensor:
-        """query [B, Q, d], key and value [B, K, d], keep as in `attend`. Returns [B, Q, d]."""
+        """Return [B, Q, d]. query: [B, Q, d]. key, value: [B, K, d]. keep: the mask, as in `attend`."""
         dropout = self.weight_dropout if self.training else 0.0
         query, key, value = self.query(query), self.key(key), self.value(value)
         mixed = attend(query, key, value, heads=self.heads, keep=keep, dropout=dropout, plain=True)
@@ -31,7 +32,7 @@ class Attention(nn.Module):
 
 
 class Positions(nn.Module):
-    """A learned vector for every row of a padded batch, with dropout; a table that later layers may share."""
+    """A learned vector for every row of a padded batch, with dropout. Later layers may share the table."""
 
     def __init__(self, dim: int, rows: int, dropout: float) -> None:
         super().__init__()
@@ -39,7 +40,8 @@ class Positions(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """For clips [B, L, d]: [B, L, d]. Raises PipelineError where a video is longer than the table."""
+        """Return the positions [B, L, d] of clips [B, L, d]. Raises PipelineError where a video is longer than the
+        table."""
         if clips.shape[1] > len(self.table):
             raise PipelineError(
                 f"a video has {clips.shape[1]} clips, and `positions` is {len(self.table)}",
@@ -50,12 +52,12 @@ class Positions(nn.Module):
 
 
 def feed_forward(dim: int, inner_dim: int, dropout: float) -> nn.Sequential:
-    """Two linear layers with ReLU, dropout inside and after."""
+    """Two linear layers with ReLU, with dropout inside and after them."""
     return nn.Sequential(FeedForward(dim, inner_dim, dropout, nn.ReLU), Dropout(dropout))
 
 
 class EncoderLayer(nn.Module):
-    """Clips of one modality attend to each other."""
+    """A layer in which the clips of one modality attend to each other."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -64,14 +66,14 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
 
     def forward(self, clips: Tensor, places: Tensor, keep: Tensor) -> Tensor:
-        """clips, places [B, L, d], keep as in `attend`. Returns [B, L, d]."""
+        """Return the clips [B, L, d] after this layer. clips, places: [B, L, d]. keep: the mask, as in `attend`."""
         normed = self.norm1(clips)
         clips = clips + self.attention(normed + places, normed + places, normed, keep)
         return clips + self.feedforward(self.norm2(clips))
 
 
 class BottleneckLayer(nn.Module):
-    """Video and audio see each other by way of a few tokens, which read both and are read by both."""
+    """A layer in which video and audio see each other through a few tokens, which read both and are read by both."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -85,7 +87,8 @@ class BottleneckLayer(nn.Module):
     def forward(
         self, video: Tensor, audio: Tensor, tokens: Tensor, places: Tensor, keep: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """video, audio, places [B, L, d], tokens [B, 4, d], keep as in `attend`. Returns new video and audio."""
+        """Return new video and audio. video, audio, places: [B, L, d]. tokens: [B, 4, d]. keep: the mask, as in
+        `attend`."""
         seen, heard, asking = self.norm1(video), self.norm2(audio), self.norm3(tokens)
         placed_video, placed_audio = seen + places, heard + places
         tokens = tokens + self.attention1(asking, placed_video, seen, keep)
@@ -96,7 +99,8 @@ class BottleneckLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Clip queries attend to each other, then to the clips. Neither is masked, as released."""
+    """A layer in which clip queries attend to each other, then to the clips. Neither attention is masked, as
+    released."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -105,7 +109,7 @@ class DecoderLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
 
     def forward(self, queries: Tensor, memory: Tensor, query_places: Tensor, places: Tensor) -> Tensor:
-        """All [B, L, d]. Returns [B, L, d], not normed."""
+        """Return the queries [B, L, d], not normalised. All arguments are [B, L, d]."""
         normed = self.norm1(queries)
         queries = queries + self.attention1(normed + query_places, normed + query_places, normed)
         queries = queries + self.attention2(self.norm2(queries) + query_places, memory + places, memory)

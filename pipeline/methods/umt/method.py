@@ -20,14 +20,16 @@ from pipeline.models.optimizers import adam
 from pipeline.records import Query
 
 KEPT = 100
-"""Windows of one query, at most. Released."""
+"""The largest number of windows of one query (the released value)."""
 
 DECAY = 0.5
-"""By which overlaps lower the scores of windows, where they do. Released."""
+"""The number that decides how much an overlap lowers the score of a window: a larger one lowers it less (the
+released value)."""
 
 
 class UmtMethod(Method):
-    """UMT. Its optimizer is part of it: Adam, whose decay runs through its averages, and no gradient is clipped."""
+    """UMT. Its optimizer is part of the method: Adam, whose decay runs through its averages, and no gradient is
+    clipped."""
 
     settings: UmtSettings
 
@@ -41,7 +43,7 @@ class UmtMethod(Method):
         n_clips: Sequence[int],
         training: Training,  # noqa: ARG002 - every window counts
     ) -> PeakTargets:
-        """Highlight scores, and peaks at the centres of windows."""
+        """Return highlight scores, and peaks at the centres of windows."""
         return PeakTargets(queries, n_clips, self.inputs.clip_s)
 
     def losses(
@@ -50,7 +52,7 @@ class UmtMethod(Method):
         batch: Batch,
         matches: tuple[Tensor, ...],  # noqa: ARG002 - there are none
     ) -> dict[str, Tensor]:
-        """See `criterion.losses_of`."""
+        """Return the losses of `criterion.losses_of`."""
         return losses_of(outputs, batch, self.settings.loss_weights)
 
     def found(
@@ -60,7 +62,7 @@ class UmtMethod(Method):
         n_clips: Sequence[int],
         dataset: str,  # noqa: ARG002 - what the dataset has is known from `inputs`
     ) -> Found:
-        """The windows of the likeliest centres. Clip scores are chances: of a highlight, or else of a centre.
+        """Return the windows of the likeliest centres. Clip scores are chances: of a highlight, or else of a centre.
 
         Windows are held within the padded length. On Charades-STA the scores of windows that overlap better ones are
         lowered, as in the released measure.
@@ -73,7 +75,7 @@ class UmtMethod(Method):
         return Found(windows, saliency)
 
     def windows_at_peaks(self, outputs: PeakOutputs, n_clips: Sequence[int]) -> list[np.ndarray] | None:
-        """The windows of each query before any is suppressed; None where the dataset has no moments."""
+        """Return the windows of each query before any is suppressed, or None where the dataset has no moments."""
         if outputs.centre is None or outputs.window is None or outputs.offset is None:
             return None
         centre, width, offset = (
@@ -84,7 +86,7 @@ class UmtMethod(Method):
         ]
 
     def optimizer(self, training: Training, device: str) -> Optimizer:
-        """Adam with an L2 term in the gradient."""
+        """Return the optimizer: Adam with an L2 term in the gradient."""
         return adam(self.network, training.learning_rate, training.weight_decay, device)
 
     def schedule(
@@ -92,18 +94,18 @@ class UmtMethod(Method):
         optimizer: Optimizer,
         training: Training,  # noqa: ARG002 - nothing drops
     ) -> ConstantLR:
-        """A constant rate."""
+        """Return a schedule that keeps the rate constant."""
         return ConstantLR(optimizer, factor=1.0, total_iters=1)
 
     def gradient_clip(self, training: Training) -> None:  # noqa: ARG002 - whatever it says
-        """No gradient is clipped."""
+        """Return None, because no gradient is clipped."""
         return
 
 
 def peak_windows(centre: np.ndarray, width: np.ndarray, offset: np.ndarray, clip_s: float) -> np.ndarray:
-    """The windows [k, 3] of the likeliest centres in seconds, best first; float32 values, nothing is rounded.
+    """Return the windows [k, 3] of the likeliest centres in seconds, the best first, as float32. Nothing is rounded.
 
-    centre: [ℓ], chances of the valid clips. width, offset: [L], in clips. Negative ones count as 0, so that every
+    centre: [ℓ], the chances of the valid clips. width, offset: [L], in clips. Negative ones count as 0, so that every
     window is at least a clip long.
     """
     best = np.argsort(-centre, kind="stable")[:KEPT]
@@ -115,7 +117,8 @@ def peak_windows(centre: np.ndarray, width: np.ndarray, offset: np.ndarray, clip
 
 
 def softly_suppressed(windows: np.ndarray) -> np.ndarray:
-    """Windows [k, 3] in the order in which they are picked, each time the best; the others lose by their overlap."""
+    """Return windows [k, 3] in the order in which they are picked. Each time the best is picked, and the others lose
+    by their overlap with it."""
     left = windows.astype(np.float64)
     picked = []
     while len(left):

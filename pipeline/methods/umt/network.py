@@ -1,6 +1,6 @@
-"""UMT's network. Axes: B samples, L clips, N tokens, d width.
+"""The network of UMT. Axes: B samples, L clips, N tokens, d width.
 
-A sample's outputs depend on how far its batch is padded: the decoder takes padded clips for keys, as released.
+A sample's outputs depend on how far its batch is padded, because the decoder takes padded clips for keys, as released.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pipeline.models.elementwise import Dropout
 from pipeline.models.masking import keep_valid
 
 MOMENT_HEADS = ("centre", "window", "offset")
-"""What every clip says of the moment whose centre it may be."""
+"""The outputs by which a clip describes the moment whose centre it may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeakOutputs:
     """What every clip says, [B, L] float32 each; None where the dataset has nothing to learn it from.
 
-    saliency, centre: logits, of being a highlight and of being the centre of a moment. window: the moment's width.
-    offset: from the clip's start to the centre. Both in clips, unbounded. mask: 1 = valid.
+    saliency, centre: the logits of being a highlight and of being the centre of a moment. window: the width of the
+    moment. offset: the distance from the clip's start to the centre. Both are in clips, unbounded. mask: 1 = valid.
     """
 
     mask: Tensor
@@ -37,7 +37,8 @@ class PeakOutputs:
 
     @property
     def scored(self) -> Tensor:
-        """The logits that clips are scored by: of highlights, or of centres where nobody rated clips."""
+        """Return the logits that clips are scored by: those of highlights, or those of centres where nobody rated
+        clips."""
         scored = self.saliency if self.saliency is not None else self.centre
         if scored is None:
             raise ValueError("a network needs moments or ratings to learn from")
@@ -45,7 +46,7 @@ class PeakOutputs:
 
 
 class Modality(nn.Module):
-    """From features of one modality to clips that have seen each other. No norm at the end."""
+    """The part that turns features of one modality into clips that have seen each other. No norm stands at its end."""
 
     def __init__(self, input_dim: int, settings: UmtSettings, layer: tuple[int, int, int, float]) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ class Modality(nn.Module):
         self.layer = EncoderLayer(*layer)
 
     def forward(self, rows: Tensor, keep: Tensor) -> Tensor:
-        """rows [B, L, input_dim], keep as in `attend`. Returns [B, L, d]."""
+        """Return clips [B, L, d]. rows: [B, L, input_dim]. keep: the mask, as in `attend`."""
         clips = self.linear(self.dropout(rows))
         return self.layer(clips, self.positions(clips), keep)
 
@@ -92,7 +93,7 @@ class Umt(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, batch: Batch) -> PeakOutputs:
-        """What every clip of the batch says."""
+        """Return what every clip of the batch says."""
         memory = self._clips(batch)
         text = self.text_norm(self.text_linear(self.text_dropout(batch.text)))
         keep = keep_valid(batch.text_mask) if self.text_mask else None
@@ -105,7 +106,7 @@ class Umt(nn.Module):
         return PeakOutputs(mask=batch.video_mask, **found)
 
     def _clips(self, batch: Batch) -> Tensor:
-        """Video and audio joined, [B, L, d]. The endpoint columns of a batch are not read."""
+        """Return video and audio joined, [B, L, d]. The endpoint columns of a batch are not read."""
         keep = keep_valid(batch.video_mask)
         video = self.video(batch.video[..., : self.video_dim], keep)
         if not self.audio_dim:

@@ -1,4 +1,4 @@
-"""What the authors of UMT put out, and how it is read: the names in their checkpoints."""
+"""What the authors of UMT released, and how it is read: the names in their checkpoints."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ NAMES: dict[str, str] = {
     "pred_head.*.window_pred.linear.": "heads.window.",
     "pred_head.*.offset_pred.linear.": "heads.offset.",
 }
-"""Released name (its beginning; * is a layer's or a head's number) → ours. What follows the beginning is kept."""
+"""The table of tensors: released name (its beginning; * is a layer's or a head's number) → ours. What follows the
+beginning is kept."""
 
 LOSSES = {
     "saliency_loss": "saliency",
@@ -67,16 +68,16 @@ LOSSES = {
     "offset_loss": "offset",
     "total": "total",
 }
-"""Released name of a loss → ours."""
+"""The table of losses: released name → ours."""
 
 OUTPUTS = {"saliency_logits": "saliency", "center_logits": "centre", "window": "window", "offset": "offset"}
-"""Name of a prediction in golden sets → the field of our outputs."""
+"""The table of outputs: name of a prediction in golden sets → the field of our outputs."""
 
 
 def fitted(settings: MethodSettings, tensors: Mapping[str, Tensor]) -> UmtSettings:
-    """The settings, with the sizes that released weights have: Charades-STA and QVHighlights differ from TVSum.
+    """Return the settings with the sizes that released weights have: Charades-STA and QVHighlights differ from TVSum.
 
-    Raises KeyError or IndexError where the tensors are not this system's, ValueError for a network that cannot be.
+    Raises KeyError or IndexError where the tensors are not this system's, and ValueError for a network that cannot be.
     """
     layers = {name.split(".")[2] for name in tensors if name.startswith("query_dec.decoder.")}
     sizes = {
@@ -91,7 +92,7 @@ def fitted(settings: MethodSettings, tensors: Mapping[str, Tensor]) -> UmtSettin
 
 
 def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
-    """The widths and the heads of released weights. Raises KeyError where they say none."""
+    """Return the widths and the heads of released weights. Raises KeyError where no tensor says them."""
     video, text = (tensors[f"{part}.mapping.linear.weight"].shape[1] for part in ("video_enc", "query_gen"))
     sound = tensors.get("audio_enc.mapping.linear.weight")
     moments, highlights = (any(f".{head}_pred." in name for name in tensors) for head in ("center", "saliency"))

@@ -1,1 +1,2 @@
-"""UniVTG: every clip says whether it is foreground and how far its moment reaches. Released, without pre-training."""
+"""UniVTG, as released, without pre-training. Every clip says whether it is foreground and how far its moment
+reaches."""

@@ -1,4 +1,4 @@
-"""What UniVTG minimises: every term, unweighted, and their weighted total. Nothing is matched."""
+"""What UniVTG minimises: every loss, unweighted, and their weighted total. Nothing is matched."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.models.losses import BACKGROUND_WEIGHT, labels_of, with_total
 from pipeline.models.matching import giou_of_ends
 
 TEMPERATURE = 0.07
-"""Of both contrastive losses. Released."""
+"""The temperature of both contrastive losses (the released value)."""
 
 
 def losses_of(
     outputs: ClipOutputs, batch: Batch, settings: UniVtgSettings, *, clip_s: float, moments: bool
 ) -> dict[str, Tensor]:
-    """Every loss, and `total`. Looks at no value of a tensor: a GPU is not waited for.
+    """Return every loss, and `total`. No value of a tensor is read on the host, so the host does not wait for a GPU.
 
-    Keys: span and giou (only with moments), foreground, inter and intra. Of these a loss of weight 0 is not computed;
-    inter and intra are computed where one of them has a weight, as released.
-    Raises ValueError where the batch has no labels.
+    The keys are span and giou (only with moments), foreground, inter and intra. Of the first three a loss of weight 0
+    is not computed. inter and intra are computed where one of them has a weight, as in the released system. Raises
+    ValueError where the batch has no labels.
     """
     labels: Any = labels_of(batch)
     weights, losses = settings.loss_weights, dict[str, Tensor]()
@@ -42,11 +42,15 @@ def losses_of(
 
 
 def boundary_losses(outputs: ClipOutputs, labels: ClipLabels, mask: Tensor, clip_s: float) -> dict[str, Tensor]:
-    """Of the intervals that foreground clips predict: smooth L1 of both ends, added up, and 1 - gIoU; their means."""
+    """Return two losses of the intervals that foreground clips predict, both means.
+
+    span is the smooth L1 of both ends, added up. giou is 1 - gIoU.
+    """
     inside = labels.foreground
     at = times(mask.sum(1), mask.shape[1], clip_s)[..., None]
     start, end = (at + outputs.offsets).unbind(-1)
-    # Elsewhere the whole video is wanted: nothing divides by zero, and it is not counted.
+    # Clips of the background are not counted. They are given the whole video, so that no division by zero makes their
+    # gradient NaN.
     wanted_start, wanted_end = labels.start * inside, torch.where(inside > 0, labels.end, 1.0)
     apart = F.smooth_l1_loss(start, wanted_start, reduction="none") + F.smooth_l1_loss(
         end, wanted_end, reduction="none"
@@ -56,24 +60,27 @@ def boundary_losses(outputs: ClipOutputs, labels: ClipLabels, mask: Tensor, clip
 
 
 def foreground_loss(chance: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of every clip, background weighted down; mean over the valid clips of the batch. All [B, L]."""
+    """Return the cross-entropy of the clips with a lower weight of the background, a mean over the valid clips of
+    the batch. All tensors are [B, L]."""
     entropy = F.binary_cross_entropy(chance, foreground, reduction="none")
     weight = torch.where(foreground > 0, 1.0, BACKGROUND_WEIGHT)
     return (entropy * weight * mask).sum() / mask.sum()
 
 
 def inter_loss(outputs: ClipOutputs, positive: Tensor) -> Tensor:
-    """Each sample's positive clip against all queries of the batch, and each query against all positive clips."""
+    """Return the loss of each sample's positive clip against all queries of the batch, and of each query against all
+    positive clips."""
     rows = torch.arange(len(positive), device=positive.device)
     alike = F.cosine_similarity(outputs.video[rows, positive][:, None], outputs.query[None], dim=-1) / TEMPERATURE
     return -(alike.log_softmax(1) + alike.log_softmax(0)).diagonal().mean()
 
 
 def intra_loss(outputs: ClipOutputs, labels: ClipLabels, mask: Tensor) -> Tensor:
-    """The positive clip against the clips rated lower; and against the clips of its number in the other videos.
+    """Return the loss of the positive clip against the clips rated lower, and against the clips of the same number in
+    the other videos.
 
-    The second direction is the release's: another video's clip counts where it is rated lower than that video's
-    positive, and is compared with that video's query.
+    The second direction is the released system's. Another video's clip counts where it is rated lower than that video's
+    positive clip, and it is compared with that video's query.
     """
     positive = labels.positive[:, None]
     is_positive = torch.arange(mask.shape[1], device=mask.device) == positive

@@ -1,4 +1,4 @@
-"""What UniVTG learns of every clip: whether it is foreground, of which window, how it is rated; and one good clip.
+"""What UniVTG learns of every clip: whether it is foreground, of which window, and how it is rated; and one good clip.
 
 Axes: B samples, L clips of the batch, ℓ clips of one sample.
 """
@@ -20,15 +20,15 @@ from pipeline.ragged import Ragged
 from pipeline.records import Query
 
 RATERS = 3
-"""People who rated each clip of QVHighlights; a clip's rating is their mean."""
+"""The number of people who rated each clip of QVHighlights. A clip's rating is their mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipLabels:
     """The targets of a batch, padded with zeros.
 
-    foreground: [B, L] float, 1 for clips of a moment. start, end: [B, L], of the window that a foreground clip belongs
-    to, as fractions of the video. ratings: [B, L]. positive: [B] long, a clip that fits the query.
+    foreground: [B, L] float, 1 for clips of a moment. start, end: [B, L], the ends of the window that a foreground clip
+    belongs to, as fractions of the video. ratings: [B, L]. positive: [B] long, a clip that fits the query.
     """
 
     foreground: Tensor
@@ -38,12 +38,13 @@ class ClipLabels:
     positive: Tensor
 
     def to(self, device: torch.device | str) -> ClipLabels:
-        """The same labels on `device`."""
+        """Return the same labels on `device`."""
         return with_tensors(self, lambda _, tensor: sent(tensor, device))
 
 
 class QueryClips(NamedTuple):
-    """What no draw changes of one query: four rows [ℓ] float32, and the clips that a positive is drawn from."""
+    """The labels of one query that no draw changes: four rows [ℓ] float32, and the clips that a positive one is
+    drawn from."""
 
     foreground: np.ndarray
     start: np.ndarray
@@ -53,7 +54,8 @@ class QueryClips(NamedTuple):
 
 
 def clips_of(query: Query, n_clips: int, clip_s: float) -> QueryClips:
-    """The labels of one query over `n_clips` clips of `clip_s` seconds. Raises PipelineError as `query_labels` does."""
+    """Return the labels of one query over `n_clips` clips of `clip_s` seconds. Raises PipelineError as
+    `query_labels` does."""
     rated = query_labels(query, n_clips, clip_s, formulation="paper")
     if query.label is not None:
         return _from_everybody(np.asarray(query.label, dtype=np.float64), n_clips)
@@ -66,10 +68,11 @@ def clips_of(query: Query, n_clips: int, clip_s: float) -> QueryClips:
 
 
 def _in_windows(query: Query, n_clips: int, clip_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Foreground and the ends of each clip's window. In float32, in which a clip's time may equal an end.
+    """Return the foreground and the ends of each clip's window: three rows [ℓ] float32.
 
-    Of several windows that hold a clip the last counts. Where none holds any, as one shorter than a clip may not, the
-    clip in which the first begins is foreground.
+    The comparison is done in float32, in which a clip's time may equal an end. Of several windows that hold a clip the
+    last counts. Where no window holds any clip, as a window shorter than a clip may not, the clip in which the first
+    window begins is foreground.
     """
     windows = np.asarray(query.relevant_windows, dtype=np.float32) / np.float32(n_clips * clip_s)
     at = times(torch.tensor([float(n_clips)]), n_clips, clip_s)[0].numpy()
@@ -83,9 +86,10 @@ def _in_windows(query: Query, n_clips: int, clip_s: float) -> tuple[np.ndarray, 
 
 
 def _from_everybody(label: np.ndarray, n_clips: int) -> QueryClips:
-    """TVSum: ratings about the mean of the whole video. label: [clips, 20].
+    """Return the labels of a row of TVSum, whose ratings are taken about the mean of the whole video. label: [clips,
+    20].
 
-    Clips of equal ratings are equal here; the released program lets rounding decide which of them is below.
+    Clips of equal ratings are equal here. In the released program rounding decides which of them is lower.
     """
     sums = label.sum(1)
     ratings = ((sums - sums.mean()) / label.shape[1]).astype(np.float32)[:n_clips]
@@ -96,17 +100,19 @@ def _from_everybody(label: np.ndarray, n_clips: int) -> QueryClips:
 
 
 class ClipTargets:
-    """Labels of many queries of one dataset, ready to be drawn batch by batch."""
+    """The labels of many queries of one dataset, from which batches are drawn."""
 
     def __init__(self, queries: Sequence[Query], n_clips: Sequence[int], clip_s: float) -> None:
-        """queries with the clips that each one's features have. Raises PipelineError as `clips_of` does."""
+        """Prepare the labels. queries: each with the number of clips of its features. Raises PipelineError as
+        `clips_of` does."""
         each = [clips_of(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
         self.n_clips = np.asarray(n_clips)
         self._rows = [Ragged.of_arrays(rows) for rows in zip(*(clips[:4] for clips in each), strict=True)]
         self._positives = Ragged.of_arrays([clips.positives for clips in each])
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> ClipLabels:
-        """Labels of the queries at `index`, padded to the longest; each with one positive clip, drawn uniformly."""
+        """Return labels of the queries at `index`, padded to the longest; each has one positive clip, drawn
+        uniformly."""
         at = np.asarray(index)
         length = int(self.n_clips[at].max())
         place = (rng.random((len(at), 1)) * self._positives.lengths[at, None]).astype(np.int64)

@@ -20,7 +20,7 @@ from pipeline.models.batch import Batch
 from pipeline.records import Query
 
 CONSIDERED, KEPT = 1000, 10
-"""Windows that the suppression looks at, and that it leaves. Released."""
+"""The number of windows that the suppression looks at, and the number that it leaves (the released values)."""
 
 
 class UniVtgMethod(Method):
@@ -38,7 +38,7 @@ class UniVtgMethod(Method):
         n_clips: Sequence[int],
         training: Training,  # noqa: ARG002 - every window counts
     ) -> ClipTargets:
-        """Foreground, windows and ratings of every clip, and a positive clip."""
+        """Return the foreground, the window and the rating of every clip, and a positive clip."""
         return ClipTargets(queries, n_clips, self.inputs.clip_s)
 
     def losses(
@@ -47,7 +47,7 @@ class UniVtgMethod(Method):
         batch: Batch,
         matches: tuple[Tensor, ...],  # noqa: ARG002 - there are none
     ) -> dict[str, Tensor]:
-        """See `criterion.losses_of`."""
+        """Return the losses of `criterion.losses_of`."""
         return losses_of(outputs, batch, self.settings, clip_s=self.inputs.clip_s, moments=self.inputs.moments)
 
     def found(
@@ -57,10 +57,10 @@ class UniVtgMethod(Method):
         n_clips: Sequence[int],
         dataset: str,  # noqa: ARG002 - one rule for all
     ) -> Found:
-        """Every clip's window, scored by its foreground chance, of which at most ten are left.
+        """Return every clip's window, scored by its foreground chance. At most ten windows of a query are left.
 
-        Padded clips give windows of score 0, too, as released: they fill the list up in short videos.
-        With moments a clip's score is its cosine (through float16) and its foreground chance, added up.
+        Padded clips give windows of score 0, as in the released system, and these fill the list up in short videos.
+        With moments a clip's score is the sum of its cosine (through float16) and its foreground chance.
         """
         foreground = outputs.foreground.detach().cpu().numpy()
         if not self.inputs.moments:
@@ -76,13 +76,15 @@ class UniVtgMethod(Method):
         return Found(kept, [row[:n] for row, n in zip(scores, n_clips, strict=True)])
 
     def schedule(self, optimizer: Optimizer, training: Training) -> LambdaLR:
-        """A rate that rises over the first epochs, and is divided by ten after every `drop_learning_rate_after`."""
+        """Return a rate that rises over the first epochs, and is divided by ten after every
+        `drop_learning_rate_after`."""
         rise, drop = self.settings.warmup_epochs, training.drop_learning_rate_after
         return LambdaLR(optimizer, lambda epoch: min(1.0, (epoch + 1) / rise) * 0.1 ** (epoch // drop))
 
 
 def ranked(ends: np.ndarray, scores: np.ndarray, duration_s: float) -> np.ndarray:
-    """Windows [L, 3] in seconds within the video, the best first, ties in the order of clips; four decimals.
+    """Return windows [L, 3] in seconds within the video, rounded to four decimals. The best is first, and ties keep the
+    order of the clips.
 
     ends: [L, 2] float32, as fractions of the video. scores: [L].
     """
@@ -92,9 +94,9 @@ def ranked(ends: np.ndarray, scores: np.ndarray, duration_s: float) -> np.ndarra
 
 
 def suppressed(windows: np.ndarray, overlap: float, n_kept: int) -> np.ndarray:
-    """The best windows [k, 3] of which none lies over a better one by more than `overlap` of their common hull.
+    """Return the best windows [k, 3] of which none lies over a better one by more than `overlap` of their common hull.
 
-    windows: best first.
+    windows: the best one first.
     """
     kept: list[np.ndarray] = []
     left = windows

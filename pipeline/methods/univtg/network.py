@@ -1,4 +1,4 @@
-"""UniVTG's network: one sequence of clips and words, and what every clip says of itself.
+"""The network of UniVTG: one sequence of clips and words, and what every clip says of itself.
 
 Axes: B samples, L clips, N tokens, d width.
 """
@@ -22,19 +22,20 @@ from pipeline.models.masking import keep_valid, masked_softmax
 from pipeline.models.projection import Projection
 
 EXCLUDED = -103.27893
-"""Added to the score of a clip that takes no part: the logarithm of float32's smallest number, as released."""
+"""The number that is added to the score of a clip that takes no part: the logarithm of float32's smallest number, as
+released."""
 
 TEXT, VIDEO = range(2)
-"""Rows of the table of type vectors."""
+"""The rows of the table of type vectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipOutputs:
-    """What every clip says. All float32.
+    """What every clip says of itself. All tensors are float32.
 
-    foreground: [B, L], chance that the clip belongs to a moment. offsets: [B, L, 2], from a clip's time to the ends of
-    its moment, as fractions of the video (the first is negative). saliency: [B, L], cosine between clip and query;
-    padded clips have `EXCLUDED` added. video: [B, L, d] and query: [B, d], the vectors that it compares.
+    foreground: [B, L], the chance that the clip belongs to a moment. offsets: [B, L, 2], from a clip's time to the ends
+    of its moment, as fractions of the video (the first is negative). saliency: [B, L], the cosine between clip and
+    query; padded clips have `EXCLUDED` added. video: [B, L, d] and query: [B, d], the vectors that it compares.
     """
 
     foreground: Tensor
@@ -45,21 +46,22 @@ class ClipOutputs:
 
 
 class DropPath(nn.Module):
-    """While training, a sample loses its whole branch with chance `rate`; kept branches are divided by 1 - rate."""
+    """Dropout of whole branches. While training, a sample loses its branch with chance `rate`, and kept branches are
+    divided by 1 - rate."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, branch: Tensor) -> Tensor:
-        """[B, L, d] to [B, L, d]."""
+        """Return the branches [B, L, d] that are left."""
         if not self.training or not self.rate:
             return branch
         return branch * drop(torch.ones(len(branch), 1, 1, device=branch.device), self.rate).to(branch.dtype)
 
 
 class PathLayer(SelfLayer):
-    """The shared encoder layer with GELU, and with whole branches dropped instead of values."""
+    """The shared encoder layer with GELU, and with whole branches dropped instead of single values."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float, drop_path: float) -> None:
         super().__init__(dim, heads, feedforward_dim, dropout)
@@ -68,7 +70,8 @@ class PathLayer(SelfLayer):
 
 
 class ClipHead(nn.Module):
-    """Three convolutions over time, ReLU between. Padded clips are convolved like others, as released."""
+    """A head of three convolutions over time, with ReLU between them. Padded clips are convolved like others, as
+    released."""
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class ClipHead(nn.Module):
         self.layers = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in pairwise(widths))
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[B, L, d] to [B, L, out_dim], in 0 … 1."""
+        """Return [B, L, out_dim] in 0 … 1, from clips [B, L, d]."""
         x = clips.transpose(1, 2)
         for index, layer in enumerate(self.layers):
             x = layer(F.relu(x) if index else x)
@@ -84,7 +87,7 @@ class ClipHead(nn.Module):
 
 
 class UniVtg(nn.Module):
-    """The network. Clip scores compare projected features alone: they see neither context nor positions."""
+    """The network. The clip scores compare projected features alone, which see neither context nor positions."""
 
     def __init__(self, settings: UniVtgSettings, inputs: Inputs) -> None:
         super().__init__()
@@ -100,7 +103,7 @@ class UniVtg(nn.Module):
         self.register_buffer("signs", torch.tensor([-1.0, 1.0]), persistent=False)
 
     def forward(self, batch: Batch) -> ClipOutputs:
-        """What every clip of the batch says."""
+        """Return what every clip of the batch says."""
         video = self.video_projection(batch.video) + self.types[VIDEO]
         text = self.text_projection(batch.text) + self.types[TEXT]
         places = clip_positions(batch.video_mask, video.shape[-1])
@@ -108,7 +111,7 @@ class UniVtg(nn.Module):
         joint = torch.cat((video, text), dim=1)
         clips = self.encoder(joint, F.pad(places, (0, 0, 0, text.shape[1])), keep)[:, : video.shape[1]]
         query = (masked_softmax(text @ self.pool, batch.text_mask, dim=1)[:, None] @ text).squeeze(1)
-        video, query = video.float(), query.float()  # under autocast, too
+        video, query = video.float(), query.float()  # The cosine is computed in float32 under autocast, too.
         alike = F.cosine_similarity(video, query[:, None], dim=-1)
         return ClipOutputs(
             foreground=self.foreground(clips).squeeze(-1).float(),
@@ -120,10 +123,10 @@ class UniVtg(nn.Module):
 
 
 def times(n_clips: Tensor, length: int, clip_s: float) -> Tensor:
-    """What stands for each clip in time, as a fraction of its video: [B, length] float32, 0 at padded clips.
+    """Return the time that stands for each clip, as a fraction of its video: [B, length] float32, 0 at padded clips.
 
-    (i + clip_s / 2) / ℓ, as released: the middle of a clip of one second, and the end of a clip of two.
-    n_clips: [B], ℓ.
+    The time is (i + clip_s / 2) / ℓ, as released: the middle of a clip of one second, and the end of a clip of two.
+    n_clips: [B], the ℓ of each sample.
     """
     place = torch.arange(length, device=n_clips.device)
     return torch.where(place < n_clips[:, None], (place + clip_s / 2) / n_clips[:, None], 0.0)

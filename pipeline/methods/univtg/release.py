@@ -1,4 +1,4 @@
-"""What the authors of UniVTG put out, and how it is read: the names in their checkpoints and golden sets."""
+"""What the authors of UniVTG released, and how it is read: the names in their checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -36,12 +36,13 @@ NAMES: dict[str, str] = {
     "class_embed.": "foreground.",
     "weightedpool.weight": "pool",
 }
-"""Released name (its beginning; * is a layer's number) → ours. What follows the beginning is kept."""
+"""The table of tensors: released name (its beginning; * is a layer's number) → ours. What follows the beginning is
+kept."""
 
 OPTIONS = {
     ours: SHARED_OPTIONS[ours] for ours in ("hidden_dim", "heads", "encoder_layers", "feedforward_dim", "input_dropout")
 }
-"""Our setting → the released option that says it."""
+"""The table of options: our setting → the released option that says it."""
 
 LOSSES = {
     "loss_b": "span",
@@ -51,14 +52,14 @@ LOSSES = {
     "loss_s_intra": "intra",
     "total": "total",
 }
-"""Released name of a loss → ours."""
+"""The table of losses: released name → ours."""
 
 STEP = {"totals": 1e-5, "norms": 1e-4}
-"""What the totals and the gradient norms of optimizer steps may differ by, relative."""
+"""The share by which the totals and the gradient norms of optimizer steps may differ."""
 
 
 def rows_of_set(told: Mapping[str, Any]) -> tuple[Sequence[Query], ClipLabels]:
-    """Queries as annotated, and their labels by our rules, with the positive clips that were drawn."""
+    """Return queries as annotated, and their labels by our rules, with the positive clips that were drawn."""
     clip_s, lengths = float(told["clip_length_s"]), told["video_lengths"]
     queries = [_query(told, n, clip_s) for n in range(len(lengths))]
     labels = ClipTargets(queries, lengths, clip_s).draw(range(len(queries)), np.random.default_rng(0))
@@ -84,7 +85,8 @@ def further(
     calls: Calls,  # noqa: ARG001 - the set holds nothing in between
     outputs: ClipOutputs,
 ) -> Iterator[Check]:
-    """Cosines of valid clips and of padded ones, labels, predictions or TVSum's measure, and optimizer steps."""
+    """Compare cosines of valid clips and of padded ones, labels, predictions or the measure of TVSum, and optimizer
+    steps."""
     told, mask, labels = golden.expected, golden.batch.video_mask > 0, golden.batch.labels
     reference = torch.tensor(told["outputs"]["saliency_scores"]).view(mask.shape)
     yield close("saliency of valid clips", outputs.saliency[mask], reference[mask])
@@ -108,7 +110,7 @@ def further(
 def _check_predictions(
     windows: Sequence[np.ndarray], saliency: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]], cosine: np.ndarray
 ) -> Iterator[Check]:
-    """Windows after the suppression, to the last printed digit; scores to one float16 step of the cosine."""
+    """Compare windows after the suppression to the last printed digit, and scores to one float16 step of the cosine."""
     wanted = [np.array(row["pred_relevant_windows"]) for row in rows]
     yield counted("windows, samples with another number", sum(map(lambda a, b: a.shape != b.shape, windows, wanted)))
     largest = float(np.max([np.abs(a - b).max() for a, b in zip(windows, wanted, strict=True)]))
