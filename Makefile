@@ -29,7 +29,7 @@ demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (a
 	@$(RUN) GO_ON_WITH="make demo" python -m pipeline demo --cores $(CORES)
 
 test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present, never the network
-	@$(RUN) python -m pytest -n $(CORES) --dist loadfile
+	@$(RUN) python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
 	@$(RUN) python -m pytest -m slurm -s -rs tests/test_slurm.py

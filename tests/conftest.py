@@ -21,6 +21,19 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+LONGEST_FIRST = (
+    "test_reruns.py",
+    "test_reruns_more.py",
+)
+"""Files that take longest, in the order in which they begin: a long one that began last would keep one core alone."""
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files. Without `--no-loadscope-reorder`, xdist begins with those of most tests."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real annotations, features, videos and golden tensors beside the checkout; tests that need them skip without."""
@@ -42,6 +55,15 @@ def pytest_terminal_summary(terminalreporter):
     """Say on the last lines whether real data took part."""
     used = "was used" if SHARED.is_dir() else "not present beside this checkout; tests that need it were skipped"
     terminalreporter.write_line(f"real data (../shared/data) {used}")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, worker_id):
+    """A finished small workflow, to be copied, and the work it took. All processes of the tests share it."""
+    from small_workflow import finished_once
+
+    mine = tmp_path_factory.getbasetemp()
+    return finished_once((mine if worker_id == "master" else mine.parent) / "small_workflow")
 
 
 @pytest.fixture

@@ -190,6 +190,16 @@ class Workflow:
         return dict(sorted(done.items(), key=lambda item: (ORDER.index(item[0].split(" of ")[0]), item[0])))
 
 
+def finished_once(folder: Path) -> tuple[Workflow, dict[str, int]]:
+    """A finished workflow, to be copied, and the work it took. The first process that asks for the folder makes it."""
+    with files.lock(folder / "finished", wait=True):
+        workflow, work = Workflow(folder / "finished", folder / "videos"), folder / "work.json"
+        if not work.exists():
+            make_videos(folder / "videos")
+            files.write_json(work, list(workflow.prepare().run().items()))
+        return workflow, dict(files.read_json(work))
+
+
 def wait_for(condition, seconds: float = 180) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
