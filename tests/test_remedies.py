@@ -23,7 +23,7 @@ DOTTED = re.compile(r"\b(?:acquire|encoding|datasets|training|model|experiments)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PROGRAMS = {"nvidia-smi -L", "snakemake --unlock", "git lfs pull", "flock", "required", "optional"}
 PROGRAMS |= {"_", "-", ".", "$", "~", "pipeline"}
-"""Programs and values that are no keys of ours: the mount option `flock`, values of the switch, characters, and the package."""
+"""What is no key of ours: programs, the mount option `flock`, values of the switch, characters, the package."""
 ADVISES = re.compile(
     r"\b(add|correct|delete|extract|fetch|import|install|leave|make|name|pass|put|remove|rename|run|see|set|take|write)\b"
 )
