@@ -18,6 +18,8 @@ from pipeline import work_record
 from pipeline.errors import PipelineError, printable
 
 CHUNK_BYTES = 1 << 20
+FETCH_AGAIN = "fetch it again: a file that a stage fetched comes anew when it was deleted"
+"""What to do about a file that is not what it should be, and that a stage fetched or a user named."""
 SHOWN_BYTES = 1 << 28
 """From this size on, 256 MiB, the reading of a file is shown. A slow network file system reads so much in some
 seconds."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.errors import PipelineError, is_printable
+from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.names import name_problem
 
 Window = tuple[float, float]
@@ -31,6 +31,12 @@ GZIP = b"\x1f\x8b"
 
 HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 """One of the two escapes that a rare character takes in JSON; alone it is no text and cannot be printed."""
+
+NO_TEXT = ("is not UTF-8", "holds half a character (an unpaired surrogate)")
+"""What is wrong with a line whose bytes are no text."""
+
+LONGEST_S = 1_000_000
+"""Longest duration of a video, in seconds: 11 days. Work and memory of the scorer grow with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +93,24 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     """Yield (line number from 1, row or None, problem or '') of each line that is not blank; no bad line ends it.
 
-    A row that holds NaN or Infinity comes with its problem. A byte-order mark is skipped. Raises PipelineError where
-    the file cannot be read, or is one JSON list or object over all lines.
+    A row that holds NaN, Infinity or a key twice comes with its problem. A byte-order mark is skipped. Raises
+    PipelineError where the file cannot be read, or is one JSON list or object over all lines.
     """
     odd: list[str] = []
+    twice: list[str] = []
 
     def remember(name: str) -> float:
         odd.append(name)
         return float(name)
 
-    decoder = json.JSONDecoder(parse_constant=remember)
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(found)
+        if len(row) < len(found):
+            names = [name for name, _ in found]
+            twice.extend(name for name in row if names.count(name) > 1)
+        return row
+
+    decoder = json.JSONDecoder(parse_constant=remember, object_pairs_hook=pairs)
     try:
         with _opened(path) as file:
             is_first = True
@@ -104,10 +118,13 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
                 text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if text.strip():
                     odd.clear()
+                    twice.clear()
                     row, problem = _parse(decoder, text)
-                    if row is None and is_first:
+                    if row is None and is_first and not problem.startswith(NO_TEXT):
                         _refuse_one_value(path)
                     is_first = False
+                    if twice:
+                        problem = problem or f"holds the key `{printable(twice[0])}` twice"
                     yield number, row, problem or (f"holds {odd[0]}, which is no JSON number" if odd else "")
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -189,6 +206,8 @@ def key_problem(row: Mapping[str, Any]) -> str:
             return f"`{key}` {row[key]!r} holds characters that cannot be printed"
     if not are_numbers([row["duration"]]) or row["duration"] <= 0:
         return f"`duration` {row['duration']!r} is no positive number"
+    if row["duration"] > LONGEST_S:
+        return f"`duration` {row['duration']!r} is longer than any video may be ({LONGEST_S:,} s)"
     return ""
 
 
@@ -221,9 +240,9 @@ def _parse(decoder: json.JSONDecoder, line: bytes) -> tuple[dict[str, Any] | Non
         if HALF_CHARACTER.search(line):
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeDecodeError:
-        return None, "is not UTF-8"
+        return None, NO_TEXT[0]
     except UnicodeEncodeError:
-        return None, "holds half a character (an unpaired surrogate)"
+        return None, NO_TEXT[1]
     except (ValueError, RecursionError) as error:
         return None, f"is no JSON ({error})"
     return (row, "") if isinstance(row, dict) else (None, f"is a {type(row).__name__}, not a JSON object")

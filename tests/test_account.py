@@ -15,7 +15,7 @@ import pytest
 import stage_jobs
 
 from pipeline import files, provenance, records
-from pipeline.acquire import archives, download, youtube
+from pipeline.acquire import archives, download, originals, youtube
 from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
 from pipeline.acquire.weights import weights_file
 from pipeline.config import Acquire, Dataset
@@ -119,6 +119,27 @@ def test_missing_failed_and_corrupt_are_told_apart_and_the_job_goes_on(stage, se
     assert "Too many requests" in stage.rows()["page"]["why"]
     assert "cut short" in stage.rows()["half"]["why"]
     assert "a codec that FFmpeg does not know" in stage.rows()["alien"]["why"]
+
+
+@pytest.mark.parametrize("way", ["deleted", "replaced"])
+def test_a_corrupt_file_is_looked_at_again_when_it_was_deleted_or_replaced(stage, server, film, way, capsys):
+    whole = film.read_bytes()
+    (server.folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    stage("half")
+    assert "fetched again when it was deleted" in capsys.readouterr().out
+    account, path = stage.results / "videos/qvhighlights/00000.csv", Path(stage.rows()["half"]["path"])
+    (server.folder / "half.mp4").write_bytes(whole)
+    assert not originals.corrupt_replaced(account)
+    assert not stage("half")  # nothing says that the server has a better file now
+    if way == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(whole)
+    assert originals.corrupt_replaced(account)
+    assert stage("half")
+    assert stage.rows()["half"]["status"] == "ok"
+    assert not originals.corrupt_replaced(account)
+    assert not stage("half")
 
 
 def test_the_manifest_counts_each_status_and_gives_the_reasons(stage, server, film):

@@ -137,7 +137,7 @@ def test_a_damaged_zip_is_refused(tmp_path, damage, reason):
     path = zipped(tmp_path)
     weights = Weights.named("released", path)
     damage(path)
-    with pytest.raises(PipelineError, match=f"does not hold glove.6B.300d.txt .*{reason}.* → delete it and fetch"):
+    with pytest.raises(PipelineError, match=f"does not hold glove.6B.300d.txt .*{reason}.* → fetch it again"):
         STRIPPED(weights, "cpu", ["a"])
     assert not list(tmp_path.glob("*.txt"))
 

@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,8 +21,12 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 QUOTED = re.compile(r"`([^`]+)`")
 DOTTED = re.compile(r"\b(?:acquire|encoding|datasets|training|model|experiments)(?:\.[a-z_*{}]+)+(?!\()\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-PROGRAMS = {"nvidia-smi -L", "snakemake --unlock", "flock", "required", "optional", "_", "-", "."}
-"""Programs and values that are no keys of ours: the mount option `flock`, values of the switch, characters."""
+PROGRAMS = {"nvidia-smi -L", "snakemake --unlock", "git lfs pull", "flock", "required", "optional"}
+PROGRAMS |= {"_", "-", ".", "$", "~", "pipeline"}
+"""What is no key of ours: programs, the mount option `flock`, values of the switch, characters, the package."""
+ADVISES = re.compile(
+    r"\b(add|correct|delete|extract|fetch|import|install|leave|make|name|pass|put|remove|rename|run|see|set|take|write)\b"
+)
 OF_SNAKEMAKE = {"--unlock"}
 VALUES = {"random:SEED"}
 
@@ -37,6 +42,31 @@ def remedies() -> Iterator[tuple[str, str]]:
         for node in ast.walk(tree):
             for value in advice_of(node):
                 yield f"{path.relative_to(ROOT)}:{value.lineno}", text_of(value, constants)
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Place and text of all texts that quote something and tell the reader to do something, wherever they stand: errors
+    of the config are raised as ValueError, yielded as complaints, or returned by a function."""
+    for path in sorted((ROOT / "pipeline").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        passed_over = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        passed_over |= {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.JoinedStr)
+            for part in ast.walk(node)
+            if part is not node
+        }
+        for node in ast.walk(tree):
+            is_text = isinstance(node, ast.JoinedStr) or (
+                isinstance(node, ast.Constant) and isinstance(node.value, str)
+            )
+            if is_text and id(node) not in passed_over and "`" in text_of(node) and ADVISES.search(text_of(node)):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", text_of(node)
+    for path in [ROOT / "workflow/Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if "→" in line and not line.lstrip().startswith("#"):
+                yield f"{path.relative_to(ROOT)}:{number}", line
 
 
 def advice_of(node: ast.AST) -> list[ast.expr]:
@@ -74,6 +104,7 @@ def models(kind: Any, seen: set[Any]) -> set[type[BaseModel]]:
     return set().union(*(models(inner, seen) for inner in get_args(kind)))
 
 
+@cache
 def config_keys() -> set[str]:
     sections = models(config.Config, set())
     for method in methods.METHODS:
@@ -89,16 +120,19 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Arg
                 yield from parsers(inner)
 
 
+@cache
 def options() -> set[str]:
     root = cli.build_parser()
     every = [root, *(parser for _, parser in parsers(root))]
     return {option for parser in every for action in parser._actions for option in action.option_strings}
 
 
+@cache
 def commands() -> set[str]:
     return {name for name, _ in parsers(cli.build_parser())}
 
 
+@cache
 def targets() -> set[str]:
     text = "".join(p.read_text() for p in [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")])
     return set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
@@ -125,7 +159,7 @@ def strange_parts(text: str) -> list[str]:
         first = re.split(r"[:=\s.]", quoted)[0]
         if (
             quoted not in plain
-            and not quoted.startswith("make ")
+            and not quoted.startswith(("make ", "{…}"))
             and first not in keys | known_commands | {devices.SWITCH}
         ):
             strange.append(f"`{quoted}`")
@@ -150,6 +184,14 @@ def test_the_advice_of_every_part_is_found(found):
 
 
 def test_advice_names_what_exists(found):
+    wrong = [f"{place}: {text!r}: {', '.join(strange)}" for place, text in found if (strange := strange_parts(text))]
+    assert wrong == []
+
+
+def test_all_texts_that_give_advice_name_what_exists():
+    found = list(texts())
+    assert len(found) > 60
+    assert {place.split(":")[0] for place, _ in found} >= {"pipeline/config_checks.py", "workflow/rules/common.smk"}
     wrong = [f"{place}: {text!r}: {', '.join(strange)}" for place, text in found if (strange := strange_parts(text))]
     assert wrong == []
 

@@ -61,6 +61,22 @@ def test_an_impossible_moment_is_refused_by_every_command(tmp_path, command, dat
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("dataset", TRUTH)
+@pytest.mark.parametrize("duration", [2e9, 1e308, 10**30])
+def test_a_video_of_years_is_refused_before_memory_ends(tmp_path, command, dataset, duration):
+    with pytest.raises(PipelineError, match="is longer than any video may be"):
+        COMMANDS[command](dataset, *files_with(tmp_path, dataset, {"duration": duration}))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "validate", "compare", "annotate"])
+def test_a_key_that_stands_twice_in_a_row_is_refused_by_every_command(tmp_path, command):
+    predictions, truth = files_with(tmp_path, "charades_sta", {})
+    truth.write_text(truth.read_text().replace("{", '{"duration": 200, ', 1))
+    with pytest.raises(PipelineError, match="line 1: holds the key `duration` twice"):
+        COMMANDS[command]("charades_sta", predictions, truth)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_clip_that_is_named_twice_is_refused_by_every_command(tmp_path, command):
     with pytest.raises(PipelineError, match="relevant_clip_ids"):
         COMMANDS[command]("qvhighlights", *files_with(tmp_path, "qvhighlights", {"relevant_clip_ids": [1, 1]}))

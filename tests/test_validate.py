@@ -333,7 +333,15 @@ def test_an_unknown_dataset_is_named_with_the_known_ones():
         evaluate("qvh", [], ANNOTATIONS)
 
 
-@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"qid": "\\ud800"}', b'{"qid": NaN}', b"caf\xe9"])
+def test_half_a_character_in_the_only_row_is_called_so(tmp_path, annotation_file):
+    path = written(tmp_path / "p.jsonl", [b'{"qid": 7, "vid": "\\ud800"}'])
+    found = validate_files("qvhighlights", path, annotation_file)
+    assert any("half a character" in finding.what for finding in found)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 100_000, b'{"qid": "\\ud800"}', b'{"qid": NaN}', b"caf\xe9", b'{"qid": 8, "qid": 9}']
+)
 def test_a_line_of_annotations_that_nobody_can_read_is_named(tmp_path, line):
     path = written(tmp_path / "a.jsonl", [annotation(7), line])
     with pytest.raises(PipelineError, match=r"a\.jsonl, line 2: "):

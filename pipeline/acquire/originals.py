@@ -124,6 +124,27 @@ def videos(account: Path, table: Sources) -> list[CopiedFile]:
     return found
 
 
+def corrupt_replaced(account: Path) -> bool:
+    """Tell whether the file of a video that could not be read was replaced or deleted since its account was made.
+
+    account: the CSV file of `videos`. A deleted file is fetched again.
+    """
+    if not account.is_file():
+        return False
+    since = account.stat().st_mtime
+    with open(account, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "corrupt" and row["path"]]
+    return any(not is_untouched(Path(row["path"]), row["bytes"], since) for row in rows)
+
+
+def is_untouched(path: Path, n_bytes: int | str, since: float) -> bool:
+    """Tell whether a file still has the size that an account gives, and is older than the account (seconds)."""
+    if not path.is_file():
+        return False
+    state = path.stat()
+    return str(state.st_size) == str(n_bytes) and state.st_mtime < since
+
+
 def have_changed(taken: Iterable[CopiedFile]) -> bool:
     """Tell whether an original has changed. One that may have, and is too long to be read for a plan, counts as
     changed."""

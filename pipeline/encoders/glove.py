@@ -61,7 +61,7 @@ class GloVe:
                 raise PipelineError(
                     f"{MEMBER} in it holds none of the {len(vocabulary):,} words of the queries ({vocabulary[0]} …)",
                     where=weights.path,
-                    remedy="see that the queries are English words; if they are, delete that file and fetch it again",
+                    remedy=f"see that the queries are English words; if they are, {files.FETCH_AGAIN}",
                 )
 
     def words(self, query: str) -> list[str]:
@@ -170,4 +170,4 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
 
 
 def _not_glove(path: Path, reason: object) -> PipelineError:
-    return PipelineError(f"does not hold {MEMBER} ({reason})", where=path, remedy="delete it and fetch it again")
+    return PipelineError(f"does not hold {MEMBER} ({reason})", where=path, remedy=files.FETCH_AGAIN)

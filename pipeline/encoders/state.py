@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pipeline import files
 from pipeline.acquire.archives import allowed_bytes
 from pipeline.encoders.base import Weights, randomise
 from pipeline.errors import PipelineError
@@ -128,4 +129,4 @@ def _fitting(
 def unfit(path: Path, called: str, reason: str) -> PipelineError:
     """The error for a file that does not hold what it should."""
     reason = " ".join(reason.split())[:300]
-    return PipelineError(f"does not hold {called} ({reason})", where=path, remedy="fetch it again")
+    return PipelineError(f"does not hold {called} ({reason})", where=path, remedy=files.FETCH_AGAIN)

@@ -114,7 +114,7 @@ def videos(job: StageJob[Videos]) -> bool:
     changed = _changed(originals.videos(target, table))
     known = {path: row for path, row in _known_files(target, manifest).items() if path not in changed}
     counts = provenance.last_record(manifest).get("counts", {})
-    again = bool(changed or counts.get("failed") or counts.get("missing"))
+    again = bool(changed or counts.get("failed") or counts.get("missing") or originals.corrupt_replaced(target))
     return provenance.run_asked(asked.videos(job), manifest, work, again=again)
 
 
@@ -246,6 +246,8 @@ def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
         named = "; ".join(f"{row.vid} ({row.status}: {row.why})" for row in absent[:SHOWN])
         more = f"; and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
         print(f"videos: {len(absent)} of {len(rows)} of {dataset}, shard {shard}, are not usable: {named}{more}")
+    if any(row.status == "corrupt" for row in absent):
+        print("videos: a corrupt file is read again when it was replaced, and fetched again when it was deleted")
 
 
 def _looked_at(vid: str, path: Path, source: str) -> Video:
@@ -271,14 +273,7 @@ def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
     written = table.stat().st_mtime
     with files.open_text(table) as file:
         rows = [Video(**row) for row in csv.DictReader(file)]
-    return {row.path: row for row in rows if row.path and _is_untouched(Path(row.path), row.bytes, written)}
-
-
-def _is_untouched(path: Path, n_bytes: int | str, since: float) -> bool:
-    if not path.is_file():
-        return False
-    state = path.stat()
-    return str(state.st_size) == n_bytes and state.st_mtime < since
+    return {row.path: row for row in rows if row.path and originals.is_untouched(Path(row.path), row.bytes, written)}
 
 
 def _by_vid(index: dict[str, int]) -> dict[str, str]:

@@ -107,10 +107,11 @@ def _refusing(path: Path, refusal: str, kinds: tuple[type[Exception], ...] = (Ex
         yield
     except kinds as error:
         if not path.exists():
-            raise NotThereError("no such video file", where=path, remedy="check the path, or fetch it again") from error
+            remedy = "bring it back, or name another file"
+            raise NotThereError("no such video file", where=path, remedy=remedy) from error
         what = "is empty" if path.stat().st_size == 0 else f"{refusal} ({_reason(error)})"
         raise PipelineError(
-            what, where=path, remedy="fetch it again, or leave it out (`skip` of its dataset)"
+            what, where=path, remedy="put a good copy in its place, or leave it out (`skip` of its dataset)"
         ) from error
 
 

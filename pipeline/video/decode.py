@@ -74,7 +74,7 @@ def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Itera
     raise PipelineError(
         f"decodes to {seen + 1} frames, and its packets hold {facts.n_frames}",
         where=facts.path,
-        remedy="fetch it again, or leave it out (`skip` of its dataset)",
+        remedy="put a good copy in its place, or leave it out (`skip` of its dataset)",
     )
 
 
@@ -126,7 +126,7 @@ def _check_time(frame: VideoFrame, index: int, facts: VideoFacts) -> None:
         raise PipelineError(
             f"decodes to other times than its packets say (frame {index}: {float(off):.2f} s apart)",
             where=facts.path,
-            remedy="fetch it again, or leave it out (`skip` of its dataset)",
+            remedy="put a good copy in its place, or leave it out (`skip` of its dataset)",
         )
 
 

@@ -225,7 +225,7 @@ def _refuse_damage(path: Path, marks: _Marks, base: Fraction) -> None:
         raise PipelineError(
             f"is cut short or damaged: its packet at {float(damage * base):.2f} s is marked as corrupt",
             where=path,
-            remedy="fetch it again, or leave it out (`skip` of its dataset)",
+            remedy="put a good copy in its place, or leave it out (`skip` of its dataset)",
         )
 
 
@@ -250,7 +250,7 @@ def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], fram
         raise PipelineError(
             f"is cut short or damaged: its packets end at {float(found):.2f} s of {float(claimed):.2f} s",
             where=path,
-            remedy="fetch it again, or leave it out (`skip` of its dataset)",
+            remedy="put a good copy in its place, or leave it out (`skip` of its dataset)",
         )
     latest = max(ends.values())
     if claims.longest is not None and latest > claims.longest + BEYOND_S:
@@ -258,6 +258,6 @@ def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], fram
             f"has a damaged time in it: it claims to end at {float(claims.longest):.2f} s, and its packets go on to"
             f" {float(latest):.2f} s",
             where=path,
-            remedy="fetch it again, or leave it out (`skip` of its dataset); if it plays to that end, write it anew"
-            " (ffmpeg -c copy)",
+            remedy="put a good copy in its place, or leave it out (`skip` of its dataset); if it plays to that end,"
+            " write it anew (ffmpeg -i OLD -c copy NEW)",
         )

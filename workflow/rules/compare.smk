@@ -43,10 +43,10 @@ def did_not_come(job, manifest, record):
         return taken is not None and originals.have_changed([taken])
     if job.rule.name == "videos":
         names = cfg.datasets[job.wildcards.dataset].videos
+        account = places.account(job.wildcards.dataset, job.wildcards.shard)
         may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, places)
-        return may_come or originals.have_changed(
-            originals.videos(places.account(job.wildcards.dataset, job.wildcards.shard), SOURCES)
-        )
+        replaced = may_come or originals.corrupt_replaced(account)
+        return replaced or originals.have_changed(originals.videos(account, SOURCES))
     return False
 
 
