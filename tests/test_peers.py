@@ -19,7 +19,7 @@ from pipeline import config, files, provenance
 from pipeline.acquire import sources
 from pipeline.errors import PipelineError
 from pipeline.evaluation import compare_files, score_files
-from pipeline.reporting import paired, published, render, tables
+from pipeline.reporting import paired_forms, published, render, tables
 from pipeline.reporting.paired import matrices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -247,17 +247,17 @@ def test_the_way_back_has_the_opposite_sign_in_every_form(results):
     matrix = made(results, 1, {"ours": qvh("TR-DETR V", seeds=[1]), "theirs": qvh("QD-DETR V", seeds=[1])})[
         "paired1-test"
     ]
-    there, back = list(csv.DictReader(io.StringIO(paired.FORMATS["csv"](matrix))))
+    there, back = list(csv.DictReader(io.StringIO(paired_forms.FORMATS["csv"](matrix))))
     assert (there["row"], there["column"], back["row"]) == ("ours", "theirs", "theirs")
     assert float(there["difference"]) == -float(back["difference"]) > 0
     assert (float(there["low"]), float(there["high"])) == (-float(back["high"]), -float(back["low"]))
     assert float(there["low"]) < float(there["difference"]) < float(there["high"])
     assert there["p"] == back["p"]
-    text = paired.FORMATS["md"](matrix)
-    assert "| ours | TR-DETR V | 49.50 | – | +39.50 [+" in text
-    assert "| theirs | QD-DETR V | 10.00 | -39.50 [-" in text
+    text = paired_forms.FORMATS["md"](matrix)
+    assert "| (1) ours | TR-DETR V | 49.50 | – | +39.50 [+" in text
+    assert "| (2) theirs | QD-DETR V | 10.00 | -39.50 [-" in text
     for suffix in ("tex", "html", "txt"):
-        assert "39.50" in paired.FORMATS[suffix](matrix)
+        assert "39.50" in paired_forms.FORMATS[suffix](matrix)
 
 
 def test_holms_correction_is_over_all_pairs_of_the_matrix(results):
@@ -272,11 +272,11 @@ def test_holms_correction_is_over_all_pairs_of_the_matrix(results):
     three = made(results, 1, pair | {"three": qvh("MDETR V", seeds=[1])})["paired1-test"]
     assert not three.survives
     assert three.between("one", "two")[0].p == alone.between("one", "two")[0].p == pytest.approx(1 / 32)
-    notes = " ".join(paired.as_table(three).notes)
+    notes = " ".join(paired_forms.as_table(three).notes)
     assert "Pairs: 3." in notes
     assert "after Holm's correction for all 3: none" in notes
-    assert "p 0.031*" in paired.FORMATS["md"](three)
-    assert "p 0.031**" in paired.FORMATS["md"](alone)
+    assert "p 0.031*" in paired_forms.FORMATS["md"](three)
+    assert "p 0.031**" in paired_forms.FORMATS["md"](alone)
 
 
 def test_seeds_enter_as_their_mean_and_a_seed_without_all_domains_not_at_all(results):
@@ -297,7 +297,7 @@ def test_seeds_enter_as_their_mean_and_a_seed_without_all_domains_not_at_all(res
         "w": (2, 70.0),
     }
     assert matrix.between("w", "v")[0].videos == 10
-    assert "all 2^10 ways to flip" in " ".join(paired.as_table(matrix).notes)
+    assert "all 2^10 ways to flip" in " ".join(paired_forms.as_table(matrix).notes)
 
 
 def test_where_the_epoch_was_selected_on_the_reported_split_the_last_epoch_has_a_matrix_of_its_own(results):
@@ -311,7 +311,7 @@ def test_where_the_epoch_was_selected_on_the_reported_split_the_last_epoch_has_a
     assert found["paired3-val"].between("v", "w")[0].difference.value == pytest.approx(20)
     assert found["paired3-val-last"].between("v", "w")[0].difference.value == pytest.approx(-20)
     assert "too high by its luck; the matrix of the last epoch is paired3-val-last" in " ".join(
-        paired.as_table(found["paired3-val"]).notes
+        paired_forms.as_table(found["paired3-val"]).notes
     )
 
 
@@ -322,7 +322,7 @@ def test_what_stands_on_other_queries_is_left_out_and_named(results):
     shown = {name: qvh("TR-DETR V", seeds=[1]) for name in ("fewer", "a", "b")}
     matrix = made(results, 1, shown)["paired1-test"]
     assert [one.label for one in matrix.contestants] == ["a", "b"]
-    assert "fewer is left out, because it stands on 19 queries" in paired.FORMATS["txt"](matrix)
+    assert "fewer is left out, because it stands on 19 queries" in paired_forms.FORMATS["txt"](matrix)
 
 
 def test_methods_that_do_not_differ_and_a_single_one_break_nothing(results):
@@ -331,7 +331,7 @@ def test_methods_that_do_not_differ_and_a_single_one_break_nothing(results):
     queries(results, "b", "all-s1", "test-selected", TEN)
     matrix = made(results, 1, {name: qvh("TR-DETR V", seeds=[1]) for name in ("a", "b")})["paired1-test"]
     assert matrix.between("a", "b")[0].p == 1
-    for write in paired.FORMATS.values():
+    for write in paired_forms.FORMATS.values():
         assert "nan" not in write(matrix)
 
 
@@ -404,7 +404,7 @@ def test_the_page_of_the_study_says_what_is_best_last_and_level_and_who_stands_a
     assert lines[2].startswith(f"| tr_detr_v | 2 | 3 | 85.00 ± 7.07 | {(last + 60) / 2:.2f} ± ")
     assert lines[3] == "| umt_va | 1 | 3 | 30.00 | 30.00 | 30.00 |  | 83.1 | 12 |"
     text = "\n".join(lines)
-    assert "| tr_detr_v | TR-DETR V | 85.00 | – | +55.00 [+55.00, +55.00], p 0.002** |" in text
+    assert "| (1) tr_detr_v | TR-DETR V | 85.00 | – | +55.00 [+55.00, +55.00], p 0.002** |" in text
     assert "- tr_detr_v: 1 of 60 (BK 1)" in text
     assert "- umt_va: 0 of 30" in text
 

@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
-from pipeline.reporting import comparisons, paired, published, render, verdict
+from pipeline.reporting import comparisons, paired, paired_forms, published, render, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
@@ -66,7 +66,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
         made = _written(job.layout, name, table, render.FORMATS)
         if is_of_peers(name):
             for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):
-                made += _written(job.layout, matrix.name, matrix, paired.FORMATS)
+                made += _written(job.layout, matrix.name, matrix, paired_forms.FORMATS)
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 

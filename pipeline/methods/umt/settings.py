@@ -37,7 +37,7 @@ class UmtSettings(MethodSettings):
     implementation: ClassVar[str] = "pipeline.methods.umt.method:UmtMethod"
     released: ClassVar[str | None] = "pipeline.methods.umt.release:RELEASE"
     parameters: ClassVar[int] = 14_890_244
-    step_cost: ClassVar[float] = 1.1
+    step_cost: ClassVar[float] = 1.08
 
     name: Literal["umt"] = "umt"
     formulation: Literal["released"] = "released"
