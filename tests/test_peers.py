@@ -376,6 +376,33 @@ def test_a_table_of_peers_writes_its_matrices_beside_it(results):
     }
     assert "Table 1 in pairs" in tables.texts(manifest)
     assert not stage_jobs.run("tabulate", results.folder, manifest, **job)
+    job["settings"]["experiments"] = {"ours": shown["ours"]}
+    assert stage_jobs.run("tabulate", results.folder, manifest, **job)
+    assert not list(results.folder.glob("tables/paired*"))
+
+
+def test_a_run_stands_beside_the_released_predictions_of_its_own_split(results):
+    """The authors released val first and test second: the run on test is compared with those of test."""
+    for name, run, split, start, n in (
+        ("val", "released", "val", 70.0, 1550),
+        ("test", "released", "test", 65.43, 1542),
+        ("cg", "all-s1", "test", 60.0, 1542),
+    ):
+        results.score(name, run, f"{split}-selected", qvh_metrics(start, n))
+        rows = [{"qid": q, "vid": q, "video": q, "MR-full-mAP": (start + q) / 100} for q in range(2)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        results.scored[-1].with_suffix(".queries.jsonl").write_text(lines)
+    base = {"table": 1, "row": "CG-DETR V"}
+    released = {"source": "predictions"}
+    shown = {
+        "val": experiment(**base, **released, predictions={"val": "x"}),
+        "test": experiment(**base, **released, predictions={"test": "y"}, report="test"),
+        "cg": experiment(**base, report="test", seeds=[1], model={"name": "cg_detr"}),
+    }
+    table = results.build("peers1", shown)
+    notes = [line.facts["note"] for line in under(table, "reproduced")]
+    assert notes[:2] == ["", ""]
+    assert notes[2].startswith("seed 1 - test, paired over videos: MR-full-mAP -5.43")
 
 
 # the study of TVSum

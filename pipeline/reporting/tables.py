@@ -67,6 +67,8 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
         if is_of_peers(name):
             for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):
                 made += _written(job.layout, matrix.name, matrix, paired_forms.FORMATS)
+            for left in set(job.layout.tables().glob(f"paired{name[-1]}-*")) - set(made):
+                left.unlink()  # A matrix of an earlier config stands on other runs than the table beside it.
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
@@ -137,6 +139,8 @@ def build(
     notes += [*comparisons.note(judged), *remarks]
     lines += _yardstick_lines(annotations)
     heading = f"Table {numbers[0]}: {ABOUT[numbers[0]].subject}"
+    if is_of_peers(name):
+        heading += ", with the other methods that are trained here"
     if name == "evidence":
         heading = "the authors' released predictions, scored here"
     switches = tuple(published.SWITCHES) if name == "table4" else ()
