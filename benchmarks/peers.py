@@ -32,8 +32,9 @@ from pipeline.datasets.tvsum import DOMAINS
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import luck
 from pipeline.layout import Layout
-from pipeline.reporting import paired, published, render
+from pipeline.reporting import published, render
 from pipeline.reporting.paired import Contestant, Matrix
+from pipeline.reporting.paired_forms import as_table
 
 LAST = 50
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
@@ -122,7 +123,7 @@ def page(
         contestants = [_contestant(label, seeds, name) for label, seeds in found.items()]
         title = f"Row - column, {called}, mean over ten domains in points"
         matrix = Matrix.of(f"tvsum-{name}", title, contestants, "value", called, "test", name)
-        yield from ["", render.to_markdown(paired.as_table(matrix)).rstrip()]
+        yield from ["", render.to_markdown(as_table(matrix)).rstrip()]
     yield from ["", *by_domain(found, equal)]
 
 

@@ -178,9 +178,13 @@ class Layout:
         """The metrics of every run of an experiment that exist, sorted."""
         return sorted(self.metrics(experiment, "", split, epoch).parent.glob(f"*/{split}-{epoch}.json"))
 
+    def tables(self) -> Path:
+        """The folder of all tables."""
+        return self.results / "tables"
+
     def table(self, table: str, suffix: str) -> Path:
         """One form of a table; suffix: `csv`, `md`, `tex`, `html` or `txt`."""
-        return self.results / "tables" / f"{table}.{suffix}"
+        return self.tables() / f"{table}.{suffix}"
 
     def learning_curves(self, experiment: str) -> Path:
         """The figure with the learning curves of an experiment's runs."""

@@ -19,7 +19,7 @@ from pipeline import config, files, provenance
 from pipeline.acquire import sources
 from pipeline.errors import PipelineError
 from pipeline.evaluation import compare_files, score_files
-from pipeline.reporting import forms, paired, published, tables
+from pipeline.reporting import forms, paired_forms, published, tables
 from pipeline.reporting.paired import matrices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -247,17 +247,17 @@ def test_the_way_back_has_the_opposite_sign_in_every_form(results):
     matrix = made(results, 1, {"ours": qvh("TR-DETR V", seeds=[1]), "theirs": qvh("QD-DETR V", seeds=[1])})[
         "paired1-test"
     ]
-    there, back = list(csv.DictReader(io.StringIO(paired.FORMATS["csv"](matrix))))
+    there, back = list(csv.DictReader(io.StringIO(paired_forms.FORMATS["csv"](matrix))))
     assert (there["row"], there["column"], back["row"]) == ("ours", "theirs", "theirs")
     assert float(there["difference"]) == -float(back["difference"]) > 0
     assert (float(there["low"]), float(there["high"])) == (-float(back["high"]), -float(back["low"]))
     assert float(there["low"]) < float(there["difference"]) < float(there["high"])
     assert there["p"] == back["p"]
-    text = paired.FORMATS["md"](matrix)
-    assert "| ours | TR-DETR V | 49.50 | – | +39.50 [+" in text
-    assert "| theirs | QD-DETR V | 10.00 | −39.50 [−" in text
+    text = paired_forms.FORMATS["md"](matrix)
+    assert "| (1) ours | TR-DETR V | 49.50 | – | +39.50 [+" in text
+    assert "| (2) theirs | QD-DETR V | 10.00 | −39.50 [−" in text
     for suffix in ("tex", "html", "txt"):
-        assert "39.50" in paired.FORMATS[suffix](matrix)
+        assert "39.50" in paired_forms.FORMATS[suffix](matrix)
 
 
 def test_holms_correction_is_over_all_pairs_of_the_matrix(results):
@@ -272,11 +272,11 @@ def test_holms_correction_is_over_all_pairs_of_the_matrix(results):
     three = made(results, 1, pair | {"three": qvh("MDETR V", seeds=[1])})["paired1-test"]
     assert not three.survives
     assert three.between("one", "two")[0].p == alone.between("one", "two")[0].p == pytest.approx(1 / 32)
-    notes = " ".join(paired.as_table(three).notes)
+    notes = " ".join(paired_forms.as_table(three).notes)
     assert "Pairs: 3." in notes
     assert "after Holm's correction for all 3: none" in notes
-    assert "p 0.031*" in paired.FORMATS["md"](three)
-    assert "p 0.031**" in paired.FORMATS["md"](alone)
+    assert "p 0.031*" in paired_forms.FORMATS["md"](three)
+    assert "p 0.031**" in paired_forms.FORMATS["md"](alone)
 
 
 def test_seeds_enter_as_their_mean_and_a_seed_without_all_domains_not_at_all(results):
@@ -297,7 +297,7 @@ def test_seeds_enter_as_their_mean_and_a_seed_without_all_domains_not_at_all(res
         "w": (2, 70.0),
     }
     assert matrix.between("w", "v")[0].videos == 10
-    assert "all 2^10 ways to flip" in " ".join(paired.as_table(matrix).notes)
+    assert "all 2^10 ways to flip" in " ".join(paired_forms.as_table(matrix).notes)
 
 
 def test_where_the_epoch_was_selected_on_the_reported_split_the_last_epoch_has_a_matrix_of_its_own(results):
@@ -311,7 +311,7 @@ def test_where_the_epoch_was_selected_on_the_reported_split_the_last_epoch_has_a
     assert found["paired3-val"].between("v", "w")[0].difference.value == pytest.approx(20)
     assert found["paired3-val-last"].between("v", "w")[0].difference.value == pytest.approx(-20)
     assert "too high by its luck; the matrix of the last epoch is paired3-val-last" in " ".join(
-        paired.as_table(found["paired3-val"]).notes
+        paired_forms.as_table(found["paired3-val"]).notes
     )
 
 
@@ -322,7 +322,7 @@ def test_what_stands_on_other_queries_is_left_out_and_named(results):
     shown = {name: qvh("TR-DETR V", seeds=[1]) for name in ("fewer", "a", "b")}
     matrix = made(results, 1, shown)["paired1-test"]
     assert [one.label for one in matrix.contestants] == ["a", "b"]
-    assert "fewer is left out, because it stands on 19 queries" in paired.FORMATS["txt"](matrix)
+    assert "fewer is left out, because it stands on 19 queries" in paired_forms.FORMATS["txt"](matrix)
 
 
 def test_methods_that_do_not_differ_and_a_single_one_break_nothing(results):
@@ -331,7 +331,7 @@ def test_methods_that_do_not_differ_and_a_single_one_break_nothing(results):
     queries(results, "b", "all-s1", "test-selected", TEN)
     matrix = made(results, 1, {name: qvh("TR-DETR V", seeds=[1]) for name in ("a", "b")})["paired1-test"]
     assert matrix.between("a", "b")[0].p == 1
-    for write in paired.FORMATS.values():
+    for write in paired_forms.FORMATS.values():
         assert "nan" not in write(matrix)
 
 
@@ -376,6 +376,33 @@ def test_a_table_of_peers_writes_its_matrices_beside_it(results):
     }
     assert "Table 1 in pairs" in tables.texts(manifest)
     assert not stage_jobs.run("tabulate", results.folder, manifest, **job)
+    job["settings"]["experiments"] = {"ours": shown["ours"]}
+    assert stage_jobs.run("tabulate", results.folder, manifest, **job)
+    assert not list(results.folder.glob("tables/paired*"))
+
+
+def test_a_run_stands_beside_the_released_predictions_of_its_own_split(results):
+    """The authors released val first and test second: the run on test is compared with those of test."""
+    for name, run, split, start, n in (
+        ("val", "released", "val", 70.0, 1550),
+        ("test", "released", "test", 65.43, 1542),
+        ("cg", "all-s1", "test", 60.0, 1542),
+    ):
+        results.score(name, run, f"{split}-selected", qvh_metrics(start, n))
+        rows = [{"qid": q, "vid": q, "video": q, "MR-full-mAP": (start + q) / 100} for q in range(2)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        results.scored[-1].with_suffix(".queries.jsonl").write_text(lines)
+    base = {"table": 1, "row": "CG-DETR V"}
+    released = {"source": "predictions"}
+    shown = {
+        "val": experiment(**base, **released, predictions={"val": "x"}),
+        "test": experiment(**base, **released, predictions={"test": "y"}, report="test"),
+        "cg": experiment(**base, report="test", seeds=[1], model={"name": "cg_detr"}),
+    }
+    table = results.build("peers1", shown)
+    notes = [line.facts["note"] for line in under(table, "reproduced")]
+    assert notes[:2] == ["", ""]
+    assert notes[2].startswith("seed 1 - test, paired over videos: MR-full-mAP -5.43")
 
 
 # the study of TVSum
@@ -404,7 +431,7 @@ def test_the_page_of_the_study_says_what_is_best_last_and_level_and_who_stands_a
     assert lines[2].startswith(f"| tr_detr_v | 2 | 3 | 85.00 ± 7.07 | {(last + 60) / 2:.2f} ± ")
     assert lines[3] == "| umt_va | 1 | 3 | 30.00 | 30.00 | 30.00 |  | 83.1 | 12 |"
     text = "\n".join(lines)
-    assert "| tr_detr_v | TR-DETR V | 85.00 | – | +55.00 [+55.00, +55.00], p 0.002** |" in text
+    assert "| (1) tr_detr_v | TR-DETR V | 85.00 | – | +55.00 [+55.00, +55.00], p 0.002** |" in text
     assert "- tr_detr_v: 1 of 60 (BK 1)" in text
     assert "- umt_va: 0 of 30" in text
 

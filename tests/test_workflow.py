@@ -40,6 +40,18 @@ def test_the_whole_paper_is_planned_from_raw_video_on_a_machine_that_has_nothing
     jobs = planned(text)
     assert {"fetch", "unpack", "videos", "segment", "extract", "train", "predict", "score", "tabulate"} <= set(jobs)
     assert sum(jobs.values()) <= JOBS_OF_THE_PAPER
+    assert "all_tables leaves out the 52 experiments under `peers`; their target: peers" in text
+
+
+def test_the_peers_have_a_target_of_their_own_that_makes_the_other_rows_of_their_tables_too(tmp_path):
+    code, text = snakemake("--cores", 8, "-n", "peers", "--config", f"results={tmp_path}")
+    assert code == 0, text
+    assert planned(text)["tabulate"] == 3
+    made = set(re.findall(r"wildcards: experiment=(\w+), part", text))
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    trained = {name for name, e in raw["experiments"].items() if e.get("source") != "predictions"}
+    assert made == trained - {"ablation", "figure4"}
+    assert "leaves out" not in text
 
 
 def test_the_cluster_profile_plans_the_same_jobs_and_each_says_what_it_takes(tmp_path):

@@ -84,9 +84,14 @@ def note(judged: Mapping[Key, Judged]) -> list[str]:
 def _judged(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> Iterator[tuple[Key, Judged]]:
     for row in published.known(number):
         founds = rows.get(row.key, ())
-        released = next((found for found in founds if found.experiment.source == "predictions"), None)
         for found in founds:
+            released = next((one for one in founds if _is_released_for(one, found)), None)
             yield (row.key, found.label), _of(number, row, found, None if found is released else released)
+
+
+def _is_released_for(one: Reproduced, found: Reproduced) -> bool:
+    """Tell whether something is released predictions of the split that a line of the same row reports."""
+    return one.experiment.source == "predictions" and one.experiment.report == found.experiment.report
 
 
 def _of(number: int, row: Row, found: Reproduced, released: Reproduced | None) -> Judged:

@@ -7,9 +7,7 @@ query by query, after the mean over the seeds of each, so its interval and its p
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,22 +16,14 @@ from typing import Any
 
 from pipeline import provenance, records
 from pipeline.config import Experiment
-from pipeline.evaluation.intervals import ENUMERATED, FEW, LEVEL, Comparison, compare, holm
+from pipeline.evaluation.intervals import Comparison, compare, holm
 from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, queries_beside
-from pipeline.reporting import forms, published, verdict
+from pipeline.reporting import published
 from pipeline.reporting.published import ABOUT
-from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
 from pipeline.reporting.reproduced import METRIC_OF
 
-DECIMALS = 2
-"""Means and differences have so many decimals in the forms for people."""
 TOP5 = "top5-mAP"
 """The column of per-query results behind the means of Table 3."""
-ROW_NAMES = ("Experiment", "Stands for")
-COLUMNS = (
-    "split,epoch,metric,row,row_mean,row_seeds,column,column_mean,column_seeds,difference,low,high,p,smallest_p,"
-    "survives_holm,videos,queries"
-)
 
 
 @dataclass(frozen=True)
@@ -194,117 +184,3 @@ def _title(number: int, title: str, split: str, epoch: str, column: str, n_queri
     name = "mean over domains" if column == "Avg." else column
     stands_on = f"{split}, {epoch} epoch, {n_queries:,} {'videos' if number == 3 else 'queries'}"
     return " ".join(f"{title}, Table {number} in pairs: row - column, {name} in points, {stands_on}".split())
-
-
-def as_table(matrix: Matrix) -> Table:
-    """Return a matrix in the form in which every table is written: a line and a column for each contestant."""
-    labels = [one.label for one in matrix.contestants]
-    lines = [
-        TableLine(
-            "paired",
-            one.label,
-            one.row,
-            {matrix.column: _number(one.mean(matrix.metric))}
-            | {label: _cell(matrix, one.label, label) for label in labels if label != one.label},
-            remark="released predictions" if not one.seeds else f"{one.seeds} seed{'s' * (one.seeds > 1)}",
-        )
-        for one in matrix.contestants
-    ]
-    return Table(
-        matrix.title, (), [matrix.column, *labels], lines, _notes(matrix), matrix.name, matrix.title, ROW_NAMES
-    )
-
-
-def _number(value: float) -> Cell:
-    return Cell(f"{value:.{DECIMALS}f}", f"{value:.{DECIMALS}f}")
-
-
-def _cell(matrix: Matrix, row: str, column: str) -> Cell:
-    one, sign = matrix.between(row, column)
-    difference = verdict.signed(sign * one.difference.value, DECIMALS)
-    low_high = sorted(sign * end for end in (one.difference.low, one.difference.high) if end is not None)
-    interval = " [{}, {}]".format(*(f"{end:+.{DECIMALS}f}" for end in low_high)) if low_high else ""
-    p = "" if one.p is None else f", p {one.p:.2g}{_star(matrix, row, column)}"
-    return Cell(f"{difference}{interval}{p}" or NOTHING, difference)
-
-
-def _star(matrix: Matrix, row: str, column: str) -> str:
-    one, _ = matrix.between(row, column)
-    if matrix.survives & {(row, column), (column, row)}:
-        return "**"
-    return "*" if one.p is not None and one.p < 1 - LEVEL else ""
-
-
-def _notes(matrix: Matrix) -> list[str]:
-    n = len(matrix.pairs)
-    videos = {one.videos for one in matrix.pairs.values()}
-    survive = [f"{row} - {column}" for row, column in matrix.pairs if (row, column) in matrix.survives]
-    selected = (
-        "The epoch of every trained run was selected on this very split, so the numbers are too high by its luck; the"
-        f" matrix of the last epoch is {matrix.name}-last."
-    )
-    return [
-        "A number above 0 says that the method of the row is better than that of the column. In brackets stands the"
-        f" 95 % interval of the difference. Methods with several seeds enter with the mean over them. {_test(videos)}",
-        f"Pairs: {n}. If no method differed, p < 0.05 would be expected in {n * (1 - LEVEL):.2g} of them. * p < 0.05;"
-        f" ** also after Holm's correction for all {n}: {'; '.join(survive) or 'none'}.",
-        *([selected] if matrix.split == "val" and matrix.epoch == "selected" and _any_trained(matrix) else []),
-        *matrix.left_out,
-    ]
-
-
-def _any_trained(matrix: Matrix) -> bool:
-    return any(one.seeds for one in matrix.contestants)
-
-
-def _test(videos: set[int]) -> str:
-    """Return how p and the interval come about, for so many videos."""
-    n = max(videos)
-    if n >= FEW:
-        return f"Interval and p come from a bootstrap over {n:,} videos, paired."
-    if n <= ENUMERATED:
-        return (
-            f"p is exact: all 2^{n} ways to flip the sign of the difference of a whole video ({n} videos), of which the"
-            f" smallest p is {2.0 ** (1 - n):.2g}. The interval is Student's t over videos."
-        )
-    return f"p comes from random flips of the sign of whole videos ({n}); the interval is Student's t over videos."
-
-
-def to_csv(matrix: Matrix) -> str:
-    """Return CSV text: a header, and a line for each pair in both directions, with its numbers in columns."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS.split(","))
-    for row in matrix.contestants:
-        for column in matrix.contestants:
-            if row is not column:
-                writer.writerow(_values(matrix, row, column))
-    return buffer.getvalue()
-
-
-def _values(matrix: Matrix, row: Contestant, column: Contestant) -> list[Any]:
-    one, sign = matrix.between(row.label, column.label)
-    low_high = sorted(sign * end for end in (one.difference.low, one.difference.high) if end is not None)
-    survives = bool(matrix.survives & {(row.label, column.label), (column.label, row.label)})
-    return [
-        matrix.split,
-        matrix.epoch,
-        matrix.metric,
-        *(value for c in (row, column) for value in (c.label, f"{c.mean(matrix.metric):.4f}", c.seeds)),
-        f"{sign * one.difference.value + 0.0:.4f}",
-        *([f"{end:.4f}" for end in low_high] or ["", ""]),
-        "" if one.p is None else f"{one.p:.6g}",
-        "" if one.smallest_p is None else f"{one.smallest_p:.6g}",
-        "yes" if survives else "no",
-        one.videos,
-        len(row.values),
-    ]
-
-
-def _as(write: Callable[[Table], str]) -> Callable[[Matrix], str]:
-    return lambda matrix: write(as_table(matrix))
-
-
-FORMATS: dict[str, Callable[[Matrix], str]] = {suffix: _as(write) for suffix, write in forms.FORMATS.items()}
-FORMATS["csv"] = to_csv
-"""Suffix of a file → how a matrix is written into it."""

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
-from pipeline.reporting import comparisons, paired, published, render, verdict
+from pipeline.reporting import comparisons, paired, paired_forms, published, render, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged, Key
 from pipeline.reporting.forms import FORMATS
 from pipeline.reporting.published import ABOUT
@@ -68,7 +68,9 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
         made = _written(job.layout, name, table, FORMATS)
         if is_of_peers(name):
             for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):
-                made += _written(job.layout, matrix.name, matrix, paired.FORMATS)
+                made += _written(job.layout, matrix.name, matrix, paired_forms.FORMATS)
+            for left in set(job.layout.tables().glob(f"paired{name[-1]}-*")) - set(made):
+                left.unlink()  # A matrix of an earlier config stands on other runs than the table beside it.
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
@@ -152,6 +154,8 @@ def build(
     notes += [*comparisons.note(judged), *remarks]
     lines += _yardstick_lines(annotations)
     caption = "The authors' released predictions, scored here" if name == "evidence" else ABOUT[numbers[0]].subject
+    if is_of_peers(name):
+        caption += ", with the other methods that are trained here"
     heading = caption if name == "evidence" else f"Table {numbers[0]}: {caption}"
     switches = tuple(published.SWITCHES) if name == "table4" else ()
     columns = list(dict.fromkeys(column for number in numbers for column in published.columns(number)))

@@ -40,7 +40,7 @@ class UmtSettings(NetworkSettings):
         "bottleneck_tokens": "audio",
     }
     parameters: ClassVar[int] = 14_890_244
-    step_cost: ClassVar[float] = 1.1
+    step_cost: ClassVar[float] = 1.08
 
     name: Literal["umt"] = "umt"
     text_mask: bool = True
