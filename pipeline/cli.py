@@ -16,12 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import commands
+from pipeline import commands, datasets, files
 from pipeline.commands import ask as ask_command
 from pipeline.commands import features as features_commands
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
-from pipeline.grids import GRIDS
+from pipeline.grids import GRIDS, KNOWN, is_grid
+from pipeline.layout import Layout
 from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
 
@@ -41,6 +42,15 @@ PLAIN = {
     "λ": "lambda",
 }
 """What stands for a character that a terminal does not have; any other one is escaped."""
+
+
+def _grid(name: str) -> str:
+    """Return the name of a grid, for argparse, which prints the message of this error alone."""
+    if not is_grid(name):
+        raise argparse.ArgumentTypeError(f"{name!r} is no clip grid; {KNOWN}")
+    return name
+
+
 ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "name": ("name", {"help": "its name in sources.csv"}),
     "experiment": ("experiment", {}),
@@ -51,7 +61,7 @@ ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "reader": ("--reader", {"choices": ("frames224", "native", "sound", "words"), "required": True}),
     "part": ("--part", {"default": "1of1", "help": "KofN: every N-th run, from the K-th"}),
     "grids": ("--grids", {"required": True, "help": f"comma-separated: {', '.join(GRIDS)}"}),
-    "clip": ("--clip", {"choices": GRIDS, "default": "2s", "help": "grid of the labels (2s)"}),
+    "clip": ("--clip", {"type": _grid, "metavar": "GRID", "default": "2s", "help": "grid of the labels (2s)"}),
 }
 """What tells one job of a stage from another (`about` of `stages.py`) → the argument of its command."""
 
@@ -59,6 +69,7 @@ ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
     _print_anywhere()
+    _learn_datasets(arguments)
     options = build_parser().parse_args(arguments)
     try:
         _refuse_names_that_are_no_text(options)
@@ -67,6 +78,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{options.command}: {error}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _learn_datasets(arguments: list[str] | None) -> None:
+    """Learn the datasets of one's own below the results folder, so that `--dataset` can name them."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--results", type=Path, default=Path("results"))
+    results = first.parse_known_args(arguments)[0].results
+    for path in Layout(results).own_datasets():
+        try:
+            datasets.learn(path.parent.name, files.read_json(path, files.MADE_HERE))
+        except PipelineError as error:
+            print(f"{error}", file=sys.stderr)
 
 
 def _refuse_names_that_are_no_text(options: argparse.Namespace) -> None:
@@ -125,7 +148,7 @@ def _features(parsers: argparse._SubParsersAction) -> None:
     extract, weights = _extract(inner)
     extract.add_argument("--video", type=Path, metavar="FILE", help="one file of your own instead of a shard")
     extract.add_argument("--family", help="with --video: what to make of it")
-    extract.add_argument("--grid", choices=GRIDS, help="with --video: length of a clip (2s)")
+    extract.add_argument("--grid", type=_grid, help="with --video: length of a clip (2s)")
     extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store to make")
     weights.add_argument("--random", type=int, metavar="SEED", help="with --video: random weights, to try it out")
     _stage(inner, STAGES["import"])
@@ -196,7 +219,7 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     released.add_argument("--video", nargs="+", default=[], metavar="FAMILY", help="its families, in order")
     released.add_argument("--audio", nargs="+", default=[], metavar="FAMILY")
     released.add_argument("--text", metavar="FAMILY", help="the family of its words")
-    released.add_argument("--grid", choices=GRIDS, help="length of its clips, where its options do not say")
+    released.add_argument("--grid", type=_grid, help="length of its clips, where its options do not say")
 
     cost = _plain(parsers, "estimate", commands.estimate, "before a run: gigabytes, core hours, GPU hours, jobs")
     cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))

@@ -24,16 +24,15 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from pipeline import datasets, files, methods, yaml_file
+from pipeline import config_own, datasets, files, methods, yaml_file
 from pipeline.config_checks import unworkable
 from pipeline.config_layers import complaint, over_model, resolved, unread_weights
 from pipeline.datasets import DATASETS, definition
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.grids import Grid
 from pipeline.layout import RunId
 from pipeline.methods.settings import MethodSettings
-from pipeline.settings import Positive, Strict, Weight
+from pipeline.settings import Grid, Positive, Strict, Weight
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 S = TypeVar("S", bound="Strict")
@@ -79,7 +78,7 @@ def _one_spelling(folder: str) -> str:
 
 
 LocalPath = Annotated[str, AfterValidator(files.expanded)]
-DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"enum": list(DATASETS)})]
+DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"examples": list(DATASETS)})]
 DomainName = Annotated[str, AfterValidator(_known_domain), Field(json_schema_extra={"enum": list(DOMAINS)})]
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
 
@@ -433,8 +432,9 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
 
     Raises PipelineError, which names each offending key, its value and what is allowed.
     """
+    full = config_own.prepared(raw, where)
     with _complaints(where, "correct it there and run again"):
-        return Config.model_validate(dict(raw))
+        return Config.model_validate(full)
 
 
 def load_file(path: Path) -> Config:
@@ -458,4 +458,4 @@ def _complaints(where: str, remedy: str) -> Iterator[None]:
 
 def schema() -> str:
     """Return the JSON schema of config.yaml, which is committed under workflow/schemas/."""
-    return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
+    return json.dumps(config_own.describe(Config.model_json_schema()), indent=2, sort_keys=True) + "\n"

@@ -128,6 +128,14 @@ class Layout:
         """Queries of a split, as JSONL in this project's form."""
         return self.results / "annotations" / dataset / f"{split}.jsonl"
 
+    def own_dataset(self, dataset: str) -> Path:
+        """What a dataset of one's own is, for commands that read no config."""
+        return self.results / "annotations" / dataset / "dataset.json"
+
+    def own_datasets(self) -> list[Path]:
+        """The files of all datasets of one's own whose annotations were made, sorted."""
+        return sorted(self.own_dataset("").parent.glob("*/dataset.json"))
+
     def account(self, dataset: str, shard: str) -> Path:
         """The table of a shard's videos: what came, what did not, and why."""
         return self.results / "videos" / dataset / f"{shard}.csv"

@@ -38,6 +38,7 @@ FLOORS = (
         "config",
         "config_checks",
         "config_layers",
+        "config_own",
         "families",
         "provenance",
         "stage_settings",

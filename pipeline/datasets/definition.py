@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from pipeline.datasets.archives import Archive
-from pipeline.grids import Grid, grid_seconds
+from pipeline.grids import grid_seconds
 from pipeline.records import Query
 
 Complaint = Callable[[Mapping[str, Any]], str]
@@ -36,7 +36,7 @@ class Highlights:
     `label` of every clip.
     """
 
-    clip: Grid
+    clip: str
     raters: int
     scored_by: Literal["levels", "top5"]
 
@@ -44,6 +44,19 @@ class Highlights:
     def clip_s(self) -> float:
         """Seconds of a rated clip."""
         return float(grid_seconds(self.clip))
+
+
+class OwnFiles(NamedTuple):
+    """Where a dataset of one's own lies, and what its file holds.
+
+    annotations, videos: paths of the file and of the folder. clip: the grid of its labels. raters: people who rated a
+    clip; 0 where nobody did.
+    """
+
+    annotations: str
+    videos: str
+    clip: str
+    raters: int
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class Dataset:
     clamps them to the annotated duration. one_video_vector: whether all video families are normalised as one vector.
     normalise_text: whether words are scaled to length 1 unless the config says otherwise. padded_s: seconds that a
     sample is padded to in a training batch, on average; `estimate` multiplies with it.
+
+    own: where a dataset of one's own lies; None for those of the papers.
 
     Released files. archives: the layouts of feature archives; an export uses the first that has the family.
     name_in_options: its name in the options of released programs. options_cut_text: whether their `max_q_l` shortens
@@ -100,6 +115,7 @@ class Dataset:
     archives: Sequence[Archive] = ()
     name_in_options: str = ""
     options_cut_text: bool = True
+    own: OwnFiles | None = None
 
     @property
     def run_domains(self) -> tuple[str, ...]:

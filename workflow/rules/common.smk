@@ -33,6 +33,7 @@ from pipeline.datasets import DATASETS
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
+from pipeline.video import account
 from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 

@@ -27,6 +27,13 @@ def annotations_of(dataset, splits=None):
     return expand(paths.annotations, dataset=dataset, split=splits)
 
 
+def annotated_file(wildcards):
+    """Return the manifest of the released file with a split's annotations, or the file of a dataset of one's own."""
+    if DATASETS[wildcards.dataset].own:
+        return cfg.datasets[wildcards.dataset].annotations[wildcards.split]
+    return expand(paths.fetched, name=cfg.datasets[wildcards.dataset].annotations[wildcards.split])
+
+
 def all_annotations():
     """Return the annotation manifests of every dataset."""
     return [manifest for dataset in cfg.datasets for manifest in annotations_of(dataset)]
@@ -34,7 +41,8 @@ def all_annotations():
 
 def videos_of_shard(wildcards):
     """Return the inputs of a shard's account of videos: annotations of all splits, and the archive if there is one."""
-    archives = [name for name in cfg.datasets[wildcards.dataset].videos if SOURCES.is_archive(name)]
+    named = [] if DATASETS[wildcards.dataset].own else cfg.datasets[wildcards.dataset].videos
+    archives = [name for name in named if SOURCES.is_archive(name)]
     return annotations_of(wildcards.dataset) + expand(paths.unpacked, name=archives)
 
 
