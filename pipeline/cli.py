@@ -19,6 +19,7 @@ from typing import Any
 from pipeline import commands, datasets, files
 from pipeline.commands import ask as ask_command
 from pipeline.commands import features as features_commands
+from pipeline.commands import new_dataset as new_dataset_command
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
 from pipeline.grids import GRIDS, KNOWN, is_grid
@@ -196,6 +197,10 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
     probe.add_argument("video", type=Path, nargs="+")
 
+    new_dataset_command.add(
+        _plain(parsers, "new-dataset", new_dataset_command.run, "a CSV of your own: checked, described, made a config"),
+        _grid,
+    )
     ask_command.add(_plain(parsers, "ask", ask_command.run, "what a trained run finds in a video of your own"))
 
     show = _plain(

@@ -132,6 +132,10 @@ class Layout:
         """What a dataset of one's own is, for commands that read no config."""
         return self.results / "annotations" / dataset / "dataset.json"
 
+    def own_durations(self, dataset: str) -> Path:
+        """The lengths of the videos of a dataset of one's own, which are read once."""
+        return self.results / "annotations" / dataset / "durations.json"
+
     def own_datasets(self) -> list[Path]:
         """The files of all datasets of one's own whose annotations were made, sorted."""
         return sorted(self.own_dataset("").parent.glob("*/dataset.json"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 from pipeline import datasets
 from pipeline.acquire.sources import Source, Sources
@@ -20,6 +21,8 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.exchange.layouts import layouts_of
 from pipeline.grids import grid_seconds
+from pipeline.layout import Layout
+from pipeline.video.own_dataset import remembered
 
 HOUR = 3600.0
 BYTES_OF = {"float16": 2, "float32": 4}
@@ -49,7 +52,12 @@ class DatasetNeeds:
         """Return what a dataset needs, or None for annotations that are not the released ones: their size is not
         known."""
         if own := datasets.get(name).own:
-            return cls(name, cfg, cfg.datasets[name], own_splits(own))
+            return cls(
+                name,
+                cfg,
+                cfg.datasets[name],
+                own_splits(own, remembered(Layout(Path(cfg.results)).own_durations(name))),
+            )
         splits = {}
         for split, source in cfg.datasets[name].annotations.items():
             digest = (table[source].digest or "").removeprefix("sha256:")
@@ -174,7 +182,7 @@ def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> d
     lasts = {row.vid: 0.0 for row in table.rows}
     for row in table.rows:
         lasts[row.vid] = max(lasts[row.vid], row.end)
-    lasts |= durations or {}
+    lasts |= {vid: seconds for vid, seconds in (durations or {}).items() if vid in lasts}
     found = {}
     for name in sorted(set(split.values())):
         vids = {vid for vid in lasts if split[vid] == name}

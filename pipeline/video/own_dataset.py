@@ -16,9 +16,6 @@ from pipeline.errors import PipelineError
 from pipeline.stage_settings import Nothing
 from pipeline.stages import StageJob
 
-DURATIONS = "durations.json"
-"""The lengths of the videos, beside the annotations: a video is read once while its size and time stay."""
-
 
 def annotate(job: StageJob[Nothing]) -> bool:
     """Write `{results}/annotations/{dataset}/{split}.jsonl`. Returns whether there was work.
@@ -35,7 +32,7 @@ def annotate(job: StageJob[Nothing]) -> bool:
     def work() -> provenance.Outcome:
         table = own_table.read(own.annotations, own.videos)
         table.refuse()
-        known = durations_of(table, target.with_name(DURATIONS))
+        known = durations_of(table, job.layout.own_durations(dataset))
         check_durations(table, known, own.clip)
         table.refuse()
         seconds = {vid: found for vid, found in known.items() if isinstance(found, Fraction)}
@@ -49,15 +46,16 @@ def annotate(job: StageJob[Nothing]) -> bool:
     return provenance.run_asked(asked.annotate(job), job.manifest, work)
 
 
-def durations_of(table: own_table.Table, remembered: Path | None = None) -> dict[str, Fraction | str]:
+def durations_of(table: own_table.Table, kept_in: Path | None = None) -> dict[str, Fraction | str]:
     """Return vid → seconds of every video that a row names, or the reason why it cannot be read.
 
-    remembered: a JSON file that keeps the lengths. Raises PipelineError where it cannot be written.
+    kept_in: a JSON file that keeps the lengths while a video's size and time stay. Raises PipelineError where it cannot
+    be written.
     """
-    if remembered is None:
+    if kept_in is None:
         return {vid: _measured(table.files[vid]) for vid in _shown(table.vids)}
-    with files.lock(remembered, wait=True):
-        old = _read(remembered)
+    with files.lock(kept_in, wait=True):
+        old = _read(kept_in)
         found: dict[str, Fraction | str] = {}
         kept: dict[str, Any] = {}
         for vid in _shown(table.vids):
@@ -71,8 +69,13 @@ def durations_of(table: own_table.Table, remembered: Path | None = None) -> dict
                 found[vid] = _measured(path)
             if isinstance(found[vid], Fraction):
                 kept[path.name] = [*mark, str(found[vid])]
-        files.write_json(remembered, kept)
+        files.write_json(kept_in, kept)
     return found
+
+
+def remembered(path: Path) -> dict[str, float]:
+    """Return vid → seconds of the videos whose lengths were read before; path: the file that keeps them."""
+    return {Path(name).stem: float(Fraction(row[2])) for name, row in _read(path).items()}
 
 
 def changed_since(account: Path, rows: Iterable[Mapping[str, str]]) -> bool:
