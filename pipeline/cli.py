@@ -26,6 +26,10 @@ from pipeline.grids import GRIDS, KNOWN, is_grid
 from pipeline.layout import Layout
 from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
+from pipeline.version import DISTRIBUTION, version
+
+SCRIPT = "tr-detr"
+"""The name of the console script that an installation brings."""
 
 SPLITS = ("train", "val", "test")
 STORE = "a feature store, or a folder with all shards of a family"
@@ -129,7 +133,11 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands, in the order of the data flow."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.splitlines()[0])
+    is_script = Path(sys.argv[0]).stem == SCRIPT
+    parser = argparse.ArgumentParser(
+        prog=SCRIPT if is_script else "python -m pipeline", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
     commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True)
     for name, stage in STAGES.items():

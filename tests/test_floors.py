@@ -30,6 +30,7 @@ FLOORS = (
         "terminal",
         "grids",
         "ragged",
+        "version",
     },
     {"datasets"},
     {
@@ -124,6 +125,12 @@ def test_the_rooms_of_features_know_the_store_and_not_each_other():
                                     "features.stage", "training.stage", "video.account", "video.segment"])  # fmt: skip
 def test_light_modules_import_nothing_heavy(module):
     code = f"import sys, pipeline.{module}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_package_itself_imports_nothing_heavy_and_scores_without_torch():
+    code = f"import sys, pipeline; from pipeline import evaluate; print(sorted(set(sys.modules) & set({HEAVY!r})))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 
