@@ -28,6 +28,7 @@ from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
 from pipeline.version import DISTRIBUTION, version
 
+TABLES = ("table1", "table2", "table3", "table4", "evidence")
 SCRIPT = "tr-detr"
 """The name of the console script that an installation brings."""
 
@@ -56,10 +57,17 @@ def _grid(name: str) -> str:
     return name
 
 
+def _table(name: str) -> str:
+    """Return the name of a table, for argparse."""
+    if name not in TABLES and not name.startswith("own_"):
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(TABLES)}, nor own_DATASET")
+    return name
+
+
 ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "name": ("name", {"help": "its name in sources.csv"}),
     "experiment": ("experiment", {}),
-    "table": ("table", {"choices": ("table1", "table2", "table3", "table4", "evidence")}),
+    "table": ("table", {"type": _table, "help": f"{', '.join(TABLES)}, or own_DATASET"}),
     "dataset": ("--dataset", {"choices": DATASETS, "required": True}),
     "split": ("--split", {"choices": SPLITS, "required": True}),
     "shard": ("--shard", {"required": True, "help": "five digits"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from fractions import Fraction
@@ -11,7 +12,7 @@ import yaml
 from made_videos import make_video
 from small_workflow import Workflow
 
-from pipeline import config, datasets, files, records
+from pipeline import cli, config, datasets, files, records
 from pipeline.datasets import own, own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
 from pipeline.errors import PipelineError
@@ -311,6 +312,31 @@ def test_bad_rows_are_told_when_the_config_is_read(folder):
         config.load(raw(folder))
 
 
+def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "videos").mkdir()
+    for k, name in enumerate("abc"):
+        make_video(tmp_path / "videos" / f"{name}.mp4", range(0, 600 * (8 + k), 300), rate=2)
+    write(tmp_path, ["a,q,0,2", "a,q,4,6", "b,r,1,3", "c,s,0,9"])
+    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
+    said = capsys.readouterr().out
+    assert "mine: 3 videos, 0.01 hours, 3 queries; clips of 1s, not rated: moments only" in said
+    assert "windows per query: 1.33 on average, 2 at most" in said
+    assert "snakemake --cores 2 experiment_mine_clip --configfile mine.yaml" in said
+    assert "hours of video" in said
+    cfg = config.load_file(tmp_path / "mine.yaml")
+    assert cfg.datasets["mine"].clip == "1s"
+    assert cfg.experiments["mine_clip"].seeds == [2017, 2018, 2019]
+    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
+    with pytest.raises(SystemExit, match=r"mine.yaml: is there already"):
+        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])
+    with pytest.raises(SystemExit, match=r"`tvsum` is no free name"):
+        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
+    write(tmp_path, ["a,q,0,2", "b,r,1,3", "c,s,0,10.5"])
+    with pytest.raises(SystemExit, match=r"line 4, end: 10.5 lies after the video's end at 10.000 s"):
+        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "other"])
+
+
 # The real workflow.
 
 
@@ -342,7 +368,7 @@ def workflow(tmp_path_factory):
     ]
     write(flow.folder, rows, f"{HEADER},score")
     flow.write("config.yaml", CONFIG)
-    flow.first = flow.run("experiment_first")
+    flow.first = flow.run("experiment_first", "table_mine")
     return flow
 
 
@@ -356,8 +382,23 @@ def test_a_csv_goes_from_nothing_to_metrics(workflow):
     assert "numbers of first: python -m pipeline show" in workflow.said
 
 
+def test_it_has_a_table_of_its_own_with_the_spread_over_seeds_and_an_interval(workflow):
+    with open(workflow.results / "tables/own_mine.csv", newline="") as file:
+        rows = {row["line"]: row for row in csv.DictReader(file)}
+    scored = [files.read_json(workflow.results / f"metrics/first/all-s{seed}/test-selected.json") for seed in (1, 2)]
+    for column, metric in (("R1@0.5", "MR-full-R1@0.5"), ("HD mAP", "HL-min-VeryGood-mAP")):
+        values = [metrics["unrounded"]["brief"][metric] for metrics in scored]
+        assert float(rows["reproduced"][column]) == pytest.approx(sum(values) / 2, abs=0.005)
+        assert float(rows["standard deviation"][column]) == pytest.approx(
+            abs(values[0] - values[1]) / 2**0.5, abs=0.005
+        )
+    assert rows["reproduced"]["runs"] == "2 seeds (1, 2)"
+    assert rows["reproduced"]["features"] == "clip-vit-b32 + clip-text"
+    assert "dataset mine" in (workflow.results / "tables/own_mine.md").read_text()
+
+
 def test_nothing_is_done_twice_and_a_video_that_changed_is_read_again(workflow):
-    assert workflow.run("experiment_first") == {}
+    assert workflow.run("experiment_first", "table_mine") == {}
     make_video(workflow.videos / "a.mp4", range(30, 600 * 10, 150), rate=4)
     os.utime(workflow.videos / "a.mp4")
     done = workflow.run("experiment_first")

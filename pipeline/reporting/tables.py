@@ -16,7 +16,7 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
-from pipeline.reporting import comparisons, published, render, verdict
+from pipeline.reporting import comparisons, own, published, render, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
@@ -43,7 +43,8 @@ LUCK = (
 
 
 def tabulate(job: StageJob[Tabulate]) -> bool:
-    """Write {results}/tables/{table}.{csv,md,tex,html,txt}; table is `table1` … `table4`, or `evidence`.
+    """Write {results}/tables/{table}.{csv,md,tex,html,txt}; table is `table1` … `table4`, `evidence`, or
+    `own_DATASET` for a dataset of one's own.
 
     The annotations are those of TVSum val, for the yardsticks beneath Table 3. The predictions are the link between
     metrics and runs. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
@@ -55,7 +56,10 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
 
     def work() -> provenance.Outcome:
         check_chain(settings.experiments, metrics, predictions, runs)
-        table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
+        if name.startswith(own.PREFIX):
+            table = own.build(name, settings.title, settings.experiments, metrics, runs)
+        else:
+            table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
         made = []
         for suffix, write in render.FORMATS.items():
             made.append(job.layout.table(name, suffix))

@@ -102,10 +102,18 @@ def archive_families(dataset, archive):
 
 
 def shown_in(table):
-    """Return the experiments that a table (`table1` … `table4`, or `evidence`) shows, by name."""
+    """Return the experiments that a table (`table1` … `table4`, `evidence`, or `own_DATASET`) shows, by name."""
+    if table.startswith("own_"):
+        return {name: e for name, e in cfg.experiments.items() if f"own_{e.dataset}" == table}
     if table == "evidence":
         return {name: e for name, e in cfg.experiments.items() if e.source == "predictions"}
     return {name: e for name, e in cfg.experiments.items() if f"table{e.table}" == table}
+
+
+def own_tables():
+    """Return the names of the tables of all datasets of one's own that have an experiment."""
+    used = {experiment.dataset for experiment in cfg.experiments.values()}
+    return [f"own_{name}" for name in cfg.datasets if DATASETS[name].own and name in used]
 
 
 def metrics_behind(table):
@@ -161,7 +169,7 @@ def say_how_to_see_numbers():
 def say_what_is_left_out():
     """Return a line that names experiments without a table, if all tables were asked for."""
     targets = getattr(workflow.dag_settings, "targets", ["nothing: it came to no plan"])
-    shown = {name for table in [f"table{i}" for i in range(1, 5)] for name in shown_in(table)}
+    shown = {name for table in [*(f"table{i}" for i in range(1, 5)), *own_tables()] for name in shown_in(table)}
     left = [f"experiment_{name}" for name in cfg.experiments if name not in shown]
     if left and (not targets or "all_tables" in targets):
         print(f"all_tables leaves out what has no `table`; targets of their own: {' '.join(left)}", file=sys.stderr)
