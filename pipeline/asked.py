@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import datasets, files
 from pipeline import stage_settings as of
 from pipeline.config import Dataset, Encoding, Experiment, Features
 from pipeline.errors import PipelineError
@@ -46,7 +46,10 @@ def unpack(job: StageJob[of.Nothing]) -> Asked:
 
 def annotate(job: StageJob[of.Nothing]) -> Asked:
     """Annotations in the common form."""
-    return Asked("annotate", {key: job.about[key] for key in ("dataset", "split")}, [job.input("fetched")])
+    settings: dict[str, Any] = {key: job.about[key] for key in ("dataset", "split")}
+    if own := datasets.get(job.about["dataset"]).own:
+        settings |= {"videos": own.videos, "clip": own.clip}
+    return Asked("annotate", settings, [job.input("fetched")])
 
 
 def videos(job: StageJob[of.Videos]) -> Asked:

@@ -16,14 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import commands
+from pipeline import commands, datasets, files
 from pipeline.commands import ask as ask_command
 from pipeline.commands import features as features_commands
+from pipeline.commands import new_dataset as new_dataset_command
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
-from pipeline.grids import GRIDS
+from pipeline.grids import GRIDS, KNOWN, is_grid
+from pipeline.layout import OWN_TABLE, Layout
 from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
+from pipeline.version import DISTRIBUTION, version
+
+SCRIPT = "tr-detr"
+"""The name of the console script that an installation brings."""
 
 SPLITS = ("train", "val", "test")
 TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
@@ -42,17 +48,33 @@ PLAIN = {
     "λ": "lambda",
 }
 """What stands for a character that a terminal does not have; any other one is escaped."""
+
+
+def _grid(name: str) -> str:
+    """Return the name of a grid, for argparse, which prints the message of this error alone."""
+    if not is_grid(name):
+        raise argparse.ArgumentTypeError(f"{name!r} is no clip grid; {KNOWN}")
+    return name
+
+
+def _table(name: str) -> str:
+    """Return the name of a table, for argparse."""
+    if name not in TABLES and not name.startswith(OWN_TABLE):
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(TABLES)}, nor own_DATASET")
+    return name
+
+
 ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "name": ("name", {"help": "its name in sources.csv"}),
     "experiment": ("experiment", {}),
-    "table": ("table", {"choices": TABLES}),
+    "table": ("table", {"type": _table, "help": f"{', '.join(TABLES)}, or own_DATASET"}),
     "dataset": ("--dataset", {"choices": DATASETS, "required": True}),
     "split": ("--split", {"choices": SPLITS, "required": True}),
     "shard": ("--shard", {"required": True, "help": "five digits"}),
     "reader": ("--reader", {"choices": ("frames224", "native", "sound", "words"), "required": True}),
     "part": ("--part", {"default": "1of1", "help": "KofN: every N-th run, from the K-th"}),
     "grids": ("--grids", {"required": True, "help": f"comma-separated: {', '.join(GRIDS)}"}),
-    "clip": ("--clip", {"choices": GRIDS, "default": "2s", "help": "grid of the labels (2s)"}),
+    "clip": ("--clip", {"type": _grid, "metavar": "GRID", "default": "2s", "help": "grid of the labels (2s)"}),
 }
 """What tells one job of a stage from another (`about` of `stages.py`) → the argument of its command."""
 
@@ -60,6 +82,7 @@ ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
     _print_anywhere()
+    _learn_datasets(arguments)
     options = build_parser().parse_args(arguments)
     try:
         _refuse_names_that_are_no_text(options)
@@ -68,6 +91,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{options.command}: {error}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _learn_datasets(arguments: list[str] | None) -> None:
+    """Learn the datasets of one's own below the results folder, so that `--dataset` can name them."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--results", type=Path, default=Path("results"))
+    results = first.parse_known_args(arguments)[0].results
+    for path in Layout(results).own_datasets():
+        try:
+            datasets.learn(path.parent.name, files.read_json(path, files.MADE_HERE))
+        except PipelineError as error:
+            print(f"{error}", file=sys.stderr)
 
 
 def _refuse_names_that_are_no_text(options: argparse.Namespace) -> None:
@@ -106,7 +141,11 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands, in the order of the data flow."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.splitlines()[0])
+    is_script = Path(sys.argv[0]).stem == SCRIPT
+    parser = argparse.ArgumentParser(
+        prog=SCRIPT if is_script else "python -m pipeline", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
     commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True)
     for name, stage in STAGES.items():
@@ -126,7 +165,7 @@ def _features(parsers: argparse._SubParsersAction) -> None:
     extract, weights = _extract(inner)
     extract.add_argument("--video", type=Path, metavar="FILE", help="one file of your own instead of a shard")
     extract.add_argument("--family", help="with --video: what to make of it")
-    extract.add_argument("--grid", choices=GRIDS, help="with --video: length of a clip (2s)")
+    extract.add_argument("--grid", type=_grid, help="with --video: length of a clip (2s)")
     extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store to make")
     weights.add_argument("--random", type=int, metavar="SEED", help="with --video: random weights, to try it out")
     _stage(inner, STAGES["import"])
@@ -195,6 +234,10 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
     probe.add_argument("video", type=Path, nargs="+")
 
+    new_dataset_command.add(
+        _plain(parsers, "new-dataset", new_dataset_command.run, "a CSV of your own: checked, described, made a config"),
+        _grid,
+    )
     ask_command.add(_plain(parsers, "ask", ask_command.run, "what a trained run finds in a video of your own"))
 
     show = _plain(
@@ -218,7 +261,7 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     released.add_argument("--video", nargs="+", default=[], metavar="FAMILY", help="its families, in order")
     released.add_argument("--audio", nargs="+", default=[], metavar="FAMILY")
     released.add_argument("--text", metavar="FAMILY", help="the family of its words")
-    released.add_argument("--grid", choices=GRIDS, help="length of its clips, where its options do not say")
+    released.add_argument("--grid", type=_grid, help="length of its clips, where its options do not say")
 
     cost = _plain(parsers, "estimate", commands.estimate, "before a run: gigabytes, core hours, GPU hours, jobs")
     cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))

@@ -15,15 +15,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline import methods, yaml_file
+from pipeline import config_own, methods, yaml_file
 from pipeline.config_checks import unworkable
 from pipeline.config_experiment import Experiment, Features, SweepPoint, Training
 from pipeline.config_layers import complaint, over_model, resolved, unread_settings
 from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Model, ResultsFolder
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.grids import Grid
-from pipeline.settings import Positive, Strict
+from pipeline.layout import OWN_TABLE
+from pipeline.settings import Grid, Positive, Strict
 
 __all__ = [
     "DOMAINS",
@@ -132,10 +132,12 @@ class Config(Strict):
     def of_table(self, table: str) -> dict[str, Experiment]:
         """Return the experiments that a table shows, by name.
 
-        table: `table1` … `table4` show what is no peer, `peers1` … `peers4` show the peers too, and `evidence` shows
-        the released predictions that are no peer.
+        table: `table1` … `table4` show what is no peer, `peers1` … `peers4` show the peers too, `evidence` shows the
+        released predictions that are no peer, and `own_DATASET` shows every experiment of a dataset of one's own.
         """
         others = {name: e for name, e in self.experiments.items() if name not in self.peers}
+        if table.startswith(OWN_TABLE):
+            return {name: e for name, e in self.experiments.items() if e.dataset == table.removeprefix(OWN_TABLE)}
         if table == "evidence":
             return {name: e for name, e in others.items() if e.source == "predictions"}
         shown = self.experiments if table.startswith("peers") else others
@@ -188,8 +190,9 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
 
     Raises PipelineError, which names each offending key, its value and what is allowed.
     """
+    full = config_own.prepared(raw, where)
     with _complaints(where, "correct it there and run again"):
-        return Config.model_validate(dict(raw))
+        return Config.model_validate(full)
 
 
 def load_file(path: Path) -> Config:
@@ -213,4 +216,4 @@ def _complaints(where: str, remedy: str) -> Iterator[None]:
 
 def schema() -> str:
     """Return the JSON schema of config.yaml, which is committed under workflow/schemas/."""
-    return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
+    return json.dumps(config_own.describe(Config.model_json_schema()), indent=2, sort_keys=True) + "\n"

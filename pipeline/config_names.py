@@ -48,7 +48,7 @@ def _one_spelling(folder: str) -> str:
 
 LocalPath = Annotated[str, AfterValidator(files.expanded)]
 ResultsFolder = Annotated[str, AfterValidator(_one_spelling)]
-DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"enum": list(DATASETS)})]
+DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"examples": list(DATASETS)})]
 DomainName = Annotated[str, AfterValidator(_known_domain), Field(json_schema_extra={"enum": list(DOMAINS)})]
 FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
 

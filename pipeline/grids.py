@@ -1,27 +1,45 @@
 """Clip grids: how long a clip is, and the two rules for the number of clips that a video has.
 
-A grid is named after the length of its clips: `2s`, `1s`, `0.5s`, `1-6s` (a sixth of a second).
+A grid is named after the length of its clips: `2s`, `1s`, `0.5s`, `1-6s` (a sixth of a second). These four are those of
+the paper's datasets. A dataset of one's own may have any length from half a second to ten seconds, such as `2.5s`.
 """
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from math import floor
-from typing import Literal, get_args
 
 from pipeline.errors import PipelineError
 
-Grid = Literal["2s", "1s", "0.5s", "1-6s"]
-GRIDS: tuple[str, ...] = get_args(Grid)
+GRIDS: tuple[str, ...] = ("2s", "1s", "0.5s", "1-6s")
+"""The grids of the paper's datasets."""
 
-_SECONDS = {grid: Fraction(grid.removesuffix("s").replace("-", "/")) for grid in GRIDS}
+SHORTEST_S, LONGEST_S = Fraction(1, 2), Fraction(10)
+"""The shortest and the longest clip of a dataset of one's own, in seconds."""
+
+ROUNDING = 1e-9
+"""Part of a clip by which a division of two floats may be wrong: 3.3 / 1.1 is a little less than 3."""
+
+_PLAIN = re.compile(r"(0|[1-9]\d?)(\.\d{0,2}[1-9])?s")
 
 
 def grid_seconds(grid: str) -> Fraction:
-    """Length of a grid's clips in seconds. Raises PipelineError for a name that is none of `GRIDS`."""
-    if grid not in _SECONDS:
-        raise PipelineError(f"no such clip grid; known are {', '.join(_SECONDS)}", where=grid)
-    return _SECONDS[grid]
+    """Length of a grid's clips in seconds. Raises PipelineError for a name that no grid has."""
+    if not is_grid(grid):
+        raise PipelineError(f"no such clip grid; {KNOWN}", where=grid)
+    return Fraction(grid.removesuffix("s").replace("-", "/"))
+
+
+def is_grid(name: str) -> bool:
+    """Tell whether a grid has this name: one of `GRIDS`, or seconds with at most three decimals and an `s`."""
+    if name in GRIDS:
+        return True
+    return bool(_PLAIN.fullmatch(name)) and SHORTEST_S <= Fraction(name.removesuffix("s")) <= LONGEST_S
+
+
+KNOWN = f"known are {', '.join(GRIDS)}, and any other length from 0.5s to 10s, such as 2.5s"
+"""What an error says of the grids that there are."""
 
 
 def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
@@ -31,4 +49,4 @@ def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
 
 def whole_clips(duration_s: float, clip_s: float) -> int:
     """Clips that the community's scorer sees in a video: those that fit whole into it (31 s at 2 s are 15)."""
-    return int(duration_s / clip_s)
+    return int(duration_s / clip_s + ROUNDING)

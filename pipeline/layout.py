@@ -52,6 +52,8 @@ LOGS: dict[str, str] = {
 EVERYTHING = "all"
 """The domain in the name of a run of a dataset that is not split into domains."""
 
+OWN_TABLE = "own_"
+"""The start of the name of a table of a dataset of one's own. The name of the dataset follows."""
 RELEASED_RUN = "released"
 """The run name that stands for a prediction file that its authors released."""
 
@@ -129,6 +131,18 @@ class Layout:
     def annotations(self, dataset: str, split: str) -> Path:
         """Queries of a split, as JSONL in this project's form."""
         return self.results / "annotations" / dataset / f"{split}.jsonl"
+
+    def own_dataset(self, dataset: str) -> Path:
+        """What a dataset of one's own is, for commands that read no config."""
+        return self.results / "annotations" / dataset / "dataset.json"
+
+    def own_durations(self, dataset: str) -> Path:
+        """The lengths of the videos of a dataset of one's own, which are read once."""
+        return self.results / "annotations" / dataset / "durations.json"
+
+    def own_datasets(self) -> list[Path]:
+        """The files of all datasets of one's own whose annotations were made, sorted."""
+        return sorted(self.own_dataset("").parent.glob("*/dataset.json"))
 
     def account(self, dataset: str, shard: str) -> Path:
         """The table of a shard's videos: what came, what did not, and why."""

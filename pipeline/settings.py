@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pipeline.grids import GRIDS, KNOWN, is_grid
 
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _known_grid(name: str) -> str:
+    if not is_grid(name):
+        raise ValueError(f"no such clip grid; {KNOWN}")
+    return name
+
+
+Grid = Annotated[str, AfterValidator(_known_grid), Field(json_schema_extra={"examples": list(GRIDS)})]
+"""The name of a clip grid."""
 
 
 class Strict(BaseModel):

@@ -104,7 +104,7 @@ _ROWS = (
         "annotate",
         1,
         "released annotations to the common form",
-        "pipeline.acquire.annotations:annotate",
+        "pipeline.video.own_dataset:annotate",
         "Nothing",
         ("dataset", "split"),
         (Input("fetched", "manifest of `fetch`, or the file itself"),),

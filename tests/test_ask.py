@@ -232,7 +232,8 @@ def test_pieces_are_equally_long_and_show_every_clip_and_every_short_moment_whol
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ((75, 40, 150.0, 150.0, 2.0), 75),
+        ((75, 40, 150.0, 150.0, 2.0), 40),
+        ((75, None, 150.0, 150.0, 2.0), 75),
         ((None, 40, 44.8, None, 1.0), 40),
         ((None, None, 44.8, None, 0.5), 90),
         ((200, None, 150.0, 150.0, 2.0), 75),

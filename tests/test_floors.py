@@ -32,6 +32,7 @@ FLOORS = (
         "grids",
         "ragged",
         "work_record",
+        "version",
     },
     {"datasets"},
     {
@@ -42,6 +43,7 @@ FLOORS = (
         "config_experiment",
         "config_layers",
         "config_names",
+        "config_own",
         "families",
         "provenance",
         "stage_settings",
@@ -115,6 +117,12 @@ def test_the_rooms_of_features_know_the_store_and_not_each_other():
                                     "features.stage", "training.stage", "video.account", "video.segment"])  # fmt: skip
 def test_light_modules_import_nothing_heavy(module):
     code = f"import sys, pipeline.{module}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_package_itself_imports_nothing_heavy_and_scores_without_torch():
+    code = f"import sys, pipeline; from pipeline import evaluate; print(sorted(set(sys.modules) & set({HEAVY!r})))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
+from pipeline import datasets
 from pipeline.acquire.sources import Sources
 from pipeline.config import Config
 from pipeline.errors import PipelineError
@@ -52,6 +53,8 @@ def _unknown_weights(cfg: Config) -> Iterator[str]:
 
 def _references(cfg: Config) -> Iterator[Reference]:
     for dataset_name, dataset in cfg.datasets.items():
+        if datasets.get(dataset_name).own:
+            continue  # its files lie on this machine, and were read already
         for split, name in dataset.annotations.items():
             yield f"datasets.{dataset_name}.annotations.{split}", name, ("file",)
         for i, name in enumerate(dataset.videos):

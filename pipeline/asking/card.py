@@ -117,6 +117,8 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
     try:
         passports = {str(name): passport_from(values, path) for name, values in dict(raw["features"]).items()}
         dataset = str(raw["dataset"])
+        if raw.get("own_dataset"):
+            datasets.learn(dataset, raw["own_dataset"])
         datasets.get(dataset)
         reads = raw.get("reads") or _features_of_experiment(raw, folder)
         card = RunCard(

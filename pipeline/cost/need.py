@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 from pipeline import datasets
 from pipeline.acquire.sources import Source, Sources
 from pipeline.config import Config, Dataset, Experiment
 from pipeline.cost import rates
-from pipeline.datasets.definition import Released
+from pipeline.datasets import own_table
+from pipeline.datasets.definition import OwnFiles, Released
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.exchange.layouts import layouts_of
 from pipeline.grids import grid_seconds
+from pipeline.layout import Layout
+from pipeline.video.own_dataset import remembered
 
 HOUR = 3600.0
 BYTES_OF = {"float16": 2, "float32": 4}
@@ -47,6 +51,13 @@ class DatasetNeeds:
     def of(cls, name: str, cfg: Config, table: Sources) -> DatasetNeeds | None:
         """Return what a dataset needs, or None for annotations that are not the released ones: their size is not
         known."""
+        if own := datasets.get(name).own:
+            return cls(
+                name,
+                cfg,
+                cfg.datasets[name],
+                own_splits(own, remembered(Layout(Path(cfg.results)).own_durations(name))),
+            )
         splits = {}
         for split, source in cfg.datasets[name].annotations.items():
             digest = (table[source].digest or "").removeprefix("sha256:")
@@ -97,6 +108,8 @@ class DatasetNeeds:
 
         An archive whose size nobody states is counted with the size of the features that are read from it.
         """
+        if datasets.get(self.name).own:
+            return []
         predictions = [
             name
             for experiment in self.cfg.experiments.values()
@@ -164,6 +177,25 @@ class DatasetNeeds:
     def _padded_clips(self, experiment: Experiment) -> float:
         grid = self.dataset.grid_of(experiment.features.video[0]) if experiment.features else self.dataset.clip
         return datasets.get(self.name).padded_s / float(grid_seconds(grid))
+
+
+def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> dict[str, Released]:
+    """Return what a file of one's own holds, split by split.
+
+    durations: vid → seconds. Without it a video is taken to last as long as its last window.
+    """
+    table = own_table.read(own.annotations, own.videos)
+    split = own_table.split_of(table)
+    lasts = {row.vid: 0.0 for row in table.rows}
+    for row in table.rows:
+        lasts[row.vid] = max(lasts[row.vid], row.end)
+    lasts |= {vid: seconds for vid, seconds in (durations or {}).items() if vid in lasts}
+    found = {}
+    for name in sorted(set(split.values())):
+        vids = {vid for vid in lasts if split[vid] == name}
+        n_queries = len({(row.vid, row.query) for row in table.rows if row.vid in vids})
+        found[name] = Released(name, n_queries, len(vids), sum(lasts[vid] for vid in vids) / HOUR)
+    return found
 
 
 def weights(cfg: Config, table: Sources) -> list[File]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from pipeline.datasets.definition import Dataset
+from pipeline.datasets import own
+from pipeline.datasets.definition import Dataset, OwnFiles
 from pipeline.errors import PipelineError
 
 FILES = (
@@ -20,9 +21,32 @@ FILES = (
 )
 """Names of the modules of this package that define `DATASET`. A new dataset is added to this list."""
 
-DATASETS: Mapping[str, Dataset] = {
+DATASETS: dict[str, Dataset] = {
     dataset.name: dataset for dataset in (import_module(f"{__name__}.{file}").DATASET for file in FILES)
 }
+
+PAPERS = tuple(DATASETS)
+"""Names of the datasets of the papers. A dataset of one's own has another name."""
+
+
+def register(datasets: Mapping[str, OwnFiles]) -> None:
+    """Let this process know these datasets of one's own, and no others of that kind."""
+    for name in [name for name, dataset in DATASETS.items() if dataset.own]:
+        del DATASETS[name]
+    DATASETS.update((name, own.definition(name, files)) for name, files in datasets.items())
+
+
+def learn(name: str, facts: Mapping[str, object]) -> None:
+    """Let this process know one more dataset of one's own, unless it knows one of that name.
+
+    facts: as `OwnFiles`. Raises PipelineError where they are not.
+    """
+    if name in DATASETS:
+        return
+    DATASETS[name] = own.definition(name, own.files_of(facts, name))
+
+
+register(own.known_here())
 
 
 def get(name: str) -> Dataset:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from pipeline.datasets.archives import Archive
-from pipeline.grids import Grid, grid_seconds
+from pipeline.grids import grid_seconds
 from pipeline.records import Query
 
 Complaint = Callable[[Mapping[str, Any]], str]
@@ -42,7 +42,7 @@ class Highlights:
     best clips from the `label` of every clip.
     """
 
-    clip: Grid
+    clip: str
     raters: int
     scored_by: Literal["levels", "top5"]
 
@@ -50,6 +50,19 @@ class Highlights:
     def clip_s(self) -> float:
         """Length of a rated clip in seconds."""
         return float(grid_seconds(self.clip))
+
+
+class OwnFiles(NamedTuple):
+    """Where a dataset of one's own lies, and what its file holds.
+
+    annotations, videos: paths of the file and of the folder. clip: the grid of its labels. raters: people who rated a
+    clip; 0 where nobody did.
+    """
+
+    annotations: str
+    videos: str
+    clip: str
+    raters: int
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,8 @@ class Dataset:
     archives: layouts of the released feature archives. An export uses the first one that contains the family.
     name_in_options: the name that released programs use for this dataset in their options.
     options_cut_text: whether the option `max_q_l` of released programs shortens the queries of this dataset.
+
+    own: the place of a dataset of one's own; None for the datasets of the papers.
     """
 
     name: str
@@ -120,6 +135,7 @@ class Dataset:
     archives: Sequence[Archive] = ()
     name_in_options: str = ""
     options_cut_text: bool = True
+    own: OwnFiles | None = None
 
     @property
     def run_domains(self) -> tuple[str, ...]:

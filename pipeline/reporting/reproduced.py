@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -61,10 +61,14 @@ class Reproduced:
 
 
 def collect(
-    experiments: Mapping[str, Experiment], metrics: Iterable[Path], runs: Iterable[Path]
+    experiments: Mapping[str, Experiment],
+    metrics: Iterable[Path],
+    runs: Iterable[Path],
+    keys_of: Callable[[Experiment], Mapping[str, str]] = published.keys_of,
 ) -> dict[str, list[Reproduced]]:
     """Return row key → what was reproduced for it, in the order of the experiments.
 
+    keys_of: from an experiment to its sweep points ('' without a sweep), each with the key of its row.
     metrics, runs: manifests of the score and train stages. An experiment that they do not list is left out. The
     settings of a run come from the manifest of its training, never from `experiments`. Raises PipelineError for a
     metrics file without the numbers of its dataset, and as `settings_behind` does.
@@ -76,7 +80,7 @@ def collect(
     cards = {of: path for path, of in of_runs.items() if path.name == CARD}
     rows: dict[str, list[Reproduced]] = {}
     for name, experiment in experiments.items():
-        keys = published.keys_of(experiment)
+        keys = keys_of(experiment)
         for point, key in keys.items():
             several = list(keys.values()).count(key) > 1
             found = Reproduced(f"{name} {point}" if several else name, experiment)

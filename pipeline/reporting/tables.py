@@ -18,8 +18,8 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.families import FAMILIES
-from pipeline.layout import Layout
-from pipeline.reporting import comparisons, paired, paired_forms, published, render, verdict
+from pipeline.layout import OWN_TABLE, Layout
+from pipeline.reporting import comparisons, own, paired, paired_forms, published, render, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged, Key
 from pipeline.reporting.forms import FORMATS
 from pipeline.reporting.published import ABOUT
@@ -51,7 +51,9 @@ LUCK = (
 
 
 def tabulate(job: StageJob[Tabulate]) -> bool:
-    """Write {results}/tables/{table}.{csv,md,tex,html,txt}; table is `table1` … `table4`, `peers1` … or `evidence`.
+    """Write {results}/tables/{table}.{csv,md,tex,html,txt}.
+
+    table: `table1` … `table4`, `peers1` … `peers4`, `evidence`, or `own_DATASET` for a dataset of one's own.
 
     A table of `peers` shows the methods beyond the paper too, and matrices of paired differences are written beside it.
     The annotations are those of TVSum val, for the yardsticks beneath Table 3. The predictions are the link between
@@ -64,7 +66,10 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
 
     def work() -> provenance.Outcome:
         check_chain(settings.experiments, metrics, predictions, runs)
-        table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
+        if name.startswith(OWN_TABLE):
+            table = own.build(name, settings.title, settings.experiments, metrics, runs)
+        else:
+            table = build(name, settings.title, settings.experiments, metrics, runs, job.inputs["annotations"])
         made = _written(job.layout, name, table, FORMATS)
         if is_of_peers(name):
             for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):

@@ -115,6 +115,7 @@ class Job:
             "features": passports,
             "reads": self.features.model_dump(mode="json"),
             "longest_clips": max(data.n_clips),
+            **({"own_dataset": own._asdict()} if (own := self.experiment.about.own) else {}),
             "left_out": {"train": data.left_out, "val": watched.left_out},
             **settings.model_dump(mode="json"),
         }

@@ -19,27 +19,30 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from pipeline import asked, files, progress, provenance, records, work_record
+from pipeline import asked, datasets, files, progress, provenance, records, work_record
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import copy_checked, first_that_works
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire
+from pipeline.datasets.own import SUFFIXES
 from pipeline.errors import PipelineError, readable
 from pipeline.layout import Layout
 from pipeline.shards import vids_of_shard
 from pipeline.stage_settings import Videos
 from pipeline.stages import StageJob
+from pipeline.video.own_dataset import changed_since
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
+OWN = "own"
+"""The source of videos of a dataset of one's own: they are used where they lie."""
 SKIPPED = "skipped"
 """Status of a video that the config tells every stage to leave out."""
 FACTS_SINCE = 2
 """The first revision of `videos` whose facts about a file are the same as today's."""
 SHOWN = 3
 """Largest number of absent videos that the terminal names for each shard. The account names all."""
-SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,9 @@ def videos(job: StageJob[Videos]) -> bool:
 
     def work() -> provenance.Outcome:
         listed = [path for made in job.inputs["inputs"] for path in provenance.files_of(made)]
-        finders = {
-            name: partial(_take_again, finder(name, job.layout, listed, acquire), changed) for name in dataset.videos
-        }
+        finders = {name: partial(_take_again, finder(name, job.layout, listed, acquire), changed) for name in named}
+        if own:
+            finders[OWN] = partial(_in_folder, Path(own.videos))
         annotated = durations_in(listed)
         refuse_unknown(skip, annotated, dataset_name)
         vids = vids_of_shard(annotated, shard, dataset.shards)
@@ -109,12 +112,18 @@ def videos(job: StageJob[Videos]) -> bool:
             [_left_out(row, looked_for) for row in rows if row.status != "ok"],
         )
 
+    own = datasets.get(dataset_name).own
+    named = [] if own else dataset.videos
     table = sources.load(acquire.sources)
-    looked_for = originals.asked(dataset.videos, table)
+    looked_for = own.videos if own else originals.asked(named, table)
     changed = _changed(originals.videos(target, table))
     known = {path: row for path, row in _known_files(target, manifest).items() if path not in changed}
     counts = provenance.last_record(manifest).get("counts", {})
-    again = bool(changed or counts.get("failed") or counts.get("missing") or originals.corrupt_replaced(target))
+    again = (
+        bool(changed or counts.get("failed") or counts.get("missing"))
+        or originals.corrupt_replaced(target)
+        or has_changed_in_place(dataset_name, target)
+    )
     return provenance.run_asked(asked.videos(job), manifest, work, again=again)
 
 
@@ -291,6 +300,21 @@ def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Pat
     if not path.is_file():
         raise PipelineError(f"was unpacked from {name}, but is gone: delete resources/{name}/unpack.json and run again")
     return path
+
+
+def _in_folder(folder: Path, vid: str) -> Path:
+    found = [path for path in sorted(folder.glob(f"{vid}.*")) if path.stem == vid and path.suffix.lower() in SUFFIXES]
+    if not found:
+        raise NoSuchFileError(f"not among the videos of {folder}")
+    return found[0]
+
+
+def has_changed_in_place(dataset: str, account: Path) -> bool:
+    """Tell whether a video of one's own has changed since an account of it was written, or is gone."""
+    if datasets.get(dataset).own is None or not account.is_file():
+        return False
+    with files.open_text(account) as file:
+        return changed_since(account, list(csv.DictReader(file)))
 
 
 def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:

@@ -46,7 +46,7 @@ rule unpack:
 rule annotate:
     """Annotations of {wildcards.dataset}, {wildcards.split}, in the common form."""
     input:
-        fetched=lambda wc: expand(paths.fetched, name=cfg.datasets[wc.dataset].annotations[wc.split]),
+        fetched=annotated_file,
     output:
         manifest=update(paths.annotations),
     log:

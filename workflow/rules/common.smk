@@ -33,6 +33,7 @@ from pipeline.datasets import DATASETS
 from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
+from pipeline.video import account
 from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 
@@ -61,7 +62,7 @@ wildcard_constraints:
     reader="frames224|native|sound|words",
     experiment="[a-z0-9_]+",
     part=r"\d+of\d+",
-    table="table[1-4]|peers[1-4]|evidence",
+    table="table[1-4]|peers[1-4]|evidence|own_[a-z0-9_]+",
     name="[A-Za-z0-9-]+",
 
 

@@ -42,6 +42,10 @@ def did_not_come(job, manifest, record):
         taken = originals.fetched(source, places.resource(source.name) / source.file, record, manifest)
         return taken is not None and originals.have_changed([taken])
     if job.rule.name == "videos":
+        if DATASETS[job.wildcards.dataset].own:
+            return account.has_changed_in_place(
+                job.wildcards.dataset, places.account(job.wildcards.dataset, job.wildcards.shard)
+            )
         names = cfg.datasets[job.wildcards.dataset].videos
         account = places.account(job.wildcards.dataset, job.wildcards.shard)
         may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, places)

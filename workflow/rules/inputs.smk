@@ -27,6 +27,13 @@ def annotations_of(dataset, splits=None):
     return expand(paths.annotations, dataset=dataset, split=splits)
 
 
+def annotated_file(wildcards):
+    """Return the manifest of the released file with a split's annotations, or the file of a dataset of one's own."""
+    if DATASETS[wildcards.dataset].own:
+        return cfg.datasets[wildcards.dataset].annotations[wildcards.split]
+    return expand(paths.fetched, name=cfg.datasets[wildcards.dataset].annotations[wildcards.split])
+
+
 def all_annotations():
     """Return the annotation manifests of every dataset."""
     return [manifest for dataset in cfg.datasets for manifest in annotations_of(dataset)]
@@ -34,7 +41,8 @@ def all_annotations():
 
 def videos_of_shard(wildcards):
     """Return the inputs of a shard's account of videos: annotations of all splits, and the archive if there is one."""
-    archives = [name for name in cfg.datasets[wildcards.dataset].videos if SOURCES.is_archive(name)]
+    named = [] if DATASETS[wildcards.dataset].own else cfg.datasets[wildcards.dataset].videos
+    archives = [name for name in named if SOURCES.is_archive(name)]
     return annotations_of(wildcards.dataset) + expand(paths.unpacked, name=archives)
 
 
@@ -103,6 +111,12 @@ def tables_of_peers():
     return [f"peers{number}" for number in sorted({cfg.experiments[name].table for name in cfg.peers})]
 
 
+def own_tables():
+    """Return the names of the tables of all datasets of one's own that have an experiment."""
+    used = {experiment.dataset for experiment in cfg.experiments.values()}
+    return [f"own_{name}" for name in cfg.datasets if DATASETS[name].own and name in used]
+
+
 def metrics_behind(table):
     """Return the metric manifests of a table, each on the split that its row reports."""
     return [paths.metrics.format(experiment=name, split=e.report) for name, e in shown_in(table).items()]
@@ -169,7 +183,7 @@ def say_how_to_see_numbers():
 def say_what_is_left_out():
     """Return a line that names experiments without a table, if all tables were asked for."""
     targets = getattr(workflow.dag_settings, "targets", ["nothing: it came to no plan"])
-    shown = {name for table in [f"table{i}" for i in range(1, 5)] for name in shown_in(table)}
+    shown = {name for table in [*(f"table{i}" for i in range(1, 5)), *own_tables()] for name in shown_in(table)}
     left = [f"experiment_{name}" for name in cfg.experiments if name not in shown and name not in cfg.peers]
     if targets and "all_tables" not in targets:
         return

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import names
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.grids import GRIDS
+from pipeline.grids import GRIDS, is_grid
 
 DTYPES = ("float16", "float32")
 
@@ -44,7 +44,7 @@ def passport_from(values: Mapping[str, Any], where: Path) -> Passport:
         preprocessing=names.one_line(values["preprocessing"], "its `preprocessing`", where, remedy),
     )
     for name, known in (("grid", (*GRIDS, "tokens")), ("dtype", DTYPES)):
-        if (found := getattr(passport, name)) not in known:
+        if (found := getattr(passport, name)) not in known and not (name == "grid" and is_grid(found)):
             raise PipelineError(
                 f"its `{name}` is `{found[:80]}`, none of {', '.join(dict.fromkeys(known))}", where=where, remedy=remedy
             )

@@ -1,0 +1,125 @@
+"""The command `new-dataset`: a file of one's own is checked, described, and put into a config that can be run."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pipeline import files
+from pipeline.config_own import NAME
+from pipeline.datasets import PAPERS, own_table
+from pipeline.datasets.own_queries import check_durations, queries_of
+from pipeline.errors import PipelineError
+from pipeline.grids import grid_seconds
+from pipeline.layout import Layout
+from pipeline.records import Query
+
+USUAL_CLIPS = 75
+"""Number of clips that training keeps of a video where nothing else is said."""
+
+
+def add(parser: argparse.ArgumentParser, grid: Any) -> None:
+    """Add the arguments of the command. grid: reads the name of a grid."""
+    parser.add_argument(
+        "annotations", type=Path, metavar="FILE", help="video,query,start,end[,score][,split]; or JSONL"
+    )
+    parser.add_argument("--videos", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--name", help="what to call it (the file's name)")
+    parser.add_argument("--clip", type=grid, default="2s", metavar="GRID", help="length of a clip, 0.5s to 10s (2s)")
+    parser.add_argument("--output", type=Path, metavar="FILE.yaml", help="the config to write (NAME.yaml)")
+
+
+def run(options: Namespace) -> None:
+    """Check every row, say what there is, write a config that trains on it, and say what that will cost.
+
+    Raises PipelineError for rows that cannot be used, and for a config that is there already and says something else.
+    """
+    from pipeline.video.own_dataset import durations_of
+
+    name = options.name or options.annotations.stem.lower().replace("-", "_")
+    if name in PAPERS or not NAME.fullmatch(name):
+        raise PipelineError(f"`{name}` is no free name of a dataset", remedy="name it: --name mine")
+    table = own_table.read(options.annotations, options.videos)
+    table.refuse()
+    found = durations_of(table, Layout(options.results).own_durations(name))
+    check_durations(table, found, options.clip)
+    table.refuse()
+    durations = {vid: seconds for vid, seconds in found.items() if isinstance(seconds, Fraction)}
+    splits = queries_of(table, durations, options.clip)
+    print(described(name, splits, durations, options.clip, table.raters))
+    output = options.output or Path(f"{name}.yaml")
+    _write(output, options, name, durations)
+    print(f"\n{output}: a config with one experiment. Train it with:")
+    print(f"  snakemake --cores 2 experiment_{name}_clip --configfile {output}\n")
+    _say_cost(output)
+
+
+def described(
+    name: str, splits: Mapping[str, Sequence[Query]], durations: Mapping[str, Fraction], clip: str, raters: int
+) -> str:
+    """Return what a dataset holds, as lines: videos, hours, queries, windows per query, and lengths."""
+    queries = [query for some in splits.values() for query in some]
+    windows = [end - start for query in queries for start, end in query.relevant_windows or ()]
+    lengths = [float(seconds) for seconds in durations.values()]
+    each = ", ".join(f"{split} {len(some)} in {len({q.vid for q in some})} videos" for split, some in splits.items())
+    rated = f"clips of {clip}, rated by {raters}" if raters else f"clips of {clip}, not rated: moments only"
+    return "\n".join(
+        [
+            f"{name}: {len(durations)} videos, {sum(lengths) / 3600:.2f} hours, {len(queries)} queries; {rated}",
+            f"  queries: {each}",
+            f"  windows per query: {len(windows) / len(queries):.2f} on average,"
+            f" {max(len(query.relevant_windows or ()) for query in queries)} at most",
+            f"  seconds of a window: {_spread(windows)}",
+            f"  seconds of a video: {_spread(lengths)}",
+        ]
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}, half of them up to {median(values):.2f}"
+
+
+def _write(output: Path, options: Namespace, name: str, durations: Mapping[str, Fraction]) -> None:
+    import yaml
+
+    clips = ceil(max(durations.values()) / grid_seconds(options.clip))
+    training: dict[str, Any] = {"epochs": 100, "batch_size": 32}
+    if clips > USUAL_CLIPS:
+        training["max_clips"] = clips
+    content = {
+        "title": name,
+        "results": str(options.results),
+        "datasets": {
+            name: {
+                "annotations": str(options.annotations.absolute()),
+                "videos": str(options.videos.absolute()),
+                "clip": options.clip,
+            }
+        },
+        "training": {name: training},
+        "experiments": {
+            f"{name}_clip": {
+                "dataset": name,
+                "features": {"video": ["clip-vit-b32"], "text": "clip-text"},
+                "report": "test" if len(durations) > 2 else "val",
+                "seeds": [2017, 2018, 2019],
+            }
+        },
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    if output.exists() and output.read_text(encoding="utf-8") != text:
+        raise PipelineError("is there already", where=output, remedy="name another file: --output FILE.yaml")
+    with files.atomic(output) as file:
+        file.write(text)
+
+
+def _say_cost(output: Path) -> None:
+    from pipeline.commands import estimate
+
+    estimate(Namespace(configfile=output))

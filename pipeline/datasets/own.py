@@ -1,0 +1,71 @@
+"""A dataset of one's own: its object is made from four facts, and every process of a workflow learns them.
+
+config.yaml says `datasets: {mine: {annotations: my.csv, videos: FOLDER}}`. Whoever reads the config registers such
+datasets. The processes that it starts know them by an environment variable, because a job reads no config, and a
+command that the config could change would be run again for every dataset that is added.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pipeline.datasets.definition import Dataset, Highlights, OwnFiles
+from pipeline.datasets.ground_truth import ratings_complaint, windows_complaint
+from pipeline.errors import PipelineError
+from pipeline.grids import is_grid
+
+VARIABLE = "TR_DETR_DATASETS"
+"""The environment variable with all datasets of one's own, as JSON."""
+
+SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
+"""Suffixes of video files, in small letters."""
+
+
+def definition(name: str, own: OwnFiles) -> Dataset:
+    """Return the dataset object: moments always, and highlights where the file scores its windows."""
+    windows = ("duration", "relevant_windows")
+    if not own.raters:
+        return Dataset(name=name, truth_keys=windows, usable=(windows_complaint,), moments=True, own=own)
+    rated = Highlights(clip=own.clip, raters=own.raters, scored_by="levels")
+    rules = (windows_complaint, partial(ratings_complaint, raters=rated.raters, clip_s=rated.clip_s))
+    keys = (*windows, "relevant_clip_ids", "saliency_scores")
+    return Dataset(name=name, truth_keys=keys, usable=rules, moments=True, highlights=rated, own=own)
+
+
+def known_here() -> dict[str, OwnFiles]:
+    """Return the datasets of one's own that this process was told of. Raises PipelineError for a variable that
+    somebody else has set."""
+    text = os.environ.get(VARIABLE, "")
+    if not text:
+        return {}
+    try:
+        return {str(name): _files(facts) for name, facts in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PipelineError(f"holds no datasets ({error})", where=VARIABLE, remedy=f"unset {VARIABLE}") from error
+
+
+def tell(datasets: Mapping[str, OwnFiles]) -> None:
+    """Let the processes that this one starts know these datasets, and no others."""
+    os.environ[VARIABLE] = json.dumps({name: own._asdict() for name, own in sorted(datasets.items())})
+
+
+def files_of(facts: Mapping[str, Any], where: object) -> OwnFiles:
+    """Return the facts of a dataset of one's own that a JSON file holds. Raises PipelineError for anything else."""
+    try:
+        return _files(facts)
+    except (ValueError, TypeError) as error:
+        remedy = "run the workflow again: it writes them anew"
+        raise PipelineError(f"these are no facts of a dataset ({error})", where=where, remedy=remedy) from error
+
+
+def _files(facts: Mapping[str, Any]) -> OwnFiles:
+    own = OwnFiles(**facts)
+    if not isinstance(own.raters, int) or not all(isinstance(text, str) for text in own[:3]):
+        raise TypeError("a value is of another kind")
+    if not is_grid(own.clip):
+        raise ValueError(f"{own.clip!r} is no clip grid")
+    return own

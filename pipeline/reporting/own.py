@@ -1,0 +1,83 @@
+"""The table of a dataset of one's own: a line for each experiment, mean ± standard deviation over seeds, intervals.
+
+No paper has printed a number to compare with, so there is no difference and no verdict. Beneath the means of several
+seeds stands half of the 95 % interval over videos of the first run: how far the number of one file may lie from that of
+other videos of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from pipeline.config import Experiment
+from pipeline.errors import PipelineError
+from pipeline.layout import OWN_TABLE
+from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
+from pipeline.reporting.reproduced import METRIC_OF, Reproduced, collect
+
+DECIMALS = 2
+
+NOTES = (
+    "Numbers are means over seeds (± standard deviation from two seeds on), in per cent, on the split that the"
+    " experiment reports.",
+    "95 % interval: half of it, over the videos of the reported split, of the first seed's run alone. Two runs on the"
+    " same queries are told apart by less: `python -m pipeline compare` says by how much.",
+)
+
+
+def build(
+    name: str, title: str, experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]
+) -> Table:
+    """Return the table of all experiments of one dataset. name: `own_DATASET`.
+
+    Raises PipelineError where no experiment has numbers.
+    """
+    found = [row for rows in collect(experiments, metrics, runs, _points).values() for row in rows]
+    columns = [column for column in METRIC_OF if any(column in row.selected for row in found)]
+    if not columns:
+        raise PipelineError("no experiment has numbers", where=name, remedy="score one: `snakemake experiment_NAME`")
+    lines = [line for row in found for line in _lines(row, columns)]
+    caption = f"Dataset {name.removeprefix(OWN_TABLE)}"
+    return Table(f"{title}, {caption}", (), columns, lines, NOTES, name, caption)
+
+
+def _points(experiment: Experiment) -> dict[str, str]:
+    """Return the points of a sweep, each for itself; '' for an experiment without one."""
+    return dict.fromkeys(experiment.sweep or [""], "all")
+
+
+def _lines(row: Reproduced, columns: Sequence[str]) -> list[TableLine]:
+    features = " + ".join(row.experiment.features.all) if row.experiment.features else ""
+    lines = [TableLine("reproduced", row.label, features, _means(row, columns), facts=_facts(row))]
+    if row.half_widths:
+        widths = {c: f"±{row.half_widths[c]:.{DECIMALS}f}" for c in columns if c in row.half_widths}
+        cells = {column: Cell(text, text.removeprefix("±")) for column, text in widths.items()}
+        lines.append(TableLine("interval", "95 % interval", "", cells, remark=f"over {row.n_videos:,} videos"))
+    return lines
+
+
+def _means(row: Reproduced, columns: Sequence[str]) -> dict[str, Cell]:
+    cells = {}
+    for column in columns:
+        values = row.selected.get(column, [])
+        mean = f"{fmean(values):.{DECIMALS}f}" if values else ""
+        spread = f"{stdev(values):.{DECIMALS}f}" if len(values) > 1 else ""
+        cells[column] = Cell(f"{mean} ± {spread}" if spread else mean or NOTHING, mean, spread=spread)
+    return cells
+
+
+def _facts(row: Reproduced) -> dict[str, str]:
+    experiment, n = row.experiment, len(row.seeds)
+    training = row.settings.training if row.settings else experiment.training
+    model = row.settings.model if row.settings else experiment.model
+    return {
+        "luck": f"{fmean(row.luck):.2f}" if row.luck else "still rising" if row.still_rising else "",
+        "runs": f"{n} seed{'s' if n > 1 else ''} ({', '.join(row.seeds)})",
+        "queries": f"{row.n_queries:,} queries",
+        "source": "from raw videos",
+        "settings": f"method {model.name}, {training.epochs:,} epochs, batch {training.batch_size}",
+        "selection": "selected on the reported split" if experiment.report == "val" else "epoch selected on val",
+        "note": " ".join("; ".join(filter(None, [experiment.note, *row.notes])).split()),
+    }
