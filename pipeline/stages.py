@@ -206,7 +206,7 @@ _ROWS = (
     ),
     Stage(
         "draw",
-        1,
+        2,
         "learning curves of an experiment, and a sweep's curve",
         "pipeline.reporting.figures:draw",
         "Draw",

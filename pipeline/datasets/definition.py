@@ -62,7 +62,8 @@ class Dataset:
 
     Tasks. moments: whether a query has windows. highlights: None where no clip is rated. domains: the categories that
     are trained and scored one by one; none where the dataset is trained as a whole. tables: tables of the paper that
-    show it. also_scored: further blocks of metrics that papers on this dataset print (`evaluation/official.py`).
+    show it. figure: the paper's figure that shows queries of val. also_scored: further blocks of metrics that papers on
+    this dataset print (`evaluation/official.py`).
 
     Training. selected_by: the headline number of the watched split whose largest value selects an epoch, a column of
     `log.csv`. to_percent: what that number is multiplied by to be in percent. selected_by_label: its name on a figure.
@@ -89,10 +90,11 @@ class Dataset:
     video_of: Callable[[str], str] = str
     domains: tuple[str, ...] = ()
     tables: tuple[int, ...] = ()
+    figure: int | None = None
     also_scored: tuple[str, ...] = ()
     selected_by: str = "MR-full-mAP"
     to_percent: float = 1.0
-    selected_by_label: str = "MR-full-mAP"
+    selected_by_label: str = "mAP Avg."
     longest_s: float | None = None
     one_video_vector: bool = False
     normalise_text: bool = True

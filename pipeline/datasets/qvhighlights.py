@@ -97,6 +97,7 @@ DATASET = Dataset(
     moments=True,
     highlights=HIGHLIGHTS,
     tables=(1, 4),
+    figure=2,
     longest_s=150.0,
     padded_s=150.0,
     archives=(MOMENT_DETR,),
