@@ -97,6 +97,7 @@ def _index(
         "n_runs": n_runs,
         "cost": overview.duration(seconds),
         "steps": steps,
+        "step_scale": overview.scale(steps),
         "curves": list(_curves(job)),
         "figures": _figures(job, benchmarks),
         "rule": chosen.RULE,
