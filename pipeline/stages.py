@@ -229,6 +229,18 @@ _ROWS = (
             Input("annotations", "manifests of `annotate` of the reported splits, and of TVSum val", several=True),
         ),
     ),
+    Stage(
+        "leaderboard",
+        1,
+        "every known prediction file of a split, scored and compared",
+        "pipeline.reporting.page.known:leaderboard",
+        "Nothing",
+        ("dataset", "split"),
+        (
+            Input("released", "manifests of `fetch` of prediction files", several=True),
+            Input("annotations", "manifest of `annotate`"),
+        ),
+    ),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ROWS}

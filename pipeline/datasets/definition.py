@@ -72,9 +72,10 @@ class Dataset:
     normalise_text: whether words are scaled to length 1 unless the config says otherwise. padded_s: seconds that a
     sample is padded to in a training batch, on average; `estimate` multiplies with it.
 
-    Released files. archives: the layouts of feature archives; an export uses the first that has the family.
-    name_in_options: its name in the options of released programs. options_cut_text: whether their `max_q_l` shortens
-    its queries.
+    Released files. predictions_end: how names in sources.csv end that are prediction files of a split, with `{split}`
+    in it; '' where none are known. archives: the layouts of feature archives; an export uses the first that has the
+    family. name_in_options: its name in the options of released programs. options_cut_text: whether their `max_q_l`
+    shortens its queries.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Dataset:
     one_video_vector: bool = False
     normalise_text: bool = True
     padded_s: float = 150.0
+    predictions_end: str = ""
     archives: Sequence[Archive] = ()
     name_in_options: str = ""
     options_cut_text: bool = True
