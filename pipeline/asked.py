@@ -207,6 +207,12 @@ def page(job: StageJob[of.Page], published: Iterable[Path]) -> Asked:
     return Asked("page", settings, [path for paths in job.inputs.values() for path in paths])
 
 
+def leaderboard(job: StageJob[of.Nothing]) -> Asked:
+    """Every known prediction file of a split beside the others."""
+    settings = {key: job.about[key] for key in ("dataset", "split")}
+    return Asked("leaderboard", settings, [*job.inputs["released"], job.input("annotations")])
+
+
 def features_of(name: str, experiment: Experiment) -> Features:
     """What an experiment learns from. Raises PipelineError for one that only scores predictions."""
     if experiment.features is None:

@@ -38,7 +38,7 @@ DEAR_FAMILIES = {
 }
 """Families that take seconds a row on a CPU, and their grids."""
 
-TARGETS = ("all_tables", "figures")
+TARGETS = ("all_tables", "figures", "report")
 TABLES = ("table1", "table2", "table3", "table4")
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 """Where Snakemake keeps, a file for each start, the names of the files that it locks in the working directory."""
@@ -69,7 +69,9 @@ def _run(cores: int, results: Path, command: str) -> None:
     benchmark = Layout(results).benchmark()
     print("Demo 1/4: making 126 short videos with their annotations (once)", flush=True)
     make_benchmark(benchmark)
-    print("Demo 2/4: videos → clips → features → training → predictions → metrics → tables, figures", flush=True)
+    print(
+        "Demo 2/4: videos → clips → features → training → predictions → metrics → tables, figures, report", flush=True
+    )
     with _served(benchmark) as address:
         _write_sources(benchmark, address)
         workflow = [sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE, "--cores", str(cores), *TARGETS]
@@ -89,6 +91,8 @@ def _run(cores: int, results: Path, command: str) -> None:
         print(texts(Layout(results).manifest("table", table=table)))
     print(_what_was_learned(results))
     print(f"Everything lies under {results}: tables/table*.{{md,html,csv}}, figures/*.svg (learning curves)")
+    page = (Layout(results).report() / "index.html").resolve()
+    print(f"To look at it all, and at every query, open this in a browser: {page}")
 
 
 def end_what_was_left(results: Path) -> None:

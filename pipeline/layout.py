@@ -29,6 +29,7 @@ MANIFESTS: dict[str, str] = {
     "table": "tables/{table}.json",
     "figure": "figures/{experiment}.json",
     "page": "report/report.json",
+    "leaderboard": "report/leaderboard-{dataset}-{split}.json",
 }
 """Every kind of manifest, and its place below the results folder; the braces are Snakemake's wildcards."""
 
@@ -46,6 +47,7 @@ LOGS: dict[str, str] = {
     "tabulate": "logs/tabulate/{table}.log",
     "draw": "logs/draw/{experiment}.log",
     "page": "logs/page.log",
+    "leaderboard": "logs/leaderboard/{dataset}.{split}.log",
 }
 """The log of every stage's jobs, and its place below the results folder; the braces are Snakemake's wildcards."""
 
@@ -211,6 +213,10 @@ class Layout:
     def report(self) -> Path:
         """The folder with the pages of the report."""
         return self.results / "report"
+
+    def leaderboard(self, dataset: str, split: str) -> Path:
+        """The page on which every known prediction file of a split stands beside the others."""
+        return self.report() / f"leaderboard-{dataset}-{split}.html"
 
     def pictures(self) -> Path:
         """The folder with the pictures of stores that `features inspect` draws."""

@@ -206,7 +206,7 @@ _ROWS = (
     ),
     Stage(
         "draw",
-        1,
+        2,
         "learning curves of an experiment, and a sweep's curve",
         "pipeline.reporting.figures:draw",
         "Draw",
@@ -227,6 +227,18 @@ _ROWS = (
             Input("runs", "manifests of `train`", several=True),
             Input("figures", "manifests of `draw`", several=True),
             Input("annotations", "manifests of `annotate` of the reported splits, and of TVSum val", several=True),
+        ),
+    ),
+    Stage(
+        "leaderboard",
+        1,
+        "every known prediction file of a split, scored and compared",
+        "pipeline.reporting.page.known:leaderboard",
+        "Nothing",
+        ("dataset", "split"),
+        (
+            Input("released", "manifests of `fetch` of prediction files", several=True),
+            Input("annotations", "manifest of `annotate`"),
         ),
     ),
 )

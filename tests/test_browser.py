@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from browser.chromium import browser, install, look, screenshot
 from test_page import HOSTILE, annotation, prediction, write
+from test_report import Made
 
 from pipeline.reporting.page.own import report
 
@@ -216,3 +217,66 @@ def test_released_predictions_are_there_for_people_to_look_at(driver, shared_dat
         driver.get(made.as_uri())
         assert script(driver, "return document.documentElement.scrollWidth") <= width
         screenshot(driver, Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"val-{scheme}-{width}.png")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """A report of two seeds and a prediction file."""
+    folder = tmp_path_factory.mktemp("report")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        made = Made(folder)
+        made.report()
+    finally:
+        os.chdir(before)
+    return made.results / "report/index.html"
+
+
+def test_a_cell_opens_its_story_and_the_keyboard_closes_it(driver, index):
+    from selenium.webdriver import Keys
+
+    look(driver, 1400, "light")
+    driver.get_log("browser")
+    driver.get(index.as_uri())
+    cell = driver.find_element("css selector", "button.cell[data-column='mAP Avg.']")
+    script(driver, "arguments[0].focus()", cell)
+    press(driver, Keys.ENTER)
+    assert "mine, (j) of Table 4, mAP Avg." in script(
+        driver, "return document.querySelector('dialog[open]').textContent"
+    )
+    press(driver, Keys.ESCAPE)
+    assert script(driver, "return document.querySelector('dialog')") is None
+    assert script(driver, "return document.activeElement === arguments[0]", cell)
+    assert driver.get_log("browser") == []
+
+
+def test_lines_of_a_table_are_chosen_by_features_and_kind_and_sorted_with_what_is_beneath(driver, index):
+    look(driver, 1400, "light")
+    driver.get(index.as_uri())
+    shown = (
+        "return [...document.querySelectorAll('#table1 tbody tr')].filter(r => r.getClientRects().length).map("
+        "r => [r.className, r.cells[0].textContent, r.cells[1].textContent])"
+    )
+    choose = (
+        "const one = document.querySelectorAll('.choose[data-table=table1] select')[arguments[0]];"
+        "one.value = arguments[1]; one.dispatchEvent(new Event('change', { bubbles: true }))"
+    )
+    assert len(script(driver, shown)) == 13
+    script(driver, choose, 0, "V+A")
+    assert {row[2] for row in script(driver, shown)} == {"V+A"}
+    script(driver, choose, 0, "")
+    table4 = "return [...document.querySelectorAll('#table4 tr')].map(r => r.className)"
+    button = driver.find_element("css selector", "#table4 thead th:nth-child(11) button")
+    script(driver, "arguments[0].click()", button)
+    rows = [name for name in script(driver, table4) if name]
+    assert rows[:3] == ["published", "reproduced", "difference"]  # (j) has the best mAP Avg., and runs
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_report_fits_in_every_width(driver, index, tmp_path, width, scheme):
+    look(driver, width, scheme)
+    driver.get(index.as_uri())
+    assert script(driver, "return document.documentElement.scrollWidth") <= width
+    screenshot(driver, Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"report-{scheme}-{width}.png")

@@ -13,6 +13,7 @@ from tiny_benchmark import MODEL, experiment
 
 from pipeline import files, provenance
 from pipeline.errors import PipelineError
+from pipeline.layout import RunId
 from pipeline.reporting import figures
 from pipeline.reporting.figures import panels
 
@@ -46,7 +47,7 @@ def drawn(results: Path, settings) -> Path:
 
 def test_a_panel_holds_the_seeds_of_one_point():
     settings = experiment(seeds=[0, 1], sweep=points("a", "b"))
-    assert panels(settings) == {"a-all": ["a-all-s0", "a-all-s1"], "b-all": ["b-all-s0", "b-all-s1"]}
+    assert panels(settings) == {"a": ["a-all-s0", "a-all-s1"], "b": ["b-all-s0", "b-all-s1"]}
 
 
 def points(*names: str) -> dict:
@@ -72,6 +73,44 @@ def test_a_sweep_over_numbers_is_drawn_against_them_and_one_over_names_is_not(tm
     drawn(tmp_path / "names", experiment(sweep=points("a", "b")))
     assert (tmp_path / "numbers/figures/tiny-sweep.svg").is_file()
     assert not (tmp_path / "names/figures/tiny-sweep.svg").exists()
+
+
+def test_text_is_text_and_says_what_people_know(tmp_path):
+    lines = {"table": 4, "row": "({point})", "report": "val", "seeds": [0, 1], "sweep": points("a", "j")}
+    drawn(tmp_path, experiment(dataset="qvhighlights", **lines))
+    text = (tmp_path / "figures/tiny.svg").read_text()
+    for words in ("(a)", "(j)", "mAP Avg. on val, %", "mean of 2 seeds", "published", "epoch"):
+        assert f">{words}</text>" in text
+    assert "MR-full-mAP" not in text
+    assert "a-all" not in text
+
+
+def test_the_published_number_stands_beside_a_curve_where_the_paper_reports_val():
+    on_val = experiment(dataset="qvhighlights", table=4, row="({point})", report="val", sweep=points("a", "j"))
+    assert figures.published_beside(on_val, RunId(0, point="j")) == 45.09
+    assert figures.published_beside(on_val, RunId(0, point="a")) == 38.03
+    on_test = experiment(dataset="qvhighlights", table=1, row="TR-DETR V", report="test")
+    assert figures.published_beside(on_test, RunId(0)) is None
+
+
+def test_a_run_without_training_is_said_to_be_one_and_has_no_empty_axis(tmp_path):
+    manifest = trained(tmp_path, ["all-s0", "all-s1"])
+    for run in ("all-s0", "all-s1"):
+        (tmp_path / "runs/tiny" / run / "log.csv").write_text("epoch,total,MR-full-mAP\n")
+    listed = files.read_json(manifest)
+    listed["files"] = [provenance.describe(Path(entry["path"])) for entry in listed["files"]]
+    files.write_json(manifest, listed)
+    redrawn(tmp_path, experiment(seeds=[0, 1]), manifest)
+    assert ">not trained: 0 epochs</text>" in (tmp_path / "figures/tiny.svg").read_text()
+
+
+def test_a_sweep_says_which_keys_it_changes():
+    weights = {"a": 0.1, "b": 0.3}
+    sweep = {
+        name: {"model": {"loss_weights": {"global_alignment": value}}, "training": {}}
+        for name, value in weights.items()
+    }
+    assert figures.swept(experiment(sweep=sweep)) == "loss_weights.global_alignment"
 
 
 def test_a_figure_that_stands_is_not_drawn_again(tmp_path):

@@ -34,7 +34,7 @@ def lines(table, kind):
 
 def test_the_row_has_the_numbers_of_the_scorer_and_the_test_of_compare(files):
     rows, truth = files
-    table = own_row.own_table(1, "qvhighlights", truth, rows, features="V")
+    table = own_row.own_table(1, truth, rows, features="V")
     results = [score_files("qvhighlights", path, truth) for path in rows.values()]
     mine, theirs = lines(table, "reproduced")
     brief = results[0].metrics["brief"]
@@ -51,14 +51,14 @@ def test_the_row_has_the_numbers_of_the_scorer_and_the_test_of_compare(files):
 
 def test_a_file_of_other_queries_says_so_and_nothing_is_called_released(files):
     rows, truth = files
-    text = render.to_text(own_row.own_table(1, "qvhighlights", truth, rows))
+    text = render.to_text(own_row.own_table(1, truth, rows))
     assert "60 queries (published: 1,542; not the same queries) of 60 videos" in " ".join(text.split())
     assert "released" not in text
 
 
 def test_every_form_is_written_and_holds_every_published_row(files, tmp_path):
     rows, truth = files
-    made = own_row.write(own_row.own_table(1, "qvhighlights", truth, rows), tmp_path / "out")
+    made = own_row.write(own_row.own_table(1, truth, rows), tmp_path / "out")
     assert {path.name for path in made} == {f"table1-own.{suffix}" for suffix in ("csv", "md", "tex", "html", "txt")}
     read = list(csv.DictReader(io.StringIO((tmp_path / "out/table1-own.csv").read_text())))
     assert [row["line"] for row in read].count("published") == len(published.table(1))
@@ -77,15 +77,15 @@ def test_tvsum_is_tested_on_its_average(tmp_path):
         )
         for name, scores in (("a", [1, 9, 5, 0, 2, 3]), ("b", [9, 1, 5, 7, 2, 3]))
     }
-    table = own_row.own_table(3, "tvsum", write(tmp_path / "t.jsonl", truth), paths)
+    table = own_row.own_table(3, write(tmp_path / "t.jsonl", truth), paths)
     assert set(lines(table, "reproduced")[0].cells) == {"VT", "BK"}
     assert set(lines(table, "difference")[0].cells) == {"Avg."}
 
 
-def test_a_table_of_another_dataset_is_refused(files):
+def test_a_file_of_another_dataset_is_refused(files):
     rows, truth = files
-    with pytest.raises(PipelineError, match=r"Table 3 is not about qvhighlights → name one of these: 1, 4"):
-        own_row.own_table(3, "qvhighlights", truth, rows)
+    with pytest.raises(PipelineError, match="has no `label` → name the tvsum annotations"):
+        own_row.own_table(3, truth, rows)
 
 
 def test_one_command_prints_the_row(files, capsys):
@@ -102,7 +102,7 @@ def test_one_command_prints_the_row(files, capsys):
 def test_the_row_compiles_and_fits(files, tmp_path):
     rows, truth = files
     preamble = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,amssymb}\begin{document}"
-    body = to_latex(own_row.own_table(1, "qvhighlights", truth, rows))
+    body = to_latex(own_row.own_table(1, truth, rows))
     (tmp_path / "t.tex").write_text(f"{preamble}\n{body}\n\\end{{document}}", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

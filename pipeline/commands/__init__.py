@@ -96,15 +96,14 @@ def report(options: Namespace) -> None:
 
 def table(options: Namespace) -> None:
     """Print a table of the paper with a row of one's own; with --output, write it in all forms."""
-    from pipeline import datasets
     from pipeline.reporting import own_row, render
     from pipeline.reporting.page.examined import labels_of
 
     others = labels_of(options.against, options.names)
     if options.row in others:
         raise PipelineError("names two rows", where=f"`{options.row}`", remedy="give another --row or --names")
-    about = (options.table or datasets.get(options.dataset).tables[0], options.dataset, options.annotations)
-    made = own_row.own_table(*about, {options.row: options.predictions, **others}, features=options.features)
+    rows = {options.row: options.predictions, **others}
+    made = own_row.own_table(options.table, options.annotations, rows, features=options.features)
     print(render.to_text(made), end="")
     if options.output:
         for path in own_row.write(made, options.output):

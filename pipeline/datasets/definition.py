@@ -103,6 +103,8 @@ class Dataset:
     padded_s: average length in seconds that samples are padded to in a training batch. `estimate` uses it.
 
     Released files:
+    predictions_end: the end of the names in sources.csv that are prediction files of a split, with `{split}` in it. It
+    is empty if none are known.
     archives: layouts of the released feature archives. An export uses the first one that contains the family.
     name_in_options: the name that released programs use for this dataset in their options.
     options_cut_text: whether the option `max_q_l` of released programs shortens the queries of this dataset.
@@ -127,11 +129,12 @@ class Dataset:
     also_scored: tuple[str, ...] = ()
     selected_by: str = "MR-full-mAP"
     to_percent: float = 1.0
-    selected_by_label: str = "MR-full-mAP"
+    selected_by_label: str = "mAP Avg."
     longest_s: float | None = None
     one_video_vector: bool = False
     normalise_text: bool = True
     padded_s: float = 150.0
+    predictions_end: str = ""
     archives: Sequence[Archive] = ()
     name_in_options: str = ""
     options_cut_text: bool = True

@@ -106,6 +106,7 @@ DATASET = Dataset(
     highlights=HIGHLIGHTS,
     tables=(1, 4),
     figure=2,
+    predictions_end="-predictions-{split}",
     longest_s=150.0,
     padded_s=150.0,
     archives=(MOMENT_DETR,),

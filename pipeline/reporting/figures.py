@@ -15,8 +15,9 @@ from pipeline import asked, files, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import selected
-from pipeline.layout import CARD, LOG, RunFile, RunId
-from pipeline.reporting.reproduced import evaluations
+from pipeline.layout import CARD, EVERYTHING, LOG, RunFile, RunId
+from pipeline.reporting import published
+from pipeline.reporting.reproduced import METRIC_OF, evaluations
 from pipeline.stage_settings import Draw
 from pipeline.stages import StageJob
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 5
+COLOUR, SECOND, PUBLISHED_COLOUR = "#0072b2", "#c14a00", "#3d444d"
+"""Colours that people with any kind of sight can tell apart (after Okabe and Ito)."""
+COLUMN_OF = {metric: column for column, metric in METRIC_OF.items()}
 PANEL_INCHES = (2.4, 1.9)
 
 
@@ -49,54 +53,120 @@ def draw(job: StageJob[Draw]) -> bool:
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:
-    """Return title → runs of each panel. Each sweep point and TVSum domain has a panel, with all its seeds."""
+    """Return title → runs of each panel. Each sweep point and TVSum domain has a panel, with all its seeds.
+
+    The title is what people know: the row of the table, or the name of the point, and the domain.
+    """
     found: dict[str, list[str]] = {}
+    rows = published.keys_of(experiment) if "{point}" in (experiment.row or "") else {}
     for run in experiment.runs:
-        found.setdefault(RunId.parse(run).without_seed, []).append(run)
+        of = RunId.parse(run)
+        domain = "" if of.domain == EVERYTHING else of.domain
+        found.setdefault(" ".join(filter(None, [rows.get(of.point, of.point), domain])), []).append(run)
     return found
 
 
 def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path], path: Path) -> None:
-    """Draw the selection metric at every evaluation, with one line per seed and the selected epoch marked."""
+    """Draw the selection metric at every evaluation: each seed, their mean, selected epochs, the published number."""
     groups = panels(experiment)
     columns = min(COLUMNS, len(groups))
-    rows = -(-len(groups) // columns)
-    figure, axes = _figure(rows, columns)
+    figure, axes = _figure(-(-len(groups) // columns), columns)
     for axis, (title, runs) in zip(axes, groups.items(), strict=False):
-        for run in runs:
-            points = evaluations(logs[run], experiment.dataset)
-            if points:
-                epochs, values = zip(*points, strict=True)
-                at = selected(values)
-                (line,) = axis.plot(epochs, values, linewidth=0.9, label=f"seed {RunId.parse(run).seed}")
-                axis.plot(epochs[at], values[at], "o", color=line.get_color(), markersize=4)
+        curves = {run: points for run in runs if (points := evaluations(logs[run], experiment.dataset))}
+        if curves:
+            _seeds(axis, curves)
+            if (value := published_beside(experiment, RunId.parse(runs[0]))) is not None:
+                axis.axhline(value, color=PUBLISHED_COLOUR, linestyle=":", linewidth=1)
+                _label(axis, value)
+        else:
+            axis.text(0.5, 0.5, "not trained: 0 epochs", transform=axis.transAxes, ha="center", color=PUBLISHED_COLOUR)
+            axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize="medium")
     for axis in axes[len(groups) :]:
         axis.set_visible(False)
     figure.supxlabel("epoch")
-    figure.supylabel(experiment.about.selected_by_label)
-    figure.suptitle(f"{name}: at every evaluation on val; dot: selected epoch", fontsize="medium")
-    if len(experiment.seeds) > 1:
-        axes[0].legend(frameon=False, fontsize="small")
+    figure.supylabel(f"{experiment.about.selected_by_label} on val, %")
+    figure.suptitle(f"{name}: every evaluation on val; dot: selected epoch", fontsize="medium")
     _save(figure, path)
+
+
+def _seeds(axis: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Draw every seed as a thin line with its selected epoch; of several seeds also the mean and the range."""
+    for run, points in curves.items():
+        epochs, values = zip(*points, strict=True)
+        at = selected(values)
+        axis.plot(epochs, values, linewidth=0.6 if len(curves) > 1 else 1.2, color=COLOUR, alpha=0.6, label=run)
+        axis.plot(epochs[at], values[at], "o", color=COLOUR, markersize=4)
+    shared = sorted(set.intersection(*({epoch for epoch, _ in points} for points in curves.values())))
+    if len(curves) > 1 and shared:
+        table = [[dict(points)[epoch] for epoch in shared] for points in curves.values()]
+        lowest, highest = ([pick(column) for column in zip(*table, strict=True)] for pick in (min, max))
+        means = [sum(column) / len(table) for column in zip(*table, strict=True)]
+        axis.fill_between(shared, lowest, highest, color=COLOUR, alpha=0.15, linewidth=0)
+        axis.plot(shared, means, linewidth=1.6, color=COLOUR)
+        axis.annotate(f"mean of {len(table)} seeds", (shared[-1], means[-1]), (0, -9), textcoords="offset points",
+                      ha="right", color=COLOUR, fontsize="small")  # fmt: skip
+
+
+def published_beside(experiment: Experiment, run: RunId) -> float | None:
+    """Return the published number that a learning curve may be compared with.
+
+    That is the one of its row and of the metric that selects, where the paper reports val; None elsewhere.
+    """
+    if not experiment.table or experiment.report != "val":
+        return None
+    key = published.keys_of(experiment).get(run.point)
+    column = run.domain if experiment.about.domains else COLUMN_OF.get(experiment.about.selected_by, "")
+    values = {row.key: row.values for row in published.table(experiment.table)}.get(key or "", {})
+    return float(values[column]) if values.get(column) else None
+
+
+def _label(axis: Axes, value: float) -> None:
+    """Name the line of the published number where it ends."""
+    axis.text(0.99, value, "published", transform=axis.get_yaxis_transform(), ha="right", va="bottom",
+              color=PUBLISHED_COLOUR, fontsize="small")  # fmt: skip
 
 
 def _sweep(
     name: str, experiment: Experiment, points: Mapping[str, float], cards: Mapping[str, Any], path: Path
 ) -> None:
-    """Draw the mean over runs of the selected and of the last epoch against the numbers of the sweep."""
+    """Draw the mean over seeds of the selected and of the last epoch against the numbers of the sweep, with their
+    range."""
     figure, (axis,) = _figure(1, 1)
-    scale = experiment.about.to_percent
-    for epoch, style in (("selected", "o-"), ("last", "s--")):
-        means = []
-        for point in points:
-            values = [card[epoch]["value"] for run, card in cards.items() if RunId.parse(run).point == point]
-            means.append(scale * sum(values) / len(values))
-        axis.plot(list(points.values()), means, style, markersize=4, label=f"{epoch} epoch")
-    axis.set(xlabel="swept value", ylabel=experiment.about.selected_by_label)
-    axis.set_title(name, fontsize="medium")
-    axis.legend(frameon=False, fontsize="small")
+    scale, numbers = experiment.about.to_percent, list(points.values())
+    for epoch, style, colour in (("selected", "o-", COLOUR), ("last", "s--", SECOND)):
+        of_points = [
+            [scale * card[epoch]["value"] for run, card in cards.items() if RunId.parse(run).point == point]
+            for point in points
+        ]
+        means = [sum(values) / len(values) for values in of_points]
+        axis.fill_between(numbers, list(map(min, of_points)), list(map(max, of_points)), color=colour, alpha=0.15, lw=0)
+        axis.plot(numbers, means, style, markersize=4, color=colour)
+        axis.annotate(f"{epoch} epoch", (numbers[-1], means[-1]), (0, 5), textcoords="offset points", ha="right",
+                      color=colour, fontsize="small")  # fmt: skip
+    axis.set(xlabel=swept(experiment), ylabel=f"{experiment.about.selected_by_label} on val, %")
+    seeds = f"{len(experiment.seeds)} seeds, band: their range" if len(experiment.seeds) > 1 else "1 seed"
+    axis.set_title(f"{name}: {seeds}", fontsize="medium")
     _save(figure, path)
+
+
+def swept(experiment: Experiment) -> str:
+    """Return the keys of the config that the points of a sweep over numbers change."""
+    models = [point.model.model_dump() for point in experiment.sweep.values()]
+    trainings = [point.training.model_dump() for point in experiment.sweep.values()]
+    keys = [key for dumps in (models, trainings) for key in _changed(dumps)]
+    return ", ".join(keys) or "point of the sweep"
+
+
+def _changed(dumps: Sequence[Mapping[str, Any]], prefix: str = "") -> list[str]:
+    found = []
+    for key, first in dumps[0].items():
+        values = [one.get(key) for one in dumps]
+        if isinstance(first, dict) and all(isinstance(value, dict) for value in values):
+            found += _changed(values, f"{prefix}{key}.")  # type: ignore[arg-type]
+        elif any(value != first for value in values):
+            found.append(f"{prefix}{key}")
+    return found
 
 
 def _numbers(experiment: Experiment) -> dict[str, float]:
@@ -112,7 +182,13 @@ def _figure(rows: int, columns: int) -> tuple[Any, list[Axes]]:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams |= {"svg.hashsalt": "pipeline", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+    mpl.rcParams |= {
+        "svg.hashsalt": "pipeline",
+        "svg.fonttype": "none",
+        "font.size": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
     from matplotlib import pyplot as plt
 
     width, height = PANEL_INCHES if columns > 1 else (4.2, 2.8)

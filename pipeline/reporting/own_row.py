@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import datasets, files
-from pipeline.errors import PipelineError
 from pipeline.evaluation import Result, compare, score_files
 from pipeline.evaluation.intervals import LABELS, LEVEL, Comparison, holm
 from pipeline.reporting import published, render, verdict
@@ -30,7 +29,6 @@ ALONE = (
 
 def own_table(
     number: int,
-    dataset: str,
     annotations: Path,
     rows: Mapping[str, Path],
     *,
@@ -39,14 +37,9 @@ def own_table(
     """Return a table of the paper with rows of one's own beneath.
 
     rows: name → prediction file; the first is one's own, and the others are what it is compared with. features: of
-    one's own, as the column shows them. Raises PipelineError for a table of another dataset and for files that cannot
-    be scored.
+    one's own, as the column shows them. Raises PipelineError for files that cannot be scored on the table's dataset.
     """
-    if number not in datasets.get(dataset).tables:
-        known = ", ".join(map(str, datasets.get(dataset).tables))
-        raise PipelineError(
-            f"Table {number} is not about {dataset}", where="--table", remedy=f"name one of these: {known}"
-        )
+    dataset = next(name for name, about in datasets.DATASETS.items() if number in about.tables)
     results = {name: score_files(dataset, path, annotations) for name, path in rows.items()}
     own, *others = results
     metrics = _metrics(number, dataset)

@@ -154,6 +154,22 @@ def released_in_report():
     return expand(paths.fetched, name=sorted({e.predictions[e.report] for e in shown}))
 
 
+def known_predictions(dataset, split):
+    """Return the manifests of all prediction files of a split that the table of sources knows."""
+    ending = DATASETS[dataset].predictions_end.format(split=split)
+    return expand(paths.fetched, name=sorted(s.name for s in SOURCES if ending and s.name.endswith(ending)))
+
+
+def leaderboards():
+    """Return the leaderboards of all splits of which two prediction files at least are known."""
+    splits = [(name, split) for name in cfg.datasets for split in cfg.datasets[name].annotations]
+    return [
+        paths.leaderboard.format(dataset=name, split=split)
+        for name, split in splits
+        if len(known_predictions(name, split)) > 1
+    ]
+
+
 def annotations_in_report():
     """Return the annotations of every split that an experiment reports, and of val where every clip is rated."""
     splits = {(e.dataset, e.report) for e in cfg.experiments.values()}

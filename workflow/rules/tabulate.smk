@@ -80,3 +80,24 @@ rule page:
             " --runs {input.runs:q} --figures {input.figures:q} --annotations {input.annotations:q}"
             " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )
+
+
+rule leaderboard:
+    """Every known prediction file of {wildcards.dataset} {wildcards.split}."""
+    input:
+        released=lambda wc: known_predictions(wc.dataset, wc.split),
+        annotations=lambda wc: annotations_of(wc.dataset, [wc.split]),
+    output:
+        manifest=update(paths.leaderboard),
+    log:
+        logs.leaderboard,
+    localrule: True
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=growing(2_000),
+    shell:
+        stage(
+            "leaderboard --dataset {wildcards.dataset} --split {wildcards.split} --released {input.released:q}"
+            " --annotations {input.annotations:q} --manifest {output.manifest:q} 2> {log:q}"
+        )

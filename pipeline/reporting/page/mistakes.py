@@ -71,7 +71,7 @@ def costs(one: Examined) -> list[Cost]:
         Cost(
             kind,
             KINDS[kind],
-            {column: float(points[at]) for column, at in AT.items()} | {"mAP Avg.": float(points.mean())},
+            {"mAP Avg.": float(points.mean())} | {column: float(points[at]) for column, at in AT.items()},
             main.count(kind),
         )
         for kind, points in one.anatomy.points().items()

@@ -74,6 +74,11 @@ def steps(rows: Mapping[str, Sequence[Reproduced]]) -> list[Step]:
     return found
 
 
+def scale(found: Sequence[Step]) -> int:
+    """Return the end of an axis, a multiple of ten percent, that holds every step."""
+    return max((10 * (int(max(step.published, step.reproduced or 0)) // 10 + 1) for step in found), default=100)
+
+
 def seconds_of(layout: Layout, experiments: Mapping[str, Experiment]) -> tuple[int, float]:
     """Return the number of trained runs that are there and the seconds that their epochs took."""
     n, total = 0, 0.0

@@ -37,8 +37,6 @@ from pipeline.stages import StageJob
 INDEX = "index.html"
 MOST_FILES = 12
 """Largest number of prediction files on a page of queries."""
-FIGURES = {name: dataset.figure for name, dataset in datasets.DATASETS.items() if dataset.figure}
-"""Dataset → the number of the paper's figure that shows queries of it, on val."""
 
 
 @dataclass
@@ -99,9 +97,9 @@ def _index(
         "n_runs": n_runs,
         "cost": overview.duration(seconds),
         "steps": steps,
+        "step_scale": overview.scale(steps),
         "curves": list(_curves(job)),
-        "figures": [(FIGURES[d], f"{d}-{s}.html", one, chosen.figure(one, _videos(job, d)))
-                    for (d, s), one in benchmarks.items() if d in FIGURES and s == "val"],
+        "figures": _figures(job, benchmarks),
         "rule": chosen.RULE,
     }  # fmt: skip
     return context, {"stories": list(told.values())}
@@ -189,6 +187,16 @@ def _videos(job: StageJob[Page], dataset: str) -> dict[str, Path]:
             rows = [row for row in csv.DictReader(file) if row.get("status") == "ok"]
         found |= {row["vid"]: Path(row["path"]) for row in rows if Path(row["path"]).is_file()}
     return found
+
+
+def _figures(job: StageJob[Page], benchmarks: Mapping[tuple[str, str], Benchmark]) -> list[tuple[Any, ...]]:
+    """Return number, page, benchmark and queries of each of the paper's figures that show queries of val."""
+    found = [
+        (one.dataset.figure, f"{dataset}-{split}.html", one, chosen.figure(one, _videos(job, dataset)))
+        for (dataset, split), one in benchmarks.items()
+        if one.dataset.figure and split == "val"
+    ]
+    return sorted(found, key=lambda item: item[0] or 0)
 
 
 def _curves(job: StageJob[Page]) -> Iterator[tuple[str, str, str]]:

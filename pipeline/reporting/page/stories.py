@@ -10,9 +10,12 @@ from pipeline import files
 from pipeline.layout import CARD, LOGS, Layout, RunId
 from pipeline.reporting import published
 from pipeline.reporting.comparisons import Judged
+from pipeline.reporting.page.build import number as number_text
+from pipeline.reporting.page.build import signed
 from pipeline.reporting.page.own import address
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import Reproduced
+from pipeline.stages import STAGES
 
 
 def story(
@@ -37,11 +40,11 @@ def story(
         "columns": {
             column: {
                 "published": row_values.get(column, ""),
-                "values": [round(value, decimals + 2) for value in values],
-                "last": [round(value, decimals + 2) for value in found.last.get(column, [])],
-                "half": round(found.half_widths[column], decimals) if column in found.half_widths else None,
+                "values": [number_text(value, decimals + 2) for value in values],
+                "last": [number_text(value, decimals + 2) for value in found.last.get(column, [])],
+                "half": number_text(found.half_widths[column], decimals) if column in found.half_widths else None,
                 "verdict": judged.verdicts.get(column, ""),
-                "difference": round(judged.differences[column], decimals) if column in judged.differences else None,
+                "difference": signed(judged.differences[column], decimals) if column in judged.differences else None,
             }
             for column, values in found.selected.items()
         },
@@ -50,6 +53,7 @@ def story(
         "queries": found.n_queries,
         "notes": found.notes,
         "families": _families(cards),
+        "revisions": ", ".join(f"{name} {STAGES[name].revision}" for name in ("train", "predict", "score")),
         "command": f"snakemake --cores 8 --resources gpu=1 experiment_{name}",
         "links": _links(name, found, layout, page),
         "figure": f"figure-{name}",

@@ -92,7 +92,7 @@ function predicted(place, number, duration, seek, player) {
       make("td", {}, `${shown(window[0], 0)}–${shown(window[1], 0)}`), make("td", {}, shown(window[2], 3)),
       make("td", {}, shown(window[3])), make("td", { class: "text" }, isRight(window) ? `✓ ${fate}` : fate));
   });
-  const columns = ["narrow", "track", "seconds", "", "", "kinds"].map((name) => make("col", { class: name }));
+  const columns = ["narrow", "track", "seconds", "small", "small", "kinds"].map((name) => make("col", { class: name }));
   const table = make("table", {}, make("colgroup", {}, ...columns), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
   return [heading, table, make("p", { class: "legend" }, `Kinds are those at IoU ${DATA.shown_at}. Filled: right. Pale: wrong. Grey behind: the truth.`)];
 }

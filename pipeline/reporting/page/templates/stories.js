@@ -7,25 +7,25 @@ function entry(name, ...values) {
 
 function openStory(story, column, back) {
   const one = story.columns[column];
-  const minus = (number) => String(number).replace("-", "−");
   const dialog = make("dialog", { class: "story", "aria-labelledby": "story-title" });
-  const close = make("button", { type: "button", class: "close" }, "Close");
+  const close = make("button", { type: "button", class: "close", autofocus: "" }, "Close");
   const links = story.links.map(([what, address]) => make("a", { href: address }, what));
   if (document.getElementById(story.figure)) links.push(make("a", { href: `#${story.figure}` }, "learning curves"));
   const list = make("dl", {},
     ...entry("Published", one.published || "–"),
-    ...entry("Reproduced, for each seed", ...one.values.map((value, at) => `${story.seeds[at] ? `seed ${story.seeds[at]}: ` : ""}${minus(value)}`)),
-    ...entry("Last epoch", ...one.last.map(minus)),
+    ...entry("Reproduced, for each seed", ...one.values.map((value, at) => `${story.seeds[at] ? `seed ${story.seeds[at]}: ` : ""}${value}`)),
+    ...entry("Last epoch", ...one.last),
     ...entry("Half of the 95 % interval over videos, first run", ...(one.half === null ? [] : [`±${one.half}`])),
-    ...entry("Difference to the published number", ...(one.difference === null ? [] : [minus(one.difference)])),
+    ...entry("Difference to the published number", ...(one.difference === null ? [] : [one.difference])),
     ...entry("Verdict", ...(one.verdict ? [one.verdict] : [])),
     ...entry("Queries or videos", String(story.queries)),
     ...entry("Selected epochs", ...story.epochs),
     ...entry("Features", ...story.families),
     ...entry("Notes", ...story.notes),
+    ...entry("Revisions of the stages", story.revisions),
     ...entry("Make it again", make("code", {}, story.command)),
     ...entry("See also", ...links));
-  dialog.append(make("h3", { id: "story-title" }, `${story.label}, ${column}`), list, close);
+  dialog.append(close, make("h3", { id: "story-title" }, `${story.label}, ${column}`), list);
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog || event.target.closest("a[href^='#']")) dialog.close(); });
   dialog.addEventListener("close", () => { dialog.remove(); back.focus({ preventScroll: true }); });

@@ -1,0 +1,30 @@
+"""The leaderboard: every prediction file of a split that the table of sources knows, scored here and compared."""
+
+from __future__ import annotations
+
+from pipeline import asked, datasets, provenance
+from pipeline.layout import sources_by_name
+from pipeline.reporting.page import own
+from pipeline.reporting.page.examined import examine
+from pipeline.stage_settings import Nothing
+from pipeline.stages import StageJob
+
+
+def leaderboard(job: StageJob[Nothing]) -> bool:
+    """Write {results}/report/leaderboard-{dataset}-{split}.html.
+
+    The files are named as in the table of sources, without the ending that they share. Returns whether there was work
+    to do. Raises PipelineError for a file with errors.
+    """
+    dataset, split = job.about["dataset"], job.about["split"]
+    ending = datasets.get(dataset).predictions_end.format(split=split)
+
+    def work() -> provenance.Outcome:
+        released = sources_by_name(job.inputs["released"])
+        files = {name.removesuffix(ending): provenance.files_of(path)[0] for name, path in released.items()}
+        truth = provenance.files_of(job.input("annotations"))[0]
+        page = job.layout.leaderboard(dataset, split)
+        own.write(page, examine(dataset, files, truth, name=split), {})
+        return provenance.Outcome([page], {"files": len(files)})
+
+    return provenance.run_asked(asked.leaderboard(job), job.manifest, work)

@@ -1,0 +1,201 @@
+"""The report of a workflow: its pages, links, stories, and that it is made again only where something changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import stage_jobs
+from test_page import HOSTILE, Outline, annotation, prediction, write
+from test_tables import experiment
+
+from pipeline import provenance
+from pipeline.reporting.page import chosen, overview
+from pipeline.reporting.page.examined import examine
+
+SEEDS = (2017, 1)
+
+
+class Made:
+    """A results folder with two seeds of one experiment of Table 4 and a prediction file, as the stages leave them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.results = folder / "results"
+        self.truth = [annotation(n, [[10, 20]], HOSTILE if n == 0 else f"query {n}") for n in range(6)]
+        self.mine = experiment(table=4, row="(j)", report="val", seeds=list(SEEDS))
+        lines = {"source": "predictions", "predictions": {"val": "theirs"}, "table": 4, "row": "(j)", "report": "val"}
+        self.experiments = {"mine": self.mine, "theirs": experiment(**lines)}
+        self.annotations = self.listed(
+            "annotate",
+            "annotations/qvhighlights/val.json",
+            [self.write("annotations/qvhighlights/val.jsonl", self.truth)],
+        )
+        guessed = [prediction(row, [[10, 20 + 2 * n, 0.9]]) for n, row in enumerate(self.truth)]
+        self.released = self.listed(
+            "fetch", "resources/theirs/fetch.json", [self.write("resources/theirs/p.jsonl", guessed)]
+        )
+        self.train()
+        self.figures = self.listed("draw", "figures/mine.json", [self.text("figures/mine.svg", "<svg/>")])
+
+    def write(self, place: str, rows: list) -> Path:
+        path = self.results / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write(path, rows)
+
+    def text(self, place: str, text: str) -> Path:
+        path = self.results / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def listed(self, stage: str, place: str, made: list, settings=None, inputs=()) -> Path:
+        work = lambda: provenance.Outcome(made)  # noqa: E731
+        provenance.run_stage(stage, self.results / place, work, settings=settings or {}, inputs=inputs)
+        return self.results / place
+
+    def train(self, end: float = 20.0) -> None:
+        """Runs, predictions and scores, of which the first window ends at `end` seconds."""
+        logs, predicted = [], []
+        for seed in SEEDS:
+            run = f"runs/mine/all-s{seed}"
+            card = {"selected": {"epoch": 4, "value": 1}, "last": {"epoch": 6, "value": 1}, "device": "cpu"}
+            card["features"] = {
+                "clip-vit-b32": {"dim": 512, "grid": "2s", "origin": "raw", "weights": "w", "revision": 3}
+            }
+            logs += [
+                self.text(f"{run}/card.json", json.dumps(card)),
+                self.text(f"{run}/log.csv", "epoch,MR-full-mAP\n4,1\n6,1\n"),
+            ]
+            self.text(f"{run}/seconds.csv", "epoch,seconds\n1,30.5\n2,40\n")
+            rows = [prediction(row, [[10, end + seed % 2, 0.9], [60, 90, 0.1]]) for row in self.truth]
+            predicted += [self.write(f"{run}/predictions/val-{epoch}.jsonl", rows) for epoch in ("selected", "last")]
+        of_runs = {run: self.mine.settings_of(run).recorded() for run in self.mine.runs}
+        settings = {"experiment": "mine", "features": self.mine.features.model_dump(mode="json"), "runs": of_runs}
+        settings["end"] = end
+        self.runs = self.listed("train", "runs/mine.1of1.json", logs, settings)
+        self.predictions = self.listed("predict", "predictions/mine.json", predicted, settings, [self.runs])
+        self.metrics = []
+        for name, manifest in (("mine", self.predictions), ("theirs", self.released)):
+            self.metrics.append(self.results / f"metrics/{name}.val.json")
+            inputs = {"predictions": manifest, "annotations": self.annotations}
+            settings = {"experiment": self.experiments[name]}
+            stage_jobs.run("score", self.results, self.metrics[-1], inputs, settings, experiment=name, split="val")
+
+    def report(self) -> bool:
+        inputs = {
+            "metrics": self.metrics, "predictions": self.predictions, "released": self.released, "runs": self.runs,
+            "figures": self.figures, "annotations": self.annotations,
+        }  # fmt: skip
+        settings = {"title": f"Demo {HOSTILE}", "experiments": self.experiments}
+        return stage_jobs.run("page", self.results, self.results / "report/report.json", inputs, settings)
+
+    def page(self, name: str) -> Outline:
+        return Outline((self.results / "report" / name).read_text())
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = Made(tmp_path)
+    assert found.report() is True
+    return found
+
+
+def test_it_lists_its_pages_and_is_made_again_only_after_a_change(made):
+    listed = provenance.files_of(made.results / "report/report.json")
+    assert {path.name for path in listed} == {"index.html", "qvhighlights-val.html"}
+    assert made.report() is False
+    made.train(end=24.0)
+    assert made.report() is True
+
+
+@pytest.mark.parametrize("name", ["index.html", "qvhighlights-val.html"])
+def test_every_link_leads_to_a_file_or_a_part_of_a_page_and_nowhere_else(made, name):
+    page, folder = made.page(name), made.results / "report"
+    data = json.loads(page.data)
+    places = [address for address in page.addresses if not address.startswith("data:")]
+    places += [address for story in data.get("stories", ()) for _, address in story["links"]]
+    assert places
+    for place in places:
+        file, _, part = place.partition("#")
+        assert "//" not in file
+        target = folder / unquote(file or name)
+        assert target.is_file(), place
+        if part and not part.startswith("query-"):
+            assert part in Outline(target.read_text()).ids, place
+
+
+def test_strangers_text_is_text_on_every_page(made):
+    for name in ("index.html", "qvhighlights-val.html"):
+        page = made.page(name)
+        assert [tag for tag, _ in page.tags].count("script") == 2
+        assert [found["src"][:5] for tag, found in page.tags if tag == "img"] == ["data:"] * (name == "index.html")
+
+
+def test_a_reproduced_number_tells_its_story(made):
+    page = made.page("index.html")
+    cells = [found for tag, found in page.tags if tag == "button" and found.get("class") == "cell"]
+    stories = json.loads(page.data)["stories"]
+    first = next(found for found in cells if found["data-column"] == "mAP Avg.")
+    story = stories[int(first["data-story"])]
+    column = story["columns"]["mAP Avg."]
+    assert story["label"] == "mine, (j) of Table 4"
+    assert story["seeds"] == ["2017", "1"]
+    assert len(column["values"]) == 2
+    assert column["published"] == "45.09"
+    assert column["verdict"] == "other queries"
+    assert story["epochs"] == ["all-s2017: epoch 4 of 6, on cpu", "all-s1: epoch 4 of 6, on cpu"]
+    assert story["families"] == ["clip-vit-b32: 512 numbers on a grid of 2s, origin raw, weights w, revision 3"]
+    assert story["command"].endswith("experiment_mine")
+
+
+def test_the_overview_says_what_was_reproduced_what_not_and_what_it_cost(made):
+    text = " ".join((made.results / "report/index.html").read_text().split())
+    assert "<td>1 of 10</td>" in text
+    assert "<td>0 of 13</td>" in text
+    assert "(j), mAP Avg.: published 45.09; mine" in text
+    assert "Not reproduced: TR-DETR V, TR-DETR V+A." in text
+    assert "2 trained runs are here. Their epochs took 2 min in all." in text
+
+
+def test_files_of_the_papers_method_come_first_with_the_queries_that_were_scored(made):
+    data = json.loads(made.page("qvhighlights-val.html").data)
+    assert [one["label"] for one in data["files"]] == ["mine", "theirs"]
+    assert len(data["qid"]) == 6
+
+
+def test_table_4_is_shown_as_steps_from_published_and_reproduced_numbers(made):
+    found = overview.steps({})
+    assert [(step.key, step.published) for step in found] == [
+        ("(a)", 38.03),
+        ("(f)", 39.80),
+        ("(g)", 41.21),
+        ("(j)", 45.09),
+    ]
+    assert overview.scale(found) == 50
+
+
+def test_figures_2_and_3_show_queries_that_the_rule_chooses(tmp_path):
+    truth = [annotation(n, [[10, 20]], f"query {n}") for n in range(9)]
+    ends = [20, 22, 24, 26, 28, 30, 32, 34, 36]
+    guess = [prediction(row, [[10, end, 0.9]]) for row, end in zip(truth, ends, strict=True)]
+    paths = {"a": write(tmp_path / "a.jsonl", guess)}
+    benchmark = examine("qvhighlights", paths, write(tmp_path / "val.jsonl", truth))
+    scores = sorted((benchmark.files[0].scores[row["qid"]]["MR-full-mAP"], row["qid"]) for row in truth)
+    shown = chosen.figure(benchmark, {})
+    assert [one.qid for one in shown] == [scores[2][1], scores[4][1], scores[6][1]]
+    assert shown[0].frames == []
+    assert shown[0].truth == [(66.7, 66.7)]
+
+
+def test_frames_come_from_the_video_where_it_can_be_decoded(shared_data, tmp_path):
+    pytest.importorskip("av")
+    from pipeline.reporting.page.frames import frames_of
+
+    found = frames_of(shared_data / "videos/charades.mp4", 4)
+    assert len(set(found)) == 4
+    assert all(address.startswith("data:image/jpeg;base64,") for address in found)
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    assert frames_of(tmp_path / "no.mp4", 4) == []
