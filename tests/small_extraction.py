@@ -51,3 +51,7 @@ def run_words(results, manifests, shard="00000", shards=1):
     about = {"dataset": "qvhighlights", "shard": shard, "reader": "words"}
     stage_jobs.run("extract", results, manifest, {"inputs": manifests}, settings, **about)
     return results / "features" / "qvhighlights" / "tokens" / "clip-text" / f"{shard}.h5"
+
+
+def store_of(results, family="clip-vit-b32", grid="2s"):
+    return results / "features" / "qvhighlights" / grid / family / "00000.h5"

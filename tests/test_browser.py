@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from browser.chromium import browser, install, look, screenshot
-from test_page import HOSTILE, annotation, prediction, write
+from made_predictions import HOSTILE, annotation, prediction, write
 from test_report import Made
 
 from pipeline.reporting.page.own import report

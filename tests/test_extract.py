@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import stage_jobs
 from made_videos import decoded, make_video
-from small_extraction import RANDOM, SETTINGS, annotations, run, run_words, write_videos
+from small_extraction import RANDOM, SETTINGS, annotations, run, run_words, store_of, write_videos
 
 from pipeline import config, files
 from pipeline.encoders.base import Weights
@@ -41,10 +41,6 @@ def fakes(monkeypatch):
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     return {vid: make_video(folder / f"{vid}.mp4", range(0, 600 * s, 20)) for vid, s in DURATIONS.items()}
-
-
-def store_of(results, family="clip-vit-b32", grid="2s"):
-    return results / "features" / "qvhighlights" / grid / family / "00000.h5"
 
 
 def test_every_clip_has_the_row_of_its_middle_frame(tmp_path, clips):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
-from test_released_checkpoint import GOLDEN
 
 from pipeline import cli, files
 from pipeline.asking.card import read_card
@@ -17,6 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.released.golden_compact import compact
 from pipeline.released.run_folder import TrainedOn, import_run
 
+GOLDEN = Path(__file__).parent / "data" / "golden" / "tvsum_v.json"
 OPTIONS = {"hidden_dim": 256, "nheads": 8, "enc_layers": 2, "a_feat_dim": None}
 TOLD = TrainedOn("tvsum", ["i3d-inception-rgb-tvsum", "i3d-inception-flow-raft-tvsum"], [], "clip-token-table", "2s")
 

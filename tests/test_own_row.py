@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_page import annotation, prediction, write
+from made_predictions import annotation, prediction, write
 
 from pipeline.cli import main
 from pipeline.errors import PipelineError

@@ -9,7 +9,7 @@ import fake_encoders
 import pytest
 from numbered_videos import cut, number_of, steady, written
 from second_reader import by_decord, needs_decord
-from test_extract import run, store_of, write_videos
+from small_extraction import run, store_of, write_videos
 
 from pipeline import config, files
 from pipeline.errors import PipelineError
