@@ -51,7 +51,7 @@ LUCK = (
 
 
 def tabulate(job: StageJob[Tabulate]) -> bool:
-    """Write {results}/tables/{table}.{csv,md,tex,html,txt}.
+    """Write a table into {results}/tables/{table}.{csv,md,tex,html,txt}.
 
     table: `table1` … `table4`, `peers1` … `peers4`, `evidence`, or `own_DATASET` for a dataset of one's own.
 

@@ -11,7 +11,7 @@ from pipeline.stages import StageJob
 
 
 def leaderboard(job: StageJob[Nothing]) -> bool:
-    """Write {results}/report/leaderboard-{dataset}-{split}.html.
+    """Write a page into {results}/report/leaderboard-{dataset}-{split}.html.
 
     The files are named as in the table of sources, without the ending that they share. Returns whether there was work
     to do. Raises PipelineError for a file with errors.
