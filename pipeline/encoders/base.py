@@ -1,8 +1,8 @@
-"""What an encoder is: frames, sound or words in, rows out. Its class and options are named in `families.FAMILIES`.
+"""What an encoder is: it turns frames, sound or words into rows. `families.FAMILIES` names its class and its options.
 
-A class is built with weights, a device and the options of its family, which are the keyword arguments of its
-constructor. What an input looks like (sampling, view, batch) is said by the family, so that a shard with nothing to
-encode builds no network and imports no library.
+The class is called with weights, a device and the options of its family, which are keyword arguments. The family says
+what an input looks like (sampling, view, batch). So a shard with nothing to encode builds no network and imports no
+library.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's numbers come from. passport: the file's SHA-256, or `random:{seed}`; it goes into every store.
+    """Where the numbers of a network come from.
 
-    path: a local file; no network is ever asked. seed: for random numbers (demo and tests only). further: of the other
-    networks of a family that needs several.
+    passport: the SHA-256 of the file, or `random:{seed}`. Every store carries it.
+    path: a local file. Nothing is downloaded here.
+    seed: the seed of random numbers, which only the demo and the tests use.
+    further: the weights of the other networks, if a family needs several.
     """
 
     passport: str
@@ -39,8 +41,9 @@ class Weights:
 
     @classmethod
     def named(cls, choice: str, path: Path | None, sha256: str | None = None) -> Weights:
-        """`released` with a path, or `random:SEED`. sha256: of the file, where a manifest has it.
+        """Return the weights that a choice names: `released` with a path, or `random:SEED`.
 
+        sha256: the digest of the file if a manifest holds it, so that it need not be computed again.
         Raises PipelineError for `released` without a file.
         """
         if choice.startswith("random:"):
@@ -55,7 +58,10 @@ class Weights:
 
     @classmethod
     def joined(cls, *parts: Weights) -> Weights:
-        """Those of a family with several networks, in the order of its `weights`; `none` for a family without any."""
+        """Join the weights of a family with several networks, in the order of its `weights`.
+
+        A family without networks has weights with the passport `none`.
+        """
         if not parts:
             return cls("none")
         first, *further = parts
@@ -64,9 +70,10 @@ class Weights:
 
 
 class Words(NamedTuple):
-    """One query encoded. tokens: float32 [n_tokens, dim], at least one.
+    """The rows of one query.
 
-    pooled: float32 [dim] for the whole query; None where the encoder has none. unknown: words that it does not know.
+    tokens: float32 [n_tokens, dim] with at least one token. pooled: float32 [dim] for the whole query, or None if the
+    encoder has no such vector. unknown: the number of words that the encoder does not know.
     """
 
     tokens: np.ndarray
@@ -75,46 +82,48 @@ class Words(NamedTuple):
 
 
 class FrameEncoder(Protocol):
-    """Frames to rows. Several threads may call `encode` at a time."""
+    """An encoder that turns frames into rows. Several threads may call `encode` at the same time."""
 
     def __init__(self, weights: Weights, device: str, **options: Any) -> None:
         """Build the network. Raises PipelineError for a weight file that does not fit."""
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [n, frames, height, width, 3] → float32 [n · rows_per_input, dim].
+        """Encode uint8 RGB [n, frames, height, width, 3]. Returns float32 [n · rows_per_input, dim].
 
-        The inputs come from one video: a row may depend in its last bits on how many there are.
+        All inputs come from one video, because the last bits of a row may depend on how many inputs there are.
         """
 
 
 class SoundEncoder(Protocol):
-    """Pieces of sound to rows."""
+    """An encoder that turns pieces of sound into rows."""
 
     def __init__(self, weights: Weights, device: str, **options: Any) -> None:
         """Build the network. Raises PipelineError for a weight file that does not fit."""
 
     def encode(self, pieces: np.ndarray) -> np.ndarray:
-        """Float32 [rows, 64000], 2 s each at 32 kHz in -1 … 1 → float32 [rows, dim]."""
+        """Encode float32 [rows, 64000], which are pieces of 2 s at 32 kHz in -1 … 1. Returns float32 [rows, dim]."""
 
 
 class WordEncoder(Protocol):
-    """Queries to tokens."""
+    """An encoder that turns queries into rows of their tokens."""
 
     def __init__(self, weights: Weights, device: str, corpus: Iterable[str], **options: Any) -> None:
-        """Build the network, or look up the words of a corpus: every query of the dataset, all shards and splits.
+        """Build the network, or look up the words of the corpus.
 
+        corpus: every query of the dataset, of all shards and splits.
         Raises PipelineError for a weight file that does not fit.
         """
 
     def encode(self, queries: Sequence[str]) -> list[Words]:
-        """One Words per query, in order."""
+        """Encode queries. Returns one Words for each query, in their order."""
 
 
 def encoder_of(family: str) -> Callable[..., Any]:
-    """What builds the encoder of a family: its class, with the options of the family already given.
+    """Return the class of a family's encoder with the options of the family already given.
 
-    It takes weights and device, for words the corpus too, and returns a FrameEncoder, SoundEncoder or WordEncoder.
-    Raises PipelineError for a family that nothing here makes.
+    It is called with weights and a device, and for words also with the corpus. It returns a FrameEncoder, a
+    SoundEncoder or a WordEncoder.
+    Raises PipelineError for a family that no encoder makes.
     """
     kind = FAMILIES.get(family)
     if kind is None or kind.encoder is None:
@@ -128,17 +137,17 @@ def encoder_of(family: str) -> Callable[..., Any]:
 
 
 def at_once(inputs: Tensor) -> Sequence[Tensor]:
-    """What a network of clips is given at a time: on a GPU the batch, on a CPU each input alone.
+    """Divide inputs into what a network of clips gets at a time: the whole batch on a GPU, and one input on a CPU.
 
-    A CPU gains nothing from a batch.
+    A CPU computes a batch no faster than its inputs one by one.
     """
     return inputs.split(1) if inputs.device.type == "cpu" else [inputs]
 
 
 def randomise(network: nn.Module, seed: int) -> None:
-    """Fill a network in place with seeded numbers that keep the scale of what passes through it.
+    """Fill a network in place with random numbers that keep the scale of what passes through it.
 
-    Equal seeds give equal networks; matrices and kernels are drawn, scales and variances are 1, everything else 0.
+    Equal seeds give equal networks. Matrices and kernels are drawn, scales and variances are 1, and all else is 0.
     """
     import torch
 

@@ -1,10 +1,10 @@
-"""The arrays of a Caffe2 weight file, which is a pickle of Python 2, read by a machine of our own.
+"""Reads the arrays of a Caffe2 weight file, which is a pickle of Python 2, with a small interpreter of our own.
 
-Python's unpickler calls what a file names and changes what the file made: whoever lets a file have `numpy.ndarray` lets
-it write to any address. This machine knows texts, numbers, lists and tables. The few names that arrays are written with
-stand for inert marks, and a mark becomes an array only where dtype, shape and bytes agree. Every other name and every
-other instruction is refused. What is made is not larger than the file, times a constant, and a file has only so many
-instructions.
+Python's unpickler calls the functions that a file names, and changes the objects that the file made. A file that may
+use `numpy.ndarray` can write to any address of the memory. The interpreter here knows texts, numbers, lists and tables.
+The few names that are needed for arrays become harmless placeholders. A placeholder becomes an array only if its dtype,
+shape and bytes agree. Every other name and every other instruction is refused. What is made cannot be larger than the
+file times a constant, and the number of instructions is limited.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ import numpy as np
 
 
 class RefusedError(ValueError):
-    """What the file asks for is not needed for arrays, or does not agree with itself."""
+    """The file asks for something that arrays do not need, or contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """A name of a library, which is never looked up."""
+    """A name in a library that the file asks for. It is never imported."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """Bytes that Python 3 wrote as text. They are made when an array needs them, for a file can ask a million times."""
+    """Bytes that Python 3 wrote as text.
+
+    The bytes are made only when an array needs them. Otherwise a short file could ask for them a million times.
+    """
 
     text: str
 
 
 @dataclass(slots=True)
 class _Dtype:
-    """A dtype that is read. order: `<`, `>` or `|`; empty until it was told."""
+    """A dtype that is being read. order: `<`, `>` or `|`. It is empty until the file gives it."""
 
     code: str
     order: str = ""
@@ -47,7 +50,7 @@ class _Dtype:
 
 @dataclass(slots=True)
 class _Array:
-    """An array that is read. value: None until its state came."""
+    """An array that is being read. value: None until the file gives its content."""
 
     value: np.ndarray | None = None
 
@@ -62,21 +65,24 @@ _NAMES = {
 }
 
 _PLAIN = frozenset(f"{kind}{size}" for kind, sizes in {"f": "248", "i": "1248", "u": "1248"}.items() for size in sizes)
-"""Dtypes that are read: floating point, integers with and without sign."""
+"""The accepted dtypes: floating point, and signed and unsigned integers."""
 
 _MOST_AXES = 32
 
 _MOST_STEPS = 1_000_000
-"""Instructions of one file. The released file of 662 arrays and their momentum has fewer than 100,000. Together with
-the bytes of the arrays this bounds memory and time: an instruction of one byte can make an object of sixty-four."""
+"""The largest accepted number of instructions in one file.
+
+The released file with 662 arrays and their momentum has fewer than 100,000. Together with the limit on the bytes of the
+arrays, this limits memory and time, because an instruction of one byte can make an object of 64 bytes.
+"""
 
 
 def read_arrays(path: Path, key: str) -> dict[str, Any]:
-    """What a file has under `key`, a table: name → array, or text, number, list and the like.
+    """Read the table that a file has under `key`. Its entries are arrays, texts, numbers, lists and the like, by name.
 
-    Nothing in the file is imported or called. The arrays are copies in this machine's byte order, at most as many bytes
-    as the file has. Raises ValueError with the reason for a file that is no such pickle, OSError where it cannot be
-    read.
+    Nothing in the file is imported or called. The arrays are copies in the byte order of this machine. Together they
+    have at most as many bytes as the file.
+    Raises ValueError with the reason for a file that is not such a pickle, and OSError if it cannot be read.
     """
     content = path.read_bytes()
     found = _Machine(len(content)).run(content)
@@ -87,7 +93,7 @@ def read_arrays(path: Path, key: str) -> dict[str, Any]:
 
 
 class _Machine:
-    """Runs the instructions of one pickle. allowed_bytes: of all its arrays together."""
+    """Runs the instructions of one pickle. allowed_bytes: the largest size of all its arrays together."""
 
     def __init__(self, allowed_bytes: int) -> None:
         self._left = allowed_bytes
@@ -96,7 +102,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, content: bytes) -> Any:
-        """The object that the pickle stands for."""
+        """Run all instructions and return the object that the pickle describes."""
         for step, (opcode, argument, position) in enumerate(pickletools.genops(content)):
             if step == _MOST_STEPS:
                 raise RefusedError(f"it has more than {_MOST_STEPS:,} instructions")
@@ -120,7 +126,7 @@ class _Machine:
         return self._stack.pop()
 
     def _top(self, kind: type) -> Any:
-        """What lies uppermost, which must be of one exact kind."""
+        """Return the top of the stack, which must have exactly this type, and leave it there."""
         top = self._pop()
         if type(top) is not kind:
             raise RefusedError(f"it treats a {type(top).__name__} as a {kind.__name__}")
@@ -136,102 +142,108 @@ class _Machine:
         return found
 
     def mark(self, _: Any) -> None:
-        """Remember how much lies here."""
+        """Set a mark: remember the height of the stack."""
         self._marks.append(len(self._stack))
 
     def drop(self, _: Any) -> None:
-        """Take the uppermost away: a mark where nothing lies above it."""
+        """Remove the top of the stack. If nothing lies above the last mark, remove the mark."""
         if self._marks and len(self._stack) == self._marks[-1]:
             self._marks.pop()
         else:
             self._pop()
 
     def drop_to_mark(self, _: Any) -> None:
-        """Take away all that came after the mark."""
+        """Remove everything that came after the last mark."""
         self._since_mark()
 
     def again(self, _: Any) -> None:
-        """Put the uppermost down twice."""
+        """Push the top of the stack a second time."""
         self._stack.append(top := self._pop())
         self._stack.append(top)
 
     def remember(self, number: Any) -> None:
-        """Keep the uppermost under a number; without one, under the next."""
+        """Store the top of the stack under a number, or under the next free number if none is given."""
         self._memo[len(self._memo) if number is None else int(number)] = top = self._pop()
         self._stack.append(top)
 
     def recall(self, number: Any) -> None:
-        """Put down what was kept under a number."""
+        """Push what was stored under a number."""
         if number not in self._memo:
             raise RefusedError("it recalls what it did not keep")
         self._stack.append(self._memo[number])
 
     def tuple_of(self, count: int) -> None:
-        """The uppermost `count` as a tuple."""
+        """Replace the upper `count` entries of the stack by a tuple of them."""
         self._stack.append(tuple(reversed([self._pop() for _ in range(count)])))
 
     def tuple_since_mark(self, _: Any) -> None:
-        """All since the mark as a tuple."""
+        """Replace everything after the last mark by a tuple of it."""
         self._stack.append(tuple(self._since_mark()))
 
     def new_list(self, _: Any) -> None:
-        """An empty list."""
+        """Push an empty list."""
         self._stack.append([])
 
     def list_since_mark(self, _: Any) -> None:
-        """All since the mark as a list."""
+        """Replace everything after the last mark by a list of it."""
         self._stack.append(self._since_mark())
 
     def append(self, _: Any) -> None:
-        """One more entry of a list."""
+        """Append the top of the stack to the list below it."""
         entry = self._pop()
         self._top(list).append(entry)
 
     def extend(self, _: Any) -> None:
-        """More entries of a list."""
+        """Append everything after the last mark to the list below it."""
         entries = self._since_mark()
         self._top(list).extend(entries)
 
     def new_table(self, _: Any) -> None:
-        """An empty table."""
+        """Push an empty table."""
         self._stack.append({})
 
     def table_since_mark(self, _: Any) -> None:
-        """All since the mark, names and entries in turn, as a table."""
+        """Replace everything after the last mark, which is names and entries in turn, by a table."""
         self._stack.append(_named({}, self._since_mark()))
 
     def set_one(self, _: Any) -> None:
-        """One more entry of a table."""
+        """Add a name and an entry to the table below them."""
         entry, name = self._pop(), self._pop()
         _named(self._top(dict), [name, entry])
 
     def set_many(self, _: Any) -> None:
-        """More entries of a table."""
+        """Add everything after the last mark, which is names and entries in turn, to the table below it."""
         entries = self._since_mark()
         _named(self._top(dict), entries)
 
     def name(self, name: Any) -> None:
-        """A name of a library."""
+        """Push a placeholder for a name in a library."""
         if name not in _NAMES:
             raise RefusedError(f"it asks for {str(name)[:80].replace(' ', '.')}, which arrays do not need")
         self._stack.append(_NAMES[name])
 
     def name_from_stack(self, _: Any) -> None:
-        """A name of a library, module and name as texts."""
+        """Do the same, with the module and the name taken from the stack as texts."""
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise RefusedError("it asks for a name that is no text")
         self.name(f"{module} {name}")
 
     def call(self, _: Any) -> None:
-        """Where a pickle would call something: an empty mark for what the arrays' own names make."""
+        """Handle the instruction by which a pickle calls a function.
+
+        Nothing is called. The names that arrays need give an empty placeholder, and all others are refused.
+        """
         arguments, called = self._pop(), self._pop()
         if not isinstance(called, _Name) or not isinstance(arguments, tuple):
             raise RefusedError("it calls what is no name")
         self._stack.append(_made(called.name, arguments))
 
     def tell(self, _: Any) -> None:
-        """Where a pickle would set something's state: a dtype's byte order, an array's content. Each once."""
+        """Handle the instruction by which a pickle sets the state of an object.
+
+        Only the byte order of a dtype and the content of an array can be set, each only once.
+        """
         state, told = self._pop(), self._pop()
         if not isinstance(state, tuple):
             raise RefusedError("it sets a state that is no tuple")
@@ -295,7 +307,7 @@ def _is_shape(shape: Any) -> bool:
 
 
 def _named(table: dict[Any, Any], entries: list[Any]) -> dict[Any, Any]:
-    """Add names and entries in turn. A name of another kind could take for ever to be looked up."""
+    """Add names and entries in turn. Only texts and integers may be names; hashing others can take long."""
     if len(entries) % 2 or not all(type(name) in (str, bytes, int) for name in entries[::2]):
         raise RefusedError("it holds a table whose names are no texts")
     table.update(zip(entries[::2], entries[1::2], strict=True))

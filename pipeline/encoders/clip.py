@@ -1,8 +1,9 @@
-"""CLIP ViT-B/32: image rows and text token states as Moment-DETR's released features have them.
+"""CLIP ViT-B/32: rows of images and of the tokens of a text, computed as Moment-DETR's released features were.
 
-open_clip's bad manners are met here: plain `ViT-B-32` builds GELU without a word and gives wrong features of the right
-shape, `pretrained=` reaches for the network, and a model without weights is only a warning. So the towers are built on
-the meta device (no initialisation to throw away) from the QuickGELU configuration, and every tensor is put in place.
+open_clip has three traps. Its model `ViT-B-32` uses GELU where CLIP uses QuickGELU, and gives wrong features of the
+right shape without any error. Its option `pretrained=` downloads files. A model without weights only gives a warning.
+So both towers are built from the configuration with QuickGELU, on the meta device, and every tensor is filled from our
+file. The meta device has no memory, so no initial numbers are computed that would be thrown away.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _TEXT = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "logit_scale")
-"""Where the text tower's tensors live in the file; the image tower's live under `visual.`."""
+"""Beginnings of the names of the text tower's tensors in the file. Those of the image tower begin with `visual.`."""
 
 
 class ImageEncoder:
-    """Frame → projected class token, not normalised."""
+    """Turns a frame into the projected class token. It is not normalised."""
 
     def __init__(
         self, weights: Weights, device: str, *, model: str, mean: Sequence[float], std: Sequence[float]
     ) -> None:
-        """model: open_clip's name of the configuration. mean, std: of red, green and blue, as fractions of 1."""
+        """Build the image tower.
+
+        model: open_clip's name of the configuration. mean, std: those of red, green and blue, as fractions of 1.
+        Raises PipelineError for a weight file that does not hold it.
+        """
         import torch
 
         self._device = device
@@ -37,7 +42,7 @@ class ImageEncoder:
         self._std = torch.tensor(std, device=device).view(3, 1, 1)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 1, 224, 224, 3] → float32 [rows, 512]."""
+        """Encode uint8 RGB [rows, 1, 224, 224, 3]. Returns float32 [rows, 512]."""
         import torch
 
         with torch.inference_mode():
@@ -48,11 +53,11 @@ class ImageEncoder:
 
 
 class TextEncoder:
-    """Query → a row for each of its tokens, and the projected EOT state for the whole query.
+    """Turns a query into a row for each of its tokens, and into the projected state of its EOT token.
 
-    rows: `states` gives the states after the last LayerNorm, not projected. `embedding` gives rows of the token
-    embedding (UMT's TVSum archive), which know nothing of position or context: no positional embedding, no
-    transformer, no normalisation.
+    rows: `states` gives the states of the tokens after the last LayerNorm, not projected. `embedding` gives rows of the
+    token embedding, as UMT's TVSum archive has them. They have no positional embedding and pass through no transformer
+    and no normalisation, so they depend neither on position nor on context.
     """
 
     def __init__(
@@ -65,7 +70,11 @@ class TextEncoder:
         most_tokens: int,
         rows: Literal["states", "embedding"],
     ) -> None:
-        """model: open_clip's name of the configuration. most_tokens: of a query, besides SOT and EOT."""
+        """Build the text tower.
+
+        model: open_clip's name of the configuration. most_tokens: the largest number of tokens of a query, without SOT
+        and EOT. Raises PipelineError for a weight file that does not hold it.
+        """
         import torch
         from open_clip import SimpleTokenizer
 
@@ -80,12 +89,12 @@ class TextEncoder:
         self._device = device
 
     def tokens(self, query: str) -> list[int]:
-        """Token ids of a query: SOT, at most `most_tokens` of its own, EOT."""
+        """Return the ids of a query's tokens: SOT, at most `most_tokens` tokens of the text, and EOT."""
         body = self._tokenizer.encode(query)[: self._most_tokens]
         return [self._tokenizer.sot_token_id, *body, self._tokenizer.eot_token_id]
 
     def encode(self, queries: Sequence[str]) -> list[Words]:
-        """One Words per query: rows of its tokens float32 [n_tokens, 512], pooled [512]."""
+        """Encode queries. Returns for each the rows of its tokens, float32 [n_tokens, 512], and a pooled [512]."""
         import torch
 
         ids = [self.tokens(query) for query in queries]
@@ -99,14 +108,17 @@ class TextEncoder:
         return [Words(state[: len(row)], vector) for state, vector, row in rows]
 
     def _states(self, ids: Tensor) -> Tensor:
-        """[queries, length] → [queries, length, 512]. The mask is causal, so padding behind a query changes nothing."""
+        """Map ids [queries, length] to states [queries, length, 512].
+
+        The mask is causal: no token sees those after it. So padding behind a query changes nothing.
+        """
         model = self._model
         embedded = model.token_embedding(ids) + model.positional_embedding[: self._length]
         return model.ln_final(model.transformer(embedded, attn_mask=model.attn_mask))
 
 
 def _empty_model(name: str) -> Any:
-    """Both towers without numbers. Raises PipelineError when open_clip built another activation than CLIP's."""
+    """Build both towers without numbers. Raises PipelineError if open_clip uses another activation than CLIP does."""
     import open_clip
     import torch
     from open_clip.transformer import QuickGELU
@@ -122,9 +134,9 @@ def _empty_model(name: str) -> Any:
 
 
 def _filled(tower: nn.Module, called: str, prefix: str, weights: Weights) -> Any:
-    """The tower with its numbers, for inference. prefix: of its tensors' names in the file; empty for the text tower.
+    """Fill a tower with its weights, for inference. The tensors of the other tower are not read.
 
-    The other tower's tensors are not read.
+    prefix: the beginning of the names of its tensors in the file. It is empty for the text tower.
     """
     from pipeline.encoders.state import fill, read_safetensors
 

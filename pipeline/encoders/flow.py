@@ -22,14 +22,14 @@ from pipeline.encoders.state import fill
 UPDATES = 20
 
 PAIRS = 4
-"""Pairs of frames at a time: at 256 × 455 pixels 1.5 GB for the whole process."""
+"""Number of pairs of frames that are computed at a time. With 4 pairs of 256 × 455 pixels the process needs 1.5 GB."""
 
 LIMIT = 20
-"""Pixels; faster movement is cut."""
+"""The largest movement in pixels. A faster movement is set to it."""
 
 
 class Raft:
-    """RAFT with its numbers, on a device. Raises PipelineError for a file that does not hold it."""
+    """RAFT with its weights, on a device. Raises PipelineError for a file that does not hold them."""
 
     def __init__(self, weights: Weights, device: str) -> None:
         with torch.device("meta"):
@@ -37,9 +37,9 @@ class Raft:
         self._network = fill(empty, weights, "RAFT (large)").to(device)
 
     def between(self, frames: Tensor) -> Tensor:
-        """Uint8 RGB [n + 1, height, width, 3] → flow from each frame to the next, float32 [n, 2 (x, y), height, width].
+        """Compute the flow from each frame of uint8 RGB [n + 1, height, width, 3] to the next one.
 
-        Both sides of the result are rounded up to a multiple of 8.
+        Returns float32 [n, 2 (x, y), height, width] in pixels. Height and width are rounded up to a multiple of 8.
         """
         images = padded(frames.permute(0, 3, 1, 2).float().div_(127.5).sub_(1))
         pairs = zip(images[:-1].split(PAIRS), images[1:].split(PAIRS), strict=True)
@@ -47,12 +47,15 @@ class Raft:
 
 
 def padded(images: Tensor) -> Tensor:
-    """[n, channels, height, width] with both sides rounded up to a multiple of 8."""
+    """Pad [n, channels, height, width] by repeating the edges, so that both sides are multiples of 8."""
     height, width = (-size % 8 for size in images.shape[2:])
     sides = (width // 2, width - width // 2, height // 2, height - height // 2)
     return functional.pad(images, sides, mode="replicate")
 
 
 def as_pictures(flow: Tensor) -> Tensor:
-    """Flow in pixels → what a network of pictures is given: 2 · round(128 + 255 v / 40) / 255 − 1, in steps."""
+    """Turn flow v in pixels into the input of a network of pictures: 2 · round(128 + 255 v / 40) / 255 − 1.
+
+    The rounding keeps the steps that the released rows have, because their flow was stored as pictures.
+    """
     return flow.clamp(-LIMIT, LIMIT).mul(255 / (2 * LIMIT)).add_(128).round_().mul_(2 / 255).sub_(1)

@@ -1,12 +1,14 @@
-"""GloVe 6B.300d: a vector per word of a query, looked up, as the Charades-STA systems have it.
+"""GloVe 6B.300d: a vector for each word of a query, looked up in a table, as the Charades-STA systems do.
 
-A query is split at blanks and lower-cased; punctuation stays on its word. Two rules are about: UMT and 2D-TAN strip the
-full stop that ends a sentence, CG-DETR and lighthouse do not, whose last word (`shelf.`) is then unknown.
-Unknown words are rows of zeros. A text without a word has one such row, so that all families have the same queries.
+A query is split at blanks and lower-cased. Punctuation stays on its word. Released systems treat the full stop at the
+end in two ways. UMT and 2D-TAN strip it. CG-DETR and lighthouse keep it, so that the last word (`shelf.`) is unknown.
+An unknown word gets a row of zeros. A text without a word gets one such row, so that all families have the same
+queries.
 
-gensim reads a thousand lines a second, 400 s for all, and importing it takes 1.5 s and 118 MB. So the first job of a
-dataset copies the lines of its queries' words out of the zip, lets gensim read them, and keeps their vectors in a small
-file of NumPy beside the zip. All other jobs read that file and import no gensim.
+gensim reads a thousand lines in a second, so the whole table would take 400 s. Importing gensim takes 1.5 s and 118 MB.
+So the first job of a dataset copies the lines of the words that its queries contain out of the zip, lets gensim read
+these, and keeps the vectors in a small file of NumPy beside the zip. All other jobs read that file and do not import
+gensim.
 """
 
 from __future__ import annotations
@@ -27,16 +29,16 @@ from pipeline.encoders.base import Weights, Words
 from pipeline.errors import PipelineError
 
 MEMBER = "glove.6B.300d.txt"
-"""The file inside the zip: 400,000 lines, a word and 300 numbers each, without a header."""
+"""The name of the file inside the zip. It has 400,000 lines with a word and 300 numbers each, and no header."""
 
 DIM = 300
 
 LONGEST_LINE = 1 << 16
-"""Bytes; GloVe's have about 3,000."""
+"""The largest accepted length of a line in bytes. The lines of GloVe have about 3,000."""
 
 
 class GloVe:
-    """Words → vectors."""
+    """Looks up the vectors of the words of a query."""
 
     def __init__(
         self,
@@ -46,10 +48,12 @@ class GloVe:
         *,
         strips_full_stop: bool,
     ) -> None:
-        """corpus: the queries of the dataset. strips_full_stop: whether the one that ends a query goes (UMT, 2D-TAN).
+        """Look up the words of all queries of the dataset.
 
-        Without that, a query is looked up as it is stored (CG-DETR, lighthouse). Raises PipelineError for a file that
-        does not hold GloVe, and for one that holds no word of the corpus: every text would be zeros.
+        corpus: the queries of the dataset. strips_full_stop: whether the full stop at the end of a query is removed
+        (UMT, 2D-TAN) or kept (CG-DETR, lighthouse).
+        Raises PipelineError for a file that does not hold GloVe, and for a file that contains no word of the corpus,
+        because every row would then be zero.
         """
         self._strips_full_stop = strips_full_stop
         if weights.path is None:
@@ -65,12 +69,12 @@ class GloVe:
                 )
 
     def words(self, query: str) -> list[str]:
-        """What is looked up for a query, in order."""
+        """Return the words that are looked up for a query, in order."""
         kept = query.rstrip().removesuffix(".") if self._strips_full_stop else query
         return kept.lower().split()
 
     def encode(self, queries: Sequence[str]) -> list[Words]:
-        """One Words per query: float32 [n_words, 300], at least a row; nothing pooled."""
+        """Encode queries. Returns for each float32 [n_words, 300] with at least one row, and no pooled vector."""
         return [self._encode(self.words(query)) for query in queries]
 
     def _encode(self, words: Sequence[str]) -> Words:
@@ -83,7 +87,7 @@ class GloVe:
 
 
 class _Seeded(dict[str, np.ndarray]):
-    """A vector of its own for every word there is; equal seeds give equal vectors."""
+    """A table that has a random vector for every word. Equal seeds give equal vectors."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -98,9 +102,10 @@ class _Seeded(dict[str, np.ndarray]):
 
 
 def _vectors_of(weights: Weights, archive: Path, vocabulary: Sequence[str]) -> Mapping[str, np.ndarray]:
-    """Those of these words that GloVe knows → float32 [300].
+    """Return the vectors float32 [300] of those words that GloVe contains.
 
-    They are kept in a file that is named after what it was made of; the first process that asks makes it.
+    They are kept in a file. Its name contains a digest of the weights and the words, so that other words get another
+    file. The first process that needs the file makes it.
     """
     made_of = "\n".join([weights.passport, *vocabulary]).encode(errors="replace")
     path = archive.with_name(f"{Path(MEMBER).stem}.{hashlib.sha256(made_of).hexdigest()[:16]}.npz")
@@ -125,7 +130,7 @@ def _gather(archive: Path, vocabulary: Sequence[str], path: Path) -> None:
 
 
 def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
-    """Copy the lines of wanted words. The zip's checksum is that of the whole member, so it is read to its end."""
+    """Copy the lines of wanted words. The file in the zip is read to its end, where its checksum is compared."""
     try:
         with zipfile.ZipFile(archive) as zipped, zipped.open(MEMBER) as member, files.atomic(path, "wb") as file:
             reader = BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES)
@@ -143,7 +148,7 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
 
 
 def _parsed(lines: Path, archive: Path) -> Mapping[str, np.ndarray]:
-    """word → float32 [300], by gensim. Raises PipelineError for lines of another form."""
+    """Read lines with gensim. Returns float32 [300] for each word. Raises PipelineError for lines of another form."""
     if not lines.stat().st_size:
         return {}
     from gensim.models import KeyedVectors  # type: ignore[import-untyped]
@@ -158,7 +163,7 @@ def _parsed(lines: Path, archive: Path) -> Mapping[str, np.ndarray]:
 
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
-    """word → float32 [300], of a file that `_gather` wrote. Raises PipelineError for one that is damaged."""
+    """Read a file that `_gather` wrote. Returns float32 [300] for each word. Raises PipelineError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as found:
             words, vectors = found["words"].tobytes().decode(), found["vectors"]

@@ -8,8 +8,8 @@
     pooling        over 2×7×7, then over time: one row        over 2×7×7: two rows of 0.5 s, in order of time
     weights        Kinetics-400, hassony2's conversion        fine-tuned on Charades, piergiaj's conversion
 
-A row has 1,024 numbers, none below 0, float32. The released rows went through files between decoding and network, an
-H.264 one for TVSum, JPEG for Charades; ours do not.
+A row has 1,024 float32 numbers, and none is below 0. The frames of the released rows were written into files between
+decoding and network: into an H.264 file for TVSum, and into JPEG files for Charades. Our frames are not.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CROP = 224
-"""Side of what the network sees, in pixels."""
+"""Width and height of the network's input in pixels."""
 
 
 OverTime = Literal["mean", "rows"]
-"""What becomes of the positions in time: one row, their mean; or a row each, in order."""
+"""How the positions in time become rows. `mean` makes one row, their mean. `rows` makes a row of each, in order."""
 
 
 class RgbI3D:
-    """A stack of frames → one row, or one for each position in time."""
+    """Turns a stack of frames into one row, or into one row for each position in time."""
 
     def __init__(self, weights: Weights, device: str, *, conversion: str, over_time: OverTime) -> None:
-        """conversion: a name in `inception.CONVERSIONS`. Raises PipelineError for a file that holds other numbers."""
+        """Build the network. conversion: a name in `inception.CONVERSIONS`.
+
+        Raises PipelineError for a weight file that does not hold it.
+        """
         from pipeline.encoders import inception
 
         self._device, self._over_time = device, over_time
         self._network = inception.features(weights, inception.CONVERSIONS[conversion], 3).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [n, frames, 224, 224, 3] → float32 [n · rows of an input, 1024]."""
+        """Encode uint8 RGB [n, frames, 224, 224, 3]. Returns float32 [n · rows of an input, 1024]."""
         import torch
 
         with torch.inference_mode():
@@ -52,10 +55,14 @@ class RgbI3D:
 
 
 class FlowI3D:
-    """The frames of a stack and one more → the flow between them → rows. weights: the network's; further: RAFT's."""
+    """Turns a stack of frames, with one frame more, into the flow between them, and the flow into rows."""
 
     def __init__(self, weights: Weights, device: str, *, conversion: str, over_time: OverTime) -> None:
-        """conversion: a name in `inception.CONVERSIONS`. Raises PipelineError for files that hold other numbers."""
+        """Build RAFT and the network. conversion: a name in `inception.CONVERSIONS`.
+
+        weights: those of the network; `further` holds those of RAFT.
+        Raises PipelineError for a weight file that does not hold its network.
+        """
         from pipeline.encoders import flow, inception
 
         (raft,) = weights.further
@@ -64,7 +71,7 @@ class FlowI3D:
         self._network = inception.features(weights, inception.CONVERSIONS[conversion], 2).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [n, 33, height, width, 3], short side 256 → float32 [n · rows of an input, 1024]."""
+        """Encode uint8 RGB [n, 33, height, width, 3], short side 256. Returns float32 [n · rows of an input, 1024]."""
         import torch
 
         with torch.inference_mode():
@@ -73,7 +80,7 @@ class FlowI3D:
             return torch.cat([rows_of(part, self._over_time) for part in found]).cpu().numpy()
 
     def _pictures(self, stack: Tensor) -> Tensor:
-        """[33, height, width, 3] → [1, 2, 32, 224, 224]."""
+        """Turn frames [33, height, width, 3] into their flow, as pictures cut to the centre: [1, 2, 32, 224, 224]."""
         from pipeline.encoders.flow import as_pictures
 
         flow = self._raft.between(stack)
@@ -82,7 +89,7 @@ class FlowI3D:
 
 
 def colours(frames: np.ndarray, device: str) -> Tensor:
-    """Uint8 RGB [n, time, height, width, 3] → float32 [n, 3, time, height, width] in -1 … 1."""
+    """Turn uint8 RGB [n, time, height, width, 3] into float32 [n, 3, time, height, width] in -1 … 1."""
     import torch
 
     clips = torch.from_numpy(frames).to(device, non_blocking=True)
@@ -90,12 +97,12 @@ def colours(frames: np.ndarray, device: str) -> Tensor:
 
 
 def positions(network: nn.Module, clips: Tensor) -> Tensor:
-    """[n, channels, time, 224, 224] → [n, ⌈time/8⌉ − 1, 1024]."""
+    """Apply the network to [n, channels, time, 224, 224]. Returns [n, ⌈time/8⌉ − 1, 1024]."""
     import torch
 
     return torch.cat([network(part).flatten(2) for part in at_once(clips)]).transpose(1, 2)
 
 
 def rows_of(found: Tensor, over_time: OverTime) -> Tensor:
-    """[n, positions, 1024] → [n, 1024], or [n · positions, 1024] in order of time."""
+    """Turn [n, positions, 1024] into rows: [n, 1024] for `mean`, [n · positions, 1024] in order of time for `rows`."""
     return found.mean(1) if over_time == "mean" else found.flatten(0, 1)

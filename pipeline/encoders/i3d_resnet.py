@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ResNetI3D:
-    """8 frames of a clip → one row."""
+    """Turns 8 frames of a clip into one row."""
 
     def __init__(self, weights: Weights, device: str) -> None:
         """Build the network. Raises PipelineError for a weight file that does not hold it."""
@@ -29,7 +29,7 @@ class ResNetI3D:
         self._network = _up_to_the_pool(filled(weights)).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 8, 224, 224, 3] → float32 [rows, 2048]."""
+        """Encode uint8 RGB [rows, 8, 224, 224, 3]. Returns float32 [rows, 2048]."""
         import torch
 
         from pipeline.encoders.pytorchvideo_models import normalised
@@ -40,7 +40,10 @@ class ResNetI3D:
 
 
 def filled(weights: Weights) -> Any:
-    """The whole network with its numbers, for inference."""
+    """Build the whole network and fill it with its weights, for inference.
+
+    Raises PipelineError for a weight file that does not hold it.
+    """
     from pipeline.encoders.pytorchvideo_models import empty, read_checkpoint
     from pipeline.encoders.state import fill
 

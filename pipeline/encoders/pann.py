@@ -8,12 +8,15 @@ Layer: `embedding` = ReLU(fc1(maximum over time + mean over time of the frequenc
 527 class scores. Pooling: in the layer. Not normalised.
 Weights: `Cnn14_mAP=0.431.pth` of Zenodo record 3987831, CC BY 4.0, key `model`; 80,753,615 trained numbers.
 
-`panns_inference` has bad manners, and they end here: importing it, or any submodule, fetches a table into the user's
-home folder through a shell, and without network sets the number of classes to 0 for good; importing its `models` draws
-in matplotlib, which writes a font list there. So `models` is loaded under a private name that runs no `__init__`, with
-nothing in matplotlib's place, and what it fetches for (527 classes) is said to it. Building the spectrogram makes
-librosa compile kernels through numba (15 s, once): they are kept beside librosa; where that folder is read-only, set
-NUMBA_CACHE_DIR, or each job compiles them anew in a folder of its own.
+`panns_inference` does unwanted things when it is imported. The package itself downloads a table into the user's home
+folder through a shell, and without network it sets the number of classes to 0. Its module `models` imports matplotlib,
+which writes a list of fonts there. So `models` is imported under a private name, which does not run the package's
+`__init__`, and with an empty module in matplotlib's place. The number of classes (527), for which the table would be
+downloaded, is passed as an argument.
+
+Building the spectrogram makes librosa compile functions with numba, which takes 15 s. The result is kept beside
+librosa. If that folder is read-only, set NUMBA_CACHE_DIR. Otherwise each job compiles them again, in a folder of its
+own.
 """
 
 from __future__ import annotations
@@ -49,11 +52,14 @@ _SETTINGS = {
 }
 
 _PRIVATE = "_pipeline_panns"
-"""The name under which the package's folder is imported; `panns_inference` itself never is."""
+"""The private name under which the package's folder is imported. `panns_inference` itself is never imported."""
 
 
 class Cnn14:
-    """Pieces of sound → embeddings. On grids finer than 2 s the pieces overlap: a stand-in, as `pann-cnn14-centred`."""
+    """Turns pieces of sound into embeddings.
+
+    On grids finer than 2 s the pieces overlap. That is the stand-in family `pann-cnn14-centred`.
+    """
 
     def __init__(self, weights: Weights, device: str) -> None:
         """Build the network. Raises PipelineError for a weight file that does not hold it."""
@@ -64,17 +70,17 @@ class Cnn14:
         self._network: Any = fill(_built(weights.seed), weights, "Cnn14", read=read).to(device)
 
     def encode(self, pieces: np.ndarray) -> np.ndarray:
-        """Float32 [rows, 64000] → float32 [rows, 2048], no number below 0."""
+        """Encode float32 [rows, 64000]. Returns float32 [rows, 2048] without negative numbers."""
         import torch
 
-        # cuDNN's short-cuts reach the quiet end of the log spectrogram.
+        # TF32 and other fast algorithms of cuDNN lose digits. In quiet sound the logarithm makes such errors large.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
             return self._network(torch.from_numpy(pieces).to(self._device))["embedding"].cpu().numpy()
 
 
 def _built(seed: int) -> nn.Module:
-    """Cnn14 with the numbers of its own initialisation, equal for equal seeds."""
+    """Build Cnn14 with the numbers of its own initialisation. Equal seeds give equal numbers."""
     import torch
 
     with torch.random.fork_rng(devices=[]), _numba_cache():
@@ -83,7 +89,7 @@ def _built(seed: int) -> nn.Module:
 
 
 def _models() -> ModuleType:
-    """`panns_inference.models`, without what else the package does."""
+    """Import `panns_inference.models` without running the rest of the package."""
     name = f"{_PRIVATE}.models"
     if name not in sys.modules:
         spec = find_spec("panns_inference")
@@ -99,7 +105,10 @@ def _models() -> ModuleType:
 
 @contextmanager
 def _without_matplotlib() -> Iterator[None]:
-    """Empty modules stand in for a matplotlib that nobody has imported yet; it is imported there and never used."""
+    """Put empty modules in matplotlib's place during the block, if it was not imported before.
+
+    `models` imports matplotlib and never uses it.
+    """
     stands_in = [name for name in ("matplotlib", "matplotlib.pyplot") if name not in sys.modules]
     sys.modules.update({name: ModuleType(name) for name in stands_in})
     if stands_in:
@@ -115,7 +124,7 @@ def _without_matplotlib() -> Iterator[None]:
 
 @contextmanager
 def _numba_cache() -> Iterator[None]:
-    """Keep numba's cache out of the user's home, its choice where librosa's folder is read-only."""
+    """Keep numba's cache out of the user's home, which numba uses if librosa's folder is read-only."""
     librosa = find_spec("librosa")
     is_kept = librosa is None or os.access(Path(str(librosa.origin)).parent, os.W_OK)
     if is_kept or "NUMBA_CACHE_DIR" in os.environ:

@@ -1,8 +1,9 @@
-"""pytorchvideo's networks, and its bad manners, which end here.
+"""The networks of pytorchvideo. Only this file uses that library.
 
-Its `transforms` do not import beside a current torchvision; `pretrained=` reaches for the network and unpickles what
-comes; SlowFast overwrites the list that it is called with; the pools are of one size, so that 224 × 224 pixels and the
-stated number of frames are the only input. Its networks are what its checkpoints, and PySlowFast's, fit.
+The library has four traps. Its module `transforms` cannot be imported beside a current torchvision. Its option
+`pretrained=` downloads a file and unpickles it. Its SlowFast overwrites the list that it is called with. Its pools have
+one fixed size, so the only possible input is 224 × 224 pixels and the stated number of frames. The library is used
+because its own checkpoints and those of PySlowFast fit its networks.
 """
 
 from __future__ import annotations
@@ -19,23 +20,26 @@ from pipeline.encoders.state import tensors_by_name
 
 
 def empty(name: str) -> Any:
-    """`slowfast_r50` or `i3d_r50` on the meta device, to be filled."""
+    """Build `slowfast_r50` or `i3d_r50` on the meta device, without numbers."""
     with torch.device("meta"):
         return getattr(hub, name)(pretrained=False)
 
 
 def read_checkpoint(path: Path, called: str) -> dict[str, Tensor]:
-    """The tensors of one of its files, by name. Raises PipelineError."""
+    """Read the tensors of a checkpoint of pytorchvideo, by name. Raises PipelineError for another file."""
     return tensors_by_name(path, called, inside="model_state")
 
 
 def normalised(clips: Tensor) -> Tensor:
-    """Uint8 RGB [rows, time, 224, 224, 3] → float32 [rows, 3, time, 224, 224], (x/255 − 0.45)/0.225."""
+    """Turn uint8 RGB [rows, time, 224, 224, 3] into float32 [rows, 3, time, 224, 224], (x/255 − 0.45)/0.225."""
     return clips.permute(0, 4, 1, 2, 3).float().div_(255).sub_(0.45).div_(0.225)
 
 
 def fuse(module: nn.Module) -> None:
-    """Multiply every normalisation into the convolution before it: a seventh of the time, equal up to rounding."""
+    """Multiply every normalisation into the convolution before it. The results are equal up to rounding.
+
+    The network then needs no pass over its values for the normalisations.
+    """
     before: tuple[str, nn.Module] = ("", module)
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm3d) and isinstance(before[1], nn.Conv3d):

@@ -7,7 +7,7 @@
     pooling        mean over 8×7×7 (slow, 2048) and 32×7×7 (fast, 256), concatenated slow first: 2304, float32
     source         the network of pytorchvideo; two weight files, two families, which never mix
 
-The Caffe2 file is a bare Python 2 pickle: `caffe2_file.py` reads it and runs nothing.
+The Caffe2 file is a pickle of Python 2. `caffe2_file.py` reads it without running anything in it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,19 @@ if TYPE_CHECKING:
 CALLED = "SlowFast R50"
 
 SLOW_OF_FAST = (0, 4, 8, 13, 17, 22, 26, 31)
-"""⌊linspace(0, 31, 8)⌋."""
+"""The positions of the slow pathway's frames among the 32 frames: ⌊linspace(0, 31, 8)⌋."""
 
 
 Release = Literal["caffe2", "pytorchvideo"]
-"""Whose numbers: those that the released features were made with (PySlowFast's model zoo), or pytorchvideo's own."""
+"""The origin of the weights.
+
+`caffe2` is PySlowFast's model zoo, with which the released features were made. `pytorchvideo` is pytorchvideo's own
+file.
+"""
 
 
 class SlowFast:
-    """32 frames of a clip → one row."""
+    """Turns 32 frames of a clip into one row."""
 
     def __init__(self, weights: Weights, device: str, *, release: Release) -> None:
         """Build the network. Raises PipelineError for a weight file that does not fit."""
@@ -41,7 +45,7 @@ class SlowFast:
         self._network = _network(filled(weights, release)).to(device)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 32, 224, 224, 3] → float32 [rows, 2304]."""
+        """Encode uint8 RGB [rows, 32, 224, 224, 3]. Returns float32 [rows, 2304]."""
         import torch
 
         with torch.inference_mode():
@@ -51,7 +55,10 @@ class SlowFast:
 
 
 def filled(weights: Weights, release: Release) -> Any:
-    """The whole network with its numbers. Raises PipelineError for a file that holds other numbers, or code."""
+    """Build the whole network and fill it with its weights, for inference.
+
+    Raises PipelineError for a file that does not hold this network, or that holds code.
+    """
     from pipeline.encoders.pytorchvideo_models import empty, read_checkpoint
     from pipeline.encoders.state import fill
 
@@ -62,9 +69,10 @@ def filled(weights: Weights, release: Release) -> Any:
 
 
 def pathways(clips: Tensor) -> list[Tensor]:
-    """Uint8 [rows, 32, 224, 224, 3] → slow [rows, 3, 8, 224, 224] and fast [rows, 3, 32, 224, 224], normalised.
+    """Turn uint8 [rows, 32, 224, 224, 3] into the normalised inputs of both pathways.
 
-    A new list at every call: the network overwrites it.
+    Returns slow [rows, 3, 8, 224, 224] and fast [rows, 3, 32, 224, 224]. The list is new at every call, because the
+    network overwrites its entries.
     """
     from pipeline.encoders.pytorchvideo_models import normalised
 
@@ -98,13 +106,17 @@ def _caffe2_names() -> dict[str, str]:
 
 
 CAFFE2_NAMES = _caffe2_names()
-"""Every number of the network: pytorchvideo's name → Caffe2's blob. `t_`: fast pathway; `…_subsample`: fast to slow."""
+"""The Caffe2 blob for every entry of pytorchvideo's network.
+
+`t_` marks the fast pathway. `…_subsample` marks the layers that lead from the fast to the slow pathway.
+"""
 
 
 def read_blobs(path: Path, called: str) -> dict[str, Tensor]:
-    """The arrays of a Caffe2 file, `{"blobs": {name: array}}`, without those of the optimiser; nothing in it is run.
+    """Read the arrays of a Caffe2 file, `{"blobs": {name: array}}`, without those of the optimiser.
 
-    Raises PipelineError for a pickle that asks for anything but arrays, and for another content.
+    Nothing in the file is run. Raises PipelineError for a pickle that asks for anything but arrays, and for other
+    content.
     """
     import torch
 
@@ -122,7 +134,7 @@ def read_blobs(path: Path, called: str) -> dict[str, Tensor]:
 
 
 def _network(whole: Any) -> nn.Module:
-    """The network up to its pooled pathways."""
+    """Return the part of the network that ends with the pooled pathways."""
     from torch import nn
 
     from pipeline.encoders.pytorchvideo_models import fuse

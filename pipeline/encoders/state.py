@@ -1,4 +1,4 @@
-"""A network and the file of its numbers: read without running anything in it, compared entry by entry, put in place."""
+"""Reads weight files without running anything in them, compares them with a network, and fills the network."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from pipeline.errors import PipelineError
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 _COUNTER = "num_batches_tracked"
-"""Matters in training only; files from before 2018 have none."""
+"""The end of the names of counters that only a training uses. Files from before 2018 do not contain them."""
 
 
 def tensors_by_name(path: Path, called: str, inside: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a file of torch, or of its entry `inside`. Raises PipelineError.
+    """Read the tensors of a file of torch, or those of its entry `inside`, by name. Nothing in the file is run.
 
-    Nothing in the file is run, and no tensor is larger than what the file can hold of it.
+    called: what the file should hold, for the error.
+    Raises PipelineError for a file that holds no tensors, that unpacks to far more than its size, or that has a tensor
+    which claims more numbers than the file holds.
     """
     try:
         refuse_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a cut or broken file of the old form may raise anything
+    except Exception as error:  # torch may raise any exception for a damaged file in its old format
         raise unfit(path, called, f"{type(error).__name__}: {error}") from error
     if inside is not None:
         content = content.get(inside) if isinstance(content, dict) else None
@@ -41,7 +43,7 @@ def tensors_by_name(path: Path, called: str, inside: str | None = None) -> dict[
 
 
 def read_safetensors(prefixes: tuple[str, ...]) -> Callable[[Path, str], Mapping[str, Tensor]]:
-    """What reads those tensors of a safetensors file whose names begin with one of these, and no others."""
+    """Return a function that reads the tensors of a safetensors file whose names begin with one of these prefixes."""
 
     def read(path: Path, called: str) -> dict[str, Tensor]:
         from safetensors import SafetensorError, safe_open
@@ -57,7 +59,10 @@ def read_safetensors(prefixes: tuple[str, ...]) -> Callable[[Path, str], Mapping
 
 
 def refuse_bomb(path: Path) -> None:
-    """Raise ValueError for a file of torch, which is a zip, that unpacks to far more than its size. OSError too."""
+    """Raise ValueError for a file of torch that unpacks to far more bytes than its size allows. Such a file is a zip.
+
+    Raises OSError if the file cannot be read.
+    """
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -70,7 +75,10 @@ def refuse_bomb(path: Path) -> None:
 
 
 def is_whole(tensor: Tensor) -> bool:
-    """Whether a tensor has a place in memory for each of its numbers; a stride of 0 makes a billion out of one."""
+    """Whether a tensor has memory for each of its numbers.
+
+    A tensor with a stride of 0 can claim a billion numbers and hold only one.
+    """
     return (
         tensor.layout == torch.strided
         and tensor.device.type != "meta"
@@ -85,12 +93,15 @@ def fill(
     name_in_file: Callable[[str], str] = lambda name: name,
     read: Callable[[Path, str], Mapping[str, Tensor]] = tensors_by_name,
 ) -> AnyNetwork:
-    """Put a network's numbers in place, for inference.
+    """Fill a network with its weights, for inference, and return it.
 
-    network: on the meta device; one that was built with numbers keeps them where weights are random. called: what the
-    file should hold, for the error. name_in_file: of an entry of the network's state. read: (path, called) → the file's
-    tensors by name. Raises PipelineError for a file that is none, or that lacks an entry, has one more, or one of
-    another shape; all are compared before any is taken.
+    network: a network on the meta device. If it was built with numbers and the weights are random, it keeps its
+    numbers.
+    called: what the file should hold, for the error.
+    name_in_file: returns the file's name for an entry of the network's state.
+    read: takes the path and `called`, and returns the tensors of the file by name.
+    Raises PipelineError if the file is no weight file, or if it lacks an entry, has one too many, or has one of another
+    shape. All entries are compared before any is used.
     """
     if weights.path is None:
         if any(parameter.is_meta for parameter in network.parameters()):
@@ -127,6 +138,6 @@ def _fitting(
 
 
 def unfit(path: Path, called: str, reason: str) -> PipelineError:
-    """The error for a file that does not hold what it should."""
+    """Make the error for a file that does not hold what it should. called: what it should hold."""
     reason = " ".join(reason.split())[:300]
     return PipelineError(f"does not hold {called} ({reason})", where=path, remedy=files.FETCH_AGAIN)

@@ -1,4 +1,4 @@
-"""VGG-16 of ImageNet: six rows a second, a named stand-in for the VGG of Charades.
+"""VGG-16 of ImageNet, with six rows a second. It is a stand-in, under its own name, for the VGG of Charades.
 
     sampling       every fourth frame of the 24-fps grid, as the dataset's own features have it
     resize, crop   short side 256, PIL bilinear; centre 224 × 224
@@ -6,8 +6,8 @@
     layer          fc7 after ReLU: 4096 numbers, none below 0
     source         torchvision's `vgg16`; weights IMAGENET1K_V1 (the variant IMAGENET1K_FEATURES has no fc6 and fc7)
 
-The released features come from a network that was fine-tuned on Charades and that nobody can get any more: same shape,
-other numbers.
+The released features come from a network that was fine-tuned on Charades. Its weights are not available any more. So
+our rows have the same shape but other numbers.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 FC7_RELU = 5
-"""Modules of torchvision's classifier up to fc7's ReLU: fc6, ReLU, dropout, fc7, ReLU."""
+"""Number of modules of torchvision's classifier up to the ReLU of fc7: fc6, ReLU, dropout, fc7, ReLU."""
 
 
 class Vgg16:
-    """Frame → fc7 after ReLU, 4096 numbers, not normalised."""
+    """Turns a frame into fc7 after ReLU: 4096 numbers, not normalised."""
 
     def __init__(self, weights: Weights, device: str, *, mean: Sequence[float], std: Sequence[float]) -> None:
-        """mean, std: of red, green and blue, as fractions of 1.
+        """Build the network. mean, std: those of red, green and blue, as fractions of 1.
 
         Raises PipelineError for a weight file that does not hold VGG-16.
         """
@@ -42,7 +42,7 @@ class Vgg16:
         self._std = torch.tensor(std, device=device).view(3, 1, 1)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 1, 224, 224, 3] → float32 [rows, 4096]."""
+        """Encode uint8 RGB [rows, 1, 224, 224, 3]. Returns float32 [rows, 4096]."""
         import torch
 
         with torch.inference_mode():
@@ -51,7 +51,7 @@ class Vgg16:
 
 
 def filled(weights: Weights) -> Any:
-    """The whole network with its numbers, for inference."""
+    """Build the whole network and fill it with its weights, for inference."""
     import torch
     from torchvision.models import vgg16
 

@@ -70,7 +70,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Item:
+class _ExpectedFile:
     """A file that should be in the archive.
 
     key: the vid, or the qid for words. duration: length of the video in seconds. n_clips: number of rows that are
@@ -95,7 +95,7 @@ class _Checked:
     family: str
     layout: Layout
     passport: Passport
-    good: list[_Item]
+    good: list[_ExpectedFile]
     n_rows: Mapping[str, int]
     findings: list[Finding]
     n_unasked: int
@@ -130,7 +130,7 @@ def fill_from_archive(
     refuse_unknown(skip, (query.vid for query in asked), dataset)
     queries = [query for query in asked if query.vid not in skip]
     checked = [_checked(folder, dataset, archive, family, grid, queries) for family, grid in grids.items()]
-    findings = [_beside_others(finding, checked) for family in checked for finding in family.findings]
+    findings = [_with_other_families(finding, checked) for family in checked for finding in family.findings]
     places = results_layout.Layout(results)
     report = places.import_report(dataset, archive)
     _write_report(report, findings)
@@ -141,7 +141,7 @@ def fill_from_archive(
     counts = {name: count for family in checked for name, count in family.counts.items()}
     skipped = [{"vid": vid, "why": "skipped: named under `skip` of its dataset"} for vid in sorted(skip)]
     skipped += [{"vid": f.vid, "why": f"{_kind(f)}{f.family}, {f.file}: {f.detail}"} for f in findings if f.is_fatal]
-    _say(skipped, report)
+    _print_skipped(skipped, report)
     return Outcome(made, counts, skipped)
 
 
@@ -150,17 +150,17 @@ def _kind(finding: Finding) -> str:
     return f"{OTHER_LENGTH}: " if finding.finding == OTHER_LENGTH else ""
 
 
-def _items(queries: Sequence[records.Query], grid: str, layout: Layout, top: Path) -> list[_Item]:
+def _expected_files(queries: Sequence[records.Query], grid: str, layout: Layout, top: Path) -> list[_ExpectedFile]:
     """Return the files that the annotations ask for, sorted: one for each qid if the family is one of words, else one
     for each vid."""
     items = {}
     for query in queries:
         path = layout.path(top, query.vid, query.qid)
         if grid == "tokens":
-            items[str(query.qid)] = _Item(str(query.qid), query.vid, path, query.duration, None)
+            items[str(query.qid)] = _ExpectedFile(str(query.qid), query.vid, path, query.duration, None)
         else:
             clips = n_clips(Fraction(query.duration), grid_seconds(grid))
-            items[query.vid] = _Item(query.vid, query.vid, path, query.duration, clips)
+            items[query.vid] = _ExpectedFile(query.vid, query.vid, path, query.duration, clips)
     return [items[key] for key in sorted(items)]
 
 
@@ -170,18 +170,18 @@ def _checked(
     """Read every file of a family once and check it. The store will be float16 only if all files are float16."""
     top, layout = find_top(folder, layouts_of(dataset, family))
     passport = _passport(top, archive, family, grid, layout)
-    items = _items(queries, grid, layout, top)
+    items = _expected_files(queries, grid, layout, top)
     good, findings, dtypes, n_rows = [], [], set(), {}
     for item in progress.lines(items, unit="files", what=family):
-        looked = _look(item, family, layout)
-        if looked.finding:
+        content = _content_of(item, family, layout)
+        if content.finding:
             file = item.path.relative_to(top).as_posix()
-            findings.append(Finding(family, item.key, item.vid, looked.finding, file, looked.detail))
-        if looked.dtype is not None:
-            n_rows[item.key] = looked.n_rows
-        if looked.finding in ROWS_OFF:
+            findings.append(Finding(family, item.key, item.vid, content.finding, file, content.detail))
+        if content.dtype is not None:
+            n_rows[item.key] = content.n_rows
+        if content.finding in ROWS_OFF:
             good.append(item)
-            dtypes.add(looked.dtype)
+            dtypes.add(content.dtype)
     if grid != "tokens":
         _check_grid(archive, family, grid, [item.duration / n_rows[item.key] for item in items if item.key in n_rows])
     if not good:
@@ -196,7 +196,7 @@ def _checked(
     return _Checked(family, layout, replace(passport, dtype=dtype), good, n_rows, findings, len(unasked))
 
 
-class _Looked(NamedTuple):
+class _FileContent(NamedTuple):
     """What one file holds. dtype: the dtype of its rows, or None if they cannot be used."""
 
     finding: str = ""
@@ -205,23 +205,23 @@ class _Looked(NamedTuple):
     n_rows: int = 0
 
 
-def _look(item: _Item, family: str, layout: Layout) -> _Looked:
+def _content_of(item: _ExpectedFile, family: str, layout: Layout) -> _FileContent:
     if not item.path.exists():
-        return _Looked("missing", "no such file")
+        return _FileContent("missing", "no such file")
     try:
         rows, pooled = read_released(item.path, layout)
     except ValueError as error:
-        return _Looked("broken", str(error))
+        return _FileContent("broken", str(error))
     dim = FAMILIES[family].dim
     for array in [rows] if pooled is None else [rows, pooled[None]]:
         if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != dim or not len(array):
-            return _Looked("broken", f"{array.dtype} {list(array.shape)} where floats [n, {dim}] are expected")
+            return _FileContent("broken", f"{array.dtype} {list(array.shape)} where floats [n, {dim}] are expected")
         if not np.isfinite(array).all():
-            return _Looked("broken", "holds NaN or infinity")
+            return _FileContent("broken", "holds NaN or infinity")
     apart = 0 if item.n_clips is None else len(rows) - item.n_clips
     finding = "length" if abs(apart) > layout.rows_apart else ROWS_OFF[abs(apart)]
     detail = f"{len(rows)} rows where the annotations have {item.n_clips} clips" if apart else ""
-    return _Looked(finding, detail, rows.dtype, len(rows))
+    return _FileContent(finding, detail, rows.dtype, len(rows))
 
 
 def _check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[float]) -> None:
@@ -242,7 +242,7 @@ def _check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[flo
         )
 
 
-def _beside_others(finding: Finding, checked: Sequence[_Checked]) -> Finding:
+def _with_other_families(finding: Finding, checked: Sequence[_Checked]) -> Finding:
     """Add the lengths of the video's other families to a finding of a wrong length.
 
     The comparison shows which of the files has the wrong length.
@@ -283,18 +283,18 @@ def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -
 
 def _write(family: _Checked, stores: Mapping[str, Path]) -> Iterator[Path]:
     """Write one store for each shard, also for a shard without videos. stores: the path of each shard's store."""
-    shards: dict[str, list[_Item]] = {name: [] for name in stores}
+    shards: dict[str, list[_ExpectedFile]] = {name: [] for name in stores}
     for item in family.good:
         shards[shard_name(shard_of(item.vid, len(stores)))].append(item)
     for name, members in shards.items():
         with StoreWriter(stores[name], family.passport) as store:
             for item in members:
-                rows, pooled = _as_checked(item, family.layout)
+                rows, pooled = _read_again(item, family.layout)
                 store.add(item.key, rows, pooled=pooled, file=item.path.name)
         yield stores[name]
 
 
-def _as_checked(item: _Item, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_again(item: _ExpectedFile, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         return read_released(item.path, layout)
     except ValueError as error:
@@ -302,7 +302,7 @@ def _as_checked(item: _Item, layout: Layout) -> tuple[np.ndarray, np.ndarray | N
         raise PipelineError(why, where=item.path, remedy="leave the archive as it is, and run again") from error
 
 
-def _say(skipped: Sequence[Mapping[str, str]], report: Path) -> None:
+def _print_skipped(skipped: Sequence[Mapping[str, str]], report: Path) -> None:
     """Print the first skipped files on stderr. The report lists all of them."""
     for row in skipped[:SHOWN]:
         print(f"vid {row['vid']}: {row['why']}", file=sys.stderr)
