@@ -49,8 +49,6 @@ ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "shard": ("--shard", {"required": True, "help": "five digits"}),
     "reader": ("--reader", {"choices": ("frames224", "native", "sound", "words"), "required": True}),
     "part": ("--part", {"default": "1of1", "help": "KofN: every N-th run, from the K-th"}),
-    "grids": ("--grids", {"required": True, "help": f"comma-separated: {', '.join(GRIDS)}"}),
-    "clip": ("--clip", {"choices": GRIDS, "default": "2s", "help": "grid of the labels (2s)"}),
 }
 """What tells one job of a stage from another (`about` of `stages.py`) → the argument of its command."""
 

@@ -48,6 +48,7 @@ class MethodSettings(Strict):
     needs: ClassVar[Mapping[str, str]] = {}
 
     name: str
+    """The name of the method."""
 
     def never_read(self, *, moments: bool, highlights: bool = True, audio: bool = True) -> list[str]:
         """Return the keys, with dots, that were changed from their defaults and that nothing reads.

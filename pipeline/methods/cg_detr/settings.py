@@ -41,6 +41,7 @@ class CgDetrSettings(MomentQuerySettings):
     }
 
     name: Literal["cg_detr"] = "cg_detr"
+    """The name of the method."""
     dummies: Positive = 45
     """Number of learned words that stand for what the query does not say. The released number is 3 on TVSum."""
     prompts: Positive = 10

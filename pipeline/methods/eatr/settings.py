@@ -32,6 +32,7 @@ class EatrSettings(MomentQuerySettings):
     }
 
     name: Literal["eatr"] = "eatr"
+    """The name of the method."""
     encoder_layers: Positive = 3
     """Number of layers of the encoder."""
     decoder_layers: Positive = 3

@@ -16,3 +16,4 @@ class MomentDetrSettings(MomentQuerySettings):
     released: ClassVar[str | None] = "pipeline.methods.moment_detr.release:RELEASE"
 
     name: Literal["moment_detr"] = "moment_detr"
+    """The name of the method."""

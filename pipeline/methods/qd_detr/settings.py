@@ -16,5 +16,6 @@ class QdDetrSettings(MomentQuerySettings):
     released: ClassVar[str | None] = "pipeline.methods.qd_detr.release:RELEASE"
 
     name: Literal["qd_detr"] = "qd_detr"
+    """The name of the method."""
     t2v_layers: Positive = 2
     """Number of layers in which clips attend to words, before the encoder."""

@@ -42,6 +42,7 @@ class UniVtgSettings(NetworkSettings):
     }
 
     name: Literal["univtg"] = "univtg"
+    """The name of the method."""
     hidden_dim: Positive = 1024
     """Width of every row inside the network."""
     encoder_layers: Positive = 4
