@@ -64,14 +64,9 @@ def skipped_in(dataset: Dataset, shard: str) -> list[str]:
     return [vid for vid in dataset.skip if shard_name(shard_of(vid, dataset.shards)) == shard]
 
 
-def segment(job: StageJob[of.Nothing]) -> Asked:
+def segment(job: StageJob[of.Segment]) -> Asked:
     """Clip boundaries of a shard's videos on each grid."""
-    return Asked("segment", {"grids": grids_in(job), "clip": job.about["clip"]}, [job.input("videos")])
-
-
-def grids_in(job: StageJob[of.Nothing]) -> list[str]:
-    """The grids that a job of `segment` cuts videos on, each once, sorted."""
-    return sorted(set(job.about["grids"].split(",")))
+    return Asked("segment", job.settings.model_dump(mode="json"), [job.input("videos")])
 
 
 def extract(job: StageJob[of.Extract]) -> Asked:

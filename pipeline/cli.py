@@ -22,7 +22,7 @@ from pipeline.commands import features as features_commands
 from pipeline.commands import new_dataset as new_dataset_command
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
-from pipeline.grids import GRIDS, KNOWN, is_grid
+from pipeline.grids import KNOWN, is_grid
 from pipeline.layout import OWN_TABLE, Layout
 from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
@@ -73,8 +73,6 @@ ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "shard": ("--shard", {"required": True, "help": "five digits"}),
     "reader": ("--reader", {"choices": ("frames224", "native", "sound", "words"), "required": True}),
     "part": ("--part", {"default": "1of1", "help": "KofN: every N-th run, from the K-th"}),
-    "grids": ("--grids", {"required": True, "help": f"comma-separated: {', '.join(GRIDS)}"}),
-    "clip": ("--clip", {"type": _grid, "metavar": "GRID", "default": "2s", "help": "grid of the labels (2s)"}),
 }
 """What tells one job of a stage from another (`about` of `stages.py`) → the argument of its command."""
 

@@ -34,6 +34,7 @@ __all__ = [
     "Experiment",
     "FamilyName",
     "Features",
+    "RandomOrReleased",
     "SweepPoint",
     "Training",
     "load",
@@ -41,6 +42,9 @@ __all__ = [
     "schema",
     "section",
 ]
+
+RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d+)$")]
+"""Which weights an encoder has: the released ones, or random ones from a seed."""
 
 S = TypeVar("S", bound="Strict")
 
@@ -100,7 +104,8 @@ class Encoding(Strict):
     """Settings of the feature encoders that can change a feature array."""
 
     dtype: Literal["float16", "float32"] = "float16"
-    weights: dict[str, Annotated[str, Field(pattern=r"^(released|random:\d+)$")]] = {}
+    """Number format of the stored features."""
+    weights: dict[str, RandomOrReleased] = {}
     """Name of weights in sources.csv → `released`, or `random:SEED` (for the demo and tests only)."""
     seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
     """Seconds that decoding one video may take. A video that takes longer is skipped and reported."""
@@ -117,14 +122,20 @@ class Config(Strict):
     results: ResultsFolder = "results"
     """Folder of all outputs."""
     acquire: Acquire = Acquire()
+    """How files are fetched."""
     encoding: Encoding = Encoding()
+    """How features are made."""
     datasets: dict[DatasetName, Dataset]
+    """Dataset → where it comes from, and how its work is divided."""
     model: Model = methods.settings_class(methods.DEFAULT)()  # type: ignore[call-arg]
     """The method and its settings: the defaults of every experiment that names no other method."""
     model_by_dataset: dict[DatasetName, Model] = {}
     """Dataset → the settings that differ from `model` on it, such as the weights of losses."""
     training: dict[DatasetName, Training]
+    """Dataset → the training schedule of its experiments. A key that the method of an experiment never reads does not
+    reach that experiment."""
     experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
+    """Name of an experiment → what it is. The name stands in paths, targets and messages."""
     peers: list[str] = []
     """Names of the experiments that the target `peers` makes and that the tables of `all_tables` leave out: the rows of
     other methods. The tables of `peers` show them beside all other experiments of the same table."""
@@ -200,9 +211,13 @@ def load_file(path: Path) -> Config:
     return load(yaml_file.read(path), str(path))
 
 
-def section(kind: type[S], text: str, remedy: str) -> S:
-    """Return resolved settings, which a rule hands to a job in `--settings`. Raises PipelineError."""
-    with _complaints("--settings", remedy):
+def section(kind: type[S], text: str, remedy: str, where: str = "--settings") -> S:
+    """Return resolved settings, which a rule hands to a job in `--settings`.
+
+    where: what an error names as the place of the text. Raises PipelineError for a text that is no JSON, and for a key
+    that is unknown, missing or does not fit.
+    """
+    with _complaints(where, remedy):
         return kind.model_validate_json(text)
 
 

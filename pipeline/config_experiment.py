@@ -31,7 +31,9 @@ class Training(Strict):
     batch_size: Positive = 32
     """Number of queries per step. The last batch of an epoch may be smaller and is used too."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Learning rate at the start, or after the warm-up of a method that has one."""
     weight_decay: Weight = 1e-4
+    """Decay of the weights, as the optimizer of the method applies it."""
     drop_learning_rate_after: Positive = 400
     """Number of epochs after which the learning rate is divided by ten. It is divided again after each further such
     number."""
@@ -64,8 +66,11 @@ class Features(Strict):
     """The feature families that a run reads. Video families are concatenated in this order."""
 
     video: Annotated[list[FamilyName], Field(min_length=1)]
+    """Families of the video. At least one must be named."""
     audio: list[FamilyName] = []
+    """Families of the sound. An empty list means that no audio is read."""
     text: FamilyName = "clip-text"
+    """The family of the words of a query."""
 
     @model_validator(mode="after")
     def _each_in_its_place(self) -> Features:
@@ -95,7 +100,9 @@ class SweepPoint(Strict):
     model_config = ConfigDict(json_schema_extra=_as_written)
 
     model: Model
+    """Settings of the method. Keys that are left out are the experiment's."""
     training: Training
+    """The training schedule. Keys that are left out are the experiment's."""
 
     def recorded(self) -> dict[str, Any]:
         """Return what a manifest records of one run: the settings that differ from the defaults, and the method with
@@ -121,9 +128,11 @@ class Experiment(Strict):
     model_config = ConfigDict(json_schema_extra=_as_written)
 
     table: Literal[1, 2, 3, 4] | None = None
+    """The table of the paper that shows the experiment. With null no table shows it."""
     row: str | None = None
     """Key of the row in published.csv. `{point}` stands for the name of the sweep point."""
     dataset: DatasetName
+    """The dataset of all runs."""
     source: Literal["raw", "features", "predictions"] = "raw"
     """Where the run starts: from raw videos, from a released feature archive, or from released prediction files."""
     archive: str | None = None
@@ -131,6 +140,7 @@ class Experiment(Strict):
     predictions: dict[Literal["val", "test"], str] = {}
     """The prediction files that `source: predictions` reads: split → a name in sources.csv."""
     features: Features | None = None
+    """The feature families that the runs read. Only `source: predictions` does without."""
     model: Model
     """Settings that differ from the `model` of the file and of the dataset."""
     training: Training

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipeline import config
-from pipeline.config import Acquire, Dataset, Encoding, Experiment, FamilyName
-from pipeline.settings import Strict
+from pipeline.config import Acquire, Dataset, Encoding, Experiment, FamilyName, RandomOrReleased
+from pipeline.settings import Grid, Strict
 from pipeline.stages import STAGES
 
 Families = Annotated[list[FamilyName], Field(min_length=1)]
+
+
+def _each_once(grids: tuple[Grid, ...]) -> tuple[Grid, ...]:
+    return tuple(sorted(set(grids)))
 
 
 class Nothing(Strict):
@@ -34,6 +38,15 @@ class Videos(Strict):
 
     dataset: Dataset
     acquire: Acquire
+
+
+class Segment(Strict):
+    """The grids on which videos are divided into clips."""
+
+    grids: Annotated[tuple[Grid, ...], Field(min_length=1), AfterValidator(_each_once)]
+    """The grids of the families that are made here, each once, sorted."""
+    clip: Grid = "2s"
+    """The grid of the labels."""
 
 
 class Extract(Strict):
@@ -86,6 +99,17 @@ class Draw(Strict):
     experiment: Experiment
 
 
+class OwnFile(Strict):
+    """What is made of one file of the user's own, beside the workflow (`features extract --video`)."""
+
+    family: FamilyName
+    """The family to make. It must be made of a video or of its sound."""
+    grid: Grid = "2s"
+    """The grid of the rows."""
+    weights: RandomOrReleased = "released"
+    """Whether the weights are the released ones or random ones, `random:SEED`."""
+
+
 def read(stage: str, text: str) -> Any:
     """The settings of a stage out of `--settings`.
 
@@ -95,6 +119,16 @@ def read(stage: str, text: str) -> Any:
     keys = ", ".join(f"`{key}`" for key in kind.model_fields)
     remedy = f"pass a JSON object with {keys}, as the rule of this stage does" if keys else "leave `--settings` out"
     return config.section(kind, text, remedy)
+
+
+def own_file(family: str, grid: str | None, seed: int | None) -> OwnFile:
+    """Return what is made of a file of the user's own. seed: that of random weights; None takes the released ones.
+
+    Raises PipelineError for a value that does not fit.
+    """
+    given = {"family": family, "weights": "released" if seed is None else f"random:{seed}"}
+    text = json.dumps(given | ({"grid": grid} if grid else {}))
+    return config.section(OwnFile, text, "correct that option and run again", "the options of a file of your own")
 
 
 def write(settings: Strict) -> str:

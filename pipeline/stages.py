@@ -123,8 +123,8 @@ _ROWS = (
         2,
         "clip boundaries of a shard's videos",
         "pipeline.video.segment:segment",
-        "Nothing",
-        ("dataset", "shard", "grids", "clip"),
+        "Segment",
+        ("dataset", "shard"),
         (Input("videos", "manifest of `videos`"),),
     ),
     Stage(

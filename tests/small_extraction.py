@@ -20,8 +20,8 @@ def write_videos(results, paths):
     )
     segments = results / "segments" / "qvhighlights" / "00000.json"
     manifest = table.with_suffix(".json")
-    about = {"dataset": "qvhighlights", "shard": "00000", "grids": "2s", "clip": "2s"}
-    stage_jobs.run("segment", results, segments, {"videos": manifest}, **about)
+    about = {"dataset": "qvhighlights", "shard": "00000"}
+    stage_jobs.run("segment", results, segments, {"videos": manifest}, {"grids": ["2s"]}, **about)
     return segments
 
 

@@ -226,8 +226,8 @@ def test_several_families_share_one_decode_and_only_the_stale_one_runs_again(tmp
     }
     segments = write_videos(tmp_path, paths)
     table = tmp_path / "videos" / "qvhighlights" / "00000.json"
-    about = {"dataset": "qvhighlights", "shard": "00000", "grids": "2s,0.5s", "clip": "2s"}
-    stage_jobs.run("segment", tmp_path, segments, {"videos": table}, **about)
+    about = {"dataset": "qvhighlights", "shard": "00000"}
+    stage_jobs.run("segment", tmp_path, segments, {"videos": table}, {"grids": ["2s", "0.5s"]}, **about)
     both = ("clip-vit-b32", "eights")
     run(tmp_path, segments, families=both, dataset=dataset)
     with Store([store_of(tmp_path, "eights", "0.5s")]) as dense, Store([store_of(tmp_path)]) as sparse:

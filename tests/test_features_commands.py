@@ -125,6 +125,7 @@ def test_two_extractions_into_one_file_are_not_at_work_at_once(tmp_path, video, 
         ("--video x.mp4 --family clip-text --output o --random 1", "clip-text: is not made of a video → name one of"),
         ("--video x.mp4 --family nonsense --output o --random 1", "nonsense: is not made of a video"),
         ("--video x.mp4 --family clip-vit-b32 --output o --random 1", "x.mp4: no such video file"),
+        ("--video x.mp4 --family clip-vit-b32 --output o --random -1", "(found 'random:-1') → correct that option"),
         (
             "--video x.mp4 --family clip-vit-b32 --output o --weights a b",
             "takes a file each of clip-vit-b32; 2 are given",

@@ -22,8 +22,8 @@ def segmented(tmp_path, dataset, clip, rows):
         writer.writerows({"status": "ok", **row} for row in rows)
     manifest, made = table.with_suffix(".json"), tmp_path / f"segments/{dataset}/00000.json"
     provenance.run_stage("videos", manifest, lambda: provenance.Outcome([table]))
-    about = {"dataset": dataset, "shard": "00000", "grids": clip, "clip": clip}
-    stage_jobs.run("segment", tmp_path, made, {"videos": manifest}, **about)
+    about, settings = {"dataset": dataset, "shard": "00000"}, {"grids": [clip], "clip": clip}
+    stage_jobs.run("segment", tmp_path, made, {"videos": manifest}, settings, **about)
     return files.read_json(made), read_segments(tmp_path / f"segments/{dataset}/{clip}/00000.csv")
 
 

@@ -47,8 +47,8 @@ def stage(results, rows):
     manifest = table.with_suffix(".json")
     provenance.run_stage("videos", manifest, lambda: provenance.Outcome([table]), settings={"rows": len(rows)})
     made = results / "segments" / "tvsum" / "00000.json"
-    about = {"dataset": "tvsum", "shard": "00000", "grids": "2s,1-6s", "clip": "2s"}
-    ran = stage_jobs.run("segment", results, made, {"videos": manifest}, **about)
+    settings = {"grids": ["2s", "1-6s", "2s"]}
+    ran = stage_jobs.run("segment", results, made, {"videos": manifest}, settings, dataset="tvsum", shard="00000")
     return ran, files.read_json(made)
 
 

@@ -23,6 +23,8 @@ EXPERIMENT = {
 }
 SECTIONS = {
     "acquire": {},
+    "clip": "1s",
+    "grids": ["1s", "1-6s"],
     "dataset": DATASET,
     "families": ["clip-vit-b32"],
     "encoding": {},
@@ -42,7 +44,7 @@ def fitting(stage):
 def command(stage, settings, manifest):
     """A command line of a stage with every option that it needs."""
     row = STAGES[stage]
-    flags = {key: (ABOUT[key][0], VALUES.get(key, "2s" if key in ("grids", "clip") else "x")) for key in row.about}
+    flags = {key: (ABOUT[key][0], VALUES.get(key, "x")) for key in row.about}
     flags["part"] = ("--part", "1of1") if "part" in flags else None
     words = [*([row.group] if row.group else []), row.name]
     for flag, value in filter(None, flags.values()):
@@ -112,3 +114,20 @@ def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(SystemExit) as end:
         main(command("train", text, "m.json"))
     assert str(end.value).startswith("train: --settings: ")
+
+
+@pytest.mark.parametrize(
+    ("grids", "why"), [([], "at least 1 item"), (["3s"], "'2s', '1s', '0.5s'"), ("2s,1s", "valid array")]
+)
+def test_segment_takes_grids_that_there_are(grids, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(command("segment", json.dumps({"grids": grids}), tmp_path / "m.json"))
+    assert "--settings: `grids" in str(end.value)
+    assert why in str(end.value)
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_segment_records_each_grid_once_and_sorted():
+    read = stage_settings.read("segment", json.dumps({"grids": ["2s", "1-6s", "2s"]}))
+    assert read.model_dump(mode="json") == {"grids": ["1-6s", "2s"], "clip": "2s"}

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import provenance
+from pipeline import provenance, stage_settings
 from pipeline.commands import stage
 from pipeline.errors import PipelineError, readable
 from pipeline.layout import Layout
@@ -39,25 +39,28 @@ def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str])
 def _extract_own(options: Namespace) -> None:
     from pipeline.encoders.base import Weights
     from pipeline.features.looking.inspection import describe_rows
-    from pipeline.features.making.own_file import extract_own, own_vid
+    from pipeline.features.making.own_file import extract_own, made_of_video, own_vid
 
-    weights = Weights.joined(*_own_weights(options))
-    with extract_own(options.video, options.family, options.grid or "2s", weights, options.output) as store:
+    made_of_video(options.family)  # Of a family that no video gives, this says which families would do.
+    own = stage_settings.own_file(options.family, options.grid, options.random)
+    weights = Weights.joined(*_own_weights(own, options))
+    with extract_own(options.video, own.family, own.grid, weights, options.output) as store:
         print(readable(f"{options.output}: {describe_rows(store, own_vid(options.video))}"))
 
 
-def _own_weights(options: Namespace) -> list[Weights]:
-    """Random ones, the files named, or those that were fetched: one for each network of the family."""
+def _own_weights(own: stage_settings.OwnFile, options: Namespace) -> list[Weights]:
+    """Return one set of weights for each network of the family: random ones, the files that are named, or those that
+    were fetched."""
     from pipeline.acquire.weights import weights_file
     from pipeline.encoders.base import Weights
     from pipeline.features.making.own_file import made_of_video
 
-    sources = made_of_video(options.family).weights
-    if options.random is not None:
-        return [Weights.named(f"random:{options.random}", None) for _ in sources]
+    sources = made_of_video(own.family).weights
+    if own.weights != "released":
+        return [Weights.named(own.weights, None) for _ in sources]
     if options.weights and len(options.weights) != len(sources):
         raise PipelineError(
-            f"{options.family} takes a file each of {', '.join(sources)}; {len(options.weights)} are given",
+            f"{own.family} takes a file each of {', '.join(sources)}; {len(options.weights)} are given",
             where="--weights",
             remedy="name them in that order",
         )

@@ -53,6 +53,7 @@ class MethodSettings(Strict):
     step_cost: ClassVar[float] = 1.0
 
     name: str
+    """The name of the method."""
 
     def never_read(self, *, moments: bool, highlights: bool = True, audio: bool = True) -> list[str]:
         """Return the keys, with dots, that were changed from their defaults and that nothing reads.

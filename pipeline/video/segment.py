@@ -18,7 +18,7 @@ from pathlib import Path
 from pipeline import asked, files, provenance
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, n_clips
-from pipeline.stage_settings import Nothing
+from pipeline.stage_settings import Segment
 from pipeline.stages import StageJob
 
 COLUMNS = ("vid", "start_s", "n_clips", "status")
@@ -42,14 +42,14 @@ class Segments:
     status: str
 
 
-def segment(job: StageJob[Nothing]) -> bool:
+def segment(job: StageJob[Segment]) -> bool:
     """Write the clip table of one shard on each grid, and one manifest for all. Returns whether there was work to do.
 
-    The job's `clip` is the grid of the labels. A video whose number of clips on that grid differs by more than one from
-    that of its annotated duration is left out and listed with both lengths.
+    The setting `clip` is the grid of the labels. A video whose number of clips on that grid differs by more than one
+    from that of its annotated duration is left out and listed with both lengths.
     """
-    dataset, shard, clip = (job.about[key] for key in ("dataset", "shard", "clip"))
-    grids, layout = asked.grids_in(job), job.layout
+    dataset, shard = job.about["dataset"], job.about["shard"]
+    grids, clip, layout = job.settings.grids, job.settings.clip, job.layout
     source = layout.account(dataset, shard)
 
     def work() -> provenance.Outcome:

@@ -7,11 +7,14 @@ deleted stores, raised revisions, and originals that were edited (`pipeline/stal
 
 def stage_job(stage, job):
     """Return a job of the workflow as its stage gets it."""
-    about = dict(job.wildcards.items())
-    if stage == "segment":
-        about |= {"grids": ",".join(grids_of(about["dataset"])), "clip": cfg.datasets[about["dataset"]].clip}
     inputs = {one.name: tuple(paths_of(job.input.get(one.name))) for one in STAGES[stage].inputs}
-    return StageJob(Path(cfg.results), Path(job.output.manifest), settings_of(stage, job.wildcards), about, inputs)
+    return StageJob(
+        Path(cfg.results),
+        Path(job.output.manifest),
+        settings_of(stage, job.wildcards),
+        dict(job.wildcards.items()),
+        inputs,
+    )
 
 
 def asked_of(stage, job):

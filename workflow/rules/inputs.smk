@@ -226,11 +226,13 @@ def families_of(wildcards):
 
 SECTIONS = {
     "acquire": lambda wildcards: cfg.acquire,
+    "clip": lambda wildcards: dataset_of(wildcards).clip,
     "dataset": dataset_of,
     "encoding": lambda wildcards: cfg.encoding,
     "experiment": experiment_of,
     "experiments": lambda wildcards: shown_in(wildcards.get("table", "report")),
     "families": families_of,
+    "grids": lambda wildcards: grids_of(wildcards.dataset),
     "skip": lambda wildcards: dataset_of(wildcards).skip,
     "title": lambda wildcards: cfg.title,
 }

@@ -20,10 +20,9 @@ rule segment:
     resources:
         mem_mb=growing(500),
     params:
-        grids=lambda wc: ",".join(grids_of(wc.dataset)),
-        clip=lambda wc: cfg.datasets[wc.dataset].clip,
+        settings=written_settings("segment"),
     shell:
         stage(
-            "segment --dataset {wildcards.dataset} --shard {wildcards.shard} --grids {params.grids:q}"
-            " --clip {params.clip} --videos {input.videos:q} --manifest {output.manifest:q} 2> {log:q}"
+            "segment --dataset {wildcards.dataset} --shard {wildcards.shard} --videos {input.videos:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )

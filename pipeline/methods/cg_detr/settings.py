@@ -43,6 +43,7 @@ class CgDetrSettings(MomentQuerySettings):
     step_cost: ClassVar[float] = 1.84
 
     name: Literal["cg_detr"] = "cg_detr"
+    """The name of the method."""
     dummies: Positive = 45
     """Number of learned words that stand for what the query does not say. The released number is 3 on TVSum."""
     prompts: Positive = 10

@@ -34,6 +34,7 @@ class EatrSettings(MomentQuerySettings):
     step_cost: ClassVar[float] = 0.93
 
     name: Literal["eatr"] = "eatr"
+    """The name of the method."""
     encoder_layers: Positive = 3
     """Number of layers of the encoder."""
     decoder_layers: Positive = 3

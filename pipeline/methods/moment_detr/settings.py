@@ -18,3 +18,4 @@ class MomentDetrSettings(MomentQuerySettings):
     step_cost: ClassVar[float] = 0.56
 
     name: Literal["moment_detr"] = "moment_detr"
+    """The name of the method."""

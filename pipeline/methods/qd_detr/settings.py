@@ -18,5 +18,6 @@ class QdDetrSettings(MomentQuerySettings):
     step_cost: ClassVar[float] = 1.1
 
     name: Literal["qd_detr"] = "qd_detr"
+    """The name of the method."""
     t2v_layers: Positive = 2
     """Number of layers in which clips attend to words, before the encoder."""

@@ -32,6 +32,7 @@ class TrDetrSettings(MomentQuerySettings):
     }
 
     name: Literal["tr_detr"] = "tr_detr"
+    """The name of the method."""
     formulation: Literal["released", "paper"] = "released"  # type: ignore[assignment] # one more than other methods
     """Whether the method computes as the released system does, or as the paper prints (docs/paper-vs-released.md)."""
     plain_masks: bool = False

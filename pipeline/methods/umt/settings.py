@@ -43,6 +43,7 @@ class UmtSettings(NetworkSettings):
     step_cost: ClassVar[float] = 1.08
 
     name: Literal["umt"] = "umt"
+    """The name of the method."""
     text_mask: bool = True
     """Whether padded words are left out of the attention to words. The published numbers were trained before the
     released system was repaired in this place, so with false."""

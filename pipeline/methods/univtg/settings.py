@@ -44,6 +44,7 @@ class UniVtgSettings(NetworkSettings):
     step_cost: ClassVar[float] = 5.9
 
     name: Literal["univtg"] = "univtg"
+    """The name of the method."""
     hidden_dim: Positive = 1024
     """Width of every row inside the network."""
     encoder_layers: Positive = 4
