@@ -24,6 +24,16 @@ settings.load_profile("repeatable")
 LONGEST_FIRST = (
     "test_reruns.py",
     "test_reruns_more.py",
+    "test_restart.py",
+    "test_workflow.py",
+    "test_other_lengths.py",
+    "test_training.py",
+    "test_datasets.py",
+    "test_moment_query_methods.py",
+    "test_slowfast.py",
+    "test_extract.py",
+    "test_i3d.py",
+    "test_originals.py",
 )
 """Files that take longest, in the order in which they begin: a long one that began last would keep one core alone."""
 

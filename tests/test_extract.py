@@ -19,7 +19,7 @@ import stage_jobs
 from made_videos import decoded, make_video
 from small_extraction import RANDOM, SETTINGS, annotations, run, run_words, store_of, write_videos
 
-from pipeline import config, files
+from pipeline import config, files, provenance
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Family
@@ -287,6 +287,23 @@ def test_one_qid_with_two_texts_is_refused(tmp_path):
 def test_a_family_of_another_reader_is_refused(tmp_path):
     with pytest.raises(PipelineError, match="pann-cnn14: reader frames224 does not make it → name families of"):
         run(tmp_path, tmp_path, families=["pann-cnn14"])
+
+
+def test_a_weight_file_is_known_by_the_manifest_of_its_fetch_and_not_read_for_its_digest(tmp_path, clips, work_done):
+    folder = tmp_path / "resources" / "clip-vit-b32"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(b"numbers")
+    fetched = provenance.Outcome([folder / "weights.bin"])
+    provenance.run_stage("fetch", folder / "fetch.json", lambda: fetched)
+    segments = write_videos(tmp_path, {"d": clips["d"]})
+    work_done()
+    assert run(tmp_path, segments, config.Encoding(), weights=[folder / "fetch.json"])[0]
+    lines = work_done()
+    assert [line["family"] for line in lines if line["what"] == "encoded"] == ["clip-vit-b32"]
+    hashed = {Path(line["path"]).name for line in lines if line["what"] == "hashed"}
+    assert "00000.h5" in hashed and "weights.bin" not in hashed
+    weights = files.sha256(folder / "weights.bin")
+    assert Store([store_of(tmp_path)]).passport.weights == weights
 
 
 def test_released_weights_that_are_not_there_are_an_error(tmp_path, clips):

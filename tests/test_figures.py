@@ -119,8 +119,12 @@ def test_a_figure_that_stands_is_not_drawn_again(tmp_path):
     assert redrawn(tmp_path, settings, tmp_path / "runs/tiny.1of1.json") is False
 
 
-def test_a_sweep_over_numbers_is_drawn_by_their_size():
-    assert list(figures._numbers(experiment(sweep=points("1.0", "0.5", "10")))) == ["0.5", "1.0", "10"]
+def test_a_sweep_over_numbers_is_drawn_by_their_size(tmp_path):
+    for name, order in {"a": ("1.0", "0.5", "10"), "b": ("0.5", "1.0", "10")}.items():
+        settings = experiment(sweep=points(*order))
+        redrawn(tmp_path / name, settings, trained(tmp_path / name, sorted(settings.runs)))
+    a, b = ((tmp_path / name / "figures/tiny-sweep.svg").read_bytes() for name in "ab")
+    assert a == b
 
 
 def test_a_run_without_a_log_is_named(tmp_path):

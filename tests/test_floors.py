@@ -140,3 +140,9 @@ def test_no_test_file_imports_another():
     # Also inside a string, where a test gives code to another process.
     imports = re.compile(r"\b(?:from|import)\s+(?:tests\.)?(" + "|".join(map(re.escape, sorted(modules))) + r")\b")
     assert [f"{name}: {found}" for name, text in sorted(texts.items()) for found in imports.findall(text)] == []
+
+
+def test_the_files_that_begin_first_exist():
+    from conftest import LONGEST_FIRST
+
+    assert [name for name in LONGEST_FIRST if not (ROOT / "tests" / name).is_file()] == []

@@ -61,6 +61,7 @@ def test_the_workflow_goes_on_without_them_and_the_table_says_so(tmp_path):
     make_video(videos / f"{VIDS[1]}.mp4", range(0, 1320, 60), sound_s=2)  # of train, too short
     (videos / f"{VIDS[5]}.mp4").unlink()  # of val
     workflow = Workflow(tmp_path / "work", videos).prepare()
+    workflow.change_config(lambda config: config["experiments"].pop("heard"))
     process = workflow.start("results/tables/table1.json")
     said, _ = process.communicate()
     assert process.returncode != 0

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.slow
 
 SEEN = "results/features/qvhighlights/frames224/00001.json"
 """Four videos of four clips, in batches of four: a batch is a video."""
-FEATURES = [f"results/features/qvhighlights/{reader}/0000{i}.json" for reader in ("frames224", "words") for i in (0, 1)]
 FAMILIES = ("clip-vit-b32", "slowfast-r50-caffe2")
 
 
@@ -144,10 +143,10 @@ def state_of(workflow):
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def test_after_kill_9_of_a_training_only_the_epoch_at_hand_is_trained_again(workflow):
+def test_after_kill_9_of_a_training_only_the_epoch_at_hand_is_trained_again(finished, tmp_path):
     target = "results/runs/seen.1of1.json"
+    workflow = finished[0].copy(tmp_path / "case")
     workflow.change_config(lambda config: config["training"]["qvhighlights"].update(epochs=8))
-    workflow.run(*FEATURES)
     workflow.forget()
     process = workflow.start(target, HOLD="3")
     wait_for(workflow.is_held)

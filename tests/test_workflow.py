@@ -102,7 +102,7 @@ def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path, ke
 
 @pytest.fixture
 def words_only(tmp_path):
-    """A config whose cheapest gpu jobs are the text features of a three-shard dataset; returns (config, targets)."""
+    """A config whose cheapest gpu jobs are the text features of a two-shard dataset; returns (config, targets)."""
     rows = [
         {
             "qid": i,
@@ -123,12 +123,12 @@ def words_only(tmp_path):
         "results": str(tmp_path / "results"),
         "acquire": {"sources": str(tmp_path / "sources.csv")},
         "encoding": {"weights": {"clip-vit-b32": "random:0"}},
-        "datasets": {"charades_sta": {"clip": "1s", "shards": 3, "annotations": {"train": "train", "val": "val"}}},
+        "datasets": {"charades_sta": {"clip": "1s", "shards": 2, "annotations": {"train": "train", "val": "val"}}},
         "training": {"charades_sta": {}},
         "experiments": {"one": {"dataset": "charades_sta", "features": {"video": ["clip-vit-b32"]}}},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    targets = [tmp_path / f"results/features/charades_sta/words/{shard:05d}.json" for shard in range(3)]
+    targets = [tmp_path / f"results/features/charades_sta/words/{shard:05d}.json" for shard in range(2)]
     return tmp_path / "config.yaml", targets
 
 
