@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline import provenance
 from pipeline.commands import stage
 from pipeline.errors import PipelineError, readable
+from pipeline.families import FAMILIES
 from pipeline.layout import Layout
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def _extract_own(options: Namespace) -> None:
     from pipeline.features.making.own_file import extract_own, own_vid
 
     weights = Weights.joined(*_own_weights(options))
-    with extract_own(options.video, options.family, options.grid or "2s", weights, options.output) as store:
+    grid = options.grid or FAMILIES[options.family].grid or "2s"
+    with extract_own(options.video, options.family, grid, weights, options.output) as store:
         print(readable(f"{options.output}: {describe_rows(store, own_vid(options.video))}"))
 
 

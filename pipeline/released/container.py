@@ -139,6 +139,7 @@ def _refused(path: Path, error: Exception) -> PipelineError:
 
 def _must_be_a_checkpoint(path: Path) -> None:
     """Raise PipelineError, saying what the file is, where its first bytes are not those of a checkpoint."""
+    files.refuse_special(path)
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
