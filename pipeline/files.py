@@ -130,6 +130,13 @@ def cannot_read(path: Path | str, error: OSError) -> PipelineError:
     return PipelineError(f"cannot be read ({error.strerror or error})", where=path, remedy=remedy)
 
 
+def refuse_special(path: Path) -> None:
+    """Raise PipelineError for a folder, a pipe or a device, whose reading may never end. Nothing at all passes."""
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise PipelineError(f"is {kind} and no file", where=path, remedy="name a file")
+
+
 def expanded(path: str) -> str:
     """Replace a leading `~`, `$VAR` and `${VAR}` in a path of the config, as a shell does.
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -91,6 +92,17 @@ def test_frames_before_the_start_of_a_matroska_file_are_called_so(tmp_path, code
         PipelineError, match=r"a time \(3 of 59\): Matroska stores no times before its start.*encode it"
     ):
         probe(path)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for path, kind in (
+        (tmp_path, "a folder"),
+        (tmp_path / "pipe.mp4", "a pipe"),
+        (Path("/dev/zero"), "a pipe or a dev"),
+    ):
+        with pytest.raises(PipelineError, match=f"is {kind}.* and no file"):
+            probe(path)
 
 
 @pytest.mark.parametrize(("codec", "form"), [("h264 B", "h264"), ("hevc open", "hevc")])

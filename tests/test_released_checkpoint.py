@@ -244,3 +244,11 @@ def test_an_archive_that_is_no_checkpoint_is_refused(tmp_path):
         archive.writestr("readme", "text")
     with pytest.raises(PipelineError, match="a zip of 1 files, not a checkpoint → unpack it"):
         read_released(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_and_not_read_without_end(tmp_path, kind):
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    path = {"pipe": tmp_path / "pipe.ckpt", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    with pytest.raises(PipelineError, match="and no file → name a file"):
+        read_released(path)

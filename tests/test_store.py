@@ -80,10 +80,23 @@ def test_half_a_file_and_a_foreign_file_are_refused_with_their_names(tmp_path):
     (tmp_path / "half.h5").write_bytes(whole.read_bytes()[:700])
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = rows()
-    for name, message in (("half", "no whole HDF5"), ("foreign", "has no passport"), ("none", "is missing")):
+    (tmp_path / "film.h5").write_bytes(b"\0\0\0\x20ftypisom")
+    (tmp_path / "empty.h5").write_bytes(b"")
+    (tmp_path / "folder.h5").mkdir()
+    os.mkfifo(tmp_path / "pipe.h5")
+    for name, message in (
+        ("half", "no whole HDF5"),
+        ("foreign", "has no passport"),
+        ("none", "is missing"),
+        ("film", "is no feature store"),
+        ("empty", "is no feature store"),
+        ("folder", "is a folder and no file"),
+        ("pipe", "is a pipe or a device and no file"),
+    ):
         with pytest.raises(PipelineError, match=message) as error:
             Store([tmp_path / f"{name}.h5"])
         assert f"{name}.h5" in str(error.value)
+        assert ("delete" in str(error.value)) == (name == "half")  # nobody is told to delete a file of their own
 
 
 @pytest.mark.parametrize(

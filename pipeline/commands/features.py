@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline import provenance, stage_settings
 from pipeline.commands import stage
 from pipeline.errors import PipelineError, readable
+from pipeline.families import FAMILIES
 from pipeline.layout import Layout
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _extract_own(options: Namespace) -> None:
     from pipeline.features.making.own_file import extract_own, made_of_video, own_vid
 
     made_of_video(options.family)  # Of a family that no video gives, this says which families would do.
-    own = stage_settings.own_file(options.family, options.grid, options.random)
+    own = stage_settings.own_file(options.family, options.grid or FAMILIES[options.family].grid, options.random)
     weights = Weights.joined(*_own_weights(own, options))
     with extract_own(options.video, own.family, own.grid, weights, options.output) as store:
         print(readable(f"{options.output}: {describe_rows(store, own_vid(options.video))}"))

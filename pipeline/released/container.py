@@ -153,6 +153,7 @@ def _refused(path: Path, error: Exception) -> PipelineError:
 
 def _must_be_a_checkpoint(path: Path) -> None:
     """Raise PipelineError if the first bytes are not those of a checkpoint. The error says what the file is instead."""
+    files.refuse_special(path)
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)

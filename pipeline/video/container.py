@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.video.supervised import NotThereError
 
@@ -31,6 +32,7 @@ UNREADABLE = "cannot be read as video"
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
     """Open a media file. FFmpeg's errors inside the block become PipelineErrors that name the file."""
+    files.refuse_special(path)
     with _refusing(path, UNREADABLE):
         # FFmpeg would read a relative path such as `a:b.mp4` as a protocol; an absolute path is never read so.
         container = av.open(str(path.absolute()), metadata_errors="replace")

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 import h5py
 import numpy as np
 
-from pipeline import names
+from pipeline import files, names
 from pipeline.errors import PipelineError, printable
 from pipeline.families import Passport
 from pipeline.features.store.own_datasets import check_array, names_in
@@ -27,6 +27,8 @@ from pipeline.features.store.places import PLACES, Place, look_up, read_index
 
 POOLED = "pooled"
 """The group that holds one vector per query beside its tokens."""
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of every store."""
 
 
 @dataclass(frozen=True)
@@ -198,11 +200,26 @@ def _array(shard: _Shard, name: str, axes: int = 2) -> np.ndarray:
 
 
 def _open(path: Path) -> h5py.File:
+    files.refuse_special(path)
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        reason = "is missing" if not path.exists() else f"is no whole HDF5 file ({error})"
-        raise PipelineError(reason, where=path, remedy="delete it and extract again") from error
+        reason, remedy = _unopened(path, error)
+        raise PipelineError(reason, where=path, remedy=remedy) from error
+
+
+def _unopened(path: Path, error: OSError) -> tuple[str, str]:
+    """Say why a store cannot be opened, and what to do. Only a file that begins as a store may have been one."""
+    try:
+        with open(path, "rb") as file:
+            is_begun = file.read(len(HDF5)) == HDF5
+    except FileNotFoundError:
+        return "is missing", "extract or import its videos, or name a store that is there"
+    except OSError as reason:
+        return f"cannot be read ({reason.strerror or reason})", "give yourself the right to read that file"
+    if is_begun:
+        return f"is no whole HDF5 file ({error})", "delete it and extract again"
+    return "is no feature store: it does not begin as HDF5 files do", "name a store that `extract` or `import` wrote"
 
 
 @contextmanager
