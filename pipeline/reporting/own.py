@@ -39,7 +39,9 @@ def build(
     found = [row for rows in collect(experiments, metrics, runs, _points).values() for row in rows]
     columns = [column for column in METRIC_OF if any(column in row.selected for row in found)]
     if not columns:
-        raise PipelineError("no experiment has numbers", where=name, remedy="run an experiment of that dataset to its metrics first")
+        raise PipelineError(
+            "no experiment has numbers", where=name, remedy="run an experiment of that dataset to its metrics first"
+        )
     lines = [line for row in found for line in _lines(row, columns)]
     return Table(f"{title}, dataset {name.removeprefix(PREFIX)}", (), columns, lines, NOTES)
 
