@@ -322,6 +322,17 @@ def test_a_weight_file_of_another_digest_is_refused(run, tmp_path):
         Moments.load(folder, weights={"raft-large": other})
 
 
+def test_fetched_weights_are_found_from_any_folder(run, tmp_path, monkeypatch):
+    folder = with_card(run, tmp_path, features=passports(run, weights="a" * 64))
+    place = tmp_path / "results/resources/clip-vit-b32"
+    place.mkdir(parents=True)
+    (place / "weights.bin").write_bytes(b"any")
+    listed = [{"path": "results/resources/clip-vit-b32/weights.bin", "bytes": 3, "sha256": "a" * 64}]
+    files.write_json(place / "fetch.json", {"stage": "fetch", "files": listed})
+    monkeypatch.chdir(tmp_path.parent)
+    assert Moments.load(folder).recipes["clip-vit-b32"].weights.path == place / "weights.bin"
+
+
 def test_rows_of_an_archive_are_made_here_and_that_is_told(own, run, tmp_path):
     features = passports(run, origin="moment-detr", weights="released")
     weights = tmp_path / "weights.safetensors"

@@ -62,8 +62,7 @@ def _weights(name: str, digest: str, family: str, card: RunCard, given: Mapping[
     if name in given:
         path, found = given[name], files.sha256(given[name])
     else:
-        weights_file(name, card.results)
-        path, found = provenance.known_digest(Layout(card.results).manifest("fetched", name=name))
+        path, found = _fetched(name, card.results)
     if digest and found != digest:
         raise PipelineError(
             f"holds other weights of {family} than the run was trained with (SHA-256 {found[:12]}…, the run:"
@@ -72,3 +71,18 @@ def _weights(name: str, digest: str, family: str, card: RunCard, given: Mapping[
             remedy=f"name the file that the run was trained with: --weights {name}=FILE",
         )
     return Weights.named("released", path, found)
+
+
+def _fetched(name: str, results: Path) -> tuple[Path, str]:
+    """Return a weight file that was fetched, and its digest as the manifest says.
+
+    A manifest names files as they were called where the workflow ran; from another folder the file is found beside its
+    manifest. Raises PipelineError, with the command that fetches it, where it is in neither place.
+    """
+    manifest = Layout(results).manifest("fetched", name=name)
+    if manifest.is_file():
+        path, found = provenance.known_digest(manifest)
+        beside = manifest.with_name(path.name)
+        if beside.is_file():
+            return beside, found
+    return weights_file(name, results), files.sha256(weights_file(name, results))

@@ -37,7 +37,9 @@ def build(
     found = [row for rows in collect(experiments, metrics, runs, _points).values() for row in rows]
     columns = [column for column in METRIC_OF if any(column in row.selected for row in found)]
     if not columns:
-        raise PipelineError("no experiment has numbers", where=name, remedy="score one: `snakemake experiment_NAME`")
+        raise PipelineError(
+            "no experiment has numbers", where=name, remedy="run an experiment of that dataset to its metrics first"
+        )
     lines = [line for row in found for line in _lines(row, columns)]
     caption = f"Dataset {name.removeprefix(OWN_TABLE)}"
     return Table(f"{title}, {caption}", (), columns, lines, NOTES, name, caption)
