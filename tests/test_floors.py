@@ -23,6 +23,7 @@ FLOORS = (
         "records",
         "devices",
         "progress",
+        "board",
         "shards",
         "layout",
         "stages",
