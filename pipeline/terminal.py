@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.board import Board, Quiet
+
 GO_ON_WITH = "GO_ON_WITH"
 """The variable that names the command that goes on, where no user started Snakemake. Empty: its caller says it."""
 
 COMMANDS = {"extract": "features", "import_archive": "features", "score_test": "score"}
 """The command of a rule, where it has another name. A command that fails ends with a line that begins with its name."""
+
+STREAM = "DefaultStreamHandler"
+"""The name of Snakemake's handler that writes to the terminal; another one writes its log file."""
 
 LONGEST = 20
 """Largest number of failed jobs that the list names."""
@@ -49,12 +54,15 @@ class Failure:
 class Terminal(logging.Filter):
     """Reads every message of Snakemake's logger, adds the jobs' names, remembers what failed.
 
-    announce: say which job begins, where Snakemake itself is told to be quiet about it.
+    announce: say which job begins, where Snakemake itself is told to be quiet about it. board: one line for each stage,
+    in place of what Snakemake says of single jobs.
     """
 
-    def __init__(self, *, announce: bool) -> None:
+    def __init__(self, *, announce: bool, board: Board | None = None) -> None:
         super().__init__()
-        self._announce = announce
+        self._announce = announce and board is None
+        self._board = board
+        self._rules: dict[int, str] = {}
         self._names: dict[int, str] = {}
         self._failures: dict[int, Failure] = {}
 
@@ -62,6 +70,8 @@ class Terminal(logging.Filter):
         """Let every record pass; some are made clearer."""
         event = getattr(record, "event", None)
         match getattr(event, "value", event):
+            case "run_info" if self._board:
+                self._board.plan(vars(record).get("stats", {}))
             case "job_info":
                 self._begin(record)
             case "job_finished":
@@ -88,6 +98,8 @@ class Terminal(logging.Filter):
 
     def say_summary(self, command: str) -> None:
         """Print `summary` to stderr. The environment's $GO_ON_WITH goes before `command`."""
+        if self._board:
+            self._board.close()
         if text := self.summary(os.environ.get(GO_ON_WITH, command)):
             print(text, file=sys.stderr, flush=True)
 
@@ -95,18 +107,41 @@ class Terminal(logging.Filter):
         job: Any = vars(record)
         self._names[job["jobid"]] = named(job["rule_name"], job["wildcards"])
         self._failures.pop(job["jobid"], None)  # tried once more
+        self._rules[job["jobid"]] = job["rule_name"]
+        if self._board:
+            self._board.begin(job["rule_name"], job["jobid"], ", ".join(map(str, job["wildcards"].values())))
         if self._announce:
             logging.getLogger(record.name).info(f"Begun: {self._names[job['jobid']]}")
 
     def _finish(self, record: logging.LogRecord) -> None:
         jobid = vars(record)["job_id"]
         self._failures.pop(jobid, None)
+        if self._board and jobid in self._rules:
+            self._board.finish(self._rules[jobid], jobid)
         record.msg = f"Finished: {self._names.get(jobid, '')} (jobid: {jobid})"
 
     def _fail(self, job: Mapping[str, Any]) -> None:
         name = self._names.get(job["jobid"], job["rule_name"])
         logs = tuple(map(str, job["log"] or ()))
+        if self._board:
+            self._board.fail(job["rule_name"], job["jobid"], name)
         self._failures[job["jobid"]] = Failure(name, job["rule_name"], logs, first_line(job.get("rule_msg")))
+
+
+def watch(logger: logging.Logger, *, announce: bool, one_line_each: bool, targets: Iterable[str]) -> Terminal:
+    """Let a Terminal read a logger of Snakemake.
+
+    announce: as for `Terminal`. one_line_each: show a line for each stage instead of one for each job. targets: rules
+    that only name targets.
+    """
+    streams = [handler for handler in logger.handlers if handler.get_name() == STREAM]
+    board = Board(hidden=frozenset(targets)) if one_line_each and streams else None
+    if board:
+        for handler in streams:
+            handler.addFilter(Quiet(board, handler))
+    told = Terminal(announce=announce, board=board)
+    logger.addFilter(told)
+    return told
 
 
 def named(rule: str, wildcards: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ FLOORS = (
         "records",
         "devices",
         "progress",
+        "board",
         "shards",
         "layout",
         "stages",
@@ -112,7 +113,7 @@ def test_the_rooms_of_features_know_the_store_and_not_each_other():
 
 
 @pytest.mark.parametrize("module", ["cli", "evaluation", "methods", "methods.contract",
-                                    "reporting.tables", "cost.estimate",
+                                    "reporting.tables", "reporting.page.stage", "cost.estimate",
                                     "datasets", "acquire.annotations", "acquire.download",
                                     "features.stage", "training.stage", "video.account", "video.segment"])  # fmt: skip
 def test_light_modules_import_nothing_heavy(module):

@@ -175,6 +175,15 @@ def test_a_file_with_errors_is_refused_before_anything_is_written(two_files, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(two_files, tmp_path):
+    made = report("qvhighlights", *two_files, tmp_path / "out")
+    assert report("qvhighlights", *two_files, tmp_path / "out") == made
+    made.write_text("<!doctype html><title>mine</title>")
+    with pytest.raises(PipelineError, match="is there and is no page made here"):
+        report("qvhighlights", *two_files, tmp_path / "out")
+    assert "mine" in made.read_text()
+
+
 def test_the_same_files_give_the_same_page(two_files, tmp_path):
     first, second = (report("qvhighlights", *two_files, tmp_path / name).read_bytes() for name in ("a", "b"))
     assert first == second

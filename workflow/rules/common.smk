@@ -38,8 +38,25 @@ from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 
 if workflow.is_main_process:
-    told = terminal.Terminal(announce=Quietness.RULES in (workflow.output_settings.quiet or ()) and not workflow.dryrun)
-    logger.addFilter(told)
+    is_quiet = Quietness.RULES in (workflow.output_settings.quiet or ())
+    says_all = workflow.dryrun or workflow.output_settings.verbose or workflow.output_settings.printshellcmds
+    told = terminal.watch(
+        logger,
+        announce=is_quiet and not workflow.dryrun,
+        one_line_each=not says_all and (is_quiet or sys.stderr.isatty()),
+        targets=(
+            "all_tables",
+            "table1",
+            "table2",
+            "table3",
+            "table4",
+            "evidence",
+            "annotations",
+            "figures",
+            "report",
+            "leaderboards",
+        ),
+    )
     atexit.register(told.say_summary, shlex.join(["snakemake", *sys.argv[1:]]))  # after Snakemake's own last word
 
 try:

@@ -23,6 +23,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 SCRIPTS = ("tables.js", "queries.js", "detail.js", "stories.js")
 """In the order in which the page holds them; `detail.js` begins what `queries.js` defines."""
 
+GENERATOR = "tr-detr-pipeline"
+"""What a page names as its maker, so that no other page is written over."""
+
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 """Characters that could end a script block, as JSON writes them without harm."""
 
@@ -48,9 +51,19 @@ def render(template: str, context: Mapping[str, Any], data: Mapping[str, Any] | 
             style=Markup((TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704 - a file of this package
             script=Markup(script),  # noqa: S704 - files of this package
             script_digest=digest,
+            generator=GENERATOR,
             data=Markup(as_json(data)) if data is not None else "",  # noqa: S704 - escaped by `as_json`
         )
     )
+
+
+def is_page(path: Path) -> bool:
+    """Tell whether a file is a page that was made here."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return f'<meta name="generator" content="{GENERATOR}">' in file.read(2000)
+    except OSError:
+        return False
 
 
 @cache

@@ -35,10 +35,10 @@ def report(
     names: what the page calls the files. videos: a folder with `{vid}.mp4` and the like, which the page plays from
     where they lie. Raises PipelineError for files that cannot be scored, and for an output that cannot be written.
     """
-    benchmark = examine(dataset, labels_of(predictions, names), annotations)
     path = output / PAGE
-    if any(path.resolve() == Path(other).resolve() for other in (*predictions, annotations)):
-        raise PipelineError("is an input, not to be overwritten", where=path, remedy="name another --output")
+    if path.exists() and not build.is_page(path):
+        raise PipelineError("is there and is no page made here", where=path, remedy="name another --output")
+    benchmark = examine(dataset, labels_of(predictions, names), annotations)
     write(path, benchmark, videos_in(videos, benchmark, output) if videos else {})
     return path
 

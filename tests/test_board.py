@@ -1,0 +1,112 @@
+"""One line for each stage: counts, time left, what a failure says, and what of Snakemake's talk is left out."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+
+from pipeline.board import Board, Quiet, length
+from pipeline.terminal import STREAM, watch
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def board(clock):
+    return Board(io.StringIO(), live=False, hidden=["report"], clock=clock)
+
+
+def said(board):
+    return board._out.getvalue().splitlines()
+
+
+def test_a_stage_has_a_line_when_it_is_done_and_rules_that_only_name_targets_have_none(board, clock):
+    board.plan({"train": 2, "report": 1, "total": 3})
+    for jobid in (1, 2):
+        board.begin("train", jobid, "seen")
+        clock.now += 10
+        board.finish("train", jobid)
+    board.begin("report", 3, "")
+    board.finish("report", 3)
+    assert said(board) == ["2 jobs in 1 stages", "train              2 of 2, 20 s so far"]
+
+
+def test_a_long_stage_says_how_far_it_is_every_half_a_minute_and_what_is_left(board, clock):
+    board.plan({"train": 10})
+    for jobid in range(4):
+        board.begin("train", jobid, "seen")
+        clock.now += 20
+        board.finish("train", jobid)
+    assert said(board)[1:] == [
+        "train              2 of 10, 40 s so far, 2 min 40 s left",
+        "train              4 of 10, 1 min 20 s so far, 2 min 0 s left",
+    ]
+
+
+def test_a_job_that_failed_is_named_at_once_and_does_not_count_as_done(board):
+    board.plan({"train": 2})
+    board.begin("train", 1, "seen")
+    board.fail("train", 1, "train, experiment seen")
+    board.begin("train", 1, "seen")
+    board.finish("train", 1)
+    assert said(board)[-1] == "FAILED: train, experiment seen"
+    assert board.text("train").startswith("train              1 of 2")
+
+
+def test_bars_move_on_a_terminal_and_messages_stand_above_them(clock):
+    out = io.StringIO()
+    board = Board(out, live=True, clock=clock)
+    board.plan({"train": 2})
+    board.begin("train", 1, "seen")
+    board.finish("train", 1)
+    board.say("a warning")
+    board.close()
+    assert "   1 of 2" in out.getvalue()
+    assert "a warning\n" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("level", "text", "event", "shown"),
+    [
+        (logging.INFO, "Select jobs to execute...", None, False),
+        (logging.INFO, "Finished jobid: 3", "job_finished", False),
+        (logging.INFO, "Nothing to be done (all requested files are present).", None, True),
+        (logging.WARNING, "The file system is slow", None, True),
+        (logging.ERROR, "MissingInputException", None, True),
+        (logging.ERROR, "Error in rule train", "job_error", False),
+        (logging.ERROR, "Exiting because a job execution failed. Look above for error message", None, False),
+    ],
+)
+def test_only_what_people_can_use_reaches_the_terminal(board, level, text, event, shown):
+    record = logging.makeLogRecord({"msg": text, "levelno": level, "event": event})
+    assert Quiet(board, logging.NullHandler()).filter(record) is shown
+
+
+def test_the_log_file_keeps_what_the_terminal_leaves_out():
+    logger = logging.Logger("snakemake-like")
+    streams = {STREAM: io.StringIO(), "DefaultLogFileHandler": io.StringIO()}
+    for name, stream in streams.items():
+        handler = logging.StreamHandler(stream)
+        handler.set_name(name)
+        logger.addHandler(handler)
+    watch(logger, announce=True, one_line_each=True, targets=[])
+    logger.info("Select jobs to execute...")
+    assert streams[STREAM].getvalue() == ""
+    assert "Select jobs" in streams["DefaultLogFileHandler"].getvalue()
+
+
+def test_durations_are_said_as_people_say_them():
+    assert [length(seconds) for seconds in (5, 65, 3660)] == ["5 s", "1 min 5 s", "1 h 1 min"]
