@@ -1,8 +1,9 @@
-"""Annotations and predictions of QVHighlights that tests of pages and of rows of one's own make."""
+"""Annotations and predictions of QVHighlights that tests of pages make, and what a page holds."""
 
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 
 HOSTILE = '</script><script>alert(1)</script>"><img src=x onerror=alert(2)> & \u2028'
 
@@ -26,3 +27,26 @@ def prediction(row, windows, saliency=None):
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+class Outline(HTMLParser):
+    """Every tag, every address, and every id of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.ids, self.data, self.inside = [], [], set(), "", None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append((tag, found))
+        self.inside = tag if found.get("id") == "data" else None
+        self.addresses += [found[key] for key in ("href", "src", "action", "srcset", "data") if key in found]
+        self.ids |= {found["id"]} if "id" in found else set()
+
+    def handle_data(self, text):
+        if self.inside:
+            self.data += text
+
+    def handle_endtag(self, tag):
+        self.inside = None

@@ -34,13 +34,13 @@ def described(descr="'<f4'", order="False", shape="(2, 8)"):
 HARM = {
     "a million million rows": (
         npy(described(shape=f"({10**12}, 512)")),
-        "its header claims 2,048,000,000,000,000 bytes",
+        "it claims 2,048,000,000,000,000 bytes",
     ),
     "one row more than there are": (
         npy(described(shape="(3, 8)")),
-        "its header claims 96 bytes of numbers, 64 are there",
+        "it claims 96 bytes of numbers, 64 are there",
     ),
-    "more rows than a number holds": (npy(described(shape=f"({10**30}, 8)")), "its header claims"),
+    "more rows than a number holds": (npy(described(shape=f"({10**30}, 8)")), "it claims"),
     "a number of five thousand digits": (npy(described(shape=f"({'9' * 5000}, 8)")), "has no header of NumPy"),
     "negative rows": (npy(described(shape="(-2, 8)")), "that no array has"),
     "two negatives": (npy(described(shape="(-2, -8)")), "that no array has"),

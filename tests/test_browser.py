@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from browser.chromium import browser, install, look, screenshot
 from made_predictions import HOSTILE, annotation, prediction, write
-from test_report import Made
+from made_report import Made
 
 from pipeline.reporting.page.own import report
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from made_predictions import HOSTILE, annotation, prediction, write
+from made_predictions import HOSTILE, Outline, annotation, prediction, write
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
@@ -28,29 +27,6 @@ def two_files(tmp_path):
     a = write(tmp_path / "good.jsonl", map(prediction, truth, good))
     b = write(tmp_path / "bad.jsonl", map(prediction, truth, bad))
     return [a, b], write(tmp_path / "truth.jsonl", truth)
-
-
-class Outline(HTMLParser):
-    """Every tag, every address, and every id of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.addresses, self.ids, self.data, self.inside = [], [], set(), "", None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.tags.append((tag, found))
-        self.inside = tag if found.get("id") == "data" else None
-        self.addresses += [found[key] for key in ("href", "src", "action", "srcset", "data") if key in found]
-        self.ids |= {found["id"]} if "id" in found else set()
-
-    def handle_data(self, text):
-        if self.inside:
-            self.data += text
-
-    def handle_endtag(self, tag):
-        self.inside = None
 
 
 def outline(folder):
