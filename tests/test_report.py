@@ -6,7 +6,7 @@ import json
 from urllib.parse import unquote
 
 import pytest
-from made_predictions import annotation, prediction
+from made_predictions import Outline, annotation, prediction, write
 from made_report import Made
 
 from pipeline import provenance
