@@ -1,17 +1,19 @@
-"""CPU and wall seconds of a training step and its parts, beside a plain loop measured in the same run.
+"""How a training step compares with a plain loop that is measured in the same process, as ratios alone.
 
     python benchmarks/training.py                # QVHighlights' shapes, one and two threads; TVSum's ten domains
     python benchmarks/training.py --precision bfloat16
-    python benchmarks/training.py --method qd_detr   # one method's step, beside its released one, in products
+    python benchmarks/training.py --method qd_detr umt   # whole steps of these methods
+    python benchmarks/training.py --method all
 
 QVHighlights: batch 32, 75 clips, 24 tokens, 2,818 inputs. TVSum: the clips and tokens of each domain's four training
 videos and its val video; one epoch is one step, every fifth is evaluated. Features are random: time does not hang on
-them. The reference is the plain loop (`plain_loop.py`), not the released program. Ours and the plain loop take turns
-in this process; of each part the median over the steps is given. No ratio has a side that was measured elsewhere.
-
-A method's step is measured in products of a 2400 × 2818 and a 2818 × 256 matrix, float32, which this process does in
-turns with the steps. Released steps were measured in the same unit, so that machines compare: batch 32, 75 clips, 32
-tokens, 2,818 inputs, dropout on, one thread.
+them. The reference is the plain loop (`plain_loop.py`), not the released program: the same method of torch's own parts,
+every sample read from its file each time, AdamW without fusion. Both sides take turns in this process, in the same
+precision, and of each part the median over the steps is taken. A ratio above 1 says that the plain loop takes longer.
+Where both precisions are measured, the last column divides our step in float32 by our step in bfloat16, in wall time.
+With --method, matching and losses that no module shares are the method's own on both sides. A method's step is also
+given in products of a 2400 × 2818 and a 2818 × 256 matrix in float32, which this process multiplies in turns with the
+steps. The specifications give released steps in the same unit, so that machines compare.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -61,39 +64,42 @@ TVSUM = {  # clips and tokens of the training videos, clips of the val video
     "BT": ((82, 134, 99, 52), (8, 13, 9, 10), 71),
     "DS": ((64, 94, 99, 115), (9, 10, 13, 9), 255),
 }
-RELEASED_PRODUCTS = {"moment_detr": (27.9, 28.8), "qd_detr": (56.6, 58.1)}
-"""Method → the least and the most of three measurements of its released step, in products."""
+PRECISIONS = ("float32", "bfloat16")
 EVALUATE_EVERY = 5
 Times = dict[str, tuple[float, float]]
 """Part → CPU and wall seconds."""
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
-    parser.add_argument("--method", choices=tuple(methods.METHODS), help="measure this method's step in products")
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS, help="of both sides")
+    parser.add_argument("--method", choices=("all", *methods.METHODS), nargs="+", help="whole steps of these methods")
     parser.add_argument(
         "--audio", type=int, default=0, metavar="WIDTH", help="with --method: sound besides (PANN: 2048)"
     )
     options = parser.parse_args()
+    print(f"torch {torch.__version__}, {options.steps} steps, plain loop / ours")
     if options.method:
         torch.set_num_threads(1)
-        _show_method(options.method, options.steps, options.precision, options.audio)
+        names = tuple(methods.METHODS) if "all" in options.method else options.method
+        for name in names:
+            _show_in_products(name, options.steps, options.audio)
+        _show_methods(names, options.steps, options.precision)
         return
-    print(f"torch {torch.__version__}, {options.steps} steps, ours in {options.precision}")
     for threads in options.threads:
         torch.set_num_threads(threads)
         _show_qvhighlights(options.steps, threads, options.precision)
     torch.set_num_threads(1)
-    _show_tvsum(options.steps, options.precision)
+    for precision in options.precision:
+        _show_tvsum(options.steps, precision)
 
 
-def _show_method(name: str, steps: int, precision: str, audio: int) -> None:
-    """CPU seconds and products of a whole step, optimizer included."""
-    training, a, b = Training(precision=precision), torch.randn(2400, 2818), torch.randn(2818, 256)
+def _show_in_products(name: str, steps: int, audio: int) -> None:
+    """Parameters, CPU seconds and products of a whole step in float32, optimizer included."""
+    training, a, b = Training(), torch.randn(2400, 2818), torch.randn(2818, 256)
     queries = [_rated(n, 75) for n in range(64)]
     with tempfile.TemporaryDirectory() as folder:
         data = _made(queries, [75] * 64, [32] * 64, QVHIGHLIGHTS_FAMILIES, Path(folder), apart=True, audio=audio)
@@ -120,27 +126,59 @@ def _show_method(name: str, steps: int, precision: str, audio: int) -> None:
     step, unit = found[0]["step"][0], found[1]["product"][0]
     n = sum(p.numel() for p in method.network.parameters())
     print(f"{name}: {n:,} parameters, {step:.3f} CPU s a step, one product {unit:.4f} s: {step / unit:.1f} products")
-    if name in RELEASED_PRODUCTS:
-        print("its released step: {} to {} products".format(*RELEASED_PRODUCTS[name]))
 
 
-def _show_qvhighlights(steps: int, threads: int, precision: str) -> None:
+def _show_methods(names: Sequence[str], steps: int, precisions: Sequence[str]) -> None:
+    """The ratios of whole steps, optimizer included, on QVHighlights' shapes and one thread."""
+    _show_head("one thread", precisions)
     queries = [_rated(n, 75) for n in range(64)]
-    training = Training(precision=precision)
+    with tempfile.TemporaryDirectory() as folder:
+        data = _made(queries, [75] * 64, [32] * 64, QVHIGHLIGHTS_FAMILIES, Path(folder), apart=True)
+        for name in names:
+            sides = [
+                _MethodLoop(name, data, Training(precision=precision), Path(folder), ours=ours).step
+                for precision in precisions
+                for ours in (True, False)
+            ]
+            found = [times["step"] for times in _in_turns(sides, steps)]
+            pairs = zip(found[::2], found[1::2], strict=True)
+            print(
+                f"{name:14}" + "".join(f"{plain[0] / ours[0]:16.2f}{plain[1] / ours[1]:8.2f}" for ours, plain in pairs)
+            )
+
+
+def _show_qvhighlights(steps: int, threads: int, precisions: Sequence[str]) -> None:
+    queries = [_rated(n, 75) for n in range(64)]
     with tempfile.TemporaryDirectory() as folder:
         data = _made(queries, [75] * 64, [24] * 64, QVHIGHLIGHTS_FAMILIES, Path(folder), apart=True)
-        ours, plain = _Loop(data, training, Path(folder), ours=True), _Loop(data, training, Path(folder), ours=False)
-        found = _in_turns((ours.step, plain.step), steps)
-    print(f"\nQVHighlights' shapes, {threads} thread{'s' if threads > 1 else ''}")
-    print(f"{'':14}{'ours: CPU s':>13}{'wall s':>9}{'plain: CPU s':>15}{'wall s':>9}{'plain / ours, CPU':>20}")
+        loops = [
+            _Loop(data, Training(precision=precision), Path(folder), ours=ours)
+            for precision in precisions
+            for ours in (True, False)
+        ]
+        found = _in_turns([loop.step for loop in loops], steps)
+    _show_head(f"{threads} thread{'s' if threads > 1 else ''}", precisions)
     for part in (*PARTS, "step"):
-        (cpu, wall), (plain_cpu, plain_wall) = (times[part] for times in found)
-        print(f"{part:14}{cpu:13.3f}{wall:9.3f}{plain_cpu:15.3f}{plain_wall:9.3f}{plain_cpu / cpu:20.2f}")
+        pairs = [(found[k][part], found[k + 1][part]) for k in range(0, len(found), 2)]
+        _show_ratios(part, pairs)
+
+
+def _show_head(title: str, precisions: Sequence[str]) -> None:
+    print(f"\nQVHighlights' shapes, {title}")
+    columns = "".join(f"{f'{precision}: CPU':>16}{'wall':>8}" for precision in precisions)
+    print(f"{'':14}" + columns + (f"{'ours, 32 / 16':>16}" if len(precisions) > 1 else ""))
+
+
+def _show_ratios(name: str, pairs: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> None:
+    """pairs: of each precision our and the plain loop's CPU and wall seconds."""
+    columns = "".join(f"{plain[0] / ours[0]:16.2f}{plain[1] / ours[1]:8.2f}" for ours, plain in pairs)
+    between = f"{pairs[0][0][1] / pairs[1][0][1]:16.2f}" if len(pairs) > 1 else ""
+    print(f"{name:14}" + columns + between, flush=True)
 
 
 def _show_tvsum(steps: int, precision: str) -> None:
-    print("\nTVSum, one thread, CPU s")
-    print(f"{'':8}{'ours: step':>12}{'evaluation':>12}{'plain: step':>13}{'evaluation':>12}{'plain / ours, whole':>21}")
+    print(f"\nTVSum, one thread, {precision}, CPU")
+    print(f"{'':8}{'step':>8}{'evaluation':>12}{'whole':>8}")
     training = Training(
         batch_size=4,
         learning_rate=1e-3,
@@ -164,7 +202,7 @@ def _show_tvsum(steps: int, precision: str) -> None:
 
 def _show_row(name: str, row: np.ndarray) -> None:
     ours, plain = row[0] + row[1] / EVALUATE_EVERY, row[2] + row[3] / EVALUATE_EVERY
-    print(f"{name:8}{row[0]:12.3f}{row[1]:12.3f}{row[2]:13.3f}{row[3]:12.3f}{plain / ours:21.2f}")
+    print(f"{name:8}{row[2] / row[0]:8.2f}{row[3] / row[1]:12.2f}{plain / ours:8.2f}")
 
 
 def _in_turns(works: Sequence[Callable[[], Times]], steps: int) -> list[Times]:
@@ -193,7 +231,7 @@ class _Loop:
         kind = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), **kind, fused=True if ours else None)
         self.batches = self._ours() if ours else self._plain(folder)
-        self.half = ours and training.precision == "bfloat16"
+        self.half = training.precision == "bfloat16"
 
     def step(self) -> Times:
         """One step."""
@@ -241,6 +279,48 @@ class _Loop:
         files = plain_loop.Files(folder, self.data.queries, apart=self.moments)
         while True:
             yield from plain_loop.loader(files, self.training.batch_size)
+
+
+class _MethodLoop:
+    """Whole training steps of any method: ours, or the plain loop with the method made of torch's own parts."""
+
+    def __init__(self, name: str, data: Data, training: Training, folder: Path, *, ours: bool) -> None:
+        self.data, self.training, self.ours = data, training, ours
+        self.parts = nullcontext if ours else plain_loop.plain_parts
+        self.rng = np.random.default_rng(0)
+        torch.manual_seed(0)
+        with self.parts():
+            inputs = Inputs(data.video_dim, 0, data.text_dim, data.clip_s, moments=True)
+            self.method = methods.build(methods.settings_class(name)(), inputs)
+            self.method.network.train()
+            optimizer = self.method.optimizer(training, "cpu")
+        if not ours:
+            for group in optimizer.param_groups:
+                group["fused"] = False
+        self.learner = Learner(self.method, optimizer, training)
+        self.targets = self.method.targets(data.queries, data.n_clips, training)
+        self.index_of = {query.qid: index for index, query in enumerate(data.queries)}
+        self.plain = self._plain(folder)
+
+    def step(self) -> Times:
+        """One step."""
+        times: Times = {}
+        with self.parts():
+            _timed(times, "step", lambda: self.learner.step(self._batch()))
+        return times
+
+    def _batch(self) -> Batch:
+        if not self.ours:
+            return next(self.plain)
+        index = self.rng.permutation(len(self.data.queries))[: self.training.batch_size].tolist()
+        return collate(self.data, index, self.targets.draw(index, self.rng))
+
+    def _plain(self, folder: Path) -> Iterator[Batch]:
+        files = plain_loop.Files(folder, self.data.queries, apart=True)
+        while True:
+            for batch in plain_loop.loader(files, self.training.batch_size):
+                index = [self.index_of[qid] for qid in batch.qids]
+                yield replace(batch, labels=self.targets.draw(index, self.rng))
 
 
 def _timed(times: Times, part: str, work: Callable[[], Any]) -> Any:

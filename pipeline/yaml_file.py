@@ -80,7 +80,7 @@ def _values_of(names: Sequence[str], arguments: Sequence[str]) -> Iterator[list[
         name, equals, value = argument.partition("=")
         if argument == "--":
             break
-        if argument.startswith("-"):
+        if argument[:1] == "-":
             if taken is not None:
                 yield taken
             taken = None
