@@ -16,7 +16,7 @@ from typing import IO, Any
 EVERY_S = 30.0
 WIDTH = 15
 """Characters of the longest name of a stage."""
-BAR = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} {elapsed} so far, {remaining} left  {postfix}"
+BAR = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} {elapsed} so far, {remaining} left{postfix}"
 NOISE = ("Exiting because a job execution failed", "Shutting down, this might take some time")
 """How messages begin that point to text above which the board does not show."""
 ALWAYS = ("Nothing to be done", "Complete log(s)")

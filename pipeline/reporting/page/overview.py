@@ -52,7 +52,7 @@ def coverage(number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapp
     column = LEADING[number]
     key = next((k for k in (ABOUT[number].ours, *rows) if k in rows), None)
     ours = [row.key for row in every if row.method == "TR-DETR" or number == 4]
-    sentence = "No row has runs."
+    sentence = ""
     if key is not None:
         row = next(row for row in every if row.key == key)
         parts = [_said(one, column, ABOUT[number].decimals, judged[key, one.label]) for one in rows[key]]
