@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
@@ -174,6 +175,33 @@ def test_a_silent_video_is_answered_and_its_rows_of_zeros_are_told(own, tmp_path
     answer = moments.ask(moments.encode(video), "a dog")
     assert any("no sound" in note for note in answer.notes)
     assert len(answer.saliency) == 4
+
+
+@pytest.mark.parametrize("text", ["a \x00 dog", "a \ud800 dog", "a \x1b[2J dog", "a" * 2001])
+def test_a_query_that_no_store_or_terminal_can_take_is_refused(moments, encoded, text):
+    with pytest.raises(PipelineError, match=r"query: .*(cannot be printed|2,001 characters)"):
+        moments.ask(encoded, text)
+
+
+def test_line_ends_in_a_query_are_blanks(moments, encoded):
+    assert moments.ask(encoded, "a dog\n") == moments.ask(encoded, "\ta\ndog")
+
+
+def test_a_video_that_was_encoded_for_other_features_is_refused(moments, encoded):
+    other = replace(encoded, stores=encoded.stores | {"pann-cnn14": encoded.stores["clip-vit-b32"]})
+    with pytest.raises(PipelineError, match="was encoded for another run: it has rows of clip-vit-b32, pann-cnn14"):
+        moments.ask(other, "a dog")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.mp4", "ein Hund \u2192 #1 & 50%.mp4".encode(), b"-begins.mp4"])
+def test_a_video_of_any_name_is_answered_and_written(run, tmp_path, name):
+    moments = Moments.load(run)
+    made = make_video(tmp_path / "plain.mp4", range(0, 600, 300), rate=2)
+    video = made.rename(tmp_path / os.fsdecode(name))
+    answer = moments.ask(moments.encode(video), "a dog")
+    assert len(answer.saliency) == 1
+    paths = write.write([answer], tmp_path / "out")
+    assert all(path.read_text(encoding="utf-8") for path in paths)
 
 
 # Long videos.

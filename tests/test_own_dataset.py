@@ -109,6 +109,7 @@ BAD = [
     ("negative start", "a,q,-1,2", r"line 7, start: -1.0 lies before the video begins"),
     ("beyond the end", "a,q,1,9.2", r"line 7, end: 9.2 lies after the video's end at 8.000 s"),
     ("unknown video", "e.mp4,q,1,2", r"line 7, video: 'e.mp4' is no video of .*videos"),
+    ("another suffix", "a.mkv,q,1,2", r"line 7, video: 'a.mkv' is no video of .*there is a.mp4"),
     ("a path", "../a.mp4,q,1,2", r"line 7, video: '../a.mp4' is no video of"),
     ("empty query", "a, ,1,2", r"line 7, query: '' is empty"),
     ("unprintable query", "a,q\x1b[31m,1,2", r"line 7, query: .*cannot be printed"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.asking.pieces import OVERLAP, shared
+from pipeline.errors import readable
 
 BEST_CLIPS = 5
 """Number of clips that stand for the highlights of a video."""
@@ -71,7 +72,7 @@ class Answer:
         """Return the answer as a JSON object; times are in seconds."""
         return {
             "query": self.query,
-            "video": str(self.video),
+            "video": readable(self.video),
             "duration_s": self.duration_s,
             "run": self.run,
             "clip_s": self.clip_s,

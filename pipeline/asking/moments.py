@@ -20,7 +20,7 @@ from pipeline.asking.card import RunCard, read_card, weights_file_of
 from pipeline.asking.pieces import RULE, Piece, longest_piece, merged_saliency, merged_windows, pieces_of
 from pipeline.asking.recipes import recipes_of
 from pipeline.asking.rows import Encoded, encode, rows_folder
-from pipeline.asking.words import Words, qid_of
+from pipeline.asking.words import Words, qid_of, query_text
 from pipeline.errors import PipelineError
 from pipeline.features.making.encode import Recipe
 from pipeline.features.store import Store
@@ -87,10 +87,19 @@ class Moments:
     def ask(self, encoded: Encoded, query: str = "") -> Answer:
         """Answer one query about an encoded video (fast). Without a query the video's title is asked for highlights.
 
-        Raises PipelineError for weights of the words' encoder that do not fit.
+        Raises PipelineError for a query that is no text or is very long, for a video that was encoded for other
+        features, and for weights of the words' encoder that do not fit.
         """
+        if set(encoded.stores) != set(self.card.visual):
+            raise PipelineError(
+                f"was encoded for another run: it has rows of {', '.join(encoded.stores)}, and this run reads"
+                f" {', '.join(self.card.visual)}",
+                where=encoded.video,
+                remedy="encode it with this run",
+            )
         notes = [*self._notes(), *encoded.notes]
-        if not query.strip():
+        query = query_text(query)
+        if not query:
             query = encoded.title
             notes.append(f"No query was given, so the video's title was asked: {query}")
         with self._data(encoded, query) as data:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from pipeline import files
 from pipeline.asking.answer import Answer
 from pipeline.asking.clock import clock
+from pipeline.errors import readable
 
 EMBEDDED_BYTES = 24 << 20
 """Largest size of a video that is written into the page."""
@@ -36,7 +37,7 @@ def html(answers: Sequence[Answer], folder: Path, most: int = 5) -> str:
     first = answers[0]
     address, is_inside = address_of(first.video, folder)
     text: str = _template().render(
-        title=first.video.name,
+        title=readable(first.video.name),
         duration=clock(first.duration_s),
         duration_s=first.duration_s,
         run=first.run,
@@ -95,7 +96,7 @@ def address_of(video: Path, folder: Path) -> tuple[str, bool]:
     except OSError as error:
         raise files.cannot_read(video, error) from error
     relative = os.path.relpath(video.absolute(), folder.absolute())
-    return quote(relative), False
+    return quote(os.fsencode(relative)), False
 
 
 @cache

@@ -6,21 +6,40 @@ A network stays in memory, so that a second query costs a forward pass. A query 
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 from pipeline.asking.rows import store_path
 from pipeline.encoders.workers import workers
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.families import FAMILIES
 from pipeline.features.making.encode import Recipe
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 
+LONGEST = 2_000
+"""Largest number of characters of a query. The encoders read some tens of words."""
+
+LINE_ENDS = re.compile(r"[\t\r\n\v\f]+")
+"""Blanks that would break a line; each becomes a plain one."""
+
 
 def qid_of(query: str) -> str:
     """Return the key of a query's words: a digest of its text."""
     return hashlib.sha256(query.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def query_text(query: str) -> str:
+    """Return a query as one line. Raises PipelineError for one that cannot be printed or is very long."""
+    text = LINE_ENDS.sub(" ", query).strip()
+    if not is_printable(text):
+        raise PipelineError(
+            f"`{printable(text[:80])}` holds characters that cannot be printed", where="query", remedy="take them out"
+        )
+    if len(text) > LONGEST:
+        raise PipelineError(f"has {len(text):,} characters", where="query", remedy=f"write at most {LONGEST:,}")
+    return text
 
 
 class Words:

@@ -190,9 +190,12 @@ def _row_of(raw: Mapping[str | None, Any], line: int, table: Table) -> Row | Non
 
 def _vid(value: str, line: int, column: str, table: Table) -> str:
     name = Path(value).name
-    vid = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
-    if name != value or vid not in table.files:
-        why = f"is no video of {table.folder}"
+    has_suffix = Path(name).suffix.lower() in SUFFIXES
+    vid = Path(name).stem if has_suffix else name
+    there = table.files.get(vid)
+    is_another = has_suffix and there is not None and there.suffix.lower() != Path(name).suffix.lower()
+    if name != value or there is None or is_another:
+        why = f"is no video of {table.folder}" + (f" (there is {there.name})" if there and is_another else "")
         if not VID.fullmatch(vid):
             why += " (a name holds letters, digits, `_`, `-` and `.` only)"
         table.complain(line, column, value, why)
