@@ -261,7 +261,7 @@ FIELDS = {
     "family": ["/../../../escaped", "..", "a/b", "", "a b", "a\x1b[2J", "a\0b", 3, "x" * 201],
     "origin": ["../up", "raw\n", "", 7],
     "weights": ["\x1b]0;title\x07", "a\nb", 3.5],
-    "grid": ["../..", "3s", "", 2],
+    "grid": ["../..", "30s", "", 2],
     "dtype": ["object", "O", "float99", "S8", "f4,f4", 4],
     "dim": [0, -1, 10**12, "x", np.arange(3)],
     "revision": [0, -5, "x", 2.0**70],
