@@ -63,7 +63,7 @@ def by_seed(experiment: Path) -> dict[str, dict[str, Curve]]:
     for log in experiment.glob(f"*/{LOG}"):
         run = RunId.parse(log.parent.name)
         if run.domain in DOMAINS and not run.point:
-            found[str(run.seed)][run.domain] = evaluations(log, "tvsum")
+            found[str(run.seed)][run.domain] = list(evaluations(log, "tvsum").items())
     return found
 
 

@@ -22,6 +22,7 @@ from pipeline.stage_settings import Draw
 from pipeline.stages import StageJob
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 COLUMNS = 5
@@ -72,7 +73,7 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
     columns = min(COLUMNS, len(groups))
     figure, axes = _figure(-(-len(groups) // columns), columns)
     for axis, (title, runs) in zip(axes, groups.items(), strict=False):
-        curves = {run: points for run in runs if (points := evaluations(logs[run], experiment.dataset))}
+        curves = {run: curve for run in runs if len(curve := evaluations(logs[run], experiment.dataset))}
         if curves:
             _seeds(axis, curves)
             if (value := published_beside(experiment, RunId.parse(runs[0]))) is not None:
@@ -90,22 +91,23 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
     _save(figure, path)
 
 
-def _seeds(axis: Axes, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def _seeds(axis: Axes, curves: Mapping[str, pd.Series]) -> None:
     """Draw every seed as a thin line with its selected epoch; of several seeds also the mean and the range."""
-    for run, points in curves.items():
-        epochs, values = zip(*points, strict=True)
+    import pandas as pd  # A job without work draws nothing, and needs no table.
+
+    for run, curve in curves.items():
+        epochs, values = curve.index.tolist(), curve.tolist()
         at = selected(values)
         axis.plot(epochs, values, linewidth=0.6 if len(curves) > 1 else 1.2, color=COLOUR, alpha=0.6, label=run)
         axis.plot(epochs[at], values[at], "o", color=COLOUR, markersize=4)
-    shared = sorted(set.intersection(*({epoch for epoch, _ in points} for points in curves.values())))
-    if len(curves) > 1 and shared:
-        table = [[dict(points)[epoch] for epoch in shared] for points in curves.values()]
-        lowest, highest = ([pick(column) for column in zip(*table, strict=True)] for pick in (min, max))
-        means = [sum(column) / len(table) for column in zip(*table, strict=True)]
-        axis.fill_between(shared, lowest, highest, color=COLOUR, alpha=0.15, linewidth=0)
-        axis.plot(shared, means, linewidth=1.6, color=COLOUR)
-        axis.annotate(f"mean of {len(table)} seeds", (shared[-1], means[-1]), (0, -9), textcoords="offset points",
-                      ha="right", color=COLOUR, fontsize="small")  # fmt: skip
+    table = pd.DataFrame(curves).dropna().sort_index()  # the epochs at which every seed was evaluated
+    if len(curves) > 1 and len(table):
+        means = table.mean(axis=1)
+        axis.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=COLOUR, alpha=0.15, linewidth=0)
+        axis.plot(means, linewidth=1.6, color=COLOUR)
+        end = means.index[-1], means.iloc[-1]
+        axis.annotate(f"mean of {len(curves)} seeds", end, (0, -9), textcoords="offset points", ha="right",
+                      color=COLOUR, fontsize="small")  # fmt: skip
 
 
 def published_beside(experiment: Experiment, run: RunId) -> float | None:

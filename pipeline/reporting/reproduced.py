@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import datasets, files, provenance
 from pipeline.behind import settings_behind
@@ -17,6 +16,9 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import luck, still_rising
 from pipeline.layout import CARD, LOG, RELEASED_RUN, MetricsFile, RunFile, RunId, queries_beside
 from pipeline.reporting import published
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRIC_OF = {
     "R1@0.5": "MR-full-R1@0.5",
@@ -141,17 +143,24 @@ def _left_out_of_training(name: str, experiment: Experiment, point: str, cards: 
 
 def curve(log: Path, dataset: str) -> list[float]:
     """Return the selection metric at every evaluation of a run, in percent."""
-    return [value for _, value in evaluations(log, dataset)]
+    values: list[float] = evaluations(log, dataset).tolist()
+    return values
 
 
-def evaluations(log: Path, dataset: str) -> list[tuple[int, float]]:
-    """Return the epoch and the selection metric (percent) of every evaluation of a run, from its `log.csv`."""
+def evaluations(log: Path, dataset: str) -> pd.Series:
+    """Return epoch → selection metric (percent) of every evaluation of a run, from its `log.csv`.
+
+    It is empty for a run of 0 epochs, whose log has no row. Raises PipelineError if the log cannot be read.
+    """
+    import pandas as pd  # This takes half a second, and a job without work needs no table.
+
     column, scale = datasets.get(dataset).selected_by, datasets.get(dataset).to_percent
     try:
         with files.open_text(log) as file:
-            return [(int(row["epoch"]), scale * float(row[column])) for row in csv.DictReader(file) if row.get(column)]
+            table = pd.read_csv(file, index_col="epoch")
     except OSError as error:
         raise files.cannot_read(log, error) from error
+    return scale * table[column].dropna() if column in table else pd.Series(dtype=float)
 
 
 def _runs_by_seed(experiment: Experiment, point: str) -> dict[str, list[str]]:
