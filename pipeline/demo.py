@@ -73,7 +73,7 @@ def _run(cores: int, results: Path, command: str) -> None:
         "Demo 2/4: videos → clips → features → training → predictions → metrics → tables, figures, report", flush=True
     )
     with _served(benchmark) as address:
-        _write_sources(benchmark, address)
+        write_sources(benchmark, address)
         workflow = [sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE, "--cores", str(cores), *TARGETS]
         if code := subprocess.run(workflow, check=False, env={**os.environ, GO_ON_WITH: ""}).returncode:
             raise PipelineError(
@@ -222,7 +222,7 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing: the workflow's own progress is on the terminal."""
 
 
-def _write_sources(benchmark: Path, address: str) -> None:
+def write_sources(benchmark: Path, address: str) -> None:
     """The demo's table of sources. Addresses change with the port; digests do not, and only they are in results."""
     from pipeline.acquire.sources import COLUMNS
     from pipeline.datasets import synthetic

@@ -119,9 +119,9 @@ def test_ten_percent_off_is_the_limit(seconds_per_row, is_refused):
     lengths = [seconds_per_row, 5.0, 0.1]
     if is_refused:
         with pytest.raises(PipelineError, match="median of 3 videos"):
-            released._check_grid("umt", VGG, "1s", lengths)
+            released.check_grid("umt", VGG, "1s", lengths)
     else:
-        released._check_grid("umt", VGG, "1s", lengths)
+        released.check_grid("umt", VGG, "1s", lengths)
 
 
 def test_the_datasets_own_text_files_are_rows_in_order_of_their_numbers(tmp_path):

@@ -86,7 +86,7 @@ def test_a_second_demo_beside_a_running_one_says_so_and_ends(place, monkeypatch)
 def test_the_workflow_is_started_by_this_python_whatever_path_says_and_a_failure_names_what_goes_on(place, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(demo, "make_benchmark", lambda folder: None)
-    monkeypatch.setattr(demo, "_write_sources", lambda folder, address: None)
+    monkeypatch.setattr(demo, "write_sources", lambda folder, address: None)
     (place / "results/demo/benchmark").mkdir(parents=True)
     with pytest.raises(PipelineError, match=r"ended with code \d.*python -m pipeline demo --cores 1$"):
         demo.run(1)

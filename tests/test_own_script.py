@@ -35,7 +35,7 @@ SCRIPTS = {
         import operator
         from pipeline.training import pool
         pool.SHARED_IMPORTS = []
-        print("read", pool._pooled(operator.is_, ["a", "b"], 2, 1, print))
+        print("read", pool.pooled(operator.is_, ["a", "b"], 2, 1, print))
     """,
 }
 

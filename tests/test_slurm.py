@@ -103,7 +103,7 @@ def cut_demo(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     benchmark = folder / "results/benchmark"
     demo.make_benchmark(benchmark)
-    demo._write_sources(benchmark, benchmark.as_uri())
+    demo.write_sources(benchmark, benchmark.as_uri())
     config = yaml.safe_load((ROOT / "workflow/profiles/demo/demo.yaml").read_text())
     experiments = {name: config["experiments"][name] for name in ("qvhighlights_v", "qvhighlights_va")}
     experiments["qvhighlights_va"]["training"] = {"epochs": 2, "evaluate_every": 1}

@@ -196,8 +196,8 @@ def test_the_first_step_that_is_not_finite_is_named_however_seldom_one_looks(mon
         for qid, value in enumerate(values):
             steps.append(loop.Kept([qid], {"total": torch.tensor(value)}))
             if len(steps) % every == 0:
-                loop._must_be_finite(run, 7, steps)
-        loop._must_be_finite(run, 7, steps)
+                loop.must_be_finite(run, 7, steps)
+        loop.must_be_finite(run, 7, steps)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

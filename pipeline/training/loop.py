@@ -134,16 +134,16 @@ def _epoch(run: Run, method: Method, take_step: TakeStep, data: Data, targets: A
         try:
             steps.append(Kept(batch.qids, take_step(batch)))
         except PipelineError as error:
-            _must_be_finite(run, epoch, steps)
+            must_be_finite(run, epoch, steps)
             raise _stopped(run, epoch, len(steps), batch.qids, error.what) from error
         if len(steps) % CHECK_EVERY == 0:
-            _must_be_finite(run, epoch, steps)
-    _must_be_finite(run, epoch, steps)
+            must_be_finite(run, epoch, steps)
+    must_be_finite(run, epoch, steps)
     means = torch.stack([torch.stack(list(step.losses.values())) for step in steps]).mean(0)
     return {name: round(value, 6) for name, value in zip(steps[0].losses, means.tolist(), strict=True)}
 
 
-def _must_be_finite(run: Run, epoch: int, steps: Sequence[Kept]) -> None:
+def must_be_finite(run: Run, epoch: int, steps: Sequence[Kept]) -> None:
     """Check the steps since the last check, with one transfer from the GPU. Name the first whose loss is not finite."""
     since = max(len(steps) - 1, 0) // CHECK_EVERY * CHECK_EVERY
     if not steps or bool(torch.stack([step.losses["total"] for step in steps[since:]]).isfinite().all()):

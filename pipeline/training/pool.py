@@ -61,9 +61,7 @@ def run_all(
             shown.add(note=f"{run}: {_shown(row)}")
 
         at_once = min(processes, len(runs))
-        failures = (
-            _one_by_one(work, runs, threads, tell) if at_once < 2 else _pooled(work, runs, at_once, threads, tell)
-        )
+        failures = _one_by_one(work, runs, threads, tell) if at_once < 2 else pooled(work, runs, at_once, threads, tell)
     if failures:
         raise PipelineError(
             f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}",
@@ -89,7 +87,12 @@ def _one_by_one(work: Work, runs: Sequence[str], threads: int, tell: Tell) -> li
     return failures
 
 
-def _pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell: Tell) -> list[str]:
+def pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell: Tell) -> list[str]:
+    """Do the work of every run in a pool of processes, and return the errors that a user can act on, as texts.
+
+    processes, threads: the number of processes, and of threads in each. tell: a function that gets what they report.
+    Any other error of a process is raised here.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(SHARED_IMPORTS)
     told = context.Queue()

@@ -183,7 +183,7 @@ def _checked(
             good.append(item)
             dtypes.add(content.dtype)
     if grid != "tokens":
-        _check_grid(archive, family, grid, [item.duration / n_rows[item.key] for item in items if item.key in n_rows])
+        check_grid(archive, family, grid, [item.duration / n_rows[item.key] for item in items if item.key in n_rows])
     if not good:
         first = f"; the first: {findings[0].file}, {findings[0].detail}" if findings else ""
         raise PipelineError(
@@ -224,7 +224,7 @@ def _content_of(item: _ExpectedFile, family: str, layout: Layout) -> _FileConten
     return _FileContent(finding, detail, rows.dtype, len(rows))
 
 
-def _check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[float]) -> None:
+def check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[float]) -> None:
     """Raise PipelineError if the configured grid is not that of the files.
 
     Training on a wrong grid would give no error, only worse numbers.
