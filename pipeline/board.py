@@ -19,6 +19,8 @@ WIDTH = 15
 BAR = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} {elapsed} so far, {remaining} left{postfix}"
 NOISE = ("Exiting because a job execution failed", "Shutting down, this might take some time")
 """How messages begin that point to text above which the board does not show."""
+BEFORE = ("Building DAG", "Using shell", "Provided ", "Rules claiming", "host:", "Assuming unrestricted", "Job stats")
+"""How messages begin that every run writes before its first job."""
 ALWAYS = ("Nothing to be done", "Complete log(s)")
 """How messages below a warning begin that people want to see."""
 
@@ -52,11 +54,13 @@ class Board:
         self._out = out or sys.stderr
         self.live = self._out.isatty() if live is None else live
         self._hidden, self._clock = set(hidden), clock
+        self.is_planned = False
         self._totals: dict[str, int] = {}
         self._lines: dict[str, Line] = {}
 
     def plan(self, stats: Mapping[str, int]) -> None:
         """Take the number of jobs of every rule. Say how many there are."""
+        self.is_planned = True
         self._totals = {rule: n for rule, n in stats.items() if rule != "total" and rule not in self._hidden}
         self.say(f"{sum(self._totals.values()):,} jobs in {len(self._totals)} stages")
 
@@ -131,7 +135,8 @@ class Board:
 class Quiet(logging.Filter):
     """Keeps Snakemake's talk of single jobs from its stream. Its log file has all of it.
 
-    Warnings and errors pass; where bars move, they are written above them.
+    Warnings and errors pass, and what Snakemake says where it runs no job, of an undone lock for instance. Where bars
+    move, messages are written above them.
     """
 
     def __init__(self, board: Board, handler: logging.Handler) -> None:
@@ -142,9 +147,9 @@ class Quiet(logging.Filter):
         """Tell whether Snakemake's own handler writes the record."""
         text = str(record.msg or "")
         event = getattr(record, "event", None)
-        if event in ("job_error", "group_error") or text.startswith(NOISE):
+        if event in ("job_error", "group_error", "run_info", "workflow_started") or text.startswith((*NOISE, *BEFORE)):
             return False
-        if record.levelno < logging.WARNING and not text.startswith(ALWAYS):
+        if record.levelno < logging.WARNING and self._board.is_planned and not text.startswith(ALWAYS):
             return False
         if self._board.live:
             self._board.say(self._handler.format(record))

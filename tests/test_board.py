@@ -91,8 +91,17 @@ def test_bars_move_on_a_terminal_and_messages_stand_above_them(clock):
     ],
 )
 def test_only_what_people_can_use_reaches_the_terminal(board, level, text, event, shown):
+    board.plan({"train": 1})
     record = logging.makeLogRecord({"msg": text, "levelno": level, "event": event})
     assert Quiet(board, logging.NullHandler()).filter(record) is shown
+
+
+@pytest.mark.parametrize(("text", "shown"), [("Unlocked working directory.", True), ("Building DAG of jobs...", False)])
+def test_what_a_command_without_jobs_says_is_shown(board, text, shown):
+    assert (
+        Quiet(board, logging.NullHandler()).filter(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
+        is shown
+    )
 
 
 def test_the_log_file_keeps_what_the_terminal_leaves_out():
@@ -103,9 +112,9 @@ def test_the_log_file_keeps_what_the_terminal_leaves_out():
         handler.set_name(name)
         logger.addHandler(handler)
     watch(logger, announce=True, one_line_each=True, targets=[])
-    logger.info("Select jobs to execute...")
+    logger.info("Building DAG of jobs...")
     assert streams[STREAM].getvalue() == ""
-    assert "Select jobs" in streams["DefaultLogFileHandler"].getvalue()
+    assert "Building DAG" in streams["DefaultLogFileHandler"].getvalue()
 
 
 def test_durations_are_said_as_people_say_them():

@@ -120,3 +120,11 @@ def test_a_row_that_no_table_has_is_refused_with_the_closest(experiments, name, 
 
 def test_without_a_table_no_row_is_asked_for(experiments):
     published.check_rows({"figure4": experiments["figure4"]}, "config.yaml")
+
+
+def test_a_row_of_one_line_stands_in_its_table_with_empty_columns(tmp_path, monkeypatch):
+    text = published.PUBLISHED.read_text(encoding="utf-8") + "1,Mine V,Mine,V,R1@0.5,70.00,\n"
+    (tmp_path / "published.csv").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published.csv")
+    rows = published.table.__wrapped__(1)
+    assert rows[-1].values == dict.fromkeys(rows[0].values, "") | {"R1@0.5": "70.00"}

@@ -57,12 +57,12 @@ rule draw:
 rule page:
     """The report."""
     input:
-        metrics=metrics_behind("report"),
-        predictions=predictions_behind("report"),
-        released=released_in_report(),
-        runs=runs_behind("report"),
-        figures=expand(paths.figure, experiment=trained_experiments()),
-        annotations=annotations_in_report(),
+        metrics=lambda wc: metrics_behind("report"),
+        predictions=lambda wc: predictions_behind("report"),
+        released=lambda wc: released_in_report(),
+        runs=lambda wc: runs_behind("report"),
+        figures=lambda wc: expand(paths.figure, experiment=trained_experiments()),
+        annotations=lambda wc: annotations_in_report(),
     output:
         manifest=update(paths.page),
     log:

@@ -87,6 +87,7 @@ def _index(
         told |= dict(_stories(job, number, found[number], judged))
         steps = overview.steps(found[number]) if number == 4 else steps
     n_runs, seconds = overview.seconds_of(job.layout, experiments)
+    commit = overview.commit()
     context = {
         "title": job.settings.title,
         "tables": made,
@@ -96,13 +97,14 @@ def _index(
                        for (d, s), one in benchmarks.items()],
         "n_runs": n_runs,
         "cost": overview.duration(seconds),
+        "commit": commit,
         "steps": steps,
         "step_scale": overview.scale(steps),
         "curves": list(_curves(job)),
         "figures": _figures(job, benchmarks),
         "rule": chosen.RULE,
     }  # fmt: skip
-    return context, {"stories": list(told.values())}
+    return context, {"stories": list(told.values()), "commit": commit}
 
 
 def _stories(
