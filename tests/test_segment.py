@@ -34,8 +34,8 @@ def test_clips_cover_the_video_to_half_a_clip(duration, grid):
 
 
 def test_an_unknown_grid_is_refused_naming_the_known():
-    with pytest.raises(PipelineError, match="3s: no such clip grid; known are 2s, 1s"):
-        grid_seconds("3s")
+    with pytest.raises(PipelineError, match="11s: no such clip grid; known are 2s, 1s"):
+        grid_seconds("11s")
 
 
 def stage(results, rows):
