@@ -17,8 +17,15 @@ EVERY_S = 30.0
 WIDTH = 15
 """Characters of the longest name of a stage."""
 BAR = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} {elapsed} so far, {remaining} left{postfix}"
-NOISE = ("Exiting because a job execution failed", "Shutting down, this might take some time")
-"""How messages begin that point to text above which the board does not show."""
+NOISE = (
+    "Exiting because a job execution failed",
+    "Shutting down, this might take some time",
+    "RuleException:\nCalledProcessError",
+    "Cannot restore ",
+    "WorkflowError:\nAt least one job did not complete successfully",
+    "Conda environments: ignored",
+)
+"""How messages begin that repeat what the list of failed jobs says at the end, or that no user can act on."""
 BEFORE = ("Building DAG", "Using shell", "Provided ", "Rules claiming", "host:", "Assuming unrestricted", "Job stats")
 """How messages begin that every run writes before its first job."""
 ALWAYS = ("Nothing to be done", "Complete log(s)")

@@ -87,6 +87,8 @@ def test_bars_move_on_a_terminal_and_messages_stand_above_them(clock):
         (logging.WARNING, "The file system is slow", None, True),
         (logging.ERROR, "MissingInputException", None, True),
         (logging.ERROR, "Error in rule train", "job_error", False),
+        (logging.ERROR, "RuleException:\nCalledProcessError in file x", None, False),
+        (logging.ERROR, "RuleException:\nKeyError in file x", None, True),
         (logging.ERROR, "Exiting because a job execution failed. Look above for error message", None, False),
     ],
 )

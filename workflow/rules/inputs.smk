@@ -148,7 +148,7 @@ def annotations_behind(table):
     return [path for name in sorted(shown) if DATASETS[name].rates_every_clip for path in annotations_of(name, ["val"])]
 
 
-def released_in_report():
+def released_shown():
     """Return the manifests of the prediction files that experiments only score."""
     shown = [e for e in cfg.experiments.values() if e.source == "predictions"]
     return expand(paths.fetched, name=sorted({e.predictions[e.report] for e in shown}))
@@ -170,7 +170,7 @@ def leaderboards():
     ]
 
 
-def annotations_in_report():
+def annotations_shown():
     """Return the annotations of every split that an experiment reports, and of val where every clip is rated."""
     splits = {(e.dataset, e.report) for e in cfg.experiments.values()}
     splits |= {(name, "val") for name, _ in splits if DATASETS[name].rates_every_clip}

@@ -59,10 +59,10 @@ rule page:
     input:
         metrics=lambda wc: metrics_behind("report"),
         predictions=lambda wc: predictions_behind("report"),
-        released=lambda wc: released_in_report(),
+        released=lambda wc: released_shown(),
         runs=lambda wc: runs_behind("report"),
         figures=lambda wc: expand(paths.figure, experiment=trained_experiments()),
-        annotations=lambda wc: annotations_in_report(),
+        annotations=lambda wc: annotations_shown(),
     output:
         manifest=update(paths.page),
     log:
