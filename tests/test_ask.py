@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import re
+import shutil
+import subprocess
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -225,6 +227,17 @@ def test_a_long_video_is_asked_in_pieces_and_the_rule_is_told(long):
     assert answer.windows
     assert all(0 <= window.start_s <= window.end_s <= 5 * SECONDS for window in answer.windows)
     assert [window.score for window in answer.windows] == sorted((w.score for w in answer.windows), reverse=True)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_method_answers_a_long_video(own, long, name):
+    moments = Moments.load(own.run(f"long_{name}", model=PEERS[name], training={"max_clips": N_CLIPS}))
+    answer = moments.ask(moments.encode(long[1].video), "a dog")
+    assert answer.n_pieces == 9
+    assert len(answer.saliency) == 5 * N_CLIPS
+    assert np.isfinite(answer.saliency).all()
+    assert answer.windows
+    assert all(0 <= window.start_s <= window.end_s <= 5 * SECONDS for window in answer.windows)
 
 
 def test_every_piece_is_answered_as_a_video_of_its_own(long, tmp_path):
@@ -485,6 +498,28 @@ def test_the_page_has_a_mark_for_every_window_and_a_curve_over_the_whole_video(w
     curve = next(given["points"] for tag, given in page.tags if tag == "polyline").split()
     assert len(curve) == 2 * len(answers[0].saliency)
     assert (curve[0].split(",")[0], curve[-1].split(",")[0]) == ("0.0", "1000.0")
+
+
+CLICK = """<script>
+setTimeout(() => {
+  document.querySelectorAll("[data-second]")[1].click();
+  setTimeout(() => { document.title = `at ${video.currentTime}, ${video.videoWidth} wide, ${video.error}`; }, 800);
+}, 500);
+</script></body>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium here")
+def test_a_click_plays_the_window_in_a_real_browser(written, tmp_path):
+    answers, folder, _ = written
+    page = tmp_path / "clicked.html"
+    page.write_text((folder / "index.html").read_text().replace("</body>", CLICK))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", page.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    (title,) = re.findall(r"<title>([^<]*)", shown)
+    second = float(re.search(r"at ([\d.]+), \d+ wide, null", title)[1])
+    start = [window.start_s for answer in answers for window in answer.shown()][1]
+    assert start <= second <= start + 3
 
 
 def test_a_large_video_is_played_from_where_it_lies(monkeypatch, tmp_path):

@@ -108,9 +108,9 @@ BAD = [
     ("no length", "a,q,4,4", r"line 7, end: 4.0 does not lie after the start at 4 s"),
     ("negative start", "a,q,-1,2", r"line 7, start: -1.0 lies before the video begins"),
     ("beyond the end", "a,q,1,9.2", r"line 7, end: 9.2 lies after the video's end at 8.000 s"),
-    ("unknown video", "e.mp4,q,1,2", r"line 7, video: 'e.mp4' is no video of .*videos"),
-    ("another suffix", "a.mkv,q,1,2", r"line 7, video: 'a.mkv' is no video of .*there is a.mp4"),
-    ("a path", "../a.mp4,q,1,2", r"line 7, video: '../a.mp4' is no video of"),
+    ("unknown video", "e.mp4,q,1,2", r"line 7, video: 'e.mp4' is no video in the folder .*videos"),
+    ("another suffix", "a.mkv,q,1,2", r"line 7, video: 'a.mkv' is no video in the folder .*there is a.mp4"),
+    ("a path", "../a.mp4,q,1,2", r"line 7, video: '../a.mp4' is no video in the folder"),
     ("empty query", "a, ,1,2", r"line 7, query: '' is empty"),
     ("unprintable query", "a,q\x1b[31m,1,2", r"line 7, query: .*cannot be printed"),
     ("duplicate", "b,somebody sits,1,3.0", r"line 7, row: 'somebody sits' is the same window as line 4"),
@@ -227,7 +227,7 @@ def test_jsonl_with_rated_clips_keeps_every_raters_score(folder):
     [
         ("{", r"line 4, row: .*is no JSON"),
         ('{"query": "q", "vid": "a"}', r"line 4, relevant_windows: None holds no"),
-        ('{"query": "q", "vid": "z", "relevant_windows": [[0, 1]]}', r"line 4, vid: 'z' is no video of"),
+        ('{"query": "q", "vid": "z", "relevant_windows": [[0, 1]]}', r"line 4, vid: 'z' is no video in the folder"),
         ('{"query": "q", "vid": "a", "relevant_windows": [[2, 1]]}', r"line 4, relevant_windows|line 4, end: 1"),
         ('{"query": 7, "vid": "a", "relevant_windows": [[true, 1]]}', r"line 4, relevant_windows: True is no number"),
         (
@@ -333,8 +333,11 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])
     with pytest.raises(SystemExit, match=r"`tvsum` is no free name"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
-    write(tmp_path, ["a,q,0,2", "b,r,1,3", "c,s,0,10.5"])
-    with pytest.raises(SystemExit, match=r"line 4, end: 10.5 lies after the video's end at 10.000 s"):
+    write(tmp_path, ["a,q,0,2", "b,r,1,3", "c,s,0,10.5", "z,t,0,1"])
+    said = (
+        r"2 of 4 rows .*\n  line 4, end: 10.5 lies after the video's end at 10.000 s\n  line 5, video: 'z' is no video"
+    )
+    with pytest.raises(SystemExit, match=said):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "other"])
 
 

@@ -46,7 +46,6 @@ def run(options: Namespace) -> None:
     if name in PAPERS or not NAME.fullmatch(name):
         raise PipelineError(f"`{name}` is no free name of a dataset", remedy="name it: --name mine")
     table = own_table.read(options.annotations, options.videos)
-    table.refuse()
     found = durations_of(table, Layout(options.results).own_durations(name))
     check_durations(table, found, options.clip)
     table.refuse()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -76,7 +77,7 @@ class Table:
         """Raise PipelineError with every complaint, and with the number of rows that are good."""
         if not self.complaints:
             return
-        shown = self.complaints[:SHOWN]
+        shown = sorted(self.complaints, key=_line_in)[:SHOWN]
         if len(self.complaints) > SHOWN:
             shown.append(f"and {len(self.complaints) - SHOWN} more")
         counts = f"{len(self.bad)} of {self.n_rows} rows cannot be used, {self.n_rows - len(self.bad)} are good"
@@ -88,6 +89,12 @@ class Table:
     def vids(self) -> list[str]:
         """Every video that a row names, once, in the order of the file."""
         return list(dict.fromkeys(row.vid for row in self.rows))
+
+
+def _line_in(complaint: str) -> int:
+    """Return the line that a complaint is about; complaints about the whole file come last."""
+    found = re.match(r"line (\d+),", complaint)
+    return int(found[1]) if found else sys.maxsize
 
 
 def read(path: Path | str, folder: Path | str) -> Table:
@@ -195,7 +202,9 @@ def _vid(value: str, line: int, column: str, table: Table) -> str:
     there = table.files.get(vid)
     is_another = has_suffix and there is not None and there.suffix.lower() != Path(name).suffix.lower()
     if name != value or there is None or is_another:
-        why = f"is no video of {table.folder}" + (f" (there is {there.name})" if there and is_another else "")
+        why = f"is no video in the folder {table.folder}" + (
+            f" (there is {there.name})" if there and is_another else ""
+        )
         if not VID.fullmatch(vid):
             why += " (a name holds letters, digits, `_`, `-` and `.` only)"
         table.complain(line, column, value, why)

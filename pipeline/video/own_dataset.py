@@ -31,7 +31,6 @@ def annotate(job: StageJob[Nothing]) -> bool:
 
     def work() -> provenance.Outcome:
         table = own_table.read(own.annotations, own.videos)
-        table.refuse()
         known = durations_of(table, job.layout.own_durations(dataset))
         check_durations(table, known, own.clip)
         table.refuse()
