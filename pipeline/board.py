@@ -16,7 +16,8 @@ from typing import IO, Any
 EVERY_S = 30.0
 WIDTH = 15
 """Characters of the longest name of a stage."""
-BAR = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} {elapsed} so far, {remaining} left{postfix}"
+COUNT = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} "
+BAR = COUNT + "{elapsed} so far, {remaining} left{postfix}"
 NOISE = (
     "Exiting because a job execution failed",
     "Shutting down, this might take some time",
@@ -90,6 +91,8 @@ class Board:
             return
         line.done += 1
         if line.bar is not None:
+            if line.done >= line.total:  # The bar of a stage that is done is drawn again, and its time stands still.
+                line.bar.bar_format = f"{COUNT}done in {length(self._clock() - line.began)}"
             line.bar.update(1)
             self._show(line)
         elif line.done >= line.total or self._clock() - line.told >= EVERY_S:

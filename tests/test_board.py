@@ -73,8 +73,13 @@ def test_bars_move_on_a_terminal_and_messages_stand_above_them(clock):
     board.begin("train", 1, "seen")
     board.finish("train", 1)
     board.say("a warning")
+    clock.now = 70
+    board.begin("train", 2, "seen")
+    board.finish("train", 2)
+    clock.now = 500
     board.close()
     assert "   1 of 2" in out.getvalue()
+    assert "   2 of 2    done in 1 min 10 s" in out.getvalue().splitlines()[-1]
     assert "a warning\n" in out.getvalue()
 
 
