@@ -53,7 +53,7 @@ rule annotate:
         logs.annotate,
     localrule: True
     conda:
-        "../envs/light.yaml"
+        "../envs/extract.yaml"  # the videos of a dataset of one's own are looked at
     resources:
         mem_mb=growing(1_000),
     shell:
