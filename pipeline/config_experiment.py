@@ -242,6 +242,11 @@ class Experiment(Strict):
         """Number of jobs that have at least one run."""
         return min(self.jobs, len(self.runs))
 
+    @property
+    def parts(self) -> list[str]:
+        """Names of the jobs, `{k}of{n}`, in a fixed order."""
+        return [f"{k}of{self.n_parts}" for k in range(1, self.n_parts + 1)]
+
     def domain_of(self, run: str) -> str | None:
         """Return the domain of a run, or None for a dataset without domains. run: one of the names in `runs`."""
         return RunId.parse(run).domain if self.about.domains else None

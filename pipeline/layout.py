@@ -56,6 +56,7 @@ EVERYTHING = "all"
 
 OWN_TABLE = "own_"
 """The start of the name of a table of a dataset of one's own. The name of the dataset follows."""
+
 RELEASED_RUN = "released"
 """The run name that stands for a prediction file that its authors released."""
 
@@ -92,11 +93,6 @@ class RunId:
         if parts is None:
             raise PipelineError("is not the name of a run", where=name, remedy="name one like all-s2017 or a-all-s2017")
         return cls(int(parts["seed"]), parts["domain"], parts["point"] or "")
-
-    @property
-    def without_seed(self) -> str:
-        """What the runs of all seeds of one point and domain share: the beginning of their names."""
-        return str(self).rpartition("-s")[0]
 
 
 @dataclass(frozen=True)
@@ -177,6 +173,10 @@ class Layout:
     def run(self, experiment: str, run: str) -> Path:
         """The folder of one run: weights, the state it goes on from, `log.csv`, `card.json`, predictions."""
         return self.runs(experiment) / run
+
+    def parts(self, experiment: str) -> list[Path]:
+        """The training manifests of an experiment that exist, sorted."""
+        return sorted(self.results.glob(MANIFESTS["runs"].format(experiment=experiment, part="*of*")))
 
     def log(self, experiment: str, run: str) -> Path:
         """The learning curve of a run, a row per epoch."""
@@ -353,6 +353,17 @@ def queries_beside(metrics: Path) -> Path:
 def weights_of(folder: Path, epoch: str) -> Path:
     """The weights of a run. folder: the run's; epoch: one of `EPOCHS`."""
     return folder / f"{epoch}.safetensors"
+
+
+def results_around(run: Path) -> Path | None:
+    """The results folder that the folder of a run lies in; None for a run that lies elsewhere."""
+    place = run.absolute().parents
+    return place[2] if len(place) > 2 and place[1].name == "runs" else None
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """The folders of finished runs at or below a folder, sorted."""
+    return sorted(path.parent for path in folder.glob(f"**/{CARD}"))
 
 
 def sources_by_name(manifests: Iterable[Path]) -> dict[str, Path]:
