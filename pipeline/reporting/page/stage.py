@@ -122,8 +122,8 @@ def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
 
     Those of TR-DETR's row come first. More files than `MOST_FILES` are left out.
     """
-    predictions = {PredictionFile.of(path): path for path in _listed(job.inputs["predictions"])}
-    metrics = {MetricsFile.of(path): path for path in _listed(job.inputs["metrics"])}
+    predictions = {PredictionFile.of(path): path for path in provenance.files_of_all(job.inputs["predictions"])}
+    metrics = {MetricsFile.of(path): path for path in provenance.files_of_all(job.inputs["metrics"])}
     released = {name: provenance.files_of(path)[0] for name, path in sources_by_name(job.inputs["released"]).items()}
     found: dict[tuple[str, str], Shown] = {}
     for label, name, experiment, runs in sorted(_labels(job.settings.experiments), key=_is_other):
@@ -164,15 +164,10 @@ def _is_other(labelled: tuple[str, str, Experiment, list[str]]) -> bool:
 def _benchmark(job: StageJob[Page], dataset: str, split: str, shown: Shown) -> Benchmark:
     truth = next(
         path
-        for manifest in job.inputs["annotations"]
-        for path in provenance.files_of(manifest)
+        for path in provenance.files_of_all(job.inputs["annotations"])
         if AnnotationFile.of(path) == AnnotationFile(dataset, split)
     )
     return examine(dataset, shown.predictions, truth, name=split, scored=shown.scored)
-
-
-def _listed(manifests: Sequence[Path]) -> list[Path]:
-    return [path for manifest in manifests for path in provenance.files_of(manifest)]
 
 
 def _is_rated(manifest: Path) -> bool:
