@@ -202,6 +202,10 @@ class Layout:
         """One form of a table; suffix: `csv`, `md`, `tex`, `html` or `txt`."""
         return self.tables() / f"{table}.{suffix}"
 
+    def matrices(self, number: int) -> list[Path]:
+        """All forms of the matrices of a table of the paper that exist, sorted."""
+        return sorted(self.tables().glob(f"paired{number}-*"))
+
     def learning_curves(self, experiment: str) -> Path:
         """The figure with the learning curves of an experiment's runs."""
         return self.results / "figures" / f"{experiment}.svg"
@@ -213,6 +217,14 @@ class Layout:
     def report(self) -> Path:
         """The folder with the pages of the report."""
         return self.results / "report"
+
+    def report_index(self) -> Path:
+        """The first page of the report."""
+        return self.report() / "index.html"
+
+    def queries_page(self, dataset: str, split: str) -> Path:
+        """The page of the report that shows every query of a split."""
+        return self.report() / f"{dataset}-{split}.html"
 
     def leaderboard(self, dataset: str, split: str) -> Path:
         """The page on which every known prediction file of a split stands beside the others."""
@@ -343,6 +355,11 @@ def pin_beside(fetched: Path) -> Path:
 def unpacked_beside(index: Path) -> Path:
     """The folder with the members of an archive. index: the table of them, which lies beside it."""
     return index.with_name(UNPACKED)
+
+
+def matrix_name(number: int, split: str, epoch: str) -> str:
+    """The name of a matrix of paired differences, which lies among the tables. number: the paper's table."""
+    return f"paired{number}-{split}" + ("" if epoch == EPOCHS[0] else f"-{epoch}")
 
 
 def queries_beside(metrics: Path) -> Path:

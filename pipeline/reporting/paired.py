@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import provenance, records
 from pipeline.config import Experiment
 from pipeline.evaluation.intervals import Comparison, compare, holm
-from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, queries_beside
+from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, matrix_name, queries_beside
 from pipeline.reporting import published
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import METRIC_OF, TOP5
@@ -110,7 +110,7 @@ def matrices(
             alike, left_out = _on_the_same_queries(found)
             if len(alike) < 2:
                 continue
-            name = f"paired{number}-{split}" + ("" if epoch == "selected" else f"-{epoch}")
+            name = matrix_name(number, split, epoch)
             heading = _title(number, title, split, epoch, column, len(alike[0].values))
             yield Matrix.of(name, heading, alike, metric, column, split, epoch, left_out)
 
