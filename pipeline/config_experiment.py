@@ -217,7 +217,7 @@ class Experiment(Strict):
     def archived(self) -> list[str]:
         """Names of the families that are read from `archive`. The other families are made here."""
         families = self.features.all if self.features and self.source == "features" else []
-        return [family for family in families if not FAMILIES[family].looked_up]
+        return [family for family in families if not FAMILIES[family].from_word_table]
 
     @property
     def made(self) -> list[str]:
