@@ -146,7 +146,7 @@ def runs_of_part(job: StageJob[of.Train]) -> list[str]:
     Raises PipelineError where N is not the experiment's number of jobs, or K is none of 1 … N.
     """
     experiment, text = job.settings.experiment, job.about["part"]
-    parts = [f"{k}of{experiment.n_parts}" for k in range(1, experiment.n_parts + 1)]
+    parts = experiment.parts
     if text not in parts:
         raise PipelineError(
             f"`{text}` is no part of an experiment with `jobs: {experiment.n_parts}`",

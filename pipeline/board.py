@@ -34,7 +34,7 @@ ALWAYS = ("Nothing to be done", "Complete log(s)")
 
 
 @dataclass
-class Line:
+class StageProgress:
     """How far one stage is. began, told: seconds of the clock. at_work: jobs that have begun and not ended."""
 
     total: int
@@ -64,7 +64,7 @@ class Board:
         self._hidden, self._clock = set(hidden), clock
         self.is_planned = False
         self._totals: dict[str, int] = {}
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, StageProgress] = {}
 
     def plan(self, stats: Mapping[str, int]) -> None:
         """Take the number of jobs of every rule. Say how many there are."""
@@ -78,7 +78,7 @@ class Board:
             return
         if rule not in self._lines:
             now = self._clock()
-            self._lines[rule] = Line(self._totals.get(rule, 1), now, now)
+            self._lines[rule] = StageProgress(self._totals.get(rule, 1), now, now)
             if self.live:
                 self._lines[rule].bar = self._bar(rule, self._lines[rule].total)
         line = self._lines[rule]
@@ -137,7 +137,7 @@ class Board:
         position = sum(line.bar is not None for line in self._lines.values())
         return tqdm(total=total, desc=rule, position=position, bar_format=BAR, file=self._out, dynamic_ncols=True)
 
-    def _show(self, line: Line) -> None:
+    def _show(self, line: StageProgress) -> None:
         if line.bar is not None:
             line.bar.set_postfix_str("; ".join(line.at_work.values())[:60])
 

@@ -217,7 +217,7 @@ class Experiment(Strict):
     def archived(self) -> list[str]:
         """Names of the families that are read from `archive`. The other families are made here."""
         families = self.features.all if self.features and self.source == "features" else []
-        return [family for family in families if not FAMILIES[family].looked_up]
+        return [family for family in families if not FAMILIES[family].from_word_table]
 
     @property
     def made(self) -> list[str]:
@@ -241,6 +241,11 @@ class Experiment(Strict):
     def n_parts(self) -> int:
         """Number of jobs that have at least one run."""
         return min(self.jobs, len(self.runs))
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the jobs, `{k}of{n}`, in a fixed order."""
+        return [f"{k}of{self.n_parts}" for k in range(1, self.n_parts + 1)]
 
     def domain_of(self, run: str) -> str | None:
         """Return the domain of a run, or None for a dataset without domains. run: one of the names in `runs`."""

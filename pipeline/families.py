@@ -38,8 +38,8 @@ class Family:
     preprocessing: one line for the passport that names sampling, resize filter, crop and normalisation.
     grid: the only grid it can be made on; None where it can be made on any, or by nobody.
     instead_of: the released family that this one stands in for, because nobody can make that one again.
-    looked_up: whether its words are taken from a table while training in the released systems. No archive holds such
-    words, so every experiment makes them.
+    from_word_table: whether the released systems take the rows of such words from a table while they train. No archive
+    holds these rows, so every experiment makes them.
     cost: of one row; None where nobody measured it (`cost_of` then assumes one).
     revision: a number that is raised when the numbers of the rows change.
     """
@@ -56,7 +56,7 @@ class Family:
     preprocessing: str = ""
     grid: str | None = None
     instead_of: str | None = None
-    looked_up: bool = False
+    from_word_table: bool = False
     cost: Cost | None = None
     revision: int = 1
 
@@ -79,7 +79,7 @@ _GLOVE: dict[str, Any] = {
     "encoder": "pipeline.encoders.glove:GloVe",
     "weights": ("glove-6b",),
     "batch": 1024,
-    "looked_up": True,
+    "from_word_table": True,
     "cost": Cost(0.0, 0.0),
 }
 

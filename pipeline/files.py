@@ -252,7 +252,8 @@ def lock(place: Path | str, *, wait: bool = False, keep: bool = True) -> Iterato
         yield waited
     finally:
         if not keep:
-            path.unlink(missing_ok=True)  # before the lock is released, so that a waiting process sees that it is gone
+            # The file is deleted while the lock is still held, so that a waiting process sees that it is gone.
+            path.unlink(missing_ok=True)
         os.close(handle)
 
 

@@ -56,6 +56,7 @@ EVERYTHING = "all"
 
 OWN_TABLE = "own_"
 """The start of the name of a table of a dataset of one's own. The name of the dataset follows."""
+
 RELEASED_RUN = "released"
 """The run name that stands for a prediction file that its authors released."""
 
@@ -92,11 +93,6 @@ class RunId:
         if parts is None:
             raise PipelineError("is not the name of a run", where=name, remedy="name one like all-s2017 or a-all-s2017")
         return cls(int(parts["seed"]), parts["domain"], parts["point"] or "")
-
-    @property
-    def without_seed(self) -> str:
-        """What the runs of all seeds of one point and domain share: the beginning of their names."""
-        return str(self).rpartition("-s")[0]
 
 
 @dataclass(frozen=True)
@@ -178,6 +174,10 @@ class Layout:
         """The folder of one run: weights, the state it goes on from, `log.csv`, `card.json`, predictions."""
         return self.runs(experiment) / run
 
+    def parts(self, experiment: str) -> list[Path]:
+        """The training manifests of an experiment that exist, sorted."""
+        return sorted(self.results.glob(MANIFESTS["runs"].format(experiment=experiment, part="*of*")))
+
     def log(self, experiment: str, run: str) -> Path:
         """The learning curve of a run, a row per epoch."""
         return self.run(experiment, run) / LOG
@@ -202,6 +202,10 @@ class Layout:
         """One form of a table; suffix: `csv`, `md`, `tex`, `html` or `txt`."""
         return self.tables() / f"{table}.{suffix}"
 
+    def matrices(self, number: int) -> list[Path]:
+        """All forms of the matrices of a table of the paper that exist, sorted."""
+        return sorted(self.tables().glob(f"paired{number}-*"))
+
     def learning_curves(self, experiment: str) -> Path:
         """The figure with the learning curves of an experiment's runs."""
         return self.results / "figures" / f"{experiment}.svg"
@@ -213,6 +217,14 @@ class Layout:
     def report(self) -> Path:
         """The folder with the pages of the report."""
         return self.results / "report"
+
+    def report_index(self) -> Path:
+        """The first page of the report."""
+        return self.report() / "index.html"
+
+    def queries_page(self, dataset: str, split: str) -> Path:
+        """The page of the report that shows every query of a split."""
+        return self.report() / f"{dataset}-{split}.html"
 
     def leaderboard(self, dataset: str, split: str) -> Path:
         """The page on which every known prediction file of a split stands beside the others."""
@@ -345,6 +357,11 @@ def unpacked_beside(index: Path) -> Path:
     return index.with_name(UNPACKED)
 
 
+def matrix_name(number: int, split: str, epoch: str) -> str:
+    """The name of a matrix of paired differences, which lies among the tables. number: the paper's table."""
+    return f"paired{number}-{split}" + ("" if epoch == EPOCHS[0] else f"-{epoch}")
+
+
 def queries_beside(metrics: Path) -> Path:
     """The results query by query, which lie beside a metrics file."""
     return metrics.with_suffix(".queries.jsonl")
@@ -353,6 +370,17 @@ def queries_beside(metrics: Path) -> Path:
 def weights_of(folder: Path, epoch: str) -> Path:
     """The weights of a run. folder: the run's; epoch: one of `EPOCHS`."""
     return folder / f"{epoch}.safetensors"
+
+
+def results_around(run: Path) -> Path | None:
+    """The results folder that the folder of a run lies in; None for a run that lies elsewhere."""
+    place = run.absolute().parents
+    return place[2] if len(place) > 2 and place[1].name == "runs" else None
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """The folders of finished runs at or below a folder, sorted."""
+    return sorted(path.parent for path in folder.glob(f"**/{CARD}"))
 
 
 def sources_by_name(manifests: Iterable[Path]) -> dict[str, Path]:

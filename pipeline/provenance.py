@@ -233,6 +233,11 @@ def files_of(manifest: Path | str) -> list[Path]:
     return [Path(entry["path"]) for entry in listed]
 
 
+def files_of_all(manifests: Iterable[Path]) -> list[Path]:
+    """Return the files that several manifests list, in order. Raises PipelineError as `files_of` does."""
+    return [path for manifest in manifests for path in files_of(manifest)]
+
+
 def files_behind(path: Path) -> list[Path]:
     """Return the files that a manifest lists, or the path itself if it is not a manifest.
 

@@ -197,7 +197,7 @@ def query_from_row(row: dict[str, Any], where: str) -> Query:
 
 
 def key_problem(row: Mapping[str, Any]) -> str:
-    """What is wrong with the keys that annotations of all datasets have; '' where nothing is."""
+    """Return what is wrong with the keys that the annotations of every dataset have, or '' if nothing is wrong."""
     for key in ("query", "vid", "domain"):
         if not isinstance(row.get(key, ""), str | None):
             return f"`{key}` {row[key]!r} is no text"

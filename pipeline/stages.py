@@ -72,7 +72,7 @@ class Stage:
     group: str = ""
 
     def settings_class(self) -> Any:
-        """The model of its settings."""
+        """Return the pydantic model of the settings of this stage."""
         return getattr(import_module("pipeline.stage_settings"), self.settings)
 
     def run(self, job: StageJob[Any]) -> bool:

@@ -67,7 +67,7 @@ class Terminal(logging.Filter):
         self._failures: dict[int, Failure] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass; some are made clearer."""
+        """Change the text of some log records so that they are easier to understand. No record is dropped."""
         event = getattr(record, "event", None)
         match getattr(event, "value", event):
             case "run_info" if self._board:

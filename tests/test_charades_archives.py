@@ -155,8 +155,8 @@ def test_a_folder_that_is_not_whole_is_broken(tmp_path, damage, reason):
         read_released(layout.path(tmp_path, "0A8CF", 0), layout)
 
 
-def test_families_that_are_looked_up_have_no_place_and_other_words_have_one():
+def test_families_from_a_word_table_have_no_place_and_other_words_have_one():
     known = {family for dataset in DATASETS.values() for archive in dataset.archives for family in archive}
     words = {family for family, kind in FAMILIES.items() if kind.reader == "words"}
-    assert {family for family in words if FAMILIES[family].looked_up} == words - known
+    assert {family for family in words if FAMILIES[family].from_word_table} == words - known
     assert all(kind.instead_of in known for kind in FAMILIES.values() if kind.instead_of)

@@ -120,3 +120,4 @@ def test_results_that_are_no_folder_to_snakemake_are_refused(spelt):
 def test_no_job_is_without_a_run():
     one = config.load(small(jobs=7, domains=["BK", "BT"])).experiments["one"]
     assert (one.jobs, one.n_parts) == (7, 2)
+    assert one.parts == ["1of2", "2of2"]

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.layout import (
+    CARD,
     EPOCHS,
     LOGS,
     MANIFESTS,
@@ -21,6 +22,8 @@ from pipeline.layout import (
     RunId,
     StorePlace,
     queries_beside,
+    results_around,
+    runs_below,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,8 +52,20 @@ def test_what_is_no_name_of_a_run_is_refused(name):
         RunId.parse(name)
 
 
-def test_runs_that_differ_only_in_the_seed_share_the_rest_of_their_name():
-    assert {RunId(seed, "VT", "0.5").without_seed for seed in (0, 1, 2017)} == {"0.5-VT"}
+def test_a_run_finds_the_results_folder_that_it_lies_in_also_from_within(tmp_path, monkeypatch):
+    layout = Layout(tmp_path)
+    run = layout.run("seen", "all-s1")
+    run.mkdir(parents=True)
+    (run / CARD).touch()
+    layout.manifest("runs", experiment="seen", part="1of1").touch()
+    layout.manifest("runs", experiment="seen_too", part="1of1").touch()
+    assert results_around(run) == tmp_path
+    monkeypatch.chdir(run)
+    assert results_around(Path()) == tmp_path
+    assert results_around(tmp_path / "copied" / "all-s1") is None
+    assert layout.parts("seen") == [layout.manifest("runs", experiment="seen", part="1of1")]
+    assert runs_below(tmp_path) == runs_below(run) == [run]
+    assert runs_below(tmp_path / "nowhere") == []
 
 
 def test_the_place_of_a_prediction_or_metrics_file_says_whose_it_is():

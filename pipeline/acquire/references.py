@@ -54,7 +54,7 @@ def _unknown_weights(cfg: Config) -> Iterator[str]:
 def _references(cfg: Config) -> Iterator[Reference]:
     for dataset_name, dataset in cfg.datasets.items():
         if datasets.get(dataset_name).own:
-            continue  # its files lie on this machine, and were read already
+            continue  # Its files are on this machine, and were read with the config.
         for split, name in dataset.annotations.items():
             yield f"datasets.{dataset_name}.annotations.{split}", name, ("file",)
         for i, name in enumerate(dataset.videos):

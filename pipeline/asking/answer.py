@@ -25,12 +25,13 @@ class ScoredWindow:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a run says to one query.
+    """The answer of a run to one query about one video.
 
-    run: experiment and run. clip_s: seconds of a clip. windows: the best first, in the form that the run predicts,
-    where several may lie over each other; empty for a run that was trained without moments. saliency: one score per
-    clip, comparable within this answer only. n_pieces: number of pieces that the video was asked in. rule: how their
-    answers were merged; '' for one piece. notes: sentences about what a reader ought to know.
+    run: names of the experiment and the run. clip_s: length of a clip in seconds. windows: the predicted windows, the
+    best one first; they may overlap. The list is empty for a run that was trained without moments. saliency: one score
+    for each clip; scores of different answers cannot be compared. n_pieces: the number of pieces into which the video
+    was divided. rule: how the answers of the pieces were merged, or '' for one piece. notes: sentences that a reader of
+    the answer should know.
     """
 
     query: str

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.store.passports import passport_from
 from pipeline.grids import grid_seconds
-from pipeline.layout import CARD, EPOCHS, Layout, weights_of
+from pipeline.layout import CARD, EPOCHS, Layout, results_around, runs_below, weights_of
 
 NO_CARD = "name the folder of a finished run, such as results/runs/EXPERIMENT/RUN"
 
@@ -45,7 +45,8 @@ class RunCard:
     @property
     def name(self) -> str:
         """The run by its experiment and its own name."""
-        return f"{self.folder.parent.name}/{self.folder.name}"
+        folder = self.folder.absolute()
+        return f"{folder.parent.name}/{folder.name}"
 
     @property
     def about(self) -> Dataset:
@@ -123,7 +124,7 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
         reads = raw.get("reads") or _features_of_experiment(raw, folder)
         card = RunCard(
             folder=folder,
-            results=_results_of(folder),
+            results=results_around(folder) or Path("results"),
             dataset=dataset,
             features=config.Features.model_validate(reads),
             passports=passports,
@@ -144,7 +145,8 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
 def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
     """Return the families in order as the manifest of the training says, for a card that is older than the key."""
     experiment = str(raw["experiment"])
-    for manifest in sorted(folder.parent.parent.glob(f"{experiment}.*of*.json")):
+    results = results_around(folder)
+    for manifest in Layout(results).parts(experiment) if results else ():
         settings = files.read_json(manifest).get("settings", {})
         if settings.get("experiment") == experiment and settings.get("features"):
             return settings["features"]
@@ -153,14 +155,6 @@ def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
         where=folder / CARD,
         remedy="train that run again, or copy runs/EXPERIMENT.1of1.json along with the run",
     )
-
-
-def _results_of(folder: Path) -> Path:
-    """Return the results folder of a run that lies in one, or else the usual one."""
-    place = folder.absolute().parents
-    if len(place) > 1 and place[1].name == "runs":
-        return folder.parent.parent.parent
-    return Path("results")
 
 
 def _unmakeable(card: RunCard) -> Iterator[str]:
@@ -180,9 +174,8 @@ def _unmakeable(card: RunCard) -> Iterator[str]:
 
 
 def _advice(folder: Path) -> str:
-    below = sorted(path.parent for path in folder.glob(f"**/{CARD}"))[:5] if folder.is_dir() else []
+    below = runs_below(folder)[:5]
     if below:
         return f"name a run below it: {', '.join(map(str, below))}"
-    runs = Layout(Path("results")).runs("")
-    known = sorted(path.parent for path in runs.glob(f"*/*/{CARD}"))[:5] if runs.is_dir() else []
+    known = runs_below(Layout(Path("results")).runs(""))[:5]
     return f"{NO_CARD}; there are {', '.join(map(str, known))}" if known else NO_CARD

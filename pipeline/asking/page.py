@@ -88,7 +88,10 @@ def points(answer: Answer) -> str:
 
 
 def address_of(video: Path, folder: Path) -> tuple[str, bool]:
-    """Return where the page finds the video, and whether that is in the page itself. Raises PipelineError."""
+    """Return the address of the video for the page, and whether the video is stored in the page itself.
+
+    Raises PipelineError if the video cannot be read.
+    """
     try:
         if video.stat().st_size <= EMBEDDED_BYTES:
             kind = mimetypes.guess_type(video.name)[0] or "video/mp4"

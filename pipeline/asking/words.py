@@ -64,7 +64,7 @@ class Words:
         return path
 
     def _encoder(self, query: str) -> Any:
-        if FAMILIES[self.recipe.family].looked_up:
+        if FAMILIES[self.recipe.family].from_word_table:
             return self.recipe.encoder(self.recipe.weights, "cpu", [query])
         if self._network is None:
             self._network = self.recipe.encoder(self.recipe.weights, "cpu", [])

@@ -86,9 +86,9 @@ def without_peers(cfg: Config) -> Config:
 
 
 def added(whole: Estimate, base: Estimate) -> Estimate:
-    """Return what the whole costs more than a part of it. Quantities and lines to which nothing is added are left out.
+    """Return what `whole` costs in addition to `base`. Quantities and lines that do not grow are left out.
 
-    whole, base: estimates of a config, and of fewer of its experiments.
+    whole: the estimate of a config. base: the estimate of some of its experiments.
     """
     return Estimate(
         facts=_more(whole.facts, base.facts),

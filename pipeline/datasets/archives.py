@@ -38,7 +38,8 @@ class Layout:
 
     @property
     def marker(self) -> str:
-        """The pattern by which the archive's top is found: the layout's folder, or its files where it has no folder."""
+        """The pattern of what lies directly in the top folder of the archive: the folder of the layout, or its files if
+        it has no folder."""
         folder, is_below, _ = self.file.partition("/")
         return folder if is_below else folder.format(vid="*", qid="*")
 

@@ -36,8 +36,9 @@ def check_durations(table: Table, durations: Mapping[str, Fraction | str], clip:
 def queries_of(table: Table, durations: Mapping[str, Fraction], clip: str) -> dict[str, list[Query]]:
     """Return split → queries, in the order of the file. qids count the queries of the whole file from 0.
 
-    Rows of one video and one query are one query with several windows. Of a scored window the clips whose middle it
-    covers get its score, and at least one clip; where two windows cover a clip, the better score counts.
+    Rows with the same video and the same query text become one query with several windows. A window with a score gives
+    that score to every clip whose middle lies in it, and to one clip at least. If two windows cover a clip, the clip
+    gets the higher score.
     """
     split = split_of(table)
     grouped: dict[tuple[str, str], list[Row]] = {}

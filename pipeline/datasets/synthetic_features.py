@@ -92,7 +92,8 @@ def sound_features(video: Video, row_s: Fraction = Fraction(CLIP_S)) -> np.ndarr
     starts = [int(row * row_s * video_.SAMPLE_RATE) for row in range(n_rows)]
     samples = video_.sound(video)
     clips = np.stack([samples[start : start + n_samples] for start in starts])
-    spectrum = np.abs(np.fft.rfft(clips, axis=1))[:, : clips.shape[1] // 16]  # up to 2 kHz; all tones are below
+    # Frequencies up to 2 kHz are enough, because all tones are lower.
+    spectrum = np.abs(np.fft.rfft(clips, axis=1))[:, : clips.shape[1] // 16]
     bands = [band.mean(axis=1) for band in np.array_split(spectrum, SOUND_BANDS, axis=1)]
     return _projected("sound", np.log1p(np.stack(bands, axis=1)), AUDIO_DIM)
 

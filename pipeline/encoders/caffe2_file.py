@@ -135,7 +135,7 @@ class _Machine:
 
     def _since_mark(self) -> list[Any]:
         if not self._marks:
-            raise RefusedError("it goes back to a mark that it did not set")
+            raise RefusedError("it contains a pickle instruction that needs a mark, but no mark was set before")
         start = self._marks.pop()
         found = self._stack[start:]
         del self._stack[start:]
@@ -223,7 +223,7 @@ class _Machine:
         self._stack.append(_NAMES[name])
 
     def name_from_stack(self, _: Any) -> None:
-        """Do the same, with the module and the name taken from the stack as texts."""
+        """Push a placeholder for a name in a library. The module and the name are two texts on the stack."""
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise RefusedError("it asks for a name that is no text")

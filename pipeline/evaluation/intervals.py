@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.evaluation.student import student_t
+from pipeline.evaluation.student import LEVEL, student_t
 
 LABELS = ("qid", "vid", "video", "domain")
 """Columns of a per-query row that are not metrics."""
-LEVEL = 0.95
 FEW = 50
 """With fewer videos than this, p and intervals do not come from the bootstrap."""
 ENUMERATED = 16

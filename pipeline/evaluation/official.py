@@ -21,10 +21,10 @@ NAMES = [f"{threshold:g}" for threshold in THRESHOLDS]
 
 @dataclass(frozen=True)
 class Part:
-    """One task's share of the metrics file.
+    """The part of the metrics file that belongs to one task: moments or highlights.
 
-    brief: headline numbers. trees: the other blocks. columns: per-query values of the headline numbers. counts:
-    queries in each length range.
+    brief: the headline numbers. trees: the other blocks of the file. columns: headline number → its value for each
+    query. counts: the number of queries in each range of window lengths.
     """
 
     brief: Tree

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pipeline import files, records
 from pipeline.errors import PipelineError
-from pipeline.evaluation.intervals import FEW, LEVEL, Comparison, Interval, compare, headline_intervals
+from pipeline.evaluation.intervals import FEW, Comparison, Interval, compare, headline_intervals
 from pipeline.evaluation.predictions import load_predictions, refuse_errors
 from pipeline.evaluation.scoring import Result, score
+from pipeline.evaluation.student import LEVEL
 from pipeline.evaluation.truth import load_truth
 from pipeline.evaluation.validate import NO_PREDICTION, Finding, errors
 from pipeline.layout import queries_beside

@@ -62,8 +62,9 @@ def evaluate_on(dataset: str, predictions: Sequence[Row], truth: Truth) -> Resul
 def score(dataset: str, rows: Sequence[Row], truth: Truth, findings: Sequence[Finding] = ()) -> Result:
     """Score rows that `check` called scorable, by the rules of the community's scorer.
 
-    A query without a row is left out of every mean (that scorer's relaxed mode); of a repeated query AP sees all
-    windows, everything else the last row. Raises PipelineError when no row is left.
+    A query without a prediction row is left out of every mean, as in the relaxed mode of that scorer. If a query has
+    several rows, AP takes the windows of all of them, and every other number takes the last row. Raises PipelineError
+    if no row is left.
     """
     predicted = {row["qid"]: row for row in rows}
     annotations = {qid: annotation for qid, annotation in truth.items() if qid in predicted}

@@ -6,6 +6,7 @@ import math
 from functools import cache
 
 LEVEL = 0.95
+"""How often an interval covers the true value: every interval and every test of this project takes this level."""
 
 
 @cache

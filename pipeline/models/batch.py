@@ -37,9 +37,9 @@ class Labels:
 
 
 def padded_spans(spans: Sequence[Tensor], width: int = 1) -> tuple[Tensor, tuple[int, ...]]:
-    """Stack B tensors [k, 2] as one [B, W, 2], padded with zeros, and return each one's k too.
+    """Stack B tensors [k, 2] to one tensor [B, W, 2], with zeros as padding. Return it, and the k of each tensor.
 
-    W: the largest k, but at least `width`.
+    W is the largest k, and at least `width`.
     """
     counts = tuple(map(len, spans))
     padded = torch.zeros(len(spans), max(width, *counts), 2)

@@ -144,19 +144,21 @@ def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: 
 
 
 def hinge(scores: Tensor, labels: Labels, margin: float) -> Tensor:
-    """How far the lower clip of a drawn pair comes within `margin` of the higher one: the mean, twice, as released.
+    """Return the hinge loss of pairs of clips: the score of the better clip should exceed the other by `margin`.
 
-    scores [B, L]. Returns a scalar.
+    The pairs are those of `labels`. The loss is twice the mean over all pairs, as in the released system. scores:
+    [B, L]. Returns a scalar.
     """
     positive, negative = scores.gather(1, labels.saliency_pos), scores.gather(1, labels.saliency_neg)
     return 2 * F.relu(margin + negative - positive).mean()
 
 
 def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Compare, for every level 1 … 11, the clips rated at least that with all clips of their video.
+    """Return the contrastive loss of ranks: for each level from 1 to 11, the clips whose target is at least this level
+    are compared with all clips of their video.
 
-    scores, targets (0 … 12), mask [B, L]. Targets may be positive at padded clips, which then only count as positives,
-    as released. Levels that no sample reaches add nothing. Returns a scalar.
+    scores, targets (0 … 12) and mask: [B, L]. The target of a padded clip may be positive. Such a clip counts among the
+    positive clips only, as in the released system. A level that no sample reaches adds nothing. Returns a scalar.
     """
     return rank_terms(scores, targets, mask).mean(1).sum() / (RANKS + 1)
 

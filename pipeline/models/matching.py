@@ -56,7 +56,10 @@ def costs(logits: Tensor, spans: Tensor, wanted: Tensor, weights: MomentWeights)
 
 @torch.no_grad()
 def span_costs(spans: Tensor, wanted: Tensor, span_weight: float, giou_weight: float) -> Tensor:
-    """The same without the probability: spans [..., B, Q, 2], wanted [B, W, 2] to [..., B, Q, W]."""
+    """Return the cost of the spans alone, [..., B, Q, W]: the L1 distance minus the GIoU, each times its weight.
+
+    spans: [..., B, Q, 2], predicted. wanted: [B, W, 2], the targets.
+    """
     found, wanted = spans.float()[..., None, :], wanted[:, None]
     return span_weight * (found - wanted).abs().sum(-1) - giou_weight * giou(found, wanted)
 

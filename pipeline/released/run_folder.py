@@ -27,10 +27,10 @@ ENDPOINTS = 2
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What somebody says of a checkpoint's training; None and empty where nothing was said.
+    """What the user says about the training of a checkpoint. A value is None or empty if the user did not give it.
 
-    video, audio: families in the order in which the network reads them. text: the family of the words. grid: of the
-    clips.
+    video, audio: the families, in the order in which the network reads them. text: the family of the words. grid: the
+    grid of the clips.
     """
 
     dataset: str | None = None

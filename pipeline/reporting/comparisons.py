@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from pipeline.config import DOMAINS
-from pipeline.evaluation.intervals import LEVEL, Comparison, holm
+from pipeline.evaluation.intervals import Comparison, holm
+from pipeline.evaluation.student import LEVEL
 from pipeline.reporting import published, verdict
 from pipeline.reporting.published import ABOUT, Row
 from pipeline.reporting.reproduced import Reproduced

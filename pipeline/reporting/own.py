@@ -22,8 +22,9 @@ DECIMALS = 2
 NOTES = (
     "Numbers are means over seeds (± standard deviation from two seeds on), in per cent, on the split that the"
     " experiment reports.",
-    "95 % interval: half of it, over the videos of the reported split, of the first seed's run alone. Two runs on the"
-    " same queries are told apart by less: `python -m pipeline compare` says by how much.",
+    "The line of the 95 % interval has half of the interval over the videos of the reported split, for the run of the"
+    " first seed alone. A smaller difference of two runs on the same queries can be real. The command `compare` tests"
+    " it.",
 )
 
 

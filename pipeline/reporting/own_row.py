@@ -11,15 +11,13 @@ from typing import Any
 
 from pipeline import datasets, files
 from pipeline.evaluation import Result, compare, score_files
-from pipeline.evaluation.intervals import LABELS, LEVEL, Comparison, holm
+from pipeline.evaluation.intervals import LABELS, Comparison, holm
+from pipeline.evaluation.student import LEVEL
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.forms import FORMATS
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
-from pipeline.reporting.reproduced import METRIC_OF, values_of
-
-TOP5 = "top5-mAP"
-"""The only metric of TVSum that has an interval; it stands under the average."""
+from pipeline.reporting.reproduced import METRIC_OF, TOP5, values_of
 
 ALONE = (
     "The lines beneath the last rule are scored here from prediction files. ± is half of the interval over videos, and "

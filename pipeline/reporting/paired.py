@@ -17,13 +17,10 @@ from typing import Any
 from pipeline import provenance, records
 from pipeline.config import Experiment
 from pipeline.evaluation.intervals import Comparison, compare, holm
-from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, queries_beside
+from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, matrix_name, queries_beside
 from pipeline.reporting import published
 from pipeline.reporting.published import ABOUT
-from pipeline.reporting.reproduced import METRIC_OF
-
-TOP5 = "top5-mAP"
-"""The column of per-query results behind the means of Table 3."""
+from pipeline.reporting.reproduced import METRIC_OF, TOP5
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,7 @@ def matrices(
     number: the paper's table. metrics: manifests of `score`. A matrix needs two contestants at least.
     """
     scored: dict[MetricsFile, Path] = {
-        of_run: path
-        for manifest in metrics
-        for path in provenance.files_of(manifest)
-        if (of_run := MetricsFile.of(path))
+        of_run: path for path in provenance.files_of_all(metrics) if (of_run := MetricsFile.of(path))
     }
     column = ABOUT[number].headline
     metric = METRIC_OF.get(column, TOP5)
@@ -116,7 +110,7 @@ def matrices(
             alike, left_out = _on_the_same_queries(found)
             if len(alike) < 2:
                 continue
-            name = f"paired{number}-{split}" + ("" if epoch == "selected" else f"-{epoch}")
+            name = matrix_name(number, split, epoch)
             heading = _title(number, title, split, epoch, column, len(alike[0].values))
             yield Matrix.of(name, heading, alike, metric, column, split, epoch, left_out)
 

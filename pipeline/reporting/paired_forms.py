@@ -7,7 +7,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.evaluation.intervals import ENUMERATED, FEW, LEVEL
+from pipeline.evaluation.intervals import ENUMERATED, FEW
+from pipeline.evaluation.student import LEVEL
 from pipeline.reporting import forms, verdict
 from pipeline.reporting.paired import Contestant, Matrix
 from pipeline.reporting.render import Cell, Table, TableLine

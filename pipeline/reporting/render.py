@@ -13,6 +13,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+WIDTH = 118
+"""The number of columns of a terminal that titles, rules and notes of a table are written for."""
+
 NOTHING = "–"
 """The text in place of a number that does not exist."""
 
@@ -160,7 +163,7 @@ def to_markdown(table: Table) -> str:
     return "\n".join([f"### {table.title}", "", *body, "", *(f"- {note}" for note in below)]) + "\n"
 
 
-def to_text(table: Table, width: int = 118) -> str:
+def to_text(table: Table) -> str:
     """Return the table as aligned text for a terminal. Marks of the best number are left out."""
     remarks = table.remarks()
     number = {text: f"[{n}]" for text, n in remarks.items()} | {"": ""}
@@ -168,13 +171,13 @@ def to_text(table: Table, width: int = 118) -> str:
     shown = [[*table.header, ""], *rows]
     widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
     lines = [_aligned(row, widths) for row in shown]
-    rule = "-" * min(width, max(map(len, lines)))
+    rule = "-" * min(WIDTH, max(map(len, lines)))
     body = []
     for line, text in zip(table.for_people, lines[1:], strict=True):
         body += [rule, text] if line.starts_group else [text]
     below = [*(f"[{n}] {text}" for text, n in remarks.items()), *(note for note in table.notes if note != BOLD)]
-    wrapped = [part for note in below for part in textwrap.wrap(note, width, subsequent_indent="    ")]
-    head = textwrap.wrap(table.title, width)
+    wrapped = [part for note in below for part in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
+    head = textwrap.wrap(table.title, WIDTH)
     return "\n".join([*head, rule, lines[0], rule, *body, rule, *wrapped]) + "\n"
 
 

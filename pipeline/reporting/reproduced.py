@@ -31,6 +31,10 @@ METRIC_OF = {
 }
 """Column of Tables 1, 2 and 4 → the community's name. The columns of Table 3 are domains and their mean, `Avg.`."""
 
+TOP5 = "top5-mAP"
+"""The metric of each video behind the columns of Table 3. No other metric of TVSum has an interval. Tables print it
+under `Avg.`, the mean of the columns."""
+
 Scores = dict[str, list[float]]
 """Column → one value per seed, in percent at full precision. A column without values is absent."""
 
@@ -76,8 +80,8 @@ def collect(
     metrics file without the numbers of its dataset, and as `settings_behind` does.
     """
     runs = list(runs)
-    scored = {of_run: path for path in _listed(metrics) if (of_run := MetricsFile.of(path))}
-    of_runs = {path: of for path in _listed(runs) if (of := RunFile.of(path))}
+    scored = {of_run: path for path in provenance.files_of_all(metrics) if (of_run := MetricsFile.of(path))}
+    of_runs = {path: of for path in provenance.files_of_all(runs) if (of := RunFile.of(path))}
     logs = {of: path for path, of in of_runs.items() if path.name == LOG}
     cards = {of: path for path, of in of_runs.items() if path.name == CARD}
     rows: dict[str, list[Reproduced]] = {}
@@ -219,7 +223,3 @@ def _add_intervals(found: Reproduced, metrics: Mapping[str, Any]) -> None:
         low_high = block["percent"].get(name)
         if low_high and all(map(math.isfinite, low_high)):
             found.half_widths[column] = (low_high[1] - low_high[0]) / 2
-
-
-def _listed(manifests: Iterable[Path]) -> list[Path]:
-    return [path for manifest in manifests for path in provenance.files_of(manifest)]

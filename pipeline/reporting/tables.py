@@ -74,7 +74,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
         if is_of_peers(name):
             for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):
                 made += _written(job.layout, matrix.name, matrix, paired_forms.FORMATS)
-            for left in set(job.layout.tables().glob(f"paired{name[-1]}-*")) - set(made):
+            for left in set(job.layout.matrices(int(name[-1]))) - set(made):
                 left.unlink()  # A matrix of an earlier config stands on other runs than the table beside it.
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})

@@ -12,7 +12,6 @@ from pipeline import records
 from pipeline.evaluation.intervals import Comparison, compare
 from pipeline.evaluation.student import student_t, two_sided_p
 
-LEVEL = 0.95
 FEWEST_RUNS = 3
 
 WITHIN, OUTSIDE, TOO_FEW = "within", "outside", "not enough runs"

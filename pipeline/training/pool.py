@@ -1,8 +1,9 @@
 """Independent runs train side by side with few threads each on a CPU, and one after the other on a GPU.
 
 CPU seconds of a step were measured on two cores, with one thread and with two: shapes of TVSum 0.51 and 0.67, a batch
-of 32 videos of ten clips 0.34 and 0.46, of 75 clips 1.94 and 2.53. So a second thread costs what a second run would
-gain. A run gets more than one thread only when there are more threads than runs.
+of 32 videos of ten clips 0.34 and 0.46, of 75 clips 1.94 and 2.53. So a step needs about a third more CPU time with a
+second thread, and it is better to give that thread to another run. A run gets more than one thread only when there are
+more threads than runs.
 """
 
 from __future__ import annotations

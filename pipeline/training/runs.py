@@ -1,4 +1,4 @@
-"""What a training or prediction job does, run by run, and what each run reads."""
+"""The runs of one training or prediction job: what each run reads, and what is done for it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Job:
             by_choice = [coverage.row_of(query) for query in mine if query.vid in self.dataset.skip]
             if not mine:
                 raise PipelineError(
-                    f"no query of domain {domain} among {len(queries)}",
+                    f"none of the {len(queries)} queries belongs to domain {domain}",
                     where=self.annotations[split],
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )

@@ -33,8 +33,8 @@ same limit."""
 
 @dataclass(frozen=True)
 class Segments:
-    """One video on one grid. Clip i covers start_s + i·L to start_s + (i + 1)·L. status: `ok`, or why there are no
-    clips."""
+    """The clips of one video on one grid. Clip i goes from start_s + i·L to start_s + (i + 1)·L, where L is the length
+    of a clip in seconds. status: `ok`, or the reason why the video has no clips."""
 
     vid: str
     start_s: Fraction

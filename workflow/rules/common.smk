@@ -79,7 +79,7 @@ wildcard_constraints:
     reader="frames224|native|sound|words",
     experiment="[a-z0-9_]+",
     part=r"\d+of\d+",
-    table="table[1-4]|peers[1-4]|evidence|own_[a-z0-9_]+",
+    table=f"table[1-4]|peers[1-4]|evidence|{layout.OWN_TABLE}[a-z0-9_]+",
     name="[A-Za-z0-9-]+",
 
 

@@ -45,15 +45,13 @@ def did_not_come(job, manifest, record):
         taken = originals.fetched(source, places.resource(source.name) / source.file, record, manifest)
         return taken is not None and originals.have_changed([taken])
     if job.rule.name == "videos":
+        table = places.account(job.wildcards.dataset, job.wildcards.shard)
         if DATASETS[job.wildcards.dataset].own:
-            return account.has_changed_in_place(
-                job.wildcards.dataset, places.account(job.wildcards.dataset, job.wildcards.shard)
-            )
+            return account.has_changed_in_place(job.wildcards.dataset, table)
         names = cfg.datasets[job.wildcards.dataset].videos
-        account = places.account(job.wildcards.dataset, job.wildcards.shard)
         may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, places)
-        replaced = may_come or originals.corrupt_replaced(account)
-        return replaced or originals.have_changed(originals.videos(account, SOURCES))
+        replaced = may_come or originals.corrupt_replaced(table)
+        return replaced or originals.have_changed(originals.videos(table, SOURCES))
     return False
 
 

@@ -75,12 +75,7 @@ def features_of(wildcards):
 
 def parts_of(wildcards):
     """Return the training manifests of all parts of an experiment."""
-    n_parts = experiment_of(wildcards).n_parts
-    return expand(
-        paths.runs,
-        experiment=wildcards.experiment,
-        part=[f"{i + 1}of{n_parts}" for i in range(n_parts)],
-    )
+    return expand(paths.runs, experiment=wildcards.experiment, part=experiment_of(wildcards).parts)
 
 
 def to_score(wildcards):
@@ -114,7 +109,7 @@ def tables_of_peers():
 def own_tables():
     """Return the names of the tables of all datasets of one's own that have an experiment."""
     used = {experiment.dataset for experiment in cfg.experiments.values()}
-    return [f"own_{name}" for name in cfg.datasets if DATASETS[name].own and name in used]
+    return [f"{layout.OWN_TABLE}{name}" for name in cfg.datasets if DATASETS[name].own and name in used]
 
 
 def metrics_behind(table):
@@ -134,11 +129,8 @@ def trained_behind(table):
 
 def runs_behind(table):
     """Return the training manifests of a table. They say how the runs were made and how the epoch was selected."""
-    trained = trained_behind(table)
     return [
-        paths.runs.format(experiment=name, part=f"{i + 1}of{e.n_parts}")
-        for name, e in trained.items()
-        for i in range(e.n_parts)
+        paths.runs.format(experiment=name, part=part) for name, e in trained_behind(table).items() for part in e.parts
     ]
 
 

@@ -197,7 +197,7 @@ class FrameRowMaker:
         if video is None:
             return
         self._keep(video, {}, set())
-        if video.batch is not None:  # of a video that failed
+        if video.batch is not None:  # A video that failed can leave a batch that was not encoded.
             self._spare_batches.append(video.batch)
         video.is_whole = is_whole
         self._store_if_complete(video)

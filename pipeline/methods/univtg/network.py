@@ -31,11 +31,12 @@ TEXT, VIDEO = range(2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipOutputs:
-    """What every clip says of itself. All tensors are float32.
+    """What the network predicts for every clip. All tensors are float32.
 
-    foreground: [B, L], the chance that the clip belongs to a moment. offsets: [B, L, 2], from a clip's time to the ends
-    of its moment, as fractions of the video (the first is negative). saliency: [B, L], the cosine between clip and
-    query; padded clips have `EXCLUDED` added. video: [B, L, d] and query: [B, d], the vectors that it compares.
+    foreground: [B, L], the probability that the clip belongs to a moment. offsets: [B, L, 2], the distances from the
+    clip's time to the start and to the end of its moment, as fractions of the video; the first one is negative.
+    saliency: [B, L], the cosine between the vectors of the clip and of the query; `EXCLUDED` is added for padded clips.
+    video: [B, L, d], the vectors of the clips. query: [B, d], the vectors of the queries.
     """
 
     foreground: Tensor

@@ -17,21 +17,13 @@ from pipeline.evaluation.anatomy import Anatomy, dissect
 from pipeline.evaluation.predictions import refuse_errors
 from pipeline.evaluation.truth import Qid, Truth
 from pipeline.evaluation.validate import NO_PREDICTION, SALIENCY, WINDOWS, Finding, Row
+from pipeline.reporting.reproduced import METRIC_OF, TOP5
 
-HEADLINE = {
-    "MR-full-R1@0.5": "R1@0.5",
-    "MR-full-R1@0.7": "R1@0.7",
-    "MR-full-mAP@0.5": "mAP@0.5",
-    "MR-full-mAP@0.75": "mAP@0.75",
-    "MR-full-mAP": "mAP Avg.",
-    "HL-min-VeryGood-mAP": "HD mAP",
-    "HL-min-VeryGood-Hit1": "HIT@1",
-    "top5-mAP": "top-5 mAP",
-}
+HEADLINE = {metric: column for column, metric in METRIC_OF.items()} | {TOP5: "top-5 mAP"}
 """The community's name of a headline number → the name that tables print, in the order of the tables."""
 
-MOMENT, HIGHLIGHT, TOP5 = "MR-full-mAP", "HL-min-VeryGood-mAP", "top5-mAP"
-"""The numbers by which queries are sorted: the first that a file has."""
+MOMENT, HIGHLIGHT = METRIC_OF["mAP Avg."], METRIC_OF["HD mAP"]
+"""The numbers by which queries are sorted, and then `TOP5`: the first that a file has."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,11 @@ LEADING = {1: "mAP Avg.", 2: "R1@0.5", 3: "Avg.", 4: "mAP Avg."}
 
 @dataclass(frozen=True)
 class Coverage:
-    """One table. rows, with_runs: of the paper, and those of them with runs. sentence: what was reproduced. missing:
-    labels of the rows of TR-DETR without runs."""
+    """How much of one table was reproduced.
+
+    rows: the number of rows in the paper. with_runs: how many of them have runs here. sentence: what was reproduced.
+    missing: the names of the rows of the paper's own method that have no runs here.
+    """
 
     number: int
     subject: str
@@ -52,7 +55,8 @@ def coverage(number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapp
     every = published.table(number)
     column = LEADING[number]
     key = next((k for k in (ABOUT[number].ours, *rows) if k in rows), None)
-    ours = [row.key for row in every if row.method == "TR-DETR" or number == 4]
+    method = next(row.method for row in every if row.key == ABOUT[number].ours)
+    ours = [row.key for row in every if row.method == method or number == 4]
     sentence = ""
     if key is not None:
         row = next(row for row in every if row.key == key)

@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import PipelineError
-from pipeline.evaluation.intervals import FEW, LEVEL
+from pipeline.evaluation.intervals import FEW
+from pipeline.evaluation.student import LEVEL
 from pipeline.names import name_problem
 from pipeline.reporting.page import build, leaderboard, mistakes, queries
-from pipeline.reporting.page.examined import HIGHLIGHT, MOMENT, TOP5, Benchmark, Examined, examine, labels_of
+from pipeline.reporting.page.examined import HIGHLIGHT, MOMENT, Benchmark, Examined, examine, labels_of
+from pipeline.reporting.reproduced import TOP5
 
 PAGE = "index.html"
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".m4v", ".mov")

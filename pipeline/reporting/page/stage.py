@@ -34,7 +34,6 @@ from pipeline.reporting.reproduced import Reproduced
 from pipeline.stage_settings import Page
 from pipeline.stages import StageJob
 
-INDEX = "index.html"
 MOST_FILES = 12
 """Largest number of prediction files on a page of queries."""
 
@@ -60,10 +59,10 @@ def page(job: StageJob[Page]) -> bool:
         benchmarks = {key: _benchmark(job, *key, shown) for key, shown in _shown(job).items()}
         made = []
         for (dataset, split), benchmark in benchmarks.items():
-            made.append(folder / f"{dataset}-{split}.html")
+            made.append(job.layout.queries_page(dataset, split))
             videos = {vid: own.address(path, folder) for vid, path in _videos(job, dataset).items()}
-            own.write(made[-1], benchmark, videos, back=INDEX)
-        made.append(folder / INDEX)
+            own.write(made[-1], benchmark, videos, back=job.layout.report_index().name)
+        made.append(job.layout.report_index())
         build.write(made[-1], "report.html", *_index(job, benchmarks))
         return provenance.Outcome(made, {"pages": len(made)})
 
@@ -93,8 +92,10 @@ def _index(
         "tables": made,
         "coverages": coverages,
         "stories": {key: place for place, key in enumerate(told)},
-        "benchmarks": [(f"{d}-{s}.html", d, s, one, list(map(own.sentence, [one] * len(one.files), one.files)))
-                       for (d, s), one in benchmarks.items()],
+        "benchmarks": [
+            (job.layout.queries_page(d, s).name, d, s, one, [own.sentence(one, file) for file in one.files])
+            for (d, s), one in benchmarks.items()
+        ],
         "n_runs": n_runs,
         "cost": overview.duration(seconds),
         "commit": commit,
@@ -122,8 +123,8 @@ def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
 
     Those of TR-DETR's row come first. More files than `MOST_FILES` are left out.
     """
-    predictions = {PredictionFile.of(path): path for path in _listed(job.inputs["predictions"])}
-    metrics = {MetricsFile.of(path): path for path in _listed(job.inputs["metrics"])}
+    predictions = {PredictionFile.of(path): path for path in provenance.files_of_all(job.inputs["predictions"])}
+    metrics = {MetricsFile.of(path): path for path in provenance.files_of_all(job.inputs["metrics"])}
     released = {name: provenance.files_of(path)[0] for name, path in sources_by_name(job.inputs["released"]).items()}
     found: dict[tuple[str, str], Shown] = {}
     for label, name, experiment, runs in sorted(_labels(job.settings.experiments), key=_is_other):
@@ -164,15 +165,10 @@ def _is_other(labelled: tuple[str, str, Experiment, list[str]]) -> bool:
 def _benchmark(job: StageJob[Page], dataset: str, split: str, shown: Shown) -> Benchmark:
     truth = next(
         path
-        for manifest in job.inputs["annotations"]
-        for path in provenance.files_of(manifest)
+        for path in provenance.files_of_all(job.inputs["annotations"])
         if AnnotationFile.of(path) == AnnotationFile(dataset, split)
     )
     return examine(dataset, shown.predictions, truth, name=split, scored=shown.scored)
-
-
-def _listed(manifests: Sequence[Path]) -> list[Path]:
-    return [path for manifest in manifests for path in provenance.files_of(manifest)]
 
 
 def _is_rated(manifest: Path) -> bool:
@@ -194,7 +190,12 @@ def _videos(job: StageJob[Page], dataset: str) -> dict[str, Path]:
 def _figures(job: StageJob[Page], benchmarks: Mapping[tuple[str, str], Benchmark]) -> list[tuple[Any, ...]]:
     """Return number, page, benchmark and queries of each of the paper's figures that show queries of val."""
     found = [
-        (one.dataset.figure, f"{dataset}-{split}.html", one, chosen.figure(one, _videos(job, dataset)))
+        (
+            one.dataset.figure,
+            job.layout.queries_page(dataset, split).name,
+            one,
+            chosen.figure(one, _videos(job, dataset)),
+        )
         for (dataset, split), one in benchmarks.items()
         if one.dataset.figure and split == "val"
     ]
