@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline import datasets
 from pipeline.config_names import DatasetName, DomainName, FamilyName, Model
@@ -122,12 +122,17 @@ def _released_only(name: str) -> str:
     return f"{name} is released only and cannot be made from raw: use `source: features` with `archive: NAME`{instead}"
 
 
+def _number(value: Any) -> Any:
+    """Return the number that a text of digits stands for. Snakemake reads numbers inside a `--config` value as text."""
+    return int(value) if isinstance(value, str) and value in ("1", "2", "3", "4") else value
+
+
 class Experiment(Strict):
     """One row of a table (or several, with `sweep` or domains), and how to make it."""
 
     model_config = ConfigDict(json_schema_extra=_as_written)
 
-    table: Literal[1, 2, 3, 4] | None = None
+    table: Annotated[Literal[1, 2, 3, 4], BeforeValidator(_number)] | None = None
     """The table of the paper that shows the experiment. With null no table shows it."""
     row: str | None = None
     """Key of the row in published.csv. `{point}` stands for the name of the sweep point."""

@@ -7,6 +7,7 @@ vanish. YAML also reads `on`, `off`, `yes` and `no` as booleans, and these canno
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from pipeline.errors import PipelineError
 MERGE = "tag:yaml.org,2002:merge"
 NO_NAMES = {"tag:yaml.org,2002:bool": "a truth value", "tag:yaml.org,2002:null": "nothing"}
 """The tags of keys that look like words but that YAML does not read as text, and what it reads instead."""
+
+_SHORT_CONFIG = re.compile(r"-[DFSafklnpt]*C(?P<value>.*)", re.DOTALL)
+"""`-C`, perhaps behind other letters that take no value (`-nC`), and the value that may follow at once (`-Ca=1`)."""
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -58,12 +62,12 @@ def check_command_line(arguments: Sequence[str]) -> None:
     one only, and of two equal keys the last. Raises PipelineError that names all such options and keys.
     """
     complaints = []
-    for names in (("--config", "-C"), ("--configfile", "--configfiles")):
-        groups = list(_values_of(names, arguments))
+    for option in ("--config", "--configfile"):
+        groups = list(_values_of(option, arguments))
         if len(groups) > 1:
             dropped = " ".join(value for group in groups[:-1] for value in group)
-            complaints.append(f"`{names[0]}` stands {len(groups)} times, and Snakemake would drop {dropped}")
-        elif names[0] == "--config":
+            complaints.append(f"`{option}` stands {len(groups)} times, and Snakemake would drop {dropped}")
+        elif option == "--config":
             complaints += [complaint for group in groups for complaint in _entry_complaints(group)]
     if complaints:
         raise PipelineError(
@@ -73,23 +77,31 @@ def check_command_line(arguments: Sequence[str]) -> None:
         )
 
 
-def _values_of(names: Sequence[str], arguments: Sequence[str]) -> Iterator[list[str]]:
+def _values_of(option: str, arguments: Sequence[str]) -> Iterator[list[str]]:
     """The values behind each appearance of an option."""
     taken: list[str] | None = None
     for argument in arguments:
-        name, equals, value = argument.partition("=")
         if argument == "--":
             break
         if argument[:1] == "-":
             if taken is not None:
                 yield taken
-            taken = None
-            if name in names:
-                taken = [value] if equals else []
+            name, value = _option(argument)
+            taken = None if name != option else [] if value is None else [value]
         elif taken is not None:
             taken.append(argument)
     if taken is not None:
         yield taken
+
+
+def _option(argument: str) -> tuple[str, str | None]:
+    """The option that a word of the command line stands for, in its long form, and the value in the same word."""
+    if short := _SHORT_CONFIG.fullmatch(argument):
+        return "--config", short["value"].removeprefix("=") or None
+    name, equals, value = argument.partition("=")
+    # Snakemake accepts the beginning of an option (`--configf`) and a second name of this one (`--configfiles`).
+    is_file = name.startswith("--configf") and "--configfiles".startswith(name)
+    return "--configfile" if is_file else name, value if equals else None
 
 
 def _entry_complaints(entries: Sequence[str]) -> Iterator[str]:

@@ -295,6 +295,18 @@ def test_of_members_of_one_name_the_last_one_counts(home, unpacked, container):
         (home / "unpack.json").unlink()
 
 
+def test_a_zip_with_a_member_without_a_name_is_refused(home, unpacked):
+    archive = make_zip(home / "a.zip", {"x": b"x"}, zipfile.ZIP_STORED)
+    whole = bytearray(archive.read_bytes())
+    for header, at in ((b"PK\3\4", 26), (b"PK\1\2", 28)):
+        start = whole.index(header)
+        whole[start + at] = 0  # the length of the name; the name itself becomes part of what is skipped or read
+    whole.remove(ord("x"))
+    archive.write_bytes(whole)
+    with pytest.raises(PipelineError, match=r"a\.zip"):
+        unpacked(archive)
+
+
 def test_what_is_no_archive_is_said_so(home, unpacked):
     (home / "a.tar.gz").write_bytes(b"<html>no</html>")
     with pytest.raises(PipelineError, match="not an archive"):

@@ -8,6 +8,7 @@ import random
 import struct
 import tracemalloc
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -90,6 +91,18 @@ def test_a_header_is_not_believed(tmp_path, harm):
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_no_bit_of_an_npz_ends_in_another_error(tmp_path, packing):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", packing) as file:
+        file.writestr("features.npy", npy(described()))
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x80]) + whole[position + 1 :])
+        with suppress(ValueError):
+            read_npz(path)
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8", "i1", "<u4", "?"])

@@ -12,6 +12,7 @@ from pipeline.evaluation import compare_files, format_comparison, score_files
 from pipeline.evaluation.student import student_t, two_sided_p
 from pipeline.reporting import published, tables, verdict
 from pipeline.reporting.comparisons import PAIRED, judge, note
+from pipeline.reporting.render import half_width
 from pipeline.reporting.reproduced import METRIC_OF, Reproduced
 
 SEEDS = (1, 2, 3)
@@ -172,6 +173,12 @@ def test_the_resolution_names_the_columns_of_its_own_table_only(results, number,
     named = [column for column in METRIC_OF if f"{column} ±" in line]
     assert named == [column for column in published.columns(number) if column in METRIC_OF]
     assert ("HD mAP" in named) == (number == 1)
+
+
+@pytest.mark.parametrize(("points", "decimals", "shown"), [(0.0, 2, "none"), (0.004, 2, "none"), (0.04, 1, "none"),
+    (0.01, 2, "±0.01")])  # fmt: skip
+def test_half_an_interval_of_nothing_is_printed_as_none_in_a_line_too(points, decimals, shown):
+    assert half_width(points, decimals).text == shown
 
 
 @pytest.mark.parametrize(("width", "shown"), [(0.0, "none (all videos are equal)"), (0.004, "none"), (0.02, "±0.01")])

@@ -121,3 +121,10 @@ def test_no_job_is_without_a_run():
     one = config.load(small(jobs=7, domains=["BK", "BT"])).experiments["one"]
     assert (one.jobs, one.n_parts) == (7, 2)
     assert one.parts == ["1of2", "2of2"]
+
+
+@pytest.mark.parametrize("table", [1, "1"])
+def test_the_number_of_a_table_may_be_text_as_in_a_value_of_the_command_line(table):
+    experiment = {"table": table, "row": "TR-DETR V", "dataset": "qvhighlights", "source": "features", "archive": "x"}
+    experiment["features"] = {"video": ["clip-vit-b32"], "text": "clip-text"}
+    assert config.Experiment.model_validate(experiment).table == 1

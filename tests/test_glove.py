@@ -6,6 +6,7 @@ import gzip
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -140,6 +141,17 @@ def test_a_damaged_zip_is_refused(tmp_path, damage, reason):
     with pytest.raises(PipelineError, match=f"does not hold glove.6B.300d.txt .*{reason}.* → fetch it again"):
         STRIPPED(weights, "cpu", ["a"])
     assert not list(tmp_path.glob("*.txt"))
+
+
+def test_no_bit_of_a_zip_ends_in_another_error(tmp_path):
+    path = tmp_path / "glove.6B.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(glove.MEMBER, "a\n")
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x80]) + whole[position + 1 :])
+        with suppress(PipelineError):
+            glove._copy_lines(path, {b"a"}, tmp_path / "lines")
 
 
 @pytest.mark.parametrize(

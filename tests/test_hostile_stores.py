@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import asdict, replace
 
 import h5py
@@ -130,6 +131,13 @@ def nothing(file, place, *_):
     file[place] = h5py.Empty("f4")
 
 
+def packed_zeros(file, place, *_):
+    file.create_dataset(place, (300_000_000, 2), "f2", chunks=(10_000_000, 2), compression="gzip")
+    packed = zlib.compress(bytes(40_000_000))
+    for start in range(0, 300_000_000, 10_000_000):
+        file[place].id.write_direct_chunk((start, 0), packed)
+
+
 HARM = {
     external_link: "is a link to another file",
     soft_link: "is a soft link",
@@ -147,6 +155,7 @@ HARM = {
     trillion_rows: "of its [0-9,]+ chunks in the file",
     huge_chunk: "has chunks of",
     strange_filter: "is packed with the filter 32000; known are gzip",
+    packed_zeros: "unpacks to 1,200,000,000 bytes|has 2 axes",
     other_axes: "has 3 axes where [12] are expected",
     no_axes: "has 0 axes|is no array",
     nothing: "has 0 axes",

@@ -108,6 +108,12 @@ def test_a_long_video_is_shown_by_a_choice_of_its_rows(tmp_path, video, monkeypa
     assert seen == [[0, 3]]
 
 
+def test_so_many_rows_that_their_matrix_would_fill_the_memory_are_thinned(tmp_path):
+    store = store_of(tmp_path / "a.h5", x=rows(50_000))
+    assert describe_rows(store, "x").startswith("x: 50000 rows")
+    assert draw(store, "x", None, tmp_path).is_file()
+
+
 def test_another_video_is_refused_with_both_lengths(tmp_path, video):
     store = store_of(tmp_path / "a.h5", x=rows(9))
     with pytest.raises(PipelineError, match=r"x.mp4: has 4 clips of 2s where the store has 9 rows for x"):

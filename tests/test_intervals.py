@@ -216,6 +216,16 @@ def test_where_no_video_differs_or_only_one_is_there_nothing_is_resolved(pair):
     assert " none" in shown
 
 
+@pytest.mark.parametrize("spread", [0.0, 3e-5])
+def test_videos_that_differ_alike_but_for_rounding_resolve_nothing(spread):
+    values = [0.1, 0.37, 0.83, 0.59]
+    a = [{"qid": n, "vid": f"v{n}", "video": f"v{n}", "m": value} for n, value in enumerate(values)]
+    b = [row | {"m": row["m"] - 0.3 + spread * row["qid"] / 3} for row in a]
+    (row,) = compare(a, b)
+    assert row.resolution is None
+    assert "±" not in format_comparison([row])
+
+
 @pytest.mark.parametrize(("share", "concentration"), [(0.5, 2.0), (0.1, 1.0), (0.9, 1.0), (0.8, 12.0)])
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 20])
 def test_with_few_videos_the_interval_of_a_share_covers_it_and_stays_a_share(n, share, concentration):

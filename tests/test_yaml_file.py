@@ -90,6 +90,10 @@ def test_the_workflow_and_the_estimate_refuse_equal_keys(tmp_path):
         (["--config", "results=a", "-C", "d=e"], "`--config` stands 2 times, .* drop results=a"),
         (["--configfile", "a.yaml", "--configfile", "b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
         (["--configfiles", "a.yaml", "--configfile=b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
+        (["--configf", "a.yaml", "--configfile=b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
+        (["-Cresults=a", "-Cd=e"], "`--config` stands 2 times, .* drop results=a"),
+        (["-nCresults=a", "-pC", "d=e"], "`--config` stands 2 times, .* drop results=a"),
+        (["-Ctraining={tvsum: {epochs: 1, epochs: 2}}"], "`training.tvsum.epochs` stands twice"),
     ],
 )  # fmt: skip
 def test_nothing_on_the_command_line_is_lost_without_a_word(arguments, message):
@@ -103,6 +107,7 @@ def test_nothing_on_the_command_line_is_lost_without_a_word(arguments, message):
         ["--cores", "2", "table1", "--config", "results=a", "training={tvsum: {epochs: 1}, qvhighlights: {epochs: 2}}"],
         ["--configfile", "a.yaml", "b.yaml", "--config", "acquire={local: [a, a]}", "--", "--config", "results=b"],
         ["--config", "title={", "x=[[[", "--config-less", "a", "table1"],
+        ["-sC", "-dC", "-nC", "results=a", "--cores=C"],
         ["--config"],
         [],
     ],

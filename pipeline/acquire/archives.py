@@ -222,7 +222,7 @@ def members_of(archive: Path, remedy: str) -> Iterator[Member]:
 
 def _of_zip(container: zipfile.ZipFile) -> Iterator[Member]:
     for info in container.infolist():
-        if info.is_dir():
+        if info.filename.endswith("/"):  # is_dir() fails for an empty name
             continue
         why_not = None
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):

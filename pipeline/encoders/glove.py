@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,18 @@ DIM = 300
 
 LONGEST_LINE = 1 << 16
 """The largest accepted length of a line in bytes. The lines of GloVe have about 3,000."""
+
+_DAMAGE = (
+    OSError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    UnicodeDecodeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class GloVe:
@@ -143,7 +156,7 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
                 if word in wanted:
                     wanted.discard(word)
                     file.write(line)
-    except (OSError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise _not_glove(archive, error) from error
 
 

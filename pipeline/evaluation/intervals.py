@@ -29,6 +29,8 @@ ENUMERATED = 16
 resamples."""
 NO_SPREAD = 1e-9
 """Shares that differ by less than this are equal except for rounding."""
+NO_POINTS = 0.005
+"""Half of an interval below this many percent points is printed as 0.00, so it is no resolution."""
 DRAWS = 1 << 20
 """Number of videos drawn at a time. The result of a seed depends on it."""
 
@@ -49,7 +51,7 @@ class Comparison:
     videos: those with a query that takes part in the metric. smallest_p: the smallest p that so many videos can give.
     holm: whether p stays below 0.05 after Holm's correction for all metrics of the same `compare`.
     resolution: half of the difference's interval, in percent points: about the smallest difference that such
-    an interval tells from 0. None where there is no interval, or where no video differs.
+    an interval tells from 0. None where there is no interval, or where it has no width that two decimals show.
     """
 
     metric: str
@@ -65,7 +67,7 @@ class Comparison:
     def resolution(self) -> float | None:
         """Half of the difference's interval, in percent points; see above for what it means."""
         low, high = self.difference.low, self.difference.high
-        return None if low is None or high is None or high <= low else (high - low) / 2
+        return None if low is None or high is None or high - low < 2 * NO_POINTS else (high - low) / 2
 
 
 def headline_intervals(

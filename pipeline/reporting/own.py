@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.layout import OWN_TABLE
-from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
+from pipeline.reporting.render import NOTHING, Cell, Table, TableLine, half_width
 from pipeline.reporting.reproduced import METRIC_OF, Reproduced, collect
 
 DECIMALS = 2
@@ -55,8 +55,7 @@ def _lines(row: Reproduced, columns: Sequence[str]) -> list[TableLine]:
     features = " + ".join(row.experiment.features.all) if row.experiment.features else ""
     lines = [TableLine("reproduced", row.label, features, _means(row, columns), facts=_facts(row))]
     if row.half_widths:
-        widths = {c: f"±{row.half_widths[c]:.{DECIMALS}f}" for c in columns if c in row.half_widths}
-        cells = {column: Cell(text, text.removeprefix("±")) for column, text in widths.items()}
+        cells = {c: half_width(row.half_widths[c], DECIMALS) for c in columns if c in row.half_widths}
         lines.append(TableLine("interval", "95 % interval", "", cells, remark=f"over {row.n_videos:,} videos"))
     return lines
 

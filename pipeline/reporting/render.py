@@ -119,6 +119,12 @@ class Table:
         return [*words, *((with_minus(cell.text), cell.mark) for cell in cells), *((text, "") for text in luck)]
 
 
+def half_width(points: float, decimals: int) -> Cell:
+    """Return the cell of half an interval: `±1.23`, or `none` where all videos are equal and it rounds to 0."""
+    text = f"{points:.{decimals}f}"
+    return Cell(f"±{text}", text) if float(text) else Cell("none", "")
+
+
 def with_minus(text: str) -> str:
     """Return a cell with minus signs, which are as wide as a plus, in place of the hyphens before numbers."""
     return re.sub(r"(?<![\w.])-(?=\d)", "−", text)

@@ -23,7 +23,7 @@ from pipeline.reporting import comparisons, own, paired, paired_forms, published
 from pipeline.reporting.comparisons import PAIRED, Judged, Key
 from pipeline.reporting.forms import FORMATS
 from pipeline.reporting.published import ABOUT
-from pipeline.reporting.render import NOTHING, Cell, Table, TableLine
+from pipeline.reporting.render import NOTHING, Cell, Table, TableLine, half_width
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
 from pipeline.settings import Strict
 from pipeline.stage_settings import Tabulate
@@ -240,9 +240,10 @@ def _interval_line(number: int, found: Reproduced) -> list[TableLine]:
     """Return half of the 95 % interval over videos of each number, for a prediction file: it has no seeds."""
     if found.experiment.source != "predictions" or not found.half_widths:
         return []
-    widths = {c: f"{w:.{ABOUT[number].decimals}f}" for c, w in found.half_widths.items() if c in found.selected}
+    widths = {c: width for c, width in found.half_widths.items() if c in found.selected}
+    cells = {column: half_width(width, ABOUT[number].decimals) for column, width in widths.items()}
     label = f"95 % interval over {found.n_videos:,} videos"
-    return [TableLine("interval", label, "", {column: Cell(f"±{text}", text) for column, text in widths.items()})]
+    return [TableLine("interval", label, "", cells)]
 
 
 def _means(scores: Scores, columns: Sequence[str], decimals: int) -> dict[str, Cell]:

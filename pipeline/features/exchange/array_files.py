@@ -6,6 +6,7 @@ gets no more memory than it has bytes; a compressed file gets no more than an ho
 
 from __future__ import annotations
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -32,7 +33,16 @@ MOST_ARRAYS = 10_000
 
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
-_DAMAGE = (OSError, EOFError, RuntimeError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def read_npy(path: Path) -> np.ndarray:

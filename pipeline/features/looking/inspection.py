@@ -33,6 +33,9 @@ ACROSS = 10
 MAX_FRAMES = 200
 """The largest number of rows that a contact sheet shows. They are spread evenly over the video."""
 
+MAX_ROWS = 2000
+"""The largest number of rows in the matrix of cosines, spread evenly over the video. Its memory grows as the square."""
+
 
 def describe(store: Store) -> str:
     """Describe as text what a store holds, and everything that is wrong with its rows. All rows are read."""
@@ -56,7 +59,8 @@ def describe_rows(store: Store, vid: str) -> str:
     """
     rows = store.read(vid)
     norms = np.linalg.norm(rows, axis=1)
-    beside = np.diag(similarity(rows), 1)
+    units = unit_rows(rows)
+    beside = (units[:-1] * units[1:]).sum(axis=1)
     alike = f", cosine of neighbours {np.median(beside):.3f} (median)" if len(beside) else ""
     attributes = ", ".join(f"{name} {printable(value[:40])}" for name, value in sorted(store.attributes(vid).items()))
     return (
@@ -143,8 +147,13 @@ def _contact_sheet(axes: Axes, frames: np.ndarray, shown: np.ndarray, clip_s: fl
 
 
 def _matrix(axes: Axes, rows: np.ndarray, clip_s: float | None) -> None:
-    image = axes.imshow(similarity(rows), interpolation="none", vmax=1, cmap="magma")
-    axes.set_title("cosine of every row with every other", size=9)
+    n = len(rows)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, MAX_ROWS)).round().astype(int))
+    image = axes.imshow(
+        similarity(rows[chosen]), interpolation="none", vmax=1, cmap="magma", extent=(-0.5, n - 0.5, n - 0.5, -0.5)
+    )
+    which = "every row" if len(chosen) == n else f"{len(chosen):,} of {n:,} rows, spread evenly, each"
+    axes.set_title(f"cosine of {which} with every other", size=9)
     axes.set_xlabel("row")
     axes.set_ylabel("row")
     if axes.figure is not None:

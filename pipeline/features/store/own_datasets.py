@@ -3,7 +3,8 @@
 HDF5 follows links into any other file of the machine, and a dataset can name another file as its storage. A store from
 a stranger could therefore read any file as if it were rows. So every store is checked before its rows are read. Every
 name must be a hard link to a dataset of numbers. The numbers must lie in the file itself, in one piece or in chunks.
-The dataset must not claim more numbers than the file has bytes for.
+Numbers in one piece must have their bytes in the file. Chunks may be packed, but the dataset must not unpack to far
+more bytes than an honest file of its size.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from pipeline.acquire.archives import LARGEST_RATIO, allowed_bytes
 from pipeline.errors import PipelineError
 
 FILTERS = {
@@ -64,6 +66,9 @@ def check_array(file: h5py.h5f.FileID, name: str, axes: int, path: Path | str) -
     n_bytes = prod(data.shape) * kind.get_size()
     if layout == h5py.h5d.CHUNKED:
         _check_chunks(data, made, name, kind.get_size(), path)
+        if n_bytes > (allowed := allowed_bytes(file.get_filesize())):
+            why = f"unpacks to {n_bytes:,} bytes, more than {allowed:,} and {LARGEST_RATIO} times the size of its file"
+            raise _unfit(name, why, path)
     elif n_bytes != data.get_storage_size() or (data.get_offset() or 0) + n_bytes > file.get_filesize():
         raise _unfit(name, f"is {n_bytes:,} bytes large, and not all of them are in the file", path)
 
