@@ -50,10 +50,10 @@ def did_not_come(job, manifest, record):
                 job.wildcards.dataset, places.account(job.wildcards.dataset, job.wildcards.shard)
             )
         names = cfg.datasets[job.wildcards.dataset].videos
-        account = places.account(job.wildcards.dataset, job.wildcards.shard)
+        path = places.account(job.wildcards.dataset, job.wildcards.shard)
         may_come = originals.may_come_now(record, names, SOURCES, cfg.acquire.local, places)
-        replaced = may_come or originals.corrupt_replaced(account)
-        return replaced or originals.have_changed(originals.videos(account, SOURCES))
+        replaced = may_come or originals.corrupt_replaced(path)
+        return replaced or originals.have_changed(originals.videos(path, SOURCES))
     return False
 
 
