@@ -6,6 +6,7 @@ with weights of the same digest, on the same grid and in the same number format.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def read_card(folder: Path | str) -> RunCard:
     raw = files.read_json(path, "train that run again")
     if not isinstance(raw, dict):
         raise PipelineError("is no card of a run", where=path, remedy=NO_CARD)
-    card = _card(raw, folder, path)
+    card = _card(raw, Path(os.path.abspath(folder)), path)  # absolute, so that `.` has its experiment above it
     if complaints := list(_unmakeable(card)):
         raise PipelineError(
             f"this run cannot be asked about a video: {'; '.join(complaints)}",
@@ -157,9 +158,9 @@ def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
 
 def _results_of(folder: Path) -> Path:
     """Return the results folder of a run that lies in one, or else the usual one."""
-    place = folder.absolute().parents
-    if len(place) > 1 and place[1].name == "runs":
-        return folder.parent.parent.parent
+    place = folder.parents
+    if len(place) > 2 and place[1].name == "runs":
+        return place[2]
     return Path("results")
 
 
