@@ -401,6 +401,14 @@ def test_a_card_that_is_damaged_is_named(run, tmp_path, text):
         Moments.load(folder)
 
 
+@pytest.mark.parametrize("changes", [{"longest_clips": float("inf")}, {"longest_clips": -5}, {"threads": 0}])
+def test_a_card_with_an_impossible_number_is_named(run, tmp_path, changes):
+    copy = shutil.copytree(run, tmp_path / "a/b")
+    (copy / "card.json").write_text(json.dumps(files.read_json(run / "card.json") | changes))
+    with pytest.raises(PipelineError, match=f"`{next(iter(changes))}` is .*, which is no number from 1 on"):
+        Moments.load(copy)
+
+
 def test_weights_that_are_gone_or_of_another_network_are_named(run, tmp_path):
     folder = with_card(run, tmp_path)
     (folder / "selected.safetensors").unlink()

@@ -372,6 +372,12 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
     with pytest.raises(SystemExit, match=r"videos: is a folder and no file"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--output", "videos"])
+    (tmp_path / "$HOME.csv").write_text("")
+    with pytest.raises(SystemExit, match=r"HOME.csv: holds a `\$`, .* → rename that file or folder"):
+        cli.main(["new-dataset", "$HOME.csv", "--videos", "videos", "--name", "mine"])
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(SystemExit, match=r"pipe.csv: is a pipe or a device and no file → name a file"):
+        cli.main(["new-dataset", "pipe.csv", "--videos", "videos", "--name", "mine"])
     write(tmp_path, ["a,q,0,2,train", "b,r,1,3,val", "c,s,0,9,train"], f"{HEADER},split")
     cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "untested"])
     assert config.load_file(tmp_path / "untested.yaml").experiments["untested_clip"].report == "val"

@@ -6,6 +6,7 @@ with weights of the same digest, on the same grid and in the same number format.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -129,8 +130,8 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
             features=config.Features.model_validate(reads),
             passports=passports,
             settings=config.SweepPoint.model_validate({"model": raw["model"], "training": raw["training"]}),
-            threads=int(raw.get("threads", 1)),
-            longest_clips=None if raw.get("longest_clips") is None else int(raw["longest_clips"]),
+            threads=_count(raw.get("threads", 1), "threads"),
+            longest_clips=None if (longest := raw.get("longest_clips")) is None else _count(longest, "longest_clips"),
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         what = error.args[0] if isinstance(error, KeyError) else str(error).splitlines()[0]
@@ -142,10 +143,16 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
     return card
 
 
+def _count(value: Any, key: str) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"`{key}` is {value!r}, which is no number from 1 on")
+    return value
+
+
 def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
     """Return the families in order as the manifest of the training says, for a card that is older than the key."""
-    experiment = str(raw["experiment"])
-    for manifest in sorted(folder.parent.parent.glob(f"{experiment}.*of*.json")):
+    experiment = Path(str(raw["experiment"])).name or "?"
+    for manifest in sorted(folder.parent.parent.glob(f"{glob.escape(experiment)}.*of*.json")):
         settings = files.read_json(manifest).get("settings", {})
         if settings.get("experiment") == experiment and settings.get("features"):
             return settings["features"]

@@ -45,6 +45,10 @@ def run(options: Namespace) -> None:
     name = options.name or options.annotations.stem.lower().replace("-", "_")
     if name in PAPERS or not NAME.fullmatch(name):
         raise PipelineError(f"`{name}` is no free name of a dataset", remedy="name it: --name mine")
+    for path in (options.annotations, options.videos):
+        if "$" in str(path.absolute()):
+            what = "holds a `$`, which begins a variable in a config"
+            raise PipelineError(what, where=path.absolute(), remedy="rename that file or folder")
     table = own_table.read(options.annotations, options.videos)
     found = durations_of(table, Layout(options.results).own_durations(name))
     check_durations(table, found, options.clip)

@@ -103,6 +103,7 @@ def read(path: Path | str, folder: Path | str) -> Table:
     Raises PipelineError for a file or a folder that cannot be read, and for a header that lacks columns. What is wrong
     with rows stands in the table's complaints.
     """
+    files.refuse_special(Path(path))
     table = Table(Path(path), Path(folder), _videos_in(Path(folder)))
     lines = _csv_rows(table) if Path(path).suffix.lower() == ".csv" else _jsonl_rows(table)
     table.rows = list(lines)
