@@ -8,6 +8,7 @@ A *manifest* is what a rule declares; the files it lists lie beside it, at place
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ class Layout:
 
     def parts(self, experiment: str) -> list[Path]:
         """The training manifests of an experiment that exist, sorted."""
-        return sorted(self.results.glob(MANIFESTS["runs"].format(experiment=experiment, part="*of*")))
+        return sorted(self.results.glob(MANIFESTS["runs"].format(experiment=glob.escape(experiment), part="*of*")))
 
     def log(self, experiment: str, run: str) -> Path:
         """The learning curve of a run, a row per epoch."""

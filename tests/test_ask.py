@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import asdict, replace
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -191,7 +192,9 @@ def test_line_ends_in_a_query_are_blanks(moments, encoded):
 
 def test_a_video_that_was_encoded_for_other_features_is_refused(moments, encoded):
     other = replace(encoded, stores=encoded.stores | {"pann-cnn14": encoded.stores["clip-vit-b32"]})
-    with pytest.raises(PipelineError, match="was encoded for another run: it has rows of clip-vit-b32, pann-cnn14"):
+    with pytest.raises(
+        PipelineError, match=r"was encoded for another run: it has rows of clip-vit-b32 \(\w+\), pann-cnn14 \(\w+\)"
+    ):
         moments.ask(other, "a dog")
 
 
@@ -398,6 +401,14 @@ def test_a_card_that_is_damaged_is_named(run, tmp_path, text):
         Moments.load(folder)
 
 
+@pytest.mark.parametrize("changes", [{"longest_clips": float("inf")}, {"longest_clips": -5}, {"threads": 0}])
+def test_a_card_with_an_impossible_number_is_named(run, tmp_path, changes):
+    copy = shutil.copytree(run, tmp_path / "a/b")
+    (copy / "card.json").write_text(json.dumps(files.read_json(run / "card.json") | changes))
+    with pytest.raises(PipelineError, match=f"`{next(iter(changes))}` is .*, which is no number from 1 on"):
+        Moments.load(copy)
+
+
 def test_weights_that_are_gone_or_of_another_network_are_named(run, tmp_path):
     folder = with_card(run, tmp_path)
     (folder / "selected.safetensors").unlink()
@@ -542,6 +553,62 @@ def test_an_edit_list_counts_frames(tmp_path):
     ]
 
 
+def test_an_event_is_equally_long_on_both_sides_and_counts_the_videos_own_frames():
+    windows = (ScoredWindow(0.02, 1.01, 0.9), ScoredWindow(1000.0, 1001.02, 0.5), ScoredWindow(2002.0, 3003.0, 0.4))
+    answer = Answer("a dog", Path("mine.mp4"), 4000.0, "a/b", 2.0, windows, (0.0,) * 2000)
+    codes = re.findall(r"(\d\d):(\d\d):(\d\d):(\d\d)", write.edit_list(answer, Fraction(30000, 1001)))
+    frames = [((int(h) * 60 + int(m)) * 60 + int(s)) * 30 + int(f) for h, m, s, f in codes]
+    events = [frames[k : k + 4] for k in range(0, 12, 4)]
+    assert all(source[1] - source[0] == source[3] - source[2] for source in events)
+    assert events[2][:2] == [60000, 90000]
+
+
+def test_the_video_itself_is_never_written_over(own, moments, tmp_path):
+    clip = shutil.copy(own.videos[3], tmp_path / "query-1-1.mp4")
+    answer = moments.ask(moments.encode(clip), "a dog")
+    before = clip.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "link"):
+        with pytest.raises(PipelineError, match=r"query-1-1.mp4: would be overwritten → name another folder"):
+            write.write([answer], folder, cut=True)
+    assert clip.read_bytes() == before
+    write.write([answer], tmp_path)
+
+
+def test_a_run_is_known_from_its_own_folder(run, monkeypatch):
+    monkeypatch.chdir(run)
+    card = Moments.load(".").card
+    assert (card.name, card.results) == (f"{run.parent.name}/{run.name}", run.parents[2])
+
+
+@pytest.mark.parametrize("video", [".", "/", ""])
+def test_a_path_without_a_name_is_no_video(moments, video):
+    with pytest.raises(PipelineError, match=r"is a folder and no video → name a video file"):
+        moments.encode(video)
+
+
+def test_a_long_or_unprintable_title_is_asked_as_one_short_line(moments, encoded):
+    answer = moments.ask(replace(encoded, title="a \x1b[2J dog" + "g" * 3000))
+    assert answer.query.startswith(r"a \x1b[2J dogg")
+    assert len(answer.query) == 2000
+
+
+def test_rows_of_other_weights_are_refused_though_the_families_are_the_same(moments, encoded):
+    others = {family: path.with_name(f"{family}.000000000000.h5") for family, path in encoded.stores.items()}
+    with pytest.raises(
+        PipelineError, match=r"was encoded for another run: it has rows of .*0000\), and this run reads"
+    ):
+        moments.ask(replace(encoded, stores=others), "a dog")
+
+
+@pytest.mark.parametrize("changes", [{"title": ["a"]}, {"duration_s": "-3"}, {"duration_s": "1/0"}, {"sha256": 1}])
+def test_facts_of_a_video_that_are_none_are_read_again(own, moments, tmp_path, changes):
+    first = moments.encode(own.videos[0], rows=tmp_path)
+    facts = files.read_json(tmp_path / "video.json")
+    files.write_json(tmp_path / "video.json", facts | changes)
+    assert moments.encode(own.videos[0], rows=tmp_path) == first
+
+
 def test_clips_are_cut_out_without_encoding_and_hold_the_window(written):
     from pipeline.video.probe import probe
 
@@ -552,6 +619,17 @@ def test_clips_are_cut_out_without_encoding_and_hold_the_window(written):
         facts = probe(path)
         assert facts.codec == "h264"
         assert float(facts.duration) >= window.end_s - window.start_s - 0.5
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_cut_holds_the_windows_beginning_in_any_container(tmp_path, suffix):
+    from pipeline.asking.cutting import cut_out
+    from pipeline.video.probe import probe
+
+    video = make_video(tmp_path / f"v.{suffix}", range(0, 20_000, 40), rate=15)  # key frames at 0 s and 16.7 s
+    for window, seconds in (((2, 6), 6), ((10, 20), 20), ((18, 20), 20 - 50 / 3)):
+        clip = cut_out(video, ScoredWindow(*window, 1.0), tmp_path / "clip")
+        assert float(probe(clip).duration) == pytest.approx(seconds, abs=0.2)
 
 
 def test_windows_that_lie_over_a_better_one_are_not_shown_but_kept():

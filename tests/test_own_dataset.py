@@ -108,6 +108,7 @@ BAD = [
     ("no length", "a,q,4,4", r"line 7, end: 4.0 does not lie after the start at 4 s"),
     ("negative start", "a,q,-1,2", r"line 7, start: -1.0 lies before the video begins"),
     ("beyond the end", "a,q,1,9.2", r"line 7, end: 9.2 lies after the video's end at 8.000 s"),
+    ("all of it beyond the end", "a,q,8.01,8.04", r"line 7, start: 8.01 lies after the video's end at 8.000 s"),
     ("unknown video", "e.mp4,q,1,2", r"line 7, video: 'e.mp4' is no video in the folder .*videos"),
     ("another suffix", "a.mkv,q,1,2", r"line 7, video: 'a.mkv' is no video in the folder .*there is a.mp4"),
     ("a path", "../a.mp4,q,1,2", r"line 7, video: '../a.mp4' is no video in the folder"),
@@ -153,10 +154,10 @@ def test_a_bad_score_or_split_is_named(folder, row, said):
 
 def test_every_bad_row_is_named_at_once_and_none_is_dropped(folder):
     with pytest.raises(PipelineError) as caught:
-        table(folder, [*GOOD, *(row for name, row, _ in BAD if name != "beyond the end")]).refuse()
+        table(folder, [*GOOD, *(row for name, row, _ in BAD if "beyond the end" not in name)]).refuse()
     said = str(caught.value)
-    assert f"{len(BAD) - 1} of {len(GOOD) + len(BAD) - 1} rows cannot be used, 5 are good" in said
-    assert all(f"line {line}, " in said for line in range(7, 7 + len(BAD) - 1))
+    assert f"{len(BAD) - 2} of {len(GOOD) + len(BAD) - 2} rows cannot be used, 5 are good" in said
+    assert all(f"line {line}, " in said for line in range(7, 7 + len(BAD) - 2))
 
 
 @pytest.mark.parametrize(
@@ -235,6 +236,42 @@ def test_jsonl_with_rated_clips_keeps_every_raters_score(folder):
             ' "relevant_clip_ids": [0]}',
             r"line 4, saliency_scores: \[\[9\]\] is no row of 0 to 4",
         ),
+        (
+            '{"query": "q", "vid": "a", "relevant_windows": [[0, 1]], "saliency_scores": [[1]],'
+            ' "relevant_clip_ids": [1e999]}',
+            r"line 4, relevant_clip_ids: \[inf\] is no list of whole numbers",
+        ),
+        (
+            '{"query": "q", "vid": "a", "relevant_windows": [[0, 1]], "saliency_scores": [[1]],'
+            ' "relevant_clip_ids": [0.7]}',
+            r"line 4, relevant_clip_ids: \[0.7\] is no list of whole numbers",
+        ),
+        (
+            '{"query": "q", "vid": "a", "relevant_windows": [[0, 1]], "saliency_scores": [[1], [2]],'
+            ' "relevant_clip_ids": [1, 1]}',
+            r"line 4, relevant_clip_ids: \[1, 1\] names a clip twice",
+        ),
+        (
+            '{"query": "q", "vid": "a", "relevant_windows": [[0, 1]], "saliency_scores": [[2.9]],'
+            ' "relevant_clip_ids": [0]}',
+            r"line 4, saliency_scores: \[\[2.9\]\] is no row of 0 to 4",
+        ),
+        (
+            '{"query": "q", "vid": "a", "relevant_windows": [[0, 1]], "saliency_scores": ["2"],'
+            ' "relevant_clip_ids": [0]}',
+            r"line 4, saliency_scores: \['2'\] is no row of 0 to 4",
+        ),
+        (
+            '{"query": "q", "vid": "a", "relevant_windows": [[0, 1]], "saliency_scores": [[1]],'
+            ' "relevant_clip_ids": [0]}',
+            r"the first rows of each number are: 0 in line 1, 1 in line 4",
+        ),
+        ('{"query": ["q"], "vid": "a", "relevant_windows": [[0, 1]]}', r"line 4, query: \['q'\] is no text"),
+        (
+            f'{{"query": "q", "vid": "a", "relevant_windows": [[0, {"9" * 400}]]}}',
+            r"line 4, relevant_windows: 9+ is",
+        ),
+        ('{"query": "q", "vid": "a", "relevant_windows": [[0, 2]], "split": "val"}', r"line 1, split: None is none of"),
     ],
 )
 def test_a_bad_row_of_jsonl_is_named(folder, row, said):
@@ -333,6 +370,17 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])
     with pytest.raises(SystemExit, match=r"`tvsum` is no free name"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
+    with pytest.raises(SystemExit, match=r"videos: is a folder and no file"):
+        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--output", "videos"])
+    (tmp_path / "$HOME.csv").write_text("")
+    with pytest.raises(SystemExit, match=r"HOME.csv: holds a `\$`, .* → rename that file or folder"):
+        cli.main(["new-dataset", "$HOME.csv", "--videos", "videos", "--name", "mine"])
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(SystemExit, match=r"pipe.csv: is a pipe or a device and no file → name a file"):
+        cli.main(["new-dataset", "pipe.csv", "--videos", "videos", "--name", "mine"])
+    write(tmp_path, ["a,q,0,2,train", "b,r,1,3,val", "c,s,0,9,train"], f"{HEADER},split")
+    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "untested"])
+    assert config.load_file(tmp_path / "untested.yaml").experiments["untested_clip"].report == "val"
     write(tmp_path, ["a,q,0,2", "b,r,1,3", "c,s,0,10.5", "z,t,0,1"])
     said = (
         r"2 of 4 rows .*\n  line 4, end: 10.5 lies after the video's end at 10.000 s\n  line 5, video: 'z' is no video"

@@ -6,6 +6,7 @@ with weights of the same digest, on the same grid and in the same number format.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def read_card(folder: Path | str) -> RunCard:
     raw = files.read_json(path, "train that run again")
     if not isinstance(raw, dict):
         raise PipelineError("is no card of a run", where=path, remedy=NO_CARD)
-    card = _card(raw, folder, path)
+    card = _card(raw, Path(os.path.abspath(folder)), path)  # absolute, so that `.` has its experiment above it
     if complaints := list(_unmakeable(card)):
         raise PipelineError(
             f"this run cannot be asked about a video: {'; '.join(complaints)}",
@@ -129,8 +130,8 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
             features=config.Features.model_validate(reads),
             passports=passports,
             settings=config.SweepPoint.model_validate({"model": raw["model"], "training": raw["training"]}),
-            threads=int(raw.get("threads", 1)),
-            longest_clips=None if raw.get("longest_clips") is None else int(raw["longest_clips"]),
+            threads=_count(raw.get("threads", 1), "threads"),
+            longest_clips=None if (longest := raw.get("longest_clips")) is None else _count(longest, "longest_clips"),
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         what = error.args[0] if isinstance(error, KeyError) else str(error).splitlines()[0]
@@ -142,9 +143,15 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
     return card
 
 
+def _count(value: Any, key: str) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"`{key}` is {value!r}, which is no number from 1 on")
+    return value
+
+
 def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
     """Return the families in order as the manifest of the training says, for a card that is older than the key."""
-    experiment = str(raw["experiment"])
+    experiment = Path(str(raw["experiment"])).name or "?"
     results = results_around(folder)
     for manifest in Layout(results).parts(experiment) if results else ():
         settings = files.read_json(manifest).get("settings", {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 
 def clock(seconds: float) -> str:
     """Return seconds as minutes and seconds with one decimal, with hours where there are some: `2:05.5`."""
@@ -12,7 +14,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
 
 
-def timecode(seconds: float, rate: int) -> str:
+def timecode(seconds: float | Fraction, rate: int) -> str:
     """Return seconds as hours, minutes, seconds and frames at a whole rate, not dropping any: `00:02:05:12`."""
     frames = round(seconds * rate)
     whole, frame = divmod(frames, rate)

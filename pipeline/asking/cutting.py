@@ -45,7 +45,7 @@ def _copy(source: Any, video: Path, copy: Any, window: ScoredWindow) -> None:
     copies = {stream.index: copy.add_stream_from_template(stream) for stream in wanted}
     starts = {stream.index: start_ticks(source, stream) for stream in wanted}
     base = main.time_base or Fraction(1)
-    source.seek(round(Fraction(window.start_s) / base) + starts[main.index], stream=main)
+    _seek(source, main, window.start_s, starts[main.index], base)
     begin_s: float | None = None
     for packet in source.demux(wanted):
         if packet.dts is None or packet.pts is None:
@@ -66,3 +66,18 @@ def _copy(source: Any, video: Path, copy: Any, window: ScoredWindow) -> None:
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = copies[packet.stream.index]
         copy.mux(packet)
+
+
+def _seek(source: Any, main: Any, start_s: float, first: int, base: Fraction) -> None:
+    """Go to a key frame at or before a second. first: tick of the video's beginning; base: seconds of a tick.
+
+    A format without an index, such as MPEG-TS, is searched by its bytes, and FFmpeg may find a later key frame. Then
+    the search begins earlier, at last at the beginning.
+    """
+    for earlier_s in (0, 10, 60, 600, start_s):
+        tick = round(Fraction(max(start_s - earlier_s, 0)) / base) + first
+        source.seek(tick, stream=main)
+        found = next((p for p in source.demux(main) if p.pts is not None and p.is_keyframe), None)
+        if found is not None and (found.pts - first) * base <= start_s:
+            break
+    source.seek(tick, stream=main)

@@ -19,9 +19,9 @@ from pipeline.asking.answer import Answer, scored
 from pipeline.asking.card import RunCard, read_card, weights_file_of
 from pipeline.asking.pieces import RULE, Piece, longest_piece, merged_saliency, merged_windows, pieces_of
 from pipeline.asking.recipes import recipes_of
-from pipeline.asking.rows import Encoded, encode, rows_folder
-from pipeline.asking.words import Words, qid_of, query_text
-from pipeline.errors import PipelineError
+from pipeline.asking.rows import Encoded, encode, rows_folder, store_path
+from pipeline.asking.words import LONGEST, Words, qid_of, query_text
+from pipeline.errors import PipelineError, printable
 from pipeline.features.making.encode import Recipe
 from pipeline.features.store import Store
 from pipeline.layout import EPOCHS
@@ -90,17 +90,18 @@ class Moments:
         Raises PipelineError for a query that is no text or is very long, for a video that was encoded for other
         features, and for weights of the words' encoder that do not fit.
         """
-        if set(encoded.stores) != set(self.card.visual):
+        wanted = {family: store_path(encoded.rows, self.recipes[family].passport) for family in self.card.visual}
+        if dict(encoded.stores) != wanted:
+            had, reads = map(_named, (encoded.stores, wanted))
             raise PipelineError(
-                f"was encoded for another run: it has rows of {', '.join(encoded.stores)}, and this run reads"
-                f" {', '.join(self.card.visual)}",
+                f"was encoded for another run: it has rows of {had}, and this run reads {reads}",
                 where=encoded.video,
                 remedy="encode it with this run",
             )
         notes = [*self._notes(), *encoded.notes]
         query = query_text(query)
         if not query:
-            query = encoded.title
+            query = printable(encoded.title)[:LONGEST]
             notes.append(f"No query was given, so the video's title was asked: {query}")
         with self._data(encoded, query) as data:
             n_clips = int(data.video.lengths[0])
@@ -179,6 +180,11 @@ class Moments:
                 saliency += found.saliency
                 windows = None if windows is None or found.windows is None else [*windows, *found.windows]
         return Found(windows, saliency)
+
+
+def _named(stores: Mapping[str, Path]) -> str:
+    """Return families, each with the digest of its passport, which is the last part of its store's name."""
+    return ", ".join(f"{family} ({path.stem.rpartition('.')[2]})" for family, path in stores.items())
 
 
 def _in_pieces(data: Data, pieces: list[Piece]) -> Data:

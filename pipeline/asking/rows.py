@@ -67,7 +67,9 @@ class VideoNote:
 
 
 def rows_folder(video: Path) -> Path:
-    """Return the folder of a video's rows, which lies beside it."""
+    """Return the folder of a video's rows, which lies beside it. Raises PipelineError for a path without a name."""
+    if not video.name:
+        raise PipelineError("is a folder and no video", where=video, remedy="name a video file")
     return video.with_name(f"{video.name}.rows")
 
 
@@ -92,8 +94,11 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
     source = VideoFile(vid, video, note.sha256, clips)
     missing = [recipe for recipe in recipes if not _is_there(stores[recipe.family], source)]
     if missing:
-        with files.lock(folder / FACTS, wait=True):
-            _make(source, missing, stores, max(Encoding().seconds_per_video, TIMES_REAL * float(duration)))
+        with files.lock(folder / FACTS, wait=True) as waited:
+            if waited:  # another process may have made them meanwhile
+                missing = [recipe for recipe in missing if not _is_there(stores[recipe.family], source)]
+            if missing:
+                _make(source, missing, stores, max(Encoding().seconds_per_video, TIMES_REAL * float(duration)))
     return Encoded(video, folder, vid, float(duration), stores, note.title, _findings(stores, vid))
 
 
@@ -158,10 +163,10 @@ def _note_of(video: Path, folder: Path) -> VideoNote:
 def _remembered(path: Path) -> VideoNote | None:
     try:
         note = VideoNote(**files.read_json(path))
-        Fraction(note.duration_s)
+        is_sound = isinstance(note.title, str) and isinstance(note.sha256, str) and Fraction(note.duration_s) > 0
     except (PipelineError, TypeError, ValueError, ZeroDivisionError):
         return None
-    return note
+    return note if is_sound else None
 
 
 def _title(video: Path) -> str:

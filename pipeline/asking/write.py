@@ -24,8 +24,11 @@ from pipeline.errors import PipelineError, printable
 SHOWN = 5
 """Number of windows of an answer that tables, edit lists and pages show."""
 
-EDIT_RATES = (24, 25, 30, 50, 60)
-"""Whole frame rates that edit lists are written at."""
+SUFFIXES = (".mp4", ".mkv")
+"""Suffixes of clips that are cut out."""
+
+EDIT_RATES = (*map(Fraction, (24, 25, 30, 50, 60)), *(Fraction(1000 * n, 1001) for n in (24, 30, 60)))
+"""Frame rates that edit lists are written at."""
 
 
 def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: int = SHOWN) -> list[Path]:
@@ -38,7 +41,7 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
         return []
     video, rate = answers[0].video, edit_rate(answers[0].video)
     written = [folder / "answers.json", folder / "windows.csv", folder / "clips.csv"]
-    _refuse_the_video(video, folder)
+    _refuse_the_video(answers, folder, cut=cut, most=most)
     files.write_json(written[0], [answer.to_row() for answer in answers])
     _table(written[1], ("query", "rank", "start_s", "end_s", "score"), _window_rows(answers, most))
     _table(written[2], ("query", "clip", "start_s", "saliency"), _clip_rows(answers))
@@ -58,32 +61,44 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
     return written
 
 
-def edit_list(answer: Answer, rate: int, most: int = SHOWN) -> str:
-    """Return the windows that are shown as a CMX 3600 edit list, one after the other on the record side."""
+def edit_list(answer: Answer, rate: Fraction | int, most: int = SHOWN) -> str:
+    """Return the windows that are shown as a CMX 3600 edit list, one after the other on the record side.
+
+    rate: frames per second, as `edit_rate` gives it. Codes count frames, so an event is equally long on both sides, and
+    a second of codes at 30000/1001 lasts 30 frames, a little more than a second.
+    """
+    whole = round(rate)
     name = printable(answer.video.name)
     lines = [f"TITLE: {printable(answer.query)[:70]}", "FCM: NON-DROP FRAME", ""]
-    recorded = 0.0
+    recorded = 0
     for number, window in enumerate(answer.shown(most), 1):
-        length = window.end_s - window.start_s
-        bounds = (window.start_s, window.end_s, recorded, recorded + length)
-        codes = " ".join(timecode(seconds, rate) for seconds in bounds)
+        first, end = (round(seconds * rate) for seconds in (window.start_s, window.end_s))
+        bounds = (first, end, recorded, recorded + end - first)
+        codes = " ".join(timecode(Fraction(frame, whole), whole) for frame in bounds)
         lines += [f"{number:03d}  AX       V     C        {codes}", f"* FROM CLIP NAME: {name}", ""]
-        recorded += length
+        recorded += end - first
     return "\n".join(lines)
 
 
-def edit_rate(video: Path) -> int:
-    """Return the whole frame rate that is nearest to a video's average rate. Raises PipelineError."""
+def edit_rate(video: Path) -> Fraction:
+    """Return the frame rate of a video's edit list: the nearest usual one. Raises PipelineError."""
     from pipeline.video.container import opened, video_stream
 
     with opened(video) as container:
         stream = video_stream(container, video)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    return min(EDIT_RATES, key=lambda whole: abs(whole - rate))
+    return min(EDIT_RATES, key=lambda usual: abs(usual - rate))
 
 
-def _refuse_the_video(video: Path, folder: Path) -> None:
-    if video.name in ("answers.json", "windows.csv", "clips.csv", "index.html") and video.parent == folder:
+def _refuse_the_video(answers: Sequence[Answer], folder: Path, *, cut: bool, most: int) -> None:
+    """Raise PipelineError where a file to be written is the video itself, by whatever path."""
+    video = answers[0].video
+    names = ["answers.json", "windows.csv", "clips.csv", "index.html"]
+    for number, answer in enumerate(answers, 1):
+        names.append(f"query-{number}.edl")
+        clips = range(1, len(answer.shown(most)) + 1) if cut else ()
+        names += [f"query-{number}-{rank}{suffix}" for rank in clips for suffix in SUFFIXES]
+    if any((folder / name).exists() and (folder / name).samefile(video) for name in names):
         raise PipelineError("would be overwritten", where=video, remedy="name another folder: --output DIR")
 
 

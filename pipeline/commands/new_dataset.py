@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -45,6 +45,10 @@ def run(options: Namespace) -> None:
     name = options.name or options.annotations.stem.lower().replace("-", "_")
     if name in PAPERS or not NAME.fullmatch(name):
         raise PipelineError(f"`{name}` is no free name of a dataset", remedy="name it: --name mine")
+    for path in (options.annotations, options.videos):
+        if "$" in str(path.absolute()):
+            what = "holds a `$`, which begins a variable in a config"
+            raise PipelineError(what, where=path.absolute(), remedy="rename that file or folder")
     table = own_table.read(options.annotations, options.videos)
     found = durations_of(table, Layout(options.results).own_durations(name))
     check_durations(table, found, options.clip)
@@ -53,7 +57,7 @@ def run(options: Namespace) -> None:
     splits = queries_of(table, durations, options.clip)
     print(described(name, splits, durations, options.clip, table.raters))
     output = options.output or Path(f"{name}.yaml")
-    _write(output, options, name, durations)
+    _write(output, options, name, durations, splits)
     print(f"\n{output}: a config with one experiment. Train it with:")
     print(f"  snakemake --cores 2 experiment_{name}_clip --configfile {output}\n")
     _say_cost(output)
@@ -84,7 +88,9 @@ def _spread(values: Sequence[float]) -> str:
     return f"{min(values):.2f} to {max(values):.2f}, half of them up to {median(values):.2f}"
 
 
-def _write(output: Path, options: Namespace, name: str, durations: Mapping[str, Fraction]) -> None:
+def _write(
+    output: Path, options: Namespace, name: str, durations: Mapping[str, Fraction], splits: Iterable[str]
+) -> None:
     import yaml
 
     clips = ceil(max(durations.values()) / grid_seconds(options.clip))
@@ -106,16 +112,24 @@ def _write(output: Path, options: Namespace, name: str, durations: Mapping[str, 
             f"{name}_clip": {
                 "dataset": name,
                 "features": {"video": ["clip-vit-b32"], "text": "clip-text"},
-                "report": "test" if len(durations) > 2 else "val",
+                "report": "test" if "test" in splits else "val",
                 "seeds": [2017, 2018, 2019],
             }
         },
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    if output.exists() and output.read_text(encoding="utf-8") != text:
+    files.refuse_special(output)
+    if output.exists() and _bytes_of(output) != text.encode():
         raise PipelineError("is there already", where=output, remedy="name another file: --output FILE.yaml")
     with files.atomic(output) as file:
         file.write(text)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise files.cannot_read(path, error) from error
 
 
 def _say_cost(output: Path) -> None:

@@ -27,6 +27,8 @@ def check_durations(table: Table, durations: Mapping[str, Fraction | str], clip:
             continue
         if row.end > float(found) + BEYOND_S:
             table.complain(row.line, "end", row.end, f"lies after the video's end at {float(found):.3f} s")
+        elif row.start >= float(found):
+            table.complain(row.line, "start", row.start, f"lies after the video's end at {float(found):.3f} s")
         if table.raters and whole_clips(float(found), clip_s) < 1:
             table.complain(row.line, "video", row.vid, f"is shorter than a clip of {clip}, so no clip can be rated")
         if beyond := [k for k in row.ratings or () if not 0 <= k < whole_clips(float(found), clip_s)]:

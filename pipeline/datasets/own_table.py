@@ -103,6 +103,7 @@ def read(path: Path | str, folder: Path | str) -> Table:
     Raises PipelineError for a file or a folder that cannot be read, and for a header that lacks columns. What is wrong
     with rows stands in the table's complaints.
     """
+    files.refuse_special(Path(path))
     table = Table(Path(path), Path(folder), _videos_in(Path(folder)))
     lines = _csv_rows(table) if Path(path).suffix.lower() == ".csv" else _jsonl_rows(table)
     table.rows = list(lines)
@@ -219,10 +220,18 @@ def _query(value: str, line: int, table: Table) -> str:
     return value
 
 
+def _text(value: Any, line: int, table: Table) -> str:
+    """Return the query of a JSON row. Anything but a text is complained about."""
+    if value is not None and not isinstance(value, str):
+        table.complain(line, "query", value, "is no text")
+        return ""
+    return _query((value or "").strip(), line, table)
+
+
 def _number(value: Any, line: int, column: str, table: Table) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not isfinite(number) or isinstance(value, bool):
         table.complain(line, column, value, "is no number of seconds")
@@ -252,20 +261,20 @@ def _split(value: Any, line: int, table: Table) -> str | None:
 
 
 def _jsonl_rows(table: Table) -> Iterator[Row]:
-    has_split: set[bool] = set()
-    for line, raw, problem in records.read_lines(table.path):
+    lines = list(records.read_lines(table.path))
+    says_split = any("split" in raw for _, raw, _ in lines if raw is not None)
+    for line, raw, problem in lines:
         table.n_rows += 1
         if raw is None or problem:
             table.complain(line, "row", "", problem)
             continue
-        has_split.add("split" in raw)
-        yield from _windows_of(raw, line, table, says_split=True in has_split)
+        yield from _windows_of(raw, line, table, says_split=says_split)
 
 
 def _windows_of(raw: Mapping[str, Any], line: int, table: Table, *, says_split: bool) -> Iterator[Row]:
     before = len(table.complaints)
     vid = _vid(str(raw.get("vid", "")), line, "vid", table)
-    query = _query(str(raw.get("query") or "").strip(), line, table)
+    query = _text(raw.get("query"), line, table)
     split = _split(raw.get("split"), line, table) if says_split else None
     windows = raw.get("relevant_windows")
     if not isinstance(windows, list) or not windows or not all(isinstance(w, list) and len(w) == 2 for w in windows):
@@ -285,14 +294,21 @@ def _ratings(raw: Mapping[str, Any], line: int, table: Table) -> Mapping[int, tu
     clips, scores = raw.get("relevant_clip_ids"), raw.get("saliency_scores")
     if clips is None and scores is None:
         return None
-    try:
-        found = {int(clip): tuple(map(int, row)) for clip, row in zip(clips or (), scores or (), strict=True)}
-    except (TypeError, ValueError):
-        found = {}
-    if not found or not all(row and all(0 <= score <= HIGHEST for score in row) for row in found.values()):
+    if not isinstance(clips, list) or not clips or not all(type(clip) is int for clip in clips):
+        table.complain(line, "relevant_clip_ids", clips, "is no list of whole numbers")
+        return None
+    if len(set(clips)) < len(clips):
+        table.complain(line, "relevant_clip_ids", clips, "names a clip twice")
+        return None
+    if not isinstance(scores, list) or len(scores) != len(clips) or not all(map(_is_rating, scores)):
         table.complain(line, "saliency_scores", scores, f"is no row of 0 to {HIGHEST} for each of relevant_clip_ids")
         return None
-    return found
+    return {clip: tuple(row) for clip, row in zip(clips, scores, strict=True)}
+
+
+def _is_rating(row: object) -> bool:
+    """Tell whether a value is a row of whole numbers from 0 to the best score, of which there is at least one."""
+    return isinstance(row, list) and bool(row) and all(type(s) is int and 0 <= s <= HIGHEST for s in row)
 
 
 def _check_together(table: Table) -> None:
@@ -310,10 +326,20 @@ def _check_together(table: Table) -> None:
     counts = {len(rated) for row in table.rows for rated in (row.ratings or {}).values()}
     scored = {row.score is not None or row.ratings is not None for row in table.rows}
     if len(counts) > 1 or len(scored) > 1:
-        table.complaints.append("some rows are rated by another number of people than others")
+        table.complaints.append(_uneven(table.rows))
     table.raters = next(iter(counts), 0) or int(scored == {True})
     if not table.complaints:
         _check_splits(table)
+
+
+def _uneven(rows: Sequence[Row]) -> str:
+    """Return the sentence about clips that unequal numbers of people rated, with a line for each number."""
+    lines: dict[int, int] = {}
+    for row in rows:
+        for n in {len(rated) for rated in row.ratings.values()} if row.ratings else {int(row.score is not None)}:
+            lines.setdefault(n, row.line)
+    found = ", ".join(f"{n} in line {line}" for n, line in sorted(lines.items()))
+    return f"every clip needs the same number of ratings, and the first rows of each number are: {found}"
 
 
 def _check_splits(table: Table) -> None:

@@ -162,6 +162,8 @@ def evaluations(log: Path, dataset: str) -> pd.Series:
     try:
         with files.open_text(log) as file:
             table = pd.read_csv(file, index_col="epoch")
+    except pd.errors.EmptyDataError:
+        return pd.Series(dtype=float)
     except OSError as error:
         raise files.cannot_read(log, error) from error
     return scale * table[column].dropna() if column in table else pd.Series(dtype=float)
