@@ -6,6 +6,7 @@ import json
 from urllib.parse import unquote
 
 import pytest
+import stage_jobs
 from made_predictions import Outline, annotation, prediction, write
 from made_report import Made
 
@@ -68,6 +69,35 @@ def test_a_reproduced_number_tells_its_story(made):
     assert story["epochs"] == ["all-s2017: epoch 4 of 6, on cpu", "all-s1: epoch 4 of 6, on cpu"]
     assert story["families"] == ["clip-vit-b32: 512 numbers on a grid of 2s, origin raw, weights w, revision 3"]
     assert story["command"].endswith("experiment_mine")
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (("0123456789ab\n", "0123456789ab\n"), ["0123456789ab: all-s2017, all-s1"]),
+        (("0123456789ab+\n", None), ["0123456789ab with changed files: all-s2017", "not recorded: all-s1"]),
+        ((None, None), []),
+        (("<script>", "\udcff"), []),
+    ],
+)
+def test_a_story_tells_the_commit_of_its_runs_and_no_table_depends_on_it(made, texts, told):
+    table = made.results / "tables/table4.json"
+    job = {"inputs": {"metrics": made.metrics, "predictions": made.predictions, "runs": made.runs}}
+    job["settings"] = {"title": "t", "experiments": made.experiments}
+    bytes_of = {}
+    for written in (False, True):
+        stage_jobs.run("tabulate", made.results, table, **job, table="table4")
+        found = {path: path.read_bytes() for path in [table, made.runs, *provenance.files_of(table)]}
+        assert bytes_of in ({}, found)
+        bytes_of = found
+        table.unlink()
+        for run, text in zip(("all-s2017", "all-s1"), texts, strict=True):
+            if text is not None and not written:
+                (made.results / f"runs/mine/{run}/commit.txt").write_bytes(text.encode(errors="surrogateescape"))
+    (made.results / "report/report.json").unlink()
+    assert made.report() is True
+    (story, *_) = json.loads(made.page("index.html").data)["stories"]
+    assert story["commits"] == told
 
 
 def test_the_overview_says_what_was_reproduced_what_not_and_what_it_cost(made):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import asked, datasets, files, provenance, records
+from pipeline import asked, datasets, files, provenance, records, version
 from pipeline.behind import check_chain
 from pipeline.config import Experiment
 from pipeline.layout import (
@@ -87,7 +87,7 @@ def _index(
         told |= dict(_stories(job, number, found[number], judged))
         steps = overview.steps(found[number]) if number == 4 else steps
     n_runs, seconds = overview.seconds_of(job.layout, experiments)
-    commit = overview.commit()
+    commit = version.commit()
     context = {
         "title": job.settings.title,
         "tables": made,
