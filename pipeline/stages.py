@@ -192,7 +192,7 @@ _ROWS = (
     ),
     Stage(
         "tabulate",
-        3,
+        4,
         "a table of the paper: published beside reproduced",
         "pipeline.reporting.tables:tabulate",
         "Tabulate",
