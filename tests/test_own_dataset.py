@@ -398,7 +398,7 @@ def test_it_has_a_table_of_its_own_with_the_spread_over_seeds_and_an_interval(wo
         )
     assert rows["reproduced"]["runs"] == "2 seeds (1, 2)"
     assert rows["reproduced"]["features"] == "clip-vit-b32 + clip-text"
-    assert "dataset mine" in (workflow.results / "tables/own_mine.md").read_text()
+    assert "Dataset mine" in (workflow.results / "tables/own_mine.md").read_text()
 
 
 def test_nothing_is_done_twice_and_a_video_that_changed_is_read_again(workflow):
