@@ -13,11 +13,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from pipeline.progress import length, rate
+
 EVERY_S = 30.0
 WIDTH = 15
 """Characters of the longest name of a stage."""
 COUNT = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} "
-BAR = COUNT + "{elapsed} so far, {remaining} left{postfix}"
+"""What a bar begins with. The rate stands behind it, then the time left, so that a narrow terminal cuts neither."""
 NOISE = (
     "Exiting because a job execution failed",
     "Shutting down, this might take some time",
@@ -70,7 +72,7 @@ class Board:
         """Take the number of jobs of every rule. Say how many there are."""
         self.is_planned = True
         self._totals = {rule: n for rule, n in stats.items() if rule != "total" and rule not in self._hidden}
-        self.say(f"{sum(self._totals.values()):,} jobs in {len(self._totals)} stages")
+        self.say(f"{_some(sum(self._totals.values()), 'job')} in {_some(len(self._totals), 'stage')}")
 
     def begin(self, rule: str, jobid: int, name: str) -> None:
         """A job begins. name: what tells it from others of its rule."""
@@ -91,8 +93,6 @@ class Board:
             return
         line.done += 1
         if line.bar is not None:
-            if line.done >= line.total:  # The bar of a stage that is done is drawn again, and its time stands still.
-                line.bar.bar_format = f"{COUNT}done in {length(self._clock() - line.began)}"
             line.bar.update(1)
             self._show(line)
         elif line.done >= line.total or self._clock() - line.told >= EVERY_S:
@@ -109,11 +109,7 @@ class Board:
     def text(self, rule: str) -> str:
         """How far a stage is, in words."""
         line = self._lines[rule]
-        seconds = self._clock() - line.began
-        parts = [f"{rule:<{WIDTH}} {line.done:>4} of {line.total}", f"{length(seconds)} so far"]
-        if 0 < line.done < line.total:
-            parts.append(f"{length(seconds / line.done * (line.total - line.done))} left")
-        return ", ".join(parts)
+        return f"{rule:<{WIDTH}} {line.done:>4} of {line.total}, {self._pace(line)}"
 
     def say(self, text: str) -> None:
         """Print a text; above the bars, where there are any."""
@@ -135,11 +131,22 @@ class Board:
         from tqdm import tqdm
 
         position = sum(line.bar is not None for line in self._lines.values())
-        return tqdm(total=total, desc=rule, position=position, bar_format=BAR, file=self._out, dynamic_ncols=True)
+        return tqdm(total=total, desc=rule, position=position, bar_format=COUNT, file=self._out, dynamic_ncols=True)
 
     def _show(self, line: StageProgress) -> None:
         if line.bar is not None:
+            line.bar.bar_format = f"{COUNT}{self._pace(line)}{{postfix}}"
             line.bar.set_postfix_str("; ".join(line.at_work.values())[:60])
+
+    def _pace(self, line: Line) -> str:
+        """Return the rate of a stage, what is left by that rate, and how long the stage has been at work."""
+        seconds = self._clock() - line.began
+        parts = [rate(line.done / seconds, "jobs")] if line.done and seconds else []
+        if line.done >= line.total:
+            return ", ".join([*parts, f"done in {length(seconds)}"])
+        if parts:
+            parts.append(f"{length(seconds / line.done * (line.total - line.done))} left")
+        return ", ".join([*parts, f"{length(seconds)} so far"])
 
 
 class Quiet(logging.Filter):
@@ -167,8 +174,5 @@ class Quiet(logging.Filter):
         return True
 
 
-def length(seconds: float) -> str:
-    """Seconds as people say them."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def _some(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"

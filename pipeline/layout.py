@@ -66,6 +66,9 @@ EPOCHS = ("selected", "last")
 
 STATE, LOG, SECONDS, CARD = "state.pt", "log.csv", "seconds.csv", "card.json"
 """Files in the folder of a run: the state it goes on from, its learning curve, wall seconds, and what it is."""
+COMMIT = "commit.txt"
+"""The file in the folder of a run with the commit of the code. No manifest lists it, because equal work gives equal
+bytes whatever commit did it."""
 
 UNPACKED = "files"
 """The folder, beside what was fetched, with all that came out of it."""

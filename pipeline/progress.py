@@ -93,10 +93,10 @@ class Progress:
         of = "" if self.total is None else f" of {_amount(self.total, self.unit)}"
         parts = [f"{self.what}: {_amount(self.done, self.unit)}{of}{'' if self.unit == 'B' else f' {self.unit}'}"]
         if new > 0 and seconds > 0:
-            parts.append(_rate(new / seconds, self.unit))
+            parts.append(rate(new / seconds, self.unit))
             if self.total is not None and self.total > self.done:
-                parts.append(f"{_length((self.total - self.done) * seconds / new)} left")
-        parts.append(f"{_length(seconds)} so far")
+                parts.append(f"{length((self.total - self.done) * seconds / new)} left")
+        parts.append(f"{length(seconds)} so far")
         return ", ".join([*parts, self._note] if self._note else parts)
 
     def _tell(self) -> None:
@@ -130,7 +130,8 @@ def _bytes(n: float) -> str:
     return f"{n:.0f} B"
 
 
-def _rate(per_second: float, unit: str) -> str:
+def rate(per_second: float, unit: str) -> str:
+    """Return a rate as people say it: per second, or per minute or hour where it is below one. `B` is bytes."""
     if unit == "B":
         return f"{_bytes(per_second)}/s"
     if per_second >= 1:
@@ -138,7 +139,8 @@ def _rate(per_second: float, unit: str) -> str:
     return f"{per_second * 60:.1f} {unit}/min" if per_second * 60 >= 1 else f"{per_second * 3600:.1f} {unit}/h"
 
 
-def _length(seconds: float) -> str:
+def length(seconds: float) -> str:
+    """Return seconds as people say them."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     if hours:

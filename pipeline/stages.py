@@ -192,7 +192,7 @@ _ROWS = (
     ),
     Stage(
         "tabulate",
-        3,
+        4,
         "a table of the paper: published beside reproduced",
         "pipeline.reporting.tables:tabulate",
         "Tabulate",
@@ -215,7 +215,7 @@ _ROWS = (
     ),
     Stage(
         "page",
-        1,
+        2,
         "the report: tables, figures and every query on pages",
         "pipeline.reporting.page.stage:page",
         "Page",
@@ -231,7 +231,7 @@ _ROWS = (
     ),
     Stage(
         "leaderboard",
-        1,
+        2,
         "every known prediction file of a split, scored and compared",
         "pipeline.reporting.page.known:leaderboard",
         "Nothing",

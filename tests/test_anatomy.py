@@ -72,6 +72,19 @@ def test_the_main_mistake_is_the_dearest_and_a_faultless_query_has_none():
     assert found.points()["too long"][AT_HALF] == 50.0
 
 
+def test_a_query_has_every_mistake_that_costs_and_none_that_costs_nothing():
+    truth = [[10, 20], [50, 60], [80, 90]]
+    several = [[60.5, 70, 0.9], [10, 20, 0.8], [10, 20, 0.7], [50, 60, 0.6]]
+    beneath = [[10, 20, 0.9], [50, 60, 0.8], [80, 90, 0.7], [100, 110, 0.6]]  # the last one lies elsewhere
+    thirds = [[10, 20, 0.9], [100, 110, 0.8], [50, 60, 0.7]]  # its sums have rounding errors
+    has = dissect([several, beneath, thirds], [truth, truth, truth[:2]]).has()
+    assert [{kind for kind, of in has.items() if of[n]} for n in range(3)] == [
+        {"elsewhere", "duplicate", "ranked low", "one of several missed"},
+        set(),
+        {"elsewhere", "ranked low"},
+    ]
+
+
 even = st.integers(0, 30).map(lambda step: 2.0 * step)
 window = st.tuples(even, even).filter(lambda pair: pair[0] != pair[1]).map(sorted)
 truths = st.lists(window, min_size=1, max_size=4, unique_by=tuple)
@@ -95,6 +108,8 @@ def test_costs_equal_the_gain_of_a_file_that_was_repaired_by_hand(rows):
             before = reference.moment_ap(guessed, true, threshold)
             assert found.ap[row, at] == pytest.approx(before, abs=1e-12)
             fates = [FATES[number] for number in found.fates[row, : len(guessed), at]]
+            main = found.main_mistakes()[row]
+            assert not main or found.has()[main][row]
             for kind in KINDS:
                 after = repaired_by_hand(kind, guessed, true, fates, found.target[row], threshold)
                 assert found.costs[kind][row, at] == pytest.approx(after - before, abs=1e-12), kind

@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from pipeline.board import Board, Quiet, length
+from pipeline.board import Board, Quiet
+from pipeline.progress import length
 from pipeline.terminal import STREAM, watch
 
 
@@ -41,7 +42,7 @@ def test_a_stage_has_a_line_when_it_is_done_and_rules_that_only_name_targets_hav
         board.finish("train", jobid)
     board.begin("report", 3, "")
     board.finish("report", 3)
-    assert said(board) == ["2 jobs in 1 stages", "train              2 of 2, 20 s so far"]
+    assert said(board) == ["2 jobs in 1 stage", "train              2 of 2, 6.0 jobs/min, done in 20 s"]
 
 
 def test_a_long_stage_says_how_far_it_is_every_half_a_minute_and_what_is_left(board, clock):
@@ -51,8 +52,8 @@ def test_a_long_stage_says_how_far_it_is_every_half_a_minute_and_what_is_left(bo
         clock.now += 20
         board.finish("train", jobid)
     assert said(board)[1:] == [
-        "train              2 of 10, 40 s so far, 2 min 40 s left",
-        "train              4 of 10, 1 min 20 s so far, 2 min 0 s left",
+        "train              2 of 10, 3.0 jobs/min, 2 min 40 s left, 40 s so far",
+        "train              4 of 10, 3.0 jobs/min, 2 min 0 s left, 1 min 20 s so far",
     ]
 
 
@@ -71,15 +72,17 @@ def test_bars_move_on_a_terminal_and_messages_stand_above_them(clock):
     board = Board(out, live=True, clock=clock)
     board.plan({"train": 2})
     board.begin("train", 1, "seen")
+    assert "   0 of 2    0 s so far, seen" in out.getvalue().splitlines()[-1]  # no rate before the first job has ended
+    clock.now = 40
     board.finish("train", 1)
+    assert "   1 of 2    1.5 jobs/min, 40 s left, 40 s so far" in out.getvalue().splitlines()[-1]
     board.say("a warning")
     clock.now = 70
     board.begin("train", 2, "seen")
     board.finish("train", 2)
     clock.now = 500
     board.close()
-    assert "   1 of 2" in out.getvalue()
-    assert "   2 of 2    done in 1 min 10 s" in out.getvalue().splitlines()[-1]
+    assert "   2 of 2    1.7 jobs/min, done in 1 min 10 s" in out.getvalue().splitlines()[-1]
     assert "a warning\n" in out.getvalue()
 
 
@@ -122,6 +125,22 @@ def test_the_log_file_keeps_what_the_terminal_leaves_out():
     logger.info("Building DAG of jobs...")
     assert streams[STREAM].getvalue() == ""
     assert "Building DAG" in streams["DefaultLogFileHandler"].getvalue()
+
+
+def test_rate_and_time_left_stand_within_80_columns(clock):
+    out = io.StringIO()
+    board = Board(out, live=True, clock=clock)
+    board.plan({"train": 1200})
+    for jobid in range(7):
+        board.begin("train", jobid, "an experiment with a name {of} some length")
+    clock.now = 60
+    board.finish("train", 0)
+    line = out.getvalue().splitlines()[-1].rpartition("\r")[2]
+    board.close()
+    begins, found, _ = line.partition("1 of 1200 1.0 jobs/min, 19 h 59 min left")
+    assert found
+    assert len(begins + found) <= 80  # tqdm cuts what stands behind at the terminal's edge
+    assert line.endswith("{of} some length; an experiment wi")
 
 
 def test_durations_are_said_as_people_say_them():

@@ -145,11 +145,38 @@ def test_filters_and_orders_choose_queries(opened):
     assert best[0] > worst[0]
 
 
-def test_a_number_of_the_mistakes_leads_to_its_queries(opened):
-    link = opened.find_element("css selector", "a.jump[data-mistake='shifted'][data-file='1']")
-    number = link.text
-    script(opened, "arguments[0].click()", link)
-    assert count(opened) == f"{number} of 1,550 queries"
+@pytest.mark.parametrize("named", ["has", "mistake"])
+def test_a_number_of_the_mistakes_leads_to_its_queries(opened, named):
+    numbers = {}
+    for link in opened.find_elements("css selector", f"a.jump[data-filter='{named}'][data-file='1']"):
+        kind, numbers[kind] = link.get_attribute("data-kind"), int(link.text.replace(",", ""))
+        script(opened, "arguments[0].click()", link)
+        assert count(opened) == f"{numbers[kind]:,} of 1,550 queries"
+    set_value(opened, named, "none")
+    faultless = script(opened, "return DATA.files[1].mistakes.filter(one => one === 0).length")
+    assert count(opened) == f"{faultless} of 1,550 queries"
+    print(f"queries by {named}: {numbers}, none {faultless}")
+
+
+def test_a_query_is_found_by_a_mistake_that_is_not_its_costliest(opened):
+    found = "return kindsOf(DATA.files[0], list_places()[0])"
+    places = "window.list_places = () => [...document.querySelectorAll('.item')].map(e => Number(e.id.slice(5)))"
+    script(opened, places)
+    has, costliest = (
+        script(opened, f"return DATA.files[0].{name}.map(one => one)") for name in ("mistakes", "mistake")
+    )
+    several = next(n for n in range(N) if bin(has[n]).count("1") > 1)
+    kinds = script(opened, "return DATA.kinds")
+    other = next(k for k in range(len(kinds)) if has[several] >> k & 1 and k != costliest[several])
+    set_value(opened, "has", kinds[other])
+    assert count(opened) == f"{sum(one >> other & 1 for one in has):,} of 1,550 queries"
+    assert kinds[other] in script(opened, found)
+    set_value(opened, "mistake", kinds[costliest[several]])
+    both = sum(one >> other & 1 and main == costliest[several] for one, main in zip(has, costliest, strict=True))
+    assert count(opened) == f"{both:,} of 1,550 queries"
+    text = script(opened, "return document.getElementById('detail').textContent")
+    assert f"{kinds[costliest[several]]} (the costliest)" in text
+    assert kinds[other] in text
 
 
 def test_the_keyboard_alone_goes_through_the_list(opened):

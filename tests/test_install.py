@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,8 @@ import yaml
 
 import pipeline
 from pipeline import cli
-from pipeline.version import version
+from pipeline import version as of
+from pipeline.version import commit, version
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -81,3 +83,44 @@ def test_the_citation_names_this_version_and_the_paper():
         "Chen",
         "Xie",
     ]
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with one commit that takes the place of this one."""
+    monkeypatch.setattr(of, "PROJECT", tmp_path / "inside/pyproject.toml")
+    (tmp_path / "inside").mkdir()
+    of.PROJECT.write_text("one")
+    git(tmp_path / "inside", "init", "-q")
+    git(tmp_path / "inside", "add", ".")
+    git(tmp_path / "inside", "commit", "-qm", "one")
+    return tmp_path / "inside"
+
+
+def test_the_commit_is_that_of_the_checkout_and_says_whether_files_differ(checkout, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(checkout / "elsewhere"))  # as in a hook of another checkout
+    assert re.fullmatch(r"[0-9a-f]{12}", commit())
+    (checkout / "results.txt").touch()  # no tracked file
+    assert not commit().endswith("+")
+    of.PROJECT.write_text("two")
+    assert re.fullmatch(r"[0-9a-f]{12}\+", commit())
+
+
+def test_without_git_or_a_checkout_of_its_own_there_is_no_commit_and_no_error(checkout, monkeypatch):
+    with monkeypatch.context() as without:
+        without.setenv("PATH", "")
+        assert commit() == ""
+    with monkeypatch.context() as slow:
+        slow.setattr(of, "LONGEST_S", 0)
+        assert commit() == ""
+    (checkout / ".git/HEAD").write_text("damaged")
+    assert commit() == ""
+    # A package that is installed inside another project is of no commit of that project.
+    git(checkout.parent, "init", "-q")
+    (checkout / ".git").rename(checkout / "away")
+    assert commit() == ""

@@ -62,6 +62,7 @@ def test_the_list_holds_what_the_files_say(two_files):
     bad = found["files"][1]
     assert bad["score"] == [50.0, 100.0, 50.0]
     assert [found["kinds"][n] for n in bad["mistake"][:1]] == ["elsewhere"]
+    assert [kind for k, kind in enumerate(found["kinds"]) if bad["mistakes"][0] >> k & 1] == ["elsewhere", "ranked low"]
     start, end, score, iou, fate = bad["windows"][0][0]
     assert (start, end, score, iou, found["fates"][fate]) == (60, 70, 0.9, 0.0, "elsewhere")
     assert found["ratings"][0] == "." * 5 + "g" * 5 + "." * 65  # a mean of 2 from 0 to 4 is the middle of 13 letters
@@ -69,6 +70,15 @@ def test_the_list_holds_what_the_files_say(two_files):
 
 def test_saliency_is_a_rank_and_equal_scores_share_it():
     assert queries.saliency_ranks([-5.0, 3.0, 3.0, -7.5]) == [3, 1, 1, 4]
+
+
+def test_queries_with_a_mistake_are_counted_beside_those_of_which_it_is_the_costliest(two_files):
+    predictions, truth = two_files
+    found = {
+        cost.kind: cost for cost in mistakes.costs(examine("qvhighlights", labels_of(predictions), truth).files[1])
+    }
+    counted = {kind: (cost.queries, cost.main) for kind, cost in found.items() if cost.queries}
+    assert counted == {"elsewhere": (1, 1), "ranked low": (1, 0), "one of several missed": (1, 1)}
 
 
 def test_a_changed_query_is_named_with_both_scores(two_files):

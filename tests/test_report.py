@@ -6,10 +6,12 @@ import json
 from urllib.parse import unquote
 
 import pytest
+import stage_jobs
 from made_predictions import Outline, annotation, prediction, write
 from made_report import Made
+from made_results import experiment
 
-from pipeline import provenance
+from pipeline import datasets, provenance
 from pipeline.reporting.page import chosen, overview
 from pipeline.reporting.page.examined import examine
 
@@ -68,6 +70,69 @@ def test_a_reproduced_number_tells_its_story(made):
     assert story["epochs"] == ["all-s2017: epoch 4 of 6, on cpu", "all-s1: epoch 4 of 6, on cpu"]
     assert story["families"] == ["clip-vit-b32: 512 numbers on a grid of 2s, origin raw, weights w, revision 3"]
     assert story["command"].endswith("experiment_mine")
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (("0123456789ab\n", "0123456789ab\n"), ["0123456789ab: all-s2017, all-s1"]),
+        (("0123456789ab+\n", None), ["0123456789ab with changed files: all-s2017", "not recorded: all-s1"]),
+        ((None, None), []),
+        (("<script>", "\udcff"), []),
+    ],
+)
+def test_a_story_tells_the_commit_of_its_runs_and_no_table_depends_on_it(made, texts, told):
+    table = made.results / "tables/table4.json"
+    job = {"inputs": {"metrics": made.metrics, "predictions": made.predictions, "runs": made.runs}}
+    job["settings"] = {"title": "t", "experiments": made.experiments}
+    bytes_of = {}
+    for written in (False, True):
+        stage_jobs.run("tabulate", made.results, table, **job, table="table4")
+        found = {path: path.read_bytes() for path in [table, made.runs, *provenance.files_of(table)]}
+        assert bytes_of in ({}, found)
+        bytes_of = found
+        table.unlink()
+        for run, text in zip(("all-s2017", "all-s1"), texts, strict=True):
+            if text is not None and not written:
+                (made.results / f"runs/mine/{run}/commit.txt").write_bytes(text.encode(errors="surrogateescape"))
+    (made.results / "report/report.json").unlink()
+    assert made.report() is True
+    (story, *_) = json.loads(made.page("index.html").data)["stories"]
+    assert story["commits"] == told
+
+
+@pytest.fixture
+def kitchen():
+    """A dataset of one's own, which is forgotten afterwards."""
+    datasets.learn("kitchen", {"annotations": "k.csv", "videos": "videos", "clip": "2s", "raters": 0})
+    yield
+    datasets.register({})
+
+
+def test_a_dataset_of_ones_own_has_its_table_in_the_index(made, kitchen):
+    keys = ("qid", "query", "vid", "duration", "relevant_windows")
+    rows = [{key: row[key] for key in keys} for row in made.truth]
+    guesses = [{**{key: row[key] for key in keys[:3]}, "pred_relevant_windows": [[10, 22, 0.9]]} for row in rows]
+    lines = {"dataset": "kitchen", "source": "predictions", "predictions": {"val": "cooks"}, "report": "val"}
+    annotations = made.listed(
+        "annotate", "annotations/kitchen/val.json", [made.write("annotations/kitchen/val.jsonl", rows)]
+    )
+    released = made.listed("fetch", "resources/cooks/fetch.json", [made.write("resources/cooks/p.jsonl", guesses)])
+    for name in ("first", "second"):
+        made.experiments[name] = experiment(**lines)
+        made.metrics.append(made.results / f"metrics/{name}.val.json")
+        inputs, settings = {"predictions": released, "annotations": annotations}, {"experiment": made.experiments[name]}
+        stage_jobs.run("score", made.results, made.metrics[-1], inputs, settings, experiment=name, split="val")
+    made.annotations, made.released = [made.annotations, annotations], [made.released, released]
+    assert made.report() is True
+    page = made.page("index.html")
+    assert "#part-own_kitchen" in page.addresses
+    assert {"part-own_kitchen", "own_kitchen"} <= page.ids
+    text = (made.results / "report/index.html").read_text()
+    table = text[text.index('id="own_kitchen"') :].split("</table>")[0]
+    assert table.count("<tbody") == table.count("</tbody>") == 2  # each experiment is sorted with what is beneath it
+    assert [name in table for name in ("first", "second", "mine")] == [True, True, False]
+    assert "↳ first" not in table
 
 
 def test_the_overview_says_what_was_reproduced_what_not_and_what_it_cost(made):

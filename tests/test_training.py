@@ -66,6 +66,21 @@ def test_the_same_seed_gives_the_same_bytes(benchmark, trained, tmp_path):
     assert bytes_of(again) == bytes_of(trained)
 
 
+def test_a_run_says_its_commit_and_equal_runs_of_two_commits_have_the_same_manifest(
+    benchmark, trained, tmp_path, monkeypatch
+):
+    manifests = []
+    for commit in ("0123456789ab", "ba9876543210+", ""):
+        monkeypatch.setattr(checkpoint, "commit", lambda commit=commit: commit)
+        again = benchmark.train(experiment(training={"epochs": 1}), results=tmp_path) / "all-s2017"
+        path = again / "commit.txt"
+        assert (path.read_text() if path.exists() else "") == (f"{commit}\n" if commit else "")
+        manifests.append((tmp_path / "runs/tiny.1of1.json").read_bytes())
+        assert b"commit.txt" not in manifests[-1]
+        (again / "card.json").unlink()  # so that it is trained again
+    assert len(set(manifests)) == 1
+
+
 def test_another_seed_gives_other_weights(benchmark, trained):
     other = benchmark.train(experiment(seeds=[1]), "other-seed") / "all-s1"
     assert bytes_of(other)["last.safetensors"] != bytes_of(trained)["last.safetensors"]

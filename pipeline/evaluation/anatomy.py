@@ -27,6 +27,9 @@ from pipeline.evaluation.moments import (
 )
 from pipeline.ragged import Ragged, chunks
 
+LEAST = 1e-9
+"""A cost beneath this is a rounding error of the sums and none."""
+
 MET = 0.1
 """IoU from which a predicted window has something to do with a true one."""
 
@@ -67,9 +70,18 @@ class Anatomy:
 
     def main_mistakes(self) -> list[str]:
         """Return for each query the kind that costs most, averaged over the thresholds; '' where none costs."""
-        mean = np.array([cost.mean(axis=1) for cost in self.costs.values()])
+        mean = self._means()
         names = np.array([*self.costs, ""])
-        return names[np.where(mean.max(axis=0) > 0, mean.argmax(axis=0), len(self.costs))].tolist()
+        return names[np.where(mean.max(axis=0) > LEAST, mean.argmax(axis=0), len(self.costs))].tolist()
+
+    def has(self) -> dict[str, np.ndarray]:
+        """Return kind → [queries], whether the query has that mistake: its repair alone would gain something at one
+        of the thresholds."""
+        return {kind: mean > LEAST for kind, mean in zip(self.costs, self._means(), strict=True)}
+
+    def _means(self) -> np.ndarray:
+        """Return [kinds, queries], costs averaged over the thresholds."""
+        return np.array([cost.mean(axis=1) for cost in self.costs.values()])
 
     def points(self, rows: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
         """Return kind → [10], the mean cost over some queries in points of mAP at each threshold."""

@@ -53,7 +53,7 @@ def _points(experiment: Experiment) -> dict[str, str]:
 
 def _lines(row: Reproduced, columns: Sequence[str]) -> list[TableLine]:
     features = " + ".join(row.experiment.features.all) if row.experiment.features else ""
-    lines = [TableLine("reproduced", row.label, features, _means(row, columns), facts=_facts(row))]
+    lines = [TableLine("reproduced", row.label, features, _means(row, columns), facts=_facts(row), heads=True)]
     if row.half_widths:
         cells = {c: half_width(row.half_widths[c], DECIMALS) for c in columns if c in row.half_widths}
         lines.append(TableLine("interval", "95 % interval", "", cells, remark=f"over {row.n_videos:,} videos"))

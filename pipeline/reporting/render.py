@@ -48,7 +48,8 @@ class TableLine:
     differences. label: method or experiment. cells: column → cell; a column without a cell has no number.
     switches: those of Table 4, `yes` or `no`. facts: what the numbers stand on. remark: words about the line. only_csv:
     whether the line is left out of the forms for people, because it is too detailed. starts_group: whether a rule
-    stands above it. row: key of the published row that it stands under.
+    stands above it. row: key of the published row that it stands under. heads: whether a reproduced line belongs under
+    no line above it, because the table has no published ones.
     """
 
     kind: str
@@ -61,11 +62,12 @@ class TableLine:
     only_csv: bool = False
     starts_group: bool = False
     row: str = ""
+    heads: bool = False
 
     @property
     def is_on_top(self) -> bool:
         """Whether the line belongs under no line above it."""
-        return self.kind in ON_TOP
+        return self.heads or self.kind in ON_TOP
 
     @property
     def stands_on(self) -> str:

@@ -2,8 +2,8 @@
 
 While it trains there is `state.pt`: weights, optimizer, schedule and progress, as tensors and plain values only. When
 it is complete there are `selected.safetensors`, `last.safetensors`, `log.csv` and, written last, `card.json`. Beside
-them stand `seconds.csv` and TensorBoard's event file (`curves.py`). These two differ between equal runs, and no result
-depends on them.
+them stand `seconds.csv`, `commit.txt` (the commit of the checkout when training ended) and TensorBoard's event file
+(`curves.py`). These three differ between equal runs, and no result depends on them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch import Tensor
 
 from pipeline import files
 from pipeline.errors import PipelineError
-from pipeline.layout import CARD, EPOCHS, LOG, SECONDS, STATE, weights_of
+from pipeline.layout import CARD, COMMIT, EPOCHS, LOG, SECONDS, STATE, weights_of
+from pipeline.version import commit
 
 
 class Stateful(Protocol):
@@ -110,6 +111,7 @@ def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str,
         with files.atomic(weights_of(folder, epoch), "wb") as file:
             file.write(save({key: tensor.contiguous() for key, tensor in weights.items()}))
     _write_logs(folder, progress)
+    _write_commit(folder)
     files.write_json(folder / CARD, card)
     (folder / STATE).unlink(missing_ok=True)
 
@@ -140,6 +142,14 @@ def _write_logs(folder: Path, progress: Progress) -> None:
     columns = list(dict.fromkeys(name for row in progress.log for name in row))
     _write_csv(folder / LOG, columns, [[row.get(name, "") for name in columns] for row in progress.log])
     _write_csv(folder / SECONDS, ["epoch", "seconds"], [[i, f"{s:.3f}"] for i, s in enumerate(progress.seconds, 1)])
+
+
+def _write_commit(folder: Path) -> None:
+    if found := commit():
+        with files.atomic(folder / COMMIT) as file:
+            file.write(f"{found}\n")
+    else:  # What an earlier training left there is not true of this one.
+        (folder / COMMIT).unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -21,12 +21,13 @@ MOST = 10
 
 @dataclass(frozen=True)
 class Cost:
-    """One kind of mistake in one file. points: column → points of mAP that its repair alone would gain. main: number
-    of queries whose costliest mistake it is."""
+    """One kind of mistake in one file. points: column → points of mAP that its repair alone would gain. queries:
+    number of queries that have it. main: number of queries whose costliest mistake it is."""
 
     kind: str
     meaning: str
     points: dict[str, float]
+    queries: int
     main: int
 
     @property
@@ -66,12 +67,13 @@ def costs(one: Examined) -> list[Cost]:
     """Return every kind of mistake of a file, in the order of `KINDS`. The file has an anatomy."""
     if one.anatomy is None:
         return []
-    main = one.anatomy.main_mistakes()
+    main, has = one.anatomy.main_mistakes(), one.anatomy.has()
     return [
         Cost(
             kind,
             KINDS[kind],
             {"mAP Avg.": float(points.mean())} | {column: float(points[at]) for column, at in AT.items()},
+            int(has[kind].sum()),
             main.count(kind),
         )
         for kind, points in one.anatomy.points().items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,17 +93,6 @@ def seconds_of(layout: Layout, experiments: Mapping[str, Experiment]) -> tuple[i
                 n += 1
                 total += _sum(path)
     return n, total
-
-
-def commit() -> str:
-    """Return the commit of the code that makes the page, `+` behind it where files differ from it; '' outside git."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        found = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], capture_output=True, check=False)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return found.stdout.strip() + "+" * (changed.returncode == 1)
 
 
 def duration(seconds: float) -> str:

@@ -76,8 +76,15 @@ def _file(one: Examined, qids: Sequence[Qid]) -> dict[str, Any]:
         kinds = [*KINDS, ""]
         main = [kinds.index(kind) for kind in one.anatomy.main_mistakes()]
         found["mistake"] = [main[place[qid]] if qid in place else None for qid in qids]
+        has = _bits(one.anatomy.has())
+        found["mistakes"] = [has[place[qid]] if qid in place else None for qid in qids]
         found["windows"] = [_windows(one, qid, place[qid]) if qid in place else None for qid in qids]
     return found
+
+
+def _bits(has: Mapping[str, np.ndarray]) -> list[int]:
+    """Return for each query the sum of 2**k over its kinds of mistake, where k is the place of a kind in `KINDS`."""
+    return [sum(2**k for k, kind in enumerate(KINDS) if has[kind][n]) for n in range(len(next(iter(has.values()))))]
 
 
 def _windows(one: Examined, qid: Qid, place: int) -> list[list[float]]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import asked, datasets, files, provenance, records
+from pipeline import asked, datasets, files, provenance, records, version
 from pipeline.behind import check_chain
 from pipeline.config import Experiment
 from pipeline.layout import (
+    OWN_TABLE,
     RELEASED_RUN,
     AnnotationFile,
     MetricsFile,
@@ -25,11 +26,13 @@ from pipeline.layout import (
     queries_beside,
     sources_by_name,
 )
+from pipeline.reporting import own as own_dataset
 from pipeline.reporting import published, tables
 from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.page import build, chosen, overview, own, stories
 from pipeline.reporting.page.examined import Benchmark, examine
 from pipeline.reporting.published import ABOUT
+from pipeline.reporting.render import Table
 from pipeline.reporting.reproduced import Reproduced
 from pipeline.stage_settings import Page
 from pipeline.stages import StageJob
@@ -86,10 +89,11 @@ def _index(
         told |= dict(_stories(job, number, found[number], judged))
         steps = overview.steps(found[number]) if number == 4 else steps
     n_runs, seconds = overview.seconds_of(job.layout, experiments)
-    commit = overview.commit()
+    commit = version.commit()
     context = {
         "title": job.settings.title,
         "tables": made,
+        "own_tables": list(_own_tables(job)),
         "coverages": coverages,
         "stories": {key: place for place, key in enumerate(told)},
         "benchmarks": [
@@ -106,6 +110,15 @@ def _index(
         "rule": chosen.RULE,
     }  # fmt: skip
     return context, {"stories": list(told.values()), "commit": commit}
+
+
+def _own_tables(job: StageJob[Page]) -> Iterator[Table]:
+    """Yield the table of each dataset of one's own, as `tabulate` makes it."""
+    experiments = job.settings.experiments
+    for dataset in dict.fromkeys(e.dataset for e in experiments.values() if e.about.own):
+        shown = {name: e for name, e in experiments.items() if e.dataset == dataset}
+        inputs = (list(job.inputs["metrics"]), list(job.inputs["runs"]))
+        yield own_dataset.build(f"{OWN_TABLE}{dataset}", job.settings.title, shown, *inputs)
 
 
 def _stories(

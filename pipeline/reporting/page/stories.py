@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.layout import CARD, LOGS, Layout, RunId
+from pipeline.layout import CARD, COMMIT, LOGS, Layout, RunId
 from pipeline.reporting import published
 from pipeline.reporting.comparisons import Judged
 from pipeline.reporting.page.build import number as number_text
@@ -55,6 +56,7 @@ def story(
         "families": _families(cards),
         "revisions": ", ".join(f"{name} {STAGES[name].revision}" for name in ("train", "predict", "score")),
         "command": f"snakemake --cores 8 --resources gpu=1 experiment_{name}",
+        "commits": _commits(cards, name, layout),
         "links": _links(name, found, layout, page),
         "figure": f"figure-{name}",
     }
@@ -72,6 +74,23 @@ def _cards(found: Reproduced, name: str, key: str, layout: Layout) -> dict[str, 
 
 def _epoch(card: Mapping[str, Any]) -> str:
     return f"epoch {card['selected']['epoch']} of {card['last']['epoch']}, on {card.get('device', 'an unknown device')}"
+
+
+def _commits(runs: Iterable[str], name: str, layout: Layout) -> list[str]:
+    """Return each commit at which trainings ended, with its runs; nothing where none is recorded."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        found.setdefault(_commit(layout.run(name, run) / COMMIT), []).append(run)
+    return [f"{commit or 'not recorded'}: {', '.join(of)}" for commit, of in found.items()] if any(found) else []
+
+
+def _commit(path: Path) -> str:
+    """Return what `commit.txt` says, in words; '' where it is absent or says no commit."""
+    try:
+        parts = re.fullmatch(r"([0-9a-f]{7,64})(\+?)\n?", path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f"{parts[1]}{' with changed files' if parts[2] else ''}" if parts else ""
 
 
 def _families(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -82,6 +82,8 @@ function predicted(place, number, duration, seek, player) {
   const key = make("span", { class: `key key${number % 4}`, "aria-hidden": "true" });
   const heading = make("h4", {}, key, `${file.label}: ${shown(file.score[place])}`);
   if (!file.windows || !file.windows[place]) return [heading];
+  const kinds = kindsOf(file, place).map((kind) => (DATA.kinds[file.mistake[place]] === kind ? `${kind} (the costliest)` : kind));
+  const mistakes = make("p", { class: "legend" }, kinds.length ? `Mistakes of this query: ${kinds.join(", ")}.` : "This query has no mistake.");
   const head = ["#", "", "Seconds", "Score", "IoU", "Kind"].map((text) => make("th", { scope: "col", class: text === "Kind" ? "text" : "" }, text));
   head[1].setAttribute("aria-label", "Place in the video");
   const rows = file.windows[place].map((window, rank) => {
@@ -94,7 +96,7 @@ function predicted(place, number, duration, seek, player) {
   });
   const columns = ["narrow", "track", "seconds", "small", "small", "kinds"].map((name) => make("col", { class: name }));
   const table = make("table", {}, make("colgroup", {}, ...columns), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
-  return [heading, table, make("p", { class: "legend" }, `Kinds are those at IoU ${DATA.shown_at}. Filled: right. Pale: wrong. Grey behind: the truth.`)];
+  return [heading, mistakes, table, make("p", { class: "legend" }, `Kinds are those at IoU ${DATA.shown_at}. Filled: right. Pale: wrong. Grey behind: the truth.`)];
 }
 
 // The video plays from where it lies; frames are drawn by the browser from the same file.
@@ -130,7 +132,8 @@ if (DATA && DATA.qid) {
       }
       byId("file").value = link.dataset.file;
       if (byId("beside").value === link.dataset.file) byId("beside").value = link.dataset.file === "0" && DATA.files.length > 1 ? "1" : "0";
-      byId("mistake").value = link.dataset.mistake;
+      for (const name of FILTERS) byId(name).value = "";
+      byId(link.dataset.filter).value = link.dataset.kind;
       list.choose();
     });
 }

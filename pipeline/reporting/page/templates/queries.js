@@ -14,6 +14,9 @@ function make(name, attributes = {}, ...children) {
 
 const shown = (value, decimals = 2) => (value === null || value === undefined ? "–" : value.toFixed(decimals).replace("-", "−"));
 const byId = (name) => document.getElementById(name);
+// The kinds of mistake that a query has: the places in DATA.kinds whose bits are set.
+const kindsOf = (file, place) => DATA.kinds.filter((_, at) => (file.mistakes[place] >> at) & 1);
+const FILTERS = ["words", "has", "mistake", "length", "number"];
 const isRight = (window) => DATA.fates[window[4]] === "right";
 
 // A window as a bar from 0 to 1000; `file` is a place in the list of files, or null for the truth.
@@ -37,7 +40,7 @@ class List {
     this.lines = new Map();
     this.chosen = -1;
     this.fill();
-    for (const name of ["words", "file", "beside", "order", "mistake", "length", "number"])
+    for (const name of ["file", "beside", "order", ...FILTERS])
       byId(name).addEventListener(name === "words" ? "input" : "change", () => this.choose());
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     this.box.addEventListener("scroll", () => this.draw(), { passive: true });
@@ -57,9 +60,10 @@ class List {
     byId("file").append(...files.map((one) => one.cloneNode(true)));
     byId("beside").append(make("option", { value: "" }, "none"), ...files);
     byId("beside").value = DATA.files.length > 1 ? "1" : "";
-    byId("mistake").append(...DATA.kinds.map((kind) => make("option", { value: kind }, kind)), make("option", { value: "none" }, "none"));
+    for (const name of ["has", "mistake"])
+      byId(name).append(...[...DATA.kinds, "none"].map((kind) => make("option", { value: kind }, kind)));
     const hasWindows = DATA.files.some((file) => file.windows);
-    for (const name of ["mistake", "length", "number"]) byId(name).parentNode.hidden = !hasWindows;
+    for (const name of FILTERS.slice(1)) byId(name).parentNode.hidden = !hasWindows;
     if (DATA.files.length < 2) byId("beside").parentNode.hidden = true;
   }
 
@@ -69,13 +73,15 @@ class List {
   // Filter and sort, then draw from the top.
   choose() {
     const words = byId("words").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const [mistake, length, number, order] = ["mistake", "length", "number", "order"].map((name) => byId(name).value);
+    const [has, mistake, length, number, order] = ["has", "mistake", "length", "number", "order"].map((name) => byId(name).value);
     const one = DATA.files[this.file];
     const other = this.beside === null ? null : DATA.files[this.beside];
     const kept = this.places[this.chosen];
     const fits = (at) => {
       const text = `${DATA.query[at]} ${DATA.vid[at]} ${DATA.qid[at]}`.toLowerCase();
       if (!words.every((word) => text.includes(word))) return false;
+      if ((has || mistake) && one.mistake && one.mistake[at] === null) return false;
+      if (has && one.mistakes && !(has === "none" ? one.mistakes[at] === 0 : kindsOf(one, at).includes(has))) return false;
       if (mistake && one.mistake && (DATA.kinds[one.mistake[at]] || "none") !== mistake) return false;
       const windows = DATA.windows[at];
       if (length) {
@@ -177,7 +183,7 @@ class List {
     const place = DATA.qid.findIndex((one) => String(one) === qid);
     if (place < 0) return false;
     if (!this.places.includes(place)) {
-      for (const name of ["words", "mistake", "length", "number"]) byId(name).value = "";
+      for (const name of FILTERS) byId(name).value = "";
       this.choose();
     }
     this.select(this.places.indexOf(place));

@@ -23,6 +23,7 @@ function openStory(story, column, back) {
     ...entry("Features", ...story.families),
     ...entry("Notes", ...story.notes),
     ...entry("Revisions of the stages", story.revisions),
+    ...entry("Commit of the code when training ended", ...story.commits),
     ...entry("Commit of the code that made this report", ...(DATA.commit ? [DATA.commit] : [])),
     ...entry("Make it again", make("code", {}, story.command)),
     ...entry("See also", ...links));
