@@ -123,8 +123,6 @@ def test_no_job_is_without_a_run():
     assert one.parts == ["1of2", "2of2"]
 
 
-@pytest.mark.parametrize("table", [1, "1"])
+@pytest.mark.parametrize("table", [3, "3"])
 def test_the_number_of_a_table_may_be_text_as_in_a_value_of_the_command_line(table):
-    experiment = {"table": table, "row": "TR-DETR V", "dataset": "qvhighlights", "source": "features", "archive": "x"}
-    experiment["features"] = {"video": ["clip-vit-b32"], "text": "clip-text"}
-    assert config.Experiment.model_validate(experiment).table == 1
+    assert config.load(small(table=table, row="TR-DETR V")).experiments["one"].table == 3
