@@ -138,7 +138,7 @@ class Board:
             line.bar.bar_format = f"{COUNT}{self._pace(line)}{{postfix}}"
             line.bar.set_postfix_str("; ".join(line.at_work.values())[:60])
 
-    def _pace(self, line: Line) -> str:
+    def _pace(self, line: StageProgress) -> str:
         """Return the rate of a stage, what is left by that rate, and how long the stage has been at work."""
         seconds = self._clock() - line.began
         parts = [rate(line.done / seconds, "jobs")] if line.done and seconds else []
