@@ -251,10 +251,12 @@ def test_every_piece_is_answered_as_a_video_of_its_own(long, tmp_path):
         rows = store.read(encoded.vid)
     shown = [[] for _ in rows]
     for start in range(0, len(rows) - N_CLIPS + 1, N_CLIPS // 2):
-        path = tmp_path / f"{start}.h5"
+        folder = tmp_path / str(start)
+        folder.mkdir()
+        path = asking_rows.store_path(folder, recipe(family).passport)
         with StoreWriter(path, recipe(family).passport) as writer:
             writer.add("piece", rows[start : start + N_CLIPS])
-        alone = replace(encoded, vid="piece", duration_s=float(SECONDS), stores={family: path})
+        alone = replace(encoded, vid="piece", duration_s=float(SECONDS), rows=folder, stores={family: path})
         for clip, score in enumerate(moments.ask(alone, "a dog").saliency):
             shown[start + clip].append(score)
     found = moments.ask(encoded, "a dog").saliency
