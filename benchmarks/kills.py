@@ -36,6 +36,8 @@ NOT_COMPARED = (
     "sources.csv",
     "state.pt",
     ".snakemake",
+    "commit.txt",
+    "report/",
 )
 """Parts of paths of files that hold times, addresses or nothing."""
 

@@ -238,22 +238,43 @@ def lock(place: Path | str, *, wait: bool = False, keep: bool = True) -> Iterato
     waited = False
     while True:
         handle = _open_lock(path)
+        _OPEN_LOCKS.add(handle)
         try:
             waited = _take(handle, path, place, wait=wait) or waited
             if _is_still_there(handle, path):
                 break
         except BaseException:
-            os.close(handle)
+            _close_lock(handle)
             raise
         # The process that held the lock before removed the file. Others will lock a new file of that name, so this lock
         # guards nothing, and the loop tries again.
-        os.close(handle)
+        _close_lock(handle)
     try:
         yield waited
     finally:
         if not keep:
             # The file is deleted while the lock is still held, so that a waiting process sees that it is gone.
             path.unlink(missing_ok=True)
+        _close_lock(handle)
+
+
+_OPEN_LOCKS: set[int] = set()
+"""File descriptors of the lock files that this process has open."""
+
+
+def _forget_locks() -> None:
+    """Close the lock files of the parent in a process that was forked. They would hold the lock after the parent's
+    death."""
+    while _OPEN_LOCKS:
+        os.close(_OPEN_LOCKS.pop())
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+def _close_lock(handle: int) -> None:
+    if handle in _OPEN_LOCKS:  # a forked process has closed it already
+        _OPEN_LOCKS.remove(handle)
         os.close(handle)
 
 

@@ -34,6 +34,7 @@ FLOORS = (
         "ragged",
         "work_record",
         "version",
+        "orphans",
     },
     {"datasets"},
     {

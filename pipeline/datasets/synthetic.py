@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline import files
+from pipeline import files, orphans
 from pipeline.datasets import synthetic_features, synthetic_plan, synthetic_video
 from pipeline.datasets.synthetic_plan import Benchmark, Video, one_clip
 
@@ -80,7 +80,7 @@ def _make_videos(folder: Path, moments: Benchmark, homes: Benchmark, highlights:
 
 def _make_features(folder: Path, moments: Benchmark, homes: Benchmark, highlights: Benchmark) -> None:
     of_homes = [folder / name for name in (CHARADES_VGG, CHARADES_I3D, CHARADES_SF_CLIP)]
-    with ProcessPoolExecutor(PROCESSES) as pool:
+    with ProcessPoolExecutor(PROCESSES, initializer=orphans.die_with_parent) as pool:
         done = [
             pool.submit(synthetic_features.write_qvhighlights_archive, moments, folder / QVHIGHLIGHTS_FEATURES),
             pool.submit(synthetic_features.write_tvsum_archive, highlights, folder / TVSUM_FEATURES),
@@ -114,5 +114,5 @@ def pack(videos: Iterable[Path], archive: Path) -> None:
 
 
 def _encode(targets: dict[Video, Path]) -> None:
-    with ProcessPoolExecutor(PROCESSES) as pool:
+    with ProcessPoolExecutor(PROCESSES, initializer=orphans.die_with_parent) as pool:
         list(pool.map(synthetic_video.write_mp4, targets, targets.values(), chunksize=5))

@@ -9,13 +9,12 @@ more threads than runs.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 
 import torch
 
+from pipeline import orphans
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress
 from pipeline.video.supervised import no_main_script
@@ -123,15 +122,7 @@ def _start(work: Work, told: multiprocessing.Queue, threads: int) -> None:
     global _worker  # noqa: PLW0603 - a worker process has no other place between two tasks
     _worker = (work, lambda run, row: told.put((run, row)))
     torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-
-
-def _die_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """End the worker when its parent dies. A killed job must not leave workers that write where the next job writes."""
-    parent.join()
-    os._exit(1)
+    orphans.die_with_parent()
 
 
 def _do(run: str) -> None:
