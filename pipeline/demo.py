@@ -40,6 +40,8 @@ DEAR_FAMILIES = {
 
 TARGETS = ("all_tables", "figures", "report")
 TABLES = ("table1", "table2", "table3", "table4")
+DOWNLOADING = ("fetch", "videos")
+"""Stages whose jobs download from the server that a demo runs."""
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 """Where Snakemake keeps, a file for each start, the names of the files that it locks in the working directory."""
 
@@ -98,7 +100,8 @@ def _run(cores: int, results: Path, command: str) -> None:
 def end_what_was_left(results: Path) -> None:
     """End what a killed demo left behind, and undo its Snakemake's lock. Only whoever holds the demo's lock may.
 
-    A Snakemake that lives on begins no new job after SIGTERM. Jobs at work are waited for: what they do is not lost.
+    A Snakemake that lives on begins no new job after SIGTERM. Jobs that download are ended: the server that they ask died
+    with the demo, and they would ask it again for minutes. Other jobs at work are waited for, and what they do is kept.
     """
     import psutil
 
@@ -108,7 +111,8 @@ def end_what_was_left(results: Path) -> None:
     while left:
         for process in left:
             with suppress(psutil.Error):
-                if "snakemake" in process.cmdline():
+                words = process.cmdline()
+                if "snakemake" in words or any(stage in words for stage in DOWNLOADING):
                     process.terminate()
         psutil.wait_procs(left, timeout=10)
         left = _left_behind(results)
