@@ -100,8 +100,8 @@ def _run(cores: int, results: Path, command: str) -> None:
 def end_what_was_left(results: Path) -> None:
     """End what a killed demo left behind, and undo its Snakemake's lock. Only whoever holds the demo's lock may.
 
-    A Snakemake that lives on begins no new job after SIGTERM. Jobs that download are ended: the server that they ask died
-    with the demo, and they would ask it again for minutes. Other jobs at work are waited for, and what they do is kept.
+    A Snakemake that lives on begins no new job after SIGTERM. Jobs that download are ended, because the server that
+    they ask died with the demo. Other jobs at work are waited for, and what they do is kept.
     """
     import psutil
 
