@@ -20,6 +20,7 @@ from pipeline import commands, datasets, files
 from pipeline.commands import ask as ask_command
 from pipeline.commands import features as features_commands
 from pipeline.commands import new_dataset as new_dataset_command
+from pipeline.commands.parser import CommandParser
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
 from pipeline.grids import KNOWN, is_grid
@@ -145,7 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
-    commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True)
+    commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True, parser_class=CommandParser)
     for name, stage in STAGES.items():
         if not stage.group:
             _stage(commands_of, stage)

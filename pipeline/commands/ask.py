@@ -23,7 +23,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=Path, metavar="DIR", help="keep the video's rows there (VIDEO.rows beside it)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="windows that are shown of each query (5)")
     parser.add_argument(
-        "--weights", nargs="*", default=[], metavar="NAME=FILE", help="weight files of encoders that lie elsewhere"
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a weight file that lies elsewhere; may be repeated",
     )
 
 
