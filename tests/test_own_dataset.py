@@ -15,6 +15,7 @@ from small_workflow import Workflow
 from pipeline import cli, config, datasets, files, records
 from pipeline.datasets import own, own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
+from pipeline.datasets.own_rows import split_of
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, is_grid
 
@@ -83,10 +84,10 @@ def test_scores_rate_the_clips_that_a_window_covers_and_the_better_one_counts(fo
 
 
 def test_without_a_split_every_video_is_in_one_and_all_three_have_some(folder):
-    split = own_table.split_of(table(folder))
+    split = split_of(table(folder))
     assert sorted(split) == ["a", "b", "c", "d"]
     assert sorted(split.values()) == ["test", "train", "train", "val"]
-    assert own_table.split_of(table(folder, list(reversed(GOOD)))) == split
+    assert split_of(table(folder, list(reversed(GOOD)))) == split
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 20, 200])
@@ -94,7 +95,7 @@ def test_shares_of_the_splits(tmp_path, n):
     (tmp_path / "videos").mkdir()
     for k in range(n):
         (tmp_path / "videos" / f"v{k}.mp4").write_bytes(b"")
-    split = list(own_table.split_of(table(tmp_path, [f"v{k},q,0,1" for k in range(n)])).values())
+    split = list(split_of(table(tmp_path, [f"v{k},q,0,1" for k in range(n)])).values())
     held_out = max(1, round(0.15 * n))
     assert split.count("val") == held_out
     assert split.count("test") == (held_out if n > 2 else 0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil, floor
 
-from pipeline.datasets.own_table import Row, Table, split_of
+from pipeline.datasets.own_rows import Row, Table, split_of
 from pipeline.grids import grid_seconds, whole_clips
 from pipeline.records import Query
 
