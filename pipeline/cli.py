@@ -93,11 +93,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _learn_datasets(arguments: list[str] | None) -> None:
-    """Learn the datasets of one's own below the results folder, so that `--dataset` can name them."""
+    """Learn the datasets of one's own below the results folder, so that `--dataset` can name them.
+
+    A workflow tells its jobs what the config says now, which may be newer than what lies in the folder.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--results", type=Path, default=Path("results"))
     results = first.parse_known_args(arguments)[0].results
     for path in Layout(results).own_datasets():
+        if path.parent.name in datasets.DATASETS:
+            continue
         try:
             datasets.learn(path.parent.name, files.read_json(path, files.MADE_HERE))
         except PipelineError as error:

@@ -323,6 +323,51 @@ def test_a_config_without_it_forgets_it(folder):
     assert "mine" not in datasets.DATASETS
 
 
+FACTS = {"annotations": "my.csv", "videos": "videos", "clip": "2s", "raters": 1}
+
+
+@pytest.mark.parametrize("changes", [{}, {"annotations": "moved/my.csv", "videos": "moved"}])
+def test_a_dataset_may_be_learnt_twice_where_its_labels_are_equal(changes):
+    datasets.learn("mine", FACTS)
+    before = datasets.get("mine")
+    datasets.learn("mine", FACTS | changes)
+    assert datasets.get("mine") is before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        (
+            "mine",
+            {"clip": "1s"},
+            r"known here as clips of 2s, rated by 1, and .* as clips of 1s, rated by 1",
+        ),
+        ("mine", {"raters": 0}, r"known here as clips of 2s, rated by 1, and .* as clips of 2s, not rated"),
+        (
+            "mine",
+            {"raters": 3},
+            r"known here as clips of 2s, rated by 1, and is to be known as clips of 2s, rated by 3",
+        ),
+        ("tvsum", {}, r"known here as a dataset of the papers, and is to be known as clips of 2s, rated by 1"),
+    ],
+)
+def test_another_dataset_of_a_known_name_is_refused_and_the_first_stays(name, changes, said):
+    datasets.learn("mine", FACTS)
+    before = dict(datasets.DATASETS)
+    with pytest.raises(PipelineError, match=f"dataset {name}: is {said} → work with the two in processes"):
+        datasets.learn(name, FACTS | changes)
+    assert before == datasets.DATASETS
+
+
+def test_what_a_workflow_tells_its_jobs_counts_more_than_what_lies_in_the_folder(tmp_path, capsys):
+    files.write_json(tmp_path / "annotations/mine/dataset.json", FACTS)
+    datasets.register({"mine": datasets.OwnFiles("my.csv", "videos", "1s", 0)})
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--results", str(tmp_path), "--help"])
+    assert own.labels(datasets.get("mine")) == "clips of 1s, not rated"
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [

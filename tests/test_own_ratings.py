@@ -1,4 +1,4 @@
-"""Which clips a scored window of one's own rates: over clip lengths, places in the video, and rests after the last clip.
+"""Which clips a scored window of one's own rates: over clip lengths, places, and rests after the last whole clip.
 
 The reference counts in whole milliseconds and tries every clip.
 """

@@ -6,6 +6,7 @@ import argparse
 from argparse import Namespace
 from pathlib import Path
 
+from pipeline import datasets
 from pipeline.errors import PipelineError
 from pipeline.layout import EPOCHS
 
@@ -41,6 +42,7 @@ def run(options: Namespace) -> None:
     from pipeline.asking.moments import Moments
     from pipeline.asking.text import text
 
+    datasets.register({})  # The run's card says what its dataset is. Another of that name may lie in this folder.
     moments = Moments.load(options.run_folder, epoch=options.epoch, weights=weights)
     encoded = moments.encode(options.video, rows=options.rows)
     answers = [moments.ask(encoded, query) for query in options.query or [""]]
