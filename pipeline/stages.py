@@ -102,7 +102,7 @@ _ROWS = (
     ),
     Stage(
         "annotate",
-        1,
+        2,
         "released annotations to the common form",
         "pipeline.video.own_dataset:annotate",
         "Nothing",

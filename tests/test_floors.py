@@ -35,6 +35,7 @@ FLOORS = (
         "work_record",
         "version",
         "orphans",
+        "spreadsheet",
     },
     {"datasets"},
     {

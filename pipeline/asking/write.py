@@ -2,7 +2,7 @@
 
 answers.json    every answer, with all its windows and clip scores
 windows.csv     a row per window that is shown: query, rank, start_s, end_s, score
-clips.csv       a row per clip: query, clip, start_s, saliency
+clips.csv       a row per clip: query, clip, start_s, saliency (a query that a spreadsheet would run begins with ')
 query-N.edl     the windows of the N-th query as a CMX 3600 edit list
 query-N-K.mp4   the K-th window of the N-th query, where clips are wanted
 index.html      the page
@@ -20,6 +20,7 @@ from pipeline.asking import page
 from pipeline.asking.answer import Answer
 from pipeline.asking.clock import timecode
 from pipeline.errors import PipelineError, printable
+from pipeline.spreadsheet import cell
 
 SHOWN = 5
 """Number of windows of an answer that tables, edit lists and pages show."""
@@ -120,4 +121,4 @@ def _clip_rows(answers: Sequence[Answer]) -> list[tuple[object, ...]]:
 
 def _table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with files.atomic(path) as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+        csv.writer(file, lineterminator="\n").writerows([columns, *([cell(value) for value in row] for row in rows)])

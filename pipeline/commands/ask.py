@@ -6,6 +6,7 @@ import argparse
 from argparse import Namespace
 from pathlib import Path
 
+from pipeline import datasets
 from pipeline.errors import PipelineError
 from pipeline.layout import EPOCHS
 
@@ -23,7 +24,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=Path, metavar="DIR", help="keep the video's rows there (VIDEO.rows beside it)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="windows that are shown of each query (5)")
     parser.add_argument(
-        "--weights", nargs="*", default=[], metavar="NAME=FILE", help="weight files of encoders that lie elsewhere"
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a weight file that lies elsewhere; may be repeated",
     )
 
 
@@ -37,6 +42,7 @@ def run(options: Namespace) -> None:
     from pipeline.asking.moments import Moments
     from pipeline.asking.text import text
 
+    datasets.register({})  # The run's card says what its dataset is. Another of that name may lie in this folder.
     moments = Moments.load(options.run_folder, epoch=options.epoch, weights=weights)
     encoded = moments.encode(options.video, rows=options.rows)
     answers = [moments.ask(encoded, query) for query in options.query or [""]]

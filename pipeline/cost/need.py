@@ -17,6 +17,7 @@ from pipeline.config import Config, Dataset, Experiment
 from pipeline.cost import rates
 from pipeline.datasets import own_table
 from pipeline.datasets.definition import OwnFiles, Released
+from pipeline.datasets.own_rows import split_of
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.exchange.layouts import layouts_of
@@ -185,7 +186,7 @@ def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> d
     durations: vid → seconds. Without it a video is taken to last as long as its last window.
     """
     table = own_table.read(own.annotations, own.videos)
-    split = own_table.split_of(table)
+    split = split_of(table)
     lasts = {row.vid: 0.0 for row in table.rows}
     for row in table.rows:
         lasts[row.vid] = max(lasts[row.vid], row.end)

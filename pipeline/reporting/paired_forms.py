@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from pipeline import spreadsheet
 from pipeline.evaluation.intervals import ENUMERATED, FEW
 from pipeline.evaluation.student import LEVEL
 from pipeline.reporting import forms, verdict
@@ -114,7 +115,7 @@ def to_csv(matrix: Matrix) -> str:
     for row in matrix.contestants:
         for column in matrix.contestants:
             if row is not column:
-                writer.writerow(_values(matrix, row, column))
+                writer.writerow(map(spreadsheet.cell, _values(matrix, row, column)))
     return buffer.getvalue()
 
 

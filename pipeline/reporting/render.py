@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline import spreadsheet
+
 WIDTH = 118
 """The number of columns of a terminal that titles, rules and notes of a table are written for."""
 
@@ -144,11 +146,11 @@ def to_csv(table: Table) -> str:
         facts = [line.facts.get(name, "") for name in FACTS]
         if line.remark:
             facts[-1] = line.remark
-        writer.writerow([line.kind, *start, *switches, *(cell.plain for cell in cells), *facts])
+        row = [line.kind, *start, *switches, *(cell.plain for cell in cells), *facts]
+        writer.writerow(map(spreadsheet.cell, row))
         if any(cell.spread for cell in cells):
-            writer.writerow(
-                ["standard deviation", *start, *switches, *(cell.spread for cell in cells), *[""] * len(FACTS)]
-            )
+            row = ["standard deviation", *start, *switches, *(cell.spread for cell in cells), *[""] * len(FACTS)]
+            writer.writerow(map(spreadsheet.cell, row))
     return buffer.getvalue()
 
 
