@@ -25,6 +25,7 @@ FLOORS = (
         "devices",
         "progress",
         "board",
+        "csv_file",
         "shards",
         "layout",
         "stages",

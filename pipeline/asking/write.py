@@ -10,17 +10,15 @@ index.html      the page
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline import files
+from pipeline import csv_file, files, spreadsheet
 from pipeline.asking import page
 from pipeline.asking.answer import Answer
 from pipeline.asking.clock import timecode
 from pipeline.errors import PipelineError, printable
-from pipeline.spreadsheet import cell
 
 SHOWN = 5
 """Number of windows of an answer that tables, edit lists and pages show."""
@@ -44,8 +42,10 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
     written = [folder / "answers.json", folder / "windows.csv", folder / "clips.csv"]
     _refuse_the_video(answers, folder, cut=cut, most=most)
     files.write_json(written[0], [answer.to_row() for answer in answers])
-    _table(written[1], ("query", "rank", "start_s", "end_s", "score"), _window_rows(answers, most))
-    _table(written[2], ("query", "clip", "start_s", "saliency"), _clip_rows(answers))
+    csv_file.write(
+        written[1], ("query", "rank", "start_s", "end_s", "score"), spreadsheet.cells(_window_rows(answers, most))
+    )
+    csv_file.write(written[2], ("query", "clip", "start_s", "saliency"), spreadsheet.cells(_clip_rows(answers)))
     for number, answer in enumerate(answers, 1):
         path = folder / f"query-{number}.edl"
         with files.atomic(path) as file:
@@ -117,8 +117,3 @@ def _clip_rows(answers: Sequence[Answer]) -> list[tuple[object, ...]]:
         for answer in answers
         for clip, score in enumerate(answer.saliency)
     ]
-
-
-def _table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with files.atomic(path) as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *([cell(value) for value in row] for row in rows)])

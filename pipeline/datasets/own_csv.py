@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import csv_file
 from pipeline.datasets import own_cells as cells
 from pipeline.datasets.own_rows import Row, Table
 from pipeline.errors import PipelineError, printable
@@ -21,18 +20,13 @@ def rows_of(table: Table) -> Iterator[Row]:
 
     Raises PipelineError for a file that cannot be read, and for a header that lacks columns.
     """
-    try:
-        with files.open_text(table.path) as file:
-            reader = csv.DictReader(file, strict=True)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            _check_header(header, table.path)
-            for raw in reader:
-                if (row := _row_of(raw, reader.line_num, table)) is not None:
-                    yield row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PipelineError(f"cannot be read ({reason})", where=table.path, remedy="name a UTF-8 CSV file") from error
+    with csv_file.reader(table.path, "name a UTF-8 CSV file") as reader:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        _check_header(header, table.path)
+        for raw in reader:
+            if (row := _row_of(raw, reader.line_num, table)) is not None:
+                yield row
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:

@@ -6,14 +6,12 @@ table, under a number, and the lines carry the number.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline import spreadsheet
+from pipeline import csv_file, spreadsheet
 
 WIDTH = 118
 """The number of columns of a terminal that titles, rules and notes of a table are written for."""
@@ -137,21 +135,18 @@ def with_minus(text: str) -> str:
 def to_csv(table: Table) -> str:
     """Return CSV text: a header, and one line per line of the table. Numbers are plain, and the spread has its own
     line."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["line", "label", "features", *table.switches, *table.columns, *FACTS])
+    rows: list[list[str]] = []
     for line in table.lines:
         start, switches = [line.label, line.features], list(line.switches) or [""] * len(table.switches)
         cells = [line.cells.get(column, Cell("", "")) for column in table.columns]
         facts = [line.facts.get(name, "") for name in FACTS]
         if line.remark:
             facts[-1] = line.remark
-        row = [line.kind, *start, *switches, *(cell.plain for cell in cells), *facts]
-        writer.writerow(map(spreadsheet.cell, row))
+        rows.append([line.kind, *start, *switches, *(cell.plain for cell in cells), *facts])
         if any(cell.spread for cell in cells):
-            row = ["standard deviation", *start, *switches, *(cell.spread for cell in cells), *[""] * len(FACTS)]
-            writer.writerow(map(spreadsheet.cell, row))
-    return buffer.getvalue()
+            rows.append(["standard deviation", *start, *switches, *(cell.spread for cell in cells), *[""] * len(FACTS)])
+    header = ["line", "label", "features", *table.switches, *table.columns, *FACTS]
+    return csv_file.text(header, spreadsheet.cells(rows))
 
 
 def to_markdown(table: Table) -> str:

@@ -9,13 +9,12 @@ writes  segments/{dataset}/{grid}/{shard}.csv   vid, start_s, n_clips, status; c
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline import asked, files, provenance
+from pipeline import asked, csv_file, provenance
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.stage_settings import Segment
@@ -53,7 +52,7 @@ def segment(job: StageJob[Segment]) -> bool:
     source = layout.account(dataset, shard)
 
     def work() -> provenance.Outcome:
-        videos = [_of_annotated_length(row, clip, source) for row in _rows(source)]
+        videos = [_of_annotated_length(row, clip, source) for row in csv_file.read(source)]
         counts = {"videos": sum(row["status"] == "ok" for row in videos)}
         if other := sum(row["status"] == OTHER_LENGTH for row in videos):
             counts["other_length"] = other
@@ -74,23 +73,20 @@ def segment(job: StageJob[Segment]) -> bool:
 
 def write_segments(path: Path, rows: Iterable[Segments]) -> None:
     """Write the clip table of one shard on one grid."""
-    with files.atomic(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows((row.vid, row.start_s, row.n_clips, row.status) for row in rows)
+    csv_file.write(path, COLUMNS, [(row.vid, row.start_s, row.n_clips, row.status) for row in rows])
 
 
 def read_segments(path: Path) -> list[Segments]:
     """Read a clip table. Raises PipelineError, which names the file and the row, for what does not fit."""
     return [
         Segments(row["vid"], _number(row, "start_s", path), int(_number(row, "n_clips", path)), row["status"])
-        for row in _rows(path)
+        for row in csv_file.read(path)
     ]
 
 
 def read_videos(path: Path) -> dict[str, dict[str, str]]:
     """Read a shard's video table: vid → its row (status, why, path, duration_s, sha256, …), with all values as text."""
-    return {row["vid"]: row for row in _rows(path)}
+    return {row["vid"]: row for row in csv_file.read(path)}
 
 
 def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
@@ -116,14 +112,6 @@ def _of_annotated_length(row: dict[str, str], clip: str, source: Path) -> dict[s
 
 def _why(row: dict[str, str]) -> str:
     return f"{row['status']}: {row.get('why') or 'no reason given'}"
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with files.open_text(path) as file:
-            yield from csv.DictReader(file)
-    except OSError as error:
-        raise files.cannot_read(path, error) from error
 
 
 def _number(row: dict[str, str], column: str, path: Path) -> Fraction:

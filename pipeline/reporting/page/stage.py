@@ -7,13 +7,12 @@ holds its own styles, script and data.
 from __future__ import annotations
 
 import base64
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import asked, datasets, files, provenance, records, version
+from pipeline import asked, csv_file, datasets, provenance, records, version
 from pipeline.behind import check_chain
 from pipeline.config import Experiment
 from pipeline.layout import (
@@ -195,8 +194,7 @@ def _videos(job: StageJob[Page], dataset: str) -> dict[str, Path]:
     """Return vid → file, of the videos that are here. They are no inputs: a page does without them."""
     found: dict[str, Path] = {}
     for account in sorted(job.layout.accounts(dataset)):
-        with files.open_text(account) as file:
-            rows = [row for row in csv.DictReader(file) if row.get("status") == "ok"]
+        rows = [row for row in csv_file.read(account) if row.get("status") == "ok"]
         found |= {row["vid"]: Path(row["path"]) for row in rows if Path(row["path"]).is_file()}
     return found
 
