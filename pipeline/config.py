@@ -206,7 +206,7 @@ class Config(Strict):
 def _of_all(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys at the top that every experiment inherits. A bad value is left out, so that it is refused once,
     at the top, and not in every experiment."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, kind in {"seeds": Seeds, "jobs": Positive}.items():
         with suppress(ValidationError):
             found |= {key: TypeAdapter(kind).validate_python(raw[key])} if key in raw else {}
