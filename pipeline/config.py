@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline import config_own, methods, yaml_file
 from pipeline.config_checks import unworkable
-from pipeline.config_experiment import Experiment, Features, SweepPoint, Training
+from pipeline.config_experiment import SEEDS, Experiment, Features, Seeds, SweepPoint, Training
 from pipeline.config_layers import complaint, over_model, resolved, unread_settings
 from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Model, ResultsFolder
 from pipeline.errors import PipelineError
@@ -121,6 +121,12 @@ class Config(Strict):
     """Title that stands above every table."""
     results: ResultsFolder = "results"
     """Folder of all outputs."""
+    seeds: Seeds = SEEDS
+    """Random seeds of every experiment that names none of its own, with one run for each. With two or more, tables show
+    mean ± standard deviation. With three or more they give a verdict. `--config 'seeds=[2017]'` makes a quick pass."""
+    jobs: Positive = 1
+    """Number of jobs that share the runs of an experiment, of every experiment that names no number of its own. Each
+    job has one GPU. With as many jobs as seeds, each seed is a job."""
     acquire: Acquire = Acquire()
     """How files are fetched."""
     encoding: Encoding = Encoding()
@@ -175,9 +181,10 @@ class Config(Strict):
             return raw
         full: dict[str, Any] = {}
         unread: list[str] = []
+        of_all = _of_all(raw)
         for name, experiment in raw["experiments"].items():
             try:
-                full[name] = resolved(raw, experiment)
+                full[name] = resolved(raw, experiment, of_all)
             except ValueError as error:
                 raise ValueError(f"`experiments.{name}`: {error}") from None
             unread += [f"`experiments.{name}`: {key}" for key in unread_settings(experiment, full[name])]
@@ -196,6 +203,16 @@ class Config(Strict):
         return self
 
 
+def _of_all(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys at the top that every experiment inherits. A bad value is left out, so that it is refused once,
+    at the top, and not in every experiment."""
+    found: dict[str, Any] = {}
+    for key, kind in {"seeds": Seeds, "jobs": Positive}.items():
+        with suppress(ValidationError):
+            found |= {key: TypeAdapter(kind).validate_python(raw[key])} if key in raw else {}
+    return found
+
+
 def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
     """Validate the content of a YAML file.
 
@@ -206,9 +223,13 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
         return Config.model_validate(full)
 
 
-def load_file(path: Path) -> Config:
-    """Read and validate a YAML file. Raises PipelineError when it cannot be read, is not YAML or does not fit."""
-    return load(yaml_file.read(path), str(path))
+def load_file(path: Path, **instead: Any) -> Config:
+    """Read and validate a YAML file.
+
+    instead: values of keys at the top that replace those of the file, as Snakemake's `--config` does. Raises
+    PipelineError when the file cannot be read, is not YAML or does not fit.
+    """
+    return load(yaml_file.read(path) | instead, str(path))
 
 
 def section(kind: type[S], text: str, remedy: str, where: str = "--settings") -> S:

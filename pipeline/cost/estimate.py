@@ -98,6 +98,24 @@ def added(whole: Estimate, base: Estimate) -> Estimate:
     )
 
 
+def changed(other: Estimate, base: Estimate) -> Estimate:
+    """Return the lines of `other` whose amounts are not those of `base`, with their whole amounts.
+
+    other: the estimate of the same experiments with other settings, such as fewer seeds.
+    """
+    return Estimate(_changed(other.facts, base.facts), _changed(other.costs, base.costs), [], [])
+
+
+def _changed(lines: Sequence[Quantity], base: Sequence[Quantity]) -> list[Quantity]:
+    different = {line.label: line for line in _more(lines, base)}
+    return [
+        replace(line, parts=_changed(line.parts, before.parts))
+        for line in lines
+        if line.label in different
+        for before in (next((old for old in base if old.label == line.label), Quantity(line.label)),)
+    ]
+
+
 def _more(whole: Sequence[Quantity], base: Sequence[Quantity]) -> list[Quantity]:
     before = {line.label: line for line in base}
     found = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline import csv_file, spreadsheet
@@ -21,6 +21,9 @@ NOTHING = "–"
 
 BOLD = "Bold: best published number, underlined: second best, computed within the rows of one kind of feature."
 """The one note that is left out on a terminal."""
+
+FOUND = "What was found"
+"""The heading above the sentences of a table."""
 
 ON_TOP = ("published", "yardstick", "group", "paired")
 """Kinds of lines that belong under no line above them."""
@@ -96,6 +99,11 @@ class Table:
         return [line for line in self.lines if not line.only_csv]
 
     @property
+    def sentences(self) -> list[str]:
+        """What was found, in words: a sentence for each line of verdicts."""
+        return [line.remark for line in self.lines if line.kind == "verdict" and line.remark]
+
+    @property
     def has_luck(self) -> bool:
         """Whether a line says how lucky its selected epoch was."""
         return any(line.facts.get("luck") for line in self.lines)
@@ -164,8 +172,10 @@ def to_markdown(table: Table) -> str:
     header = [*table.header, "Note"]
     alignment = [":--", ":--", *["--:"] * (len(header) - 3), ":--"]
     body = ["| " + " | ".join(row) + " |" for row in [header, alignment, *rows]]
+    said = [f"{FOUND}:", "", *(f"- {sentence}" for sentence in table.sentences), ""] if table.sentences else []
     below = [*(f"[{n}] {text}" for text, n in remarks.items()), *table.notes]
-    return "\n".join([f"### {table.title}", "", *body, "", *(f"- {note}" for note in below)]) + "\n"
+    heading = ["Notes:", ""] if said else []
+    return "\n".join([f"### {table.title}", "", *body, "", *said, *heading, *(f"- {note}" for note in below)]) + "\n"
 
 
 def to_text(table: Table) -> str:
@@ -181,9 +191,13 @@ def to_text(table: Table) -> str:
     for line, text in zip(table.for_people, lines[1:], strict=True):
         body += [rule, text] if line.starts_group else [text]
     below = [*(f"[{n}] {text}" for text, n in remarks.items()), *(note for note in table.notes if note != BOLD)]
-    wrapped = [part for note in below for part in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
+    said = [f"{FOUND}:", *_wrapped(f"- {sentence}" for sentence in table.sentences), rule] if table.sentences else []
     head = textwrap.wrap(table.title, WIDTH)
-    return "\n".join([*head, rule, lines[0], rule, *body, rule, *wrapped]) + "\n"
+    return "\n".join([*head, rule, lines[0], rule, *body, rule, *said, *_wrapped(below)]) + "\n"
+
+
+def _wrapped(notes: Iterable[str]) -> list[str]:
+    return [part for note in notes for part in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

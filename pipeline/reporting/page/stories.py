@@ -124,7 +124,8 @@ def _links(name: str, found: Reproduced, layout: Layout, page: Path) -> list[tup
     split = found.experiment.report
     wanted = {"log of scoring": layout.results / LOGS["score"].format(experiment=name, split=split)}
     if found.experiment.source != "predictions":
-        wanted["log of training"] = layout.results / LOGS["train"].format(experiment=name, part="1of1")
+        part = found.experiment.parts[0]
+        wanted["log of training"] = layout.results / LOGS["train"].format(experiment=name, part=part)
         first = found.experiment.runs[0]
         wanted["card of the first run"] = layout.run(name, first) / CARD
         wanted["its epochs, as CSV"] = layout.log(name, first)
