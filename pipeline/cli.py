@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline import commands, datasets, files
 from pipeline.commands import ask as ask_command
+from pipeline.commands import doctor as doctor_command
 from pipeline.commands import features as features_commands
 from pipeline.commands import new_dataset as new_dataset_command
 from pipeline.commands.parser import CommandParser
@@ -234,6 +235,10 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
 
 
 def _around(parsers: argparse._SubParsersAction) -> None:
+    doctor_command.add(
+        _plain(parsers, "doctor", doctor_command.run, "can this machine run the config: what is missing, what to do")
+    )
+
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
     probe.add_argument("video", type=Path, nargs="+")
 

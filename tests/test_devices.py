@@ -62,7 +62,7 @@ def bare(tmp_path, monkeypatch):
     for name in devices.SLURM_COUNTS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(devices, "LOCK_PLACES", (tmp_path / "locks",))
-    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
     return tmp_path
 
 
@@ -103,7 +103,7 @@ def cuda(bare, monkeypatch):
         (bare / "torch" / "__init__.py").write_text(CUDA)
         monkeypatch.setenv("PYTHONPATH", str(bare))
         monkeypatch.setenv("FAKE_CUDA", ",".join(uuids))
-        monkeypatch.setattr(devices, "_has_driver", lambda: bool(uuids))
+        monkeypatch.setattr(devices, "has_driver", lambda: bool(uuids))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(uuids) and cuda_names_one())
 
     return stand_in

@@ -60,7 +60,7 @@ FLOORS = (
     {"features", "models", "evaluation"},
     {"methods"},
     {"training", "reporting", "cost"},
-    {"released", "asking"},
+    {"released", "asking", "doctor"},
     {"cli", "commands", "demo", "__main__"},
 )
 ROOMS_OF_FEATURES = ("store", "making", "exchange", "looking")

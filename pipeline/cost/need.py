@@ -109,17 +109,8 @@ class DatasetNeeds:
 
         An archive whose size nobody states is counted with the size of the features that are read from it.
         """
-        if datasets.get(self.name).own:
-            return []
-        predictions = [
-            name
-            for experiment in self.cfg.experiments.values()
-            if experiment.dataset == self.name and experiment.source == "predictions"
-            for name in experiment.predictions.values()
-        ]
-        videos = self.dataset.videos if self.readers else []
-        asked = self.archived_bytes()
-        names = dict.fromkeys([*self.dataset.annotations.values(), *videos, *asked, *predictions])
+        names = to_fetch(self.name, self.cfg)
+        asked = self.archived_bytes() if names else {}
         return [file_of(table[name], asked.get(name)) for name in names]
 
     def rows(self, family: str) -> float:
@@ -178,6 +169,22 @@ class DatasetNeeds:
     def _padded_clips(self, experiment: Experiment) -> float:
         grid = self.dataset.grid_of(experiment.features.video[0]) if experiment.features else self.dataset.clip
         return datasets.get(self.name).padded_s / float(grid_seconds(grid))
+
+
+def to_fetch(name: str, cfg: Config) -> list[str]:
+    """Return the names in sources.csv of all that a dataset of a config fetches, each once, except weights.
+
+    These are annotations, archives, predictions, and videos if a family needs them. A dataset of one's own fetches
+    nothing.
+    """
+    if datasets.get(name).own:
+        return []
+    used = [experiment for experiment in cfg.experiments.values() if experiment.dataset == name]
+    predictions = [source for e in used if e.source == "predictions" for source in e.predictions.values()]
+    needs_videos = any(FAMILIES[family].reader != "words" for family in cfg.made(name))
+    videos = cfg.datasets[name].videos if needs_videos else []
+    listed = [*cfg.datasets[name].annotations.values(), *videos, *cfg.archived(name), *predictions]
+    return list(dict.fromkeys(listed))
 
 
 def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> dict[str, Released]:
