@@ -78,6 +78,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of `atomic` and `atomic_path` in a folder and below it.
+
+    The caller holds a lock that keeps every other writer out of the folder.
+    """
+    for path in [*folder.rglob(".*.partial"), *folder.rglob(".*.partial.*")]:
+        path.unlink(missing_ok=True)
+
+
 def put_in_place(partial: Path, target: Path) -> None:
     """Give a file that was written and closed its final name in the same folder.
 

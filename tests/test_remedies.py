@@ -164,7 +164,7 @@ def strange_parts(text: str) -> list[str]:
         if (
             quoted not in plain
             and not quoted.startswith(("make ", "{…}"))
-            and first not in keys | known_commands | {devices.SWITCH}
+            and first not in keys | known_commands | options() | {devices.SWITCH}
         ):
             strange.append(f"`{quoted}`")
     strange += [f"target {name}" for name in re.findall(r"`make (\w+)`", text) if f"\n{name}:" not in MAKEFILE]
