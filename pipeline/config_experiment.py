@@ -92,6 +92,10 @@ class Features(Strict):
             raise ValueError(f"{', '.join(sorted(twice))} is named twice")
         return self
 
+    def recorded(self) -> dict[str, Any]:
+        """Return what a manifest records: the families, and those other keys that differ from their defaults."""
+        return {"video": self.video, "audio": self.audio, "text": self.text} | self.changes()
+
     @property
     def all(self) -> list[str]:
         """Names of all families, the video families first."""
@@ -218,6 +222,13 @@ class Experiment(Strict):
             f"`model.{key}` is read by nothing on {self.dataset}, which has no {lacking}: leave it out here, and "
             "name it under `model_by_dataset` for the datasets that have them"
         )
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what a table's or a figure's manifest records: what differs from the defaults, the settings of the
+        method and the schedule as those of runs are recorded, and the runs."""
+        sections = {"model": self.model.recorded(), "training": self.training.changes(), "runs": self.runs}
+        sweep = {point: settings.recorded() for point, settings in self.sweep.items()}
+        return self.changes() | sections | ({"sweep": sweep} if sweep else {})
 
     @property
     def hears(self) -> bool:

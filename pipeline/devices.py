@@ -60,7 +60,7 @@ import torch
 for number in range(torch.cuda.device_count()):
     print("UUID:", torch.cuda.get_device_properties(number).uuid)
 """
-_TO_THE_CPU = "set CUDA_VISIBLE_DEVICES= to work on the CPU"
+_TO_THE_CPU = f"set CUDA_VISIBLE_DEVICES= and {SWITCH}=optional to work on the CPU"
 
 
 def foreseen(limit_s: float | None = None) -> int | None:
@@ -201,14 +201,15 @@ def _without_gpu() -> Iterator[str]:
     """Yield `cpu` and print why. Raises PipelineError if a GPU is required."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if cpu_is_asked_for():
-        why = f"CUDA_VISIBLE_DEVICES is `{allowed}`"
+        why, remedy = f"CUDA_VISIBLE_DEVICES is `{allowed}`", "unset CUDA_VISIBLE_DEVICES"
     else:
         why = "no GPU is found here" + (f" (CUDA_VISIBLE_DEVICES is `{allowed}`)" if allowed else "")
-        if is_required():
-            raise PipelineError(
-                f"{why}, but this job was promised one",
-                remedy=f"see what `nvidia-smi -L` says, or set {SWITCH}=optional to work on the CPU",
-            )
+        remedy = "see what `nvidia-smi -L` says"
+    if is_required():
+        raise PipelineError(
+            f"{why}, but this job was promised a GPU",
+            remedy=f"{remedy}, or set {SWITCH}=optional to work on the CPU",
+        )
     print(f"works on the CPU: {why}", file=sys.stderr, flush=True)
     yield "cpu"
 
