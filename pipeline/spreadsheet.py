@@ -1,7 +1,8 @@
 """Texts of strangers in the cells of a CSV that people open in a spreadsheet.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula, also where the CSV quotes it. A query may
-be the title of a stranger's video. So such a text gets an apostrophe in front, by which spreadsheets know a text. Only files for people are written so. Programs read the JSON beside them, which holds every text as it is.
+be the title of a stranger's video. So such a text gets an apostrophe in front, by which spreadsheets know a text.
+Only files for people are written so. Programs read the JSON beside them, which holds every text as it is.
 """
 
 from __future__ import annotations
