@@ -237,8 +237,8 @@ def test_a_torch_that_hangs_crashes_or_cannot_be_imported_is_an_error(bare, tmp_
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     limit_s = 3 if "sleep" in body else 120
     with pytest.raises(aside.AsideError, match=re.escape(said)) as error:
-        aside.run("pipeline.doctor.steps:facts", None, limit_s, "the import of torch")
-    assert error.value.remedy
+        aside.run("pipeline.doctor.steps:facts", None, limit_s, "the import of torch", gpu.TO_REPAIR)
+    assert error.value.remedy == gpu.TO_REPAIR
 
 
 @pytest.mark.slow
@@ -247,6 +247,7 @@ def test_a_step_of_each_method_is_taken(torch_one_thread):
 
     assert steps.take("cpu") == dict.fromkeys(methods.METHODS, "")
     assert steps.facts()["torch"] == torch_one_thread.__version__
+    assert steps._judged("moment_detr", "cpu") == steps._judged("moment_detr", "cpu")
 
 
 def test_a_method_that_breaks_is_named_and_the_others_are_tried(torch_one_thread, monkeypatch):
