@@ -28,22 +28,23 @@ class AsideError(PipelineError):
     """A check in a process of its own did not end, crashed, or raised."""
 
 
-def run(function: str, argument: Any, limit_s: float, doing: str) -> Any:
+def run(function: str, argument: Any, limit_s: float, doing: str, remedy: str) -> Any:
     """Call `module:function` with one JSON value in a process of its own, and return its JSON value.
 
-    doing: names the work in the error. Raises AsideError where there is no answer.
+    doing, remedy: the work, and what to do where it fails. Raises AsideError, with both, where there is no answer.
     """
     command = [sys.executable, "-c", _START, str(_ROOT), function, json.dumps(argument)]
     try:
         told = devices.answer(command, limit_s)
     except subprocess.TimeoutExpired as error:
-        raise AsideError(f"{doing} does not end within {limit_s:g} s") from error
+        raise AsideError(f"{doing} does not end within {limit_s:g} s", remedy=remedy) from error
     except OSError as error:
-        raise AsideError(f"{doing} cannot be started ({error.strerror})") from error
+        raise AsideError(f"{doing} cannot be started ({error.strerror})", remedy=remedy) from error
     *_, last = ["", *told.stdout.splitlines()]
     if told.returncode or not last.startswith(MARK):
-        said = printable(" ".join(told.stderr.split())[-LONGEST:])
-        raise AsideError(f"{doing} ended with code {told.returncode}" + (f" (…{said})" if said else ""))
+        *_, said = ["", *filter(None, map(str.strip, told.stderr.splitlines()))]
+        why = f" ({printable(said)[:LONGEST]})" if said else ""
+        raise AsideError(f"{doing} ended with code {told.returncode}{why}", remedy=remedy)
     return json.loads(last.removeprefix(MARK))
 
 

@@ -39,9 +39,14 @@ def tone(n_samples: int, rate: int) -> np.ndarray:
 
 def pictures() -> list[Path]:
     """Return the samples that hold pictures, sorted."""
-    return sorted(path for path in SAMPLES.iterdir() if path.suffix in (".mp4", ".webm", ".avi", ".mpg", ".wmv"))
+    return sorted(path for path in SAMPLES.iterdir() if not is_sound(path))
 
 
 def sounds() -> list[Path]:
     """Return the samples that hold sound, sorted."""
-    return sorted(path for path in SAMPLES.iterdir() if path.suffix in (".m4a", ".mp3", ".opus", ".ogg"))
+    return sorted(path for path in SAMPLES.iterdir() if is_sound(path))
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether a sample holds the tone, by its name."""
+    return path.suffix in (".m4a", ".mp3", ".opus", ".ogg")

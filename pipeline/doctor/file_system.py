@@ -27,7 +27,7 @@ PREFIX = ".doctor-"
 """The start of the name of the folder in which all is tried."""
 SHARED = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "fuse.sshfs", "ceph", "9p", "afs", "glusterfs")
 """Types of file systems that other machines can share."""
-LOCK_S = 30.0
+LOCK_S = 60.0
 """Seconds that the other process may take to try the lock. It takes a tenth of one; a slow file system takes longer."""
 SKEW_S = 2.0
 """Seconds by which the clocks of this machine and of the file system may differ."""

@@ -22,11 +22,12 @@ from pipeline.errors import PipelineError
 NAME, STEP, TORCH = "gpu", "training step", "torch"
 NVIDIA_SMI_S = 10.0
 """Seconds that nvidia-smi may take here. A job waits longer for it."""
-TORCH_S = 90.0
+TORCH_S = 120.0
 """Seconds that the import of torch may take. From a shared file system it can take a minute."""
 STEPS_S = 240.0
 """Seconds that a step of each method may take on a GPU, the start of CUDA included."""
 ON_THE_CPU = "set CUDA_VISIBLE_DEVICES= to work on the CPU"
+TO_REPAIR = f"install the environment again (`make clean`, `make install`), update the driver, or {ON_THE_CPU}"
 GB = 1e9
 
 
@@ -43,10 +44,10 @@ def check(case: Case) -> Iterator[Finding]:
         return
     if not find_spec("torch"):
         return  # the check of the packages names it
-    about = aside.run("pipeline.doctor.steps:facts", None, TORCH_S, "torch, asked for the GPUs,")
+    about = aside.run("pipeline.doctor.steps:facts", None, TORCH_S, "torch, asked for the GPUs,", TO_REPAIR)
     yield _usable(about, found)
     if about["available"]:
-        yield _steps(aside.run("pipeline.doctor.steps:take", "cuda", STEPS_S, "a training step on the GPU"))
+        yield _steps(aside.run("pipeline.doctor.steps:take", "cuda", STEPS_S, "a training step on the GPU", TO_REPAIR))
 
 
 def _without(case: Case) -> Finding:
@@ -72,7 +73,7 @@ def _hours(case: Case) -> str:
 
 
 def _torch_alone() -> Finding:
-    about = aside.run("pipeline.doctor.steps:facts", None, TORCH_S, "the import of torch")
+    about = aside.run("pipeline.doctor.steps:facts", None, TORCH_S, "the import of torch", TO_REPAIR)
     return ok(TORCH, f"{about['torch']} can be imported")
 
 
@@ -110,6 +111,5 @@ def _driver() -> str:
 def _steps(wrong: Mapping[str, str]) -> Finding:
     bad = [f"{name} ({why})" for name, why in wrong.items() if why]
     if bad:
-        remedy = f"install the environment again (`make clean`, `make install`), try another driver, or {ON_THE_CPU}"
-        return problem(STEP, f"{'; '.join(bad)}", remedy)
+        return problem(STEP, "; ".join(bad), TO_REPAIR)
     return ok(STEP, f"{', '.join(wrong)}: equal to the CPU's, and to the recorded step")

@@ -63,13 +63,12 @@ def _wrong_with(name: str, device: str) -> str:
     losses = _walk(_learner(name, device).step, _batch(name).to(device))
     if not all(map(math.isfinite, losses)):
         return "its loss is not finite"
+    if device == "cpu":
+        return ""
     here, there = _judged(name, device), _judged(name, "cpu")
     if abs(here - there) > FARTHEST * max(abs(there), 1.0):
         return f"its loss on this device is {here:.4f}, and {there:.4f} on the CPU"
-    if (
-        device == "cuda"
-        and _walk(Replays(_learner(name, device), CudaGraphs()).step, _batch(name).to(device)) != losses
-    ):
+    if _walk(Replays(_learner(name, device), CudaGraphs()).step, _batch(name).to(device)) != losses:
         return "a recorded step gives another loss than a plain one"
     return ""
 
