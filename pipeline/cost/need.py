@@ -65,7 +65,7 @@ class DatasetNeeds:
             known = datasets.get(name).released.get(digest)
             if known is None:
                 return None
-            splits[str(split)] = known
+            splits[str(split)] = _share(known, cfg.datasets[name].sample)
         return cls(name, cfg, cfg.datasets[name], splits)
 
     @property
@@ -178,6 +178,14 @@ class DatasetNeeds:
     def _padded_clips(self, experiment: Experiment) -> float:
         grid = self.dataset.grid_of(experiment.features.video[0]) if experiment.features else self.dataset.clip
         return datasets.get(self.name).padded_s / float(grid_seconds(grid))
+
+
+def _share(whole: Released, sample: float | None) -> Released:
+    """Return about what a rehearsal uses of a split."""
+    if sample is None:
+        return whole
+    queries, videos = (max(1, round(sample * n)) for n in (whole.queries, whole.videos))
+    return Released(whole.split, queries, videos, sample * whole.hours)
 
 
 def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> dict[str, Released]:
