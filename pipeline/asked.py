@@ -44,11 +44,14 @@ def unpack(job: StageJob[of.Nothing]) -> Asked:
     return Asked("unpack", {"name": job.about["name"]}, [job.input("fetched")])
 
 
-def annotate(job: StageJob[of.Nothing]) -> Asked:
-    """Annotations in the common form."""
+def annotate(job: StageJob[of.Annotate]) -> Asked:
+    """Annotations in the common form. A sample is recorded only where there is one, so that it makes no older manifest
+    stale."""
     settings: dict[str, Any] = {key: job.about[key] for key in ("dataset", "split")}
     if own := datasets.get(job.about["dataset"]).own:
         settings |= {"videos": own.videos, "clip": own.clip}
+    if job.settings.sample is not None:
+        settings["sample"] = job.settings.sample
     return Asked("annotate", settings, [job.input("fetched")])
 
 

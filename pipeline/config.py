@@ -65,6 +65,9 @@ class Dataset(Strict):
     skip: list[str] = []
     """Vids that no stage uses. Their queries are left out everywhere, and every table says how many queries its
     numbers stand on."""
+    sample: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether it is
+    among them. Every title then says that nothing is comparable. With null all videos are used."""
     missing: Literal["fail", "skip"] = "fail"
     """What training does when videos of val, or of the split it reports, are missing or cannot be read. `fail`
     refuses to begin. `skip` leaves their queries out, and every table says so. Missing videos of train are always
@@ -145,6 +148,12 @@ class Config(Strict):
     peers: list[str] = []
     """Names of the experiments that the target `peers` makes and that the tables of `all_tables` leave out: the rows of
     other methods. The tables of `peers` show them beside all other experiments of the same table."""
+
+    @property
+    def heading(self) -> str:
+        """The title that stands above every table. It says so if a dataset is only sampled."""
+        sampled = [f"{100 * d.sample:g} % of the videos of {name}" for name, d in self.datasets.items() if d.sample]
+        return f"{self.title} (rehearsal on {', '.join(sampled)}, not comparable)" if sampled else self.title
 
     def of_table(self, table: str) -> dict[str, Experiment]:
         """Return the experiments that a table shows, by name.

@@ -105,7 +105,7 @@ _ROWS = (
         2,
         "released annotations to the common form",
         "pipeline.video.own_dataset:annotate",
-        "Nothing",
+        "Annotate",
         ("dataset", "split"),
         (Input("fetched", "manifest of `fetch`, or the file itself"),),
     ),

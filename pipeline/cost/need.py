@@ -65,7 +65,7 @@ class DatasetNeeds:
             known = datasets.get(name).released.get(digest)
             if known is None:
                 return None
-            splits[str(split)] = known
+            splits[str(split)] = _share(known, cfg.datasets[name].sample)
         return cls(name, cfg, cfg.datasets[name], splits)
 
     @property
@@ -185,6 +185,14 @@ def to_fetch(name: str, cfg: Config) -> list[str]:
     videos = cfg.datasets[name].videos if needs_videos else []
     listed = [*cfg.datasets[name].annotations.values(), *videos, *cfg.archived(name), *predictions]
     return list(dict.fromkeys(listed))
+
+
+def _share(whole: Released, sample: float | None) -> Released:
+    """Return about what a rehearsal uses of a split."""
+    if sample is None:
+        return whole
+    queries, videos = (max(1, round(sample * n)) for n in (whole.queries, whole.videos))
+    return Released(whole.split, queries, videos, sample * whole.hours)
 
 
 def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> dict[str, Released]:

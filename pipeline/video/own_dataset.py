@@ -14,11 +14,11 @@ from pipeline.datasets import own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
 from pipeline.datasets.own_rows import Table
 from pipeline.errors import PipelineError
-from pipeline.stage_settings import Nothing
+from pipeline.stage_settings import Annotate
 from pipeline.stages import StageJob
 
 
-def annotate(job: StageJob[Nothing]) -> bool:
+def annotate(job: StageJob[Annotate]) -> bool:
     """Write `{results}/annotations/{dataset}/{split}.jsonl`. Returns whether there was work.
 
     The whole file is checked, whichever split is asked for. For a dataset of one's own it raises PipelineError with
