@@ -198,24 +198,37 @@ def memory(stage: str, chain: Chain, dice: random.Random) -> str:
 # Files that change or go
 
 KINDS = {
-    "a fetched file": ("results/resources/train/train.jsonl", ("annotate train",)),
-    "a fetched video": ("results/resources/videos/files/BBBBBBBBBBB_0.0_8.0.mp4", ("videos 00001", "extract 00001")),
-    "annotations": ("results/annotations/qvhighlights/train.jsonl", ("videos 00001", "train seen")),
-    "the account of videos": ("results/videos/qvhighlights/00001.csv", ("segment 00001",)),
-    "clips": ("results/segments/qvhighlights/2s/00001.csv", ("extract 00001 frames224",)),
-    "a store": ("results/features/qvhighlights/2s/clip-vit-b32/00001.h5", ("train seen",)),
-    "a run's state": ("results/runs/seen/all-s2017/state.pt", ("train seen",)),
-    "weights": ("results/runs/seen/all-s2017/selected.safetensors", ("predict seen",)),
-    "a learning curve": ("results/runs/seen/all-s2017/log.csv", ("draw seen",)),
-    "a run's card": ("results/runs/seen/all-s2017/card.json", ("predict seen", "tabulate")),
-    "predictions": ("results/runs/seen/all-s2017/predictions/val-selected.jsonl", ("score seen",)),
-    "metrics": ("results/metrics/seen/all-s2017/val-selected.json", ("tabulate",)),
-    "a table": ("results/tables/table1.csv", ()),
-    "a figure": ("results/figures/seen.svg", ()),
+    "a fetched file": ("results/resources/train/train.jsonl", "annotate"),
+    "a fetched video": ("results/resources/videos/files/BBBBBBBBBBB_0.0_8.0.mp4", "extract"),
+    "annotations": ("results/annotations/qvhighlights/train.jsonl", "train"),
+    "the account of videos": ("results/videos/qvhighlights/00001.csv", "segment"),
+    "clips": ("results/segments/qvhighlights/2s/00001.csv", "extract"),
+    "a store": ("results/features/qvhighlights/2s/clip-vit-b32/00001.h5", "train"),
+    "weights": ("results/runs/seen/all-s2017/selected.safetensors", "predict"),
+    "a learning curve": ("results/runs/seen/all-s2017/log.csv", "draw"),
+    "a run's card": ("results/runs/seen/all-s2017/card.json", "predict"),
+    "predictions": ("results/runs/seen/all-s2017/predictions/val-selected.jsonl", "score"),
+    "metrics": ("results/metrics/seen/all-s2017/val-selected.json", "tabulate"),
+    "a table": ("results/tables/table1.csv", ""),
+    "a figure": ("results/figures/seen.svg", ""),
 }
-"""Kind of file → one of its kind, and the jobs that read it. A job without readers has none to fool."""
+"""Kind of file → one of its kind, and the stage that reads it."""
 
-MANIFESTS = {f"manifest of {stage}": (job, stage) for stage, job in JOBS.items()}
+MANIFESTS = {f"the manifest of {stage}": job for stage, job in JOBS.items()}
+STARTS = {
+    "the account of videos": "videos 00001",
+    "a fetched video": "videos 00001",
+    "clips": "segment 00000",
+    "a store": "extract",
+    "weights": "train seen",
+    "a learning curve": "train seen",
+    "a run's card": "train seen",
+    "predictions": "predict seen",
+    "metrics": "score seen",
+    "a table": "tabulate",
+    "a figure": "draw seen",
+}
+"""Kind of file → the first job that has to do with it. Those before it have no work, whatever happens to the file."""
 
 
 def delete(path: Path) -> None:
@@ -234,38 +247,41 @@ def flip(path: Path, dice: random.Random) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
-def path_of(chain: Chain, kind: str) -> tuple[Path, tuple[str, ...]]:
-    if kind in MANIFESTS:
-        job, _ = MANIFESTS[kind]
-        return chain.folder / chain.job(job).manifest, ()
-    path, readers = KINDS[kind]
-    return chain.folder / path, readers
+def damage(how: str, path: Path, dice: random.Random) -> None:
+    """Do it to one file."""
+    if how == "one bit flipped":
+        flip(path, dice)
+    else:
+        {"deleted": delete, "truncated": truncate}[how](path)
 
 
 def damaged(how: str, kind: str, chain: Chain, dice: random.Random) -> str:
-    """Damage a file, have its readers work, and start the same commands again."""
-    path, readers = path_of(chain, kind)
-    if how == "one bit flipped":
-        flip(path, dice)
-        chain.forget(*readers)
-    else:
-        {"deleted": delete, "truncated": truncate}[how](path)
-    ended = chain.again()
-    if ended is not None:
-        return refused(chain, ended, partial(advised, chain, ended))
-    assert chain.differences() == [], chain.differences()
+    """Damage a file while nothing runs, and start the same commands again."""
+    name = KINDS[kind][0] if kind in KINDS else chain.job(MANIFESTS[kind]).manifest
+    damage(how, chain.folder / name, dice)
+    must_be_equal(chain, STARTS.get(kind, ""))
     return AGAIN
 
 
-def advised(chain: Chain, ended: Ended) -> None:
-    """Do what a line about a damaged file says."""
-    where, _, remedy = ended.line.rpartition(" → ")
-    assert remedy.startswith("delete it and run"), ended
-    path = chain.folder / re.sub(r"^[\w-]+: ", "", where).partition(": ")[0]
-    path.unlink()
+def read_when_damaged(how: str, kind: str, chain: Chain, dice: random.Random) -> str:
+    """Damage a file just before the one stage that reads it begins to work."""
+    name, reader = KINDS[kind]
+    undo(chain, reader)
+    damage(how, chain.folder / name, dice)
+    ended = chain.run(chain.job(JOBS[reader]))
+
+    def advised() -> None:
+        assert "delete it and run" in ended.line or "manifest under videos/" in ended.line, ended
+        (chain.folder / name).unlink(missing_ok=True)
+        if "manifest under videos/" in ended.line:
+            chain.forget("videos 00001")
+
+    return refused(chain, ended, advised, STARTS.get(kind, ""))
 
 
 HOWS = ("deleted", "truncated", "one bit flipped")
+LARGE = ("a fetched video",)
+"""Kinds of file that nothing looks at until a stage reads them."""
 AT_STAGES = {
     "kill -9 at random moments": kill,
     "two at once": two_at_once,
@@ -278,5 +294,11 @@ AT_STAGES = {
 
 CELLS = [
     *(Cell(fault, stage, partial(happens, stage)) for fault, happens in AT_STAGES.items() for stage in JOBS),
-    *(Cell(how, kind, partial(damaged, how, kind)) for how in HOWS for kind in (*KINDS, *MANIFESTS)),
+    *(Cell(how, kind, partial(damaged, how, kind)) for how in HOWS for kind in (*KINDS, *MANIFESTS) if kind not in LARGE),
+    *(
+        Cell(f"{how}, just before it is read", kind, partial(read_when_damaged, how, kind))
+        for how in HOWS
+        for kind, (_, reader) in KINDS.items()
+        if reader
+    ),
 ]
