@@ -11,6 +11,7 @@ import argparse
 import codecs
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ SCRIPT = "tr-detr"
 SPLITS = ("train", "val", "test")
 TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
 STORE = "a feature store, or a folder with all shards of a family"
+NO_MEMORY = re.compile("not enough memory|can't allocate memory|can't start new thread|CUDA out of memory")
+"""What libraries say in a RuntimeError where memory for numbers, or for the stack of a thread, is lacking."""
 PLAIN = {
     "→": "->",
     "–": "-",
@@ -89,6 +92,11 @@ def main(arguments: list[str] | None = None) -> None:
         options.run(options)
     except PipelineError as error:
         sys.exit(f"{options.command}: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
+            raise
+        remedy = "give the job more memory (`mem_mb`, or `ulimit -v`), and run again"
+        sys.exit(f"{options.command}: the memory that this process may use is full → {remedy}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -141,7 +141,6 @@ def make_benchmark(folder: Path) -> None:
     def work() -> provenance.Outcome:
         from pipeline.datasets.synthetic import INDEX, QVHIGHLIGHTS_NAMES, make_benchmarks
 
-        files.remove_leftovers(folder)
         made = make_benchmarks(folder, SEED)
         rows = [row for _, row in records.read_jsonl(folder / QVHIGHLIGHTS_NAMES["test"])]
         records.write_jsonl(folder / RANDOM_WINDOWS, random_predictions(rows, SEED))

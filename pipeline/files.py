@@ -26,6 +26,9 @@ seconds."""
 MADE_HERE = "delete it and run again"
 """The advice for a damaged file that one of our stages wrote. It is never given for a file of the user."""
 
+PARTIAL = re.compile(r"\.(.+)\.\d+\.partial|\.\d+\.partial\.(.+)", re.DOTALL)
+"""The name of a file that is being written, and in it that of the file to be. The number is the process's."""
+
 VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})")
 """A variable of the environment in a path."""
 
@@ -78,13 +81,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of `atomic` and `atomic_path` in a folder and below it.
-
-    The caller holds a lock that keeps every other writer out of the folder.
-    """
-    for path in [*folder.rglob(".*.partial"), *folder.rglob(".*.partial.*")]:
-        path.unlink(missing_ok=True)
+def target_of_partial(name: str) -> str | None:
+    """Return the name of the file that `atomic` or `atomic_path` writes under this hidden name, None for another."""
+    found = PARTIAL.fullmatch(name)
+    return (found[1] or found[2]) if found else None
 
 
 def put_in_place(partial: Path, target: Path) -> None:

@@ -355,6 +355,15 @@ class MetricsFile:
         return cls(path.parts[-3], path.parts[-2], split, epoch)
 
 
+def results_of(manifest: Path) -> Path | None:
+    """The results folder that a manifest lies in, by its place there; None for a manifest that lies elsewhere."""
+    for pattern in MANIFESTS.values():
+        depth, place = pattern.count("/"), re.sub(r"\{\w+\}", "[^/]+", pattern.replace("+", r"\+"))
+        if re.fullmatch(place, "/".join(manifest.parts[-depth - 1 :])):
+            return manifest.parents[depth]
+    return None
+
+
 def pin_beside(fetched: Path) -> Path:
     """The digest that was seen first of a fetched file for which nobody publishes one; it lies beside that file."""
     return fetched.with_name("pin.json")

@@ -9,6 +9,7 @@ job.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,12 +19,17 @@ from typing import Any
 
 from pipeline import files, stages, work_record
 from pipeline.errors import PipelineError, is_printable, printable
+from pipeline.layout import results_of
 
 STAGES: dict[str, int] = {"benchmark": 1} | {name: stage.revision for name, stage in stages.STAGES.items()}
 """The revision of every stage, by its name in manifests; `benchmark` is the demo's own."""
 
 MANIFEST_BEGINS = b"{\n"
 """The first bytes of every manifest. No line of JSONL has them, so large JSONL files need not be parsed."""
+
+SMALL_BYTES = 1 << 20
+"""A file of up to 1 MiB is compared by its digest whenever its manifest is. Larger ones are compared by their size, and
+by their digest when a stage reads them: the videos and features of a whole run are too much to read for a plan."""
 
 
 @dataclass
@@ -118,18 +124,22 @@ def run_stage(
     such files count. With it, a change of PANN does not repeat a training on video alone.
     again: do the work even if the manifest says that it was done.
     wait: whether a second process waits for the lock beside the manifest. Otherwise it ends with a PipelineError.
+    Raises PipelineError before the work if a file that an input manifest lists has another digest by now.
     While the work lasts, a marker file (`begun`) lies beside the manifest, because work that fails may have written
     over some of the files that the older manifest lists.
     """
-    manifest = Path(manifest)
+    manifest, inputs = Path(manifest), tuple(map(Path, inputs))
     with files.lock(manifest, wait=wait):
-        header = Asked(stage, settings or {}, tuple(map(Path, inputs)), only).header()
+        header = Asked(stage, settings or {}, inputs, only).header()
         if not again and is_done(manifest, header):
             begun(manifest).unlink(missing_ok=True)
             os.utime(manifest)  # Snakemake takes an output that is older than its inputs for out of date
             work_record.note("unchanged", stage=stage, manifest=manifest, imported=work_record.imported())
             return False
-        begun(manifest).touch()
+        refuse_damaged(inputs, only)
+        _drop_damaged(manifest)
+        if not begun(manifest).exists():  # the time of a marker says when the work that did not end began
+            begun(manifest).touch()
         work_record.note("began", stage=stage, manifest=manifest)
         outcome = work()
         files.write_json(
@@ -142,6 +152,7 @@ def run_stage(
             },
         )
         begun(manifest).unlink(missing_ok=True)
+        _sweep(manifest)
     return True
 
 
@@ -181,20 +192,61 @@ def input_digests(
     return digests
 
 
+def refuse_damaged(inputs: Iterable[Path], only: Callable[[Path], bool] | None = None) -> None:
+    """Compare every file that the manifests among `inputs` list with the digest that they give.
+
+    A disk may turn a bit round and leave size and time as they are. Such a file must not become part of a result.
+    only: as in `run_stage`. Raises PipelineError that names the first file with another digest, or that is gone.
+    """
+    for manifest in inputs:
+        for entry in _listed_files(manifest) or ():
+            path = Path(entry["path"])
+            if (only is None or only(path)) and (found := files.sha256(path)) != entry["sha256"]:
+                why = f"was changed or damaged after it was made: its SHA-256 is {found}, and {manifest} gives"
+                raise PipelineError(f"{why} {entry['sha256']}", where=path, remedy=files.MADE_HERE)
+
+
+def _drop_damaged(manifest: Path) -> None:
+    """Delete the files of the last work that have other bytes by now, so that no stage goes on from what they hold.
+
+    Files that are newer than the marker of work that did not end were made by that work, and stay. A manifest may come
+    from a stranger, so nothing outside its results folder is touched.
+    """
+    results = results_of(manifest)
+    since = begun(manifest).stat().st_mtime_ns if begun(manifest).exists() else None
+    for entry in last_record(manifest).get("files", ()) if results else ():
+        path = Path(entry["path"])
+        if not path.is_file() or not path.resolve().is_relative_to(results.resolve()):
+            continue
+        if (since is None or path.stat().st_mtime_ns < since) and not _is_as_listed(entry):
+            path.unlink()
+
+
+def _sweep(manifest: Path) -> None:
+    """Delete what killed jobs left half written beside the files that this work made. Its lock keeps others away."""
+    names: dict[Path, set[str]] = {}
+    for path in [manifest, *files_of(manifest)]:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, made in names.items():
+        for path in folder.glob(".*.partial*"):
+            if files.target_of_partial(path.name) in made:
+                path.unlink(missing_ok=True)
+
+
 def describe(path: Path) -> dict[str, Any]:
     """Describe a file as a manifest lists it: path, size in bytes, and SHA-256."""
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
 def is_done(manifest: Path, header: Mapping[str, Any], snapshot: Snapshot | None = None) -> bool:
-    """Whether the manifest records exactly this work, and every file that it lists exists with its size.
+    """Whether the manifest records exactly this work, and its files are there (`is_whole`).
 
-    If later work began and did not end, files may have been replaced by others of the same size. Their digests are then
-    compared, too.
+    If later work began and did not end, files may have been replaced by others of the same size. The digests of all are
+    then compared.
     """
     old = last_record(manifest, snapshot)
-    is_this = bool(old) and all(old.get(key) == header[key] for key in header) and is_whole(old)
-    return is_this and (not begun(manifest).exists() or _is_unchanged(old))
+    is_this = bool(old) and all(old.get(key) == header[key] for key in header)
+    return is_this and is_whole(old, math.inf if begun(manifest).exists() else SMALL_BYTES)
 
 
 def last_record(manifest: Path, snapshot: Snapshot | None = None) -> dict[str, Any]:
@@ -210,19 +262,25 @@ def begun(manifest: Path) -> Path:
     return manifest.with_name(f".{manifest.name}.begun")
 
 
-def is_whole(manifest: Mapping[str, Any]) -> bool:
-    """Whether every file that a manifest lists exists with the size that the manifest gives."""
-    for entry in manifest.get("files", ()):
-        try:
-            if os.stat(entry["path"]).st_size != entry["bytes"]:
-                return False
-        except OSError:
-            return False
-    return True
+def is_whole(manifest: Mapping[str, Any], read_up_to: float = SMALL_BYTES) -> bool:
+    """Whether every file that a manifest lists exists with the size and the digest that the manifest gives.
+
+    read_up_to: of a file with more bytes the size alone is compared.
+    """
+    return all(_is_as_listed(entry, read_up_to) for entry in manifest.get("files", ()))
 
 
-def _is_unchanged(manifest: Mapping[str, Any]) -> bool:
-    return all(files.sha256(entry["path"]) == entry["sha256"] for entry in manifest.get("files", ()))
+def is_as_made(manifest: Mapping[str, Any], path: Path) -> bool:
+    """Whether a manifest lists this file, and the file has the digest that it gives."""
+    return any(entry["path"] == str(path) and _is_as_listed(entry) for entry in manifest.get("files", ()))
+
+
+def _is_as_listed(entry: Mapping[str, Any], read_up_to: float = math.inf) -> bool:
+    try:
+        n_bytes = os.stat(entry["path"]).st_size
+        return n_bytes == entry["bytes"] and (n_bytes > read_up_to or files.sha256(entry["path"]) == entry["sha256"])
+    except (OSError, PipelineError):
+        return False
 
 
 def files_of(manifest: Path | str) -> list[Path]:

@@ -13,11 +13,13 @@ RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
 
 def write_videos(results, paths):
     table = results / "videos" / "qvhighlights" / "00000.csv"
-    write_account(table, [account(vid, {"here": paths.__getitem__}) for vid in paths])
-    digest = files.sha256(table)
-    provenance.run_stage(
-        "videos", table.with_suffix(".json"), lambda: provenance.Outcome([table]), settings={"d": digest}
-    )
+    rows = [account(vid, {"here": paths.__getitem__}) for vid in paths]
+
+    def work():
+        write_account(table, rows)
+        return provenance.Outcome([table])
+
+    provenance.run_stage("videos", table.with_suffix(".json"), work, settings={"rows": list(map(str, rows))})
     segments = results / "segments" / "qvhighlights" / "00000.json"
     manifest = table.with_suffix(".json")
     about = {"dataset": "qvhighlights", "shard": "00000"}

@@ -289,7 +289,7 @@ def test_a_family_of_another_reader_is_refused(tmp_path):
         run(tmp_path, tmp_path, families=["pann-cnn14"])
 
 
-def test_a_weight_file_is_known_by_the_manifest_of_its_fetch_and_not_read_for_its_digest(tmp_path, clips, work_done):
+def test_a_weight_file_is_read_for_its_digest_once_and_only_for_work(tmp_path, clips, work_done):
     folder = tmp_path / "resources" / "clip-vit-b32"
     folder.mkdir(parents=True)
     (folder / "weights.bin").write_bytes(b"numbers")
@@ -300,8 +300,9 @@ def test_a_weight_file_is_known_by_the_manifest_of_its_fetch_and_not_read_for_it
     assert run(tmp_path, segments, config.Encoding(), weights=[folder / "fetch.json"])[0]
     lines = work_done()
     assert [line["family"] for line in lines if line["what"] == "encoded"] == ["clip-vit-b32"]
-    hashed = {Path(line["path"]).name for line in lines if line["what"] == "hashed"}
-    assert "00000.h5" in hashed and "weights.bin" not in hashed
+    assert [Path(line["path"]).name for line in lines if line["what"] == "hashed"].count("weights.bin") == 1
+    assert not run(tmp_path, segments, config.Encoding(), weights=[folder / "fetch.json"])[0]
+    assert "weights.bin" not in [Path(line["path"]).name for line in work_done("hashed")]
     weights = files.sha256(folder / "weights.bin")
     assert Store([store_of(tmp_path)]).passport.weights == weights
 

@@ -61,26 +61,6 @@ def test_a_path_that_cannot_be_written_is_named_with_a_remedy(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-LEAVE = """
-import os, sys
-from pathlib import Path
-from pipeline import files
-with files.atomic(Path(sys.argv[1]) / "a.json") as file, files.atomic_path(Path(sys.argv[1]) / "deep/b.mp4") as path:
-    path.write_bytes(b"half")
-    os.kill(os.getpid(), 9)
-"""
-
-
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    subprocess.run([sys.executable, "-c", LEAVE, str(tmp_path)], check=False)
-    kept = [tmp_path / "a.json", tmp_path / "deep/c.partial", tmp_path / ".hidden"]
-    for path in kept:
-        path.write_bytes(b"whole")
-    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == len(kept) + 2
-    files.remove_leftovers(tmp_path)
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
-
-
 def test_a_git_blob_digest_is_gits(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"hello\n")

@@ -271,9 +271,12 @@ def _looked_at(vid: str, path: Path, source: str) -> Video:
 
 
 def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
-    """Return the rows of an earlier account, by path, whose file still has its size and is older than the account."""
+    """Return the rows of an earlier account, by path, whose file still has its size and is older than the account.
+
+    An account that was damaged after it was made gives none.
+    """
     record = provenance.last_record(manifest)
-    if not (record.get("revision", 0) >= FACTS_SINCE and table.is_file()):
+    if not (record.get("revision", 0) >= FACTS_SINCE and provenance.is_as_made(record, table)):
         return {}
     written = table.stat().st_mtime
     rows = [Video(**row) for row in csv_file.read(table)]

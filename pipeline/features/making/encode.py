@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline import work_record
+from pipeline import files, work_record
 from pipeline.encoders.base import FrameEncoder, Weights, encoder_of
 from pipeline.encoders.workers import Workers
 from pipeline.families import FAMILIES, Family, Passport
@@ -268,12 +268,11 @@ def encode_videos(
     seconds_per_video: the time after which the decoding of a video is given up.
     Returns the videos that were skipped, with reasons.
     """
-    work = unencoded(sources, makers)
+    work, failed = unencoded(sources, makers)
     requests = [
         Request(source.path, {maker.recipe.family: frames_wanted(maker.recipe) for maker in waiting})
         for source, waiting in work
     ]
-    failed: list[Skipped] = []
     n_frames = 0
     with (
         closing(decode_ahead(requests, seconds_per_video, _n_decoders())) as events,
@@ -296,13 +295,22 @@ def encode_videos(
     return failed + [skipped for maker in makers for skipped in maker.skipped]
 
 
-def unencoded(sources: Iterable[VideoFile], makers: Sequence[AnyRowMaker]) -> list[tuple[VideoFile, list[AnyRowMaker]]]:
-    """Return the videos that the stores of some makers lack, each with these makers."""
-    lacking = [
-        (source, [maker for maker in makers if not maker.store.keep(source.vid, source=source.sha256)])
-        for source in sources
-    ]
-    return [(source, waiting) for source, waiting in lacking if waiting]
+def unencoded(
+    sources: Iterable[VideoFile], makers: Sequence[AnyRowMaker]
+) -> tuple[list[tuple[VideoFile, list[AnyRowMaker]]], list[Skipped]]:
+    """Return the videos that the stores of some makers lack, each with these makers, and those that have changed.
+
+    The account names the digest of each file, and rows are known by it. So a file that has other bytes by now, because
+    a disk turned a bit round perhaps, gets no rows.
+    """
+    work, changed = [], []
+    for source in sources:
+        waiting = [maker for maker in makers if not maker.store.keep(source.vid, source=source.sha256)]
+        if waiting and source.path.is_file() and files.sha256(source.path) != source.sha256:
+            changed.append(Skipped(source.vid, f"{source.path} has other bytes than when it was looked at", "outside"))
+        elif waiting:
+            work.append((source, waiting))
+    return work, changed
 
 
 def _n_decoders() -> int:

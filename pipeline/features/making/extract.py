@@ -74,8 +74,9 @@ def outcome(
         raise PipelineError(
             f"{why}{others}; the other videos' rows are kept",
             where=f"video {vid}",
-            remedy="bring the files back, or give the job more memory, and run again; for files that are gone for good"
-            " delete the shard's manifest under videos/ first",
+            remedy="bring the files back, or give the job more memory, and run again; for files that are gone for good,"
+            " have changed or shall be fetched anew, delete the shard's manifest under videos/ first (and a damaged"
+            " file that was fetched)",
         )
     failed = {row.vid for row in skipped if row.fault == "decoder"}
     rows = [*upstream, *({"vid": row.vid, "why": row.why} for row in skipped)]

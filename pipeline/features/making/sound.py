@@ -153,8 +153,7 @@ def encode_sounds(
     seconds_per_video: the time after which the decoding of a video is given up.
     Returns the videos that were skipped, with reasons.
     """
-    work = unencoded(sources, makers)
-    failed: list[Skipped] = []
+    work, failed = unencoded(sources, makers)
     with (
         closing(sounds_ahead([source.path for source, _ in work], seconds_per_video)) as events,
         Progress(len(work), "videos", ", ".join(maker.recipe.family for maker in makers)) as progress,

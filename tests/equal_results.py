@@ -1,0 +1,34 @@
+"""Two results folders, file by file: which must be equal, and which differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import files
+
+NOT_COMPARED = (
+    "logs",
+    ".lock",
+    ".begun",
+    "seconds.csv",
+    "events.out.tfevents",
+    "sources.csv",
+    "state.pt",
+    ".snakemake",
+    "commit.txt",
+    "report/",
+)
+"""Parts of paths of files that hold times, addresses or nothing."""
+
+
+def contents(results: Path) -> dict[str, str]:
+    """Path below results → SHA-256 of every file that is to be equal."""
+    paths = [path for path in sorted(results.rglob("*")) if path.is_file()]
+    names = {str(path.relative_to(results)): path for path in paths}
+    return {name: files.sha256(path) for name, path in names.items() if not any(part in name for part in NOT_COMPARED)}
+
+
+def differences(quiet: dict[str, str], disturbed: dict[str, str]) -> list[str]:
+    """A line for each file that differs, sorted."""
+    differ = sorted(name for name in quiet.keys() | disturbed.keys() if quiet.get(name) != disturbed.get(name))
+    return [f"{name} ({'only one has it' if (name in quiet) != (name in disturbed) else 'other bytes'})" for name in differ]

@@ -1,0 +1,137 @@
+"""One mutator of bytes for all tests with hostile files, and a process in which a parser may do its worst."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from pipeline.errors import PipelineError
+
+INTERESTING = (b"\0", b"\xff", b"\x7f", b"\x80", b"\n", b'"', b"9", b"-", b"{", b"[", b"\xff\xff\xff\x7f", b"\0" * 8)
+"""What a mutation puts in: ends of ranges, and bytes that mean something in many formats."""
+
+LONGEST_S = 10.0
+"""An input that takes longer hangs."""
+
+
+def mutated(dice: Random, content: bytes, interesting: Sequence[bytes] = INTERESTING) -> bytes:
+    """Bytes changed, doubled, cut out, moved or replaced by one that is interesting, at one to six places."""
+    changed = bytearray(content or b"\0")
+    for _ in range(dice.randint(1, 6)):
+        start = dice.randrange(len(changed))
+        stop = min(len(changed), start + dice.choice((1, 1, 2, 8, 40)))
+        piece = bytes(changed[start:stop])
+        here = dice.randrange(len(changed))
+        what = dice.randrange(5)
+        if what == 0:
+            changed[start] ^= 1 << dice.randrange(8)
+        elif what == 1:
+            changed[here:here] = piece
+        elif what == 2 and stop - start < len(changed):
+            del changed[start:stop]
+        elif what == 3 and here > 0:
+            del changed[here:]
+        else:
+            put = dice.choice(interesting)
+            changed[start : start + len(put)] = put
+    return bytes(changed)
+
+
+@dataclass
+class Told:
+    """What came of many inputs. faults: (input, what went wrong) of the first few."""
+
+    read: int = 0
+    refused: int = 0
+    slowest_s: float = 0.0
+    peak_bytes: int = 0
+    faults: list[tuple[bytes, str]] | None = None
+
+
+def fuzzed(
+    parse: Callable[[Path], object],
+    inputs: Callable[[int], bytes],
+    count: int,
+    folder: Path,
+    name: str,
+    refusals: tuple[type[Exception], ...] = (PipelineError,),
+) -> Told:
+    """Let another process parse `count` files one after the other, and tell what came of it.
+
+    inputs: a file's content by its number. refusals: exceptions by which the parser may refuse. Any other exception, a
+    crash, a file written outside the folder, and an input that takes longer than LONGEST_S are faults.
+    """
+    folder.mkdir()
+    answer, place = folder.with_suffix(".answer"), folder.with_suffix(".place")
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            _work(parse, inputs, count, folder, name, refusals, answer, place)
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        turn = int(place.read_text())
+        why = "takes too long" if code == -signal.SIGALRM else f"ended its process with code {code}"
+        return Told(faults=[(inputs(turn), why)])
+    return pickle.loads(answer.read_bytes())  # noqa: S301 - our own process wrote it
+
+
+def _work(parse, inputs, count, folder, name, refusals, answer, place) -> None:
+    told, path, outside, armed = Told(faults=[]), folder / name, [], False
+
+    def watch(event: str, arguments: tuple) -> None:
+        if not armed:
+            return
+        if event in ("os.system", "subprocess.Popen", "pickle.find_class", "os.exec", "os.posix_spawn"):
+            outside.append(f"{event} {arguments[:1]}")
+        if event == "open" and isinstance(arguments[0], str | bytes) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            target = os.path.realpath(os.fsdecode(arguments[0]))
+            if not target.startswith((str(folder.resolve()), "/dev/null")):
+                outside.append(f"writes {target}")
+
+    sys.addaudithook(watch)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for turn in range(count):
+        content = inputs(turn)
+        path.write_bytes(content)
+        place.write_text(str(turn))
+        begun = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+        armed = True
+        try:
+            parse(path)
+            told.read += 1
+        except refusals as error:
+            told.refused += 1
+            if isinstance(error, PipelineError) and "\x1b" in str(error):
+                told.faults.append((content, "its refusal holds what a terminal would obey"))
+        except BaseException:
+            told.faults.append((content, traceback.format_exc(limit=-4)))
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        told.slowest_s = max(told.slowest_s, time.perf_counter() - begun)
+        told.faults += [(content, fault) for fault in outside]
+        outside.clear()
+        if len(told.faults) > 5:
+            break
+        with suppress(FileNotFoundError):
+            path.unlink()
+    told.peak_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    answer.write_bytes(pickle.dumps(told))
