@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from pipeline.nouns import counted
 from pipeline.progress import length, rate
 
 EVERY_S = 30.0
@@ -72,7 +73,7 @@ class Board:
         """Take the number of jobs of every rule. Say how many there are."""
         self.is_planned = True
         self._totals = {rule: n for rule, n in stats.items() if rule != "total" and rule not in self._hidden}
-        self.say(f"{_some(sum(self._totals.values()), 'job')} in {_some(len(self._totals), 'stage')}")
+        self.say(f"{counted(sum(self._totals.values()), 'job')} in {counted(len(self._totals), 'stage')}")
 
     def begin(self, rule: str, jobid: int, name: str) -> None:
         """A job begins. name: what tells it from others of its rule."""
@@ -172,7 +173,3 @@ class Quiet(logging.Filter):
             self._board.say(self._handler.format(record))
             return False
         return True
-
-
-def _some(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.board import Board, Quiet
+from pipeline.nouns import counted
 
 GO_ON_WITH = "GO_ON_WITH"
 """The variable that names the command that goes on, where no user started Snakemake. Empty: its caller says it."""
@@ -89,7 +90,7 @@ class Terminal(logging.Filter):
             return ""
         failures = list(self._failures.values())
         n = len(failures)
-        lines = ["", f"{n} job{'s' * (n > 1)} failed:"]
+        lines = ["", f"{counted(n, 'job')} failed:"]
         for failure in failures[:LONGEST]:
             lines += failure.lines()
         if n > LONGEST:

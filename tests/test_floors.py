@@ -20,6 +20,7 @@ FLOORS = (
     {
         "errors",
         "names",
+        "nouns",
         "files",
         "records",
         "devices",

@@ -249,6 +249,17 @@ def test_a_store_that_was_packed_in_a_common_way_is_read(tmp_path, packing):
     np.testing.assert_array_equal(read_all(path)[4:], np.concatenate([rows(3), rows(2)]))
 
 
+def test_an_array_where_pooled_vectors_belong_is_named_with_what_can_be_done(tmp_path):
+    path = made(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        del file[POOLED]
+        file[POOLED] = rows()
+    with pytest.raises(PipelineError) as error:
+        Store([path])
+    assert "a.h5: `pooled` is an array, where a group of arrays is expected → it was made" in str(error.value)
+    assert "extract again, or copy plain arrays into a new file" in str(error.value)
+
+
 KEYS = ["..", "a\x1b[2Jb", "a\nb", "x" * 201, "a\u202eb", "a\x9bb", "a\udcffb"]
 
 

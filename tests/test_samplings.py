@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.video.frame_grid import SAMPLINGS, charades_stacks, every_fourth, motion_frames, slow_frames, tvsum_stacks
+from pipeline.video.frame_grid import (
+    SAMPLINGS,
+    every_fourth,
+    motion_frames,
+    slow_frames,
+    stacks_of_16_fps,
+    stacks_of_24_fps,
+)
 from pipeline.video.probe import probe
 from pipeline.video.views import FRAMES224, VIEWS
 
@@ -26,7 +33,7 @@ def video_of(n_frames, fps):
     return facts_of(Fraction(n_frames, fps), fps=fps)
 
 
-def published_charades_stacks(t):
+def published_stacks_of_24_fps(t):
     """Places of every stack as VSLNet's extractor has them."""
     for start in range(0, t, 24):
         end = min(t - 1, start + 24)
@@ -35,12 +42,12 @@ def published_charades_stacks(t):
 
 @given(st.integers(18, 400))
 def test_stacks_of_charades_are_the_published_ones(t):
-    assert charades_stacks(video_of(t, 24)).tolist() == list(published_charades_stacks(t))
+    assert stacks_of_24_fps(video_of(t, 24)).tolist() == list(published_stacks_of_24_fps(t))
 
 
 @given(st.integers(1, 17))
 def test_a_video_too_short_for_two_rows_repeats_its_last_used_frame(t):
-    (places,) = charades_stacks(video_of(t, 24)).tolist()
+    (places,) = stacks_of_24_fps(video_of(t, 24)).tolist()
     used = [*range(t - 1)] or [0]
     assert places == used + [used[-1]] * (17 - len(used))
 
@@ -48,18 +55,18 @@ def test_a_video_too_short_for_two_rows_repeats_its_last_used_frame(t):
 @given(st.integers(1, 400))
 def test_a_row_of_half_a_second_is_at_most_two_rows_from_its_clips(t):
     facts = video_of(t, 24)
-    assert abs(2 * len(charades_stacks(facts)) - int(facts.duration * 2 + Fraction(1, 2))) <= 2
+    assert abs(2 * len(stacks_of_24_fps(facts)) - int(facts.duration * 2 + Fraction(1, 2))) <= 2
 
 
 @given(st.integers(1, 400), st.sampled_from([32, 33]))
 def test_stacks_of_tvsum_are_cut_from_the_grid_end_to_end(n, n_frames):
-    rows = tvsum_stacks(video_of(n, 16), n_frames).tolist()
+    rows = stacks_of_16_fps(video_of(n, 16), n_frames).tolist()
     whole = [list(range(k, k + n_frames)) for k in range(0, n, 32) if k + 33 <= n]
     assert rows == (whole or [[min(k, n - 1) for k in range(n_frames)]])
 
 
 def test_the_next_stack_begins_with_the_frame_that_flow_looks_ahead_to():
-    rows = tvsum_stacks(video_of(97, 16), 33)
+    rows = stacks_of_16_fps(video_of(97, 16), 33)
     assert rows[:-1, -1].tolist() == rows[1:, 0].tolist() == [32, 64]
 
 
@@ -75,14 +82,14 @@ def test_on_real_videos_they_are_frames_of_ffmpegs_grid(shared_data, name):
     grids = {rate: grid_by_ffmpeg(path, Fraction(rate)) for rate in (16, 24)}
     n16, n24 = len(grids[16]), len(grids[24])
     assert_shown(every_fourth(facts)[:, 0], grids[24][::4])
-    assert len(tvsum_stacks(facts)) == max(1, (n16 - 1) // 32)
-    ends = [min(k, n16 - 1) for row in range(len(tvsum_stacks(facts))) for k in range(32 * row, 32 * row + 33)]
-    assert_shown(tvsum_stacks(facts, 33).ravel(), [grids[16][k] for k in ends])
+    assert len(stacks_of_16_fps(facts)) == max(1, (n16 - 1) // 32)
+    ends = [min(k, n16 - 1) for row in range(len(stacks_of_16_fps(facts))) for k in range(32 * row, 32 * row + 33)]
+    assert_shown(stacks_of_16_fps(facts, 33).ravel(), [grids[16][k] for k in ends])
     if n24 > 24:
         assert_shown(
-            charades_stacks(facts).ravel(), [grids[24][k] for stack in published_charades_stacks(n24) for k in stack]
+            stacks_of_24_fps(facts).ravel(), [grids[24][k] for stack in published_stacks_of_24_fps(n24) for k in stack]
         )
-        assert len(charades_stacks(facts)) == -(-n24 // 24)
+        assert len(stacks_of_24_fps(facts)) == -(-n24 // 24)
 
 
 def grid_by_ffmpeg(path, rate):
@@ -111,7 +118,7 @@ def test_tvsums_videos_have_the_released_number_of_rows(shared_data):
 
 
 def n_rows(duration, n_frames):
-    return len(tvsum_stacks(facts_of(Fraction(duration), fps=Fraction(n_frames) / Fraction(duration))))
+    return len(stacks_of_16_fps(facts_of(Fraction(duration), fps=Fraction(n_frames) / Fraction(duration))))
 
 
 def test_the_resnets_frames_are_those_of_slowfasts_slow_pathway():

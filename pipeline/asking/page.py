@@ -19,6 +19,7 @@ from pipeline import files
 from pipeline.asking.answer import Answer
 from pipeline.asking.clock import clock
 from pipeline.errors import readable
+from pipeline.nouns import counted
 
 EMBEDDED_BYTES = 24 << 20
 """Largest size of a video that is written into the page."""
@@ -68,7 +69,7 @@ def shape(answer: Answer, most: int = 5) -> dict[str, Any]:
     return {
         "query": answer.query,
         "kind": "window" if answer.windows else "clip",
-        "clips": f"{len(answer.saliency)} clips of {answer.clip_s:g} s",
+        "clips": f"{counted(len(answer.saliency), 'clip')} of {answer.clip_s:g} s",
         "clip_s": answer.clip_s,
         "duration_s": answer.duration_s,
         "windows": [

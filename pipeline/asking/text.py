@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.asking.answer import Answer, ScoredWindow
 from pipeline.asking.clock import clock
 from pipeline.errors import printable
+from pipeline.nouns import counted
 
 BAR = 48
 """Characters of a bar, which stands for the whole video."""
@@ -19,7 +20,7 @@ def text(answer: Answer, most: int = 5) -> str:
     """Return an answer as lines. most: number of windows that are shown."""
     kind = "window" if answer.windows else "clip"
     pieces = f", in {answer.n_pieces} pieces" if answer.n_pieces > 1 else ""
-    clips = f"{len(answer.saliency)} clips of {answer.clip_s:g} s{pieces}"
+    clips = f"{counted(len(answer.saliency), 'clip')} of {answer.clip_s:g} s{pieces}"
     lines = [
         f"{printable(answer.video)}: {clock(answer.duration_s)}, {clips}",
         f"query: {printable(answer.query)}",

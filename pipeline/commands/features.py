@@ -11,6 +11,7 @@ from pipeline.commands import stage
 from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
+from pipeline.nouns import counted
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Weights
@@ -98,7 +99,9 @@ def inspect(options: Namespace) -> None:
     with open_stores(options.store) as store:
         vid = options.vid or (store.keys()[0] if len(store) == 1 else None)
         if vid is None and options.video:
-            raise PipelineError(f"holds {len(store)} vids", where=options.store, remedy="name the video's vid too")
+            raise PipelineError(
+                f"holds {counted(len(store), 'vid')}", where=options.store, remedy="name the video's vid too"
+            )
         if options.vid is None:
             print(describe(store))
         if vid is not None:

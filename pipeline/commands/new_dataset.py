@@ -18,6 +18,7 @@ from pipeline.datasets.own_queries import check_durations, queries_of
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds
 from pipeline.layout import Layout
+from pipeline.nouns import counted
 from pipeline.records import Query
 
 USUAL_CLIPS = 75
@@ -70,11 +71,14 @@ def described(
     queries = [query for some in splits.values() for query in some]
     windows = [end - start for query in queries for start, end in query.relevant_windows or ()]
     lengths = [float(seconds) for seconds in durations.values()]
-    each = ", ".join(f"{split} {len(some)} in {len({q.vid for q in some})} videos" for split, some in splits.items())
+    each = ", ".join(
+        f"{split} {len(some)} in {counted(len({q.vid for q in some}), 'video')}" for split, some in splits.items()
+    )
+    asked = counted(len(queries), "query", "queries")
     rated = f"clips of {clip}, rated by {raters}" if raters else f"clips of {clip}, not rated: moments only"
     return "\n".join(
         [
-            f"{name}: {len(durations)} videos, {sum(lengths) / 3600:.2f} hours, {len(queries)} queries; {rated}",
+            f"{name}: {counted(len(durations), 'video')}, {sum(lengths) / 3600:.2f} hours, {asked}; {rated}",
             f"  queries: {each}",
             f"  windows per query: {len(windows) / len(queries):.2f} on average,"
             f" {max(len(query.relevant_windows or ()) for query in queries)} at most",

@@ -90,7 +90,8 @@ class Dataset:
     domains: categories that are trained and scored one by one. It is empty if the dataset is trained as a whole.
     tables: numbers of the paper's tables that show this dataset.
     figure: the number of the paper's figure that shows queries of the split val; None where there is none.
-    also_scored: further blocks of metrics that papers print for this dataset (`evaluation/official.py`).
+    also_scored: further blocks of metrics that papers print for this dataset: name in the metrics file → kind of block
+    (`BLOCKS` in `evaluation/official.py`).
 
     Training:
     selected_by: a column of `log.csv`. The epoch with its largest value on the watched split is selected.
@@ -126,7 +127,7 @@ class Dataset:
     domains: tuple[str, ...] = ()
     tables: tuple[int, ...] = ()
     figure: int | None = None
-    also_scored: tuple[str, ...] = ()
+    also_scored: Mapping[str, str] = field(default_factory=dict)
     selected_by: str = "MR-full-mAP"
     to_percent: float = 1.0
     selected_by_label: str = "mAP Avg."

@@ -53,11 +53,6 @@ def named(names: Iterable[object], shown: int = SHOWN) -> str:
     return ", ".join(listed[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def counted(n: int, one: str, several: str = "") -> str:
-    """Return a number with its noun: `1 file`, `2 files`."""
-    return f"{n:,} {one if n == 1 else several or one + 's'}"
-
-
 def can_start(findings: Sequence[Finding]) -> bool:
     """Tell whether no finding is a problem."""
     return all(finding.level != "problem" for finding in findings)

@@ -16,8 +16,9 @@ from pipeline import devices
 from pipeline.cost.estimate import CPU_HOURS, GPU_HOURS, estimate
 from pipeline.doctor import aside
 from pipeline.doctor.case import Case
-from pipeline.doctor.findings import Finding, counted, named, note, ok, problem
+from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 NAME, STEP, TORCH = "gpu", "training step", "torch"
 NVIDIA_SMI_S = 10.0

@@ -19,9 +19,10 @@ from pipeline.acquire.transfer import ARCHIVE_SUFFIXES
 from pipeline.doctor import present
 from pipeline.doctor.answers import SLOW_S, Answer, ask_all
 from pipeline.doctor.case import Case
-from pipeline.doctor.findings import Finding, counted, named, note, ok, problem
+from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.nouns import counted
 
 NAME, LINKS, PROXY = "network", "links", "proxy"
 PATIENCE_S, LINKS_PATIENCE_S = 5.0, 15.0

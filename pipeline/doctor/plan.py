@@ -20,8 +20,9 @@ from pipeline import devices
 from pipeline.cost.planned import counted as jobs_of
 from pipeline.doctor import memory
 from pipeline.doctor.case import CHECKOUT, Case
-from pipeline.doctor.findings import Finding, counted, note, ok, problem
+from pipeline.doctor.findings import Finding, note, ok, problem
 from pipeline.errors import printable
+from pipeline.nouns import counted
 
 NAME, LOCK = "plan", "snakemake"
 PLAN_S = 240.0

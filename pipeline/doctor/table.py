@@ -8,8 +8,9 @@ from dataclasses import asdict
 from textwrap import wrap
 
 from pipeline.doctor.case import Asked
-from pipeline.doctor.findings import Finding, can_start, counted
+from pipeline.doctor.findings import Finding, can_start
 from pipeline.errors import readable
+from pipeline.nouns import counted
 
 WIDTH = 118
 LEVELS = ("ok", "note", "problem")

@@ -60,15 +60,15 @@ def moment_part(ranges: Mapping[str, RangeScores]) -> Part:
     return Part(brief, trees, columns, {name: int(ranges[name].present.sum()) for name in others})
 
 
-def charades_part(full: RangeScores) -> Part:
-    """Return what Charades-STA papers add, as CG-DETR reports it: R1@0.3 and the mean hull IoU of the first
-    prediction."""
+def first_window_part(name: str, full: RangeScores) -> Part:
+    """Return a block of numbers on the first predicted window, as CG-DETR reports them for Charades-STA: R1@0.3 and the
+    mean hull IoU. name: that of the block in the metrics file."""
     columns = {"MR-full-R1@0.3": full.reaches(0.3), "MR-full-mIoU": full.iou}
-    return Part({}, {"charades": {name: 100 * float(values.mean()) for name, values in columns.items()}}, columns, {})
+    return Part({}, {name: {column: 100 * float(values.mean()) for column, values in columns.items()}}, columns, {})
 
 
-ALSO_SCORED = {"charades": charades_part}
-"""Blocks that papers on some datasets add, by the name that a dataset lists under `also_scored`."""
+BLOCKS = {"first window": first_window_part}
+"""Kinds of blocks that papers on some datasets add. A dataset names them under `also_scored`."""
 
 
 def highlight_part(scores: HighlightScores) -> Part:

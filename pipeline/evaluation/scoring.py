@@ -17,7 +17,7 @@ from pipeline.datasets.ground_truth import duration_form
 from pipeline.errors import PipelineError
 from pipeline.evaluation.highlights import score_highlights
 from pipeline.evaluation.moments import MAX_PREDICTIONS, RangeScores, score_moments
-from pipeline.evaluation.official import ALSO_SCORED, NOTHING, Part, Tree, highlight_part, moment_part, rounded
+from pipeline.evaluation.official import BLOCKS, NOTHING, Part, Tree, highlight_part, moment_part, rounded
 from pipeline.evaluation.predictions import refuse_errors
 from pipeline.evaluation.top5 import domain_means, score_top5, tie_note
 from pipeline.evaluation.truth import Qid, Truth, by_qid, clips_of
@@ -89,7 +89,7 @@ def _score_queries(
     if WINDOWS in keys:
         ranges = _score_windows(rows, predicted, annotations)
         moments = moment_part(ranges)
-        extra = [ALSO_SCORED[name](ranges["full"]) for name in dataset.also_scored]
+        extra = [BLOCKS[kind](name, ranges["full"]) for name, kind in dataset.also_scored.items()]
     if SALIENCY in keys and dataset.highlights:
         highlights = _score_saliency(dataset, dataset.highlights.raters, predicted, annotations)
     parts = [highlights, moments, *extra]

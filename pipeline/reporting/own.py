@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.layout import OWN_TABLE
+from pipeline.nouns import counted
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine, half_width
 from pipeline.reporting.reproduced import METRIC_OF, Reproduced, collect
 
@@ -81,8 +82,8 @@ def _facts(row: Reproduced) -> dict[str, str]:
     model = row.settings.model if row.settings else experiment.model
     return {
         "luck": f"{fmean(row.luck):.2f}" if row.luck else "still rising" if row.still_rising else "",
-        "runs": f"{n} seed{'s' if n > 1 else ''} ({', '.join(row.seeds)})",
-        "queries": f"{row.n_queries:,} queries",
+        "runs": f"{counted(n, 'seed')} ({', '.join(row.seeds)})",
+        "queries": counted(row.n_queries, "query", "queries"),
         "source": "from raw videos",
         "settings": f"method {model.name}, {training.epochs:,} epochs, batch {training.batch_size}",
         "selection": "selected on the reported split" if experiment.report == "val" else "epoch selected on val",

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline import csv_file, spreadsheet
 from pipeline.evaluation.intervals import ENUMERATED, FEW
 from pipeline.evaluation.student import LEVEL
+from pipeline.nouns import counted
 from pipeline.reporting import forms, verdict
 from pipeline.reporting.paired import Contestant, Matrix
 from pipeline.reporting.render import Cell, Table, TableLine
@@ -41,7 +42,7 @@ def as_table(matrix: Matrix, *, in_full: bool = True) -> Table:
                 for label, number in numbers.items()
                 if label != one.label
             },
-            remark="released predictions" if not one.seeds else f"{one.seeds} seed{'s' * (one.seeds > 1)}",
+            remark="released predictions" if not one.seeds else counted(one.seeds, "seed"),
         )
         for one in matrix.contestants
     ]

@@ -8,6 +8,7 @@ from statistics import fmean
 from pipeline import methods
 from pipeline.config import Experiment
 from pipeline.families import FAMILIES
+from pipeline.nouns import counted
 from pipeline.reporting import published, verdict
 from pipeline.reporting.comparisons import PAIRED, Judged
 from pipeline.reporting.published import ABOUT
@@ -90,4 +91,4 @@ def _selection(experiment: Experiment) -> str:
 
 
 def _seeds(seeds: Sequence[str]) -> str:
-    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(seeds)})"
+    return f"{counted(len(seeds), 'seed')} ({', '.join(seeds)})"

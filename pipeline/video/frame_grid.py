@@ -26,12 +26,12 @@ MOTION_RATE = 30
 MOTION_FRAMES = 32
 """SlowFast's grid in frames per second, and the number of frames that it sees of a clip."""
 
-TVSUM_RATE = 16
-TVSUM_STACK = 32
+RATE16 = 16
+STACK16 = 32
 """The grid of TVSum's I3D in frames per second, and the number of frames of a row (2 s)."""
 
-CHARADES_RATE = 24
-CHARADES_STACK = 24
+RATE24 = 24
+STACK24 = 24
 """The grid of Charades-STA in frames per second, and the number of frames in a stack of its I3D (1 s)."""
 
 SHORTEST_STACK = 17
@@ -100,36 +100,36 @@ def slow_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
     return motion_frames(facts, clip_s)[:, np.linspace(0, MOTION_FRAMES - 1, 8).astype(np.int64)]
 
 
-def tvsum_stacks(facts: VideoFacts, n_frames: int = TVSUM_STACK) -> np.ndarray:
+def stacks_of_16_fps(facts: VideoFacts, n_frames: int = STACK16) -> np.ndarray:
     """Return the stacks of TVSum's I3D: 32 frames each of the 16-fps grid, without overlap, int64 [rows, n_frames].
 
     There are ⌊(n₁₆ − 1)/32⌋ rows, because the flow of a stack also needs the first frame of the next one (`n_frames` is
     33). A video too short for a row has one row, filled up with its last frame.
     """
-    grid = _shown(facts, Fraction(TVSUM_RATE))
-    n_rows = max(1, (len(grid) - 1) // TVSUM_STACK)
-    places = np.arange(n_rows)[:, None] * TVSUM_STACK + np.arange(n_frames)
+    grid = _shown(facts, Fraction(RATE16))
+    n_rows = max(1, (len(grid) - 1) // STACK16)
+    places = np.arange(n_rows)[:, None] * STACK16 + np.arange(n_frames)
     return grid[np.minimum(places, len(grid) - 1)]
 
 
-def charades_stacks(facts: VideoFacts) -> np.ndarray:
+def stacks_of_24_fps(facts: VideoFacts) -> np.ndarray:
     """Return the stacks of Charades-STA's I3D: 24 frames each of the 24-fps grid, int64 [⌈n₂₄/24⌉, 24], with 2 rows
     each.
 
     As published, the last frame is never used, and the last stack moves back until it is full. A video of less than 25
     frames has one stack of all frames but the last. It is filled up with the one before where the network needs more.
     """
-    grid = _shown(facts, Fraction(CHARADES_RATE))
+    grid = _shown(facts, Fraction(RATE24))
     n_used = max(1, len(grid) - 1)
-    if n_used < CHARADES_STACK:
+    if n_used < STACK24:
         return grid[None, np.minimum(np.arange(max(n_used, SHORTEST_STACK)), n_used - 1)]
-    starts = np.minimum(np.arange(0, len(grid), CHARADES_STACK), n_used - CHARADES_STACK)
-    return grid[starts[:, None] + np.arange(CHARADES_STACK)]
+    starts = np.minimum(np.arange(0, len(grid), STACK24), n_used - STACK24)
+    return grid[starts[:, None] + np.arange(STACK24)]
 
 
 def every_fourth(facts: VideoFacts) -> np.ndarray:
     """Return the frames of Charades-STA's VGG: 0, 4, 8, … of the 24-fps grid, int64 [⌈n₂₄/4⌉, 1]."""
-    return _shown(facts, Fraction(CHARADES_RATE))[::EVERY, None]
+    return _shown(facts, Fraction(RATE24))[::EVERY, None]
 
 
 def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
@@ -161,10 +161,10 @@ SAMPLINGS: Mapping[str, Sampling] = {
     "middle": middle_frames,
     "motion": motion_frames,
     "slow": slow_frames,
-    "stacks16": _per(Fraction(TVSUM_STACK, TVSUM_RATE), tvsum_stacks),
-    "stacks16-flow": _per(Fraction(TVSUM_STACK, TVSUM_RATE), partial(tvsum_stacks, n_frames=TVSUM_STACK + 1)),
-    "stacks24": _per(Fraction(CHARADES_STACK, 2 * CHARADES_RATE), charades_stacks),
-    "every4of24": _per(Fraction(EVERY, CHARADES_RATE), every_fourth),
+    "stacks16": _per(Fraction(STACK16, RATE16), stacks_of_16_fps),
+    "stacks16-flow": _per(Fraction(STACK16, RATE16), partial(stacks_of_16_fps, n_frames=STACK16 + 1)),
+    "stacks24": _per(Fraction(STACK24, 2 * RATE24), stacks_of_24_fps),
+    "every4of24": _per(Fraction(EVERY, RATE24), every_fourth),
 }
 """Name of a sampling, as an encoder gives it → the function. A name can be sent to the decoding process; an
 encoder's network cannot."""

@@ -10,6 +10,7 @@ from pipeline import files
 from pipeline.features import ROWS_APART
 from pipeline.features.looking.compare import CLOSE, Alignment, Comparison, Pair
 from pipeline.features.store.passports import passport_differences
+from pipeline.nouns import counted
 
 SAME = 0.999
 """The cosine that two extractions of the same features reach. A GPU's float16 results are not equal to the bit."""
@@ -42,7 +43,7 @@ def verdict(comparison: Comparison) -> str:
     """Say in one line whether these are the same features, and how they differ if they are not."""
     pairs = comparison.pairs
     if all(pair.is_equal for pair in pairs):
-        return f"identical: {len(pairs)} vids equal number by number{_besides(comparison)}"
+        return f"identical: {counted(len(pairs), 'vid')} equal number by number{_besides(comparison)}"
     rows = np.concatenate([pair.aligned for pair in pairs])
     pooled = np.array([pair.pooled for pair in pairs if pair.pooled is not None])
     median = float(np.median(rows))
@@ -74,12 +75,13 @@ def text(comparison: Comparison, a: str, b: str) -> str:
     """
     left, right = comparison.passports
     differ = passport_differences(left, right)
+    sizes = [counted(len(comparison.pairs) + len(only), "vid") for only in comparison.only]
     lengths = sum(pair.n_rows[0] != pair.n_rows[1] for pair in comparison.pairs)
     lines = [
-        f"A  {a}: {left.family}, {left.grid}, {left.origin}, {len(comparison.pairs) + len(comparison.only[0])} vids",
-        f"B  {b}: {right.family}, {right.grid}, {right.origin}, {len(comparison.pairs) + len(comparison.only[1])} vids",
+        f"A  {a}: {left.family}, {left.grid}, {left.origin}, {sizes[0]}",
+        f"B  {b}: {right.family}, {right.grid}, {right.origin}, {sizes[1]}",
         f"passports: {'; '.join(differ) or 'equal'}",
-        f"in both: {len(comparison.pairs)} vids, {lengths} of another length"
+        f"in both: {counted(len(comparison.pairs), 'vid')}, {lengths} of another length"
         f"; only in A: {_named(comparison.only[0])}; only in B: {_named(comparison.only[1])}",
         "",
         f"{'worst vids':<28} " + " ".join(f"{name:>9}" for name in HEADINGS),

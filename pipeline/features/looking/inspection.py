@@ -20,6 +20,7 @@ from pipeline.features import ROWS_APART
 from pipeline.features.looking.compare import unit_rows
 from pipeline.features.store import Store
 from pipeline.grids import grid_seconds
+from pipeline.nouns import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,8 @@ def describe_rows(store: Store, vid: str) -> str:
     alike = f", cosine of neighbours {np.median(beside):.3f} (median)" if len(beside) else ""
     attributes = ", ".join(f"{name} {printable(value[:40])}" for name, value in sorted(store.attributes(vid).items()))
     return (
-        f"{vid}: {len(rows)} rows, norm {norms.min():.3g} to {norms.max():.3g}, {(norms == 0).sum()} of zeros, "
+        f"{vid}: {counted(len(rows), 'row')}, norm {norms.min():.3g} to {norms.max():.3g},"
+        f" {(norms == 0).sum()} of zeros, "
         f"{(beside > 1 - 1e-6).sum()} equal to the next{alike}; {attributes}"
     )
 
@@ -85,7 +87,9 @@ def draw(store: Store, vid: str, video: Path | None, folder: Path) -> Path:
 
     height = 0 if frames is None else THUMB * 1.15 / 100 * -(-len(shown) // ACROSS)
     figure = Figure(figsize=(THUMB * ACROSS / 100, height + 8), layout="constrained", dpi=100)
-    figure.suptitle(f"{vid}: {passport.family}, {passport.grid}, {len(rows)} rows, weights {passport.weights[:16]}")
+    figure.suptitle(
+        f"{vid}: {passport.family}, {passport.grid}, {counted(len(rows), 'row')}, weights {passport.weights[:16]}"
+    )
     if frames is None:
         _matrix(figure.subplots(), rows, clip_s)
     else:

@@ -33,7 +33,10 @@ _NUMBERS = {h5py.h5t.FLOAT, h5py.h5t.INTEGER}
 
 
 def names_in(group: h5py.Group, path: Path) -> list[str]:
-    """Return all names in a group, sorted. Raises PipelineError for a link that can lead out of the file."""
+    """Return all names in a group, sorted. Raises PipelineError for what is no group, and for a link that can lead out
+    of the file."""
+    if not isinstance(group, h5py.Group):
+        raise _unfit(group.name.removeprefix("/"), "is an array, where a group of arrays is expected", path)
     kinds: dict[str, int] = {}
 
     def note(name: bytes, info: h5py.h5l.LinkInfo) -> None:
