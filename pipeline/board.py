@@ -51,7 +51,8 @@ class StageProgress:
 class Board:
     """The lines of all stages that have begun.
 
-    live: whether lines are bars that move; None: where `out` is a terminal. hidden: rules that only name targets.
+    out: where lines are written. live: whether lines are bars that move; None: where `out` is a terminal. hidden: rules
+    that only name targets.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Board:
         hidden: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._out = out or sys.stderr
-        self.live = self._out.isatty() if live is None else live
+        self.out = out or sys.stderr
+        self.live = self.out.isatty() if live is None else live
         self._hidden, self._clock = set(hidden), clock
         self.is_planned = False
         self._totals: dict[str, int] = {}
@@ -117,9 +118,9 @@ class Board:
         if self.live:
             from tqdm import tqdm
 
-            tqdm.write(text, file=self._out)
+            tqdm.write(text, file=self.out)
         else:
-            print(text, file=self._out, flush=True)
+            print(text, file=self.out, flush=True)
 
     def close(self) -> None:
         """Leave the bars as they are."""
@@ -132,7 +133,7 @@ class Board:
         from tqdm import tqdm
 
         position = sum(line.bar is not None for line in self._lines.values())
-        return tqdm(total=total, desc=rule, position=position, bar_format=COUNT, file=self._out, dynamic_ncols=True)
+        return tqdm(total=total, desc=rule, position=position, bar_format=COUNT, file=self.out, dynamic_ncols=True)
 
     def _show(self, line: StageProgress) -> None:
         if line.bar is not None:

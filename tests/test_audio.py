@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+import tracemalloc
 from fractions import Fraction
 from math import floor
 
@@ -190,10 +191,13 @@ def test_on_the_grid_of_two_seconds_they_are_the_published_pieces():
 
 
 def test_a_track_that_never_ends_is_not_kept_in_memory(tmp_path):
-    cutter = Pieces(Fraction(2), limit=3)
+    cutter, silence = Pieces(Fraction(2), limit=3), np.zeros(audio.CHUNK, np.float32)
+    tracemalloc.start()
     for _ in range(100):
-        list(cutter.push(np.zeros(audio.CHUNK, np.float32)))
-        assert len(cutter._held) <= audio.CHUNK
+        list(cutter.push(silence))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2 * silence.nbytes
     path = make_video(tmp_path / "a.mp4", [0], sound_s=100.0)
     assert [len(chunk) // audio.CHUNK for chunk in list(read_sound(path))[:-1]] == [1] * 6 + [0]
 

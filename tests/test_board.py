@@ -31,7 +31,7 @@ def board(clock):
 
 
 def said(board):
-    return board._out.getvalue().splitlines()
+    return board.out.getvalue().splitlines()
 
 
 def test_a_stage_has_a_line_when_it_is_done_and_rules_that_only_name_targets_have_none(board, clock):

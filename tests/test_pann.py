@@ -49,7 +49,7 @@ def test_a_piece_gives_2048_numbers_none_below_zero_alone_and_in_company(encoder
 
 
 def test_the_row_is_the_layer_before_the_classes(encoder, torch_one_thread):
-    network, torch = encoder._network, torch_one_thread
+    network, torch = encoder.network, torch_one_thread
     rows = torch.from_numpy(encoder.encode(pieces(2)))
     with torch.inference_mode():
         classes = network(torch.from_numpy(pieces(2)))["clipwise_output"]
@@ -59,7 +59,7 @@ def test_the_row_is_the_layer_before_the_classes(encoder, torch_one_thread):
 
 def test_the_front_end_is_librosas_log_mel_spectrogram(encoder, torch_one_thread):
     librosa = pytest.importorskip("librosa")
-    network, torch = encoder._network, torch_one_thread
+    network, torch = encoder.network, torch_one_thread
     piece = pieces(1)
     with torch.inference_mode():
         ours = network.logmel_extractor(network.spectrogram_extractor(torch.from_numpy(piece)))[0, 0].numpy()
@@ -79,10 +79,10 @@ def test_random_weights_depend_on_their_seed_and_disturb_nobody(encoder, torch_o
 
 def test_a_weight_file_as_published_is_read(encoder, torch_one_thread, tmp_path):
     torch = torch_one_thread
-    state = encoder._network.state_dict()
+    state = encoder.network.state_dict()
     assert len(state) == 84
     assert (
-        sum(p.numel() for p in encoder._network.parameters())
+        sum(p.numel() for p in encoder.network.parameters())
         - sum(state[name].numel() for name in state if "extractor" in name)
         == 80_753_615
     )
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_cnn14_is_refused_and_nothing_in_it_runs(encoder, tor
     torch = torch_one_thread
     evil = Ran()
     evil.folder = tmp_path
-    state = dict(encoder._network.state_dict())
+    state = dict(encoder.network.state_dict())
     of_16_khz = state | {"spectrogram_extractor.stft.conv_real.weight": torch.zeros(257, 1, 512)}
     less = {name: tensor for name, tensor in state.items() if name != "fc1.bias"}
     for k, content in enumerate([{"model": of_16_khz}, {"model": less}, {"no": 1}, [1], {"model": evil}]):

@@ -178,7 +178,7 @@ def test_on_a_gpu_replayed_steps_have_the_losses_and_weights_of_ordinary_ones_to
     plain, recorded = (learner("cuda", moments, model, precision=precision) for _ in range(2))
     replays = Replays(recorded, CudaGraphs())
     assert walk(replays.step, "cuda") == walk(plain.step, "cuda")
-    assert "cannot be recorded" not in capsys.readouterr().err and len(replays._recordings) == 2
+    assert "cannot be recorded" not in capsys.readouterr().err and replays.n_recorded == 2
     for name, weights in plain.method.network.state_dict().items():
         assert torch.equal(recorded.method.network.state_dict()[name], weights), name
 

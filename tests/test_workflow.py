@@ -264,3 +264,11 @@ def test_all_tables_says_what_it_leaves_out(outside_tables, targets, told):
     _, text = at(outside_tables, "-n", *targets)
     line = "all_tables leaves out what has no `table`; targets of their own: experiment_bee_keeping experiment_released"
     assert (line in text) == told
+
+
+def test_a_misspelt_target_is_named_with_those_it_may_mean(outside_tables):
+    code, text = at(outside_tables, "-n", "experiment_bee_keping", "tables")
+    assert code == 1
+    assert "error: there is no target experiment_bee_keping; is it experiment_bee_keeping" in text
+    assert "error: there is no target tables; is it table" in text
+    assert "there is no target" not in at(outside_tables, "-n", "experiment_bee_keeping")[1]

@@ -67,7 +67,7 @@ class Cnn14:
 
         read = partial(tensors_by_name, inside="model")
         self._device = device
-        self._network: Any = fill(_built(weights.seed), weights, "Cnn14", read=read).to(device)
+        self.network: Any = fill(_built(weights.seed), weights, "Cnn14", read=read).to(device)
 
     def encode(self, pieces: np.ndarray) -> np.ndarray:
         """Encode float32 [rows, 64000]. Returns float32 [rows, 2048] without negative numbers."""
@@ -76,7 +76,7 @@ class Cnn14:
         # TF32 and other fast algorithms of cuDNN lose digits. In quiet sound the logarithm makes such errors large.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            return self._network(torch.from_numpy(pieces).to(self._device))["embedding"].cpu().numpy()
+            return self.network(torch.from_numpy(pieces).to(self._device))["embedding"].cpu().numpy()
 
 
 def _built(seed: int) -> nn.Module:

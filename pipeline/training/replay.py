@@ -89,6 +89,11 @@ class Replays:
         self._places: dict[tuple[str, torch.Size], Tensor] = {}
         self._cannot = False
 
+    @property
+    def n_recorded(self) -> int:
+        """The number of shapes of batches whose steps are replayed."""
+        return len(self._recordings)
+
     def step(self, batch: Batch) -> Losses:
         """Do one step. Raises PipelineError when a matching has no answer.
 

@@ -4,6 +4,7 @@ import atexit
 import os
 import shlex
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 

@@ -204,6 +204,18 @@ def say_what_is_left_out():
         )
 
 
+def say_what_was_meant():
+    """Name the targets that a misspelt one may mean. Snakemake says only that there is no such rule."""
+    known = [rule.name for rule in workflow.rules]
+    for target in getattr(workflow.dag_settings, "targets", ()):
+        if target not in known and "/" not in target and not Path(target).exists():
+            near = get_close_matches(target, known, n=3) or ["all_tables"]
+            print(
+                f"error: there is no target {target}; is it {' or '.join(near)}? `snakemake --list` names all of them",
+                file=sys.stderr,
+            )
+
+
 def dataset_of(wildcards):
     """The dataset a job works on."""
     return cfg.datasets[wildcards.get("dataset") or experiment_of(wildcards).dataset]
@@ -244,4 +256,5 @@ def written_settings(stage):
 
 
 if workflow.is_main_process:
-    atexit.register(say_what_is_left_out)  # the targets are not known before
+    for say in (say_what_is_left_out, say_what_was_meant):
+        atexit.register(say)  # the targets are not known before
