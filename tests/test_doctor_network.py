@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import yaml
 
-from pipeline import files
+from pipeline import csv_file, files
 from pipeline.acquire.sources import COLUMNS
 from pipeline.doctor import answers, case, network, present
 from pipeline.layout import Layout
@@ -82,8 +82,7 @@ def made(server, tmp_path, monkeypatch):
         urls = [kind if "://" in kind else f"{host}/{kind}-{n}" for n, kind in enumerate(kinds)]
         rows = [["predictions", "file", file, url, "", n_bytes, "", ""] for url in urls]
         rows.append(["notes", "file", "n.jsonl", f"{host}/file", "", "", "", ""])
-        with files.atomic("sources.csv") as out:
-            csv.writer(out, lineterminator="\n").writerows([COLUMNS, *rows])
+        csv_file.write(Path("sources.csv"), COLUMNS, rows)
         config = {
             "acquire": {"sources": "sources.csv", "local": list(local), "timeout_s": 1},
             "datasets": {"qvhighlights": {"annotations": {"val": "notes"}}},
