@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import yaml
 
-from pipeline import files
+from pipeline import csv_file, files
 from pipeline.acquire.sources import COLUMNS
 from pipeline.doctor import answers, case, network, present
 from pipeline.layout import Layout
@@ -82,8 +83,7 @@ def made(server, tmp_path, monkeypatch):
         urls = [kind if "://" in kind else f"{host}/{kind}-{n}" for n, kind in enumerate(kinds)]
         rows = [["predictions", "file", file, url, "", n_bytes, "", ""] for url in urls]
         rows.append(["notes", "file", "n.jsonl", f"{host}/file", "", "", "", ""])
-        with files.atomic("sources.csv") as out:
-            csv.writer(out, lineterminator="\n").writerows([COLUMNS, *rows])
+        csv_file.write(Path("sources.csv"), COLUMNS, rows)
         config = {
             "acquire": {"sources": "sources.csv", "local": list(local), "timeout_s": 1},
             "datasets": {"qvhighlights": {"annotations": {"val": "notes"}}},
@@ -243,6 +243,18 @@ def test_a_file_that_a_local_folder_offers_is_not_asked_for(made, tmp_path):
     assert said.what == "0 of 2 are here; 2 offered by acquire.local (notes, predictions)"
     (tmp_path / "mine/p.jsonl").write_bytes(b"short")
     assert "1 to fetch" in next(iter(present.check(asked))).what
+
+
+def test_a_local_file_of_another_name_is_known_by_its_digest(made, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/other.txt").write_bytes(BODY)
+    made("gone")
+    table = tmp_path / "sources.csv"
+    table.write_text(table.read_text().replace(",,100,", f",sha256:{hashlib.sha256(BODY).hexdigest()},100,"))
+    asked = case.read(case.Asked(target="experiment_e", entries=("acquire={local: [mine]}",)))
+    assert [source.name for source in present.sorted_out(asked).offered] == ["predictions"]
+    (tmp_path / "mine/other.txt").write_bytes(BODY.upper())
+    assert present.sorted_out(asked).offered == []
 
 
 def test_proxies_are_named_without_their_passwords(made, monkeypatch):

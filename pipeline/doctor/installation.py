@@ -71,7 +71,7 @@ def packages(case: Case, installed: Mapping[str, str]) -> Iterator[Finding]:
     lock = lock_of(installed)
     pins = pins_of(lock) if lock else {}
     needed = needed_by(("light", *(case.needs.extras if case.needs else ())))
-    missing = sorted(name for name in needed if name not in installed)
+    missing = sorted((name for name in needed if name not in installed), key=lambda name: (name not in HEAVY, name))
     others = [
         f"{name} {installed[name]} instead of {pin}" for name, pin in pins.items() if _differs(installed, name, pin)
     ]

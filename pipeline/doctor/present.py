@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import files, provenance
+from pipeline.acquire.download import find_local
 from pipeline.acquire.originals import original_of
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import ARCHIVE_SUFFIXES
@@ -25,8 +26,11 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Present:
-    """The sources of a run by where they are. here: fetched. offered: a folder of `acquire.local` has a file of that
-    name and size. on_disk: the address is a file of this machine. to_fetch: the network has to bring them."""
+    """The sources of a run by where they are.
+
+    here: fetched. offered: a folder of `acquire.local` has the file. on_disk: the address is a file of this machine.
+    to_fetch: the network has to bring them.
+    """
 
     here: list[Source] = field(default_factory=list)
     offered: list[Source] = field(default_factory=list)
@@ -35,12 +39,16 @@ class Present:
 
 
 def sorted_out(case: Case) -> Present:
-    """Return the sources of the run by where they are. Nothing is read but names and sizes."""
-    found, offered = Present(), _names_below(case.local)
+    """Return the sources of the run by where they are.
+
+    Names and sizes decide, and for a file of a known digest in a folder of `acquire.local` the digest, as in a fetch.
+    """
+    folders = [folder for folder in case.local if Path(folder).is_dir()]
+    found, offered = Present(), _names_below(folders)
     for source in case.needs.sources.values() if case.needs else ():
         if _is_here(case, source):
             found.here.append(source)
-        elif _is_offered(source, offered):
+        elif _is_offered(source, offered, folders):
             found.offered.append(source)
         elif original_of(source) is not None or _file_of_machine(source):
             found.on_disk.append(source)
@@ -111,8 +119,14 @@ def _names_below(folders: Iterable[str]) -> dict[str, set[int]]:
     return found
 
 
-def _is_offered(source: Source, offered: Mapping[str, set[int]]) -> bool:
-    """Tell whether a file of the source's name and size is offered. Its digest is compared when it is fetched."""
+def _is_offered(source: Source, offered: Mapping[str, set[int]], folders: Sequence[str]) -> bool:
+    """Tell whether a file of the source's digest is offered, whatever its name.
+
+    Of a long file, and of one whose size or digest is unknown, the name has to do; a fetch compares its digest.
+    """
+    if source.digest and source.n_bytes and source.n_bytes <= READ_BYTES:
+        has_its_size = any(source.n_bytes in sizes for sizes in offered.values())
+        return has_its_size and find_local(source, folders, source.digest) is not None
     sizes = offered.get(source.file, set()) - {-1}
     if sizes and (source.n_bytes is None or source.n_bytes in sizes):
         return True

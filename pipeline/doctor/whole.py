@@ -7,13 +7,12 @@ some hundred megabytes, and with `--digests` those of all files.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, provenance
+from pipeline import csv_file, files, provenance
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 
@@ -89,16 +88,15 @@ def listed_by_accounts(layout: Layout) -> Iterator[Listed]:
     """Yield every video that an account calls usable."""
     for account in sorted((layout.results / "videos").glob("*/*.csv")):
         for row in rows_of(account):
-            if row.get("status") == "ok" and (row.get("bytes") or "").isdigit():
+            if row.get("status") == "ok" and row.get("bytes", "").isdigit():
                 yield Listed(Path(row["path"]), int(row["bytes"]), row["sha256"], account, is_video=True)
 
 
 def rows_of(account: Path) -> list[dict[str, str]]:
     """Read an account of videos. One that cannot be read has no rows: its manifest says that it is damaged."""
     try:
-        with files.open_text(account) as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return csv_file.read(account)
+    except PipelineError:
         return []
 
 
