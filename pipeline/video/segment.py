@@ -84,13 +84,13 @@ def read_segments(path: Path) -> list[Segments]:
     """Read a clip table. Raises PipelineError, which names the file and the row, for what does not fit."""
     return [
         Segments(row["vid"], _number(row, "start_s", path), int(_number(row, "n_clips", path)), row["status"])
-        for row in _rows(path)
+        for row in _rows(path, COLUMNS)
     ]
 
 
 def read_videos(path: Path) -> dict[str, dict[str, str]]:
     """Read a shard's video table: vid → its row (status, why, path, duration_s, sha256, …), with all values as text."""
-    return {row["vid"]: row for row in _rows(path)}
+    return {row["vid"]: row for row in _rows(path, ("vid", "status"))}
 
 
 def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
@@ -118,12 +118,22 @@ def _why(row: dict[str, str]) -> str:
     return f"{row['status']}: {row.get('why') or 'no reason given'}"
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _rows(path: Path, needed: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table. Raises PipelineError for a file without these columns, or that is no table."""
     try:
         with files.open_text(path) as file:
-            yield from csv.DictReader(file)
+            for row in csv.DictReader(file):
+                if lacking := [name for name in needed if row.get(name) is None]:
+                    raise _damaged(f"has a row without {', '.join(lacking)}", path)
+                yield row
     except OSError as error:
         raise files.cannot_read(path, error) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _damaged(f"is no table ({error})", path) from error
+
+
+def _damaged(why: str, path: Path) -> PipelineError:
+    return PipelineError(why, where=path, remedy="delete it and its manifest, and run the workflow again")
 
 
 def _number(row: dict[str, str], column: str, path: Path) -> Fraction:
@@ -131,8 +141,4 @@ def _number(row: dict[str, str], column: str, path: Path) -> Fraction:
     try:
         return Fraction(row[column])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise PipelineError(
-            f"`{column}` of {row.get('vid')} is no number ({row.get(column)!r})",
-            where=path,
-            remedy="delete it and its manifest, and run the workflow again",
-        ) from error
+        raise _damaged(f"`{column}` of {row.get('vid')} is no number ({row.get(column)!r})", path) from error
