@@ -57,7 +57,7 @@ schema: $(LIGHT)  ## Write workflow/schemas/config.schema.json from the typed co
 COMPILE = .venv/bin/uv pip compile pyproject.toml --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --annotation-style line --custom-compile-command "make lock" --quiet
 lock: $(FULL)  ## Resolve locks and workflow/envs again from pyproject.toml (keeps what still fits)
-	$(COMPILE) --extra extract --extra train --extra dev -o requirements/full.lock
+	$(COMPILE) --extra extract --extra train --extra serve --extra dev -o requirements/full.lock
 	$(COMPILE) -c requirements/full.lock -o requirements/light.lock
 	.venv/bin/python requirements/envs.py
 

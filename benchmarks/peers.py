@@ -16,12 +16,13 @@ the page, between the lines `<!-- figures -->` and `<!-- end of figures -->`.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -93,9 +94,8 @@ def read(paths: Iterator[Path]) -> list[Curves]:
     """The curves of every seed. A domain that has not come as far as the others is cut where it ends."""
     found = []
     for path in sorted(paths):
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        curves = {d: [float(row[d]) for row in rows if row.get(d)] for d in DOMAINS}
+        table = pd.read_csv(path).reindex(columns=DOMAINS)
+        curves = {domain: table[domain].dropna().tolist() for domain in DOMAINS}
         if all(curves.values()):
             found.append(curves)
     return found

@@ -375,7 +375,7 @@ def _made(
         audio_dim=audio,
         text_dim=512,
         clip_s=2.0,
-        left_out=[],
+        skipped=[],
     )
 
 

@@ -44,11 +44,14 @@ def unpack(job: StageJob[of.Nothing]) -> Asked:
     return Asked("unpack", {"name": job.about["name"]}, [job.input("fetched")])
 
 
-def annotate(job: StageJob[of.Nothing]) -> Asked:
-    """Annotations in the common form."""
+def annotate(job: StageJob[of.Annotate]) -> Asked:
+    """Annotations in the common form. A sample is recorded only where there is one, so that it makes no older manifest
+    stale."""
     settings: dict[str, Any] = {key: job.about[key] for key in ("dataset", "split")}
     if own := datasets.get(job.about["dataset"]).own:
         settings |= {"videos": own.videos, "clip": own.clip}
+    if job.settings.sample is not None:
+        settings["sample"] = job.settings.sample
     return Asked("annotate", settings, [job.input("fetched")])
 
 
@@ -185,21 +188,28 @@ def score(job: StageJob[of.Score]) -> Asked:
 def tabulate(job: StageJob[of.Tabulate], published: Iterable[Path]) -> Asked:
     """A table of the paper. published: the files with published numbers. They are part of the code, so they are known
     by digest and not by place."""
-    settings = job.settings.model_dump(mode="json") | {"published": {p.name: files.sha256(p) for p in published}}
     inputs = [path for kind in ("metrics", "predictions", "runs", "annotations") for path in job.inputs[kind]]
-    return Asked("tabulate", settings, inputs)
+    return Asked("tabulate", _shown(job.settings, published), inputs)
 
 
 def draw(job: StageJob[of.Draw]) -> Asked:
     """Learning curves of an experiment."""
-    settings = {"name": job.about["experiment"], "experiment": job.settings.experiment.model_dump(mode="json")}
+    settings = {"name": job.about["experiment"], "experiment": job.settings.experiment.recorded()}
     return Asked("draw", settings, job.inputs["runs"])
 
 
 def page(job: StageJob[of.Page], published: Iterable[Path]) -> Asked:
     """The report. published: as for `tabulate`."""
-    settings = job.settings.model_dump(mode="json") | {"published": {p.name: files.sha256(p) for p in published}}
-    return Asked("page", settings, [path for paths in job.inputs.values() for path in paths])
+    return Asked("page", _shown(job.settings, published), [path for paths in job.inputs.values() for path in paths])
+
+
+def _shown(settings: of.Tabulate, published: Iterable[Path]) -> dict[str, Any]:
+    """What a table or the report shows. A new key with a default changes nothing here, as for runs."""
+    return {
+        "title": settings.title,
+        "experiments": {name: experiment.recorded() for name, experiment in settings.experiments.items()},
+        "published": {path.name: files.sha256(path) for path in published},
+    }
 
 
 def leaderboard(job: StageJob[of.Nothing]) -> Asked:
@@ -248,7 +258,7 @@ def _runs(job: StageJob[of.Train], runs: Sequence[str]) -> dict[str, Any]:
         "experiment": name,
         "dataset": experiment.dataset,
         "families": {family: str(place) for family, place in store_places(job).items()},
-        "features": features_of(name, experiment).model_dump(mode="json"),
+        "features": features_of(name, experiment).recorded(),
         "runs": {run: experiment.settings_of(run).recorded() for run in runs},
     }
 

@@ -19,6 +19,15 @@ from pipeline.errors import PipelineError
 from pipeline.layout import RunFile
 
 
+def skipped_in(card: Mapping[str, Any]) -> Mapping[str, list[dict[str, str]]]:
+    """Return split → the queries that a run did not use, each with the reason, out of the run's card.
+
+    Older cards have them under `left_out`.
+    """
+    found: Mapping[str, list[dict[str, str]]] = card.get("skipped") or card.get("left_out") or {}
+    return found
+
+
 def settings_behind(name: str, experiment: Experiment, runs: Iterable[Path]) -> dict[str, SweepPoint]:
     """Run → the settings it was trained with, of one experiment. runs: manifests of train (or predict), of any.
 

@@ -19,8 +19,10 @@ from typing import Any
 
 from pipeline import commands, datasets, files
 from pipeline.commands import ask as ask_command
+from pipeline.commands import doctor as doctor_command
 from pipeline.commands import features as features_commands
 from pipeline.commands import new_dataset as new_dataset_command
+from pipeline.commands.parser import CommandParser
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
 from pipeline.grids import KNOWN, is_grid
@@ -100,11 +102,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _learn_datasets(arguments: list[str] | None) -> None:
-    """Learn the datasets of one's own below the results folder, so that `--dataset` can name them."""
+    """Learn the datasets of one's own below the results folder, so that `--dataset` can name them.
+
+    A workflow tells its jobs what the config says now, which may be newer than what lies in the folder.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--results", type=Path, default=Path("results"))
     results = first.parse_known_args(arguments)[0].results
     for path in Layout(results).own_datasets():
+        if path.parent.name in datasets.DATASETS:
+            continue
         try:
             datasets.learn(path.parent.name, files.read_json(path, files.MADE_HERE))
         except PipelineError as error:
@@ -153,7 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
-    commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True)
+    commands_of = parser.add_subparsers(dest="command", metavar="STAGE", required=True, parser_class=CommandParser)
     for name, stage in STAGES.items():
         if not stage.group:
             _stage(commands_of, stage)
@@ -236,6 +243,10 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
 
 
 def _around(parsers: argparse._SubParsersAction) -> None:
+    doctor_command.add(
+        _plain(parsers, "doctor", doctor_command.run, "can this machine run the config: what is missing, what to do")
+    )
+
     probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
     probe.add_argument("video", type=Path, nargs="+")
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline import config_own, methods, yaml_file
 from pipeline.config_checks import unworkable
-from pipeline.config_experiment import Experiment, Features, SweepPoint, Training
+from pipeline.config_experiment import SEEDS, Experiment, Features, Seeds, SweepPoint, Training
 from pipeline.config_layers import complaint, over_model, resolved, unread_settings
 from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Model, ResultsFolder
 from pipeline.errors import PipelineError
@@ -65,6 +65,9 @@ class Dataset(Strict):
     skip: list[str] = []
     """Vids that no stage uses. Their queries are left out everywhere, and every table says how many queries its
     numbers stand on."""
+    sample: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether it is
+    among them. Every title then says that nothing is comparable. With null all videos are used."""
     missing: Literal["fail", "skip"] = "fail"
     """What training does when videos of val, or of the split it reports, are missing or cannot be read. `fail`
     refuses to begin. `skip` leaves their queries out, and every table says so. Missing videos of train are always
@@ -121,6 +124,12 @@ class Config(Strict):
     """Title that stands above every table."""
     results: ResultsFolder = "results"
     """Folder of all outputs."""
+    seeds: Seeds = SEEDS
+    """Random seeds of every experiment that names none of its own, with one run for each. With two or more, tables show
+    mean ± standard deviation. With three or more they give a verdict. `--config 'seeds=[2017]'` makes a quick pass."""
+    jobs: Positive = 1
+    """Number of jobs that share the runs of an experiment, of every experiment that names no number of its own. Each
+    job has one GPU. With as many jobs as seeds, each seed is a job."""
     acquire: Acquire = Acquire()
     """How files are fetched."""
     encoding: Encoding = Encoding()
@@ -139,6 +148,12 @@ class Config(Strict):
     peers: list[str] = []
     """Names of the experiments that the target `peers` makes and that the tables of `all_tables` leave out: the rows of
     other methods. The tables of `peers` show them beside all other experiments of the same table."""
+
+    @property
+    def heading(self) -> str:
+        """The title that stands above every table. It says so if a dataset is only sampled."""
+        sampled = [f"{100 * d.sample:g} % of the videos of {name}" for name, d in self.datasets.items() if d.sample]
+        return f"{self.title} (rehearsal on {', '.join(sampled)}, not comparable)" if sampled else self.title
 
     def of_table(self, table: str) -> dict[str, Experiment]:
         """Return the experiments that a table shows, by name.
@@ -175,9 +190,10 @@ class Config(Strict):
             return raw
         full: dict[str, Any] = {}
         unread: list[str] = []
+        of_all = _of_all(raw)
         for name, experiment in raw["experiments"].items():
             try:
-                full[name] = resolved(raw, experiment)
+                full[name] = resolved(raw, experiment, of_all)
             except ValueError as error:
                 raise ValueError(f"`experiments.{name}`: {error}") from None
             unread += [f"`experiments.{name}`: {key}" for key in unread_settings(experiment, full[name])]
@@ -196,6 +212,16 @@ class Config(Strict):
         return self
 
 
+def _of_all(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys at the top that every experiment inherits. A bad value is left out, so that it is refused once,
+    at the top, and not in every experiment."""
+    found: dict[str, Any] = {}
+    for key, kind in {"seeds": Seeds, "jobs": Positive}.items():
+        with suppress(ValidationError):
+            found |= {key: TypeAdapter(kind).validate_python(raw[key])} if key in raw else {}
+    return found
+
+
 def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
     """Validate the content of a YAML file.
 
@@ -206,9 +232,13 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
         return Config.model_validate(full)
 
 
-def load_file(path: Path) -> Config:
-    """Read and validate a YAML file. Raises PipelineError when it cannot be read, is not YAML or does not fit."""
-    return load(yaml_file.read(path), str(path))
+def load_file(path: Path, **instead: Any) -> Config:
+    """Read and validate a YAML file.
+
+    instead: values of keys at the top that replace those of the file, as Snakemake's `--config` does. Raises
+    PipelineError when the file cannot be read, is not YAML or does not fit.
+    """
+    return load(yaml_file.read(path) | instead, str(path))
 
 
 def section(kind: type[S], text: str, remedy: str, where: str = "--settings") -> S:

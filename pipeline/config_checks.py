@@ -29,6 +29,8 @@ def unworkable(cfg: Config) -> Iterator[str]:
                 f"`{place}` is {dataset.clip}; the clips of {dataset_name} that people rated have {rated},"
                 f" so write {rated}"
             )
+        if dataset.sample and datasets.get(dataset_name).own:
+            yield f"`datasets.{dataset_name}.sample` is for datasets of the paper: name fewer videos in your file"
     for dataset_name, training in cfg.training.items():
         for key, why in MethodSettings.passes_over(dataset_name).items():
             if key in training.model_fields_set:
@@ -39,6 +41,11 @@ def unworkable(cfg: Config) -> Iterator[str]:
             known = ", ".join(cfg.datasets)
             yield f"`{place}.dataset`: {experiment.dataset} has no section under `datasets`; there are {known}"
             continue
+        if experiment.source == "predictions" and cfg.datasets[experiment.dataset].sample:
+            yield (
+                f"`{place}`: a released prediction file is about all videos, and `datasets.{experiment.dataset}.sample`"
+                " takes some: leave one of the two out"
+            )
         yield from _wrong_table(place, experiment)
         yield from _wrong_grids(place, experiment, cfg)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline import datasets
 from pipeline.config_names import DatasetName, DomainName, FamilyName, Model
@@ -14,7 +14,17 @@ from pipeline.families import FAMILIES
 from pipeline.layout import RunId
 from pipeline.settings import Positive, Strict, Weight
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+def _each_once(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is named twice")
+    return seeds
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1), AfterValidator(_each_once)]
+
+SEEDS = [2017, 0, 1]
+"""The seeds of an experiment where the file names none: as many as a verdict needs (`docs/statistics.md`)."""
 
 PLACES: dict[str | None, str] = {"frames224": "video", "native": "video", "sound": "audio", "words": "text"}
 """Reader of a family → the key of `features` that the family belongs under.
@@ -81,6 +91,10 @@ class Features(Strict):
         if twice := {family for family in self.all if self.all.count(family) > 1}:
             raise ValueError(f"{', '.join(sorted(twice))} is named twice")
         return self
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what a manifest records: the families, and those other keys that differ from their defaults."""
+        return {"video": self.video, "audio": self.audio, "text": self.text} | self.changes()
 
     @property
     def all(self) -> list[str]:
@@ -156,10 +170,11 @@ class Experiment(Strict):
     """The domains to run, of a dataset that is trained by domain (TVSum). An empty list means all of them."""
     report: Literal["val", "test"] = "val"
     """The split whose numbers the table shows. With `val` the epoch was selected on the reported split itself."""
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [2017]
-    """Random seeds, with one run for each. With two or more, tables show mean ± standard deviation."""
+    seeds: Seeds = SEEDS
+    """Random seeds, with one run for each. An experiment without this key has the list at the top of the file."""
     jobs: Positive = 1
-    """Number of jobs that share the runs, each on one GPU. There are never more jobs than runs."""
+    """Number of jobs that share the runs, each on one GPU. There are never more jobs than runs. An experiment without
+    this key has the number at the top of the file."""
     note: str | None = None
     """A remark that every table prints with the row."""
 
@@ -187,8 +202,8 @@ class Experiment(Strict):
             raise ValueError("`source: predictions` trains nothing that a `sweep` could change: leave `sweep` out")
         if self.row is not None and self.table is None:
             raise ValueError(f"`row` is {self.row!r} and no `table` is named: add `table`, or leave `row` out")
-        if len(set(self.runs)) < len(self.runs):
-            raise ValueError(f"a seed or a domain is named twice (`seeds: {self.seeds}`, `domains: {self.domains}`)")
+        if len(set(self.domains)) < len(self.domains):
+            raise ValueError(f"a domain is named twice (`domains: {self.domains}`)")
         return self
 
     @model_validator(mode="after")
@@ -207,6 +222,13 @@ class Experiment(Strict):
             f"`model.{key}` is read by nothing on {self.dataset}, which has no {lacking}: leave it out here, and "
             "name it under `model_by_dataset` for the datasets that have them"
         )
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what a table's or a figure's manifest records: what differs from the defaults, the settings of the
+        method and the schedule as those of runs are recorded, and the runs."""
+        sections = {"model": self.model.recorded(), "training": self.training.changes(), "runs": self.runs}
+        sweep = {point: settings.recorded() for point, settings in self.sweep.items()}
+        return self.changes() | sections | ({"sweep": sweep} if sweep else {})
 
     @property
     def hears(self) -> bool:

@@ -13,10 +13,11 @@ from pipeline.datasets import DATASETS
 from pipeline.methods.settings import MethodSettings
 
 
-def resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
+def resolved(raw: Mapping[str, Any], experiment: Any, of_all: Mapping[str, Any]) -> Any:
     """Return an experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it.
 
-    Raises ValueError for a name of a sweep point that is neither text nor a number.
+    of_all: keys of the experiment that the file gives at its top, for all experiments without their own. Raises
+    ValueError for a name of a sweep point that is neither text nor a number.
     """
     if not isinstance(experiment, Mapping):
         return experiment
@@ -32,7 +33,7 @@ def resolved(raw: Mapping[str, Any], experiment: Any) -> Any:
         if len({str(point) for point in sweep}) < len(sweep):
             raise ValueError(f"`sweep`: two points have one name (of {', '.join(map(repr, sweep))})")
         sweep = {str(p): _laid_over(base["model"], trainings, changes, experiment) for p, changes in sweep.items()}
-    return {**base, "sweep": sweep}
+    return {**of_all, **base, "sweep": sweep}
 
 
 def unread_settings(experiment: Any, full: Any) -> Iterator[str]:

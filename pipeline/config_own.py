@@ -14,6 +14,7 @@ from typing import Any
 from pipeline import datasets, files
 from pipeline.datasets import own, own_table
 from pipeline.datasets.definition import OwnFiles
+from pipeline.datasets.own_rows import split_of
 from pipeline.errors import PipelineError
 from pipeline.grids import is_grid
 
@@ -63,7 +64,7 @@ def _section(name: str, section: Mapping[str, Any], where: str) -> tuple[dict[st
     paths = [_path(section[key], f"{place}.{key}", where) for key in ("annotations", "videos")]
     table = own_table.read(*paths)
     table.refuse()
-    splits = sorted(set(own_table.split_of(table).values()))
+    splits = sorted(set(split_of(table).values()))
     shards = min(MOST_SHARDS, -(-len(table.vids) // VIDEOS_PER_SHARD))
     common = {
         "shards": shards,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import config, files, methods, provenance, records
+from pipeline import config, csv_file, files, methods, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.store import Store
@@ -251,12 +250,11 @@ def write_sources(benchmark: Path, address: str) -> None:
     }
     named |= {f"demo-{name}": ("archive", path) for name, path in archives.items()}
     named["demo-random-windows"] = ("file", RANDOM_WINDOWS)
-    with files.atomic(benchmark / "sources.csv") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for name, (kind, path) in named.items():
-            entry = known[str(benchmark / path)]
-            digest = f"sha256:{entry['sha256']}"
-            table.writerow([name, kind, path, f"{address}/{path}", digest, entry["bytes"], "MIT", "made by the demo"])
-        url = f"{address}/{synthetic.TVSUM_VIDEOS}/{{vid}}.mp4"
-        table.writerow(["demo-tvsum-videos", "video", "{vid}.mp4", url, "", "", "MIT", "made by the demo"])
+    rows: list[tuple[object, ...]] = []
+    for name, (kind, path) in named.items():
+        entry = known[str(benchmark / path)]
+        digest = f"sha256:{entry['sha256']}"
+        rows.append((name, kind, path, f"{address}/{path}", digest, entry["bytes"], "MIT", "made by the demo"))
+    url = f"{address}/{synthetic.TVSUM_VIDEOS}/{{vid}}.mp4"
+    rows.append(("demo-tvsum-videos", "video", "{vid}.mp4", url, "", "", "MIT", "made by the demo"))
+    csv_file.write(benchmark / "sources.csv", COLUMNS, rows)

@@ -60,20 +60,20 @@ import torch
 for number in range(torch.cuda.device_count()):
     print("UUID:", torch.cuda.get_device_properties(number).uuid)
 """
-_TO_THE_CPU = "set CUDA_VISIBLE_DEVICES= to work on the CPU"
+_TO_THE_CPU = f"set CUDA_VISIBLE_DEVICES= and {SWITCH}=optional to work on the CPU"
 
 
-def foreseen() -> int | None:
+def foreseen(limit_s: float | None = None) -> int | None:
     """Return how many GPUs a job that is started here will find, without importing torch.
 
     Returns None if only torch could tell, which is so on a machine with CUDA and without nvidia-smi.
-    Raises PipelineError if nvidia-smi fails or hangs.
+    limit_s: as for `listed_gpus`. Raises PipelineError if nvidia-smi fails or hangs.
     """
     if cpu_is_asked_for():
         return 0
-    listed = listed_gpus()
+    listed = listed_gpus(limit_s)
     if listed is None:
-        return None if _has_driver() else 0
+        return None if has_driver() else 0
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     return len(_parts(listed) if allowed is None else _chosen(allowed, listed))  # the order does not change the number
 
@@ -87,7 +87,7 @@ def visible_gpus() -> list[str]:
         return []
     listed = listed_gpus()
     if listed is None:
-        return _names_from_torch() if _has_driver() else []
+        return _names_from_torch() if has_driver() else []
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return _parts(listed)
@@ -117,31 +117,32 @@ def is_required() -> bool:
     return switch == "required" or (not switch and by_slurm)
 
 
-def listed_gpus() -> dict[str, list[str]] | None:
+def listed_gpus(limit_s: float | None = None) -> dict[str, list[str]] | None:
     """Return the UUID of each GPU with the UUIDs of its parts (MIG), in the order of `nvidia-smi -L`, which is by bus.
 
-    Returns None if there is no nvidia-smi.
+    limit_s: the seconds that nvidia-smi may take (NVIDIA_SMI_LIMIT_S). Returns None if there is no nvidia-smi.
     Raises PipelineError if nvidia-smi fails, does not answer, or prints something else.
     """
     if shutil.which("nvidia-smi") is None:
         return None
+    limit_s = NVIDIA_SMI_LIMIT_S if limit_s is None else limit_s
     try:
-        answer = _answer(["nvidia-smi", "-L"], NVIDIA_SMI_LIMIT_S)
+        told = answer(["nvidia-smi", "-L"], limit_s)
     except subprocess.TimeoutExpired as error:
-        raise _driver_error(f"does not answer for {NVIDIA_SMI_LIMIT_S:g} s") from error
+        raise _driver_error(f"does not answer for {limit_s:g} s") from error
     except OSError as error:
         raise _driver_error(f"cannot be run ({error.strerror})") from error
-    said = " ".join((answer.stdout + " " + answer.stderr).split())
+    said = " ".join((told.stdout + " " + told.stderr).split())
     if _NONE_LISTED.search(said):
         return {}
     listed: dict[str, list[str]] = {}
-    for name in _LISTED.findall(answer.stdout):
+    for name in _LISTED.findall(told.stdout):
         if name.startswith("GPU-"):
             listed[name] = []
         elif listed:
             listed[next(reversed(listed))].append(name)
-    if answer.returncode or not listed:
-        ending = f" (exit code {answer.returncode})" if answer.returncode else " where a list of GPUs was expected"
+    if told.returncode or not listed:
+        ending = f" (exit code {told.returncode})" if told.returncode else " where a list of GPUs was expected"
         raise _driver_error(f"says `{said[:200]}`{ending}")
     return listed
 
@@ -200,14 +201,15 @@ def _without_gpu() -> Iterator[str]:
     """Yield `cpu` and print why. Raises PipelineError if a GPU is required."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if cpu_is_asked_for():
-        why = f"CUDA_VISIBLE_DEVICES is `{allowed}`"
+        why, remedy = f"CUDA_VISIBLE_DEVICES is `{allowed}`", "unset CUDA_VISIBLE_DEVICES"
     else:
         why = "no GPU is found here" + (f" (CUDA_VISIBLE_DEVICES is `{allowed}`)" if allowed else "")
-        if is_required():
-            raise PipelineError(
-                f"{why}, but this job was promised one",
-                remedy=f"see what `nvidia-smi -L` says, or set {SWITCH}=optional to work on the CPU",
-            )
+        remedy = "see what `nvidia-smi -L` says"
+    if is_required():
+        raise PipelineError(
+            f"{why}, but this job was promised a GPU",
+            remedy=f"{remedy}, or set {SWITCH}=optional to work on the CPU",
+        )
     print(f"works on the CPU: {why}", file=sys.stderr, flush=True)
     yield "cpu"
 
@@ -218,7 +220,7 @@ def _torch_works() -> bool:
     return torch.cuda.is_available()
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
     """Whether CUDA's driver library can be loaded. This test takes no time on a machine without it."""
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -234,17 +236,17 @@ def _names_from_torch() -> list[str]:
     could not choose a GPU any more after it had asked.
     """
     try:
-        answer = _answer([sys.executable, "-c", _ASK_TORCH], TORCH_LIMIT_S)
+        told = answer([sys.executable, "-c", _ASK_TORCH], TORCH_LIMIT_S)
     except subprocess.TimeoutExpired as error:
         raise _torch_error(f"does not answer for {TORCH_LIMIT_S:g} s") from error
-    if answer.returncode:
-        said = answer.stderr.strip().rpartition("\n")[2]
-        raise _torch_error(f"cannot list them (`{said[:200]}`, exit code {answer.returncode})")
-    found = re.findall(r"^UUID: (\S+)$", answer.stdout, re.MULTILINE)
+    if told.returncode:
+        said = told.stderr.strip().rpartition("\n")[2]
+        raise _torch_error(f"cannot list them (`{said[:200]}`, exit code {told.returncode})")
+    found = re.findall(r"^UUID: (\S+)$", told.stdout, re.MULTILINE)
     return [name if name.startswith(("GPU-", "MIG-")) else f"GPU-{name}" for name in found]
 
 
-def _answer(command: Sequence[str], limit_s: float) -> subprocess.CompletedProcess[str]:
+def answer(command: Sequence[str], limit_s: float) -> subprocess.CompletedProcess[str]:
     """Run a program and return what it printed. Raises TimeoutExpired if it takes longer than the limit.
 
     The driver of a GPU that is lost can block a program so that not even SIGKILL ends it. So this does not wait for the

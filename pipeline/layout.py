@@ -118,6 +118,10 @@ class Layout:
         """The folder of a source: the fetched file, its pin, and what came out of it."""
         return self.results / "resources" / name
 
+    def last_seen(self) -> Path:
+        """When each address of the table of sources last answered, as `doctor --links` noted it."""
+        return self.results / "resources" / "last-seen.json"
+
     def unpacked(self, name: str) -> Path:
         """The folder with an archive's members, or with the videos of a source that are fetched one by one."""
         return self.resource(name) / UNPACKED

@@ -11,10 +11,18 @@ from hashlib import sha256
 
 from pipeline.errors import PipelineError
 
+PARTS = 1_000_000
+"""Into how many parts videos are divided for a sample."""
+
 
 def shard_of(vid: str, n: int) -> int:
     """Number of the shard, 0 to n - 1, that a video belongs to among `n`."""
     return int.from_bytes(sha256(vid.encode()).digest()[:8], "big") % n
+
+
+def is_in_sample(video: str, share: float) -> bool:
+    """Whether a video is among a share of all videos, from 0 to 1. A larger share holds all of a smaller one."""
+    return shard_of(video, PARTS) < share * PARTS
 
 
 def shard_name(number: int) -> str:

@@ -33,6 +33,13 @@ class Fetch(Strict):
     acquire: Acquire = Acquire()
 
 
+class Annotate(Strict):
+    """Which videos a rehearsal works on."""
+
+    sample: float | None = None
+    """Share of the videos; with null all are used."""
+
+
 class Videos(Strict):
     """Where the videos of a dataset come from."""
 

@@ -102,10 +102,10 @@ _ROWS = (
     ),
     Stage(
         "annotate",
-        1,
+        2,
         "released annotations to the common form",
         "pipeline.video.own_dataset:annotate",
-        "Nothing",
+        "Annotate",
         ("dataset", "split"),
         (Input("fetched", "manifest of `fetch`, or the file itself"),),
     ),
@@ -192,7 +192,7 @@ _ROWS = (
     ),
     Stage(
         "tabulate",
-        4,
+        5,
         "a table of the paper: published beside reproduced",
         "pipeline.reporting.tables:tabulate",
         "Tabulate",
@@ -215,7 +215,7 @@ _ROWS = (
     ),
     Stage(
         "page",
-        2,
+        3,
         "the report: tables, figures and every query on pages",
         "pipeline.reporting.page.stage:page",
         "Page",

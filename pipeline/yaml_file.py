@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -60,6 +60,38 @@ def read(path: Path | str) -> dict[str, Any]:
             remedy="name a file that is built like config.yaml",
         )
     return raw
+
+
+def with_entries(raw: Mapping[str, Any], entries: Sequence[str]) -> dict[str, Any]:
+    """Lay `KEY=VALUE` entries over the keys of a config, as Snakemake does with those behind its `--config`.
+
+    Each value is YAML in which all scalars are text; a section is laid over the file's section, key by key. Raises
+    PipelineError for an entry without `=`, for one that is no YAML, and for a key that stands twice.
+    """
+    import yaml
+
+    if complaints := list(_entry_complaints(entries)):
+        remedy = "write each key once"
+        raise PipelineError("; ".join(complaints), where="--config", remedy=remedy)
+    found = dict(raw)
+    for entry in entries:
+        name, equals, text = entry.partition("=")
+        try:
+            value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - this loader builds texts, lists and mappings
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            why = f"is no YAML ({' '.join(str(error).split())})"
+            raise PipelineError(why, where=f"--config {name}", remedy="put quotes around the entry") from error
+        if not equals or not name:
+            remedy = "write KEY=VALUE, with quotes around the whole where a value has blanks"
+            raise PipelineError("is no KEY=VALUE", where=f"--config {entry}", remedy=remedy)
+        found[name] = _over(found.get(name), value)
+    return found
+
+
+def _over(base: Any, value: Any) -> Any:
+    if not isinstance(base, Mapping) or not isinstance(value, Mapping):
+        return value
+    return {**base, **{key: _over(base.get(key), inner) for key, inner in value.items()}}
 
 
 def check_command_line(arguments: Sequence[str]) -> None:

@@ -55,6 +55,10 @@ def set_learning_rate_and_forget(workflow):
     shutil.rmtree(workflow.folder / ".snakemake")
 
 
+def add_seed(workflow):
+    workflow.change_config(lambda config: config.update(seeds=[2017, 0], jobs=2))
+
+
 def respell_results(workflow):
     text = (workflow.folder / "config.yaml").read_text()
     workflow.write("config.yaml", f"{text}\nresults: ./results/\n")
@@ -192,6 +196,7 @@ CHANGES = {
         {},
     ),
     "the same, but the training fails; the learning rate set back": (set_learning_rate_fail_and_set_it_back, [], {}),
+    "a seed more at the top of the config, and a job for each seed": (add_seed, [], {}),
     "PANN's weights, but the training fails; the same command again": (set_pann_and_fail, [], {}),
     "PANN's weights": (set_pann, [], {}),
     "one video more, in shard 00000 (asked for: features and the runs of `seen`)": (

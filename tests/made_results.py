@@ -8,8 +8,9 @@ from pipeline import config, files, provenance
 from pipeline.reporting import render, tables
 from pipeline.reporting.reproduced import METRIC_OF
 
-QVH = {"dataset": "qvhighlights", "features": {"video": ["clip-vit-b32"]}, "model": {}, "training": {}}
-TVSUM = {"dataset": "tvsum", "source": "features", "archive": "umt", "features": {"video": ["clip-vit-b32"]}}
+BARE = {"features": {"video": ["clip-vit-b32"]}, "model": {}, "training": {}, "seeds": [2017]}
+QVH = {"dataset": "qvhighlights"} | BARE
+TVSUM = {"dataset": "tvsum", "source": "features", "archive": "umt"} | BARE
 
 
 def experiment(**lines) -> config.Experiment:
@@ -17,7 +18,7 @@ def experiment(**lines) -> config.Experiment:
 
 
 def tvsum_experiment(**lines) -> config.Experiment:
-    return config.Experiment.model_validate(TVSUM | {"model": {}, "training": {}} | lines)
+    return config.Experiment.model_validate(TVSUM | lines)
 
 
 def qvh_metrics(start: float, queries: int = 1542) -> dict:

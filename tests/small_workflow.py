@@ -32,6 +32,7 @@ NEW_VID = f"{'G' * 11}_0.0_{SECONDS}.0"
 
 CONFIG = """
 # A comment.
+seeds: [2017]
 acquire: {sources: sources.csv}
 encoding: {weights: {clip-vit-b32: "random:0", slowfast-r50-caffe2: "random:0", pann-cnn14: "random:0"}}
 datasets:

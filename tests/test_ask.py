@@ -19,7 +19,7 @@ import pytest
 from made_videos import make_video
 from tiny_benchmark import FEATURES, MODEL, N_CLIPS, PEERS, WITH_SOUND, Benchmark, experiment, list_stores, query
 
-from pipeline import cli, files, records
+from pipeline import cli, datasets, files, records
 from pipeline.asking import rows as asking_rows
 from pipeline.asking import write
 from pipeline.asking.answer import Answer, ScoredWindow
@@ -651,6 +651,17 @@ def test_the_command_prints_every_answer_and_names_its_files(own, run, encoded, 
     assert "query: a cat" in said
     assert str(out / "index.html") in said
     assert re.search(r"^ 1 \d:\d\d\.\d - \d:\d\d\.\d +\d\.\d{4}  \|[.#]{48}\|$", said, re.MULTILINE)
+
+
+def test_the_card_says_what_a_dataset_of_ones_own_is_whatever_this_folder_calls_by_its_name(own, run, tmp_path, capsys):
+    facts = {"annotations": "my.csv", "videos": "videos", "clip": "2s", "raters": 3}
+    folder = with_card(run, tmp_path, dataset="mine", own_dataset=facts)
+    files.write_json(tmp_path / "here/annotations/mine/dataset.json", facts | {"clip": "1s", "raters": 0})
+    words = ["--results", str(tmp_path / "here"), "ask", str(own.videos[3]), "--run", str(folder), "a dog"]
+    cli.main(words)
+    assert f"{N_CLIPS} clips of 2 s" in capsys.readouterr().out
+    assert datasets.get("mine").highlights == datasets.definition.Highlights("2s", 3, "levels")
+    datasets.register({})
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_queries_whose_video_was_skipped_on_record_are_left_out_and_counted(tmp_
     shelf = Shelf(tmp_path).put(VIDEO[0], 6, {"a": 5, "c": 7}).put(VIDEO[1], 4).put("clip-text", 3, TOKENS, "tokens")
     data = shelf.load(WORDS, skipped=({"vid": "b", "why": "404"},))
     assert [q.qid for q in data.queries] == [1, 3]
-    assert data.left_out == [{"qid": "2", "vid": "b", "why": "404"}]
+    assert data.skipped == [{"qid": "2", "vid": "b", "why": "404"}]
 
 
 def test_a_family_without_a_store_is_named(tmp_path):

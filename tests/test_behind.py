@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pipeline import config, files
-from pipeline.behind import check_chain, settings_behind
+from pipeline.behind import check_chain, settings_behind, skipped_in
 from pipeline.errors import PipelineError
 
 SECTIONS = {"dataset": "qvhighlights", "features": {"video": ["clip-vit-b32"]}, "model": {}, "training": {}}
@@ -105,3 +105,9 @@ def test_released_predictions_stand_on_no_runs(made):
     _, metrics, predictions, runs = made
     released = experiment(source="predictions", predictions={"val": "theirs"})
     check_chain({"one": released}, metrics, predictions, runs)
+
+
+@pytest.mark.parametrize("word", ["skipped", "left_out"])
+def test_what_a_run_did_not_use_is_read_from_new_cards_and_from_older_ones(word):
+    rows = {"train": [{"qid": "1", "vid": "a", "why": "404"}], "val": []}
+    assert skipped_in({"run": "all-s1", word: rows}) == rows

@@ -11,6 +11,7 @@ from made_configs import ROOT, shipped, small
 
 from pipeline import config
 from pipeline.errors import PipelineError
+from pipeline.layout import RunId
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 
@@ -20,7 +21,7 @@ def test_the_shipped_config_holds_the_papers_hyper_parameters():
     tvsum, qvhighlights = shipped_config.experiments["tvsum_v"], shipped_config.experiments["qvhighlights_v"]
     assert (tvsum.training.epochs, tvsum.training.batch_size, tvsum.training.learning_rate) == (2000, 4, 1e-3)
     assert (qvhighlights.training.epochs, qvhighlights.training.batch_size) == (200, 32)
-    assert len(tvsum.runs) == 10
+    assert (len(tvsum.runs), len(qvhighlights.runs)) == (30, 3)
     assert list(shipped_config.experiments["ablation"].sweep) == list("abcdefghij")
 
 
@@ -79,8 +80,8 @@ def test_a_resolved_experiment_survives_the_way_through_a_rule():
         ({"training": {"batch_size": 0}}, r"`experiments.one.training.batch_size`: .*greater than 0 \(found 0\)"),
         ({"seeds": [-1]}, r"`experiments.one.seeds.0`: .*greater than or equal to 0 \(found -1\)"),
         ({"seeds": [2**63]}, r"`experiments.one.seeds.0`: .*less than 9223372036854775808"),
-        ({"seeds": [1, 2, 1]}, r"`experiments.one`: a seed or a domain is named twice \(`seeds: \[1, 2, 1\]`"),
-        ({"domains": ["BK", "BK"]}, r"a seed or a domain is named twice \(.*`domains: \['BK', 'BK'\]`\)"),
+        ({"seeds": [1, 2, 1]}, r"`experiments.one.seeds`: a seed is named twice \(found \[1, 2, 1\]\)"),
+        ({"domains": ["BK", "BK"]}, r"`experiments.one`: a domain is named twice \(`domains: \['BK', 'BK'\]`\)"),
         (
             {"model": {"heads": 3}},
             "`experiments.one.model`: `heads` must divide `hidden_dim`, and 3 does not divide 256",
@@ -118,9 +119,50 @@ def test_results_that_are_no_folder_to_snakemake_are_refused(spelt):
 
 
 def test_no_job_is_without_a_run():
-    one = config.load(small(jobs=7, domains=["BK", "BT"])).experiments["one"]
+    one = config.load(small(jobs=7, domains=["BK", "BT"], seeds=[1])).experiments["one"]
     assert (one.jobs, one.n_parts) == (7, 2)
     assert one.parts == ["1of2", "2of2"]
+
+
+def test_the_seeds_at_the_top_count_for_every_experiment_without_its_own():
+    raw = small() | {"seeds": [5, 6], "jobs": 2}
+    raw["experiments"]["own"] = raw["experiments"]["one"] | {"seeds": [7], "jobs": 4}
+    cfg = config.load(raw)
+    assert [(e.seeds, e.jobs) for e in cfg.experiments.values()] == [([5, 6], 2), ([7], 4)]
+    assert config.load(small()).experiments["one"].seeds == [2017, 0, 1]
+
+
+def test_numbers_at_the_top_may_be_text_as_snakemakes_command_line_gives_them():
+    cfg = config.load(small() | {"seeds": ["5", "6"], "jobs": "2"})
+    assert (cfg.seeds, cfg.experiments["one"].seeds, cfg.experiments["one"].jobs) == ([5, 6], [5, 6], 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, r"config.yaml: `seeds`: List should have at least 1 item[^;]*\(found \[\]\) →"),
+        ({"seeds": [3, 3]}, r"config.yaml: `seeds`: a seed is named twice \(found \[3, 3\]\) →"),
+        ({"seeds": None}, r"config.yaml: `seeds`: Input should be a valid list \(found None\) →"),
+        ({"seeds": 5}, r"config.yaml: `seeds`: Input should be a valid list \(found 5\) →"),
+        ({"seeds": [-1]}, r"config.yaml: `seeds.0`: .*greater than or equal to 0 \(found -1\) →"),
+        ({"jobs": 0}, r"config.yaml: `jobs`: .*greater than 0 \(found 0\) →"),
+    ],
+)
+def test_a_bad_value_at_the_top_is_named_once_and_not_in_every_experiment(change, message):
+    with pytest.raises(PipelineError, match=message):
+        config.load(small() | change)
+
+
+def test_a_job_for_each_seed_holds_all_domains_of_that_seed():
+    """With as many `jobs` as seeds, as config.yaml has it, the runs of a part are those of one seed."""
+    for experiment in config.load(shipped()).experiments.values():
+        if experiment.source != "predictions":
+            n, points = experiment.n_parts, max(1, len(experiment.sweep))
+            assert n == len(experiment.seeds) * points
+            for part in range(n):
+                runs = [RunId.parse(run) for run in experiment.runs[part::n]]
+                assert len({(run.seed, run.point) for run in runs}) == 1
+                assert len(runs) == len(experiment.run_domains)
 
 
 @pytest.mark.parametrize("table", [3, "3"])

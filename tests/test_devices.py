@@ -62,7 +62,7 @@ def bare(tmp_path, monkeypatch):
     for name in devices.SLURM_COUNTS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(devices, "LOCK_PLACES", (tmp_path / "locks",))
-    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
     return tmp_path
 
 
@@ -103,7 +103,7 @@ def cuda(bare, monkeypatch):
         (bare / "torch" / "__init__.py").write_text(CUDA)
         monkeypatch.setenv("PYTHONPATH", str(bare))
         monkeypatch.setenv("FAKE_CUDA", ",".join(uuids))
-        monkeypatch.setattr(devices, "_has_driver", lambda: bool(uuids))
+        monkeypatch.setattr(devices, "has_driver", lambda: bool(uuids))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(uuids) and cuda_names_one())
 
     return stand_in
@@ -299,11 +299,13 @@ def test_a_job_has_the_gpu_or_says_why_not(
     if required:
         monkeypatch.setenv(devices.SWITCH, "required")
     kind, gpu, error = outcome()
-    if allowed in ("", "-1"):  # the user's own word
+    if allowed in ("", "-1") and not required:  # the user's own word
         assert kind == "cpu"
+    elif allowed in ("", "-1"):
+        assert error.startswith(f"CUDA_VISIBLE_DEVICES is `{allowed}`, but this job was promised a GPU → unset")
     elif listing in TOLD:
         assert TOLD[listing] in error
-        assert "set CUDA_VISIBLE_DEVICES= to work on the CPU" in error
+        assert "set CUDA_VISIBLE_DEVICES= and TR_DETR_GPU=optional to work on the CPU" in error
     elif allowed != "7" and torch_sees:
         assert kind == "cuda"
         assert gpu == (allowed if listing == "none" else "GPU-a")  # nvidia-smi lists none: nobody knows its name
@@ -311,7 +313,7 @@ def test_a_job_has_the_gpu_or_says_why_not(
         assert "cannot use it" in error
         assert "CUDA_VISIBLE_DEVICES=" in error
     elif required:
-        assert "this job was promised one" in error
+        assert "this job was promised a GPU" in error
         assert "TR_DETR_GPU=optional" in error
     else:
         assert kind == "cpu"
@@ -368,7 +370,9 @@ def test_an_nvidia_smi_that_cannot_be_killed_is_not_waited_for(nvidia_smi, monke
 def test_a_torch_that_cannot_list_the_gpus_is_told_in_its_own_words(bare, cuda, monkeypatch):
     cuda("GPU-a")
     (bare / "torch" / "__init__.py").write_text("raise RuntimeError('CUDA unknown error')")
-    with pytest.raises(PipelineError, match=r"CUDA unknown error.*CUDA_VISIBLE_DEVICES= to work on the CPU"):
+    with pytest.raises(
+        PipelineError, match=r"CUDA unknown error.*CUDA_VISIBLE_DEVICES= and TR_DETR_GPU=optional to work on the CPU"
+    ):
         devices.visible_gpus()
 
 

@@ -37,6 +37,7 @@ def small(**experiments):
             "tvsum": {"annotations": {"train": "tvsum-train", "val": "tvsum-val"}, "videos": ["tvsum-videos"]},
         },
         "training": {"tvsum": {"epochs": 10, "batch_size": 4, "max_clips": None}},
+        "seeds": [2017],
         "experiments": experiments,
     }
 
@@ -164,15 +165,26 @@ def test_what_the_peers_add_and_the_rest_make_the_whole():
     assert more["to fetch, GB: moment-detr-qvhighlights-features"].total == pytest.approx(9.34)
 
 
-def test_the_command_tells_both_costs(capsys, monkeypatch):
+def test_the_command_tells_the_costs_of_all_seeds_of_one_seed_and_of_the_peers(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(planned, "find_spec", lambda _: None)
     cli.main(["estimate"])
-    base, _, peers = capsys.readouterr().out.partition("What `snakemake peers` adds: 52 experiments under `peers`")
-    runs = [int(line.split()[-1]) for line in (base + peers).splitlines() if line.startswith("runs")]
+    rest, _, peers = capsys.readouterr().out.partition("What `snakemake peers` adds: 52 experiments under `peers`")
+    base, _, quick = rest.partition("The quick pass, `--config 'seeds=[2017]'`, costs the same but for:")
+    runs = [int(line.split()[-1]) for part in (base, quick, peers) for line in part.splitlines() if line[:4] == "runs"]
+    hours = [float(line.split()[6]) for line in rest.splitlines() if line.startswith("training on a GPU")]
     cfg = config.load(shipped())
     of_peers = sum(len(e.runs) for n, e in cfg.experiments.items() if n in cfg.peers and e.source != "predictions")
-    assert runs == [66, of_peers]
+    assert runs == [3 * 66, 66, of_peers]
+    assert hours[0] == pytest.approx(3 * hours[1], rel=0.02)
+    assert "to fetch" not in quick
+
+
+def test_a_config_of_one_seed_has_no_quick_pass(tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(small(one=TVSUM)))
+    cli.main(["estimate", "--configfile", str(path)])
+    assert "quick pass" not in capsys.readouterr().out
 
 
 def test_a_step_of_another_method_costs_what_was_measured_beside_one_of_tr_detr():

@@ -25,6 +25,7 @@ FLOORS = (
         "devices",
         "progress",
         "board",
+        "csv_file",
         "shards",
         "layout",
         "stages",
@@ -35,6 +36,7 @@ FLOORS = (
         "work_record",
         "version",
         "orphans",
+        "spreadsheet",
     },
     {"datasets"},
     {
@@ -58,7 +60,7 @@ FLOORS = (
     {"features", "models", "evaluation"},
     {"methods"},
     {"training", "reporting", "cost"},
-    {"released", "asking"},
+    {"released", "asking", "doctor"},
     {"cli", "commands", "demo", "__main__"},
 )
 ROOMS_OF_FEATURES = ("store", "making", "exchange", "looking")

@@ -67,8 +67,8 @@ def test_a_run_that_sees_less_trains_and_predicts_every_query(tmp_path, torch_on
     card = files.read_json(run / "card.json")
     seen_s = 2 * (max_clips or N_CLIPS)
     beyond = [q for q in benchmark.splits["train"] if q.relevant_windows[0][0] >= seen_s]
-    assert [row["qid"] for row in card["left_out"]["train"]] == [str(query.qid) for query in beyond]
-    assert all(row["why"].startswith("max_clips: its moments lie beyond") for row in card["left_out"]["train"])
+    assert [row["qid"] for row in card["skipped"]["train"]] == [str(query.qid) for query in beyond]
+    assert all(row["why"].startswith("max_clips: its moments lie beyond") for row in card["skipped"]["train"])
     rows = [row for _, row in records.read_jsonl(run / "predictions/val-last.jsonl")]
     assert len(rows) == len(benchmark.splits["val"])
     assert {len(row["pred_saliency_scores"]) for row in rows} == {N_CLIPS}

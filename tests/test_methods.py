@@ -159,6 +159,23 @@ def test_a_new_key_with_a_default_changes_no_record_and_a_value_does():
     assert TrDetrSettings(loss_weights=weights).recorded()["loss_weights"] == {"saliency": 2.0}
 
 
+@pytest.mark.parametrize("key", ["features", None], ids=["features", "the experiment itself"])
+def test_a_new_key_of_an_experiment_changes_no_record_and_a_value_does(key):
+    experiment = config.load(raw({"dropout": 0.2})).experiments["one"]
+    today = getattr(experiment, key) if key else experiment
+
+    class Newer(type(today)):
+        another: float = 3.0
+
+    assert Newer.model_construct(**dict(today)).recorded() == today.recorded()
+    assert Newer.model_construct(**dict(today), another=4.0).recorded() == today.recorded() | {"another": 4.0}
+
+
+def test_experiments_of_two_methods_with_their_defaults_have_two_records():
+    records = [config.load(raw({"name": name})).experiments["one"].recorded() for name in ("tr_detr", "qd_detr")]
+    assert [record["model"]["name"] for record in records] == ["tr_detr", "qd_detr"]
+
+
 def test_what_a_record_says_can_be_read_back():
     settings = TrDetrSettings(dropout=0.3, loss_weights=LossWeights(giou=0.5), mr2hd=False)
     recorded = settings.recorded()

@@ -15,6 +15,7 @@ from small_workflow import Workflow
 from pipeline import cli, config, datasets, files, records
 from pipeline.datasets import own, own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
+from pipeline.datasets.own_rows import split_of
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, is_grid
 
@@ -83,10 +84,10 @@ def test_scores_rate_the_clips_that_a_window_covers_and_the_better_one_counts(fo
 
 
 def test_without_a_split_every_video_is_in_one_and_all_three_have_some(folder):
-    split = own_table.split_of(table(folder))
+    split = split_of(table(folder))
     assert sorted(split) == ["a", "b", "c", "d"]
     assert sorted(split.values()) == ["test", "train", "train", "val"]
-    assert own_table.split_of(table(folder, list(reversed(GOOD)))) == split
+    assert split_of(table(folder, list(reversed(GOOD)))) == split
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 20, 200])
@@ -94,7 +95,7 @@ def test_shares_of_the_splits(tmp_path, n):
     (tmp_path / "videos").mkdir()
     for k in range(n):
         (tmp_path / "videos" / f"v{k}.mp4").write_bytes(b"")
-    split = list(own_table.split_of(table(tmp_path, [f"v{k},q,0,1" for k in range(n)])).values())
+    split = list(split_of(table(tmp_path, [f"v{k},q,0,1" for k in range(n)])).values())
     held_out = max(1, round(0.15 * n))
     assert split.count("val") == held_out
     assert split.count("test") == (held_out if n > 2 else 0)
@@ -320,6 +321,51 @@ def test_a_config_without_it_forgets_it(folder):
     assert "mine" in datasets.DATASETS
     config.load({"datasets": {}, "training": {}, "experiments": {}})
     assert "mine" not in datasets.DATASETS
+
+
+FACTS = {"annotations": "my.csv", "videos": "videos", "clip": "2s", "raters": 1}
+
+
+@pytest.mark.parametrize("changes", [{}, {"annotations": "moved/my.csv", "videos": "moved"}])
+def test_a_dataset_may_be_learnt_twice_where_its_labels_are_equal(changes):
+    datasets.learn("mine", FACTS)
+    before = datasets.get("mine")
+    datasets.learn("mine", FACTS | changes)
+    assert datasets.get("mine") is before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        (
+            "mine",
+            {"clip": "1s"},
+            r"known here as clips of 2s, rated by 1, and .* as clips of 1s, rated by 1",
+        ),
+        ("mine", {"raters": 0}, r"known here as clips of 2s, rated by 1, and .* as clips of 2s, not rated"),
+        (
+            "mine",
+            {"raters": 3},
+            r"known here as clips of 2s, rated by 1, and is to be known as clips of 2s, rated by 3",
+        ),
+        ("tvsum", {}, r"known here as a dataset of the papers, and is to be known as clips of 2s, rated by 1"),
+    ],
+)
+def test_another_dataset_of_a_known_name_is_refused_and_the_first_stays(name, changes, said):
+    datasets.learn("mine", FACTS)
+    before = dict(datasets.DATASETS)
+    with pytest.raises(PipelineError, match=f"dataset {name}: is {said} → work with the two in processes"):
+        datasets.learn(name, FACTS | changes)
+    assert before == datasets.DATASETS
+
+
+def test_what_a_workflow_tells_its_jobs_counts_more_than_what_lies_in_the_folder(tmp_path, capsys):
+    files.write_json(tmp_path / "annotations/mine/dataset.json", FACTS)
+    datasets.register({"mine": datasets.OwnFiles("my.csv", "videos", "1s", 0)})
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--results", str(tmp_path), "--help"])
+    assert own.labels(datasets.get("mine")) == "clips of 1s, not rated"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

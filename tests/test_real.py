@@ -52,6 +52,7 @@ def test_a_tvsum_domain_is_learned_from_the_released_features(shared_data, tmp_p
         "archive": "umt-tvsum-features",
         "features": {"video": families, "text": "clip-token-table"},
         "domains": ["BK"],
+        "seeds": [2017],
         "model": {"loss_weights": {"global_alignment": 0.5, "local_alignment": 2.0}},
         "training": {
             "epochs": 24,

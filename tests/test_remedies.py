@@ -29,6 +29,8 @@ ADVISES = re.compile(
 )
 OF_SNAKEMAKE = {"--unlock"}
 VALUES = {"random:SEED"}
+FINDINGS = {"note", "problem", "kind", "Fault"}
+"""Calls of the doctor, whose third argument is advice."""
 
 
 def remedies() -> Iterator[tuple[str, str]]:
@@ -72,6 +74,8 @@ def texts() -> Iterator[tuple[str, str]]:
 def advice_of(node: ast.AST) -> list[ast.expr]:
     if isinstance(node, ast.keyword) and node.arg == "remedy":
         return [node.value]
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in FINDINGS and len(node.args) >= 3:
+        return [node.args[2]]
     if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and "remedy" in t.id.lower() for t in node.targets):
         return [node.value]
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and "remedy" in node.target.id:
@@ -160,7 +164,7 @@ def strange_parts(text: str) -> list[str]:
         if (
             quoted not in plain
             and not quoted.startswith(("make ", "{…}"))
-            and first not in keys | known_commands | {devices.SWITCH}
+            and first not in keys | known_commands | options() | {devices.SWITCH}
         ):
             strange.append(f"`{quoted}`")
     strange += [f"target {name}" for name in re.findall(r"`make (\w+)`", text) if f"\n{name}:" not in MAKEFILE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import unquote
 
 import pytest
@@ -133,14 +134,21 @@ def test_a_dataset_of_ones_own_has_its_table_in_the_index(made, kitchen):
     assert table.count("<tbody") == table.count("</tbody>") == 2  # each experiment is sorted with what is beneath it
     assert [name in table for name in ("first", "second", "mine")] == [True, True, False]
     assert "↳ first" not in table
+    told = json.loads(page.data)["stories"]
+    opened = {told[int(number)]["label"] for number in re.findall(r'data-story="(\d+)"', table)}
+    assert opened == {"first, dataset kitchen", "second, dataset kitchen"}
+    (first,) = (story for story in told if story["label"] == "first, dataset kitchen")
+    assert first["command"].endswith("experiment_first")
+    assert first["queries"] == len(rows)
+    assert {column["published"] for column in first["columns"].values()} == {None}
 
 
 def test_the_overview_says_what_was_reproduced_what_not_and_what_it_cost(made):
     text = " ".join((made.results / "report/index.html").read_text().split())
     assert "1 of 10 rows have runs." in text
     assert "0 of 13 rows have runs." in text
-    assert "</b> (j), mAP Avg.: published 45.09; mine" in text
-    assert "Not reproduced: TR-DETR V, TR-DETR V+A." in text
+    assert "</b> (j), mine: no verdict, for" in text
+    assert "Without runs here: TR-DETR V, TR-DETR V+A." in text
     assert "2 trained runs are here. Their epochs took 2 min in all." in text
 
 

@@ -59,7 +59,7 @@ def list_stores(manifest: Path, paths: list[Path], skipped: tuple[dict[str, str]
 def experiment(**changes) -> config.Experiment:
     training = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "evaluate_every": 2} | changes.pop("training", {})
     features = WITH_SOUND if getattr(changes.get("model"), "name", "") == "umt" else FEATURES
-    given = {"dataset": "qvhighlights", "features": features, "model": MODEL} | changes
+    given = {"dataset": "qvhighlights", "features": features, "model": MODEL, "seeds": [2017]} | changes
     return config.Experiment(**given, training=config.Training(**training))
 
 

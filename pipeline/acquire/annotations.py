@@ -6,16 +6,18 @@ from pathlib import Path
 from pipeline import asked, datasets, files, provenance, records
 from pipeline.datasets import rows
 from pipeline.errors import PipelineError
-from pipeline.stage_settings import Nothing
+from pipeline.shards import is_in_sample
+from pipeline.stage_settings import Annotate
 from pipeline.stages import StageJob
 
 
-def annotate(job: StageJob[Nothing]) -> bool:
+def annotate(job: StageJob[Annotate]) -> bool:
     """Write `{results}/annotations/{dataset}/{split}.jsonl` from a file in the dataset's released form.
 
-    Durations and windows in seconds. Counts in the manifest: queries, videos, windows. Returns whether there was work
-    to do. Raises PipelineError for a row that does not fit, for a released file of another split, for counts that
-    differ from the released file's, and for a `train` or `val` file without ground truth.
+    Durations and windows in seconds. Counts in the manifest: queries, videos, windows. With a `sample` only the queries
+    of a rehearsal are written. Returns whether there was work to do. Raises PipelineError for a row that does not fit,
+    for a released file of another split, for counts that differ from the released file's, for a `train` or `val` file
+    without ground truth, and for a sample without a query.
     """
     dataset, split = job.about["dataset"], job.about["split"]
     target = job.layout.annotations(dataset, split)
@@ -26,11 +28,29 @@ def annotate(job: StageJob[Nothing]) -> bool:
         counts = count(queries)
         check_released(dataset, split, source_file, counts)
         _check_ground_truth(split, source_file, queries)
+        if job.settings.sample is not None:
+            queries = sampled(dataset, split, queries, job.settings.sample)
         records.write_jsonl(target, map(records.to_row, queries))
-        return provenance.Outcome([target], counts)
+        return provenance.Outcome([target], count(queries))
 
     want = asked.annotate(job)
     return provenance.run_asked(want, job.manifest, work)
+
+
+def sampled(dataset: str, split: str, queries: Sequence[records.Query], share: float) -> list[records.Query]:
+    """Return the queries of a rehearsal: those on a share of the videos, which a hash of a video's name decides.
+
+    Pieces of one original video are all taken, or none of them. Raises PipelineError where nothing is left.
+    """
+    video_of = datasets.get(dataset).video_of
+    kept = [query for query in queries if is_in_sample(video_of(query.vid), share)]
+    if not kept:
+        raise PipelineError(
+            f"a sample of {share:g} holds none of the {count(queries)['videos']} videos of {split}",
+            where=f"datasets.{dataset}.sample",
+            remedy="name a larger share there",
+        )
+    return kept
 
 
 def count(queries: Sequence[records.Query]) -> dict[str, int]:

@@ -9,7 +9,6 @@ honest archive of its size.
 
 from __future__ import annotations
 
-import csv
 import lzma
 import shutil
 import stat
@@ -22,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from pipeline import asked, files, progress, provenance
+from pipeline import asked, csv_file, files, progress, provenance
 from pipeline.errors import PipelineError, printable
 from pipeline.layout import Layout
 from pipeline.names import name_problem
@@ -121,10 +120,7 @@ def _make_room(layout: Layout, name: str, archive_sha256: str) -> None:
 
 def write_index(path: Path, members: dict[str, int]) -> None:
     """Write the table of members: their paths (below `files/`) and sizes in bytes, sorted by path."""
-    with files.atomic(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(INDEX_COLUMNS)
-        table.writerows(sorted(members.items()))
+    csv_file.write(path, INDEX_COLUMNS, sorted(members.items()))
 
 
 def read_index(path: Path) -> dict[str, int]:
@@ -132,15 +128,12 @@ def read_index(path: Path) -> dict[str, int]:
 
     Raises PipelineError when the file cannot be read or is no index.
     """
+    remedy = "delete it and run `unpack` again"
+    rows = csv_file.read(path, remedy)
     try:
-        with files.open_text(path) as file:
-            return {row["member"]: int(row["bytes"]) for row in csv.DictReader(file)}
-    except OSError as error:
-        raise files.cannot_read(path, error) from error
-    except (csv.Error, KeyError, TypeError, ValueError) as error:
-        raise PipelineError(
-            "is not a table of an archive's members", where=path, remedy="delete it and run `unpack` again"
-        ) from error
+        return {row["member"]: int(row["bytes"]) for row in rows}
+    except (KeyError, ValueError) as error:
+        raise PipelineError("is not a table of an archive's members", where=path, remedy=remedy) from error
 
 
 @dataclass

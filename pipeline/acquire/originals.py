@@ -8,7 +8,6 @@ called while the workflow is planned.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from pipeline import files
+from pipeline import csv_file, files
 from pipeline.acquire import folders
 from pipeline.acquire.sources import Source, Sources
 from pipeline.layout import Layout
@@ -114,8 +113,7 @@ def videos(account: Path, table: Sources) -> list[CopiedFile]:
     if not named or not account.is_file():
         return []
     since = account.stat().st_mtime_ns
-    with open(account, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["path"] and row["source"] in named]
+    rows = [row for row in csv_file.read(account) if row["path"] and row["source"] in named]
     found = []
     for row in rows:
         original = original_of(named[row["source"]], row["vid"])
@@ -132,8 +130,7 @@ def corrupt_replaced(account: Path) -> bool:
     if not account.is_file():
         return False
     since = account.stat().st_mtime
-    with open(account, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["status"] == "corrupt" and row["path"]]
+    rows = [row for row in csv_file.read(account) if row["status"] == "corrupt" and row["path"]]
     return any(not is_untouched(Path(row["path"]), row["bytes"], since) for row in rows)
 
 

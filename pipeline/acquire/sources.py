@@ -16,7 +16,6 @@ Columns of a table (`sources.csv` beside this file, or another one that `acquire
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipeline import files
+from pipeline import csv_file
 from pipeline.errors import PipelineError
 
 Kind = Literal["file", "archive", "video", "youtube"]
@@ -88,14 +87,9 @@ def load(table: Path | str | None = None) -> Sources:
     Raises PipelineError, which names the table's line and column, for anything that does not fit.
     """
     path = PACKAGED if table is None else Path(table)
-    try:
-        with files.open_text(path) as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_header(reader.fieldnames, path)
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PipelineError(f"cannot be read ({reason})", where=path, remedy="name a UTF-8 CSV file") from error
+    with csv_file.reader(path, "name a UTF-8 CSV file") as reader:
+        _check_header(reader.fieldnames, path)
+        rows = [(reader.line_num, row) for row in reader]
     by_name: dict[str, list[dict[str, str]]] = {}
     for line, row in rows:
         where = f"{path}, line {line}"

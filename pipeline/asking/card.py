@@ -160,7 +160,7 @@ def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
     raise PipelineError(
         "does not say in which order the network reads its families, and no manifest beside the runs says it",
         where=folder / CARD,
-        remedy="train that run again, or copy runs/EXPERIMENT.1of1.json along with the run",
+        remedy="train that run again, or copy the manifests runs/EXPERIMENT.*.json along with the run",
     )
 
 

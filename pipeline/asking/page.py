@@ -26,7 +26,8 @@ EMBEDDED_BYTES = 24 << 20
 WIDTH, HEIGHT = 1000, 120
 """Units of the curve's drawing."""
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATES = Path(__file__).parent
+"""`page.html` is the whole page, `answer.html` one answer on it, `served.html` what a served page has besides."""
 
 
 def html(answers: Sequence[Answer], folder: Path, most: int = 5) -> str:
@@ -36,18 +37,30 @@ def html(answers: Sequence[Answer], folder: Path, most: int = 5) -> str:
     """
     first = answers[0]
     address, is_inside = address_of(first.video, folder)
-    text: str = _template().render(
-        title=readable(first.video.name),
-        duration=clock(first.duration_s),
-        duration_s=first.duration_s,
-        run=first.run,
-        address=address,
-        is_inside=is_inside,
-        answers=[shape(answer, most) for answer in answers],
-        width=WIDTH,
-        height=HEIGHT,
-    )
-    return text
+    head = _heading(first.video, first.duration_s, first.run)
+    return _rendered("page.html", **head, address=address, is_inside=is_inside, answers=_shaped(answers, most))
+
+
+def served(
+    video: Path, duration_s: float, run: str, answers: Sequence[Answer], most: int, *, longest: int, nonce: str
+) -> str:
+    """Return the page that asks `ask` and plays `video`, addresses beside its own.
+
+    answers: those that it shows at first. longest: characters of a query. nonce: of the page's script.
+    """
+    head = _heading(video, duration_s, run)
+    shown = _shaped(answers, most)
+    return _rendered("served.html", **head, address="video", answers=shown, longest=longest, nonce=nonce)
+
+
+def section(answer: Answer, most: int = 5) -> str:
+    """Return the part of a page that shows one answer."""
+    return _rendered("answer.html", answer=shape(answer, most))
+
+
+def _heading(video: Path, duration_s: float, run: str) -> dict[str, Any]:
+    """Return what stands above the answers about a video."""
+    return {"title": readable(video.name), "duration": clock(duration_s), "duration_s": duration_s, "run": run}
 
 
 def shape(answer: Answer, most: int = 5) -> dict[str, Any]:
@@ -56,6 +69,8 @@ def shape(answer: Answer, most: int = 5) -> dict[str, Any]:
         "query": answer.query,
         "kind": "window" if answer.windows else "clip",
         "clips": f"{len(answer.saliency)} clips of {answer.clip_s:g} s",
+        "clip_s": answer.clip_s,
+        "duration_s": answer.duration_s,
         "windows": [
             {
                 "rank": rank,
@@ -68,6 +83,8 @@ def shape(answer: Answer, most: int = 5) -> dict[str, Any]:
             for rank, window in enumerate(answer.shown(most), 1)
         ],
         "points": points(answer),
+        "width": WIDTH,
+        "height": HEIGHT,
         "notes": [*answer.notes, *([answer.rule] if answer.rule else [])],
     }
 
@@ -94,17 +111,35 @@ def address_of(video: Path, folder: Path) -> tuple[str, bool]:
     """
     try:
         if video.stat().st_size <= EMBEDDED_BYTES:
-            kind = mimetypes.guess_type(video.name)[0] or "video/mp4"
-            return f"data:{kind};base64,{base64.b64encode(video.read_bytes()).decode()}", True
+            return f"data:{media_type(video)};base64,{base64.b64encode(video.read_bytes()).decode()}", True
     except OSError as error:
         raise files.cannot_read(video, error) from error
     relative = os.path.relpath(video.absolute(), folder.absolute())
     return quote(os.fsencode(relative)), False
 
 
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
+def media_type(video: Path) -> str:
+    """Return the media type of a video, by its suffix."""
+    return mimetypes.guess_type(video.name)[0] or "video/mp4"
 
-    shown = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return shown.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+def _shaped(answers: Sequence[Answer], most: int) -> list[dict[str, Any]]:
+    return [shape(answer, most) for answer in answers]
+
+
+def _rendered(name: str, **values: Any) -> str:
+    text: str = _templates().get_template(name).render(**values)
+    return text
+
+
+@cache
+def _templates() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -2,7 +2,7 @@
 
 answers.json    every answer, with all its windows and clip scores
 windows.csv     a row per window that is shown: query, rank, start_s, end_s, score
-clips.csv       a row per clip: query, clip, start_s, saliency
+clips.csv       a row per clip: query, clip, start_s, saliency (a query that a spreadsheet would run begins with ')
 query-N.edl     the windows of the N-th query as a CMX 3600 edit list
 query-N-K.mp4   the K-th window of the N-th query, where clips are wanted
 index.html      the page
@@ -10,12 +10,11 @@ index.html      the page
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline import files
+from pipeline import csv_file, files, spreadsheet
 from pipeline.asking import page
 from pipeline.asking.answer import Answer
 from pipeline.asking.clock import timecode
@@ -43,8 +42,10 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
     written = [folder / "answers.json", folder / "windows.csv", folder / "clips.csv"]
     _refuse_the_video(answers, folder, cut=cut, most=most)
     files.write_json(written[0], [answer.to_row() for answer in answers])
-    _table(written[1], ("query", "rank", "start_s", "end_s", "score"), _window_rows(answers, most))
-    _table(written[2], ("query", "clip", "start_s", "saliency"), _clip_rows(answers))
+    csv_file.write(
+        written[1], ("query", "rank", "start_s", "end_s", "score"), spreadsheet.cells(_window_rows(answers, most))
+    )
+    csv_file.write(written[2], ("query", "clip", "start_s", "saliency"), spreadsheet.cells(_clip_rows(answers)))
     for number, answer in enumerate(answers, 1):
         path = folder / f"query-{number}.edl"
         with files.atomic(path) as file:
@@ -116,8 +117,3 @@ def _clip_rows(answers: Sequence[Answer]) -> list[tuple[object, ...]]:
         for answer in answers
         for clip, score in enumerate(answer.saliency)
     ]
-
-
-def _table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with files.atomic(path) as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *rows])

@@ -137,23 +137,27 @@ def import_checkpoint(options: Namespace) -> None:
 
 
 def estimate(options: Namespace) -> None:
-    """Print what the experiments of a config will cost, and what its peers add."""
+    """Print what the experiments of a config will cost, what they cost with one seed, and what its peers add."""
     from pipeline.acquire import sources
-    from pipeline.cost.estimate import added, without_peers
+    from pipeline.cost.estimate import added, changed, without_peers
     from pipeline.cost.estimate import estimate as costs
     from pipeline.cost.planned import jobs_of_peers, planned_jobs
-    from pipeline.cost.text import text
+    from pipeline.cost.text import HOW_KNOWN, text
     from pipeline.reporting.feasible import check
 
     cfg = config.load_file(options.configfile)
     table = sources.load(cfg.acquire.sources)
     check(cfg, table, str(options.configfile))
     base = costs(without_peers(cfg), table)
-    where = f"{options.configfile}, from nothing to tables"
-    print(text(base, where, planned_jobs(options.configfile), explained=not cfg.peers))
+    print(text(base, f"{options.configfile}, from nothing to tables", planned_jobs(options.configfile)))
+    quick = config.load_file(options.configfile, seeds=cfg.seeds[:1])
+    if (other := changed(costs(without_peers(quick), table), base)).facts:
+        print(text(other, f"\nThe quick pass, `--config 'seeds={quick.seeds}'`, costs the same but for:"))
     if cfg.peers:
         where = f"\nWhat `snakemake peers` adds: {len(cfg.peers)} experiments under `peers`"
         print(text(added(costs(cfg, table), base), where, jobs_of_peers(options.configfile)))
+    if base.facts:
+        print(f"\n{HOW_KNOWN}")
 
 
 def schema(options: Namespace) -> None:  # noqa: ARG001 - every command has this form

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pipeline import datasets
 from pipeline.errors import PipelineError
 from pipeline.layout import EPOCHS
+
+if TYPE_CHECKING:
+    from pipeline.asking.answer import Answer
+    from pipeline.asking.moments import Moments
+    from pipeline.asking.rows import Encoded
+    from pipeline.asking.served import Served
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -21,31 +30,64 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="JSON, CSV, edit lists and a page go there")
     parser.add_argument("--cut", action="store_true", help="with --output: cut the windows out, without encoding again")
     parser.add_argument("--rows", type=Path, metavar="DIR", help="keep the video's rows there (VIDEO.rows beside it)")
+    parser.add_argument("--serve", action="store_true", help="open a page on this machine to ask query after query")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="with --serve: where it listens (a free port)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="windows that are shown of each query (5)")
     parser.add_argument(
-        "--weights", nargs="*", default=[], metavar="NAME=FILE", help="weight files of encoders that lie elsewhere"
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a weight file that lies elsewhere; may be repeated",
     )
 
 
 def run(options: Namespace) -> None:
-    """Encode the video where that is not done, answer every query, and print and write the answers."""
+    """Encode the video where that is not done, answer every query, print and write the answers, and serve a page."""
     if options.cut and options.output is None:
         raise PipelineError("needs a folder for the clips", where="--cut", remedy="name one: --output DIR")
     if options.top < 1:
         raise PipelineError(f"is {options.top}", where="--top", remedy="name a number from 1 on")
+    if options.port and not options.serve:
+        raise PipelineError("is for a page", where="--port", remedy="add --serve")
     weights = _weights(options.weights)
+    if not options.serve:
+        _answer(options, weights)
+        return
+    from pipeline.asking.serve import check_installed, listen, serve
+
+    check_installed()
+    with listen(options.port) as found:  # before the video is encoded, which is slow
+        serve(_served(*_answer(options, weights), options.top), found)
+
+
+def _answer(options: Namespace, weights: Mapping[str, Path]) -> tuple[Moments, Encoded, list[Answer]]:
+    """Answer the queries of the command line. A page without one waits for its first."""
     from pipeline.asking.moments import Moments
     from pipeline.asking.text import text
 
+    datasets.register({})  # The run's card says what its dataset is. Another of that name may lie in this folder.
     moments = Moments.load(options.run_folder, epoch=options.epoch, weights=weights)
     encoded = moments.encode(options.video, rows=options.rows)
-    answers = [moments.ask(encoded, query) for query in options.query or [""]]
-    print("\n\n".join(text(answer, options.top) for answer in answers))
+    queries = options.query or ([] if options.serve else [""])
+    answers = [moments.ask(encoded, query) for query in queries]
+    if answers:
+        print("\n\n".join(text(answer, options.top) for answer in answers))
     if options.output is not None:
         from pipeline.asking.write import write
 
         for path in write(answers, options.output, cut=options.cut, most=options.top):
             print(path)
+    return moments, encoded, answers
+
+
+def _served(moments: Moments, encoded: Encoded, answers: Sequence[Answer], most: int) -> Served:
+    from pipeline.asking.served import Served
+
+    def ask(query: str) -> Answer:
+        return moments.ask(encoded, query)
+
+    return Served(encoded.video, encoded.duration_s, moments.card.name, ask, answers, most)
 
 
 def _weights(given: list[str]) -> dict[str, Path]:

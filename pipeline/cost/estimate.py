@@ -22,6 +22,12 @@ SMALL_GB = 0.1
 NEGLIGIBLE = 1e-9
 """Amounts that differ by less than this are equal except for rounding."""
 
+TO_FETCH, ON_DISK = "to fetch, GB", "on disk in the end, GB"
+"""Labels of the quantities of bytes."""
+CPU_HOURS = ("encoding on a CPU, core hours", "training on a CPU, core hours")
+GPU_HOURS = ("encoding on a GPU, hours", "training on a GPU, hours")
+"""Labels of the quantities of time that the kind of device decides."""
+
 SHARED = "shared"
 """Name of the column for what belongs to no single dataset."""
 
@@ -98,6 +104,24 @@ def added(whole: Estimate, base: Estimate) -> Estimate:
     )
 
 
+def changed(other: Estimate, base: Estimate) -> Estimate:
+    """Return the lines of `other` whose amounts are not those of `base`, with their whole amounts.
+
+    other: the estimate of the same experiments with other settings, such as fewer seeds.
+    """
+    return Estimate(_changed(other.facts, base.facts), _changed(other.costs, base.costs), [], [])
+
+
+def _changed(lines: Sequence[Quantity], base: Sequence[Quantity]) -> list[Quantity]:
+    different = {line.label: line for line in _more(lines, base)}
+    return [
+        replace(line, parts=_changed(line.parts, before.parts))
+        for line in lines
+        if line.label in different
+        for before in (next((old for old in base if old.label == line.label), Quantity(line.label)),)
+    ]
+
+
 def _more(whole: Sequence[Quantity], base: Sequence[Quantity]) -> list[Quantity]:
     before = {line.label: line for line in base}
     found = []
@@ -121,7 +145,7 @@ def _to_fetch(files: Mapping[str, Sequence[File]]) -> Quantity:
             else:
                 lines.append(Quantity(file.source.name, {dataset: size}, file.known))
     weights_gb = Quantity("weights", {SHARED: small.pop(SHARED, 0.0)}, "exact, reported")
-    return _sum("to fetch, GB", [*lines, Quantity("small files", small, "exact, reported"), weights_gb])
+    return _sum(TO_FETCH, [*lines, Quantity("small files", small, "exact, reported"), weights_gb])
 
 
 def _on_disk(needs: Sequence[DatasetNeeds], files: Mapping[str, Sequence[File]]) -> Quantity:
@@ -129,7 +153,7 @@ def _on_disk(needs: Sequence[DatasetNeeds], files: Mapping[str, Sequence[File]])
     unpacked = {need.name: [file for file in files[need.name] if file.source.kind == "archive"] for need in needs}
     stores = {need.name: (need.made_bytes() + sum(need.archived_bytes().values())) / GB for need in needs}
     return _sum(
-        "on disk in the end, GB",
+        ON_DISK,
         [
             Quantity("fetched files", {name: _gigabytes(listed) for name, listed in files.items()}, "as above"),
             Quantity("unpacked archives", {name: _gigabytes(listed) for name, listed in unpacked.items()}, "assumed"),
@@ -153,8 +177,8 @@ def _decoding(needs: Sequence[DatasetNeeds]) -> list[Quantity]:
 
 def _encoding(needs: Sequence[DatasetNeeds]) -> list[Quantity]:
     return [
-        _by_family("encoding on a CPU, core hours", needs, lambda cost: (cost.cpu_s, cost.known)),
-        _by_family("encoding on a GPU, hours", needs, lambda cost: (cost.macs / rates.GPU_MACS, "assumed")),
+        _by_family(CPU_HOURS[0], needs, lambda cost: (cost.cpu_s, cost.known)),
+        _by_family(GPU_HOURS[0], needs, lambda cost: (cost.macs / rates.GPU_MACS, "assumed")),
     ]
 
 
@@ -183,8 +207,8 @@ def _training(needs: Sequence[DatasetNeeds]) -> list[Quantity]:
     }
     gpu_hours = {name: steps * rates.STEP_GPU_S / HOUR for name, (_, steps) in seen.items()}
     return [
-        Quantity("training on a CPU, core hours", core_hours, "measured"),
-        Quantity("training on a GPU, hours", gpu_hours, "reported, assumed"),
+        Quantity(CPU_HOURS[1], core_hours, "measured"),
+        Quantity(GPU_HOURS[1], gpu_hours, "reported, assumed"),
     ]
 
 

@@ -17,6 +17,7 @@ from pipeline.config import Config, Dataset, Experiment
 from pipeline.cost import rates
 from pipeline.datasets import own_table
 from pipeline.datasets.definition import OwnFiles, Released
+from pipeline.datasets.own_rows import split_of
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.exchange.layouts import layouts_of
@@ -64,7 +65,7 @@ class DatasetNeeds:
             known = datasets.get(name).released.get(digest)
             if known is None:
                 return None
-            splits[str(split)] = known
+            splits[str(split)] = _share(known, cfg.datasets[name].sample)
         return cls(name, cfg, cfg.datasets[name], splits)
 
     @property
@@ -108,17 +109,8 @@ class DatasetNeeds:
 
         An archive whose size nobody states is counted with the size of the features that are read from it.
         """
-        if datasets.get(self.name).own:
-            return []
-        predictions = [
-            name
-            for experiment in self.cfg.experiments.values()
-            if experiment.dataset == self.name and experiment.source == "predictions"
-            for name in experiment.predictions.values()
-        ]
-        videos = self.dataset.videos if self.readers else []
-        asked = self.archived_bytes()
-        names = dict.fromkeys([*self.dataset.annotations.values(), *videos, *asked, *predictions])
+        names = to_fetch(self.name, self.cfg)
+        asked = self.archived_bytes() if names else {}
         return [file_of(table[name], asked.get(name)) for name in names]
 
     def rows(self, family: str) -> float:
@@ -179,13 +171,37 @@ class DatasetNeeds:
         return datasets.get(self.name).padded_s / float(grid_seconds(grid))
 
 
+def to_fetch(name: str, cfg: Config) -> list[str]:
+    """Return the names in sources.csv of all that a dataset of a config fetches, each once, except weights.
+
+    These are annotations, archives, predictions, and videos if a family needs them. A dataset of one's own fetches
+    nothing.
+    """
+    if datasets.get(name).own:
+        return []
+    used = [experiment for experiment in cfg.experiments.values() if experiment.dataset == name]
+    predictions = [source for e in used if e.source == "predictions" for source in e.predictions.values()]
+    needs_videos = any(FAMILIES[family].reader != "words" for family in cfg.made(name))
+    videos = cfg.datasets[name].videos if needs_videos else []
+    listed = [*cfg.datasets[name].annotations.values(), *videos, *cfg.archived(name), *predictions]
+    return list(dict.fromkeys(listed))
+
+
+def _share(whole: Released, sample: float | None) -> Released:
+    """Return about what a rehearsal uses of a split."""
+    if sample is None:
+        return whole
+    queries, videos = (max(1, round(sample * n)) for n in (whole.queries, whole.videos))
+    return Released(whole.split, queries, videos, sample * whole.hours)
+
+
 def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> dict[str, Released]:
     """Return what a file of one's own holds, split by split.
 
     durations: vid → seconds. Without it a video is taken to last as long as its last window.
     """
     table = own_table.read(own.annotations, own.videos)
-    split = own_table.split_of(table)
+    split = split_of(table)
     lasts = {row.vid: 0.0 for row in table.rows}
     for row in table.rows:
         lasts[row.vid] = max(lasts[row.vid], row.end)

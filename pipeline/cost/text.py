@@ -1,4 +1,4 @@
-"""An estimate is written as text: a column per dataset, a line per quantity, and at the end how reliable it is."""
+"""An estimate is written as text: a column per dataset, a line per quantity, and how reliable each figure is."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ assumed    archives unpack to their own size; one whose size nobody states holds
            No GPU was at hand: no GPU hour is measured, and decoding on few cores takes longer than encoding on a GPU"""
 
 
-def text(estimate: Estimate, where: str, jobs: str, *, explained: bool = True) -> str:
-    """Return the whole text. where: what is estimated. jobs: the line about the workflow's jobs. explained: whether it
-    ends with how the figures are known."""
+def text(estimate: Estimate, where: str, jobs: str = "") -> str:
+    """Return the tables and remarks of an estimate. where: what is estimated. jobs: the line about the workflow's
+    jobs, '' for none."""
     datasets = list(dict.fromkeys(name for fact in estimate.facts for name in fact.amounts))
-    remarks = [jobs]
+    remarks = [jobs] if jobs else []
     if estimate.unsized:
         remarks.append(f"Not counted, of unknown size: {', '.join(estimate.unsized)}.")
     if estimate.unknown:
         remarks.append(f"Not estimated, its annotations are none of the released files: {', '.join(estimate.unknown)}.")
-    paragraphs = ["\n".join(fill(remark, WIDTH) for remark in remarks)]
-    if datasets:
-        paragraphs = ["\n".join(_table(estimate, datasets)), *paragraphs, *([HOW_KNOWN] if explained else [])]
-    return "\n\n".join([where, *paragraphs])
+    table = "\n".join(_table(estimate, datasets)) if datasets else ""
+    told = "\n".join(fill(remark, WIDTH) for remark in remarks)
+    return "\n\n".join(filter(None, [where, table, told]))
 
 
 def _table(estimate: Estimate, datasets: list[str]) -> Iterator[str]:

@@ -37,13 +37,20 @@ def register(datasets: Mapping[str, OwnFiles]) -> None:
 
 
 def learn(name: str, facts: Mapping[str, object]) -> None:
-    """Let this process know one more dataset of one's own, unless it knows one of that name.
+    """Let this process know one more dataset of one's own.
 
-    facts: as `OwnFiles`. Raises PipelineError where they are not.
+    facts: as `OwnFiles`. Raises PipelineError where they are not, and where this process knows a dataset of that name
+    with other labels: with another clip length, with or without ratings, or one of the papers. Where its files lie
+    makes no difference.
     """
-    if name in DATASETS:
-        return
-    DATASETS[name] = own.definition(name, own.files_of(facts, name))
+    new = own.definition(name, own.files_of(facts, name))
+    known = DATASETS.setdefault(name, new)
+    if own.labels(known) != own.labels(new):
+        raise PipelineError(
+            f"is known here as {own.labels(known)}, and is to be known as {own.labels(new)}",
+            where=f"dataset {name}",
+            remedy="work with the two in processes of their own: one process knows one dataset of a name",
+        )
 
 
 register(own.known_here())

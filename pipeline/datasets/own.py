@@ -36,6 +36,14 @@ def definition(name: str, own: OwnFiles) -> Dataset:
     return Dataset(name=name, truth_keys=keys, usable=rules, moments=True, highlights=rated, own=own)
 
 
+def labels(dataset: Dataset) -> str:
+    """Return what the labels of a dataset are, in words. Two datasets of one's own with equal words work alike."""
+    if dataset.own is None:
+        return "a dataset of the papers"
+    rated = f"rated by {dataset.own.raters}" if dataset.own.raters else "not rated"
+    return f"clips of {dataset.own.clip}, {rated}"
+
+
 def known_here() -> dict[str, OwnFiles]:
     """Return the datasets of one's own that this process was told of. Raises PipelineError for a variable that
     somebody else has set."""

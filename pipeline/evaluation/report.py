@@ -28,12 +28,12 @@ def score_files(
     *,
     domain: str | None = None,
     despite_errors: bool = False,
-    left_out: Collection[str] = (),
+    skipped: Collection[str] = (),
 ) -> Result:
     """Load, check and score one prediction file; with `output` FILE.json, write it and FILE.queries.jsonl beside it.
 
     domain: score against this one of TVSum's domains only. despite_errors: score the rows that can be scored and say
-    so in the result's notes. left_out: qids, as text, of queries that are on record as left out: their rows do not
+    so in the result's notes. skipped: qids, as text, of queries that are on record as skipped: their rows do not
     count, and that they have none is no error; the notes say on how many queries the numbers stand. The
     result's metrics gain `intervals` (95 %, over videos, percent).
     Raises PipelineError listing all errors of the predictions, or naming what cannot be read or written; an `output`
@@ -43,9 +43,9 @@ def score_files(
         _refuse_to_destroy(output, (predictions_path, annotations_path))
     truth = load_truth(dataset, annotations_path, domain)
     rows, findings = load_predictions(predictions_path, truth, dataset)
-    if left_out:
-        rows = [row for row in rows if str(row["qid"]) not in left_out]
-        findings = [f for f in findings if f.what != NO_PREDICTION or str(f.qid) not in left_out]
+    if skipped:
+        rows = [row for row in rows if str(row["qid"]) not in skipped]
+        findings = [f for f in findings if f.what != NO_PREDICTION or str(f.qid) not in skipped]
     if not despite_errors:
         refuse_errors(findings, predictions_path)
     result = score(dataset, rows, truth, findings)

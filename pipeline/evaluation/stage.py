@@ -32,26 +32,26 @@ def score_experiment(job: StageJob[Score]) -> bool:
 
     def work() -> provenance.Outcome:
         truth = provenance.files_of(job.input("annotations"))[0]
-        left_out = _left_out(experiment, predictions, truth, job.settings.skip)
+        skipped = _skipped(experiment, predictions, truth, job.settings.skip)
         made: list[Path] = []
         for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
             output = job.layout.metrics(name, run, split, epoch)
             domain = _domain(experiment, run)
-            score_files(experiment.dataset, file, truth, output, domain=domain, left_out=left_out)
+            score_files(experiment.dataset, file, truth, output, domain=domain, skipped=skipped)
             made += [output, queries_beside(output)]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
     return provenance.run_asked(asked.score(job), job.manifest, work)
 
 
-def _left_out(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:
+def _skipped(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:
     """Return the qids, as text, that are not scored: the config skips their video, or their features are on record
     as missing."""
     by_choice = {str(row["qid"]) for _, row in records.read_jsonl(truth) if row.get("vid") in skip} if skip else set()
     if experiment.source == "predictions":
         return by_choice
-    skipped = files.read_json(predictions, files.MADE_HERE)["skipped"]
-    return by_choice | {str(row["qid"]) for row in skipped if "qid" in row}
+    recorded = files.read_json(predictions, files.MADE_HERE)["skipped"]
+    return by_choice | {str(row["qid"]) for row in recorded if "qid" in row}
 
 
 def texts(manifest: Path) -> str:

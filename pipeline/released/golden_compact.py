@@ -54,7 +54,7 @@ def compact(path: Path) -> GoldenSet:
         audio_dim=told["audio_dim"],
         text_dim=text_dim,
         clip_s=clip_s,
-        left_out=[],
+        skipped=[],
     )
     n = len(queries), told["clips"]
     sizes = {name: (len(queries), -1, columns) for name, columns in release.columns.items()}

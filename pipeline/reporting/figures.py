@@ -134,18 +134,18 @@ def _sweep(
 ) -> None:
     """Draw the mean over seeds of the selected and of the last epoch against the numbers of the sweep, with their
     range."""
+    import pandas as pd
+
     figure, (axis,) = _figure(1, 1)
-    scale, numbers = experiment.about.to_percent, list(points.values())
+    numbers = [points[RunId.parse(run).point] for run in cards]
     for epoch, style, colour in (("selected", "o-", COLOUR), ("last", "s--", SECOND)):
-        of_points = [
-            [scale * card[epoch]["value"] for run, card in cards.items() if RunId.parse(run).point == point]
-            for point in points
-        ]
-        means = [sum(values) / len(values) for values in of_points]
-        axis.fill_between(numbers, list(map(min, of_points)), list(map(max, of_points)), color=colour, alpha=0.15, lw=0)
-        axis.plot(numbers, means, style, markersize=4, color=colour)
-        axis.annotate(f"{epoch} epoch", (numbers[-1], means[-1]), (0, 5), textcoords="offset points", ha="right",
-                      color=colour, fontsize="small")  # fmt: skip
+        values = pd.Series([experiment.about.to_percent * card[epoch]["value"] for card in cards.values()])
+        of_points = values.groupby(numbers).agg(["mean", "min", "max"])
+        axis.fill_between(of_points.index, of_points["min"], of_points["max"], color=colour, alpha=0.15, lw=0)
+        axis.plot(of_points["mean"], style, markersize=4, color=colour)
+        end = of_points.index[-1], of_points["mean"].iloc[-1]
+        axis.annotate(f"{epoch} epoch", end, (0, 5), textcoords="offset points", ha="right", color=colour,
+                      fontsize="small")  # fmt: skip
     axis.set(xlabel=swept(experiment), ylabel=f"{experiment.about.selected_by_label} on val, %")
     seeds = f"{len(experiment.seeds)} seeds, band: their range" if len(experiment.seeds) > 1 else "1 seed"
     axis.set_title(f"{name}: {seeds}", fontsize="medium")

@@ -35,7 +35,7 @@ def build(
 
     Raises PipelineError where no experiment has numbers.
     """
-    found = [row for rows in collect(experiments, metrics, runs, _points).values() for row in rows]
+    found = gather(experiments, metrics, runs)
     columns = [column for column in METRIC_OF if any(column in row.selected for row in found)]
     if not columns:
         raise PipelineError(
@@ -44,6 +44,11 @@ def build(
     lines = [line for row in found for line in _lines(row, columns)]
     caption = f"Dataset {name.removeprefix(OWN_TABLE)}"
     return Table(f"{title}, {caption}", (), columns, lines, NOTES, name, caption)
+
+
+def gather(experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]) -> list[Reproduced]:
+    """Return what the table shows, a line for each experiment and point of a sweep."""
+    return [row for rows in collect(experiments, metrics, runs, _points).values() for row in rows]
 
 
 def _points(experiment: Experiment) -> dict[str, str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from typing import Any
 
+from pipeline import csv_file, spreadsheet
 from pipeline.evaluation.intervals import ENUMERATED, FEW
 from pipeline.evaluation.student import LEVEL
 from pipeline.reporting import forms, verdict
@@ -14,8 +13,10 @@ from pipeline.reporting.paired import Contestant, Matrix
 from pipeline.reporting.render import Cell, Table, TableLine
 
 COLUMNS = (
-    "split,epoch,metric,row,row_mean,row_seeds,column,column_mean,column_seeds,difference,low,high,p,smallest_p,"
-    "survives_holm,videos,queries"
+    *("split", "epoch", "metric"),
+    *("row", "row_mean", "row_seeds", "column", "column_mean", "column_seeds"),
+    *("difference", "low", "high", "p", "smallest_p", "survives_holm"),
+    *("videos", "queries"),
 )
 ROW_NAMES = ("Experiment", "Stands for")
 """Headings of the label and the row of a contestant."""
@@ -108,14 +109,9 @@ def _test(videos: set[int]) -> str:
 
 def to_csv(matrix: Matrix) -> str:
     """Return CSV text: a header, and a line for each pair in both directions, with its numbers in columns."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS.split(","))
-    for row in matrix.contestants:
-        for column in matrix.contestants:
-            if row is not column:
-                writer.writerow(_values(matrix, row, column))
-    return buffer.getvalue()
+    pairs = [(row, column) for row in matrix.contestants for column in matrix.contestants if row is not column]
+    rows = [_values(matrix, row, column) for row, column in pairs]
+    return csv_file.text(COLUMNS, spreadsheet.cells(rows))
 
 
 def _values(matrix: Matrix, row: Contestant, column: Contestant) -> list[Any]:

@@ -6,14 +6,13 @@ methods that the paper does not compare with, and numbers that a method's own pu
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from pipeline import files
+from pipeline import csv_file
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 
@@ -108,21 +107,29 @@ def _remark(row: Row, line: Mapping[str, str]) -> str:
 
 
 def _read(path: Path, number: int) -> tuple[Row, ...]:
-    rows: dict[str, Row] = {}
-    for line in _lines(path, number):
-        row = rows.setdefault(line["row"], Row(line["row"], line["method"], line["features"]))
-        row.values[line["column"]] = line["value"]
-        if line["mark"]:
-            row.marks[line["column"]] = line["mark"]
-    every = dict.fromkeys(column for row in rows.values() for column in row.values)
-    for row in rows.values():  # a row may leave columns out
-        row.values.update({column: row.values.get(column, "") for column in every})
-    return tuple(rows.values())
+    import pandas as pd  # A plan needs only the keys of rows, and this takes half a second.
+
+    lines = pd.DataFrame(_lines(path, number))
+    if lines.empty:
+        return ()
+    columns = lines["column"].unique()  # A row may leave columns out.
+    rows = []
+    for key, cells in lines.groupby("row", sort=False):
+        values = dict.fromkeys(columns, "") | dict(zip(cells["column"], cells["value"], strict=True))
+        marked = cells[cells["mark"] != ""]
+        marks = dict(zip(marked["column"], marked["mark"], strict=True))
+        rows.append(Row(str(key), cells["method"].iloc[0], cells["features"].iloc[0], values, marks))
+    return tuple(rows)
 
 
+def _keys(number: int) -> list[str]:
+    """Return the keys of `known`."""
+    return list(dict.fromkeys(line["row"] for path in (PUBLISHED, BEYOND) for line in _lines(path, number)))
+
+
+@cache
 def _lines(path: Path, number: int) -> list[dict[str, str]]:
-    with files.open_text(path) as file:
-        return [line for line in csv.DictReader(file) if line["table"] == str(number)]
+    return [line for line in csv_file.read(path) if line["table"] == str(number)]
 
 
 def columns(number: int) -> list[str]:
@@ -140,7 +147,7 @@ def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
     show them."""
     complaints = []
     for name, experiment in experiments.items():
-        keys = [row.key for row in known(experiment.table)] if experiment.table else []
+        keys = _keys(experiment.table) if experiment.table else []
         unknown = [key for key in keys_of(experiment).values() if keys and key not in keys]
         complaints += [
             f"`experiments.{name}.row`: Table {experiment.table} has no row {key!r}, it has "
@@ -165,17 +172,15 @@ def group(number: int, row: Row) -> str:
 
 def computed_marks(number: int) -> dict[tuple[str, str], str]:
     """Return (row key, column) → `best` or `second` by value within each group. Equal values have the same mark."""
-    marks: dict[tuple[str, str], str] = {}
-    for column in columns(number):
-        for rows in _groups(number).values():
-            values = {row.key: float(row.values[column]) for row in rows if row.values[column]}
-            for mark, value in zip(("best", "second"), sorted(set(values.values()), reverse=True), strict=False):
-                marks |= {(key, column): mark for key, found in values.items() if found == value}
-    return marks
+    import pandas as pd
 
-
-def _groups(number: int) -> dict[str, Sequence[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in table(number):
-        groups.setdefault(group(number, row), []).append(row)
-    return dict(groups)
+    printed = [
+        (group(number, row), row.key, column, float(row.values[column]))
+        for row in table(number)
+        for column in columns(number)
+        if row.values[column]
+    ]
+    cells = pd.DataFrame(printed, columns=["group", "row", "column", "value"])
+    rank = cells.groupby(["group", "column"])["value"].rank(method="dense", ascending=False)
+    marked = cells.assign(mark=rank.map({1: "best", 2: "second"})).dropna()
+    return {(row, column): mark for row, column, mark in marked[["row", "column", "mark"]].itertuples(index=False)}

@@ -6,12 +6,12 @@ table, under a number, and the lines carry the number.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from pipeline import csv_file, spreadsheet
 
 WIDTH = 118
 """The number of columns of a terminal that titles, rules and notes of a table are written for."""
@@ -21,6 +21,9 @@ NOTHING = "–"
 
 BOLD = "Bold: best published number, underlined: second best, computed within the rows of one kind of feature."
 """The one note that is left out on a terminal."""
+
+FOUND = "What was found"
+"""The heading above the sentences of a table."""
 
 ON_TOP = ("published", "yardstick", "group", "paired")
 """Kinds of lines that belong under no line above them."""
@@ -96,6 +99,11 @@ class Table:
         return [line for line in self.lines if not line.only_csv]
 
     @property
+    def sentences(self) -> list[str]:
+        """What was found, in words: a sentence for each line of verdicts."""
+        return [line.remark for line in self.lines if line.kind == "verdict" and line.remark]
+
+    @property
     def has_luck(self) -> bool:
         """Whether a line says how lucky its selected epoch was."""
         return any(line.facts.get("luck") for line in self.lines)
@@ -135,21 +143,18 @@ def with_minus(text: str) -> str:
 def to_csv(table: Table) -> str:
     """Return CSV text: a header, and one line per line of the table. Numbers are plain, and the spread has its own
     line."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["line", "label", "features", *table.switches, *table.columns, *FACTS])
+    rows: list[list[str]] = []
     for line in table.lines:
         start, switches = [line.label, line.features], list(line.switches) or [""] * len(table.switches)
         cells = [line.cells.get(column, Cell("", "")) for column in table.columns]
         facts = [line.facts.get(name, "") for name in FACTS]
         if line.remark:
             facts[-1] = line.remark
-        writer.writerow([line.kind, *start, *switches, *(cell.plain for cell in cells), *facts])
+        rows.append([line.kind, *start, *switches, *(cell.plain for cell in cells), *facts])
         if any(cell.spread for cell in cells):
-            writer.writerow(
-                ["standard deviation", *start, *switches, *(cell.spread for cell in cells), *[""] * len(FACTS)]
-            )
-    return buffer.getvalue()
+            rows.append(["standard deviation", *start, *switches, *(cell.spread for cell in cells), *[""] * len(FACTS)])
+    header = ["line", "label", "features", *table.switches, *table.columns, *FACTS]
+    return csv_file.text(header, spreadsheet.cells(rows))
 
 
 def to_markdown(table: Table) -> str:
@@ -167,8 +172,10 @@ def to_markdown(table: Table) -> str:
     header = [*table.header, "Note"]
     alignment = [":--", ":--", *["--:"] * (len(header) - 3), ":--"]
     body = ["| " + " | ".join(row) + " |" for row in [header, alignment, *rows]]
+    said = [f"{FOUND}:", "", *(f"- {sentence}" for sentence in table.sentences), ""] if table.sentences else []
     below = [*(f"[{n}] {text}" for text, n in remarks.items()), *table.notes]
-    return "\n".join([f"### {table.title}", "", *body, "", *(f"- {note}" for note in below)]) + "\n"
+    heading = ["Notes:", ""] if said else []
+    return "\n".join([f"### {table.title}", "", *body, "", *said, *heading, *(f"- {note}" for note in below)]) + "\n"
 
 
 def to_text(table: Table) -> str:
@@ -184,9 +191,13 @@ def to_text(table: Table) -> str:
     for line, text in zip(table.for_people, lines[1:], strict=True):
         body += [rule, text] if line.starts_group else [text]
     below = [*(f"[{n}] {text}" for text, n in remarks.items()), *(note for note in table.notes if note != BOLD)]
-    wrapped = [part for note in below for part in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
+    said = [f"{FOUND}:", *_wrapped(f"- {sentence}" for sentence in table.sentences), rule] if table.sentences else []
     head = textwrap.wrap(table.title, WIDTH)
-    return "\n".join([*head, rule, lines[0], rule, *body, rule, *wrapped]) + "\n"
+    return "\n".join([*head, rule, lines[0], rule, *body, rule, *said, *_wrapped(below)]) + "\n"
+
+
+def _wrapped(notes: Iterable[str]) -> list[str]:
+    return [part for note in notes for part in textwrap.wrap(note, WIDTH, subsequent_indent="    ")]
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """A table as LaTeX for a paper: numbers and their spread, a caption, a label, and notes beneath.
 
-Differences, last epochs and verdicts are left out: they stand in the other forms.
+Differences, last epochs and the verdicts of single columns are left out: they stand in the other forms. What was found
+stands in a paragraph behind the table.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.reporting.render import BOLD, Table, TableLine
+from pipeline.reporting.render import BOLD, FOUND, Table, TableLine
 
 KINDS = ("published", "reproduced", "interval", "group", "yardstick", "paired")
 """The kinds of lines that a paper prints."""
@@ -76,8 +77,16 @@ def to_latex(table: Table) -> str:
         r"\end{tabular}",
         *([r"\par\vspace{2pt}\raggedright " + " ".join(below)] if below else []),
         r"\end{table}",
+        *_sentences(table),
     ]
     return "\n".join(text) + "\n"
+
+
+def _sentences(table: Table) -> list[str]:
+    """Return what was found as a paragraph of text behind the table, where it cannot make the table too large."""
+    if not table.sentences:
+        return []
+    return [rf"\paragraph{{{FOUND}.}}", *map(_tex, table.sentences)]
 
 
 def _rows(table: Table, line: TableLine, number: str, *, has_features: bool) -> list[str]:

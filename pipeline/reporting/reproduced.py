@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pipeline import datasets, files, provenance
-from pipeline.behind import settings_behind
+from pipeline.behind import settings_behind, skipped_in
 from pipeline.config import Experiment, SweepPoint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import luck, still_rising
@@ -95,7 +95,7 @@ def collect(
                 made_with = settings_behind(name, experiment, runs)
                 # All runs of a point have the same settings, because each was compared with what the point asks for.
                 found.settings = made_with[next(iter(_runs_by_seed(experiment, point).values()))[0]]
-            found.notes += _left_out_of_training(name, experiment, point, cards)
+            found.notes += _skipped_in_training(name, experiment, point, cards)
             if found.selected:
                 rows.setdefault(key, []).append(found)
     return rows
@@ -131,7 +131,7 @@ def _add_runs(
             _add_intervals(found, contents[0])
 
 
-def _left_out_of_training(name: str, experiment: Experiment, point: str, cards: Mapping[RunFile, Path]) -> list[str]:
+def _skipped_in_training(name: str, experiment: Experiment, point: str, cards: Mapping[RunFile, Path]) -> list[str]:
     """Return what the runs could not learn from, as one sentence, or nothing if they learned from every query of
     train."""
     of_runs = (RunFile(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs)
@@ -140,7 +140,7 @@ def _left_out_of_training(name: str, experiment: Experiment, point: str, cards: 
         return []
     contents = [files.read_json(cards[key], files.MADE_HERE) for key in used]
     n_seeds = len(experiment.seeds)
-    without = sum(len(card.get("left_out", {}).get("train", ())) for card in contents) // n_seeds
+    without = sum(len(skipped_in(card).get("train", ())) for card in contents) // n_seeds
     learned = sum(card.get("n_train", 0) for card in contents) // n_seeds
     return [f"trained on {learned:,} of {learned + without:,} queries"] if without else []
 

@@ -1,7 +1,8 @@
 """Tables 1 to 4 show every row of the paper with its published numbers, and our numbers under each row that has runs.
 
 A row without runs shows published numbers alone. Under a row with runs stand a line of reproduced numbers, a line of
-differences and, if the epoch was selected on the reported split, a line of the last epoch's numbers.
+differences and, if the epoch was selected on the reported split, a line of the last epoch's numbers. A sentence beneath
+the table says what was found of each.
 """
 
 from __future__ import annotations
@@ -12,31 +13,25 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from pipeline import asked, datasets, files, methods, provenance, records
+from pipeline import asked, datasets, files, provenance, records
 from pipeline.behind import check_chain
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
-from pipeline.families import FAMILIES
 from pipeline.layout import OWN_TABLE, Layout
 from pipeline.reporting import comparisons, own, paired, paired_forms, published, render, verdict
-from pipeline.reporting.comparisons import PAIRED, Judged, Key
+from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.forms import FORMATS
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.render import NOTHING, Cell, Table, TableLine, half_width
 from pipeline.reporting.reproduced import Reproduced, Scores, collect
-from pipeline.settings import Strict
+from pipeline.reporting.sentences import sentence, summary_of
+from pipeline.reporting.stands_on import ON_REPORTED_SPLIT, facts, one_line
 from pipeline.stage_settings import Tabulate
 from pipeline.stages import StageJob
 
 T = TypeVar("T")
 
-SOURCES = {
-    "raw": "from raw videos",
-    "features": "from released features ({archive})",
-    "predictions": "prediction file ({prediction})",
-}
-ON_REPORTED_SPLIT = "selected on the reported split"
 BEYOND = "beyond the paper"
 """The heading above rows of methods that the paper does not compare with."""
 LEGEND = (
@@ -165,7 +160,7 @@ def build(
     switches = tuple(published.SWITCHES) if name == "table4" else ()
     columns = list(dict.fromkeys(column for number in numbers for column in published.columns(number)))
     notes = [*(ABOUT[number].note for number in numbers if ABOUT[number].note), *notes, *_legend(lines)]
-    return Table(_one_line(f"{title}, {heading}"), switches, columns, lines, notes, name, caption)
+    return Table(one_line(f"{title}, {heading}"), switches, columns, lines, notes, name, caption)
 
 
 def gather(
@@ -222,14 +217,21 @@ def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Jud
             found.label,
             "",
             _means(found.selected, columns, about.decimals),
-            facts=_facts(number, row, found, judged),
+            facts=facts(number, row, found, judged),
             row=row.key,
         ),
         *_interval_line(number, found),
         TableLine(
             "difference", "difference", "", _differences(judged, about.decimals), remark=summary_of(judged, found)
         ),
-        TableLine("verdict", found.label, "", {c: Cell(v, v) for c, v in judged.verdicts.items()}, only_csv=True),
+        TableLine(
+            "verdict",
+            found.label,
+            "",
+            {c: Cell(v, v) for c, v in judged.verdicts.items()},
+            remark=sentence(number, row, found, judged),
+            only_csv=True,
+        ),
     ]
     if ON_REPORTED_SPLIT in lines[0].facts.values() and found.last:
         lines.append(TableLine("last epoch", "last epoch", "", _means(found.last, columns, about.decimals)))
@@ -260,93 +262,6 @@ def _differences(judged: Judged, decimals: int) -> dict[str, Cell]:
     """Return reproduced - published, rounded once: subtracting the printed numbers may give another last digit."""
     texts = {column: verdict.signed(value, decimals) for column, value in judged.differences.items()}
     return {column: Cell(text, text) for column, text in texts.items()}
-
-
-def summary_of(judged: Judged, found: Reproduced) -> str:
-    """Return the verdicts in words: one verdict if all columns agree, else the columns of each verdict, starred."""
-    verdicts = judged.verdicts
-    kinds = list(dict.fromkeys(verdicts.values()))
-    if kinds == [verdict.OTHER_QUERIES]:
-        return f"no verdict: {verdict.OTHER_QUERIES} than the published number's"
-    if kinds == [verdict.TOO_FEW]:
-        return f"{verdict.TOO_FEW} for a verdict (n = {len(found.seeds)})"
-    if found.experiment.source != "predictions":
-        kinds = [kind for kind in kinds if kind != verdict.TOO_FEW]
-    parts = [f"{kind}: {', '.join(c + judged.star(c) for c, v in verdicts.items() if v == kind)}" for kind in kinds]
-    words = kinds[0] if len(kinds) == 1 and not judged.survives else "; ".join(parts)
-    return words if found.experiment.source == "predictions" else f"published is {words} (n = {len(found.seeds)})"
-
-
-def _paired(judged: Judged, found: Reproduced) -> str:
-    """Compare the first seed's run with the authors' predictions for the same queries, by the metric that selects."""
-    if judged.paired is None:
-        return ""
-    difference = verdict.paired_text(judged.paired, judged.star(PAIRED))
-    ours = found.label if found.experiment.source == "predictions" else f"seed {found.seeds[0]}"
-    return f"{ours} - {judged.against}, paired over videos: {difference}"
-
-
-def _facts(number: int, row: published.Row, found: Reproduced, judged: Judged) -> dict[str, str]:
-    """Return what reproduced numbers stand on, in the order of the CSV columns."""
-    experiment, n, unit = found.experiment, found.n_queries, "videos" if number == 3 else "queries"
-    prediction = experiment.predictions.get(experiment.report, "")
-    expected = ABOUT[number].queries
-    return {
-        "luck": f"{fmean(found.luck):.2f}" if found.luck else "still rising" if found.still_rising else "",
-        "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),
-        "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,})"),
-        "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
-        "settings": _settings(row, found),
-        "selection": _selection(experiment),
-        "note": _one_line(
-            "; ".join(filter(None, [*_stand_ins(experiment), experiment.note, *found.notes, _paired(judged, found)]))
-        ),
-    }
-
-
-def _settings(row: published.Row, found: Reproduced) -> str:
-    """Return the schedule, the features, and how the network differs from its row's; '' for released predictions."""
-    features = found.experiment.features
-    if found.settings is None or features is None:
-        return ""
-    training = found.settings.training
-    switches = {name: row.values[column] for column, name in published.SWITCHES.items() if column in row.values}
-    model = found.settings.model
-    fields = type(model).model_fields
-    stands_for = type(model).model_validate({name: on for name, on in switches.items() if name in fields})
-    other = {
-        name: value
-        for name, value in model
-        # The weights of losses would make the line too long, and the manifest has them.
-        if value != getattr(stands_for, name) and not isinstance(value, Strict)
-    }
-    parts = [f"{training.epochs:,} epochs", f"batch {training.batch_size}", f"learning rate {training.learning_rate:g}"]
-    parts += [f"method {model.name}"] if model.name != methods.DEFAULT else []
-    parts += [training.precision] if training.precision != "float32" else []
-    parts += [f"{name} {str(value).lower()}" for name, value in other.items()]
-    return ", ".join([*parts, " + ".join(features.all)])
-
-
-def _one_line(text: str) -> str:
-    """Return text of the config without line ends, which would break a cell or a heading."""
-    return " ".join(text.split())
-
-
-def _stand_ins(experiment: Experiment) -> list[str]:
-    """Return the families that nobody can make again, and what was used instead."""
-    instead = {family: FAMILIES[family].instead_of for family in experiment.made}
-    return [f"stand-in: {family} for {released}" for family, released in instead.items() if released]
-
-
-def _selection(experiment: Experiment) -> str:
-    """Return how the epoch was chosen, or '' when only the authors of released predictions could say."""
-    if experiment.report == "val":
-        return ON_REPORTED_SPLIT
-    return "" if experiment.source == "predictions" else "epoch selected on val"
-
-
-def _seeds(seeds: Sequence[str]) -> str:
-    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(seeds)})"
 
 
 def _resolution(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> list[str]:

@@ -8,10 +8,9 @@ them stand `seconds.csv`, `commit.txt` (the commit of the checkout when training
 
 from __future__ import annotations
 
-import csv
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pipeline import files
+from pipeline import csv_file, files
 from pipeline.errors import PipelineError
 from pipeline.layout import CARD, COMMIT, EPOCHS, LOG, SECONDS, STATE, weights_of
 from pipeline.version import commit
@@ -140,8 +139,9 @@ def read_weights(folder: Path, epoch: str, device: str) -> dict[str, Tensor]:
 
 def _write_logs(folder: Path, progress: Progress) -> None:
     columns = list(dict.fromkeys(name for row in progress.log for name in row))
-    _write_csv(folder / LOG, columns, [[row.get(name, "") for name in columns] for row in progress.log])
-    _write_csv(folder / SECONDS, ["epoch", "seconds"], [[i, f"{s:.3f}"] for i, s in enumerate(progress.seconds, 1)])
+    csv_file.write(folder / LOG, columns, [[row.get(name, "") for name in columns] for row in progress.log])
+    seconds = [[i, f"{s:.3f}"] for i, s in enumerate(progress.seconds, 1)]
+    csv_file.write(folder / SECONDS, ["epoch", "seconds"], seconds)
 
 
 def _write_commit(folder: Path) -> None:
@@ -150,8 +150,3 @@ def _write_commit(folder: Path) -> None:
             file.write(f"{found}\n")
     else:  # What an earlier training left there is not true of this one.
         (folder / COMMIT).unlink(missing_ok=True)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with files.atomic(path) as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *rows])

@@ -37,7 +37,7 @@ class Data:
     video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries]
     (CPU), the position of a query's video in `video`. video_dim, audio_dim, text_dim: widths without the endpoint
     columns. video_blocks: number of blocks of `video` that come before the audio's. clip_s: seconds per clip of the
-    features' grid. left_out: queries whose features earlier stages skipped, and the reasons. cut: vids that `max_clips`
+    features' grid. skipped: queries whose features earlier stages skipped, and the reasons. cut: vids that `max_clips`
     shortened; a network sees only their first clips, and spans are fractions of those.
     """
 
@@ -50,7 +50,7 @@ class Data:
     audio_dim: int
     text_dim: int
     clip_s: float
-    left_out: list[dict[str, str]]
+    skipped: list[dict[str, str]]
     cut: frozenset[str] = frozenset()
 
     @property
@@ -123,13 +123,13 @@ def load(
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: opened.stores[family].passport.grid for family in visual})
-    kept, left_out = with_features(opened, features, queries)
+    kept, skipped = with_features(opened, features, queries)
     cut: frozenset[str] = frozenset()
     if training.max_clips is not None:
         cut = _longer_than(training.max_clips, opened, visual, {query.vid for query in kept})
         if learns and cut:
             kept, beyond = _within(kept, cut, training.max_clips, clip_s)
-            left_out = left_out + beyond
+            skipped = skipped + beyond
     if not kept:
         remedy = "see the manifests under features/ for what was skipped and why, or raise `max_clips`"
         raise PipelineError(f"none of {len(queries)} queries can be used", where="features", remedy=remedy)
@@ -167,7 +167,7 @@ def load(
         audio_dim=audio_dim,
         text_dim=dims[features.text],
         clip_s=clip_s,
-        left_out=left_out,
+        skipped=skipped,
         cut=cut,
     )
 
@@ -190,7 +190,7 @@ def with_features(
     Raises PipelineError for queries whose absence nothing explains.
     """
     visual, text = [*features.video, *features.audio], features.text
-    kept, left_out, missing = [], [], []
+    kept, skipped, missing = [], [], []
     for query in queries:
         keys = [(family, query.vid) for family in visual] + [(text, str(query.qid))]
         absent = [family for family, key in keys if key not in opened.stores[family]]
@@ -198,7 +198,7 @@ def with_features(
         if not absent:
             kept.append(query)
         elif why:
-            left_out.append({"qid": str(query.qid), "vid": query.vid, "why": why})
+            skipped.append({"qid": str(query.qid), "vid": query.vid, "why": why})
         else:
             missing.append(f"qid {query.qid} (vid {query.vid}) in {', '.join(absent)}")
     if missing:
@@ -207,7 +207,7 @@ def with_features(
             where="features",
             remedy="extract or import them, or name their vids under `skip` of the dataset",
         )
-    return kept, left_out
+    return kept, skipped
 
 
 def _longer_than(max_clips: int, opened: OpenFeatures, families: Sequence[str], vids: Iterable[str]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipeline import config, records
+from pipeline.behind import skipped_in
 from pipeline.errors import PipelineError
 from pipeline.files import MADE_HERE, read_json
 from pipeline.layout import CARD, EPOCHS, Layout, RunId, StorePlace
@@ -78,7 +79,7 @@ class Job:
                     shared=self.shared,
                 )
                 passports = {family: asdict(store.passport) for family, store in opened.stores.items()}
-            data = replace(data, left_out=[*data.left_out, *by_choice])
+            data = replace(data, skipped=[*data.skipped, *by_choice])
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
 
@@ -116,7 +117,7 @@ class Job:
             "reads": self.features.model_dump(mode="json"),
             "longest_clips": max(data.n_clips),
             **({"own_dataset": own._asdict()} if (own := self.experiment.about.own) else {}),
-            "left_out": {"train": data.left_out, "val": watched.left_out},
+            "skipped": {"train": data.skipped, "val": watched.skipped},
             **settings.model_dump(mode="json"),
         }
         be_exact(self.device)
@@ -145,10 +146,10 @@ class Job:
                 records.write_jsonl(path, map(records.to_row, rows))
                 tell(run, {})
 
-    def left_out(self, run: str) -> Iterator[dict[str, str]]:
+    def skipped(self, run: str) -> Iterator[dict[str, str]]:
         """Yield the queries of a split that a run had to do without."""
         for split in self.annotations:
-            yield from self.data(split, run)[0].left_out
+            yield from self.data(split, run)[0].skipped
 
 
 def train_all(job: Job, runs: Sequence[str]) -> Outcome:
@@ -173,7 +174,7 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     return Outcome(
         files=[path for folder in folders.values() for path in checkpoint.outputs(folder)],
         counts={"runs": len(runs)},
-        skipped=_once(row for card in cards for rows in card["left_out"].values() for row in rows),
+        skipped=_once(row for card in cards for rows in skipped_in(card).values() for row in rows),
     )
 
 
@@ -187,7 +188,7 @@ def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
     return Outcome(
         files=written,
         counts={"runs": len(runs), "files": len(written)},
-        skipped=_once(row for run in runs for row in job.left_out(run)),
+        skipped=_once(row for run in runs for row in job.skipped(run)),
     )
 
 

@@ -9,7 +9,6 @@ again.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -19,7 +18,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from pipeline import asked, datasets, files, progress, provenance, records, work_record
+from pipeline import asked, csv_file, datasets, files, progress, provenance, records, work_record
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import copy_checked, first_that_works
@@ -159,10 +158,7 @@ def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.Cop
 
 def write_account(path: Path, rows: Iterable[Video]) -> None:
     """Write the table of one shard."""
-    with files.atomic(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(astuple(row) for row in rows)
+    csv_file.write(path, COLUMNS, map(astuple, rows))
 
 
 def durations_in(listed: Iterable[Path]) -> dict[str, float]:
@@ -283,8 +279,7 @@ def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
     if not (record.get("revision", 0) >= FACTS_SINCE and provenance.is_as_made(record, table)):
         return {}
     written = table.stat().st_mtime
-    with files.open_text(table) as file:
-        rows = [Video(**row) for row in csv.DictReader(file)]
+    rows = [Video(**row) for row in csv_file.read(table)]
     return {row.path: row for row in rows if row.path and originals.is_untouched(Path(row.path), row.bytes, written)}
 
 
@@ -316,8 +311,7 @@ def has_changed_in_place(dataset: str, account: Path) -> bool:
     """Tell whether a video of one's own has changed since an account of it was written, or is gone."""
     if datasets.get(dataset).own is None or not account.is_file():
         return False
-    with files.open_text(account) as file:
-        return changed_since(account, list(csv.DictReader(file)))
+    return changed_since(account, csv_file.read(account))
 
 
 def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:

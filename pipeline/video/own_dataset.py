@@ -12,12 +12,13 @@ from pipeline import asked, datasets, files, progress, provenance, records
 from pipeline.acquire import annotations as released
 from pipeline.datasets import own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
+from pipeline.datasets.own_rows import Table
 from pipeline.errors import PipelineError
-from pipeline.stage_settings import Nothing
+from pipeline.stage_settings import Annotate
 from pipeline.stages import StageJob
 
 
-def annotate(job: StageJob[Nothing]) -> bool:
+def annotate(job: StageJob[Annotate]) -> bool:
     """Write `{results}/annotations/{dataset}/{split}.jsonl`. Returns whether there was work.
 
     The whole file is checked, whichever split is asked for. For a dataset of one's own it raises PipelineError with
@@ -45,7 +46,7 @@ def annotate(job: StageJob[Nothing]) -> bool:
     return provenance.run_asked(asked.annotate(job), job.manifest, work)
 
 
-def durations_of(table: own_table.Table, kept_in: Path | None = None) -> dict[str, Fraction | str]:
+def durations_of(table: Table, kept_in: Path | None = None) -> dict[str, Fraction | str]:
     """Return vid → seconds of every video that a row names, or the reason why it cannot be read.
 
     kept_in: a JSON file that keeps the lengths while a video's size and time stay. Raises PipelineError where it cannot

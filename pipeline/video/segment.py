@@ -9,13 +9,12 @@ writes  segments/{dataset}/{grid}/{shard}.csv   vid, start_s, n_clips, status; c
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline import asked, files, provenance
+from pipeline import asked, csv_file, provenance
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.stage_settings import Segment
@@ -53,7 +52,7 @@ def segment(job: StageJob[Segment]) -> bool:
     source = layout.account(dataset, shard)
 
     def work() -> provenance.Outcome:
-        videos = [_of_annotated_length(row, clip, source) for row in _rows(source)]
+        videos = [_of_annotated_length(row, clip, source) for row in csv_file.read(source)]
         counts = {"videos": sum(row["status"] == "ok" for row in videos)}
         if other := sum(row["status"] == OTHER_LENGTH for row in videos):
             counts["other_length"] = other
@@ -74,23 +73,20 @@ def segment(job: StageJob[Segment]) -> bool:
 
 def write_segments(path: Path, rows: Iterable[Segments]) -> None:
     """Write the clip table of one shard on one grid."""
-    with files.atomic(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows((row.vid, row.start_s, row.n_clips, row.status) for row in rows)
+    csv_file.write(path, COLUMNS, [(row.vid, row.start_s, row.n_clips, row.status) for row in rows])
 
 
 def read_segments(path: Path) -> list[Segments]:
     """Read a clip table. Raises PipelineError, which names the file and the row, for what does not fit."""
     return [
         Segments(row["vid"], _number(row, "start_s", path), int(_number(row, "n_clips", path)), row["status"])
-        for row in _rows(path, COLUMNS)
+        for row in csv_file.read(path, columns=COLUMNS)
     ]
 
 
 def read_videos(path: Path) -> dict[str, dict[str, str]]:
     """Read a shard's video table: vid → its row (status, why, path, duration_s, sha256, …), with all values as text."""
-    return {row["vid"]: row for row in _rows(path, ("vid", "status"))}
+    return {row["vid"]: row for row in csv_file.read(path, columns=("vid", "status"))}
 
 
 def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
@@ -118,27 +114,13 @@ def _why(row: dict[str, str]) -> str:
     return f"{row['status']}: {row.get('why') or 'no reason given'}"
 
 
-def _rows(path: Path, needed: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table. Raises PipelineError for a file without these columns, or that is no table."""
-    try:
-        with files.open_text(path) as file:
-            for row in csv.DictReader(file):
-                if lacking := [name for name in needed if row.get(name) is None]:
-                    raise _damaged(f"has a row without {', '.join(lacking)}", path)
-                yield row
-    except OSError as error:
-        raise files.cannot_read(path, error) from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise _damaged(f"is no table ({error})", path) from error
-
-
-def _damaged(why: str, path: Path) -> PipelineError:
-    return PipelineError(why, where=path, remedy="delete it and its manifest, and run the workflow again")
-
-
 def _number(row: dict[str, str], column: str, path: Path) -> Fraction:
     """Read an exact number from a table: `460460/15000` and `30.697` are both read without rounding."""
     try:
         return Fraction(row[column])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise _damaged(f"`{column}` of {row.get('vid')} is no number ({row.get(column)!r})", path) from error
+        raise PipelineError(
+            f"`{column}` of {row.get('vid')} is no number ({row.get(column)!r})",
+            where=path,
+            remedy="delete it and its manifest, and run the workflow again",
+        ) from error

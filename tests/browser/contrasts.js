@@ -15,7 +15,7 @@ const ground = (node) => {
   }
   return parts("white");
 };
-const looked = { text: "p", quiet: ".quiet", link: "nav a", small: "td small", chosen: "[aria-selected=true] .words", kind: ".kind" };
+const looked = { text: "p", quiet: ".quiet", link: "nav a", small: "td small", chosen: "[aria-selected=true] .words", kind: ".kind", about: ".about", state: "#state", note: ".notes li", button: "td button" };
 const found = {};
 for (const [name, select] of Object.entries(looked)) {
   const node = document.querySelector(select);

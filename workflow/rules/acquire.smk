@@ -56,10 +56,12 @@ rule annotate:
         "../envs/extract.yaml"  # the videos of a dataset of one's own are looked at
     resources:
         mem_mb=growing(1_000),
+    params:
+        settings=written_settings("annotate"),
     shell:
         stage(
             "annotate --dataset {wildcards.dataset} --split {wildcards.split} --fetched {input.fetched:q}"
-            " --manifest {output.manifest:q} 2> {log:q}"
+            " --settings {params.settings:q} --manifest {output.manifest:q} 2> {log:q}"
         )
 
 

@@ -225,8 +225,9 @@ SECTIONS = {
     "experiments": lambda wildcards: shown_in(wildcards.get("table", "report")),
     "families": families_of,
     "grids": lambda wildcards: grids_of(wildcards.dataset),
+    "sample": lambda wildcards: dataset_of(wildcards).sample,
     "skip": lambda wildcards: dataset_of(wildcards).skip,
-    "title": lambda wildcards: cfg.title,
+    "title": lambda wildcards: cfg.heading,
 }
 """Key of the settings of stages → its value for a job."""
 

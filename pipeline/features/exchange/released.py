@@ -6,7 +6,6 @@ with rows that we made. `layouts.py` says where an archive keeps each family.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import files, progress, records
+from pipeline import csv_file, progress, records
 from pipeline import layout as results_layout
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
@@ -311,7 +310,4 @@ def _print_skipped(skipped: Sequence[Mapping[str, str]], report: Path) -> None:
 
 
 def _write_report(path: Path, findings: Sequence[Finding]) -> None:
-    with files.atomic(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(REPORT_COLUMNS)
-        table.writerows((f.family, f.key, f.finding, f.file, f.detail) for f in findings)
+    csv_file.write(path, REPORT_COLUMNS, [(f.family, f.key, f.finding, f.file, f.detail) for f in findings])

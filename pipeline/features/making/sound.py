@@ -15,7 +15,6 @@ Every video whose numbers are not equal is counted in the manifest. It is listed
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -27,7 +26,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline import files, work_record
+from pipeline import csv_file, work_record
 from pipeline.encoders.base import SoundEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.features import ROWS_APART
@@ -184,8 +183,5 @@ def _report(recipes: Mapping[Path, Recipe], report: Path) -> Counter[str]:
                 if "finding" in found:
                     lines.append((recipe.family, vid, found["finding"], found["detail"]))
                     counts[f"{recipe.family}_{found['finding'].replace(' ', '_')}"] += 1
-    with files.atomic(report) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(REPORT_COLUMNS)
-        table.writerows(lines)
+    csv_file.write(report, REPORT_COLUMNS, lines)
     return counts

@@ -107,7 +107,7 @@ def examine(
 
 
 def examine_file(
-    dataset: str, label: str, path: Path | Sequence[Path], truth: Truth, left_out: Collection[str] = ()
+    dataset: str, label: str, path: Path | Sequence[Path], truth: Truth, skipped: Collection[str] = ()
 ) -> Examined:
     """Score and dissect one prediction file, or those of several domains as one.
 
@@ -118,10 +118,10 @@ def examine_file(
     findings: list[Finding] = []
     for one in paths:
         found, about = load_predictions(one, truth, dataset)
-        rows += [row for row in found if str(row["qid"]) not in left_out]
+        rows += [row for row in found if str(row["qid"]) not in skipped]
         findings += about
     there = {row["qid"] for row in rows}
-    findings = [f for f in findings if f.what != NO_PREDICTION or (str(f.qid) not in left_out and f.qid not in there)]
+    findings = [f for f in findings if f.what != NO_PREDICTION or (str(f.qid) not in skipped and f.qid not in there)]
     refuse_errors(findings, ", ".join(map(str, paths)))
     result = score(dataset, rows, truth, findings)
     by_qid = {row["qid"]: row for row in rows}

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from pipeline import files
+from pipeline import csv_file
 from pipeline.config import Experiment
+from pipeline.errors import PipelineError
 from pipeline.layout import SECONDS, Layout
-from pipeline.reporting import published, verdict
+from pipeline.reporting import published
 from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import Reproduced
+from pipeline.reporting.sentences import sentence
 
 STEPS = {"(a)": "neither", "(f)": "+ task cooperation", "(g)": "+ alignment (LGAM)", "(j)": "+ refinement (VFR)"}
 """Rows of Table 4 that add one module after the other → what each adds."""
-LEADING = {1: "mAP Avg.", 2: "R1@0.5", 3: "Avg.", 4: "mAP Avg."}
-"""Table → the column that its sentence speaks of."""
 
 
 @dataclass(frozen=True)
 class Coverage:
     """How much of one table was reproduced.
 
-    rows: the number of rows in the paper. with_runs: how many of them have runs here. sentence: what was reproduced.
-    missing: the names of the rows of the paper's own method that have no runs here.
+    rows: the number of rows in the paper. with_runs: how many of them have runs here. sentence: what was found of
+    TR-DETR's row, or of the first row with runs. missing: the names of the rows of the paper's own method that have no
+    runs here.
     """
 
     number: int
@@ -52,17 +52,13 @@ class Step:
 def coverage(number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapping[Key, Judged]) -> Coverage:
     """Say what was reproduced of one table."""
     every = published.table(number)
-    column = LEADING[number]
-    key = next((k for k in (ABOUT[number].ours, *rows) if k in rows), None)
-    method = next(row.method for row in every if row.key == ABOUT[number].ours)
+    rows_of = {row.key: row for row in every}
+    key = next((k for k in (ABOUT[number].ours, *rows) if k in rows_of and k in rows), None)
+    method = rows_of[ABOUT[number].ours].method
     ours = [row.key for row in every if row.method == method or number == 4]
-    sentence = ""
-    if key is not None:
-        row = next(row for row in every if row.key == key)
-        parts = [_said(one, column, ABOUT[number].decimals, judged[key, one.label]) for one in rows[key]]
-        sentence = f"{key}, {column}: published {row.values[column]}; {'; '.join(filter(None, parts))}."
+    said = [sentence(number, rows_of[key], one, judged[key, one.label]) for one in rows[key]] if key else []
     missing = [name for name in ours if name not in rows]
-    return Coverage(number, ABOUT[number].subject, len(every), len(rows), sentence, missing)
+    return Coverage(number, ABOUT[number].subject, len(every), len(rows), " ".join(filter(None, said)), missing)
 
 
 def steps(rows: Mapping[str, Sequence[Reproduced]]) -> list[Step]:
@@ -104,23 +100,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _said(one: Reproduced, column: str, decimals: int, judged: Judged) -> str:
-    if column not in one.selected:
-        return ""
-    found = judged.verdicts.get(column, "")
-    words = {
-        verdict.WITHIN: "the published number is within what runs give",
-        verdict.OUTSIDE: "the published number is outside what runs give",
-        verdict.TOO_FEW: "too few runs for a verdict",
-        verdict.OTHER_QUERIES: "other queries, so no verdict",
-    }
-    text = words.get(found, found)
-    return f"{one.label} {fmean(one.selected[column]):.{decimals}f} ({text})" if text else one.label
-
-
 def _sum(path: Path) -> float:
     try:
-        with files.open_text(path) as file:
-            return sum(float(row["seconds"]) for row in csv.DictReader(file))
-    except (OSError, KeyError, ValueError, TypeError):  # a run at work may be writing its last line
+        return sum(float(row["seconds"]) for row in csv_file.read(path))
+    except (PipelineError, KeyError, ValueError):  # No number of the report depends on this file.
         return 0.0

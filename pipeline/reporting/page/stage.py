@@ -7,13 +7,12 @@ holds its own styles, script and data.
 from __future__ import annotations
 
 import base64
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import asked, datasets, files, provenance, records, version
+from pipeline import asked, csv_file, datasets, provenance, records, version
 from pipeline.behind import check_chain
 from pipeline.config import Experiment
 from pipeline.layout import (
@@ -32,7 +31,6 @@ from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.page import build, chosen, overview, own, stories
 from pipeline.reporting.page.examined import Benchmark, examine
 from pipeline.reporting.published import ABOUT
-from pipeline.reporting.render import Table
 from pipeline.reporting.reproduced import Reproduced
 from pipeline.stage_settings import Page
 from pipeline.stages import StageJob
@@ -77,7 +75,7 @@ def _index(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the template of the index prints, and what its script reads."""
     experiments = job.settings.experiments
-    metrics, runs = list(job.inputs["metrics"]), list(job.inputs["runs"])
+    metrics, runs, folder = list(job.inputs["metrics"]), list(job.inputs["runs"]), job.layout.report()
     made, coverages = [], []
     told: dict[Key, dict[str, Any]] = {}
     steps: list[overview.Step] = []
@@ -89,11 +87,16 @@ def _index(
         told |= dict(_stories(job, number, found[number], judged))
         steps = overview.steps(found[number]) if number == 4 else steps
     n_runs, seconds = overview.seconds_of(job.layout, experiments)
+    own_tables = []
+    for dataset, of_dataset in _own(job.settings.experiments).items():
+        own_tables.append(own_dataset.build(f"{OWN_TABLE}{dataset}", job.settings.title, of_dataset, metrics, runs))
+        lines = own_dataset.gather(of_dataset, metrics, runs)
+        told |= {("", line.label): stories.of_own(line, job.layout, folder) for line in lines}
     commit = version.commit()
     context = {
         "title": job.settings.title,
         "tables": made,
-        "own_tables": list(_own_tables(job)),
+        "own_tables": own_tables,
         "coverages": coverages,
         "stories": {key: place for place, key in enumerate(told)},
         "benchmarks": [
@@ -112,13 +115,10 @@ def _index(
     return context, {"stories": list(told.values()), "commit": commit}
 
 
-def _own_tables(job: StageJob[Page]) -> Iterator[Table]:
-    """Yield the table of each dataset of one's own, as `tabulate` makes it."""
-    experiments = job.settings.experiments
-    for dataset in dict.fromkeys(e.dataset for e in experiments.values() if e.about.own):
-        shown = {name: e for name, e in experiments.items() if e.dataset == dataset}
-        inputs = (list(job.inputs["metrics"]), list(job.inputs["runs"]))
-        yield own_dataset.build(f"{OWN_TABLE}{dataset}", job.settings.title, shown, *inputs)
+def _own(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Experiment]]:
+    """Return each dataset of one's own with its experiments."""
+    names = dict.fromkeys(e.dataset for e in experiments.values() if e.about.own)
+    return {dataset: {name: e for name, e in experiments.items() if e.dataset == dataset} for dataset in names}
 
 
 def _stories(
@@ -128,7 +128,7 @@ def _stories(
     for key, founds in rows.items():
         for found in founds:
             about = (judged[key, found.label], job.layout, job.layout.report())
-            yield (key, found.label), stories.story(number, key, found, *about, values[key])
+            yield (key, found.label), stories.of_row(number, key, found, *about, values[key])
 
 
 def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
@@ -194,8 +194,7 @@ def _videos(job: StageJob[Page], dataset: str) -> dict[str, Path]:
     """Return vid → file, of the videos that are here. They are no inputs: a page does without them."""
     found: dict[str, Path] = {}
     for account in sorted(job.layout.accounts(dataset)):
-        with files.open_text(account) as file:
-            rows = [row for row in csv.DictReader(file) if row.get("status") == "ok"]
+        rows = [row for row in csv_file.read(account) if row.get("status") == "ok"]
         found |= {row["vid"]: Path(row["path"]) for row in rows if Path(row["path"]).is_file()}
     return found
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.layout import CARD, COMMIT, LOGS, Layout, RunId
-from pipeline.reporting import published
+from pipeline.reporting import own, published
 from pipeline.reporting.comparisons import Judged
 from pipeline.reporting.page.build import number as number_text
 from pipeline.reporting.page.build import signed
@@ -19,35 +19,52 @@ from pipeline.reporting.reproduced import Reproduced
 from pipeline.stages import STAGES
 
 
-def story(
-    number: int,
-    key: str,
-    found: Reproduced,
-    judged: Judged,
-    layout: Layout,
-    page: Path,
-    row_values: Mapping[str, str],
+def of_row(
+    number: int, key: str, found: Reproduced, judged: Judged, layout: Layout, page: Path, values: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what is known of one reproduced line, as JSON values.
+    """Return what is known of one reproduced line of the paper's tables, as JSON values.
 
-    number, key: of the table and of its row. page: the folder of the page, from which links are named. row_values:
+    number, key: of the table and of its row. page: the folder of the page, from which links are named. values:
     column → published.
     """
-    name = found.label.partition(" ")[0]
-    cards = _cards(found, name, key, layout)
-    decimals = ABOUT[number].decimals
+    points = [point for point, of in published.keys_of(found.experiment).items() if of == key]
+    title = f"{found.label}, {key} of Table {number}"
+    return _story(title, found, points, layout, page, ABOUT[number].decimals, judged, values)
+
+
+def of_own(found: Reproduced, layout: Layout, page: Path) -> dict[str, Any]:
+    """Return what is known of one line of the table of one's own dataset, where nothing is published.
+
+    page: as `of_row` takes it.
+    """
+    title = f"{found.label}, dataset {found.experiment.dataset}"
+    return _story(title, found, list(found.experiment.sweep or [""]), layout, page, own.DECIMALS, Judged(), None)
+
+
+def _story(
+    title: str,
+    found: Reproduced,
+    points: Sequence[str],
+    layout: Layout,
+    page: Path,
+    decimals: int,
+    judged: Judged,
+    values: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    name, _, only = found.label.partition(" ")
+    cards = _cards(found, name, [point for point in points if only in ("", point)], layout)
     return {
-        "label": f"{found.label}, {key} of Table {number}",
+        "label": title,
         "columns": {
             column: {
-                "published": row_values.get(column, ""),
-                "values": [number_text(value, decimals + 2) for value in values],
+                "published": None if values is None else values.get(column, ""),
+                "values": [number_text(value, decimals + 2) for value in of_seeds],
                 "last": [number_text(value, decimals + 2) for value in found.last.get(column, [])],
                 "half": number_text(found.half_widths[column], decimals) if column in found.half_widths else None,
                 "verdict": judged.verdicts.get(column, ""),
                 "difference": signed(judged.differences[column], decimals) if column in judged.differences else None,
             }
-            for column, values in found.selected.items()
+            for column, of_seeds in found.selected.items()
         },
         "seeds": found.seeds,
         "epochs": [f"{run}: {_epoch(card)}" for run, card in cards.items()],
@@ -62,11 +79,9 @@ def story(
     }
 
 
-def _cards(found: Reproduced, name: str, key: str, layout: Layout) -> dict[str, dict[str, Any]]:
+def _cards(found: Reproduced, name: str, points: Sequence[str], layout: Layout) -> dict[str, dict[str, Any]]:
     if found.experiment.source == "predictions":
         return {}
-    only = found.label.partition(" ")[2]
-    points = [point for point, of in published.keys_of(found.experiment).items() if of == key and only in ("", point)]
     runs = [run for run in found.experiment.runs if RunId.parse(run).point in points]
     paths = {run: layout.run(name, run) / CARD for run in runs}
     return {run: files.read_json(path, files.MADE_HERE) for run, path in paths.items() if path.is_file()}
@@ -109,7 +124,8 @@ def _links(name: str, found: Reproduced, layout: Layout, page: Path) -> list[tup
     split = found.experiment.report
     wanted = {"log of scoring": layout.results / LOGS["score"].format(experiment=name, split=split)}
     if found.experiment.source != "predictions":
-        wanted["log of training"] = layout.results / LOGS["train"].format(experiment=name, part="1of1")
+        part = found.experiment.parts[0]
+        wanted["log of training"] = layout.results / LOGS["train"].format(experiment=name, part=part)
         first = found.experiment.runs[0]
         wanted["card of the first run"] = layout.run(name, first) / CARD
         wanted["its epochs, as CSV"] = layout.log(name, first)

@@ -12,7 +12,7 @@ function openStory(story, column, back) {
   const links = story.links.map(([what, address]) => make("a", { href: address }, what));
   if (document.getElementById(story.figure)) links.push(make("a", { href: `#${story.figure}` }, "learning curves"));
   const list = make("dl", {},
-    ...entry("Published", one.published || "–"),
+    ...entry("Published", ...(one.published === null ? [] : [one.published || "–"])),
     ...entry("Reproduced, for each seed", ...one.values.map((value, at) => `${story.seeds[at] ? `seed ${story.seeds[at]}: ` : ""}${value}`)),
     ...entry("Last epoch", ...one.last),
     ...entry("Half of the 95 % interval over videos, first run", ...(one.half === null ? [] : [`±${one.half}`])),

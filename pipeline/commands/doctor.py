@@ -1,0 +1,34 @@
+"""The command `doctor`: whether this machine can run what a config asks for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE", help="config.yaml")
+    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as for snakemake")
+    parser.add_argument("--target", default="all_tables", help="what is to be made: all_tables, table1, evidence, …")
+    parser.add_argument("--links", action="store_true", help="ask every address of every source whether it is alive")
+    parser.add_argument("--digests", action="store_true", help="read every file that is there, however long it takes")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+
+
+def run(options: Namespace) -> None:
+    """Print the table. The exit code is 0 where the run can start, and 1 where it cannot."""
+    from pipeline.doctor import table
+    from pipeline.doctor.case import Asked
+    from pipeline.doctor.examine import examine
+    from pipeline.doctor.findings import can_start
+
+    asked = Asked(
+        options.configfile, tuple(options.config), options.target, options.results, options.links, options.digests
+    )
+    findings = examine(asked)
+    print(table.as_json(findings, asked) if options.json else table.text(findings, asked), flush=True)
+    if not can_start(findings):
+        sys.exit(1)

@@ -1,0 +1,88 @@
+"""The single values of a row of one's own: each is read here, and complained about where it cannot be used."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.own import SUFFIXES
+from pipeline.datasets.own_rows import SPLITS, Table
+from pipeline.errors import printable
+
+VID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+"""What a vid may be: it becomes part of paths."""
+
+HIGHEST = 4
+"""The best score of a window; 0 is the worst."""
+
+
+def vid(value: str, line: int, column: str, table: Table) -> str:
+    """Return the vid that a file's name stands for, with or without its suffix. It must be a video of the folder."""
+    name = Path(value).name
+    has_suffix = Path(name).suffix.lower() in SUFFIXES
+    found = Path(name).stem if has_suffix else name
+    there = table.files.get(found)
+    is_another = has_suffix and there is not None and there.suffix.lower() != Path(name).suffix.lower()
+    if name != value or there is None or is_another:
+        why = f"is no video in the folder {table.folder}" + (
+            f" (there is {there.name})" if there and is_another else ""
+        )
+        if not VID.fullmatch(found):
+            why += " (a name holds letters, digits, `_`, `-` and `.` only)"
+        table.complain(line, column, value, why)
+    return found
+
+
+def query(value: str, line: int, table: Table) -> str:
+    """Return a query, which must be one printable line that is not empty."""
+    if not value:
+        table.complain(line, "query", value, "is empty")
+    elif printable(value) != value:
+        table.complain(line, "query", value, "holds characters that cannot be printed")
+    return value
+
+
+def text(value: Any, line: int, table: Table) -> str:
+    """Return the query of a JSON row. Anything but a text is complained about."""
+    if value is not None and not isinstance(value, str):
+        table.complain(line, "query", value, "is no text")
+        return ""
+    return query((value or "").strip(), line, table)
+
+
+def number(value: Any, line: int, column: str, table: Table) -> float | None:
+    """Return a finite number, or None for anything else."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = float("nan")
+    if not isfinite(found) or isinstance(value, bool):
+        table.complain(line, column, value, "is no number of seconds")
+        return None
+    return found
+
+
+def check_window(start: float, end: float, line: int, table: Table) -> None:
+    """Complain about a window that begins before the video, and about one without a length. Times are in seconds."""
+    if start < 0:
+        table.complain(line, "start", start, "lies before the video begins")
+    if end <= start:
+        table.complain(line, "end", end, f"does not lie after the start at {start:g} s")
+
+
+def score(value: str, line: int, table: Table) -> int | None:
+    """Return the score of a window, or None for anything but a whole number from 0 to the best score."""
+    if value not in {str(n) for n in range(HIGHEST + 1)}:
+        table.complain(line, "score", value, f"is none of 0 to {HIGHEST}")
+        return None
+    return int(value)
+
+
+def split(value: Any, line: int, table: Table) -> str | None:
+    """Return the name of a split, or None for anything else."""
+    if value not in SPLITS:
+        table.complain(line, "split", value, f"is none of {', '.join(SPLITS)}")
+        return None
+    return str(value)

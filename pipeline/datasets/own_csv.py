@@ -1,0 +1,61 @@
+"""A CSV of one's own: `video,query,start,end[,score][,split]`, a row for each window, times in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import csv_file
+from pipeline.datasets import own_cells as cells
+from pipeline.datasets.own_rows import Row, Table
+from pipeline.errors import PipelineError, printable
+
+COLUMNS = ("video", "query", "start", "end")
+OPTIONAL = ("score", "split")
+
+
+def rows_of(table: Table) -> Iterator[Row]:
+    """Yield the rows of the table's file that can be used alone; the table is told what is wrong with the others.
+
+    Raises PipelineError for a file that cannot be read, and for a header that lacks columns.
+    """
+    with csv_file.reader(table.path, "name a UTF-8 CSV file") as reader:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        _check_header(header, table.path)
+        for raw in reader:
+            if (row := _row_of(raw, reader.line_num, table)) is not None:
+                yield row
+
+
+def _check_header(header: Sequence[str], path: Path) -> None:
+    missing = [name for name in COLUMNS if name not in header]
+    unknown = [name for name in header if name not in (*COLUMNS, *OPTIONAL)]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if missing or unknown or twice:
+        said = [f"lacks {', '.join(missing)}"] * bool(missing)
+        said += [f"has the unknown columns {', '.join(map(printable, unknown))}"] * bool(unknown)
+        said += [f"has {', '.join(twice)} twice"] * bool(twice)
+        allowed = f"{','.join(COLUMNS)}[,{'][,'.join(OPTIONAL)}]"
+        raise PipelineError(f"its header {' and '.join(said)}", where=f"{path}, line 1", remedy=f"write {allowed}")
+
+
+def _row_of(raw: Mapping[str | None, Any], line: int, table: Table) -> Row | None:
+    """Return a row of the CSV, or None for one that cannot be used, which is complained about."""
+    table.n_rows += 1
+    if None in raw or None in raw.values():
+        table.complain(line, "row", ",".join(str(v) for v in raw.values() if v is not None), "has other columns")
+        return None
+    before = len(table.complaints)
+    given = {str(key): str(value).strip() for key, value in raw.items()}
+    vid = cells.vid(given["video"], line, "video", table)
+    query = cells.query(given["query"], line, table)
+    start, end = (cells.number(given[column], line, column, table) for column in ("start", "end"))
+    score = cells.score(given["score"], line, table) if "score" in given else None
+    split = cells.split(given["split"], line, table) if "split" in given else None
+    if start is not None and end is not None:
+        cells.check_window(start, end, line, table)
+    if len(table.complaints) > before or start is None or end is None:
+        return None
+    return Row(line, vid, query, start, end, score, split)

@@ -1,0 +1,96 @@
+"""The rows of a dataset of one's own as they were read from its file, and everything that is wrong with them.
+
+No row is dropped: a reader complains about a row that cannot be used, and `Table.refuse` names all of them at once.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from pipeline.errors import PipelineError, printable
+
+SPLITS = ("train", "val", "test")
+HELD_OUT = 0.15
+"""Share of the videos that val gets, and test, where the file deals out no splits."""
+
+SHOWN = 50
+"""Number of bad rows that an error lists. The others are only counted."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window of one query. line: in the file. ratings: of clips, where the file gives them clip by clip."""
+
+    line: int
+    vid: str
+    query: str
+    start: float
+    end: float
+    score: int | None = None
+    split: str | None = None
+    ratings: Mapping[int, tuple[int, ...]] | None = None
+
+
+@dataclass
+class Table:
+    """What a file holds. files: vid → the video's file. complaints: what is wrong, a sentence per bad row.
+
+    bad: lines of the bad rows. raters: people who rated a clip; 0 where nobody did.
+    """
+
+    path: Path
+    folder: Path
+    files: Mapping[str, Path]
+    rows: list[Row] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    bad: set[int] = field(default_factory=set)
+    n_rows: int = 0
+    raters: int = 0
+
+    def complain(self, line: int, column: str, value: object, why: str) -> None:
+        """Remember what is wrong with a value."""
+        self.bad.add(line)
+        self.complaints.append(f"line {line}, {column}: {printable(repr(value)[:80])} {why}")
+
+    def refuse(self) -> None:
+        """Raise PipelineError with every complaint, and with the number of rows that are good."""
+        if not self.complaints:
+            return
+        shown = sorted(self.complaints, key=_line_in)[:SHOWN]
+        if len(self.complaints) > SHOWN:
+            shown.append(f"and {len(self.complaints) - SHOWN} more")
+        counts = f"{len(self.bad)} of {self.n_rows} rows cannot be used, {self.n_rows - len(self.bad)} are good"
+        raise PipelineError(
+            "\n  ".join([f"{counts}:", *shown]), where=self.path, remedy="correct these rows, or take them out"
+        )
+
+    @property
+    def vids(self) -> list[str]:
+        """Every video that a row names, once, in the order of the file."""
+        return list(dict.fromkeys(row.vid for row in self.rows))
+
+
+def split_of(table: Table) -> dict[str, str]:
+    """Return vid → split: as the file says or, where it says none, by a fixed hash of the vid.
+
+    The videos are put in the order of their hash. The first tenths are train, the last ones val and test, which get at
+    least a video each.
+    """
+    if any(row.split for row in table.rows):
+        return {row.vid: str(row.split) for row in table.rows}
+    order = sorted(table.vids, key=lambda vid: sha256(vid.encode()).digest())
+    n = max(1, round(HELD_OUT * len(order)))
+    n_test = n if len(order) > 2 else 0
+    ends = len(order) - n - n_test, len(order) - n_test
+    return {vid: SPLITS[sum(place >= end for end in ends)] for place, vid in enumerate(order)}
+
+
+def _line_in(complaint: str) -> int:
+    """Return the line that a complaint is about; complaints about the whole file come last."""
+    found = re.match(r"line (\d+),", complaint)
+    return int(found[1]) if found else sys.maxsize

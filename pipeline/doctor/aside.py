@@ -1,0 +1,54 @@
+"""A check that may hang or crash runs in a process of its own, with a time limit, and becomes a line of the table.
+
+torch and the driver of a GPU are such. A driver that lost its GPU can block a process so that nothing ends it, so
+nobody waits for a process that did not end in time (`devices.answer`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pipeline import devices
+from pipeline.errors import PipelineError, printable
+
+MARK = "DOCTOR: "
+"""What the last line of such a process begins with. Libraries print lines of their own before it."""
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from pipeline.doctor import aside; aside.serve(*sys.argv[2:])"
+_ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 300
+"""Largest number of characters that are shown of what a crashed process said."""
+
+
+class AsideError(PipelineError):
+    """A check in a process of its own did not end, crashed, or raised."""
+
+
+def run(function: str, argument: Any, limit_s: float, doing: str, remedy: str) -> Any:
+    """Call `module:function` with one JSON value in a process of its own, and return its JSON value.
+
+    doing, remedy: the work, and what to do where it fails. Raises AsideError, with both, where there is no answer.
+    """
+    command = [sys.executable, "-c", _START, str(_ROOT), function, json.dumps(argument)]
+    try:
+        told = devices.answer(command, limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise AsideError(f"{doing} does not end within {limit_s:g} s", remedy=remedy) from error
+    except OSError as error:
+        raise AsideError(f"{doing} cannot be started ({error.strerror})", remedy=remedy) from error
+    *_, last = ["", *told.stdout.splitlines()]
+    if told.returncode or not last.startswith(MARK):
+        *_, said = ["", *filter(None, map(str.strip, told.stderr.splitlines()))]
+        why = f" ({printable(said)[:LONGEST]})" if said else ""
+        raise AsideError(f"{doing} ended with code {told.returncode}{why}", remedy=remedy)
+    return json.loads(last.removeprefix(MARK))
+
+
+def serve(function: str, argument: str) -> None:
+    """Call the function and print its value. This runs in the other process."""
+    module, _, name = function.partition(":")
+    print(MARK + json.dumps(getattr(import_module(module), name)(json.loads(argument))))

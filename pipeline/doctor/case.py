@@ -1,0 +1,71 @@
+"""What is examined: a config with the changes of the command line, one target of the workflow, and this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import config, yaml_file
+from pipeline.acquire import sources
+from pipeline.acquire.sources import Sources
+from pipeline.doctor.needs import Needs
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.reporting import feasible
+from pipeline.version import PROJECT
+
+CHECKOUT = PROJECT.parent
+"""The folder around the package: the checkout with the workflow and the locks, unless the package was installed."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for. entries: `KEY=VALUE` behind `--config`. links: ask every source. digests: read
+    every file."""
+
+    configfile: Path = Path("config.yaml")
+    entries: tuple[str, ...] = ()
+    target: str = "all_tables"
+    results: Path = Path("results")
+    links: bool = False
+    digests: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every check is given. needs, table: None where the config cannot work; `refused` then says why."""
+
+    asked: Asked
+    layout: Layout
+    needs: Needs | None = None
+    table: Sources | None = None
+    refused: PipelineError | None = None
+
+    @property
+    def results(self) -> Path:
+        """The folder of all outputs."""
+        return self.layout.results
+
+    @property
+    def local(self) -> Sequence[str]:
+        """The folders of this machine that are searched before the network is asked."""
+        return self.needs.cfg.acquire.local if self.needs else ()
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds that the config waits for an answer of a server."""
+        return self.needs.cfg.acquire.timeout_s if self.needs else config.Acquire().timeout_s
+
+
+def read(asked: Asked) -> Case:
+    """Read the config. One that cannot work is kept with its error, so that the rest of the machine is examined."""
+    try:
+        raw = yaml_file.with_entries(yaml_file.read(asked.configfile), asked.entries)
+        cfg = config.load(raw, str(asked.configfile))
+        table = sources.load(cfg.acquire.sources)
+        feasible.check(cfg, table, str(asked.configfile))
+        needs = Needs.of(cfg, table, asked.target)
+    except PipelineError as error:
+        return Case(asked, Layout(asked.results), refused=error)
+    return Case(asked, Layout(Path(cfg.results)), needs, table)

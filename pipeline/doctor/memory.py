@@ -1,0 +1,40 @@
+"""The memory of this machine, or of the container around this process, beside what the planned jobs ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.doctor.findings import Finding, note, ok
+
+NAME = "memory"
+GB = 1e9
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux says how much memory a container may use, in its two versions of control groups."""
+MEMINFO = Path("/proc/meminfo")
+
+
+def compared(asked_mb: int, by: str) -> Finding:
+    """Compare the memory with the largest job of the plan. asked_mb: what it asks for. by: its rule."""
+    total = memory_bytes()
+    if total is None:
+        return note(NAME, "this system does not say how much there is", f"see that a job of `{by}` has {asked_mb} MB")
+    text = f"{total / GB:,.1f} GB here; the largest job ({by}) asks for {asked_mb / 1e3:,.1f} GB"
+    if total < asked_mb * 1e6:
+        return note(
+            NAME, text, "run few jobs at a time: --cores 1; a job that is killed for memory is named at the end"
+        )
+    return ok(NAME, text)
+
+
+def memory_bytes() -> int | None:
+    """Return the memory that processes here may use, in bytes, or None where nothing says it."""
+    found = [int(words) for path in LIMITS if (words := _text(path).strip()).isdigit()]
+    found += [1024 * int(line.split()[1]) for line in _text(MEMINFO).splitlines() if line.startswith("MemTotal:")]
+    return min(found, default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,148 @@
+"""What the run would do first, by a dry run of Snakemake itself, and whether another one is at work here.
+
+A dry run takes no lock and changes no results. It is the same plan as that of `snakemake -n`: what is stale, what is
+missing, and in which order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipeline import devices
+from pipeline.cost.planned import counted as jobs_of
+from pipeline.doctor import memory
+from pipeline.doctor.case import CHECKOUT, Case
+from pipeline.doctor.findings import Finding, counted, note, ok, problem
+from pipeline.errors import printable
+
+NAME, LOCK = "plan", "snakemake"
+PLAN_S = 240.0
+"""Seconds that a plan may take. That of the whole paper takes five on a quiet machine."""
+SHOWN = 3
+"""Largest number of jobs that the first step names."""
+SNAKEMAKE_LOCKS = Path(".snakemake/locks")
+"""Where Snakemake keeps, a file for each start, the names of the files that it locks in the working directory."""
+
+_JOB = re.compile(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)+)", re.MULTILINE)
+_MEMORY = re.compile(r"\bmem_mb=(\d+)")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the plan. about: its wildcards as Snakemake prints them, `name=clip-vit-b32`."""
+
+    rule: str
+    about: str
+    memory_mb: int
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """Say what is done first, and how much memory the largest job asks for."""
+    yield from at_work()
+    if case.needs is None:
+        return
+    if find_spec("snakemake") is None:
+        yield problem(NAME, "Snakemake is not installed", "install this environment: `make install`")
+        return
+    workflow = CHECKOUT / "workflow" / "Snakefile"
+    if not workflow.is_file():
+        yield note(NAME, "no workflow is beside this package, so nothing is planned", "run the doctor in a checkout")
+        return
+    yield from _planned(case, _command(case, workflow))
+
+
+def _command(case: Case, workflow: Path) -> list[str]:
+    asked = case.asked
+    config = ["--config", *asked.entries] if asked.entries else []
+    plan = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow), "-n", asked.target]
+    return [*plan, "--configfile", str(asked.configfile), *config]
+
+
+def _planned(case: Case, command: list[str]) -> Iterator[Finding]:
+    shown = f"snakemake -n {case.asked.target}"
+    try:
+        told = devices.answer(command, PLAN_S)
+    except subprocess.TimeoutExpired:
+        yield problem(
+            NAME, f"`{shown}` does not end within {PLAN_S:g} s", "see whether the disk under the results answers"
+        )
+        return
+    said = told.stdout + "\n" + told.stderr
+    if told.returncode:
+        yield problem(
+            NAME, f"{shown}: {_last_words(said)}", "correct that; the rest of what Snakemake says names the place"
+        )
+        return
+    jobs, counts = jobs_in(said), jobs_of(said)
+    if not jobs:
+        yield ok(NAME, f"{case.asked.target} is finished: nothing has to be done")
+        return
+    largest = max(jobs, key=lambda job: job.memory_mb)
+    yield memory.compared(largest.memory_mb, largest.rule)
+    yield ok(NAME, first_step(jobs, counts, case.asked.target))
+
+
+def jobs_in(said: str) -> list[Job]:
+    """Read the jobs of a dry run, in the order in which Snakemake would start them."""
+    found = []
+    for rule, lines in _JOB.findall(said):
+        about = re.search(r"^ {4}wildcards: (.*)$", lines, re.MULTILINE)
+        mb = _MEMORY.search(lines)
+        if mb:  # a rule that only names targets asks for nothing
+            found.append(Job(rule, about[1] if about else "", int(mb[1])))
+    return found
+
+
+def first_step(jobs: list[Job], counts: dict[str, int], target: str) -> str:
+    """Return what is done first and what follows, in the words of the workflow."""
+    first = jobs[0].rule
+    begun = [job.about for job in jobs if job.rule == first]
+    more = f" and {len(begun) - SHOWN:,} more" if len(begun) > SHOWN else ""
+    text = f"first: {first} ({'; '.join(re.sub(', ', ' ', about) for about in begun[:SHOWN])}{more})"
+    after = [f"{rule} {n:,}" for rule, n in counts.items() if rule not in (first, target)]
+    total = sum(n for rule, n in counts.items() if rule != target)
+    return f"{counted(total, 'job')}; {text}" + (f"; then {', '.join(after)}" if after else "")
+
+
+def at_work() -> Iterator[Finding]:
+    """Say whether a Snakemake is at work in this folder, or left its lock behind when it was killed."""
+    locks = list(SNAKEMAKE_LOCKS.glob("*.lock"))
+    if not locks:
+        return
+    process = _snakemake_here()
+    if process:
+        what = f"another one is at work in this folder (process {process}), and only one can be"
+        yield problem(LOCK, what, "wait until it ends")
+    else:
+        what = "this folder is locked by one that was killed: none is at work here on this machine"
+        yield problem(LOCK, what, "`snakemake --unlock`, then the same command again (not while it runs elsewhere)")
+
+
+def _snakemake_here() -> int | None:
+    """Return the number of a process that runs Snakemake in this folder, or None."""
+    import psutil
+
+    here, mine = os.getcwd(), os.getpid()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # ended meanwhile, or another user's
+            words = process.cmdline()
+            is_snakemake = any(Path(word).name == "snakemake" for word in words[:3]) and "-n" not in words
+            if is_snakemake and process.pid != mine and process.cwd() == here:
+                return int(process.pid)
+    return None
+
+
+def _last_words(said: str) -> str:
+    """Return what a plan that failed says: the line with our own advice, else the last lines of it."""
+    lines = [printable(line.strip()) for line in said.splitlines() if line.strip()]
+    advice = [line for line in lines if "→" in line]
+    errors = [n for n, line in enumerate(lines) if "Error" in line or "Exception" in line]
+    return advice[-1] if advice else " ".join(lines[errors[0] : errors[0] + 3] if errors else lines[-2:])[:400]

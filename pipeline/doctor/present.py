@@ -1,0 +1,176 @@
+"""Which sources of the run are here already, which a folder of this machine offers, and which have to be fetched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import files, provenance
+from pipeline.acquire.originals import original_of
+from pipeline.acquire.sources import Source
+from pipeline.acquire.transfer import ARCHIVE_SUFFIXES
+from pipeline.cost.need import file_of
+from pipeline.doctor.case import Case
+from pipeline.doctor.findings import Finding, named, note, ok, problem
+from pipeline.errors import PipelineError
+from pipeline.layout import pin_beside
+
+NAME = "sources"
+READ_BYTES = 100_000_000
+"""An original on this machine that is longer is compared by its size alone, unless `--digests` asks for all."""
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Present:
+    """The sources of a run by where they are. here: fetched. offered: a folder of `acquire.local` has a file of that
+    name and size. on_disk: the address is a file of this machine. to_fetch: the network has to bring them."""
+
+    here: list[Source] = field(default_factory=list)
+    offered: list[Source] = field(default_factory=list)
+    on_disk: list[Source] = field(default_factory=list)
+    to_fetch: list[Source] = field(default_factory=list)
+
+
+def sorted_out(case: Case) -> Present:
+    """Return the sources of the run by where they are. Nothing is read but names and sizes."""
+    found, offered = Present(), _names_below(case.local)
+    for source in case.needs.sources.values() if case.needs else ():
+        if _is_here(case, source):
+            found.here.append(source)
+        elif _is_offered(source, offered):
+            found.offered.append(source)
+        elif original_of(source) is not None or _file_of_machine(source):
+            found.on_disk.append(source)
+        else:
+            found.to_fetch.append(source)
+    return found
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """Say how many sources are here, and which originals on this machine are not what the table of sources says."""
+    if case.needs is None:
+        return
+    found = sorted_out(case)
+    missing = [folder for folder in case.local if not Path(folder).is_dir()]
+    if missing:
+        yield problem(NAME, f"acquire.local: {named(missing)} is no folder", "correct `acquire.local` in the config")
+    for source in found.on_disk:
+        yield from _original(case, source)
+    fetched = [source for source in found.here if source.kind in ("file", "archive")]
+    for source in fetched:
+        yield from _pin(case, source)
+    yield ok(NAME, _summary(case, found))
+
+
+def _summary(case: Case, found: Present) -> str:
+    n = len(case.needs.sources) if case.needs else 0
+    if not n:
+        return "none needed"
+    sizes = [file_of(source).n_bytes for source in found.to_fetch]
+    parts = [f"{len(found.here)} of {n} are here"]
+    if found.offered:
+        parts.append(f"{len(found.offered)} offered by acquire.local ({named(s.name for s in found.offered)})")
+    if found.on_disk:
+        parts.append(f"{len(found.on_disk)} copied from this machine")
+    if found.to_fetch:
+        unknown = sum(size is None for size in sizes)
+        beside = f", {unknown} of unknown size" if unknown else ""
+        parts.append(
+            f"{len(found.to_fetch)} to fetch, {sum(size or 0 for size in sizes) / GB:,.1f} GB{beside}"
+            f" ({named(source.name for source in found.to_fetch)})"
+        )
+    return "; ".join(parts)
+
+
+def _is_here(case: Case, source: Source) -> bool:
+    """Tell whether a file was fetched as a whole. Videos that come one by one are counted by the accounts."""
+    if source.kind not in ("file", "archive"):
+        return False
+    record = provenance.last_record(case.layout.manifest("fetched", name=source.name))
+    return bool(record) and provenance.is_whole(record)
+
+
+def _file_of_machine(source: Source) -> bool:
+    return any(address.startswith("file:") for address in source.addresses)
+
+
+def _names_below(folders: Iterable[str]) -> dict[str, set[int]]:
+    """Return name → sizes of all files below folders. A folder has the size -1."""
+    found: dict[str, set[int]] = {}
+    for folder in folders:
+        for parent, below, names in os.walk(folder):
+            for name in below:
+                found.setdefault(name, set()).add(-1)
+            for name in names:
+                path = Path(parent, name)
+                if path.is_file():
+                    found.setdefault(name, set()).add(path.stat().st_size)
+    return found
+
+
+def _is_offered(source: Source, offered: Mapping[str, set[int]]) -> bool:
+    """Tell whether a file of the source's name and size is offered. Its digest is compared when it is fetched."""
+    sizes = offered.get(source.file, set()) - {-1}
+    if sizes and (source.n_bytes is None or source.n_bytes in sizes):
+        return True
+    plain = next((source.file.removesuffix(s) for s in ARCHIVE_SUFFIXES if source.file.endswith(s)), "")
+    as_folder = source.kind == "archive" and source.digest is None and plain
+    return bool(as_folder) and -1 in offered.get(plain.removesuffix(".tar"), set())
+
+
+def _original(case: Case, source: Source) -> Iterator[Finding]:
+    """Compare an original on this machine with the table of sources: whether it exists, its size and its digest."""
+    path = original_of(source)
+    if path is None or source.kind in ("video", "youtube"):
+        return
+    table = case.table.table if case.table else "the table of sources"
+    if not path.exists():
+        yield problem(NAME, f"{source.name}: {path} does not exist", f"bring it back, or correct `url` in {table}")
+        return
+    if path.is_dir():
+        return
+    size = path.stat().st_size
+    if source.n_bytes not in (None, size):
+        yield problem(
+            NAME, f"{source.name}: {path} has {size:,} bytes, not {source.n_bytes:,}", _to_correct(source, table)
+        )
+    elif source.digest and (size <= READ_BYTES or case.asked.digests):
+        algorithm, _, wanted = source.digest.partition(":")
+        try:
+            has = files.digest(path, algorithm)
+        except PipelineError as error:
+            yield problem(NAME, f"{source.name}: {path} {error.what}", "give yourself the right to read that file")
+            return
+        if has != wanted:
+            what = f"{source.name}: {path} has the {algorithm} digest {has[:16]}…, and {wanted[:16]}… is asked for"
+            yield problem(NAME, what, _to_correct(source, table))
+
+
+def _to_correct(source: Source, table: object) -> str:
+    return f"put the right file there, or correct `digest` and `bytes` of {source.name} in {table}"
+
+
+def _pin(case: Case, source: Source) -> Iterator[Finding]:
+    """Compare what was fetched, by its manifest, with the table's digest or with the pin of the first sight."""
+    manifest = case.layout.manifest("fetched", name=source.name)
+    entry = next(iter(provenance.last_record(manifest).get("files", ())), None)
+    if entry is None:
+        return
+    again = "nothing has to be done: the run fetches it again"
+    if source.digest and source.digest.startswith("sha256:") and source.digest != f"sha256:{entry['sha256']}":
+        yield note(
+            NAME, f"{source.name}: another digest stands in the table of sources than it was fetched with", again
+        )
+    pin = pin_beside(Path(entry["path"]))
+    if source.digest is None and pin.is_file():
+        try:
+            held = files.read_json(pin, files.MADE_HERE)
+        except PipelineError as error:
+            yield problem(NAME, f"{pin}: {error.what}", f"remove {pin.parent} to take the file anew")
+            return
+        if not isinstance(held, dict) or held.get("sha256") != entry["sha256"]:
+            what = f"{source.name}: its pin says another digest than its manifest"
+            yield problem(NAME, what, f"remove {pin.parent} to take the file anew")

@@ -1,0 +1,58 @@
+"""The findings as one table for people, and as data for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from textwrap import wrap
+
+from pipeline.doctor.case import Asked
+from pipeline.doctor.findings import Finding, can_start, counted
+from pipeline.errors import readable
+
+WIDTH = 118
+LEVELS = ("ok", "note", "problem")
+
+
+def text(findings: Sequence[Finding], asked: Asked) -> str:
+    """Return the table: a line per check, its remedy beneath it, and at the end whether the run can start."""
+    column = max((len(finding.check) for finding in findings), default=0)
+    lines = [line for finding in findings for line in _lines(finding, column)]
+    return readable("\n".join([f"{asked.configfile}, target {asked.target}", "", *lines, "", verdict(findings, asked)]))
+
+
+def verdict(findings: Sequence[Finding], asked: Asked) -> str:
+    """Return the last line."""
+    n = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
+    counts = f"{n['ok']} ok, {counted(n['note'], 'note')}, {counted(n['problem'], 'problem')}"
+    if can_start(findings):
+        return f"{counts}. The run can start: {command(asked)}"
+    return f"{counts}. The run cannot start before each problem is solved: do what stands behind its →."
+
+
+def command(asked: Asked) -> str:
+    """Return the command of the run that was examined."""
+    other = "" if str(asked.configfile) == "config.yaml" else f" --configfile {asked.configfile}"
+    entries = "".join(f" '{entry}'" for entry in asked.entries)
+    return f"snakemake --cores 8 {asked.target}{other}" + (f" --config{entries}" if entries else "")
+
+
+def as_json(findings: Sequence[Finding], asked: Asked) -> str:
+    """Return the findings as JSON: `target`, `can_start`, and a list of `check`, `level`, `what` and `remedy`."""
+    content = {
+        "target": asked.target,
+        "can_start": can_start(findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return readable(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _lines(finding: Finding, column: int) -> Iterator[str]:
+    indent = " " * (column + 11)
+    begin = f"{finding.level:7}  {finding.check:{column}}  "
+    yield from wrap(finding.what, WIDTH, initial_indent=begin, subsequent_indent=indent, break_on_hyphens=False)
+    if finding.remedy:
+        yield from wrap(
+            finding.remedy, WIDTH, initial_indent=f"{indent}→ ", subsequent_indent=f"{indent}  ", break_on_hyphens=False
+        )

@@ -1,0 +1,167 @@
+"""The files that manifests and accounts of videos list are compared with what is on the disk: presence, size, digest.
+
+A file that is gone or has another size is found by the workflow, too, and made again. One of the same size with other
+bytes is not, because nobody reads terabytes before each run. So the digests of small files are compared here, up to
+some hundred megabytes, and with `--digests` those of all files.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import files, provenance
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+
+READ_BYTES = 256_000_000
+"""Bytes that are read for digests in all, the smallest files first."""
+
+AGAIN = "nothing has to be done: the run makes it again"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file that a manifest or an account lists. by: that one. is_video: whether an account of videos lists it."""
+
+    path: Path
+    n_bytes: int
+    sha256: str
+    by: Path
+    is_video: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a file or a manifest. is_found: whether the next run finds it by itself."""
+
+    where: Path
+    why: str
+    remedy: str
+    is_found: bool
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All files that were compared. by_digest, by_size: how many by their digest, and by their size alone."""
+
+    faults: Sequence[Fault]
+    by_digest: int
+    by_size: int
+    bytes_by_size: int
+
+
+def examine(layout: Layout, *, all_digests: bool) -> Examined:
+    """Compare all files. all_digests: read every file, however long that takes."""
+    faults: list[Fault] = []
+    whole: list[Listed] = []
+    for manifest in layout.manifests():
+        faults += _of_manifest(manifest)
+    for one in _distinct([*listed_by_manifests(layout), *listed_by_accounts(layout)]):
+        fault = _of_size(one)
+        if fault:
+            faults.append(fault)
+        else:
+            whole.append(one)
+    left = float("inf") if all_digests else float(READ_BYTES)
+    unread = []
+    for one in sorted(whole, key=lambda listed: (listed.n_bytes, str(listed.path))):
+        if one.n_bytes > left:
+            unread.append(one)
+            continue
+        left -= one.n_bytes
+        if fault := _of_digest(one):
+            faults.append(fault)
+    return Examined(faults, len(whole) - len(unread), len(unread), sum(one.n_bytes for one in unread))
+
+
+def listed_by_manifests(layout: Layout) -> Iterator[Listed]:
+    """Yield every file that a manifest lists. A manifest that is none lists nothing."""
+    for manifest in layout.manifests():
+        for entry in _entries(provenance.last_record(manifest)):
+            yield Listed(Path(entry["path"]), entry["bytes"], entry["sha256"], manifest)
+
+
+def listed_by_accounts(layout: Layout) -> Iterator[Listed]:
+    """Yield every video that an account calls usable."""
+    for account in sorted((layout.results / "videos").glob("*/*.csv")):
+        for row in rows_of(account):
+            if row.get("status") == "ok" and (row.get("bytes") or "").isdigit():
+                yield Listed(Path(row["path"]), int(row["bytes"]), row["sha256"], account, is_video=True)
+
+
+def rows_of(account: Path) -> list[dict[str, str]]:
+    """Read an account of videos. One that cannot be read has no rows: its manifest says that it is damaged."""
+    try:
+        with files.open_text(account) as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    listed = record.get("files", ())
+    kinds = {"path": str, "bytes": int, "sha256": str}
+    return [
+        entry
+        for entry in (listed if isinstance(listed, list) else ())
+        if isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+    ]
+
+
+def _distinct(listed: Iterable[Listed]) -> Iterator[Listed]:
+    """Yield each path once. The manifest of the stage that made a file comes before the account that lists it."""
+    seen = set()
+    for one in listed:
+        if one.path not in seen:
+            seen.add(one.path)
+            yield one
+
+
+def _of_manifest(manifest: Path) -> Iterator[Fault]:
+    record = provenance.last_record(manifest)
+    if not record or not isinstance(record.get("files"), list):
+        yield Fault(manifest, "is no manifest any more", AGAIN, is_found=True)
+    elif len(_entries(record)) < len(record["files"]):
+        yield Fault(
+            manifest, "lists a file without its path, size or digest", f"delete {manifest} and run again", False
+        )
+    if provenance.begun(manifest).exists():
+        yield Fault(manifest, "its stage began again and did not end", "nothing has to be done: the run goes on", True)
+
+
+def _of_size(one: Listed) -> Fault | None:
+    try:
+        size = one.path.stat().st_size
+    except OSError:
+        return Fault(one.path, f"is gone, and {one.by} lists it", *_mended(one, "bring it back, or"))
+    if size != one.n_bytes:
+        return Fault(
+            one.path,
+            f"has {size:,} bytes, and {one.by} says {one.n_bytes:,}",
+            *_mended(one, "put a good copy there, or"),
+        )
+    return None
+
+
+def _mended(one: Listed, first: str) -> tuple[str, bool]:
+    """Return what mends a file that is not whole, and whether the run does it. A video is looked at once, and then only
+    when its shard is accounted for anew."""
+    if not one.is_video:
+        return AGAIN, True
+    return f"{first} delete {one.path} and {one.by}: the run then fetches it again", False
+
+
+def _of_digest(one: Listed) -> Fault | None:
+    try:
+        found = files.sha256(one.path)
+    except PipelineError as error:
+        return Fault(one.path, error.what, "give yourself the right to read that file", False)
+    if found == one.sha256:
+        return None
+    also = f" and {one.by}" if one.is_video else ""
+    what = f"has other bytes than {one.by} says (digest {found[:12]}…, not {one.sha256[:12]}…)"
+    return Fault(one.path, what, f"delete {one.path}{also}, and run again", False)

@@ -1,0 +1,90 @@
+"""What was found, in words: a sentence for each experiment under a row of the paper, and the verdicts column by column.
+
+The words of a sentence are those of docs/statistics.md, which says when each is used.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from pipeline.reporting import verdict
+from pipeline.reporting.comparisons import Judged
+from pipeline.reporting.published import ABOUT, Row
+from pipeline.reporting.reproduced import Reproduced
+from pipeline.reporting.stands_on import stand_ins
+
+LEADING = {1: "mAP Avg.", 2: "R1@0.5", 3: "Avg.", 4: "mAP Avg."}
+"""Table → the column whose numbers a sentence names."""
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def sentence(number: int, row: Row, found: Reproduced, judged: Judged) -> str:
+    """Return one sentence: what was found of a row, the leading numbers, and what they stand on.
+
+    It is '' for an experiment that shares no column of numbers with its row.
+    """
+    if not judged.verdicts:
+        return ""
+    told = [_numbers(number, row, found, judged), _runs(found), _selection(found)]
+    told += [f"{used} stands in for {released}" for used, released in stand_ins(found.experiment).items()]
+    return f"{row.key}, {found.label}: {_verdict(number, found, judged)}: {'; '.join(filter(None, told))}."
+
+
+def _verdict(number: int, found: Reproduced, judged: Judged) -> str:
+    """Return the verdict of all columns together."""
+    kinds = list(judged.verdicts.values())
+    if verdict.OTHER_QUERIES in kinds:
+        unit, expected = "videos" if number == 3 else "queries", ABOUT[number].queries
+        return f"no verdict, for it stands on {found.n_queries:,} {unit}, and the published row on {expected:,}"
+    if found.experiment.source == "predictions":
+        return _share(kinds.count(verdict.EXACT), len(kinds), "re-derived", " exactly")
+    judged_columns = [kind for kind in kinds if kind != verdict.TOO_FEW]
+    if not judged_columns:
+        return f"no verdict, for that takes {in_words(verdict.FEWEST_RUNS, 'seed')}"
+    return _share(judged_columns.count(verdict.WITHIN), len(judged_columns), "reproduced", "")
+
+
+def _share(n: int, of: int, done: str, when_all: str) -> str:
+    if n == of:
+        return done + when_all
+    return f"{done} in {n} of {of} columns" if n else f"not {done}"
+
+
+def _numbers(number: int, row: Row, found: Reproduced, judged: Judged) -> str:
+    """Return our number and the published one, of the leading column or else of the first that both have."""
+    column = LEADING[number] if LEADING[number] in judged.verdicts else next(iter(judged.verdicts))
+    ours = f"{fmean(found.selected[column]):.{ABOUT[number].decimals}f}"
+    return f"{column} {ours} against {row.values[column]} published"
+
+
+def _runs(found: Reproduced) -> str:
+    return "" if found.experiment.source == "predictions" else in_words(len(found.seeds), "seed")
+
+
+def _selection(found: Reproduced) -> str:
+    """Return on what the epoch was selected, or '' for released predictions, of which only their authors know."""
+    if found.experiment.source == "predictions":
+        return ""
+    reported = "the reported video" if found.experiment.about.domains else "the reported split"
+    return f"the epoch was selected on {reported if found.experiment.report == 'val' else 'val'}"
+
+
+def in_words(n: int, what: str) -> str:
+    """Return a count with its noun, in the plural where it is not one."""
+    return f"{NUMBERS[n] if n < len(NUMBERS) else n} {what}{'' if n == 1 else 's'}"
+
+
+def summary_of(judged: Judged, found: Reproduced) -> str:
+    """Return the verdicts in words: one verdict if all columns agree, else the columns of each verdict, starred."""
+    verdicts = judged.verdicts
+    kinds = list(dict.fromkeys(verdicts.values()))
+    if kinds == [verdict.OTHER_QUERIES]:
+        return f"no verdict: {verdict.OTHER_QUERIES} than the published number's"
+    if kinds == [verdict.TOO_FEW]:
+        return f"{verdict.TOO_FEW} for a verdict (n = {len(found.seeds)})"
+    if found.experiment.source != "predictions":
+        kinds = [kind for kind in kinds if kind != verdict.TOO_FEW]
+    parts = [f"{kind}: {', '.join(c + judged.star(c) for c, v in verdicts.items() if v == kind)}" for kind in kinds]
+    words = kinds[0] if len(kinds) == 1 and not judged.survives else "; ".join(parts)
+    return words if found.experiment.source == "predictions" else f"published is {words} (n = {len(found.seeds)})"
