@@ -18,12 +18,15 @@ from pipeline import files
 from pipeline.errors import PipelineError
 
 
-def read(path: Path, remedy: str = files.MADE_HERE) -> list[dict[str, str]]:
+def read(path: Path, remedy: str = files.MADE_HERE, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a table, each as column → text. remedy: what a user can do about a file that is no table.
 
-    Raises PipelineError for a file that is missing or is no table, and for a row with other columns than the header.
+    Raises PipelineError for a file that is missing or is no table, for one that lacks one of these columns, and for a
+    row with other columns than the header.
     """
     with reader(path, remedy) as rows:
+        if lacking := [name for name in columns if name not in (rows.fieldnames or ())]:
+            raise PipelineError(f"has no column {', '.join(lacking)}", where=path, remedy=remedy)
         found = []
         for row in rows:
             if None in row or None in row.values():

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from pipeline.errors import PipelineError
 MERGE = "tag:yaml.org,2002:merge"
 NO_NAMES = {"tag:yaml.org,2002:bool": "a truth value", "tag:yaml.org,2002:null": "nothing"}
 """The tags of keys that look like words but that YAML does not read as text, and what it reads instead."""
+
+MOST_NESTED = 100
+"""The largest accepted number of brackets that are open at a time. YAML takes longer than their square for them."""
+
+MOST_BYTES = 1 << 20
+"""The largest accepted file, 1 MiB. The config of all experiments of the paper takes a fiftieth of it."""
 
 _SHORT_CONFIG = re.compile(r"-[DFSafklnpt]*C(?P<value>.*)", re.DOTALL)
 """`-C`, perhaps behind other letters that take no value (`-nC`), and the value that may follow at once (`-Ca=1`)."""
@@ -149,13 +156,21 @@ def _entry_complaints(entries: Sequence[str]) -> Iterator[str]:
 
 
 def _text(path: Path | str) -> str:
+    remedy = "name a file that is built like config.yaml"
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        with files.open_text(path) as file:
+            text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise files.cannot_read(path, error) from error
     except UnicodeDecodeError as error:
         what = f"is no YAML, for it is not written in UTF-8 ({error})"
         raise PipelineError(what, where=path, remedy="save it in the encoding UTF-8") from error
+    if len(text) > MOST_BYTES:
+        raise PipelineError(f"is longer than {MOST_BYTES:,} characters", where=path, remedy=remedy)
+    open_now = accumulate((char in "[{") - (char in "]}") for char in text)
+    if max(open_now, default=0) > MOST_NESTED:
+        raise PipelineError(f"has more than {MOST_NESTED} brackets open at a time", where=path, remedy=remedy)
+    return text
 
 
 def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, list[str]]:

@@ -80,13 +80,13 @@ def read_segments(path: Path) -> list[Segments]:
     """Read a clip table. Raises PipelineError, which names the file and the row, for what does not fit."""
     return [
         Segments(row["vid"], _number(row, "start_s", path), int(_number(row, "n_clips", path)), row["status"])
-        for row in csv_file.read(path)
+        for row in csv_file.read(path, columns=COLUMNS)
     ]
 
 
 def read_videos(path: Path) -> dict[str, dict[str, str]]:
     """Read a shard's video table: vid → its row (status, why, path, duration_s, sha256, …), with all values as text."""
-    return {row["vid"]: row for row in csv_file.read(path)}
+    return {row["vid"]: row for row in csv_file.read(path, columns=("vid", "status"))}
 
 
 def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
