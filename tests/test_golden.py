@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from pipeline import cli
 from pipeline.errors import PipelineError
 from pipeline.released import golden_compact
 from pipeline.released.golden import verify
@@ -33,6 +34,17 @@ def without(section, key):
 @pytest.mark.parametrize("path", COMPACT + OTHERS, ids=lambda path: path.stem)
 def test_a_compact_set_is_met(path, torch_one_thread):
     assert failures(path) == []
+
+
+def test_the_command_prints_every_quantity_and_ends_with_an_error_if_one_differs(torch_one_thread, tmp_path, capsys):
+    cli.main(["verify-golden", str(COMPACT[0])])
+    assert all(line.startswith("ok ") for line in capsys.readouterr().out.splitlines())
+    changed = json.loads(COMPACT[0].read_text())
+    name = next(iter(changed["losses"]))
+    changed["losses"][name] += 1
+    (tmp_path / COMPACT[0].name).write_text(json.dumps(changed))
+    with pytest.raises(SystemExit, match="quantities differ"):
+        cli.main(["verify-golden", str(tmp_path / COMPACT[0].name)])
 
 
 def test_a_folder_of_compact_sets_is_checked_whole(torch_one_thread):

@@ -93,7 +93,7 @@ def _features(told: TrainedOn) -> config.Features:
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise PipelineError(
-            reason, where="--video, --audio, --text", remedy="name families of README's table"
+            reason, where="--video, --audio, --text", remedy="name families that docs/features.md lists"
         ) from error
 
 

@@ -72,7 +72,7 @@ def _story(
         "notes": found.notes,
         "families": _families(cards),
         "revisions": ", ".join(f"{name} {STAGES[name].revision}" for name in ("train", "predict", "score")),
-        "command": f"snakemake --cores 8 --resources gpu=1 experiment_{name}",
+        "command": f"snakemake --cores 8 experiment_{name}",
         "commits": _commits(cards, name, layout),
         "links": _links(name, found, layout, page),
         "figure": f"figure-{name}",
