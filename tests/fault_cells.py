@@ -183,7 +183,9 @@ def read_only(stage: str, chain: Chain, dice: random.Random) -> str:
         remount = ["mount", "-o", "remount,bind,{}", str(chain.results)]
         subprocess.run([word.format("ro") for word in remount], check=True)
         ended = chain.run(chain.job(JOBS[stage]))
-        return refused(chain, ended, lambda: subprocess.run([word.format("rw") for word in remount], check=True), JOBS[stage])
+        return refused(
+            chain, ended, lambda: subprocess.run([word.format("rw") for word in remount], check=True), JOBS[stage]
+        )
 
 
 def memory(stage: str, chain: Chain, dice: random.Random) -> str:
@@ -294,7 +296,12 @@ AT_STAGES = {
 
 CELLS = [
     *(Cell(fault, stage, partial(happens, stage)) for fault, happens in AT_STAGES.items() for stage in JOBS),
-    *(Cell(how, kind, partial(damaged, how, kind)) for how in HOWS for kind in (*KINDS, *MANIFESTS) if kind not in LARGE),
+    *(
+        Cell(how, kind, partial(damaged, how, kind))
+        for how in HOWS
+        for kind in (*KINDS, *MANIFESTS)
+        if kind not in LARGE
+    ),
     *(
         Cell(f"{how}, just before it is read", kind, partial(read_when_damaged, how, kind))
         for how in HOWS

@@ -178,12 +178,12 @@ def import_all() -> None:
     """Import what the jobs use and put the fakes of the small workflow in place, once for all forked jobs."""
     sys.path.insert(0, str(ROOT / "tests" / "hooks"))
     import fake_encoders
+    import matplotlib.backends.backend_svg
+    import matplotlib.pyplot  # noqa: F401
+    import scipy.optimize
+    import scipy.stats  # noqa: F401
     import torch
 
-    import matplotlib.backends.backend_svg  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
-    import scipy.optimize  # noqa: F401
-    import scipy.stats  # noqa: F401
     from pipeline.reporting import tables  # noqa: F401
     from pipeline.training import loop, predict, runs  # noqa: F401
     from pipeline.video import probe  # noqa: F401
