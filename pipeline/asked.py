@@ -35,12 +35,15 @@ MISSING = "missing"
 
 
 def fetch(job: StageJob[of.Fetch], file: str, digest: str | None) -> Asked:
-    """A file of sources.csv. Its address is no setting: a file is the same wherever it came from."""
+    """Return what a file of sources.csv depends on.
+
+    Its address is no setting, because a file is the same wherever it came from.
+    """
     return Asked("fetch", {"name": job.about["name"], "file": file, "digest": digest})
 
 
 def unpack(job: StageJob[of.Nothing]) -> Asked:
-    """Describe the files of an archive."""
+    """Return what the files of an archive depend on."""
     return Asked("unpack", {"name": job.about["name"]}, [job.input("fetched")])
 
 
@@ -56,24 +59,24 @@ def annotate(job: StageJob[of.Annotate]) -> Asked:
 
 
 def videos(job: StageJob[of.Videos]) -> Asked:
-    """An account of a shard's videos."""
+    """Return what the account of a shard's videos depends on."""
     dataset, shard = job.settings.dataset, job.about["shard"]
     settings = {"dataset": job.about["dataset"], "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
     return Asked("videos", settings | _skip(skipped_in(dataset, shard)), job.inputs["inputs"])
 
 
 def skipped_in(dataset: Dataset, shard: str) -> list[str]:
-    """The vids of one shard that no stage uses, so that another vid under `skip` changes its own shard alone."""
+    """Return the vids of one shard that no stage uses. Another vid under `skip` then changes its own shard alone."""
     return [vid for vid in dataset.skip if shard_name(shard_of(vid, dataset.shards)) == shard]
 
 
 def segment(job: StageJob[of.Segment]) -> Asked:
-    """Clip boundaries of a shard's videos on each grid."""
+    """Return what the clip boundaries of a shard's videos depend on, for every grid."""
     return Asked("segment", job.settings.model_dump(mode="json"), [job.input("videos")])
 
 
 def extract(job: StageJob[of.Extract]) -> Asked:
-    """Rows of one reader's families for one shard."""
+    """Return what the rows of one reader's families depend on, for one shard."""
     encoding, dataset = job.settings.encoding, job.settings.dataset
     grids = grids_of(job.settings)
     choices = choices_of(grids, encoding)
@@ -89,25 +92,25 @@ def extract(job: StageJob[of.Extract]) -> Asked:
 
 
 def _second_reader(job: StageJob[of.Extract]) -> dict[str, Any]:
-    """Who reads the frames a second time. It is not recorded where nobody does, so that it makes no older manifest
-    stale."""
+    """Return which decoder reads the frames a second time, as a setting. If there is none, nothing is recorded, because
+    that would make older manifests stale."""
     reader = job.settings.encoding.second_reader
     return {"second_reader": reader} if reader and job.about["reader"] == SECOND_READ else {}
 
 
 def grids_of(settings: of.Extract | of.ImportArchive) -> dict[str, str]:
-    """The grid of each family that is made, families sorted."""
+    """Return family → grid, of every family that is made. The families are sorted."""
     return {family: settings.dataset.grid_of(family) for family in sorted(settings.families)}
 
 
 def choices_of(families: Iterable[str], encoding: Encoding) -> dict[str, str]:
-    """Weights of these families, by their name in sources.csv: `released`, or `random:SEED`."""
+    """Return the name of each weight file of these families in sources.csv → `released` or `random:SEED`."""
     names = sorted({name for family in families for name in FAMILIES[family].weights})
     return {name: encoding.weights.get(name, "released") for name in names}
 
 
 def released_weights(job: StageJob[of.Extract]) -> dict[str, Path]:
-    """The given weight files, or manifests of their fetch, that are read, by source: random weights need none."""
+    """Return source → the weight file that is read, or the manifest of its fetch. Random weights need no file."""
     given = sources_by_name(job.inputs["weights"])
     choices = choices_of(job.settings.families, job.settings.encoding)
     return {name: given[name] for name in choices if choices[name] == "released" and name in given}
@@ -121,7 +124,7 @@ def import_archive(job: StageJob[of.ImportArchive], read: Sequence[Path]) -> Ask
 
 
 def train(job: StageJob[of.Train]) -> Asked:
-    """One part of an experiment's runs.
+    """Return what one part of an experiment's runs depends on.
 
     Raises PipelineError for an experiment without features, for a part that it does not have, and where train's or
     val's annotations are missing.
@@ -139,7 +142,7 @@ def _allowed_missing(dataset: Dataset) -> dict[str, Any]:
 
 
 def number_settings(want: Asked) -> dict[str, Any]:
-    """The settings on which numbers of runs depend."""
+    """Return the settings that the numbers of runs depend on."""
     return {key: value for key, value in want.settings.items() if key != MISSING}
 
 
@@ -160,7 +163,7 @@ def runs_of_part(job: StageJob[of.Train]) -> list[str]:
 
 
 def predict(job: StageJob[of.Predict]) -> Asked:
-    """Predictions of every run of an experiment."""
+    """Return what the predictions of every run of an experiment depend on."""
     learned_from = _learned_from(store_places(job).values())
 
     def is_read(path: Path) -> bool:
@@ -172,7 +175,7 @@ def predict(job: StageJob[of.Predict]) -> Asked:
 
 
 def score(job: StageJob[of.Score]) -> Asked:
-    """The numbers of every run on one split."""
+    """Return what the numbers of every run on one split depend on."""
     experiment, split = job.settings.experiment, job.about["split"]
 
     def is_read(path: Path) -> bool:
@@ -186,25 +189,28 @@ def score(job: StageJob[of.Score]) -> Asked:
 
 
 def tabulate(job: StageJob[of.Tabulate], published: Iterable[Path]) -> Asked:
-    """A table of the paper. published: the files with published numbers. They are part of the code, so they are known
-    by digest and not by place."""
+    """Return what a table depends on.
+
+    published: the files with published numbers. They are part of the code, so they are known by digest and not by
+    place.
+    """
     inputs = [path for kind in ("metrics", "predictions", "runs", "annotations") for path in job.inputs[kind]]
     return Asked("tabulate", _shown(job.settings, published), inputs)
 
 
 def draw(job: StageJob[of.Draw]) -> Asked:
-    """Learning curves of an experiment."""
+    """Return what the learning curves of an experiment depend on."""
     settings = {"name": job.about["experiment"], "experiment": job.settings.experiment.recorded()}
     return Asked("draw", settings, job.inputs["runs"])
 
 
 def page(job: StageJob[of.Page], published: Iterable[Path]) -> Asked:
-    """The report. published: as for `tabulate`."""
+    """Return what the report depends on. published: as for `tabulate`."""
     return Asked("page", _shown(job.settings, published), [path for paths in job.inputs.values() for path in paths])
 
 
 def _shown(settings: of.Tabulate, published: Iterable[Path]) -> dict[str, Any]:
-    """What a table or the report shows. A new key with a default changes nothing here, as for runs."""
+    """Return what a table or the report shows. A new key with a default changes nothing here, as for runs."""
     return {
         "title": settings.title,
         "experiments": {name: experiment.recorded() for name, experiment in settings.experiments.items()},
@@ -213,13 +219,13 @@ def _shown(settings: of.Tabulate, published: Iterable[Path]) -> dict[str, Any]:
 
 
 def leaderboard(job: StageJob[of.Nothing]) -> Asked:
-    """Every known prediction file of a split beside the others."""
+    """Return what the leaderboard of a split depends on."""
     settings = {key: job.about[key] for key in ("dataset", "split")}
     return Asked("leaderboard", settings, [*job.inputs["released"], job.input("annotations")])
 
 
 def features_of(name: str, experiment: Experiment) -> Features:
-    """What an experiment learns from. Raises PipelineError for one that only scores predictions."""
+    """Return what an experiment learns from. Raises PipelineError for one that only scores predictions."""
     if experiment.features is None:
         raise PipelineError(
             f"has no features to learn from (`source: {experiment.source}`)", where=name, remedy="score it instead"
@@ -228,7 +234,7 @@ def features_of(name: str, experiment: Experiment) -> Features:
 
 
 def store_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
-    """Map each family to the place of its stores; those of an archive lie apart from those made here."""
+    """Return family → the place of its stores. Those of an archive lie apart from those that were made here."""
     experiment, dataset = job.settings.experiment, job.settings.dataset
     archive = dict.fromkeys(experiment.archived, experiment.archive)
     families = features_of(job.about["experiment"], experiment).all
@@ -236,13 +242,13 @@ def store_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
 
 
 def _learned_from(stores: Iterable[StorePlace]) -> Callable[[Path], bool]:
-    """Whether a file is one of these stores, or holds annotations."""
+    """Return a function that tells whether a file is one of these stores, or has annotations."""
     places = tuple(stores)
     return lambda path: any(place.holds(path) for place in places) or AnnotationFile.of(path) is not None
 
 
 def splits(job: StageJob[of.Train], wanted: Sequence[str]) -> dict[str, Path]:
-    """The annotations of the wanted splits. Raises PipelineError where one is missing."""
+    """Return split → annotations, of the wanted splits. Raises PipelineError where one is missing."""
     given = annotations_by_split(job.inputs["annotations"])
     if missing := [split for split in wanted if split not in given]:
         raise PipelineError(
@@ -252,7 +258,7 @@ def splits(job: StageJob[of.Train], wanted: Sequence[str]) -> dict[str, Path]:
 
 
 def _runs(job: StageJob[of.Train], runs: Sequence[str]) -> dict[str, Any]:
-    """What can change a number of these runs, and nothing else."""
+    """Return everything that can change a number of these runs, and nothing else."""
     name, experiment = job.about["experiment"], job.settings.experiment
     return _skip(job.settings.dataset.skip) | {
         "experiment": name,
@@ -268,6 +274,7 @@ def _with_revisions(grids: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _skip(vids: Iterable[str]) -> dict[str, Any]:
-    """The vids that no stage uses. An empty list is not recorded, so that it makes no older manifest stale."""
+    """Return the vids that no stage uses, as a setting. An empty list is not recorded, because it would make older
+    manifests stale."""
     listed = sorted(vids)
     return {"skip": listed} if listed else {}

@@ -122,7 +122,7 @@ def end_what_was_left(results: Path) -> None:
 
 
 def _left_behind(results: Path) -> list[Any]:
-    """Processes in this folder that run the demo's workflow, or a job on its results."""
+    """Return the processes in this folder that run the demo's workflow, or a job on its results."""
     import psutil
 
     found, here = [], os.getcwd()
@@ -136,7 +136,7 @@ def _left_behind(results: Path) -> list[Any]:
 
 
 def make_benchmark(folder: Path) -> None:
-    """Videos, annotations, features and random predictions of the demo under `folder`, once."""
+    """Make videos, annotations, features and random predictions of the demo under `folder`, unless they are there."""
 
     def work() -> provenance.Outcome:
         from pipeline.datasets.synthetic import INDEX, QVHIGHLIGHTS_NAMES, make_benchmarks
@@ -151,7 +151,7 @@ def make_benchmark(folder: Path) -> None:
 
 
 def random_predictions(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
-    """Ten random windows on the 2-second grid, and random scores, for every annotation row."""
+    """Yield ten random windows on the 2-second grid, and random scores, for every annotation row."""
     random = np.random.default_rng(seed)
     for row in rows:
         n_clips = int(row["duration"] / 2)
@@ -166,7 +166,7 @@ def random_predictions(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[s
 
 
 def _encode_dearly(benchmark: Path, folder: Path) -> Iterator[str]:
-    """Features of one clip, by the command for a file of one's own; says what they are."""
+    """Make features of one clip with the command for a file of one's own, and yield a line about each family."""
     from pipeline.datasets.synthetic import ONE_CLIP
 
     video = benchmark / ONE_CLIP
@@ -190,7 +190,8 @@ def _encode_one(video: Path, family: str, grid: str, store: Path) -> provenance.
 
 
 def _what_was_learned(results: Path) -> str:
-    """The demo's point in one line: held-out queries, trained against untrained against no model."""
+    """Return one line that compares a trained network with an untrained one and with random windows, on held-out
+    queries."""
     runs = {"TR-DETR": "qvhighlights_v", "the same untrained": "untrained", "random windows": "random_windows"}
     runs |= _other_methods()
     shown, n_queries = [], 0
@@ -210,7 +211,7 @@ def _other_methods() -> dict[str, str]:
 
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    """Serve a folder on a free local port for the length of the block; yields its address."""
+    """Serve a folder on a free local port during the block. Yields its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -226,7 +227,8 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def write_sources(benchmark: Path, address: str) -> None:
-    """The demo's table of sources. Addresses change with the port; digests do not, and only they are in results."""
+    """Write the demo's table of sources. Addresses change with the port. Digests do not, and only they get into
+    results."""
     from pipeline.acquire.sources import COLUMNS
     from pipeline.datasets import synthetic
 

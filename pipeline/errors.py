@@ -13,7 +13,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u
 
 
 def readable(text: object) -> str:
-    r"""Text that every UTF-8 file and terminal can take: a byte that is no UTF-8 in a file's name becomes `\xff`."""
+    r"""Return text that every UTF-8 file and terminal can take.
+
+    A byte of a file's name that is no UTF-8 becomes `\xff`.
+    """
     try:
         return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a pair that stands for no byte
@@ -21,12 +24,15 @@ def readable(text: object) -> str:
 
 
 def printable(text: object) -> str:
-    """A stranger's text as one line that a terminal shows and does not obey; what it would obey is written out."""
+    """Return a stranger's text as one line that a terminal shows and does not obey.
+
+    What it would obey is written out.
+    """
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], readable(text))
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text is one line that a terminal shows as it is."""
+    """Tell whether a text is one line that a terminal shows as it is."""
     return not _UNPRINTABLE.search(text)
 
 

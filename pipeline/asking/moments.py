@@ -209,7 +209,7 @@ def _in_pieces(data: Data, pieces: list[Piece]) -> Data:
 
 @contextmanager
 def _threads(n: int) -> Iterator[None]:
-    """Compute with so many threads within this block: the last bits of sums depend on them."""
+    """Compute with so many threads during the block, because the last bits of sums depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

@@ -26,7 +26,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Piece:
-    """Some clips of a video: the first, and the number of them."""
+    """A piece of a video. start: the number of its first clip. n: the number of its clips."""
 
     start: int
     n: int
