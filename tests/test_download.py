@@ -360,7 +360,7 @@ def stage(server, tmp_path):
     """Fetch `a-file` from a table of these addresses; returns whether there was work."""
 
     def run(*paths: str, digest: str = "", local: Path | None = None) -> bool:
-        rows = [f"a-file,file,file.bin,{server.url}{path},{digest},,," for path in paths]
+        rows = [f"a-file,file,file.bin,{server.url}{path},{digest},,MIT," for path in paths]
         (tmp_path / "sources.csv").write_text("\n".join([",".join(COLUMNS), *rows]))
         acquire = Acquire(sources=str(tmp_path / "sources.csv"), local=[str(local)] if local else [], attempts=1)
         settings = {"acquire": acquire}
@@ -376,6 +376,14 @@ def test_a_second_fetch_asks_nobody(stage, server):
     assert stage("/a", digest=f"sha256:{SHA}")
     assert not stage("/a", digest=f"sha256:{SHA}")
     assert len(offer.seen) == 1
+
+
+def test_the_log_of_a_fetch_names_the_licence_and_that_of_nothing_to_do_does_not(stage, server, capsys):
+    server.offers["/a"] = Offer()
+    stage("/a", digest=f"sha256:{SHA}")
+    assert "the licence of a-file, as its publisher states it: MIT" in capsys.readouterr().err
+    stage("/a", digest=f"sha256:{SHA}")
+    assert "licence" not in capsys.readouterr().err
 
 
 def test_a_file_that_is_here_already_is_not_fetched_when_only_the_manifest_is_lost(stage, server):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -52,6 +53,8 @@ def fetch(job: StageJob[Fetch]) -> bool:
         taken.keep_time()
 
     def work() -> provenance.Outcome:
+        if source.licence:
+            print(f"fetch: the licence of {name}, as its publisher states it: {source.licence}", file=sys.stderr)
         _fetch(source, target, acquire, again=again)
         return provenance.Outcome([target], {"bytes": target.stat().st_size})
 
