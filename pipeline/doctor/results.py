@@ -42,9 +42,7 @@ def of_dataset(name: str, cfg: Config, layout: Layout) -> Finding:
     if usable or absent:
         text += f"; {counted(usable, 'video')} usable" + "".join(f", {n:,} {status}" for status, n in absent.items())
     if absent and cfg.datasets[name].missing == "fail" and set(absent) - {"skipped"}:
-        remedy = (
-            f"see {layout.results}/videos/{name}/*.csv; to train without those of val: `missing: skip` of the dataset"
-        )
+        remedy = f"see {layout.account(name, '*')}; to train without those of val: `missing: skip` of the dataset"
         return note(name, text, remedy)
     return ok(name, text)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import csv_file, files, provenance
 from pipeline.errors import PipelineError
+from pipeline.families import FAMILIES
 from pipeline.layout import Layout
 
 READ_BYTES = 256_000_000
@@ -24,13 +25,17 @@ AGAIN = "nothing has to be done: the run makes it again"
 
 @dataclass(frozen=True)
 class Listed:
-    """A file that a manifest or an account lists. by: that one. is_video: whether an account of videos lists it."""
+    """A file that a manifest or an account lists.
+
+    by: that manifest or account. is_video: whether an account of videos lists it. is_needed: whether the run reads it.
+    """
 
     path: Path
     n_bytes: int
     sha256: str
     by: Path
     is_video: bool = False
+    is_needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,24 @@ def listed_by_manifests(layout: Layout) -> Iterator[Listed]:
 
 
 def listed_by_accounts(layout: Layout) -> Iterator[Listed]:
-    """Yield every video that an account calls usable."""
-    for account in sorted((layout.results / "videos").glob("*/*.csv")):
-        for row in rows_of(account):
-            if row.get("status") == "ok" and row.get("bytes", "").isdigit():
-                yield Listed(Path(row["path"]), int(row["bytes"]), row["sha256"], account, is_video=True)
+    """Yield every video that an account calls usable. Where features of its shard are here, it is needed no more."""
+    for manifest in layout.manifests():
+        record = provenance.last_record(manifest)
+        if record.get("stage") != "videos":
+            continue
+        is_needed = not has_features(layout, record)
+        for account in (Path(entry["path"]) for entry in _entries(record)):
+            for row in rows_of(account):
+                if row.get("status") == "ok" and row.get("bytes", "").isdigit():
+                    yield Listed(Path(row["path"]), int(row["bytes"]), row["sha256"], account, True, is_needed)
+
+
+def has_features(layout: Layout, videos: Mapping[str, Any]) -> bool:
+    """Tell whether a shard's features are here. videos: the content of the manifest of its `videos`."""
+    about = {key: str(videos.get("settings", {}).get(key)) for key in ("dataset", "shard")}
+    readers = {str(family.reader) for family in FAMILIES.values()} - {"words", "None"}
+    records = [provenance.last_record(layout.manifest("features", reader=reader, **about)) for reader in readers]
+    return any(record and provenance.is_whole(record) for record in records)
 
 
 def rows_of(account: Path) -> list[dict[str, str]]:
@@ -150,6 +168,8 @@ def _mended(one: Listed, first: str) -> tuple[str, bool]:
     when its shard is accounted for anew."""
     if not one.is_video:
         return AGAIN, True
+    if not one.is_needed:
+        return f"go on: its features are here; to have it, {first} delete {one.path} and {one.by}, and run again", True
     return f"{first} delete {one.path} and {one.by}: the run then fetches it again", False
 
 
@@ -160,6 +180,7 @@ def _of_digest(one: Listed) -> Fault | None:
         return Fault(one.path, error.what, "give yourself the right to read that file", False)
     if found == one.sha256:
         return None
-    also = f" and {one.by}" if one.is_video else ""
     what = f"has other bytes than {one.by} says (digest {found[:12]}…, not {one.sha256[:12]}…)"
-    return Fault(one.path, what, f"delete {one.path}{also}, and run again", False)
+    if one.is_video:
+        return Fault(one.path, what, *_mended(one, "put a good copy there, or"))
+    return Fault(one.path, what, f"delete {one.path}, and run again", False)
