@@ -226,7 +226,7 @@ def test_a_video_model_encodes_a_real_video(own, second, tmp_path, name):
     assert rows.shape == (1, TORCHVISION_VIDEO[name].dim) and rows.any()
 
 
-@pytest.mark.parametrize("model", ["ViT-S-32-alt", "r3d_18"])
+@pytest.mark.parametrize("model", ["ViT-S-32-alt", pytest.param("r3d_18", marks=pytest.mark.large)])
 def test_a_videos_rows_are_the_same_bits_alone_and_in_company(own, clips, tmp_path, model):
     own(x=definition(model, batch=3))
     together = rows_of(tmp_path / "all.h5", "x", clips, Workers(3))
