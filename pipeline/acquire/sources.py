@@ -110,7 +110,8 @@ def _own_weights(table: Iterable[str], path: Path) -> dict[str, Source]:
             why = f"has a row {name!r}, which is the name of the weights of a family of the config"
             raise PipelineError(why, where=path, remedy="give the row or the family another name")
         suffix = file.suffix if re.fullmatch(r"\.[A-Za-z0-9]+", file.suffix) else ""
-        found[name] = Source(name, "file", f"weights{suffix}", None, None, (file.as_uri(),), "")
+        size = file.stat().st_size if file.is_file() else None
+        found[name] = Source(name, "file", f"weights{suffix}", None, None, (file.as_uri(),), "", size)
     return found
 
 

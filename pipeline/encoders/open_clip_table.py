@@ -19,6 +19,8 @@ from pipeline.encoders.open_clip_towers import config_of, empty_image_tower, emp
 from pipeline.library_models import OpenClipModel
 
 FLOPS_PER_MAC = 2
+QUICK = "-quickgelu"
+"""The end of the name of a model whose twin has the same tensors and the other activation."""
 
 
 def models() -> list[str]:
@@ -55,17 +57,20 @@ def rows_of(model: str) -> list[OpenClipModel]:
 def preprocessings(model: str) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Yield each preparation of pictures that weights of a model want, with the tags of these weights.
 
-    Weights that were trained with the other activation than the model has are left out: they belong to its twin. A
-    model without weights has the default.
+    Weights that were trained with the other activation than the model has are left out: they belong to its twin, where
+    it has one. A model without weights has the default.
     """
+    import open_clip
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
     is_quick = config_of(model).get("quick_gelu", False)
+    twin = model.removesuffix(QUICK) if model.endswith(QUICK) else model + QUICK
+    has_twin = twin in open_clip.list_models()
     found: list[tuple[dict[str, Any], list[str]]] = []
     for tag in list_pretrained_tags_by_model(model):
         weights = get_pretrained_cfg(model, tag)
-        if bool(weights.get("quick_gelu", False)) != is_quick:
+        if has_twin and bool(weights.get("quick_gelu", False)) != is_quick:
             continue
         wanted = _kept(merge_preprocess_dict(PreprocessCfg(), weights))
         same = next((tags for known, tags in found if known == wanted), None)
