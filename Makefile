@@ -17,7 +17,7 @@ LIGHT := .venv-light/ready
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 
-.PHONY: help install demo test test-slurm test-browser evidence lint format lock schema clean
+.PHONY: help install demo test test-large test-slurm test-browser evidence lint format lock schema clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -30,6 +30,9 @@ demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (a
 
 test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present, never the network
 	@$(RUN) python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+test-large: $(FULL)  ## Every model of open_clip is built, and large ones encode a video (minutes, 8 GB of memory)
+	@$(RUN) python -m pytest -m large tests/test_library_models.py tests/test_own_encoders.py
 
 test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
 	@$(RUN) python -m pytest -m slurm -s -rs tests/test_slurm.py

@@ -46,7 +46,7 @@ from pipeline.families import FAMILIES
 from pipeline.features.making.encode import FrameRowMaker, Recipe, VideoFile, encode_videos
 from pipeline.features.store.writer import StoreWriter
 from pipeline.video.decode import read_frames
-from pipeline.video.frame_grid import SAMPLINGS
+from pipeline.video.frame_grid import sampling_of
 from pipeline.video.probe import probe
 from pipeline.video.views import FRAMES224
 
@@ -174,7 +174,7 @@ def only_encode(path: Path, cost: float) -> dict[str, float]:
     spent = Counter()
     for family in BOTH:
         encoder, kind = recipe(family).encoder(RANDOM, "cpu"), FAMILIES[family]
-        rows = SAMPLINGS[kind.sampling](facts, Fraction(2))
+        rows = sampling_of(kind.sampling)(facts, Fraction(2))
         batch = np.random.default_rng(0).integers(0, 256, (kind.batch, rows.shape[1], 224, 224, 3), dtype=np.uint8)
         wall, cpu = time.perf_counter(), time.process_time()
         for start in range(0, len(rows), kind.batch):
@@ -272,7 +272,7 @@ def recipe(family: str) -> Recipe:
 
 def wanted(facts, families) -> list[int]:
     """VideoFile indices that the families' rows need, each once."""
-    rows = [SAMPLINGS[FAMILIES[family].sampling](facts, Fraction(2)).ravel() for family in families]
+    rows = [sampling_of(FAMILIES[family].sampling)(facts, Fraction(2)).ravel() for family in families]
     return np.unique(np.concatenate(rows)).tolist()
 
 

@@ -38,7 +38,7 @@ from pipeline.families import FAMILIES
 from pipeline.grids import grid_seconds
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import read_frames
-from pipeline.video.frame_grid import SAMPLINGS
+from pipeline.video.frame_grid import sampling_of
 from pipeline.video.probe import probe
 
 SHAPES = {"short256": (256, 455), "frames224": (224, 224), "crop224of256": (224, 224), "crop224": (224, 224)}
@@ -132,7 +132,7 @@ def _read(path: Path, grids: dict[str, str]) -> None:
     wanted: dict[str, set[int]] = {}
     for family, grid in grids.items():
         kind = FAMILIES[family]
-        rows = SAMPLINGS[kind.sampling](facts, Fraction(grid_seconds(grid)))
+        rows = sampling_of(kind.sampling)(facts, Fraction(grid_seconds(grid)))
         wanted.setdefault(kind.view, set()).update(rows.ravel().tolist())
     for _ in read_frames(facts, {view: sorted(indices) for view, indices in wanted.items()}):
         pass

@@ -15,7 +15,7 @@ from pipeline import datasets, files
 from pipeline import stage_settings as of
 from pipeline.config import Dataset, Encoding, Experiment, Features
 from pipeline.errors import PipelineError
-from pipeline.families import FAMILIES
+from pipeline.families import FAMILIES, choice_of
 from pipeline.layout import (
     AnnotationFile,
     PredictionFile,
@@ -106,7 +106,7 @@ def grids_of(settings: of.Extract | of.ImportArchive) -> dict[str, str]:
 def choices_of(families: Iterable[str], encoding: Encoding) -> dict[str, str]:
     """Return the name of each weight file of these families in sources.csv → `released` or `random:SEED`."""
     names = sorted({name for family in families for name in FAMILIES[family].weights})
-    return {name: encoding.weights.get(name, "released") for name in names}
+    return {name: choice_of(name, encoding.weights) for name in names}
 
 
 def released_weights(job: StageJob[of.Extract]) -> dict[str, Path]:
@@ -270,7 +270,15 @@ def _runs(job: StageJob[of.Train], runs: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_revisions(grids: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    return {family: {"grid": grid, "revision": FAMILIES[family].revision} for family, grid in grids.items()}
+    return {
+        family: {"grid": grid, "revision": FAMILIES[family].revision} | _definition(family)
+        for family, grid in grids.items()
+    }
+
+
+def _definition(family: str) -> dict[str, str]:
+    """What a family of the config is. It is not recorded of others, whose revision is raised when they change."""
+    return {"definition": FAMILIES[family].preprocessing} if FAMILIES[family].is_own else {}
 
 
 def _skip(vids: Iterable[str]) -> dict[str, Any]:

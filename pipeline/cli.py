@@ -180,6 +180,12 @@ def _features(parsers: argparse._SubParsersAction) -> None:
     extract.add_argument("--family", help="with --video: what to make of it")
     extract.add_argument("--grid", type=_grid, help="with --video: length of a clip (the family's own grid, else 2s)")
     extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store to make")
+    extract.add_argument(
+        "--configfile",
+        type=Path,
+        metavar="FILE",
+        help="with --video: the config that defines the family (config.yaml)",
+    )
     weights.add_argument("--random", type=int, metavar="SEED", help="with --video: random weights, to try it out")
     _stage(inner, STAGES["import"])
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from pipeline import config_own, methods, yaml_file
+from pipeline import config_families, config_own, methods, yaml_file
 from pipeline.config_checks import unworkable
 from pipeline.config_experiment import SEEDS, Experiment, Features, Seeds, SweepPoint, Training
 from pipeline.config_layers import complaint, over_model, resolved, unread_settings
@@ -134,6 +134,9 @@ class Config(Strict):
     """How files are fetched."""
     encoding: Encoding = Encoding()
     """How features are made."""
+    families: dict[str, config_families.Definition] = {}
+    """Name of a family of one's own → the model of a library that makes it. Experiments then name it under
+    `features`."""
     datasets: dict[DatasetName, Dataset]
     """Dataset → where it comes from, and how its work is divided."""
     model: Model = methods.settings_class(methods.DEFAULT)()  # type: ignore[call-arg]
@@ -227,6 +230,7 @@ def load(raw: Mapping[str, Any], where: str = "config.yaml") -> Config:
 
     Raises PipelineError, which names each offending key, its value and what is allowed.
     """
+    config_families.prepared(raw, where)
     full = config_own.prepared(raw, where)
     with _complaints(where, "correct it there and run again"):
         return Config.model_validate(full)

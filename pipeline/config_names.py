@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from pipeline import files, methods
 from pipeline.datasets import DATASETS
-from pipeline.families import FAMILIES
+from pipeline.families import FAMILIES, why_unknown
 from pipeline.methods.settings import MethodSettings
 
 DOMAINS = tuple(domain for dataset in DATASETS.values() for domain in dataset.domains)
@@ -35,7 +35,7 @@ def _known_domain(name: str) -> str:
 
 def _known_family(name: str) -> str:
     if name not in FAMILIES:
-        raise ValueError(f"no such family; known are {', '.join(FAMILIES)}")
+        raise ValueError(why_unknown(name) or f"no such family; known are {', '.join(FAMILIES)}")
     return name
 
 
@@ -50,7 +50,7 @@ LocalPath = Annotated[str, AfterValidator(files.expanded)]
 ResultsFolder = Annotated[str, AfterValidator(_one_spelling)]
 DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"examples": list(DATASETS)})]
 DomainName = Annotated[str, AfterValidator(_known_domain), Field(json_schema_extra={"enum": list(DOMAINS)})]
-FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": sorted(FAMILIES)})]
+FamilyName = Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"examples": sorted(FAMILIES)})]
 
 
 class _OneOfTheMethods:

@@ -3,63 +3,32 @@
 A family is one exact kind of feature. To add one is to add an entry to `FAMILIES`; a class is needed only where a
 library is new (`pipeline/encoders/`). What the entry says of the input is known without importing that class, so that a
 plan, a passport and an estimate cost nothing. The passport is what a store carries to say of which family its rows are.
+A config adds families of the libraries open_clip and torchvision by their names (`families`, `own_families.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
+from pipeline import own_families
+from pipeline.errors import PipelineError
+from pipeline.family import Cost, Family, Passport
 
-class Cost(NamedTuple):
-    """What one row costs; where words are encoded, what one query costs.
-
-    cpu_s: seconds of one core. macs: multiply-adds, in 10⁹. known: `measured`, or `assumed` where nobody measured it.
-    """
-
-    cpu_s: float
-    macs: float
-    known: str = "measured"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """One exact kind of feature. Only `dim`, the length of a row, is said of every family.
-
-    reader: `frames224`, `native`, `sound` or `words`; None for families that only an archive has ("released only").
-    encoder: the class that makes the rows, `module:Class`; None for families that only an archive has.
-    options: what that class is given beside weights and device; every value is one that a config file can hold.
-    weights: names in sources.csv, in the order the encoder takes them; none where nobody has them.
-    sampling: which frames one input holds, a name in `video.frame_grid.SAMPLINGS`. view: what those frames look like,
-    `frames224` or a name in `video.views.VIEWS`. Both are empty for sound and words.
-    batch: the most inputs (frames, pieces of sound, queries) that the encoder is given at a time; 1 for words whose
-    numbers are computed. rows_per_input: how many rows one input gives, in order of time.
-    preprocessing: one line for the passport that names sampling, resize filter, crop and normalisation.
-    grid: the only grid it can be made on; None where it can be made on any, or by nobody.
-    instead_of: the released family that this one stands in for, because nobody can make that one again.
-    from_word_table: whether the released systems take the rows of such words from a table while they train. No archive
-    holds these rows, so every experiment makes them.
-    cost: of one row; None where nobody measured it (`cost_of` then assumes one).
-    revision: a number that is raised when the numbers of the rows change.
-    """
-
-    dim: int
-    reader: str | None = None
-    encoder: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    weights: tuple[str, ...] = ()
-    sampling: str = ""
-    view: str = ""
-    batch: int = 1
-    rows_per_input: int = 1
-    preprocessing: str = ""
-    grid: str | None = None
-    instead_of: str | None = None
-    from_word_table: bool = False
-    cost: Cost | None = None
-    revision: int = 1
-
+__all__ = [
+    "FAMILIES",
+    "Cost",
+    "Family",
+    "Passport",
+    "choice_of",
+    "cost_of",
+    "learn",
+    "own_definitions",
+    "own_weight_files",
+    "register",
+    "why_unknown",
+]
 
 _CLIP = {"model": "ViT-B-32-quickgelu"}
 _CLIP_TEXT: dict[str, Any] = {
@@ -263,20 +232,78 @@ def cost_of(name: str) -> Cost:
     return dearest._replace(known="assumed")
 
 
-@dataclass(frozen=True)
-class Passport:
-    """What says that two arrays are of one kind: the root attributes of every feature store.
+def choice_of(source: str, choices: Mapping[str, str]) -> str:
+    """Return which weights stand for a name under a family's `weights`: `released`, or `random:SEED`.
 
-    origin: `raw`, or the released archive's name in sources.csv. weights: digest of the weight file, `random:{seed}`,
-    `none` or `released`. grid: `2s`, `1s`, `0.5s`, `1-6s` or `tokens`. dim: length of a row. dtype: `float16` or
-    `float32`. preprocessing: one line that names sampling, resize filter, crop and normalisation.
+    choices: `encoding.weights` of the config.
     """
+    return source if source.startswith(own_families.RANDOM) else choices.get(source, "released")
 
-    family: str
-    revision: int
-    origin: str
-    weights: str
-    grid: str
-    dim: int
-    dtype: str
-    preprocessing: str
+
+def register(definitions: Mapping[str, own_families.Definition]) -> None:
+    """Let this process know the families of these definitions, and no others of that kind.
+
+    Raises PipelineError for a definition that cannot be, and for a family that the pipeline has already.
+    """
+    made = {name: own_families.families_of(name, definition) for name, definition in definitions.items()}
+    for name in [name for name, family in FAMILIES.items() if family.is_own]:
+        del FAMILIES[name]
+    _OWN.clear()
+    for name, families in made.items():
+        _add(name, definitions[name], families)
+
+
+def learn(definitions: Mapping[str, own_families.Definition]) -> None:
+    """Let this process know more definitions. Raises PipelineError where it knows another one of that name."""
+    for name, definition in definitions.items():
+        if name not in _OWN:
+            _add(name, definition, own_families.families_of(name, definition))
+        elif _OWN[name] != definition:
+            raise PipelineError(
+                "this process knows another family of that name",
+                where=name,
+                remedy="use both in processes of their own",
+            )
+
+
+def why_unknown(family: str) -> str:
+    """Return why a definition makes no family of words, if a name asks for that one; else ''."""
+    name = family.removesuffix(own_families.TEXT)
+    definition = _OWN.get(name, {}) if name != family else {}
+    if definition.get("encoder") == "open_clip":
+        return own_families.why_without_words(definition["model"])
+    return f"`families.{name}` is a model of videos and makes no words" if definition else ""
+
+
+def own_definitions(families: Iterable[str]) -> dict[str, own_families.Definition]:
+    """Return the definitions behind some families: name in the config → definition."""
+    wanted = set(families)
+    return {
+        name: definition
+        for name, definition in _OWN.items()
+        if wanted & own_families.families_of(name, definition).keys()
+    }
+
+
+def own_weight_files() -> dict[str, Path]:
+    """Return the weight files of this machine that definitions name: name of the source → path."""
+    return {
+        own_families.source_of(name): Path(definition["weights"])
+        for name, definition in _OWN.items()
+        if own_families.is_file(definition["weights"])
+    }
+
+
+def _add(name: str, definition: own_families.Definition, families: Mapping[str, Family]) -> None:
+    if taken := [family for family in families if family in FAMILIES]:
+        raise PipelineError(
+            f"would make {taken[0]}, which is another family", where=f"families.{name}", remedy="give it another name"
+        )
+    FAMILIES.update(families)
+    _OWN[name] = definition
+
+
+_OWN: dict[str, own_families.Definition] = {}
+"""The definitions that this process knows."""
+
+register(own_families.known_here())

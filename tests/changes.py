@@ -19,6 +19,8 @@ TRAIN_VIDS = [VIDS[0], VIDS[1], VIDS[3], VIDS[4]]
 TR_DETR = "pipeline/methods/tr_detr/settings.py"
 A_METHOD = "a method added (one file, one line), and an experiment `toy` with it"
 A_FAMILY = "two families added (two entries, one class), and an experiment `coloured` with them"
+A_DEFINITION = "`weak`, a family of the config, in the place of CLIP in `seen` (one line)"
+ANOTHER_FILE = "the same, and then another weight file at its path"
 FEATURES = [f"results/features/qvhighlights/{reader}/00000.json" for reader in ("frames224", "sound", "words")]
 
 
@@ -158,6 +160,29 @@ def add_family(workflow):
     )
 
 
+def define_family(workflow):
+    """Define a family that no experiment names: its weights are a file that is written here."""
+    write_weights(workflow, 1)
+    definition = {"encoder": "open_clip", "model": "ViT-S-32-alt", "weights": "weak.safetensors"}
+    workflow.change_config(lambda config: config.update(families={"weak": definition}))
+
+
+def write_weights(workflow, seed):
+    """Write weights of a small image tower, seeded, to the path that `define_family` names."""
+    from pipeline.encoders.base import Weights
+    from pipeline.encoders.open_clip_towers import image_tower
+
+    tower = image_tower("ViT-S-32-alt", Weights.named(f"random:{seed}", None))
+    state = {f"visual.{name}": tensor.numpy() for name, tensor in tower.state_dict().items()}
+    save_file(state, workflow.folder / "weak.safetensors")
+
+
+def name_family(workflow):
+    """Change the one line of an experiment that says what it reads."""
+    features = {"video": ["slowfast-r50-caffe2", "weak"], "text": "clip-text"}
+    workflow.change_config(lambda config: config["experiments"]["seen"].update(features=features))
+
+
 def _with_toy(experiment):
     return experiment | {"model": {"name": "toy", "threshold": 0.4}}
 
@@ -172,6 +197,7 @@ CHANGES = {
     "`touch` on sources, downloads and annotations, contents unchanged": (touch, [], {}),
     "the same, and Snakemake's own records lost": (touch_and_forget, [], {}),
     "`./results/` for `results`": (respell_results, [], {}),
+    "`families` with a definition that no experiment names": (define_family, [], {}),
     "the learning rate of `seen`": (set_learning_rate, [], {}),
     "the same, and Snakemake's own records lost, too": (set_learning_rate_and_forget, [], {}),
     "the same, but the training fails; the same command again": (set_learning_rate_and_fail("error"), [], {}),

@@ -13,6 +13,8 @@ from pipeline import provenance
 
 SEEDS = (2017, 1)
 
+PASSPORT = {"dim": 512, "grid": "2s", "origin": "raw", "weights": "w", "revision": 3, "preprocessing": "one frame"}
+
 
 class Made:
     """A results folder with two seeds of one experiment of Table 4 and a prediction file, as the stages leave them."""
@@ -57,9 +59,7 @@ class Made:
         for seed in SEEDS:
             run = f"runs/mine/all-s{seed}"
             card = {"selected": {"epoch": 4, "value": 1}, "last": {"epoch": 6, "value": 1}, "device": "cpu"}
-            card["features"] = {
-                "clip-vit-b32": {"dim": 512, "grid": "2s", "origin": "raw", "weights": "w", "revision": 3}
-            }
+            card["features"] = {"clip-vit-b32": PASSPORT}
             logs += [
                 self.text(f"{run}/card.json", json.dumps(card)),
                 self.text(f"{run}/log.csv", "epoch,MR-full-mAP\n4,1\n6,1\n"),

@@ -69,7 +69,8 @@ def test_a_reproduced_number_tells_its_story(made):
     assert column["published"] == "45.09"
     assert column["verdict"] == "other queries"
     assert story["epochs"] == ["all-s2017: epoch 4 of 6, on cpu", "all-s1: epoch 4 of 6, on cpu"]
-    assert story["families"] == ["clip-vit-b32: 512 numbers on a grid of 2s, origin raw, weights w, revision 3"]
+    said = "clip-vit-b32: 512 numbers on a grid of 2s, origin raw, weights w, revision 3; one frame"
+    assert story["families"] == [said]
     assert story["command"].endswith("experiment_mine")
 
 

@@ -7,7 +7,7 @@ are tested side by side.
 from __future__ import annotations
 
 import pytest
-from changes import A_FAMILY, A_METHOD, CHANGES, as_text, costs, matrix
+from changes import A_DEFINITION, A_FAMILY, A_METHOD, ANOTHER_FILE, CHANGES, as_text, costs, matrix
 
 pytestmark = pytest.mark.slow
 
@@ -31,4 +31,4 @@ def test_a_change_costs_what_the_document_says(finished, tmp_path, change):
 
 
 def test_the_document_has_no_line_that_is_not_tested():
-    assert list(matrix()) == ["the first run", *CHANGES, A_METHOD, A_FAMILY]
+    assert list(matrix()) == ["the first run", *CHANGES, A_METHOD, A_FAMILY, A_DEFINITION, ANOTHER_FILE]

@@ -5,7 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import toy_encoder
-from changes import A_FAMILY, A_METHOD, CHANGES, add_family, add_method, as_text, costs, matrix
+from changes import (
+    A_DEFINITION,
+    A_FAMILY,
+    A_METHOD,
+    ANOTHER_FILE,
+    CHANGES,
+    add_family,
+    add_method,
+    as_text,
+    costs,
+    define_family,
+    matrix,
+    name_family,
+    write_weights,
+)
 from small_workflow import SECONDS, VIDS
 
 from pipeline import files
@@ -39,3 +53,20 @@ def test_a_family_of_ones_own_is_one_entry_and_one_class_and_encodes_no_other(fi
             assert store.passport.weights == files.sha256(workflow.folder / "toy.safetensors")
             assert rows.shape == (len(VIDS) * SECONDS // 2, toy_encoder.DIM)
             assert rows[:, :3].any() and not rows[:, 3:].any(), statistic
+
+
+def test_a_family_of_the_config_is_one_line_of_an_experiment_and_its_weight_file_is_watched(finished, tmp_path):
+    workflow = finished[0].copy(tmp_path / "case")
+    define_family(workflow)
+    name_family(workflow)
+    process = workflow.start("-n", "table1")
+    plan, _ = process.communicate()
+    assert process.returncode == 0, plan
+    assert "features/qvhighlights/native/00000.json" in plan and "resources/weak-weights/fetch.json" in plan
+    assert as_text(workflow.run()) == matrix()[A_DEFINITION]
+    card = files.read_json(workflow.results / "runs/seen/all-s2017/card.json")
+    assert card["own_families"]["weak"]["model"] == "ViT-S-32-alt"
+    assert card["features"]["weak"]["weights"] == files.sha256(workflow.folder / "weak.safetensors")
+    assert workflow.run() == {}
+    write_weights(workflow, 2)
+    assert as_text(workflow.run()) == matrix()[ANOTHER_FILE]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 
 from pipeline import datasets
 from pipeline.acquire.sources import Sources
 from pipeline.config import Config
 from pipeline.errors import PipelineError
-from pipeline.families import FAMILIES
+from pipeline.families import FAMILIES, choice_of, own_definitions
+from pipeline.own_families import SAFETENSORS, is_file
 
 Reference = tuple[str, str, tuple[str, ...]]
 """Key in the config, the name in sources.csv that it asks for, and the kinds of source that fit."""
@@ -23,10 +25,15 @@ def check(cfg: Config, sources: Sources, where: str) -> None:
     """Raise one PipelineError for everything that the config names wrongly.
 
     That is: annotations that an experiment needs and its dataset does not name, and names that the table of sources
-    lacks or has with a kind that does not fit.
+    lacks or has with a kind that does not fit, and weight files that are not there.
     """
     misfits = [_misfit(reference, sources) for reference in _references(cfg)]
-    complaints = [*_missing_annotations(cfg), *_unknown_weights(cfg), *filter(None, misfits)]
+    complaints = [
+        *_missing_annotations(cfg),
+        *_unknown_weights(cfg),
+        *_unreadable_weights(cfg, sources),
+        *filter(None, misfits),
+    ]
     if complaints:
         remedy = f"correct it there, or add rows to {sources.table}"
         raise PipelineError("; ".join(dict.fromkeys(complaints)), where=where, remedy=remedy)
@@ -51,6 +58,19 @@ def _unknown_weights(cfg: Config) -> Iterator[str]:
             yield f"`encoding.weights.{name}`: no family has such weights{_near(name, known)}"
 
 
+def _unreadable_weights(cfg: Config, sources: Sources) -> Iterator[str]:
+    """Yield weights of families of the config that are not there, or that their encoder does not read."""
+    made = {family for experiment in cfg.experiments.values() for family in experiment.made}
+    for name, definition in own_definitions(made).items():
+        weights = definition["weights"]
+        if is_file(weights) and not Path(weights).is_file():
+            yield f"`families.{name}.weights`: there is no file {weights}"
+            continue
+        file = sources[weights].file if weights in sources.by_name else SAFETENSORS
+        if definition["encoder"] == "open_clip" and not file.endswith(SAFETENSORS):
+            yield f"`families.{name}.weights`: {weights} is {file}, and open_clip's models are read from {SAFETENSORS}"
+
+
 def _references(cfg: Config) -> Iterator[Reference]:
     for dataset_name, dataset in cfg.datasets.items():
         if datasets.get(dataset_name).own:
@@ -66,7 +86,7 @@ def _references(cfg: Config) -> Iterator[Reference]:
             yield f"experiments.{experiment_name}.predictions.{split}", name, ("file",)
         for family in experiment.made:
             for name in FAMILIES[family].weights:
-                if cfg.encoding.weights.get(name, "released") == "released":
+                if choice_of(name, cfg.encoding.weights) == "released":
                     yield f"experiments.{experiment_name}.features ({family})", name, ("file", "archive")
 
 

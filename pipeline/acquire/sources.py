@@ -23,7 +23,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipeline import csv_file
+from pipeline import csv_file, families
 from pipeline.errors import PipelineError
 
 Kind = Literal["file", "archive", "video", "youtube"]
@@ -96,7 +96,23 @@ def load(table: Path | str | None = None) -> Sources:
         _check_row(row, where)
         _check_mirror(row, by_name.setdefault(row["name"], []), where)
         by_name[row["name"]].append(row)
-    return Sources({name: _source(mirrors) for name, mirrors in by_name.items()}, path)
+    return Sources({name: _source(mirrors) for name, mirrors in by_name.items()} | _own_weights(by_name, path), path)
+
+
+def _own_weights(table: Iterable[str], path: Path) -> dict[str, Source]:
+    """Return a source for each weight file that a family of the config names. It lies on this machine.
+
+    Raises PipelineError where the table has a row of that name.
+    """
+    found = {}
+    for name, file in families.own_weight_files().items():
+        if name in table:
+            why = f"has a row {name!r}, which is the name of the weights of a family of the config"
+            raise PipelineError(why, where=path, remedy="give the row or the family another name")
+        suffix = file.suffix if re.fullmatch(r"\.[A-Za-z0-9]+", file.suffix) else ""
+        size = file.stat().st_size if file.is_file() else None
+        found[name] = Source(name, "file", f"weights{suffix}", None, None, (file.as_uri(),), "", size)
+    return found
 
 
 def _source(mirrors: list[dict[str, str]]) -> Source:

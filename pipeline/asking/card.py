@@ -14,13 +14,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline import config, datasets, files
+from pipeline import config, datasets, families, files
 from pipeline.datasets.definition import Dataset
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.store.passports import passport_from
 from pipeline.grids import grid_seconds
 from pipeline.layout import CARD, EPOCHS, Layout, results_around, runs_below, weights_of
+from pipeline.own_families import checked
 
 NO_CARD = "name the folder of a finished run, such as results/runs/EXPERIMENT/RUN"
 
@@ -122,6 +123,8 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
         if raw.get("own_dataset"):
             datasets.learn(dataset, raw["own_dataset"])
         datasets.get(dataset)
+        own = {str(name): checked(facts, path) for name, facts in dict(raw.get("own_families", {})).items()}
+        families.learn(own)
         reads = raw.get("reads") or _features_of_experiment(raw, folder)
         card = RunCard(
             folder=folder,

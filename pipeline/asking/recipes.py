@@ -10,7 +10,7 @@ from pipeline.acquire.weights import weights_file
 from pipeline.asking.card import RunCard
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
-from pipeline.families import FAMILIES, Passport
+from pipeline.families import FAMILIES, Passport, choice_of, own_weight_files
 from pipeline.features.making.encode import Recipe
 from pipeline.layout import Layout
 
@@ -30,7 +30,8 @@ def recipes_of(card: RunCard, given: Mapping[str, Path]) -> dict[str, Recipe]:
 
 
 def _sources(card: RunCard) -> list[str]:
-    return sorted({name for family in card.features.all for name in FAMILIES[family].weights})
+    names = {name for family in card.features.all for name in FAMILIES[family].weights}
+    return sorted(name for name in names if choice_of(name, {}) == "released")
 
 
 def _recipe(family: str, card: RunCard, given: Mapping[str, Path]) -> Recipe:
@@ -85,4 +86,9 @@ def _fetched(name: str, results: Path) -> tuple[Path, str]:
         beside = manifest.with_name(path.name)
         if beside.is_file():
             return beside, found
+    if original := own_weight_files().get(name):
+        if not original.is_file():
+            why = "is gone, and these weights are not under the results folder either"
+            raise PipelineError(why, where=original, remedy=f"name the file: --weights {name}=FILE")
+        return original, files.sha256(original)
     return weights_file(name, results), files.sha256(weights_file(name, results))

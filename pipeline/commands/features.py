@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import provenance, stage_settings
+from pipeline import config_families, families, provenance, stage_settings, yaml_file
 from pipeline.commands import stage
 from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
 from pipeline.nouns import counted
+from pipeline.own_families import RANDOM
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Weights
@@ -24,7 +26,7 @@ def extract(options: Namespace) -> None:
         _one_form(options, own, (*shard, "inputs"))
         _extract_own(options)
         return
-    _one_form(options, shard, (*own, "grid", "random"))
+    _one_form(options, shard, (*own, "grid", "random", "configfile"))
     stage(options)
 
 
@@ -43,11 +45,23 @@ def _extract_own(options: Namespace) -> None:
     from pipeline.features.looking.inspection import describe_rows
     from pipeline.features.making.own_file import extract_own, made_of_video, own_vid
 
+    _learn_families(options.family, options.configfile)
     made_of_video(options.family)  # Of a family that no video gives, this says which families would do.
     own = stage_settings.own_file(options.family, options.grid or FAMILIES[options.family].grid, options.random)
     weights = Weights.joined(*_own_weights(own, options))
     with extract_own(options.video, own.family, own.grid, weights, options.output) as store:
         print(readable(f"{options.output}: {describe_rows(store, own_vid(options.video))}"))
+
+
+def _learn_families(family: str, configfile: Path | None) -> None:
+    """Let this process know the families of a config.
+
+    configfile: its path. With None a config.yaml of the working folder is read, if the pipeline has no such family.
+    """
+    path = configfile or Path("config.yaml")
+    if configfile is None and (family in FAMILIES or not path.is_file()):
+        return
+    families.learn(config_families.definitions(yaml_file.read(path), str(path)))
 
 
 def _own_weights(own: stage_settings.OwnFile, options: Namespace) -> list[Weights]:
@@ -66,8 +80,11 @@ def _own_weights(own: stage_settings.OwnFile, options: Namespace) -> list[Weight
             where="--weights",
             remedy="name them in that order",
         )
+    if all(source.startswith(RANDOM) for source in sources) and not options.weights:
+        return [Weights.named(source, None) for source in sources]
+    originals = families.own_weight_files()
     files = [provenance.files_behind(path)[0] for path in options.weights] or [
-        weights_file(name, options.results) for name in sources
+        originals.get(name) or weights_file(name, options.results) for name in sources
     ]
     return [Weights.named("released", path) for path in files]
 

@@ -19,7 +19,7 @@ from pipeline.datasets import own_table
 from pipeline.datasets.definition import OwnFiles, Released
 from pipeline.datasets.own_rows import split_of
 from pipeline.errors import PipelineError
-from pipeline.families import FAMILIES
+from pipeline.families import FAMILIES, choice_of
 from pipeline.features.exchange.layouts import layouts_of
 from pipeline.grids import grid_seconds
 from pipeline.layout import Layout
@@ -218,7 +218,8 @@ def weights(cfg: Config, table: Sources) -> list[File]:
     """Return the weight files of all families that are made, each once. Random weights need no file."""
     families = {family for experiment in cfg.experiments.values() for family in experiment.made}
     names = {name for family in families for name in FAMILIES[family].weights}
-    return [file_of(table[name]) for name in sorted(names) if cfg.encoding.weights.get(name, "released") == "released"]
+    read = [name for name in sorted(names) if choice_of(name, cfg.encoding.weights) == "released"]
+    return [file_of(table[name]) for name in read]
 
 
 def file_of(source: Source, otherwise: float | None = None) -> File:

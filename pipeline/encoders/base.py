@@ -72,8 +72,8 @@ class Weights:
 class Words(NamedTuple):
     """The rows of one query.
 
-    tokens: float32 [n_tokens, dim] with at least one token. pooled: float32 [dim] for the whole query, or None if the
-    encoder has no such vector. unknown: the number of words that the encoder does not know.
+    tokens: float32 [n_tokens, dim] with at least one token. pooled: a float32 vector for the whole query, which may
+    have another length, or None if the encoder has none. unknown: the number of words that the encoder does not know.
     """
 
     tokens: np.ndarray
@@ -144,17 +144,22 @@ def at_once(inputs: Tensor) -> Sequence[Tensor]:
     return inputs.split(1) if inputs.device.type == "cpu" else [inputs]
 
 
+SCALES = ("weight", "running_var", "gamma")
+"""Ends of the names of vectors that multiply."""
+
+
 def randomise(network: nn.Module, seed: int) -> None:
     """Fill a network in place with random numbers that keep the scale of what passes through it.
 
     Equal seeds give equal networks. Matrices and kernels are drawn, scales and variances are 1, and all else is 0.
+    Tables of whole numbers, which say which position is where, stay as they are.
     """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in sorted(network.state_dict().items()):
-            if tensor.ndim > 1:
+            if tensor.ndim > 1 and tensor.is_floating_point():
                 tensor.normal_(0, tensor[0].numel() ** -0.5, generator=generator)
-            else:
-                tensor.fill_(name.endswith(("weight", "running_var")))
+            elif tensor.ndim < 2:
+                tensor.fill_(name.endswith(SCALES))

@@ -1,30 +1,23 @@
-"""CLIP ViT-B/32: rows of images and of the tokens of a text, computed as Moment-DETR's released features were.
+"""CLIP and its relatives in open_clip: rows of images and of the tokens of a text.
 
-open_clip has three traps. Its model `ViT-B-32` uses GELU where CLIP uses QuickGELU, and gives wrong features of the
-right shape without any error. Its option `pretrained=` downloads files. A model without weights only gives a warning.
-So both towers are built from the configuration with QuickGELU, on the meta device, and every tensor is filled from our
-file. The meta device has no memory, so no initial numbers are computed that would be thrown away.
+With ViT-B/32 they are computed as Moment-DETR's released features were. `open_clip_towers.py` builds the towers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pipeline.encoders.base import Weights, Words
-from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-_TEXT = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "logit_scale")
-"""Beginnings of the names of the text tower's tensors in the file. Those of the image tower begin with `visual.`."""
+    from torch import Tensor
 
 
 class ImageEncoder:
-    """Turns a frame into the projected class token. It is not normalised."""
+    """Turns a frame into the projected vector of the image tower (ViT-B/32: its class token). It is not normalised."""
 
     def __init__(
         self, weights: Weights, device: str, *, model: str, mean: Sequence[float], std: Sequence[float]
@@ -36,20 +29,24 @@ class ImageEncoder:
         """
         import torch
 
+        from pipeline.encoders.open_clip_towers import image_tower
+
         self._device = device
-        self._tower = _filled(_empty_model(model).visual, model, "visual.", weights).to(device)
+        self._tower = image_tower(model, weights).to(device)
         self._mean = torch.tensor(mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(std, device=device).view(3, 1, 1)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Encode uint8 RGB [rows, 1, 224, 224, 3]. Returns float32 [rows, 512]."""
+        """Encode uint8 RGB [rows, 1, size, size, 3]. Returns float32 [rows, dim]."""
         import torch
 
         with torch.inference_mode():
             pixels = (
                 torch.from_numpy(frames[:, 0]).to(self._device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
             )
-            return self._tower(pixels.sub_(self._mean).div_(self._std)).cpu().numpy()
+            found = self._tower(pixels.sub_(self._mean).div_(self._std))
+            pooled = found[0] if isinstance(found, tuple) else found  # CoCa gives the vectors of all patches, too
+            return pooled.cpu().numpy()
 
 
 class TextEncoder:
@@ -73,18 +70,16 @@ class TextEncoder:
         """Build the text tower.
 
         model: open_clip's name of the configuration. most_tokens: the largest number of tokens of a query, without SOT
-        and EOT. Raises PipelineError for a weight file that does not hold it.
+        and EOT. Every query is padded to this number and two. Raises PipelineError for a weight file that does not hold
+        it.
         """
-        import torch
         from open_clip import SimpleTokenizer
 
-        empty = _empty_model(model)
-        del empty.visual
+        from pipeline.encoders.open_clip_towers import text_tower
+
         self._most_tokens, self._rows = most_tokens, rows
         self._length = most_tokens + 2
-        self._model = _filled(empty, model, "", weights)
-        self._model.attn_mask = torch.full((self._length, self._length), float("-inf")).triu_(1)
-        self._model.to(device)
+        self._tower = text_tower(model, weights, self._length).to(device)
         self._tokenizer = SimpleTokenizer()
         self._device = device
 
@@ -94,50 +89,39 @@ class TextEncoder:
         return [self._tokenizer.sot_token_id, *body, self._tokenizer.eot_token_id]
 
     def encode(self, queries: Sequence[str]) -> list[Words]:
-        """Encode queries. Returns for each the rows of its tokens, float32 [n_tokens, 512], and a pooled [512]."""
+        """Encode queries. Returns for each the rows of its tokens, float32 [n_tokens, dim], and a pooled vector."""
         import torch
 
         ids = [self.tokens(query) for query in queries]
         padded = torch.tensor([row + [0] * (self._length - len(row)) for row in ids], device=self._device)
         with torch.inference_mode():
             states = self._states(padded)
-            ends = torch.tensor([len(row) - 1 for row in ids], device=self._device)
-            pooled = states[torch.arange(len(ids), device=self._device), ends] @ self._model.text_projection
-            tokens = states if self._rows == "states" else self._model.token_embedding(padded)
+            pooled = self._pooled(states, padded)
+            tokens = states if self._rows == "states" else self._tower.token_embedding(padded)
         rows = zip(tokens.cpu().numpy(), pooled.cpu().numpy(), ids, strict=True)
         return [Words(state[: len(row)], vector) for state, vector, row in rows]
 
     def _states(self, ids: Tensor) -> Tensor:
-        """Map ids [queries, length] to states [queries, length, 512].
+        """Map ids [queries, length] to states [queries, positions, width] after the last LayerNorm.
 
-        The mask is causal: no token sees those after it. So padding behind a query changes nothing.
+        CLIP's mask is causal: no token sees those after it, so padding behind a query changes nothing. Where there is
+        no mask, tokens see the padding, as they did in training. CoCa has one position more, for the whole text.
         """
-        model = self._model
-        embedded = model.token_embedding(ids) + model.positional_embedding[: self._length]
-        return model.ln_final(model.transformer(embedded, attn_mask=model.attn_mask))
+        embedded, mask = self._tower._embeds(ids)
+        return self._tower.ln_final(self._tower.transformer(embedded, attn_mask=mask))
 
+    def _pooled(self, states: Tensor, ids: Tensor) -> Tensor:
+        """Return the projected state of the position that stands for the whole query: [queries, dim]."""
+        from open_clip.transformer import text_global_pool
+        from torch import nn
 
-def _empty_model(name: str) -> Any:
-    """Build both towers without numbers. Raises PipelineError if open_clip uses another activation than CLIP does."""
-    import open_clip
-    import torch
-    from open_clip.transformer import QuickGELU
-
-    with torch.device("meta"):
-        model = open_clip.CLIP(**open_clip.get_model_config(name))
-    blocks = [*model.visual.transformer.resblocks, *model.transformer.resblocks]
-    if not all(isinstance(block.mlp.gelu, QuickGELU) for block in blocks):
-        raise PipelineError(
-            "open_clip built it without QuickGELU", where=name, remedy="install the open_clip_torch of the lock"
+        tower = self._tower
+        kind = tower.pool_type if tower.cls_emb is None else "last"
+        pooled = text_global_pool(states, ids, kind, eos_token_id=tower.eos_id)
+        if tower.text_projection is None:
+            return pooled
+        return (
+            tower.text_projection(pooled)
+            if isinstance(tower.text_projection, nn.Linear)
+            else pooled @ tower.text_projection
         )
-    return model
-
-
-def _filled(tower: nn.Module, called: str, prefix: str, weights: Weights) -> Any:
-    """Fill a tower with its weights, for inference. The tensors of the other tower are not read.
-
-    prefix: the beginning of the names of its tensors in the file. It is empty for the text tower.
-    """
-    from pipeline.encoders.state import fill, read_safetensors
-
-    return fill(tower, weights, called, lambda name: prefix + name, read_safetensors((prefix,) if prefix else _TEXT))

@@ -128,13 +128,24 @@ def _fitting(
         for name, public in names.items()
         if public in found and found[public].shape != wanted[name].shape
     ]
+    computed = {name for name in names if not wanted[name].is_floating_point() and not wanted[name].is_meta}
+    changed = [
+        names[name]
+        for name in computed
+        if names[name] in found and not torch.equal(found[names[name]].to(wanted[name].dtype), wanted[name])
+    ]
     if reasons := [
         f"{len(those)} {what}: {', '.join(those[:3])}"
-        for those, what in ((missing, "missing"), (unknown, "unknown"), (other, "of another shape"))
+        for those, what in (
+            (missing, "missing"),
+            (unknown, "unknown"),
+            (other, "of another shape"),
+            (changed, "that the network computes otherwise"),
+        )
         if those
     ]:
         raise unfit(path, called, "; ".join(reasons))
-    return state | {name: found[public].float() for name, public in names.items()}
+    return state | {name: wanted[name] if name in computed else found[names[name]].float() for name in names}
 
 
 def unfit(path: Path, called: str, reason: str) -> PipelineError:

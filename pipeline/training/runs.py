@@ -14,6 +14,7 @@ import torch
 from pipeline import config, records
 from pipeline.behind import skipped_in
 from pipeline.errors import PipelineError
+from pipeline.families import own_definitions
 from pipeline.files import MADE_HERE, read_json
 from pipeline.layout import CARD, EPOCHS, Layout, RunId, StorePlace
 from pipeline.provenance import Outcome
@@ -117,6 +118,7 @@ class Job:
             "reads": self.features.model_dump(mode="json"),
             "longest_clips": max(data.n_clips),
             **({"own_dataset": own._asdict()} if (own := self.experiment.about.own) else {}),
+            **({"own_families": made} if (made := own_definitions(self.features.all)) else {}),
             "skipped": {"train": data.skipped, "val": watched.skipped},
             **settings.model_dump(mode="json"),
         }

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import CHUNK, Chunk, read_frames
-from pipeline.video.frame_grid import SAMPLINGS
+from pipeline.video.frame_grid import sampling_of
 from pipeline.video.probe import VideoFacts, probe
 from pipeline.video.supervised import START, Failed, death, no_main_script, one_by_one, work
 
@@ -202,7 +202,7 @@ def _events(request: Request) -> Iterator[Event]:
 
 def sampled(request: Request, facts: VideoFacts) -> dict[str, np.ndarray]:
     """Return family → source indices of its frames, int64 [rows, frames per row]."""
-    return {family: SAMPLINGS[what.sampling](facts, what.clip_s) for family, what in request.wanted.items()}
+    return {family: sampling_of(what.sampling)(facts, what.clip_s) for family, what in request.wanted.items()}
 
 
 def by_view(wanted: Mapping[str, FramesWanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:

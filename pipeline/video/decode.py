@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import PipelineError
 from pipeline.video.container import frames_of, opened, video_stream
 from pipeline.video.probe import VideoFacts
-from pipeline.video.views import CROP, FRAMES224, VIEWS, cropped, size_224
+from pipeline.video.views import CROP, FRAMES224, View, cropped, size_224, view_of
 
 CHUNK = 16 * CROP * CROP * 3
 """Largest number of bytes of frames in one chunk, unless one frame is larger: 2.4 MB, 16 frames of 224 × 224."""
@@ -102,6 +102,7 @@ class _ViewFilters:
         scale = ("scale", f"{self._size.width}:{self._size.height}:flags=bilinear")
         self._scaled = _rgb(stream, (*turn, scale))
         self._native = _rgb(stream, turn)
+        self._views: dict[str, View] = {}
 
     def views(self, frame: VideoFrame, views: Sequence[str]) -> list[np.ndarray]:
         """Return the frame in each of the views, uint8 RGB [height, width, 3]."""
@@ -112,7 +113,9 @@ class _ViewFilters:
                 pictures.append(cropped(self._scaled(frame), self._size.y, self._size.x))
                 continue
             native = self._native(frame) if native is None else native
-            pictures.append(VIEWS[view](native))
+            if view not in self._views:
+                self._views[view] = view_of(view)
+            pictures.append(self._views[view](native))
         return pictures
 
 

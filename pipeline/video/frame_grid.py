@@ -6,6 +6,7 @@ point would decide ties wrongly: five of 350 frames from 30 to 25 fps.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -132,6 +133,20 @@ def every_fourth(facts: VideoFacts) -> np.ndarray:
     return _shown(facts, Fraction(RATE24))[::EVERY, None]
 
 
+def centred_frames(facts: VideoFacts, clip_s: Fraction, n_frames: int, rate: Fraction) -> np.ndarray:
+    """Return n frames at a constant rate around the middle of each clip, int64 [rows, n_frames].
+
+    There are as many rows as `middle_frames` has of a long video. Frames before the video are its first one, and those
+    after it are its last one.
+    """
+    n_rows = len(_shown(facts, 1 / clip_s))
+    grid = _shown(facts, rate)
+    middles = [(row + Fraction(1, 2)) * clip_s for row in range(n_rows)]
+    first = [floor(middle * rate - Fraction(n_frames - 1, 2) + Fraction(1, 2)) for middle in middles]
+    places = np.array(first, dtype=np.int64)[:, None] + np.arange(n_frames)
+    return grid[places.clip(0, len(grid) - 1)]
+
+
 def _shown(facts: VideoFacts, rate: Fraction) -> np.ndarray:
     """Return the source index at every grid frame from 0 on, int64 [n ≥ 1].
 
@@ -167,4 +182,17 @@ SAMPLINGS: Mapping[str, Sampling] = {
     "every4of24": _per(Fraction(EVERY, RATE24), every_fourth),
 }
 """Name of a sampling, as an encoder gives it → the function. A name can be sent to the decoding process; an
-encoder's network cannot."""
+encoder's network cannot. `sampling_of` knows more names."""
+
+_CENTRED = re.compile(r"centred([1-9]\d*)at([1-9]\d*(\.\d+)?)")
+
+
+def sampling_of(name: str) -> Sampling:
+    """Return the sampling of a name: one of `SAMPLINGS`, or `centred16at7.5` for 16 frames at 7.5 frames per second
+    around the middle of each clip. Raises PipelineError for another name."""
+    if name in SAMPLINGS:
+        return SAMPLINGS[name]
+    found = _CENTRED.fullmatch(name)
+    if found is None:
+        raise PipelineError("names no sampling of frames", where=name, remedy=f"name one of {', '.join(SAMPLINGS)}")
+    return partial(centred_frames, n_frames=int(found[1]), rate=Fraction(found[2]))

@@ -5,14 +5,19 @@ pixels travel between processes.
 - `short256` (optical flow): short side 256, not cropped, so that its shape is the video's
 - `crop224of256` (TVSum's I3D, VGG): the centre 224 × 224 of that
 - `crop224` (Charades' I3D): not resized unless the short side is less than 226; centre 224 × 224
+- `FIT.FILTER.cropN` (families of the config): any size, such as `short336.bicubic.crop336` (`view_of`)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+
+from pipeline.errors import PipelineError
 
 View = Callable[[np.ndarray], np.ndarray]
 """A function that turns a native RGB frame, uint8 [height, width, 3], into what a network sees, uint8 [height,
@@ -70,16 +75,85 @@ def crop224(frame: np.ndarray) -> np.ndarray:
     return cropped(frame, round((height - CROP) / 2), round((width - CROP) / 2))
 
 
-def cropped(frames: np.ndarray, y: int, x: int) -> np.ndarray:
-    """Return 224 × 224 of frames [..., height, width, 3], as a copy, so that the memory of the rest is freed."""
-    return np.ascontiguousarray(frames[..., y : y + CROP, x : x + CROP, :])
+def cropped(frames: np.ndarray, y: int, x: int, size: int = CROP) -> np.ndarray:
+    """Return size × size of frames [..., height, width, 3], as a copy, so that the memory of the rest is freed."""
+    return np.ascontiguousarray(frames[..., y : y + size, x : x + size, :])
 
 
 VIEWS: Mapping[str, View] = {"short256": short256, "crop224of256": crop224of256, "crop224": crop224}
-"""The views that are made of a native frame, by the name that an encoder gives."""
+"""The views that are made of a native frame, by the name that an encoder gives. `view_of` knows more names."""
+
+_NAMED = re.compile(r"(short(?P<short>\d+)|exact(?P<height>\d+)x(?P<width>\d+))\.(?P<filter>[a-z]+)\.crop(?P<crop>\d+)")
 
 
-def _resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+def view_of(name: str) -> View:
+    """Return the view of a name: one of `VIEWS`, or one that says what is done.
+
+    `short336.bicubic.crop336` scales the short side to 336 (the long side is truncated) and keeps the centre 336 × 336.
+    `exact128x171.linear.crop112` scales to height 128 and width 171, whatever the shape was. The filters `bicubic` and
+    `bilinear` are PIL's, as open_clip's transforms have them. `linear` is torch's bilinear interpolation without
+    antialiasing, as the transforms of torchvision's video models have it. Raises PipelineError for another name.
+    """
+    if name in VIEWS:
+        return VIEWS[name]
+    found = _NAMED.fullmatch(name)
+    if found is None or found["filter"] not in _FILTERS:
+        raise PipelineError("names no view of a frame", where=name, remedy=f"name one of {', '.join(VIEWS)}")
+    exact = (int(found["height"]), int(found["width"])) if found["height"] else None
+    return partial(
+        _scaled_and_cropped,
+        short=int(found["short"] or 0),
+        exact=exact,
+        how=_FILTERS[found["filter"]],
+        crop=int(found["crop"]),
+    )
+
+
+def _scaled_and_cropped(
+    frame: np.ndarray, *, short: int, exact: tuple[int, int] | None, how: Filter, crop: int
+) -> np.ndarray:
+    """Scale a frame and keep its centre. The offset is rounded half to even, as torchvision does."""
+    height, width = frame.shape[:2]
+    least = min(height, width)
+    height, width = exact or (int(short * height / least), int(short * width / least))
+    frame = how(frame, width, height)
+    return cropped(frame, round((height - crop) / 2), round((width - crop) / 2), crop)
+
+
+def _resized(frame: np.ndarray, width: int, height: int, filter: str = "BILINEAR") -> np.ndarray:
+    """Scale a frame by one of PIL's filters. A frame that has the size already stays as it is."""
     from PIL import Image
 
-    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling[filter]))
+
+
+def linear(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scale a frame bilinearly between the two nearest pixels, however far it shrinks (torch, `antialias=False`)."""
+    rows, columns = _neighbours(frame.shape[0], height), _neighbours(frame.shape[1], width)
+    across = _between(frame.astype(np.float32), columns, 1)
+    return np.rint(_between(across, rows, 0)).astype(np.uint8)
+
+
+def _neighbours(n_from: int, n_to: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each new pixel the numbers of its two neighbours, and the part of the second, float32 [n_to]."""
+    scale = np.float32(n_from) / np.float32(n_to)
+    places = ((np.arange(n_to, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)).clip(0)
+    first = places.astype(np.int64)
+    return first, np.minimum(first + 1, n_from - 1), places - first
+
+
+def _between(pixels: np.ndarray, neighbours: tuple[np.ndarray, np.ndarray, np.ndarray], axis: int) -> np.ndarray:
+    first, second, part = neighbours
+    part = part.reshape([-1 if k == axis else 1 for k in range(3)])
+    mixed: np.ndarray = pixels.take(first, axis) * (1 - part) + pixels.take(second, axis) * part
+    return mixed
+
+
+Filter = Callable[[np.ndarray, int, int], np.ndarray]
+"""A function that scales a frame to a width and a height."""
+
+_FILTERS: Mapping[str, Filter] = {
+    "bicubic": partial(_resized, filter="BICUBIC"),
+    "bilinear": _resized,
+    "linear": linear,
+}

@@ -28,7 +28,7 @@ os.environ.update(
 
 from pipeline import config as typed
 from pipeline import asked, devices, layout, provenance, stage_settings, stale, terminal, yaml_file
-from pipeline.families import FAMILIES
+from pipeline.families import FAMILIES, choice_of
 from pipeline.acquire import originals
 from pipeline.datasets import DATASETS
 from pipeline.acquire import sources as source_table

@@ -57,7 +57,7 @@ def weights_of_reader(wildcards):
     """Return the weight files of the reader's families. Random weights (demo, tests) have none."""
     families = raw_families(wildcards.dataset, wildcards.reader)
     names = {name for family in families for name in FAMILIES[family].weights}
-    released = [n for n in sorted(names) if cfg.encoding.weights.get(n, "released") == "released"]
+    released = [n for n in sorted(names) if choice_of(n, cfg.encoding.weights) == "released"]
     return expand(paths.fetched, name=released)
 
 

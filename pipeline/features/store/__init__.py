@@ -35,7 +35,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 class Entry:
     """What a store holds under one key.
 
-    rows: [n, dim]. pooled: [dim], the vector of the whole query, or None. attributes: how the rows were made.
+    rows: [n, dim]. pooled: the vector of the whole query, of any length, or None. attributes: how the rows were made.
     """
 
     rows: np.ndarray

@@ -83,7 +83,7 @@ class StoreWriter:
         return False
 
     def add(self, key: str, rows: np.ndarray, *, pooled: np.ndarray | None = None, **attributes: str) -> None:
-        """Store rows [n, dim], and a pooled vector [dim] if there is one, under `key`.
+        """Store rows [n, dim], and a pooled vector of any length if there is one, under `key`.
 
         Raises PipelineError if the rows have another width, if there is no row, if values are not finite, and for a key
         that HDF5 would take for a path. Raises TooLargeError if values are finite but too large for the dtype of the
@@ -93,6 +93,7 @@ class StoreWriter:
         if problem:
             why = f"`{key[:80]}` cannot name an array: it {problem}"
             raise PipelineError(why, where=self.path, remedy="give it another vid or qid")
+        self._check_shape(key, rows)
         entry = Entry(self._cast(key, rows), None if pooled is None else self._cast(key, pooled[None])[0], attributes)
         arrays = {"rows": entry.rows, "attributes": np.array(json.dumps(dict(attributes), sort_keys=True))}
         if entry.pooled is not None:
@@ -102,21 +103,22 @@ class StoreWriter:
         self._staged.add(key)
         self._kept.discard(key)
 
-    def _cast(self, key: str, rows: np.ndarray) -> np.ndarray:
-        where = f"{self.path}, {key}"
+    def _check_shape(self, key: str, rows: np.ndarray) -> None:
         if rows.ndim != 2 or rows.shape[1] != self.passport.dim or not len(rows):
             raise PipelineError(
                 f"rows of shape {list(rows.shape)} where {self.passport.family} has [n > 0, {self.passport.dim}]",
-                where=where,
+                where=f"{self.path}, {key}",
                 remedy="check which family these rows belong to",
             )
+
+    def _cast(self, key: str, rows: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             cast = np.ascontiguousarray(rows, dtype=self.passport.dtype)
         if not np.isfinite(cast).all():
             kind = TooLargeError if np.isfinite(rows).all() else PipelineError
             raise kind(
                 f"{rows_not_finite(cast)} of {len(cast)} rows hold NaN or infinity as {self.passport.dtype}",
-                where=where,
+                where=f"{self.path}, {key}",
                 remedy="see what the encoder was given, or set `encoding.dtype` to float32",
             )
         return cast

@@ -113,7 +113,8 @@ def _families(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for card in cards.values():
         return [
             f"{family}: {passport.get('dim')} numbers on a grid of {passport.get('grid')}, "
-            f"origin {passport.get('origin')}, weights {passport.get('weights')}, revision {passport.get('revision')}"
+            f"origin {passport.get('origin')}, weights {passport.get('weights')}, revision {passport.get('revision')};"
+            f" {passport.get('preprocessing')}"
             for family, passport in sorted(card.get("features", {}).items())
         ]
     return []
