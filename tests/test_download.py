@@ -16,7 +16,7 @@ import pytest
 import stage_jobs
 
 from pipeline import files
-from pipeline.acquire import copying
+from pipeline.acquire import copying, patience
 from pipeline.acquire import download as downloading
 from pipeline.acquire.download import download
 from pipeline.acquire.sources import COLUMNS
@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(downloading, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(patience, "BACKOFF_S", 0.0)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.offers = {}
         running.url = f"http://127.0.0.1:{running.server_port}"

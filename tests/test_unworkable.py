@@ -110,7 +110,7 @@ MATRIX = [
     ("datasets.tvsum.videos", ["nowhere"], r"no source 'nowhere'"),
     ("datasets.tvsum.shards", 0, r"`datasets.tvsum.shards`"),
     ("datasets.tvsum.skip", ["a", "a"], r"`skip` names a vid twice"),
-    ("datasets.tvsum.missing", "ignore", r"`datasets.tvsum.missing`: Input should be 'fail' or 'skip'"),
+    ("datasets.tvsum.missing", "ignore", r"`datasets.tvsum.missing`: Input should be 'fail', 'skip' or 'fill'"),
     ("encoding.weights", {"clip": "random:0"}, r"no family has such weights"),
 ]  # fmt: skip
 
