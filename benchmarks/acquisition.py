@@ -94,10 +94,8 @@ def acquired(folder: Path, n: int, rate: float, shards: int, at_once: int = 4, *
             about = {"dataset": DATASET, "shard": shard}
             manifest = layout.manifest("videos", **about)
             videos(StageJob(layout.results, manifest, settings, about, {"inputs": (listed,)}))
-            clips = Segment(grids=("2s",), clip="2s")
-            segment(
-                StageJob(layout.results, layout.manifest("segments", **about), clips, {"videos": (manifest,)}, about)
-            )
+            clips, of_clips = Segment(grids=("2s",), clip="2s"), layout.manifest("segments", **about)
+            segment(StageJob(layout.results, of_clips, clips, about, {"videos": (manifest,)}))
 
         began, counts = time.monotonic(), []
         while len(counts) < MOST_STARTS and (not counts or counts[-1].get("ok", 0) < n):

@@ -53,9 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, fault):
         self.send_response(int(fault[:3]))
         if fault == "503 later":
-            self.send_header("Retry-After", "1")
+            self.send_header("Retry-After", str(self.server.later_s))
         if fault == "429 date":
-            self.send_header("Retry-After", formatdate(time.time() + 1, usegmt=True))
+            self.send_header("Retry-After", formatdate(time.time() + self.server.later_s, usegmt=True))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -157,12 +157,13 @@ def breaking(
     """A running server. bodies: path → content, or the folder with the files.
 
     fault_of: what happens to the next request for a path; None answers it well. The server has `url`, `seen` (fault →
-    number of requests), `asked` (path → number), and the settings `lie` (of LIES) and `bytes_per_s` (per connection).
+    number of requests), `asked` (path → number), and the settings `lie` (of LIES), `bytes_per_s` (per connection) and
+    `later_s` (what it asks to wait).
     """
     with _Server(("127.0.0.1", 0), _Handler) as server:
         guard = threading.Lock()
         server.seen, server.asked = Counter(), Counter()
-        server.lie, server.bytes_per_s, server.over = None, 0, threading.Event()
+        server.lie, server.bytes_per_s, server.over, server.later_s = None, 0, threading.Event(), 1
         server.url = f"http://127.0.0.1:{server.server_port}"
 
         def body_of(path):

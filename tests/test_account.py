@@ -55,11 +55,13 @@ def server(tmp_path, monkeypatch):
         def do_GET(self):
             seen.append(self.path)
             super().do_GET()
+            running.after()
 
         def log_message(self, *_):
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as running:
+        running.after = lambda: None
         running.folder, running.seen, running.url = folder, seen, f"http://127.0.0.1:{running.server_port}"
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
@@ -72,7 +74,7 @@ def stage(tmp_path, server):
     results = tmp_path / "results"
     acquire = Acquire(sources=str(tmp_path / "sources.csv"), attempts=1, timeout_s=5)
 
-    def run(*vids, kind="video", url="{server}/{vid}.mp4", also=(), then=(), attempts=1):
+    def run(*vids, kind="video", url="{server}/{vid}.mp4", also=(), then=(), **acquiring):
         row = ["films", kind, "films.zip" if kind == "archive" else "{vid}.mp4", url.replace("{server}", server.url)]
         table = [SOURCE_COLUMNS, [*row, "", "", "", ""]]
         table += [[name, "video", "{vid}.mp4", f"{server.url}/{{vid}}.mp4", "", "", "", ""] for name in then]
@@ -83,7 +85,7 @@ def stage(tmp_path, server):
         described = [provenance.describe(results / "annotations/qvhighlights/val.jsonl")]
         files.write_json(annotations, {"stage": "annotate", "files": described})
         dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["films", *then])
-        settings = {"dataset": dataset, "acquire": acquire.model_copy(update={"attempts": attempts})}
+        settings = {"dataset": dataset, "acquire": acquire.model_copy(update=acquiring)}
         inputs = {"inputs": [annotations, *also]}
         return stage_jobs.run("videos", results, run.manifest, inputs, settings, dataset="qvhighlights", shard="00000")
 
@@ -149,6 +151,27 @@ def test_the_manifest_counts_each_status_and_gives_the_reasons(stage, server, fi
     assert manifest["counts"] == {"ok": 1, "missing": 1, "failed": 0, "corrupt": 0}
     assert [row["vid"] for row in manifest["skipped"]] == ["nowhere"]
     assert manifest["skipped"][0]["why"].startswith("missing: no such file (404")
+
+
+def test_a_file_that_comes_half_because_the_server_states_its_size_wrongly_is_asked_for_again(stage, server, film):
+    shutil.copy(film, server.folder / "a.mp4")
+    whole = server.folder / "a.mp4"
+    body = whole.read_bytes()
+    whole.write_bytes(body[: len(body) // 2])
+    server.after = lambda: whole.write_bytes(body)
+    stage("a")
+    assert stage.rows()["a"]["status"] == "ok"
+    assert server.seen == ["/a.mp4", "/a.mp4"]
+
+
+@pytest.mark.parametrize("kind", ["video", "youtube"])
+def test_videos_come_from_a_mirror_too(stage, server, film, tmp_path, kind):
+    vids = {"video": ["a"], "youtube": ["-_bcdefghij_0.0_1.0", "-_bcdefghij_0.5_2.0"]}[kind]
+    (tmp_path / "mirror/films/files").mkdir(parents=True)
+    shutil.copy(film, tmp_path / f"mirror/films/files/{vids[0].partition('_0.0')[0]}.mp4")
+    stage(*vids, "_xMr-HKMfVA", kind=kind, mirror=str(tmp_path / "mirror"))
+    assert [row["status"] for row in stage.rows().values()] == ["ok"] * len(vids) + ["missing"]
+    assert server.seen == []
 
 
 def test_a_half_file_with_its_index_at_the_end_is_corrupt_too(stage, server, tmp_path):

@@ -49,7 +49,7 @@ def get(server, tmp_path, kind, connections=1, **acquire):
     name, body, has_digest = KINDS[kind]
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}" if has_digest else None
     wanted = Wanted(f"{server.url}/{name}", tmp_path / "f" / name, kind, digest)
-    settings = {"attempts": 4, "timeout_s": 0.5, "connections": connections} | acquire
+    settings = {"attempts": 4, "timeout_s": 0.3, "connections": connections} | acquire
     download(wanted, Acquire(**settings))
     return wanted.target
 
@@ -66,6 +66,7 @@ def served(kind, faults=()):
 def test_a_fault_ends_whole_or_refused_and_leaves_nothing_else(tmp_path, fault, kind, connections):
     _, body, has_digest = KINDS[kind]
     with served(kind, [fault, None, fault]) as server:
+        server.later_s = 0
         try:
             target = get(server, tmp_path, kind, connections)
         except PipelineError as refusal:
