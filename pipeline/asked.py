@@ -129,10 +129,10 @@ def train(job: StageJob[of.Train]) -> Asked:
     Raises PipelineError for an experiment without features, for a part that it does not have, and where train's or
     val's annotations are missing.
     """
-    stores = store_places(job)
+    stores = [*store_places(job).values(), *fill_places(job).values()]
     inputs = [*splits(job, ("train", "val")).values(), *job.inputs["features"]]
     settings = _runs(job, runs_of_part(job)) | _allowed_missing(job.settings.dataset)
-    return Asked("train", settings, inputs, _learned_from(stores.values()))
+    return Asked("train", settings, inputs, _learned_from(stores))
 
 
 def _allowed_missing(dataset: Dataset) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def runs_of_part(job: StageJob[of.Train]) -> list[str]:
 
 def predict(job: StageJob[of.Predict]) -> Asked:
     """Return what the predictions of every run of an experiment depend on."""
-    learned_from = _learned_from(store_places(job).values())
+    learned_from = _learned_from([*store_places(job).values(), *fill_places(job).values()])
 
     def is_read(path: Path) -> bool:
         of_run = RunFile.of(path)
@@ -241,6 +241,13 @@ def store_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
     return {family: StorePlace(family, dataset.grid_of(family), archive.get(family)) for family in families}
 
 
+def fill_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
+    """Map each family that an archive may fill to the place of the archive's stores; empty without `missing: fill`."""
+    dataset = job.settings.dataset
+    families = dataset.filled(job.settings.experiment)
+    return {family: StorePlace(family, dataset.grid_of(family), dataset.fill_archive) for family in families}
+
+
 def _learned_from(stores: Iterable[StorePlace]) -> Callable[[Path], bool]:
     """Return a function that tells whether a file is one of these stores, or has annotations."""
     places = tuple(stores)
@@ -260,13 +267,18 @@ def splits(job: StageJob[of.Train], wanted: Sequence[str]) -> dict[str, Path]:
 def _runs(job: StageJob[of.Train], runs: Sequence[str]) -> dict[str, Any]:
     """Return everything that can change a number of these runs, and nothing else."""
     name, experiment = job.about["experiment"], job.settings.experiment
-    return _skip(job.settings.dataset.skip) | {
-        "experiment": name,
-        "dataset": experiment.dataset,
-        "families": {family: str(place) for family, place in store_places(job).items()},
-        "features": features_of(name, experiment).recorded(),
-        "runs": {run: experiment.settings_of(run).recorded() for run in runs},
-    }
+    fill = {family: str(place) for family, place in fill_places(job).items()}
+    return (
+        _skip(job.settings.dataset.skip)
+        | ({"fill": fill} if fill else {})
+        | {
+            "experiment": name,
+            "dataset": experiment.dataset,
+            "families": {family: str(place) for family, place in store_places(job).items()},
+            "features": features_of(name, experiment).recorded(),
+            "runs": {run: experiment.settings_of(run).recorded() for run in runs},
+        }
+    )
 
 
 def _with_revisions(grids: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from pipeline import config_families, config_own, methods, yaml_file
 from pipeline.config_checks import unworkable
 from pipeline.config_experiment import SEEDS, Experiment, Features, Seeds, SweepPoint, Training
 from pipeline.config_layers import complaint, over_model, resolved, unread_settings
-from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Model, ResultsFolder
+from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Mirror, Model, ResultsFolder
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.layout import OWN_TABLE
@@ -34,6 +34,7 @@ __all__ = [
     "Experiment",
     "FamilyName",
     "Features",
+    "Fill",
     "RandomOrReleased",
     "SweepPoint",
     "Training",
@@ -47,6 +48,17 @@ RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d+)$")]
 """Which weights an encoder has: the released ones, or random ones from a seed."""
 
 S = TypeVar("S", bound="Strict")
+
+
+class Fill(Strict):
+    """Where released rows for missing videos are taken from, and which families may be filled so."""
+
+    archive: str
+    """Name of a released feature archive in sources.csv."""
+    beside: Annotated[list[FamilyName], Field(min_length=1)]
+    """The permission: families whose rows from that archive may stand beside rows that are made here. The passports of
+    the two differ in their origin, and no test can show that they are alike. Every family of video and sound of an
+    experiment with `source: raw` must be named, or the config is refused."""
 
 
 class Dataset(Strict):
@@ -68,10 +80,13 @@ class Dataset(Strict):
     sample: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether it is
     among them. Every title then says that nothing is comparable. With null all videos are used."""
-    missing: Literal["fail", "skip"] = "fail"
+    missing: Literal["fail", "skip", "fill"] = "fail"
     """What training does when videos of val, or of the split it reports, are missing or cannot be read. `fail`
-    refuses to begin. `skip` leaves their queries out, and every table says so. Missing videos of train are always
-    left out."""
+    refuses to begin. `skip` leaves their queries out, and every table says so. `fill` takes the rows of missing videos
+    of every split from a released archive, and every table says of how many. Videos that the archive lacks too are
+    treated as with `fail`. Missing videos of train that nothing fills are always left out."""
+    fill: Fill | None = None
+    """The archive of `missing: fill`."""
 
     @model_validator(mode="after")
     def _puts_families_where_they_live(self) -> Dataset:
@@ -79,9 +94,23 @@ class Dataset(Strict):
             own = "tokens" if FAMILIES[family].reader == "words" else FAMILIES[family].grid
             if own not in (None, grid):
                 raise ValueError(f"`grids.{family}` is {grid}, and the family lives on {own} only")
+        if (self.missing == "fill") != (self.fill is not None):
+            needs = "`missing: fill` needs `fill: {archive: NAME, beside: [FAMILY, …]}`"
+            raise ValueError(f"{needs}, and `fill` needs `missing: fill`")
         if len(set(self.skip)) < len(self.skip):
             raise ValueError(f"`skip` names a vid twice ({', '.join(self.skip)})")
         return self
+
+    @property
+    def fill_archive(self) -> str:
+        """The name of the archive that fills missing videos, or nothing."""
+        return self.fill.archive if self.fill else ""
+
+    def filled(self, experiment: Experiment) -> list[str]:
+        """Return the families of an experiment whose missing videos are filled: those of video and sound, from raw."""
+        if self.fill is None or experiment.source != "raw" or experiment.features is None:
+            return []
+        return [*experiment.features.video, *experiment.features.audio]
 
     def grid_of(self, family: str) -> str:
         """Return the grid of one family. Families of words have the grid `tokens`."""
@@ -101,6 +130,19 @@ class Acquire(Strict):
     """Number of tries per file."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds without an answer after which a connection is given up."""
+    longest_wait_s: Annotated[float, Field(ge=0)] = 900.0
+    """Largest number of seconds that a server may ask to wait (`Retry-After`). A server that asks for more ends the
+    download, and the error says when to run again."""
+    requests_per_minute: dict[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.-]+)$")], Annotated[float, Field(gt=0)]] = {}
+    """Host (`www.youtube.com`) → the largest number of requests per minute, of all jobs on this machine together. `*`
+    stands for every host that is not named. For YouTube a request is one video."""
+    connections: Annotated[int, Field(ge=1, le=16)] = 1
+    """Number of connections over which a large file is fetched at the same time, for servers that send slowly. It is
+    used only where the server can send parts of the file."""
+    mirror: Mirror | None = None
+    """An address (`https://…`) or a folder that takes the place of every address in the table of sources, for machines
+    without a network. It has the files of `results/resources/` of another machine: `NAME/FILE`, and
+    `NAME/files/VIDEO` for videos that are fetched one by one. Digests count as always."""
 
 
 class Encoding(Strict):
@@ -182,8 +224,12 @@ class Config(Strict):
         sorted."""
         asked: dict[str, set[str]] = {}
         for experiment in self.experiments.values():
-            if experiment.dataset == dataset and experiment.archive and experiment.archived:
+            if experiment.dataset != dataset:
+                continue
+            if experiment.archive and experiment.archived:
                 asked.setdefault(experiment.archive, set()).update(experiment.archived)
+            if filled := self.datasets[dataset].filled(experiment):
+                asked.setdefault(self.datasets[dataset].fill_archive, set()).update(filled)
         return {archive: sorted(families) for archive, families in sorted(asked.items())}
 
     @model_validator(mode="before")

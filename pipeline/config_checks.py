@@ -15,7 +15,7 @@ from pipeline.families import FAMILIES
 from pipeline.methods.settings import MethodSettings
 
 if TYPE_CHECKING:
-    from pipeline.config import Config, Experiment
+    from pipeline.config import Config, Dataset, Experiment
 
 
 def unworkable(cfg: Config) -> Iterator[str]:
@@ -48,6 +48,18 @@ def unworkable(cfg: Config) -> Iterator[str]:
             )
         yield from _wrong_table(place, experiment)
         yield from _wrong_grids(place, experiment, cfg)
+        yield from _not_permitted(place, experiment, cfg.datasets[experiment.dataset])
+
+
+def _not_permitted(place: str, experiment: Experiment, dataset: Dataset) -> Iterator[str]:
+    """Yield families whose released rows would stand beside rows made here without the permission of the config."""
+    allowed = dataset.fill.beside if dataset.fill else []
+    if others := [family for family in dataset.filled(experiment) if family not in allowed]:
+        key = f"datasets.{experiment.dataset}.fill.beside"
+        yield (
+            f"`{place}` would have rows of {dataset.fill_archive} beside rows made here, and `{key}` does not permit it"
+            f" for {', '.join(others)}: add them there, or write `missing: skip`"
+        )
 
 
 def _odd_peers(cfg: Config) -> Iterator[str]:

@@ -7,6 +7,7 @@ pydantic's, so that a section says what a key may name, and an unknown name is r
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -46,7 +47,16 @@ def _one_spelling(folder: str) -> str:
     return os.path.normpath(folder)  # To Snakemake `./results` and `results` are two folders, so one spelling is kept.
 
 
+def _address_or_folder(mirror: str) -> str:
+    if re.fullmatch(r"https?://[^/\s]+(/\S*)?", mirror):
+        return mirror.rstrip("/")
+    if "://" in mirror or not (folder := files.expanded(mirror)):
+        raise ValueError("must be an http or https address, or the name of a folder")
+    return folder
+
+
 LocalPath = Annotated[str, AfterValidator(files.expanded)]
+Mirror = Annotated[str, AfterValidator(_address_or_folder)]
 ResultsFolder = Annotated[str, AfterValidator(_one_spelling)]
 DatasetName = Annotated[str, AfterValidator(_known_dataset), Field(json_schema_extra={"examples": list(DATASETS)})]
 DomainName = Annotated[str, AfterValidator(_known_domain), Field(json_schema_extra={"enum": list(DOMAINS)})]

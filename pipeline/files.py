@@ -234,11 +234,12 @@ def read_shown(file: IO[bytes], what: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def lock(place: Path | str, *, wait: bool = False, keep: bool = True) -> Iterator[bool]:
+def lock(place: Path | str, *, wait: bool = False, keep: bool = True, quiet: bool = False) -> Iterator[bool]:
     """Hold the lock file `{place}.lock` during the block. The kernel releases it when the process dies.
 
     Yields whether another process held the lock before.
     wait: wait for that process and say so on stderr, instead of raising a BusyError at once.
+    quiet: do not say so, because the wait is short and nobody can do anything about it.
     keep: leave the empty lock file behind. If it is false, the file is removed at the end of the block.
     A link with the name of the lock file is never followed.
     Raises PipelineError if the file system has no locks, or if the lock file cannot be made.
@@ -249,7 +250,7 @@ def lock(place: Path | str, *, wait: bool = False, keep: bool = True) -> Iterato
         handle = _open_lock(path)
         _OPEN_LOCKS.add(handle)
         try:
-            waited = _take(handle, path, place, wait=wait) or waited
+            waited = _take(handle, path, place, wait=wait, quiet=quiet) or waited
             if _is_still_there(handle, path):
                 break
         except BaseException:
@@ -298,7 +299,7 @@ def _open_lock(path: Path) -> int:
         raise cannot_write(path, error) from error
 
 
-def _take(handle: int, path: Path, place: Path | str, *, wait: bool) -> bool:
+def _take(handle: int, path: Path, place: Path | str, *, wait: bool, quiet: bool) -> bool:
     """Lock an open file. Returns whether that took waiting."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -310,7 +311,8 @@ def _take(handle: int, path: Path, place: Path | str, *, wait: bool) -> bool:
         raise _no_locks(path, error) from error
     else:
         return False
-    print(f"{place}: another process is at work here; waiting for it", file=sys.stderr, flush=True)
+    if not quiet:
+        print(f"{place}: another process is at work here; waiting for it", file=sys.stderr, flush=True)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:

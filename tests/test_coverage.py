@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import stage_jobs
 from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
 
-from pipeline import files, provenance, records
+from pipeline import asked, config, files, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
+from pipeline.features.store.bulk import read_packed
+from pipeline.layout import StorePlace
 from pipeline.reporting.tables import build
 from pipeline.training import coverage
+from pipeline.training.data import open_features
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 REASONS = ("missing: no such file", "failed: HTTP 500", "corrupt: cut short", "decoding crashed (SIGSEGV)")
@@ -38,16 +43,16 @@ class Lacking(Benchmark):
         settings = experiment(training={"epochs": 1}, table=4, row="(j)", **changes)
         made = [self.results / f"{kind}/tiny{end}.json" for kind, end in
                 (("runs", ".1of1"), ("predictions", ""), ("metrics", ".val"))]  # fmt: skip
-        asked = {"experiment": settings, "dataset": self.dataset}
+        given = {"experiment": settings, "dataset": self.dataset}
         read = {"annotations": self.annotations.values(), "features": self.features}
-        stage_jobs.run("train", self.results, made[0], read, asked, experiment="tiny", part="1of1")
+        stage_jobs.run("train", self.results, made[0], read, given, experiment="tiny", part="1of1")
         read |= {"annotations": self.annotations["val"], "runs": made[0]}
-        stage_jobs.run("predict", self.results, made[1], read, asked, experiment="tiny")
+        stage_jobs.run("predict", self.results, made[1], read, given, experiment="tiny")
         truth = self.results / "annotations/qvhighlights/val.json"
         files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(self.annotations["val"])]})
-        asked = {"experiment": settings, "skip": self.dataset.skip}
+        given = {"experiment": settings, "skip": self.dataset.skip}
         read = {"predictions": made[1], "annotations": truth}
-        stage_jobs.run("score", self.results, made[2], read, asked, experiment="tiny", split="val")
+        stage_jobs.run("score", self.results, made[2], read, given, experiment="tiny", split="val")
         table = build("table4", "T", {"tiny": settings}, [made[2]], [made[0]])
         line = next(line for line in table.lines if line.kind == "reproduced")
         return files.read_json(self.results / "metrics/tiny/all-s2017/val-last.json"), line
@@ -155,9 +160,93 @@ def test_a_domain_of_which_no_video_is_left_is_named_with_those_that_can_be_run(
         paths[split] = tmp_path / f"{split}.jsonl"
         records.write_jsonl(paths[split], rows)
     stores = {"clip-vit-b32": {"a", "b", "c"}, "clip-text": {"a", "b", "c", "d"}}
-    shelf = SimpleNamespace(stores=stores, skipped={"d": "missing: gone"})
+    shelf = SimpleNamespace(stores=stores, skipped={"d": "missing: gone"}, filled={})
     settings = experiment(dataset="tvsum", domains=["BK", "VT"])
     read = (DATASET.model_copy(update={"missing": "skip"}), settings.features, shelf, paths)
     with pytest.raises(PipelineError, match=r"no video of val is left of the domains VT → .*`domains: \[BK\]`"):
         coverage.check("x", settings, *read)
     coverage.check("x", experiment(dataset="tvsum", domains=["BK"]), *read)
+
+
+class Filled(Lacking):
+    """The tiny benchmark whose missing videos an archive has: rows of the same videos, from another origin."""
+
+    def __init__(self, folder, skipped, has, dtype="float16", **dataset):
+        from tiny_benchmark import VIDEO_DIM, passport, write_store
+
+        with Store([Benchmark(folder).stores[0]]) as store:
+            rows = {vid: store.read(vid) for vid in has}
+        fill = config.Fill(archive="old-features", beside=["clip-vit-b32"])
+        super().__init__(folder, skipped, missing="fill", fill=fill, **dataset)
+        path = self.results / "features/qvhighlights/2s/clip-vit-b32+old-features/00000.h5"
+        origin = replace(passport("clip-vit-b32", VIDEO_DIM, dtype=dtype), origin="old-features")
+        self.released = write_store(path, origin, rows)
+        manifest = self.results / "features/qvhighlights/+old-features.json"
+        self.features.append(list_stores(manifest, [path], ({"vid": "v30", "why": "clip-vit-b32: no such file"},)))
+
+    def card(self):
+        return files.read_json(self.results / "runs/tiny/all-s2017/card.json")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_an_archive_fills_exactly_the_missing_videos_and_card_manifest_and_table_say_so(tmp_path, capsys, dtype):
+    missing = {"v3": "missing: no such file", "v25": "failed: HTTP 500"}
+    benchmark = Filled(tmp_path, missing, [f"v{n}" for n in range(30)], dtype)
+    metrics, line = benchmark.go()
+    assert metrics["n_queries"]["all"] == 8
+    filled = benchmark.card()["filled"]
+    assert filled["archive"] == "old-features"
+    assert filled["features"]["clip-vit-b32"]["origin"] == "old-features"
+    assert filled["vids"] == {"train": ["v3"], "val": ["v25"], "others": []}
+    assert files.read_json(benchmark.results / "runs/tiny.1of1.json")["counts"]["filled_videos"] == 2
+    assert "released rows of old-features fill 2 missing videos (train 1, val 1, others 0)" in line.facts["note"]
+    assert "takes 2 missing videos from old-features" in capsys.readouterr().out
+
+
+def test_what_the_archive_lacks_too_is_refused_as_without_it(tmp_path):
+    with pytest.raises(PipelineError, match=r"val lacks 1 videos: v25 \(missing"):
+        Filled(tmp_path, {"v25": "missing: gone"}, ["v1", "v2"]).go()
+
+
+def test_a_video_that_is_of_another_length_is_not_filled(tmp_path):
+    benchmark = Filled(tmp_path, {"v25": "length: other"}, ["v25"])
+    metrics, _ = benchmark.go()
+    assert metrics["n_queries"]["all"] == 7
+    assert benchmark.card()["filled"]["vids"] == {"train": [], "val": [], "others": []}
+
+
+def test_filled_rows_are_those_of_the_archive_and_all_others_are_untouched(tmp_path):
+    benchmark = Filled(tmp_path, {"v3": "missing: gone"}, ["v3", "v4"])
+    place = StorePlace("clip-vit-b32", "2s")
+    with (
+        open_features({"clip-vit-b32": place}, benchmark.features,
+                      {"clip-vit-b32": replace(place, archive="old-features")}) as opened,
+        Store([benchmark.released]) as released,
+        Store([benchmark.stores[0]]) as made,
+    ):  # fmt: skip
+        store = opened.stores["clip-vit-b32"]
+        packed = read_packed(store, ["v4", "v3", "v5"])
+        for vid, of, n in (("v4", made, 0), ("v3", released, 1), ("v5", made, 2)):
+            assert np.array_equal(store.read(vid), of.read(vid))
+            assert np.array_equal(packed[12 * n : 12 * (n + 1)].astype(np.float32), of.read(vid))
+        assert "v3" not in made
+    with pytest.raises(PipelineError, match="cannot fill clip-vit-b32: grid: 1s ≠ 2s"):
+        Store([benchmark.stores[0]]).fill_from(Store([of_another_grid(tmp_path)]), ["v3"])
+
+
+def of_another_grid(folder):
+    from tiny_benchmark import VIDEO_DIM, passport, write_store
+
+    rows = {"v3": np.zeros((24, VIDEO_DIM))}
+    return write_store(folder / "other.h5", passport("clip-vit-b32", VIDEO_DIM, grid="1s"), rows)
+
+
+def test_where_nothing_is_filled_no_setting_of_a_run_knows_of_it():
+    job = SimpleNamespace(
+        about={"experiment": "tiny"}, settings=SimpleNamespace(experiment=experiment(), dataset=DATASET)
+    )
+    assert "fill" not in asked._runs(job, [])
+    job.settings.dataset = DATASET.model_copy(
+        update={"missing": "fill", "fill": config.Fill(archive="old-features", beside=["clip-vit-b32"])}
+    )
+    assert asked._runs(job, [])["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import stage_jobs
 
 from pipeline import files
-from pipeline.acquire import copying
+from pipeline.acquire import copying, patience
 from pipeline.acquire import download as downloading
 from pipeline.acquire.download import download
 from pipeline.acquire.sources import COLUMNS
@@ -104,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(downloading, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(patience, "BACKOFF_S", 0.0)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.offers = {}
         running.url = f"http://127.0.0.1:{running.server_port}"
@@ -406,6 +407,69 @@ def test_when_no_mirror_works_each_ones_reason_is_told(stage, server):
     with pytest.raises(PipelineError, match=r"2 addresses.*/none: no such file.*/bad: .*the sha256 digest") as error:
         stage("/none", "/bad", digest=f"sha256:{SHA}")
     assert "acquire.local" in error.value.remedy
+
+
+@pytest.fixture
+def at_mirror(server, tmp_path):
+    """Fetch `a-file`, whose own address must not be asked, from a mirror."""
+
+    def run(mirror, digest=f"sha256:{SHA}", results="results"):
+        server.offers["/own"] = own = Offer()
+        table = tmp_path / "sources.csv"
+        table.write_text(f"{','.join(COLUMNS)}\na-file,file,file.bin,{server.url}/own,{digest},,,")
+        manifest = tmp_path / results / "resources/a-file/fetch.json"
+        settings = {"acquire": Acquire(sources=str(table), mirror=str(mirror), attempts=1)}
+        try:
+            return stage_jobs.run("fetch", tmp_path / results, manifest, settings=settings, name="a-file")
+        finally:
+            assert own.seen == []
+
+    return run
+
+
+def mirrored(folder, body):
+    (folder / "a-file").mkdir(parents=True, exist_ok=True)
+    (folder / "a-file/file.bin").write_bytes(body)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["folder", "address"])
+@pytest.mark.parametrize("digest", [f"sha256:{SHA}", ""])
+def test_a_mirror_takes_the_place_of_every_address(at_mirror, server, tmp_path, kind, digest):
+    server.offers["/m/a-file/file.bin"] = Offer()
+    assert at_mirror(mirrored(tmp_path / "m", BODY) if kind == "folder" else f"{server.url}/m/", digest)
+    assert (tmp_path / "results/resources/a-file/file.bin").read_bytes() == BODY
+
+
+def test_the_results_of_one_machine_are_the_mirror_of_another(at_mirror, tmp_path):
+    at_mirror(mirrored(tmp_path / "m", BODY), digest="")
+    shutil.rmtree(tmp_path / "m")
+    assert at_mirror(tmp_path / "results/resources", digest="", results="elsewhere")
+    assert (tmp_path / "elsewhere/resources/a-file/file.bin").read_bytes() == BODY
+
+
+def test_a_mirror_changes_no_digest_and_no_pin(at_mirror, tmp_path):
+    with pytest.raises(PipelineError, match="the sha256 digest"):
+        at_mirror(mirrored(tmp_path / "m", b"another"))
+    at_mirror(mirrored(tmp_path / "m", BODY), digest="")
+    (tmp_path / "results/resources/a-file/fetch.json").unlink()
+    (tmp_path / "results/resources/a-file/file.bin").unlink()
+    with pytest.raises(PipelineError, match="changed since it was first seen"):
+        at_mirror(mirrored(tmp_path / "m", b"another"), digest="")
+
+
+def test_a_mirror_that_lacks_a_file_is_told_by_its_place(at_mirror, tmp_path):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(PipelineError, match=r"m/a-file/file\.bin: no such file"):
+        at_mirror(tmp_path / "m")
+
+
+def test_a_mirror_is_recorded_nowhere(stage, at_mirror, server, tmp_path):
+    at_mirror(mirrored(tmp_path / "m", BODY))
+    before = stage.manifest.read_bytes()
+    server.offers["/own"] = Offer()
+    assert not stage("/own", digest=f"sha256:{SHA}")
+    assert stage.manifest.read_bytes() == before
 
 
 def test_another_address_for_the_same_file_is_no_work(stage, server):

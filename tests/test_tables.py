@@ -81,7 +81,7 @@ def test_seeds_become_mean_and_standard_deviation(results):
 def test_a_number_on_other_queries_carries_the_published_denominator(results):
     results.score("qvh_v", "all-s2017", "test-selected", qvh_metrics(60.0, queries=23))
     table = results.build("table1", {"qvh_v": experiment(table=1, row="TR-DETR V", report="test")})
-    assert under(table, "reproduced")[0].facts["queries"] == "23 queries (published: 1,542)"
+    assert under(table, "reproduced")[0].facts["queries"] == "23 queries (published: 1,542; not comparable)"
     assert under(table, "difference")[0].remark == "no verdict: other queries than the published number's"
 
 
@@ -412,7 +412,7 @@ def test_the_terminal_shows_the_same_numbers_aligned(table):
     body = [line for line in text.splitlines() if line.startswith("(")]
     assert len(body) == 10
     assert len({len(line) for line in body}) == 1
-    assert "[1] 2 seeds (0, 1); 1,542 queries (published: 1,550); from raw videos" in text
+    assert "[1] 2 seeds (0, 1); 1,542 queries (published: 1,550; not comparable); from raw videos" in text
     assert "**" not in text
 
 

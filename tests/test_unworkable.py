@@ -48,6 +48,7 @@ def test_our_configs_can_work(path):
     read(yaml.safe_load((ROOT / path).read_text(encoding="utf-8")))
 
 
+FILL = {"archive": "umt-tvsum-features", "beside": ["i3d-inception-rgb"]}
 MATRIX = [
     # an experiment: the table of another dataset
     *(
@@ -110,7 +111,16 @@ MATRIX = [
     ("datasets.tvsum.videos", ["nowhere"], r"no source 'nowhere'"),
     ("datasets.tvsum.shards", 0, r"`datasets.tvsum.shards`"),
     ("datasets.tvsum.skip", ["a", "a"], r"`skip` names a vid twice"),
-    ("datasets.tvsum.missing", "ignore", r"`datasets.tvsum.missing`: Input should be 'fail' or 'skip'"),
+    ("datasets.tvsum.missing", "ignore", r"`datasets.tvsum.missing`: Input should be 'fail', 'skip' or 'fill'"),
+    ("datasets.tvsum.missing", "fill", r"`missing: fill` needs `fill: \{archive: NAME, beside:"),
+    ("datasets.tvsum.fill", FILL, r"and `fill` needs `missing: fill`"),
+    ("datasets.qvhighlights", {"missing": "fill", "fill": FILL}, r"`datasets.qvhighlights.fill.beside` does not permit it for"
+     r" slowfast-r50-caffe2, clip-vit-b32"),
+    ("datasets.tvsum", {"missing": "fill", "fill": FILL | {"archive": "nowhere"}}, r"no source 'nowhere'"),
+    ("datasets.tvsum", {"missing": "fill", "fill": FILL | {"archive": "glove-6b", "beside": []}}, r"fill.beside"),
+    ("acquire.mirror", "ftp://host/mirror", r"`acquire.mirror`.*http or https address, or the name of a folder"),
+    ("acquire.connections", 100, r"`acquire.connections`"),
+    ("acquire.requests_per_minute", {"host": 0}, r"requests_per_minute"),
     ("encoding.weights", {"clip": "random:0"}, r"no family has such weights"),
 ]  # fmt: skip
 

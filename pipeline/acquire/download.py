@@ -17,20 +17,18 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline import asked, files, provenance
-from pipeline.acquire import folders, originals, sources
+from pipeline.acquire import folders, originals, patience, sources
 from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
+from pipeline.acquire.parts import Parts
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFileError, TransientError, Wanted, receive
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 from pipeline.layout import pin_beside
+from pipeline.progress import length
 from pipeline.stage_settings import Fetch
 from pipeline.stages import StageJob
-
-BACKOFF_S = 1.0
-"""Seconds to wait after the first try that brought nothing. Each further such try doubles the wait."""
-LONGEST_WAIT_S = 60.0
 
 
 def fetch(job: StageJob[Fetch]) -> bool:
@@ -41,7 +39,7 @@ def fetch(job: StageJob[Fetch]) -> bool:
     name, for a source that has one file per video, and when no address gave the right file (with the reason of each).
     """
     name, acquire, manifest = job.about["name"], job.settings.acquire, job.manifest
-    source = sources.load(acquire.sources)[name]
+    source = sources.load(acquire.sources, acquire.mirror)[name]
     if source.kind not in ("file", "archive"):
         raise PipelineError(
             f"is of kind {source.kind}: its files are fetched one by one", where=name, remedy="run the `videos` stage"
@@ -89,14 +87,22 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
     except OSError as error:
         raise files.cannot_write(wanted.target, error) from error
     partial = Partial(wanted.target)
+    # What an earlier try left of a single connection is continued so.
+    parts = Parts(wanted, acquire) if acquire.connections > 1 and not partial.version(wanted.url) else None
     best = useless = 0
     version = None
     while True:
         try:
+            if parts:
+                if sha256 := parts.receive():
+                    return sha256
+                parts = None
+            patience.wait_for_turn(wanted.url, acquire)
             return receive(wanted, partial, acquire.timeout_s)
         except TransientError as trouble:
-            now = partial.version(wanted.url)
-            held = partial.size if now else 0  # These are the bytes that the next try can continue from.
+            now = parts.version if parts else partial.version(wanted.url)
+            # These are the bytes that the next try can continue from.
+            held = parts.held if parts else partial.size if now else 0
             # After the server replaced the file, the size of the old part says nothing about progress with the new one.
             is_another = None not in (version, now) and now != version
             useless = 0 if held > best and not is_another else useless + 1
@@ -108,7 +114,20 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
                     where=wanted.where,
                     remedy="run again to continue where it stopped, or name a mirror",
                 ) from trouble
-            time.sleep(min(LONGEST_WAIT_S, max(trouble.after_s, BACKOFF_S * 2.0 ** max(useless - 1, 0))))
+            refuse_long_wait(trouble, wanted, acquire)
+            time.sleep(max(trouble.after_s, patience.backoff_s(useless)))
+
+
+def refuse_long_wait(trouble: TransientError, wanted: Wanted, acquire: Acquire) -> None:
+    """Raise PipelineError when a server asks to wait longer than the config allows. Coming back earlier would be
+    rude, and waiting for hours would hold a job."""
+    if trouble.after_s > acquire.longest_wait_s:
+        raise PipelineError(
+            f"{trouble}, and asks to wait {length(trouble.after_s)}; acquire.longest_wait_s allows"
+            f" {length(acquire.longest_wait_s)}",
+            where=wanted.where,
+            remedy=f"run again in {length(trouble.after_s)} to continue where it stopped, or name a mirror",
+        ) from trouble
 
 
 def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
@@ -146,7 +165,7 @@ def copy_checked(path: Path, wanted: Wanted) -> str:
     if path.is_dir():
         return _copy_folder(path, wanted)
     if not path.is_file():
-        raise NoSuchFileError("no such file", where=wanted.where, remedy="correct its url in the table of sources")
+        raise NoSuchFileError("no such file", where=wanted.where, remedy="put it there, or correct its address")
     state = path.stat()
     wanted.check_size(state.st_size)
     if not os.access(path, os.R_OK):
@@ -233,7 +252,7 @@ def _wanted(url: str, source: Source, target: Path, digest: str | None, acquire:
 
     Only a digest in the table of sources refuses a changed file of this machine.
     """
-    if not url.startswith("file:"):
+    if source.is_mirrored or not url.startswith("file:"):
         remedy = f"it changed since it was first seen; to take it remove {target.parent}"
         return Wanted(url, target, source.name, digest, source.n_bytes, ANOTHER_FILE if source.digest else remedy)
     table = acquire.sources or sources.PACKAGED

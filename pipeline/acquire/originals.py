@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline import csv_file, files
 from pipeline.acquire import folders
+from pipeline.acquire.sections import videos_with
 from pipeline.acquire.sources import Source, Sources
 from pipeline.layout import Layout
 
@@ -84,8 +85,10 @@ def original_of(source: Source, vid: str = "") -> Path | None:
     machine.
 
     A source whose digest stands in the table also gives None: the digest says what the file is, and one of several
-    mirrors may differ from it.
+    mirrors may differ from it. So does a source at a mirror: it stands for the network, where a file stays what it was.
     """
+    if source.is_mirrored:
+        return None
     address = urlsplit(source.addresses[0])
     if address.scheme != "file" or (source.digest and len(source.addresses) > 1):
         return None
@@ -196,9 +199,12 @@ def _walk(folders: Iterable[str]) -> Iterator[Path]:
 
 
 def _is_here(vid: str, source: Source, copies: Mapping[str, Path], layout: Layout) -> bool:
-    name = source.file.replace("{vid}", vid)
-    originals = [_path_of(address, vid) for address in source.addresses if address.startswith("file:")]
-    return name in copies or any(path.is_file() for path in (*originals, layout.unpacked(source.name) / name))
+    for video in videos_with(vid, source):
+        name = source.file.replace("{vid}", video)
+        originals = [_path_of(address, video) for address in source.addresses if address.startswith("file:")]
+        if name in copies or any(path.is_file() for path in (*originals, layout.unpacked(source.name) / name)):
+            return True
+    return False
 
 
 def _path_of(address: str, vid: str) -> Path:

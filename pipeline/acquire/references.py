@@ -79,6 +79,8 @@ def _references(cfg: Config) -> Iterator[Reference]:
             yield f"datasets.{dataset_name}.annotations.{split}", name, ("file",)
         for i, name in enumerate(dataset.videos):
             yield f"datasets.{dataset_name}.videos.{i}", name, ("archive", "video", "youtube")
+        if dataset.fill:
+            yield f"datasets.{dataset_name}.fill.archive", dataset.fill.archive, ("archive",)
     for experiment_name, experiment in cfg.experiments.items():
         if experiment.archive:
             yield f"experiments.{experiment_name}.archive", experiment.archive, ("archive",)

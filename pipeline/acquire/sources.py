@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
@@ -42,7 +42,8 @@ class Source:
 
     digest: `algorithm:hex`, or None where nobody publishes one. n_bytes: the exact size, or None where unknown.
     n_bytes_reported: the size that others report; it is used for estimates and checks nothing. addresses: mirrors of
-    the same file, in the order in which they are tried.
+    the same file, in the order in which they are tried. is_mirrored: whether the mirror that the config names is the
+    only address.
     """
 
     name: str
@@ -53,6 +54,16 @@ class Source:
     addresses: tuple[str, ...]
     licence: str
     n_bytes_reported: int | None = None
+    is_mirrored: bool = False
+
+    def at_mirror(self, mirror: str) -> Source:
+        """Return the same source with the address that its file has at a mirror (`acquire.mirror`), and no other.
+
+        The places below a mirror are those below `results/resources/`, so a mirror is made by copying that folder.
+        """
+        base = mirror if "://" in mirror else Path(mirror).resolve().as_uri()
+        folder = "files/" if self.kind in ("video", "youtube") else ""
+        return replace(self, addresses=(f"{base}/{self.name}/{folder}{self.file}",), is_mirrored=True)
 
 
 class Sources:
@@ -81,8 +92,10 @@ class Sources:
         return self[name].kind == "archive"
 
 
-def load(table: Path | str | None = None) -> Sources:
+def load(table: Path | str | None = None, mirror: str | None = None) -> Sources:
     """Read and check a table. Without a path it is the table that comes with the package.
+
+    mirror: an address or folder that takes the place of all addresses in the table.
 
     Raises PipelineError, which names the table's line and column, for anything that does not fit.
     """
@@ -96,7 +109,10 @@ def load(table: Path | str | None = None) -> Sources:
         _check_row(row, where)
         _check_mirror(row, by_name.setdefault(row["name"], []), where)
         by_name[row["name"]].append(row)
-    return Sources({name: _source(mirrors) for name, mirrors in by_name.items()} | _own_weights(by_name, path), path)
+    found = {name: _source(mirrors) for name, mirrors in by_name.items()}
+    if mirror:
+        found = {name: source.at_mirror(mirror) for name, source in found.items()}
+    return Sources(found | _own_weights(by_name, path), path)
 
 
 def _own_weights(table: Iterable[str], path: Path) -> dict[str, Source]:

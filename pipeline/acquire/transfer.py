@@ -17,6 +17,7 @@ import requests
 
 from pipeline import files
 from pipeline.acquire.partial import Partial
+from pipeline.acquire.patience import asked_to_wait_s
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress
 
@@ -27,6 +28,7 @@ ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")
 TAR_MAGIC_AT = 257
 GZIP_SUFFIXES = (".gz", ".tgz")
 GZIP_CODINGS = ("gzip", "x-gzip")
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "tr-detr-pipeline"}
 PIECE_BYTES = 1 << 16
 """Number of bytes that are read at once. It is small, because a broken connection loses the piece being read."""
 ANOTHER_FILE = (
@@ -93,9 +95,9 @@ def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
     size or digest, or the file cannot be written).
     """
     version = partial.version(wanted.url)
-    headers = {"Accept-Encoding": "identity", "User-Agent": "tr-detr-pipeline"}
+    headers = HEADERS
     if version:
-        headers |= {"Range": f"bytes={partial.size}-", "If-Range": version}
+        headers = headers | {"Range": f"bytes={partial.size}-", "If-Range": version}
     try:
         with requests.get(wanted.url, headers=headers, stream=True, timeout=timeout_s) as response:
             _refuse_no_file(response, wanted, partial)
@@ -106,7 +108,7 @@ def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
                 wanted.check_size(total)
             _write(response, wanted, partial, resumed, total)
     except requests.RequestException as error:
-        raise TransientError(_reason(error, timeout_s)) from error
+        raise TransientError(reason_of(error, timeout_s)) from error
     except OSError as error:
         raise files.cannot_write(partial.path, error) from error
     if total is not None and partial.size != total:
@@ -141,8 +143,7 @@ def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partia
             f"no such file ({answer})", where=wanted.where, remedy="correct the address or name a mirror"
         )
     if status in RETRIED:
-        after = response.headers.get("Retry-After", "")
-        raise TransientError(f"the server answers {answer}", float(after) if after.isdigit() else 0.0)
+        raise TransientError(f"the server answers {answer}", asked_to_wait_s(response))
     raise PipelineError(
         f"the request was refused ({answer})",
         where=wanted.where,
@@ -181,7 +182,7 @@ def _is_rest(response: requests.Response, partial: Partial, version: str | None)
     begins = response.headers.get("Content-Range", "").startswith((f"bytes {partial.size}-", "bytes */"))
     # The range of a packed answer counts packed bytes, so it says nothing about the file.
     packed = "Content-Encoding" in response.headers
-    if not begins or packed or _version(response) not in (version, None):
+    if not begins or packed or version_of(response) not in (version, None):
         partial.drop()
         raise TransientError("the server continued with other bytes than were asked for")
     return True
@@ -196,7 +197,7 @@ def _total(response: requests.Response) -> int | None:
     return int(size) if size.isdigit() else None
 
 
-def _version(response: requests.Response) -> str | None:
+def version_of(response: requests.Response) -> str | None:
     """Return what names this version of the file in a later `If-Range` header, or None. Weak entity tags do not
     count."""
     if "Content-Encoding" in response.headers:
@@ -217,7 +218,7 @@ def _write(response: requests.Response, wanted: Wanted, partial: Partial, resume
     with (
         # The progress line opens first, because `go_on` reads all bytes that are here, which may take a while.
         Progress(total, "B", wanted.name, done=held) as shown,
-        partial.go_on() if resumed else partial.start(wanted.url, _version(response)) as file,
+        partial.go_on() if resumed else partial.start(wanted.url, version_of(response)) as file,
     ):
         if response.status_code == 416:
             return
@@ -260,7 +261,7 @@ def _refuse_web_page(first: bytes, content_type: str, wanted: Wanted) -> None:
         )
 
 
-def _reason(error: requests.RequestException, timeout_s: float) -> str:
+def reason_of(error: requests.RequestException, timeout_s: float) -> str:
     """Return the innermost cause of a failed request, in one line."""
     if isinstance(error, requests.Timeout):
         return f"no answer for {timeout_s:g} s"

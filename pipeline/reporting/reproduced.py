@@ -95,7 +95,8 @@ def collect(
                 made_with = settings_behind(name, experiment, runs)
                 # All runs of a point have the same settings, because each was compared with what the point asks for.
                 found.settings = made_with[next(iter(_runs_by_seed(experiment, point).values()))[0]]
-            found.notes += _skipped_in_training(name, experiment, point, cards)
+            of_runs_here = _cards_of(name, experiment, point, cards)
+            found.notes += [*_skipped_in_training(experiment, of_runs_here), *_filled(of_runs_here)]
             if found.selected:
                 rows.setdefault(key, []).append(found)
     return rows
@@ -131,14 +132,26 @@ def _add_runs(
             _add_intervals(found, contents[0])
 
 
-def _skipped_in_training(name: str, experiment: Experiment, point: str, cards: Mapping[RunFile, Path]) -> list[str]:
-    """Return what the runs could not learn from, as one sentence, or nothing if they learned from every query of
-    train."""
+def _cards_of(name: str, experiment: Experiment, point: str, cards: Mapping[RunFile, Path]) -> list[dict[str, Any]]:
+    """Return the content of the cards of a point's runs that are there."""
     of_runs = (RunFile(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs)
-    used = [of for of in of_runs if of in cards]
-    if not used:
+    return [files.read_json(cards[of], files.MADE_HERE) for of in of_runs if of in cards]
+
+
+def _filled(cards: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how many videos have released rows in place of rows made here, as one sentence, or nothing."""
+    filled = [card["filled"] for card in cards if card.get("filled")]
+    if not filled:
         return []
-    contents = [files.read_json(cards[key], files.MADE_HERE) for key in used]
+    vids = {split: set().union(*(one["vids"][split] for one in filled)) for split in ("train", "val", "others")}
+    n_videos = len(set().union(*vids.values()))
+    by_split = ", ".join(f"{split} {len(found):,}" for split, found in vids.items())
+    return [f"released rows of {filled[0]['archive']} fill {n_videos:,} missing videos ({by_split})"]
+
+
+def _skipped_in_training(experiment: Experiment, contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the runs could not learn from, as one sentence, or nothing if they learned from every query of
+    train. contents: the cards of the runs."""
     n_seeds = len(experiment.seeds)
     without = sum(len(skipped_in(card).get("train", ())) for card in contents) // n_seeds
     learned = sum(card.get("n_train", 0) for card in contents) // n_seeds

@@ -32,7 +32,7 @@ def facts(number: int, row: published.Row, found: Reproduced, judged: Judged) ->
     return {
         "luck": f"{fmean(found.luck):.2f}" if found.luck else "still rising" if found.still_rising else "",
         "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),
-        "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,})"),
+        "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,}; not comparable)"),
         "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
         "settings": _settings(row, found),
         "selection": _selection(experiment),

@@ -12,12 +12,10 @@ from pathlib import Path
 from pipeline import config, records
 from pipeline.errors import PipelineError
 from pipeline.records import Query
-from pipeline.training.data import OpenFeatures, with_features
+from pipeline.training.data import BY_CHOICE, OpenFeatures, with_features
 
 SHOWN = 5
 """Largest number of videos that a message names. The manifests under features/ list all."""
-BY_CHOICE = ("skipped: ", "length: ")
-"""Beginnings of the reasons that no fetching can remove: the config skips the vid, or its annotations do not fit it."""
 
 Row = Mapping[str, str]
 
@@ -35,6 +33,8 @@ def check(
     annotations: JSONL files of train and val. Raises PipelineError, under `missing: fail`, when videos of val or of the
     reported split are missing or cannot be read. It always raises when a run would have no query of train or of val.
     """
+    if opened.filled:
+        print(f"train: {name} takes {len(opened.filled):,} missing videos from {dataset.fill_archive}")
     queries = {split: _of_domains(records.read_queries(annotations[split]), experiment) for split in ("train", "val")}
     missing: dict[str, Sequence[Row]] = {}
     for split, asked in queries.items():
@@ -48,7 +48,7 @@ def check(
     if experiment.report not in queries:
         missing[experiment.report] = _of_another_split(opened, features, queries)
     for split in dict.fromkeys(("val", experiment.report)):
-        if missing[split] and dataset.missing == "fail":
+        if missing[split] and dataset.missing != "skip":
             n_videos = len({row["vid"] for row in missing[split]})
             raise PipelineError(
                 f"{split} lacks {n_videos:,} videos: {_named(missing[split])}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
 from pipeline.training.packed import Packed, as_array, as_tensor, exact, pack, released
 
+BY_CHOICE = ("skipped: ", "length: ")
+"""Beginnings of the reasons that no fetching can remove: the config skips the vid, or its annotations do not fit it."""
 SHOWN = 10
 """Number of complaints of one kind that an error lists. The others are only counted."""
 
@@ -73,32 +75,62 @@ class Data:
 class OpenFeatures:
     """The open feature stores of an experiment.
 
-    stores: the store of each family. skipped: the reason for each vid or qid that an earlier stage skipped.
+    stores: the store of each family. skipped: the reason for each vid or qid that an earlier stage skipped. filled: the
+    same reason for each vid whose rows come from the archive that fills missing videos. released: the stores of that
+    archive, by family.
     """
 
     stores: Mapping[str, Store]
     skipped: Mapping[str, str]
+    filled: Mapping[str, str] = field(default_factory=dict)
+    released: Mapping[str, Store] = field(default_factory=dict)
 
 
 @contextmanager
-def open_features(places: Mapping[str, StorePlace], manifests: Sequence[Path]) -> Iterator[OpenFeatures]:
+def open_features(
+    places: Mapping[str, StorePlace], manifests: Sequence[Path], fill: Mapping[str, StorePlace] | None = None
+) -> Iterator[OpenFeatures]:
     """Open the stores that feature manifests list, until the end of a block.
 
-    places: family → where its stores lie. Raises PipelineError for a family that no manifest lists.
+    places: family → where its stores lie. fill: family → where the stores of the archive lie that fills missing videos
+    (`missing: fill`). A missing video is filled in all these families or in none, so that no video has rows of two
+    origins. Raises PipelineError for a family that no manifest lists.
     """
+    fill = fill or {}
     listed = [path for manifest in manifests for path in provenance.files_of(manifest)]
     paths = {family: place.stores_among(listed) for family, place in places.items()}
-    for family, found in paths.items():
+    fill_paths = {family: place.stores_among(listed) for family, place in fill.items()}
+    wanted = [*zip(places.values(), paths.values(), strict=True), *zip(fill.values(), fill_paths.values(), strict=True)]
+    for place, found in wanted:
         if not found:
             raise PipelineError(
-                f"no store of {family} (…{places[family]}) is listed in {len(manifests)} feature manifests",
+                f"no store of {place.family} (…{place}) is listed in {len(manifests)} feature manifests",
                 where=manifests[0].parent if manifests else "features",
                 remedy="extract or import that family first",
             )
-    rows = [row for manifest in manifests for row in files.read_json(manifest).get("skipped", [])]
+    of_archive = {path for found in fill_paths.values() for path in found}
+    ours = [m for m in manifests if not of_archive.intersection(provenance.files_of(m))]
+    rows = [row for manifest in ours for row in files.read_json(manifest).get("skipped", [])]
     skipped = {str(row.get("vid", row.get("qid"))): str(row["why"]) for row in rows}
     with ExitStack() as stack:
-        yield OpenFeatures({family: stack.enter_context(Store(found)) for family, found in paths.items()}, skipped)
+        stores = {family: stack.enter_context(Store(found)) for family, found in paths.items()}
+        released = {family: stack.enter_context(Store(found)) for family, found in fill_paths.items()}
+        yield OpenFeatures(stores, skipped, _fill(stores, released, skipped), released)
+
+
+def _fill(stores: Mapping[str, Store], released: Mapping[str, Store], skipped: Mapping[str, str]) -> dict[str, str]:
+    """Fill missing videos from the stores of an archive, and return them with the reasons why they are missing."""
+    filled = {
+        vid: why
+        for vid, why in skipped.items()
+        if released
+        and not why.startswith(BY_CHOICE)
+        and any(vid not in stores[family] for family in released)
+        and all(vid in store for store in released.values())
+    }
+    for family, store in released.items():
+        stores[family].fill_from(store, filled)
+    return filled
 
 
 def load(

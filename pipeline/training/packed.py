@@ -73,7 +73,7 @@ def pack(
     lengths: rows to keep of each key. norm: what a row of a given length is divided by; None for rows that are
     used as stored. shared: as in `data.load`.
     """
-    half = all(store.passport.dtype == "float16" for store in stores)
+    half = all(store.dtypes == {"float16"} for store in stores)
     ends = np.cumsum(lengths)
     columns = np.cumsum([0, *(store.passport.dim for store in stores)])
     shape, dtype = (int(ends[-1]), int(columns[-1])), np.float16 if half else np.float32

@@ -29,8 +29,9 @@ class Job:
     """Some runs of one experiment. A job is sent to worker processes, and it keeps what it has read.
 
     features: the families that the runs read. annotations: split → JSONL file. places: family → where its stores lie.
-    manifests: those of the stores. made_from: run → digest of its settings and inputs. layout: where the runs go.
-    shared: whether worker processes shall have the features that were read before their start in common.
+    manifests: those of the stores. fill: family → where the stores lie that fill missing videos. made_from: run →
+    digest of its settings and inputs. layout: where the runs go. shared: whether worker processes shall have the
+    features that were read before their start in common.
     """
 
     name: str
@@ -43,9 +44,12 @@ class Job:
     made_from: Mapping[str, str]
     layout: Layout
     device: str
+    fill: Mapping[str, StorePlace] = field(default_factory=dict)
     threads: int = 1
     shared: bool = False
     _read: dict[Any, tuple[Data, dict[str, Any]]] = field(default_factory=dict)
+    _filled: dict[str, str] = field(default_factory=dict)
+    _released: dict[str, Any] = field(default_factory=dict)
 
     def folder(self, run: str) -> Path:
         """The folder of one run."""
@@ -69,7 +73,7 @@ class Job:
                     where=self.annotations[split],
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )
-            with open_features(self.places, self.manifests) as opened:
+            with open_features(self.places, self.manifests, self.fill) as opened:
                 data = load(
                     opened,
                     self.features,
@@ -80,6 +84,8 @@ class Job:
                     shared=self.shared,
                 )
                 passports = {family: asdict(store.passport) for family, store in opened.stores.items()}
+                self._filled.update(opened.filled)
+                self._released.update({family: asdict(store.passport) for family, store in opened.released.items()})
             data = replace(data, skipped=[*data.skipped, *by_choice])
             self._read[key] = (data.to(self.device), passports)
         return self._read[key]
@@ -97,7 +103,7 @@ class Job:
 
     def refuse_missing(self) -> None:
         """Print what the runs will do without. Raises PipelineError as `coverage.check` does."""
-        with open_features(self.places, self.manifests) as opened:
+        with open_features(self.places, self.manifests, self.fill) as opened:
             coverage.check(self.name, self.experiment, self.dataset, self.features, opened, self.annotations)
 
     def train(self, run: str, tell: pool.Tell) -> None:
@@ -119,12 +125,26 @@ class Job:
             "longest_clips": max(data.n_clips),
             **({"own_dataset": own._asdict()} if (own := self.experiment.about.own) else {}),
             **({"own_families": made} if (made := own_definitions(self.features.all)) else {}),
+            **self.filled({"train": data, "val": watched}),
             "skipped": {"train": data.skipped, "val": watched.skipped},
             **settings.model_dump(mode="json"),
         }
         be_exact(self.device)
         here = Run(run, self.experiment.dataset, seed, settings, self.made_from[run], self.folder(run))
         train(here, data, watched, card, device=self.device, tell=tell)
+
+    def filled(self, seen: Mapping[str, Data]) -> dict[str, Any]:
+        """Return what a card says of filled videos, or nothing without `missing: fill`.
+
+        That is: the archive, its passports, and the vids of train and val. `others` are those of neither, among them
+        the videos of test.
+        """
+        if not self.fill:
+            return {}
+        found = {split: {query.vid for query in data.queries} & set(self._filled) for split, data in seen.items()}
+        found["others"] = set(self._filled).difference(*found.values())
+        vids = {split: sorted(vids) for split, vids in found.items()}
+        return {"filled": {"archive": self.dataset.fill_archive, "features": self._released, "vids": vids}}
 
     def predict(self, run: str, tell: pool.Tell) -> None:
         """Write the predictions of one run for every split, with the weights of both epochs."""
@@ -175,9 +195,15 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     _show(cards)
     return Outcome(
         files=[path for folder in folders.values() for path in checkpoint.outputs(folder)],
-        counts={"runs": len(runs)},
+        counts={"runs": len(runs), **_n_filled(cards)},
         skipped=_once(row for card in cards for rows in skipped_in(card).values() for row in rows),
     )
+
+
+def _n_filled(cards: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many videos an archive filled, for the manifest; nothing without `missing: fill`."""
+    filled = [card["filled"]["vids"] for card in cards if "filled" in card]
+    return {"filled_videos": len({vid for of in filled for vids in of.values() for vid in vids})} if filled else {}
 
 
 def predict_all(job: Job, runs: Sequence[str]) -> Outcome:

@@ -71,6 +71,7 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
         dataset=job.settings.dataset,
         annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
         places=asked.store_places(job),
+        fill=asked.fill_places(job),
         manifests=job.inputs["features"],
         made_from=made_from,
         layout=job.layout,

@@ -13,15 +13,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from pipeline import asked, csv_file, datasets, files, progress, provenance, records, work_record
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import copy_checked, first_that_works
+from pipeline.acquire.sections import is_section, section_of, videos_with
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire
@@ -32,6 +34,9 @@ from pipeline.shards import vids_of_shard
 from pipeline.stage_settings import Videos
 from pipeline.stages import StageJob
 from pipeline.video.own_dataset import changed_since
+
+if TYPE_CHECKING:
+    from pipeline.video.part import Part
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 OWN = "own"
@@ -50,7 +55,8 @@ class Video:
 
     status: `ok`, or what went wrong. why: the reason for a status that is not `ok`. path: the path of the file,
     relative to the working folder. duration_s, fps: exact fractions (`460460/15000`) of the video stream. source: name
-    in the table of sources. annotated_s: the duration that the annotations give, in seconds.
+    in the table of sources. annotated_s: the duration that the annotations give, in seconds. start_s: where the video
+    is a part of a longer file, the second in that file at which it starts; duration_s is then that of the part.
     """
 
     vid: str
@@ -63,9 +69,12 @@ class Video:
     sha256: str = ""
     source: str = ""
     annotated_s: float | str = ""
+    start_s: Fraction | str = ""
 
 
-COLUMNS = tuple(field.name for field in fields(Video))
+START = "start_s"
+"""The column that is written only where a video is a part of a file, so that it makes no older account stale."""
+COLUMNS = tuple(field.name for field in fields(Video) if field.name != START)
 
 
 def videos(job: StageJob[Videos]) -> bool:
@@ -113,10 +122,10 @@ def videos(job: StageJob[Videos]) -> bool:
 
     own = datasets.get(dataset_name).own
     named = [] if own else dataset.videos
-    table = sources.load(acquire.sources)
+    table = sources.load(acquire.sources, acquire.mirror)
     looked_for = own.videos if own else originals.asked(named, table)
     changed = _changed(originals.videos(target, table))
-    known = {path: row for path, row in _known_files(target, manifest).items() if path not in changed}
+    known = {vid: row for vid, row in _known_files(target, manifest).items() if row.path not in changed}
     counts = provenance.last_record(manifest).get("counts", {})
     again = (
         bool(changed or counts.get("failed") or counts.get("missing"))
@@ -158,7 +167,9 @@ def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.Cop
 
 def write_account(path: Path, rows: Iterable[Video]) -> None:
     """Write the table of one shard."""
-    csv_file.write(path, COLUMNS, map(astuple, rows))
+    rows = list(rows)
+    columns = [*COLUMNS, START] if any(row.start_s != "" for row in rows) else COLUMNS
+    csv_file.write(path, columns, ([getattr(row, name) for name in columns] for row in rows))
 
 
 def durations_in(listed: Iterable[Path]) -> dict[str, float]:
@@ -199,7 +210,7 @@ def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) 
     listed: the files that the input manifests list, an archive's index among them. The function raises NoSuchFileError
     for a video that does not exist and PipelineError for one that did not come.
     """
-    source = sources.load(acquire.sources)[name]
+    source = sources.load(acquire.sources, acquire.mirror)[name]
     home = layout.unpacked(source.name)
     if source.kind == "archive":
         index = next((path for path in listed if path == layout.index(source.name)), None)
@@ -223,14 +234,15 @@ def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mappi
     """Find one video in the first source that has it, and read its facts. What goes wrong is written in the row.
 
     finders: by source name, in the order in which they are asked. A video is `missing` when every source says so.
-    known: rows of files that were read already, by path.
+    known: rows of files that were read already, by vid.
     """
     reasons: dict[str, str] = {}
     status = "missing"
     for source, find in finders.items():
         try:
             path = find(vid)
-            return (known or {}).get(str(path)) or _looked_at(vid, path, source)
+            row = (known or {}).get(vid)
+            return row if row and row.path == str(path) else _looked_at(vid, path, source)
         except NoSuchFileError as problem:
             reasons[source] = problem.what
         except PipelineError as problem:
@@ -257,21 +269,32 @@ def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
 
 def _looked_at(vid: str, path: Path, source: str) -> Video:
     # This import loads FFmpeg, which is slow, so it waits until a video is read.
-    from pipeline.video.probe import probe
+    from pipeline.video.part import facts_of
 
     if readable(path) != str(path):
         return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
     work_record.note("probed", path=path)
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
+    part = _part_of(vid, path)
     try:
-        facts = probe(path)
+        facts = facts_of(part or path)
     except PipelineError as problem:
         return replace(known, status="corrupt", why=problem.what)
-    return replace(known, duration_s=facts.duration, fps=facts.rate)
+    return replace(known, duration_s=facts.duration, fps=facts.rate, start_s=part.start_s if part else "")
+
+
+def _part_of(vid: str, path: Path) -> Part | None:
+    """Return the part of a file that a vid names, or None where the file holds the video alone."""
+    from pipeline.video.part import Part
+
+    if path.stem == vid or not is_section(vid, path.stem):
+        return None
+    section = section_of(vid)
+    return Part(path, Fraction(str(section.start_s)), Fraction(str(section.end_s)))
 
 
 def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
-    """Return the rows of an earlier account, by path, whose file still has its size and is older than the account.
+    """Return the rows of an earlier account, by vid, whose file still has its size and is older than the account.
 
     An account that was damaged after it was made gives none.
     """
@@ -280,7 +303,7 @@ def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
         return {}
     written = table.stat().st_mtime
     rows = [Video(**row) for row in csv_file.read(table)]
-    return {row.path: row for row in rows if row.path and originals.is_untouched(Path(row.path), row.bytes, written)}
+    return {row.vid: row for row in rows if row.path and originals.is_untouched(Path(row.path), row.bytes, written)}
 
 
 def _by_vid(index: dict[str, int]) -> dict[str, str]:
@@ -315,13 +338,34 @@ def has_changed_in_place(dataset: str, account: Path) -> bool:
 
 
 def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:
-    path = home / source.file.replace("{vid}", vid)
-    if path.is_file():  # The file gets its name only when it is complete, so one of that name needs no check.
+    if source.kind == "youtube":
+        section_of(vid)  # Another vid is refused before anything is asked for.
+    videos = videos_with(vid, source)
+    names = [source.file.replace("{vid}", video) for video in videos]
+    for path in (home / name for name in names):
+        if path.is_file():  # The file gets its name only when it is complete, so one of that name needs no check.
+            return path
+    for copy in filter(None, map(copies.get, names)):
+        copy_checked(copy, Wanted(copy.resolve().as_uri(), home / copy.name, vid))
+        return home / copy.name
+    path = home / names[-1]
+    if source.kind == "youtube" and not source.is_mirrored:
+        youtube.fetch_video(section_of(vid).youtube_id, source.addresses[0], path, acquire)
         return path
-    if copy := copies.get(path.name):
-        copy_checked(copy, Wanted(copy.resolve().as_uri(), path, vid))
-    elif source.kind == "youtube":
-        youtube.fetch_video(vid, source.addresses[0], path, acquire)
-    else:
-        first_that_works([Wanted(url.replace("{vid}", vid), path, vid) for url in source.addresses], acquire)
+    addresses = [Wanted(url.replace("{vid}", videos[-1]), path, vid) for url in source.addresses]
+    first_that_works(addresses, acquire)
+    if not addresses[0].url.startswith("file:") and _is_corrupt(path):
+        # No digest of such a file is known, and a server may have stated too small a size. So it is asked once more.
+        path.unlink()
+        first_that_works(addresses, acquire)
     return path
+
+
+def _is_corrupt(path: Path) -> bool:
+    from pipeline.video.probe import probe
+
+    try:
+        probe(path)
+    except PipelineError:
+        return True
+    return False

@@ -23,7 +23,8 @@ import numpy as np
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import CHUNK, Chunk, read_frames
 from pipeline.video.frame_grid import sampling_of
-from pipeline.video.probe import VideoFacts, probe
+from pipeline.video.part import Part, facts_of
+from pipeline.video.probe import VideoFacts
 from pipeline.video.supervised import START, Failed, death, no_main_script, one_by_one, work
 
 AHEAD = 8
@@ -41,9 +42,9 @@ class FramesWanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """One video and the frames that are wanted of it, by family."""
+    """One video, or a part of a file, and the frames that are wanted of it, by family."""
 
-    path: Path
+    path: Path | Part
     wanted: Mapping[str, FramesWanted]
 
 
@@ -93,7 +94,9 @@ def decode_ahead(
             decoder.stop()
 
 
-def sounds_ahead(paths: Sequence[Path], seconds_per_video: float) -> Generator[tuple[int, SoundEvent], None, None]:
+def sounds_ahead(
+    paths: Sequence[Path | Part], seconds_per_video: float
+) -> Generator[tuple[int, SoundEvent], None, None]:
     """Yield (position of the path, event), video by video in order: samples, float32 [n], then Ended or Failed.
 
     Sound is small, so it comes through the pipe, from one process.
@@ -193,7 +196,7 @@ def _shared(chunk: Chunk, slots: np.ndarray, free: Connection) -> _Slot | Chunk:
 
 
 def _events(request: Request) -> Iterator[Event]:
-    facts = probe(request.path)
+    facts = facts_of(request.path)
     rows = sampled(request, facts)
     yield Plan(rows)
     yield from read_frames(facts, by_view(request.wanted, rows))

@@ -21,6 +21,7 @@ from av.container import InputContainer
 
 from pipeline.errors import PipelineError
 from pipeline.video.container import frames_of, opened
+from pipeline.video.part import Part, samples_within
 
 RATE = 32_000
 """Samples per second that the audio networks here expect."""
@@ -46,8 +47,9 @@ class Ended:
     end_s: Fraction | None
 
 
-def read_sound(path: Path) -> Iterator[np.ndarray | Ended]:
-    """Yield the samples from second 0 of the video on, float32 [n] at 32 kHz with bounded n, and then Ended.
+def read_sound(source: Path | Part) -> Iterator[np.ndarray | Ended]:
+    """Yield the samples from second 0 of the video (or of a part) on, float32 [n] at 32 kHz with bounded n, and then
+    Ended.
 
     There are floor(32,000 · Tₐ) samples in all. The track is the one that FFmpeg prefers. Sound before second 0 is left
     out. Before a late start and in gaps there is silence. Raises PipelineError for a file or a track that cannot be
@@ -55,6 +57,7 @@ def read_sound(path: Path) -> Iterator[np.ndarray | Ended]:
     """
     import soxr  # type: ignore[import-untyped]  # librosa's own resampler
 
+    path = source.path if isinstance(source, Part) else source
     with opened(path) as container:
         if not container.streams.audio:
             yield Ended(None)
@@ -65,7 +68,10 @@ def read_sound(path: Path) -> Iterator[np.ndarray | Ended]:
         stream = best if isinstance(best, AudioStream) else container.streams.audio[0]
         rate, n_heard, n_given = 0, 0, 0
         waiting: list[np.ndarray] = []
-        for rate, samples in _on_the_clock(container, stream, path):
+        heard = _on_the_clock(container, stream, path)
+        if isinstance(source, Part):
+            heard = samples_within(heard, source.start_s, source.end_s)
+        for rate, samples in heard:
             if not n_heard:
                 resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="HQ")
             n_heard += len(samples)

@@ -53,7 +53,7 @@ def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Itera
     """
     buffers = [_ChunkBuffer(view, indices) for view, indices in wanted.items()]
     last = max(buffer.last for buffer in buffers)
-    seen = -1
+    seen = -1 - facts.first  # Frames before a part have negative indices, and nobody wants them.
     pictures_of: _ViewFilters | None = None
     with opened(facts.path) as container:
         stream = video_stream(container, facts.path)
@@ -124,7 +124,7 @@ def _check_time(frame: VideoFrame, index: int, facts: VideoFacts) -> None:
     are off by one or two frames, which is allowed."""
     if frame.pts is None or frame.time_base is None:
         return
-    off = abs(frame.pts * frame.time_base - facts.pts[index] * facts.time_base)
+    off = abs(frame.pts * frame.time_base - facts.pts[index] * facts.time_base - facts.start_s)
     if off * facts.rate > 3:
         raise PipelineError(
             f"decodes to other times than its packets say (frame {index}: {float(off):.2f} s apart)",

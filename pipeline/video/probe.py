@@ -46,7 +46,8 @@ class VideoFacts:
     duration: T in seconds, the end of the video stream. It is start + stored duration if the container stores one
     (`stored_duration`), else last time + 1/average rate. rate: average frames per second. pts: presentation times of
     all frames that are shown, ascending, in units of `time_base` seconds. width, height: pixels as coded, before any
-    rotation.
+    rotation. first, start_s: of a part of a file (`video.part`), the number of shown frames before it, and the time in
+    the file at which it starts.
     """
 
     path: Path
@@ -58,6 +59,8 @@ class VideoFacts:
     stored_duration: bool
     time_base: Fraction
     pts: tuple[int, ...] = field(repr=False)
+    first: int = 0
+    start_s: Fraction = Fraction(0)
 
     @property
     def n_frames(self) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.video.ahead import Request, by_view, sampled
 from pipeline.video.decode import read_frames
+from pipeline.video.part import facts_of
 from pipeline.video.probe import VideoFacts, probe
 from pipeline.video.supervised import Failed, one_by_one
 from pipeline.video.views import FRAMES224, cropped, size_224
@@ -54,15 +55,17 @@ def opinions(requests: Sequence[Request], seconds_per_video: float) -> Generator
 
 def opinion(request: Request) -> Iterator[Opinion]:
     """Compare all 224-frames that the request wants. Raises PipelineError for a file that PyAV cannot read."""
-    facts = probe(request.path)
+    facts = facts_of(request.path)
     wanted = by_view(request.wanted, sampled(request, facts)).get(FRAMES224)
     if not wanted:
         yield Opinion("equal")
         return
     try:
-        frames_at = opened_by_decord(facts)
+        frames_at = opened_by_decord(probe(facts.path))
         for chunk in read_frames(facts, {FRAMES224: wanted}):
-            differing = np.flatnonzero((frames_at(chunk.indices) != chunk.frames).any(axis=(1, 2, 3)))
+            differing = np.flatnonzero(
+                (frames_at([facts.first + index for index in chunk.indices]) != chunk.frames).any(axis=(1, 2, 3))
+            )
             if differing.size:
                 index = chunk.indices[differing[0]]
                 time_s = float(facts.pts[index] * facts.time_base)

@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.stage_settings import Segment
 from pipeline.stages import StageJob
+from pipeline.video.part import Part
 
 COLUMNS = ("vid", "start_s", "n_clips", "status")
 
@@ -89,10 +90,20 @@ def read_videos(path: Path) -> dict[str, dict[str, str]]:
     return {row["vid"]: row for row in csv_file.read(path, columns=("vid", "status"))}
 
 
+def part_of(row: dict[str, str]) -> Part | None:
+    """Return the part of its file that a row of the video table stands for, or None for a whole file."""
+    path = Path(row["path"])
+    if not row.get("start_s"):
+        return None
+    start_s = _number(row, "start_s", path)
+    return Part(path, start_s, start_s + _number(row, "duration_s", path))
+
+
 def _segments(row: dict[str, str], clip_s: Fraction, source: Path) -> Segments:
     if row["status"] != "ok":
         return Segments(row["vid"], Fraction(0), 0, _why(row))
-    return Segments(row["vid"], Fraction(0), n_clips(_number(row, "duration_s", source), clip_s), "ok")
+    start_s = _number(row, "start_s", source) if row.get("start_s") else Fraction(0)
+    return Segments(row["vid"], start_s, n_clips(_number(row, "duration_s", source), clip_s), "ok")
 
 
 def _of_annotated_length(row: dict[str, str], clip: str, source: Path) -> dict[str, str]:

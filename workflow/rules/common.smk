@@ -67,7 +67,7 @@ try:
     for configfile in workflow.configfiles:
         yaml_file.read(configfile)  # Snakemake's own reading keeps the last of two equal keys without a word
     cfg = typed.load(config, configfiles)
-    SOURCES = source_table.load(cfg.acquire.sources)
+    SOURCES = source_table.load(cfg.acquire.sources, cfg.acquire.mirror)
     feasible.check(cfg, SOURCES, configfiles)
 except PipelineError as error:
     raise WorkflowError(str(error)) from None

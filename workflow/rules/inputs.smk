@@ -66,6 +66,7 @@ def features_of(wildcards):
     experiment = experiment_of(wildcards)
     dataset = experiment.dataset
     archives = [experiment.archive] if experiment.archived else []
+    archives += [cfg.datasets[dataset].fill_archive] if cfg.datasets[dataset].filled(experiment) else []
     readers = sorted({FAMILIES[f].reader for f in experiment.made})
     shards = shard_names(cfg.datasets[dataset].shards)
     return expand(paths.archive, dataset=dataset, name=archives) + expand(

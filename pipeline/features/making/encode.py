@@ -32,6 +32,7 @@ from pipeline.grids import grid_seconds
 from pipeline.progress import Progress
 from pipeline.video.ahead import Done, FramesWanted, Plan, Request, decode_ahead
 from pipeline.video.decode import Chunk
+from pipeline.video.part import Part
 from pipeline.video.supervised import Failed, Fault
 
 
@@ -71,16 +72,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """One video to encode.
+    """One video to encode: a file, or a part of one.
 
     sha256: digest of the file. It is stored with the rows.
     n_clips: for each grid, the number of clips that the video has according to its segments.
+    part: the part of the file that is the video, or None for the whole file.
     """
 
     vid: str
     path: Path
     sha256: str
     n_clips: Mapping[str, int]
+    part: Part | None = None
+
+    @property
+    def to_read(self) -> Path | Part:
+        """What is decoded: the file, or the part of it."""
+        return self.part or self.path
 
 
 class Skipped(NamedTuple):
@@ -270,7 +278,7 @@ def encode_videos(
     """
     work, failed = unencoded(sources, makers)
     requests = [
-        Request(source.path, {maker.recipe.family: frames_wanted(maker.recipe) for maker in waiting})
+        Request(source.to_read, {maker.recipe.family: frames_wanted(maker.recipe) for maker in waiting})
         for source, waiting in work
     ]
     n_frames = 0

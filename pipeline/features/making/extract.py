@@ -13,7 +13,7 @@ from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.layout import Layout
 from pipeline.provenance import Outcome
-from pipeline.video.segment import read_segments, read_videos
+from pipeline.video.segment import part_of, read_segments, read_videos
 
 
 def fill_from_videos(
@@ -51,7 +51,9 @@ def videos_of(
     n_clips_of = {grid: {row.vid: row.n_clips for row in rows} for grid, rows in segments.items()}
     status = {row.vid: row.status for rows in segments.values() for row in rows}
     sources = [
-        VideoFile(vid, Path(row["path"]), row["sha256"], {grid: n_clips_of[grid][vid] for grid in segments})
+        VideoFile(
+            vid, Path(row["path"]), row["sha256"], {grid: n_clips_of[grid][vid] for grid in segments}, part_of(row)
+        )
         for vid, row in account.items()
         if status.get(vid) == "ok"
     ]

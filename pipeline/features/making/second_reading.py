@@ -31,7 +31,7 @@ def read_again(
     sources, _ = videos_of(results, dataset, shard, {recipe.grid for recipe in recipes})
     counts: Counter[str] = Counter()
     with (
-        closing(opinions([Request(source.path, wanted) for source in sources], seconds_per_video)) as found,
+        closing(opinions([Request(source.to_read, wanted) for source in sources], seconds_per_video)) as found,
         Progress(len(sources), "videos", f"{dataset} {shard}, second reader") as shown,
     ):
         for position, opinion in found:

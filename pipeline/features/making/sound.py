@@ -155,7 +155,7 @@ def encode_sounds(
     """
     work, failed = unencoded(sources, makers)
     with (
-        closing(sounds_ahead([source.path for source, _ in work], seconds_per_video)) as events,
+        closing(sounds_ahead([source.to_read for source, _ in work], seconds_per_video)) as events,
         Progress(len(work), "videos", ", ".join(maker.recipe.family for maker in makers)) as progress,
     ):
         for position, event in events:

@@ -9,7 +9,7 @@ accepted if its arrays lie in the file itself (`own_datasets.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from pipeline import files, names
 from pipeline.errors import PipelineError, printable
 from pipeline.families import Passport
 from pipeline.features.store.own_datasets import check_array, names_in
-from pipeline.features.store.passports import one_passport, passport_from
+from pipeline.features.store.passports import one_passport, passport_differences, passport_from
 from pipeline.features.store.places import PLACES, Place, look_up, read_index
 
 POOLED = "pooled"
@@ -65,6 +65,7 @@ class Store:
             raise PipelineError("no feature store was named", remedy="name at least one shard")
         self._shards: dict[str, _Shard] = {}
         self._places: dict[str, Place] = {}
+        self._dtypes: dict[str, str] = {}
         with ExitStack() as stack:
             passports = {}
             for path in map(Path, paths):
@@ -90,6 +91,35 @@ class Store:
     def close(self) -> None:
         """Close the files."""
         self._open.close()
+
+    def fill_from(self, other: Store, keys: Iterable[str]) -> None:
+        """Take the rows of `keys` from another store, in place of any rows of the same keys here. No file changes.
+
+        other: a store of the same family from another origin; it must stay open as long as this one. The caller has
+        the user's permission to let the two stand beside each other. Raises PipelineError when family, grid or width
+        differ, and for a key that the other store does not hold.
+        """
+        mine, theirs = self.passport, other.passport
+        if (mine.family, mine.grid, mine.dim) != (theirs.family, theirs.grid, theirs.dim):
+            raise PipelineError(
+                f"cannot fill {mine.family}: {'; '.join(passport_differences(theirs, mine))}",
+                where=theirs.origin,
+                remedy="name an archive of the same family and grid under `fill` of the dataset",
+            )
+        for key in keys:
+            shard = other._shard(key)
+            self._places[key] = other.place(key)
+            self._shards[key] = shard
+            self._dtypes[shard.path] = theirs.dtype
+
+    def dtype_of(self, path: str) -> np.dtype:
+        """Return the dtype of the rows in one of the files."""
+        return np.dtype(self._dtypes.get(path, self.passport.dtype))
+
+    @property
+    def dtypes(self) -> set[str]:
+        """The names of the dtypes of all files."""
+        return {self.passport.dtype, *self._dtypes.values()}
 
     def keys(self) -> list[str]:
         """Return all vids (or qids), sorted."""

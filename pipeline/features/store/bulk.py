@@ -37,14 +37,17 @@ def read_packed(
     """
     lengths = [store.place(key).n for key in keys] if lengths is None else lengths
     ends = np.cumsum([0, *lengths])
-    rows = np.empty((ends[-1], store.passport.dim), store.passport.dtype) if out is None else out
+    dtype = np.result_type(*store.dtypes)
+    rows = np.empty((ends[-1], store.passport.dim), dtype) if out is None else out
     targets: dict[str, list[tuple[str, np.ndarray]]] = {}
     for key, start, end in zip(keys, ends, ends[1:], strict=False):
         targets.setdefault(store.file_of(key), []).append((key, rows[start:end]))
-    dtype = np.dtype(store.passport.dtype)
     with ThreadPoolExecutor(AT_A_TIME) as readers:
         # Only this thread uses HDF5, which lets one thread in at a time. The readers use ordinary file operations.
-        jobs = [readers.submit(_read, path, _parts(store, path, targets[path]), dtype) for path in sorted(targets)]
+        jobs = [
+            readers.submit(_read, path, _parts(store, path, targets[path]), store.dtype_of(path))
+            for path in sorted(targets)
+        ]
         for job in jobs:
             job.result()
     return rows

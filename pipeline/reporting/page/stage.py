@@ -191,10 +191,13 @@ def _is_rated(manifest: Path) -> bool:
 
 
 def _videos(job: StageJob[Page], dataset: str) -> dict[str, Path]:
-    """Return vid → file, of the videos that are here. They are no inputs: a page does without them."""
+    """Return vid → file, of the videos that are here. They are no inputs: a page does without them.
+
+    A video that is a part of a longer file is left out, because a page would show the file from its start.
+    """
     found: dict[str, Path] = {}
     for account in sorted(job.layout.accounts(dataset)):
-        rows = [row for row in csv_file.read(account) if row.get("status") == "ok"]
+        rows = [row for row in csv_file.read(account) if row.get("status") == "ok" and not row.get("start_s")]
         found |= {row["vid"]: Path(row["path"]) for row in rows if Path(row["path"]).is_file()}
     return found
 

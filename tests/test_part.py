@@ -1,0 +1,80 @@
+"""A part of a file is read as an exact cut of it: the same frames, times from 0 on, and the sound of that time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from numbered_videos import RATE, number_of, steady, written
+from test_audio import heard, noise, write_sound
+
+from pipeline.errors import PipelineError
+from pipeline.video.audio import Ended, read_sound
+from pipeline.video.decode import read_frames
+from pipeline.video.frame_grid import SAMPLINGS
+from pipeline.video.part import Part, facts_of
+from pipeline.video.probe import probe
+from pipeline.video.views import FRAMES224
+
+KINDS = [("mp4", "h264 B"), ("mkv", "h264 open"), ("ts", "h264 closed"), ("webm", "vp9"), ("mp4", "hevc open")]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=[" ".join(kind) for kind in KINDS])
+def video(request, tmp_path_factory):
+    """80 numbered pictures, 8 s."""
+    container, codec = request.param
+    path = tmp_path_factory.mktemp("part") / f"v.{container}"
+    return written(path, codec, steady(path, 80))
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [("0", "8"), ("2", "6"), ("1.3", "4.05"), ("6", "20")])
+def test_the_frames_of_a_part_are_those_whose_times_lie_in_it(video, start_s, end_s):
+    start_s, end_s = Fraction(start_s), Fraction(end_s)
+    facts = facts_of(Part(video, start_s, end_s))
+    shown = [k for k in range(80) if start_s <= Fraction(k, RATE) < end_s]
+    assert facts.duration == pytest.approx(min(end_s, 8) - start_s, abs=0.11)  # some containers end a frame later
+    times = [float(time * facts.time_base) for time in facts.pts]
+    # Matroska and MPEG-TS round times, so a frame at the border may fall on its other side by less than a millisecond.
+    assert times == pytest.approx([float(Fraction(k, RATE) - start_s) for k in shown], abs=0.002)
+    wanted = list(range(0, len(shown), 3))
+    found = [number_of(picture) for chunk in read_frames(facts, {FRAMES224: wanted}) for picture in chunk.frames]
+    assert found == [shown[index] for index in wanted]
+
+
+def test_clips_of_a_part_count_from_its_start(tmp_path):
+    whole, alone = tmp_path / "whole.mp4", tmp_path / "alone.mp4"
+    written(whole, "h264 B", steady(whole, 80))
+    written(alone, "h264 B", steady(alone, 40), first=20)
+    part, reference = facts_of(Part(whole, Fraction(2), Fraction(6))), probe(alone)
+    for name, clip_s in (("middle", 2), ("motion", 2), ("slow", 2), ("stacks16", 2), ("every4of24", Fraction(1, 6))):
+        wanted = SAMPLINGS[name](reference, Fraction(clip_s))
+        assert np.array_equal(SAMPLINGS[name](part, Fraction(clip_s)), wanted)
+        indices = np.unique(wanted).tolist()
+        shown = [
+            [number_of(picture) for chunk in read_frames(facts, {FRAMES224: indices}) for picture in chunk.frames]
+            for facts in (part, reference)
+        ]
+        assert shown[0] == shown[1]
+
+
+def test_a_part_behind_the_end_is_refused_with_both_times(tmp_path):
+    path = tmp_path / "v.mp4"
+    written(path, "h264 B", steady(path, 20))
+    with pytest.raises(PipelineError, match=r"lasts 2\.00 s and shows nothing from 60 s to 210 s"):
+        facts_of(Part(path, Fraction(60), Fraction(210)))
+
+
+def test_the_sound_of_a_part_is_that_of_a_file_that_holds_it_alone(tmp_path):
+    track = noise(n=132_300)
+    whole = write_sound(tmp_path / "whole.wav", track)
+    alone = write_sound(tmp_path / "alone.wav", track[:, 22_050:66_150])
+    *chunks, end = read_sound(Part(whole, Fraction(1, 2), Fraction(3, 2)))
+    samples, end_s = heard(alone)
+    assert end == Ended(end_s) == Ended(Fraction(1))
+    assert np.array_equal(np.concatenate(chunks), samples)
+
+
+def test_a_track_that_ends_before_a_part_is_no_sound(tmp_path):
+    whole = write_sound(tmp_path / "whole.wav", noise(n=44_100))
+    assert list(read_sound(Part(whole, Fraction(2), Fraction(3)))) == [Ended(None)]
