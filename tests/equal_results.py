@@ -31,4 +31,6 @@ def contents(results: Path) -> dict[str, str]:
 def differences(quiet: dict[str, str], disturbed: dict[str, str]) -> list[str]:
     """A line for each file that differs, sorted."""
     differ = sorted(name for name in quiet.keys() | disturbed.keys() if quiet.get(name) != disturbed.get(name))
-    return [f"{name} ({'only one has it' if (name in quiet) != (name in disturbed) else 'other bytes'})" for name in differ]
+    return [
+        f"{name} ({'only one has it' if (name in quiet) != (name in disturbed) else 'other bytes'})" for name in differ
+    ]

@@ -178,12 +178,12 @@ def import_all() -> None:
     """Import what the jobs use and put the fakes of the small workflow in place, once for all forked jobs."""
     sys.path.insert(0, str(ROOT / "tests" / "hooks"))
     import fake_encoders
+    import matplotlib.backends.backend_svg
+    import matplotlib.pyplot  # noqa: F401
+    import scipy.optimize
+    import scipy.stats  # noqa: F401
     import torch
 
-    import matplotlib.backends.backend_svg  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
-    import scipy.optimize  # noqa: F401
-    import scipy.stats  # noqa: F401
     from pipeline.reporting import tables  # noqa: F401
     from pipeline.training import loop, predict, runs  # noqa: F401
     from pipeline.video import probe  # noqa: F401
@@ -242,15 +242,6 @@ def no_memory_left(spare_bytes: int) -> Callable[[], None]:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
     return when_work_begins(fault)
-
-
-def files_no_longer_than(n_bytes: int) -> Callable[[], None]:
-    """Let the process write no file that is longer."""
-
-    def fault() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
-
-    return fault
 
 
 def listed(manifest: Path) -> list[Path]:

@@ -16,6 +16,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -55,10 +56,22 @@ class Parser:
 def jsonl() -> list[bytes]:
     row = {"qid": 1, "query": "a cat", "vid": "v", "duration": 30.0, "relevant_windows": [[0, 8.5]]}
     whole = (json.dumps(row) + "\n").encode()
-    rows = [row, row | {"qid": "ä", "saliency_scores": [[1, 2, 4]], "relevant_clip_ids": [3]}, row | {"query": "\ud83d"}]
+    rows = [
+        row,
+        row | {"qid": "ä", "saliency_scores": [[1, 2, 4]], "relevant_clip_ids": [3]},
+        row | {"query": "\ud83d"},
+    ]
     text = "".join(json.dumps(one) + "\n" for one in rows).encode()
     deep = b'{"qid": ' + b"[" * 5_000 + b"]" * 5_000 + b"}\n"
-    return [whole, gzip.compress(whole), whole * 3, text, deep, b'{"duration": 1e999, "qid": NaN, "qid": -Infinity}\n' + text, b"\xef\xbb\xbf" + text]
+    return [
+        whole,
+        gzip.compress(whole),
+        whole * 3,
+        text,
+        deep,
+        b'{"duration": 1e999, "qid": NaN, "qid": -Infinity}\n' + text,
+        b"\xef\xbb\xbf" + text,
+    ]
 
 
 def read_jsonl(path: Path) -> None:
@@ -101,7 +114,8 @@ def yaml() -> list[bytes]:
         b"%c: &%c [%s]\n" % (n + 1, n + 1, b", ".join([b"*%c" % n] * 9)) for n in range(ord("a"), ord("k"))
     )
     return [
-        b"acquire: {sources: s.csv}\ntraining:\n  tvsum: {epochs: 2, seeds: [1, 2]}\nexperiments: {a: &x {row: 1}, b: *x}\n",
+        b"acquire: {sources: s.csv}\ntraining:\n  tvsum: {epochs: 2, seeds: [1, 2]}\n"
+        b"experiments: {a: &x {row: 1}, b: *x}\n",
         b'{"a": {"b": [1, 2, null]}, "c": "2020-01-01"}\n\t',
         b"a: " + b"[" * 900 + b"]" * 900,
         b"? {a: 1}\n: 2\n<<: [{b: 1}, {c: !!python/object/apply:os.system [ls]}]\n",
@@ -198,7 +212,11 @@ def tars() -> list[bytes]:
     for mode in ("w:", "w:gz", "w:xz"):
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode=mode) as made:
-            for name, kind in (("a/b.npz", tarfile.REGTYPE), ("../../escaped", tarfile.REGTYPE), ("link", tarfile.SYMTYPE)):
+            for name, kind in (
+                ("a/b.npz", tarfile.REGTYPE),
+                ("../../escaped", tarfile.REGTYPE),
+                ("link", tarfile.SYMTYPE),
+            ):
                 info = tarfile.TarInfo(name)
                 info.type, info.size, info.linkname = kind, 600 if kind == tarfile.REGTYPE else 0, "/etc/passwd"
                 made.addfile(info, io.BytesIO(b"x" * info.size))
@@ -231,7 +249,10 @@ def unpack(path: Path) -> None:
 def glove() -> list[bytes]:
     line = b"cat " + b" ".join([b"0.5"] * 300) + b"\n"
     found = []
-    for text, packing in ((line + b"dog " + line[4:], zipfile.ZIP_DEFLATED), (line + b"x" * 70_000, zipfile.ZIP_STORED)):
+    for text, packing in (
+        (line + b"dog " + line[4:], zipfile.ZIP_DEFLATED),
+        (line + b"x" * 70_000, zipfile.ZIP_STORED),
+    ):
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", packing) as made:
             made.writestr("glove.6B.300d.txt", text)
@@ -306,10 +327,8 @@ def warmed(parser: Parser, name: str, folder: Path) -> None:
     folder.mkdir()
     for seed in seeds_of(name)[:2]:
         (folder / f"a{parser.suffix}").write_bytes(seed)
-        try:
+        with suppress(*parser.refusals):
             parser.parse(folder / f"a{parser.suffix}")
-        except parser.refusals:
-            pass
 
 
 @pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.fuzz)], ids=["few", "many"])
@@ -320,7 +339,9 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path, name, count, re
     told = fuzzed(
         parser.parse, lambda turn: content(name, turn), count, tmp_path / "in", f"a{parser.suffix}", parser.refusals
     )
-    print(f"{name}: {told.read} read, {told.refused} refused, slowest {told.slowest_s:.2f} s, {told.peak_bytes >> 20} MiB")
+    print(
+        f"{name}: {told.read} read, {told.refused} refused, slowest {told.slowest_s:.2f} s, {told.peak_bytes >> 20} MiB"
+    )
     assert not told.faults, "\n\n".join(f"{found[:2000]!r}\n{why}" for found, why in told.faults)
     assert told.read + told.refused == count
     assert told.refused > count / 20
