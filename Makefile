@@ -17,7 +17,7 @@ LIGHT := .venv-light/ready
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 
-.PHONY: help install demo test test-large test-slurm test-browser evidence lint format lock schema clean
+.PHONY: help install demo test test-large test-slurm test-faults test-fuzz test-browser evidence lint format lock schema clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -36,6 +36,12 @@ test-large: $(FULL)  ## Every model of open_clip is built, and large ones encode
 
 test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
 	@$(RUN) python -m pytest -m slurm -s -rs tests/test_slurm.py
+
+test-faults: $(FULL)  ## Kills, full disks, damaged files at every stage against docs/faults.md (WRITE=1 writes the page)
+	@$(RUN) WRITE=$(WRITE) python -m pytest -m faults -n $(CORES) -rs tests/test_faults.py
+
+test-fuzz: $(FULL)  ## Ten thousand damaged files for every parser (FUZZ=N: another number)
+	@$(RUN) FUZZ=$(or $(FUZZ),10000) python -m pytest -m fuzz -n $(CORES) -s -rs tests/test_fuzz.py
 
 test-browser: $(FULL)  ## Pages in a real Chromium (root on Debian installs it by apt); pictures in results/screenshots
 	@$(RUN) SCREENSHOTS=results/screenshots python -m pytest -m browser -s -rs tests/test_browser.py

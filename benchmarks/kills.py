@@ -19,27 +19,14 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "tests")]
 
-from pipeline import files
+from equal_results import contents, differences  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "pipeline", "demo", "--cores", "2"]
 SHORTEST_S, LONGEST_S = 3.0, 30.0
 LONGEST_RUN_S = 3600.0
-NOT_COMPARED = (
-    "logs",
-    ".lock",
-    ".begun",
-    "seconds.csv",
-    "events.out.tfevents",
-    "sources.csv",
-    "state.pt",
-    ".snakemake",
-    "commit.txt",
-    "report/",
-)
-"""Parts of paths of files that hold times, addresses or nothing."""
 
 
 def main() -> None:
@@ -96,18 +83,11 @@ def tail(folder: Path) -> str:
     return "\n".join((folder / "demo.log").read_text(errors="replace").splitlines()[-30:])
 
 
-def contents(results: Path) -> dict[str, str]:
-    """Path below results → SHA-256 of every file that is to be equal."""
-    paths = [path for path in sorted(results.rglob("*")) if path.is_file()]
-    names = {str(path.relative_to(results)): path for path in paths}
-    return {name: files.sha256(path) for name, path in names.items() if not any(part in name for part in NOT_COMPARED)}
-
-
 def compare(quiet: dict[str, str], disturbed: dict[str, str], n_kills: int) -> None:
     """Print what differs; exit code 1 where something does."""
-    differ = sorted(name for name in quiet.keys() | disturbed.keys() if quiet.get(name) != disturbed.get(name))
-    for name in differ[:40]:
-        print(f"differs: {name} ({'only one has it' if (name in quiet) != (name in disturbed) else 'other bytes'})")
+    differ = differences(quiet, disturbed)
+    for line in differ[:40]:
+        print(f"differs: {line}")
     print(f"{n_kills} kills; {len(quiet) - len(differ)} of {len(quiet)} files equal, {len(differ)} differ")
     sys.exit(bool(differ))
 

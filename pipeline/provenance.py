@@ -128,15 +128,15 @@ def run_stage(
     While the work lasts, a marker file (`begun`) lies beside the manifest, because work that fails may have written
     over some of the files that the older manifest lists.
     """
-    manifest, inputs = Path(manifest), tuple(map(Path, inputs))
+    manifest, read = Path(manifest), tuple(map(Path, inputs))
     with files.lock(manifest, wait=wait):
-        header = Asked(stage, settings or {}, inputs, only).header()
+        header = Asked(stage, settings or {}, read, only).header()
         if not again and is_done(manifest, header):
             begun(manifest).unlink(missing_ok=True)
             os.utime(manifest)  # Snakemake takes an output that is older than its inputs for out of date
             work_record.note("unchanged", stage=stage, manifest=manifest, imported=work_record.imported())
             return False
-        refuse_damaged(inputs, only)
+        refuse_damaged(read, only)
         _drop_damaged(manifest)
         if not begun(manifest).exists():  # the time of a marker says when the work that did not end began
             begun(manifest).touch()
@@ -213,8 +213,10 @@ def _drop_damaged(manifest: Path) -> None:
     from a stranger, so nothing outside its results folder is touched.
     """
     results = results_of(manifest)
+    if results is None:
+        return
     since = begun(manifest).stat().st_mtime_ns if begun(manifest).exists() else None
-    for entry in last_record(manifest).get("files", ()) if results else ():
+    for entry in last_record(manifest).get("files", ()):
         path = Path(entry["path"])
         if not path.is_file() or not path.resolve().is_relative_to(results.resolve()):
             continue

@@ -62,9 +62,20 @@ def torch_one_thread():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say on the last lines whether real data took part."""
+    """Say on the last lines whether real data took part. Write docs/faults.md where that is asked for."""
+    if os.environ.get("WRITE"):
+        _write_faults(terminalreporter)
     used = "was used" if SHARED.is_dir() else "not present beside this checkout; tests that need it were skipped"
     terminalreporter.write_line(f"real data (../shared/data) {used}")
+
+
+def _write_faults(terminalreporter):
+    import fault_page
+    from fault_cells import CELLS
+
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    found = {tuple(value[:2]): value[2] for one in reports for key, value in one.user_properties if key == "fault"}
+    fault_page.write(found, [(cell.fault, cell.place) for cell in CELLS])
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fault_chain import Chain, Ended, files_no_longer_than, killed_at, listed, no_memory_left, nothing, when_work_begins
+from fault_chain import Chain, Ended, killed_at, listed, no_memory_left, nothing, when_work_begins
 
 EQUAL, AGAIN = "finished with equal bytes", "made again"
 
@@ -39,8 +39,6 @@ JOBS = {
 """Stage → the job of it that gets the fault."""
 
 DAY_S = 86_400
-SMALLEST_FILE = 100
-"""A limit of the length of files, bytes, that every manifest exceeds."""
 
 
 @dataclass(frozen=True)
@@ -172,11 +170,6 @@ def full_disk(stage: str, chain: Chain, dice: random.Random) -> str:
         return refused(chain, chain.run(chain.job(JOBS[stage])), filler.unlink, JOBS[stage])
 
 
-def long_files(stage: str, chain: Chain, dice: random.Random) -> str:
-    undo(chain, stage)
-    return refused(chain, chain.run(chain.job(JOBS[stage]), files_no_longer_than(SMALLEST_FILE)), nothing, JOBS[stage])
-
-
 def read_only(stage: str, chain: Chain, dice: random.Random) -> str:
     undo(chain, stage)
     with mounted(chain, "--bind", str(chain.results)):
@@ -282,30 +275,24 @@ def read_when_damaged(how: str, kind: str, chain: Chain, dice: random.Random) ->
 
 
 HOWS = ("deleted", "truncated", "one bit flipped")
-LARGE = ("a fetched video",)
-"""Kinds of file that nothing looks at until a stage reads them."""
 AT_STAGES = {
     "kill -9 at random moments": kill,
     "two at once": two_at_once,
     "the clock set back by a day": clock,
     "disk full": full_disk,
-    "no file may be longer than 100 bytes": long_files,
     "results that are read-only": read_only,
     "no memory left when the work begins": memory,
 }
 
 CELLS = [
     *(Cell(fault, stage, partial(happens, stage)) for fault, happens in AT_STAGES.items() for stage in JOBS),
+    *(Cell(how, kind, partial(damaged, how, kind)) for how in HOWS for kind in KINDS if kind != "a fetched video"),
+    *(Cell("one bit flipped", kind, partial(damaged, "one bit flipped", kind)) for kind in MANIFESTS),
     *(
-        Cell(how, kind, partial(damaged, how, kind))
-        for how in HOWS
-        for kind in (*KINDS, *MANIFESTS)
-        if kind not in LARGE
-    ),
-    *(
-        Cell(f"{how}, just before it is read", kind, partial(read_when_damaged, how, kind))
-        for how in HOWS
+        Cell(f"{how} just before it is read", kind, partial(read_when_damaged, how, kind))
+        for how in ("deleted", "one bit flipped")
         for kind, (_, reader) in KINDS.items()
         if reader
     ),
 ]
+"""A fetched video is looked at again when a stage reads it."""

@@ -244,15 +244,6 @@ def no_memory_left(spare_bytes: int) -> Callable[[], None]:
     return when_work_begins(fault)
 
 
-def files_no_longer_than(n_bytes: int) -> Callable[[], None]:
-    """Let the process write no file that is longer."""
-
-    def fault() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
-
-    return fault
-
-
 def listed(manifest: Path) -> list[Path]:
     """The files that a manifest lists."""
     return [Path(entry["path"]) for entry in files.read_json(manifest)["files"]]

@@ -16,6 +16,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -113,7 +114,8 @@ def yaml() -> list[bytes]:
         b"%c: &%c [%s]\n" % (n + 1, n + 1, b", ".join([b"*%c" % n] * 9)) for n in range(ord("a"), ord("k"))
     )
     return [
-        b"acquire: {sources: s.csv}\ntraining:\n  tvsum: {epochs: 2, seeds: [1, 2]}\nexperiments: {a: &x {row: 1}, b: *x}\n",
+        b"acquire: {sources: s.csv}\ntraining:\n  tvsum: {epochs: 2, seeds: [1, 2]}\n"
+        b"experiments: {a: &x {row: 1}, b: *x}\n",
         b'{"a": {"b": [1, 2, null]}, "c": "2020-01-01"}\n\t',
         b"a: " + b"[" * 900 + b"]" * 900,
         b"? {a: 1}\n: 2\n<<: [{b: 1}, {c: !!python/object/apply:os.system [ls]}]\n",
@@ -325,10 +327,8 @@ def warmed(parser: Parser, name: str, folder: Path) -> None:
     folder.mkdir()
     for seed in seeds_of(name)[:2]:
         (folder / f"a{parser.suffix}").write_bytes(seed)
-        try:
+        with suppress(*parser.refusals):
             parser.parse(folder / f"a{parser.suffix}")
-        except parser.refusals:
-            pass
 
 
 @pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.fuzz)], ids=["few", "many"])

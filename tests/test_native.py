@@ -15,7 +15,7 @@ import pytest
 import videos_of_strangers
 from made_videos import decoded, make_video, rotated
 
-from pipeline import families
+from pipeline import families, files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.features.making import encode
@@ -86,7 +86,7 @@ def extracted(folder, paths, names, seconds_per_video=60):
     sources = []
     for vid, path in paths.items():
         clips = {grid: n_clips(probe(path).duration, seconds) for grid, seconds in grids.items()}
-        sources.append(encode.VideoFile(vid, path, "0", clips))
+        sources.append(encode.VideoFile(vid, path, files.sha256(path), clips))
     recipes = {name: Recipe(name, GRIDS[name], Weights("random:0"), "float32") for name in names}
     with ExitStack() as stack, workers("cpu") as threads:
         writers = {name: stack.enter_context(StoreWriter(folder / name, recipes[name].passport)) for name in names}

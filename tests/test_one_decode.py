@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from made_videos import make_video
 
+from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
@@ -57,7 +58,10 @@ def test_both_encoders_of_one_decode_equal_each_alone(tmp_path, stubbed):
 
 def extracted(folder, paths, families):
     """Per family: vid → (rows, decoder), of one run."""
-    sources = [encode.VideoFile(vid, path, "0", {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()]
+    sources = [
+        encode.VideoFile(vid, path, files.sha256(path), {"2s": round(probe(path).duration / 2)})
+        for vid, path in paths.items()
+    ]
     with ExitStack() as stack, workers("cpu") as threads:
         writers = {f: stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families}
         makers = [encode.FrameRowMaker(recipe(f), writer, "cpu", threads) for f, writer in writers.items()]

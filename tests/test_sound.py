@@ -121,7 +121,7 @@ def test_one_decode_of_real_sound_serves_the_2_s_pieces_and_the_stand_in_at_a_si
     with ExitStack() as stack, Workers(1) as threads:
         writers = {at: stack.enter_context(StoreWriter(at, recipe.passport)) for at, recipe in recipes.items()}
         makers = [SoundRowMaker(recipe, writers[at], "cpu", threads) for at, recipe in recipes.items()]
-        assert encode_sounds([VideoFile("v", path, "digest", clips)], makers, 60.0) == []
+        assert encode_sounds([VideoFile("v", path, files.sha256(path), clips)], makers, 60.0) == []
     (decoded,) = work_done("decoded")
     assert (decoded["path"], decoded["track"], decoded["families"]) == (str(path), "sound", ", ".join(grids))
     coarse, fine = (Store([at]).read("v")[:, 0] for at in recipes)
