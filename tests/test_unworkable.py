@@ -114,8 +114,8 @@ MATRIX = [
     ("datasets.tvsum.missing", "ignore", r"`datasets.tvsum.missing`: Input should be 'fail', 'skip' or 'fill'"),
     ("datasets.tvsum.missing", "fill", r"`missing: fill` needs `fill: \{archive: NAME, beside:"),
     ("datasets.tvsum.fill", FILL, r"and `fill` needs `missing: fill`"),
-    ("datasets.qvhighlights", {"missing": "fill", "fill": FILL}, r"`datasets.qvhighlights.fill.beside` does not permit it for"
-     r" slowfast-r50-caffe2, clip-vit-b32"),
+    ("datasets.qvhighlights", {"missing": "fill", "fill": FILL},
+     r"`datasets.qvhighlights.fill.beside` does not permit it for slowfast-r50-caffe2, clip-vit-b32"),
     ("datasets.tvsum", {"missing": "fill", "fill": FILL | {"archive": "nowhere"}}, r"no source 'nowhere'"),
     ("datasets.tvsum", {"missing": "fill", "fill": FILL | {"archive": "glove-6b", "beside": []}}, r"fill.beside"),
     ("acquire.mirror", "ftp://host/mirror", r"`acquire.mirror`.*http or https address, or the name of a folder"),
