@@ -112,12 +112,16 @@ BAD = [
     ("all of it beyond the end", "a,q,8.01,8.04", r"line 7, start: 8.01 lies after the video's end at 8.000 s"),
     ("unknown video", "e.mp4,q,1,2", r"line 7, video: 'e.mp4' is no video in the folder .*videos"),
     ("another suffix", "a.mkv,q,1,2", r"line 7, video: 'a.mkv' is no video in the folder .*there is a.mp4"),
+    ("a slip of the pen", "dd.mp4,q,1,2", r"line 7, video: 'dd.mp4' is no video in the folder .*\(there is d.mp4\)"),
     ("a path", "../a.mp4,q,1,2", r"line 7, video: '../a.mp4' is no video in the folder"),
     ("empty query", "a, ,1,2", r"line 7, query: '' is empty"),
     ("unprintable query", "a,q\x1b[31m,1,2", r"line 7, query: .*cannot be printed"),
     ("duplicate", "b,somebody sits,1,3.0", r"line 7, row: 'somebody sits' is the same window as line 4"),
-    ("too few columns", "a,q,1", r"line 7, row: 'a,q,1' has other columns"),
-    ("too many columns", "a,q,1,2,3", r"line 7, row: .*has other columns"),
+    ("too few columns", "a,q,1", r"line 7, row: 'a,q,1' has 3 values for 4 columns"),
+    ("too many columns", "a,q,1,2,3", r"line 7, row: 'a,q,1,2,3' has 5 values for 4 columns \(a value with a comma"),
+    ("a comma for a point", 'a,q,1,"2,5"', r"line 7, end: '2,5' is no number of seconds \(write 2.5\)"),
+    ("minutes", "a,q,1,1:05.5", r"line 7, end: '1:05.5' is no number of seconds \(write 65.5\)"),
+    ("hours", "a,q,1,1:00:05", r"line 7, end: '1:00:05' is no number of seconds \(write 3605\)"),
 ]
 
 
@@ -167,6 +171,8 @@ def test_every_bad_row_is_named_at_once_and_none_is_dropped(folder):
         ("video,query,start", "its header lacks end"),
         ("video,query,start,end,spilt", "has the unknown columns spilt"),
         ("video,query,start,end,end", "has end twice"),
+        ("video;query;start;end", "its values are separated by semicolons → separate them by commas"),
+        ("video\tquery\tstart\tend\tscore", "its values are separated by tabs → separate them by commas"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(folder, header, said):
@@ -177,6 +183,9 @@ def test_a_header_that_does_not_fit_is_refused(folder, header, said):
 def test_files_that_are_no_table_end_in_one_sentence(folder):
     with pytest.raises(PipelineError, match="holds no row"):
         table(folder, [])
+    for name in ("my.xlsx", "my.txt", "my"):
+        with pytest.raises(PipelineError, match=f"{name}: is neither CSV nor JSONL by its name → save it as CSV"):
+            table(folder, GOOD, name=name)
     with pytest.raises(PipelineError, match="cannot be read"):
         own_table.read(folder / "none.csv", folder / "videos")
     (folder / "latin.csv").write_bytes(b"video,query,start,end\na,caf\xe9,0,1\n")
@@ -406,7 +415,8 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
     said = capsys.readouterr().out
     assert "mine: 3 videos, 0.01 hours, 3 queries; clips of 1s, not rated: moments only" in said
     assert "windows per query: 1.33 on average, 2 at most" in said
-    assert "snakemake --cores 2 experiment_mine_clip --configfile mine.yaml" in said
+    assert "snakemake --cores 2 table_mine --configfile mine.yaml" in said
+    assert 'ask VIDEO "query" --run results/runs/mine_clip/all-s2017 --output DIR' in said
     assert "hours of video" in said
     cfg = config.load_file(tmp_path / "mine.yaml")
     assert cfg.datasets["mine"].clip == "1s"

@@ -24,6 +24,8 @@ from pipeline.records import Query
 USUAL_CLIPS = 75
 """Number of clips that training keeps of a video where nothing else is said."""
 
+SEEDS = (2017, 2018, 2019)
+
 
 def add(parser: argparse.ArgumentParser, grid: Any) -> None:
     """Add the arguments of the command. grid: reads the name of a grid."""
@@ -59,8 +61,11 @@ def run(options: Namespace) -> None:
     print(described(name, splits, durations, options.clip, table.raters))
     output = options.output or Path(f"{name}.yaml")
     _write(output, options, name, durations, splits)
-    print(f"\n{output}: a config with one experiment. Train it with:")
-    print(f"  snakemake --cores 2 experiment_{name}_clip --configfile {output}\n")
+    print(f"\n{output}: a config with one experiment. Train and score it, see all of it on a page, and ask a run:")
+    print(f"  snakemake --cores 2 table_{name} --configfile {output}")
+    print(f"  snakemake --cores 2 report --configfile {output}")
+    run = f"{options.results}/runs/{name}_clip/all-s{SEEDS[0]}"
+    print(f'  python -m pipeline ask VIDEO "query" --run {run} --output DIR\n')
     _say_cost(output)
 
 
@@ -117,7 +122,7 @@ def _write(
                 "dataset": name,
                 "features": {"video": ["clip-vit-b32"], "text": "clip-text"},
                 "report": "test" if "test" in splits else "val",
-                "seeds": [2017, 2018, 2019],
+                "seeds": list(SEEDS),
             }
         },
     }

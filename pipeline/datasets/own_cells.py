@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from pipeline.errors import printable
 
 VID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 """What a vid may be: it becomes part of paths."""
+
+CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
+"""Seconds with a comma, and times with minutes or hours, as people write them in place of seconds."""
 
 HIGHEST = 4
 """The best score of a window; 0 is the worst."""
@@ -26,9 +30,8 @@ def vid(value: str, line: int, column: str, table: Table) -> str:
     there = table.files.get(found)
     is_another = has_suffix and there is not None and there.suffix.lower() != Path(name).suffix.lower()
     if name != value or there is None or is_another:
-        why = f"is no video in the folder {table.folder}" + (
-            f" (there is {there.name})" if there and is_another else ""
-        )
+        near = [there.name] if there and is_another else _near(name, table)
+        why = f"is no video in the folder {table.folder}" + (f" (there is {near[0]})" if near else "")
         if not VID.fullmatch(found):
             why += " (a name holds letters, digits, `_`, `-` and `.` only)"
         table.complain(line, column, value, why)
@@ -59,7 +62,7 @@ def number(value: Any, line: int, column: str, table: Table) -> float | None:
     except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not isfinite(found) or isinstance(value, bool):
-        table.complain(line, column, value, "is no number of seconds")
+        table.complain(line, column, value, f"is no number of seconds{_meant(value)}")
         return None
     return found
 
@@ -86,3 +89,17 @@ def split(value: Any, line: int, table: Table) -> str | None:
         table.complain(line, "split", value, f"is none of {', '.join(SPLITS)}")
         return None
     return str(value)
+
+
+def _near(name: str, table: Table) -> list[str]:
+    """Return the name of the video that is written most alike, or nothing where none is."""
+    return get_close_matches(name, [path.name for path in table.files.values()], n=1, cutoff=0.8)
+
+
+def _meant(value: Any) -> str:
+    """Return what the number was probably meant to be, in brackets: `24,5` is 24.5, and `1:05` is 65."""
+    clock = CLOCK.fullmatch(str(value))
+    if not clock:
+        return ""
+    hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in clock.groups())
+    return f" (write {hours * 3600 + minutes * 60 + seconds:.10g})"

@@ -13,6 +13,8 @@ from pipeline.errors import PipelineError, printable
 
 COLUMNS = ("video", "query", "start", "end")
 OPTIONAL = ("score", "split")
+OTHER_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What spreadsheets write between values in place of commas, and its name."""
 
 
 def rows_of(table: Table) -> Iterator[Row]:
@@ -30,6 +32,9 @@ def rows_of(table: Table) -> Iterator[Row]:
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:
+    if other := [sign for sign in OTHER_SIGNS if len(header) == 1 and header[0].count(sign) >= len(COLUMNS) - 1]:
+        what = f"its values are separated by {OTHER_SIGNS[other[0]]}"
+        raise PipelineError(what, where=f"{path}, line 1", remedy="separate them by commas")
     missing = [name for name in COLUMNS if name not in header]
     unknown = [name for name in header if name not in (*COLUMNS, *OPTIONAL)]
     twice = sorted({name for name in header if header.count(name) > 1})
@@ -45,7 +50,10 @@ def _row_of(raw: Mapping[str | None, Any], line: int, table: Table) -> Row | Non
     """Return a row of the CSV, or None for one that cannot be used, which is complained about."""
     table.n_rows += 1
     if None in raw or None in raw.values():
-        table.complain(line, "row", ",".join(str(v) for v in raw.values() if v is not None), "has other columns")
+        values = [str(value) for key, value in raw.items() if key is not None and value is not None]
+        values += raw.get(None, [])
+        why = f"has {len(values)} values for {len(raw.keys() - {None})} columns (a value with a comma stands in quotes)"
+        table.complain(line, "row", ",".join(values), why)
         return None
     before = len(table.complaints)
     given = {str(key): str(value).strip() for key, value in raw.items()}

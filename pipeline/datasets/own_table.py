@@ -13,6 +13,14 @@ from pipeline.datasets.own_cells import VID
 from pipeline.datasets.own_rows import Row, Table, split_of
 from pipeline.errors import PipelineError
 
+READERS = {
+    ".csv": own_csv.rows_of,
+    ".jsonl": own_jsonl.rows_of,
+    ".json": own_jsonl.rows_of,
+    ".gz": own_jsonl.rows_of,
+}
+"""Suffix of a file, in small letters → what reads its rows."""
+
 
 def read(path: Path | str, folder: Path | str) -> Table:
     """Read a file and compare it with the videos of a folder. No video is opened.
@@ -21,9 +29,12 @@ def read(path: Path | str, folder: Path | str) -> Table:
     with rows stands in the table's complaints.
     """
     files.refuse_special(Path(path))
+    rows_of = READERS.get(Path(path).suffix.lower())
+    if rows_of is None:
+        remedy = "save it as CSV (UTF-8, comma) under a name that ends in .csv"
+        raise PipelineError("is neither CSV nor JSONL by its name", where=path, remedy=remedy)
     table = Table(Path(path), Path(folder), _videos_in(Path(folder)))
-    lines = own_csv.rows_of(table) if Path(path).suffix.lower() == ".csv" else own_jsonl.rows_of(table)
-    table.rows = list(lines)
+    table.rows = list(rows_of(table))
     if not table.n_rows:
         raise PipelineError("holds no row", where=path, remedy=f"write rows of {','.join(own_csv.COLUMNS)}")
     _check_together(table)
