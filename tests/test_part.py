@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import stage_jobs
+from made_sounds import heard, noise, write_sound
 from numbered_videos import RATE, number_of, steady, written
-from test_audio import heard, noise, write_sound
 
 from pipeline import files, provenance, records
 from pipeline.acquire.sources import COLUMNS
