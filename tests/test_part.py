@@ -6,15 +6,22 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import stage_jobs
+from made_sounds import heard, noise, write_sound
 from numbered_videos import RATE, number_of, steady, written
-from test_audio import heard, noise, write_sound
 
+from pipeline import files, provenance, records
+from pipeline.acquire.sources import COLUMNS
+from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
+from pipeline.features.making.extract import videos_of
+from pipeline.layout import Layout
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
 from pipeline.video.part import Part, facts_of
 from pipeline.video.probe import probe
+from pipeline.video.segment import read_segments
 from pipeline.video.views import FRAMES224
 
 KINDS = [("mp4", "h264 B"), ("mkv", "h264 open"), ("ts", "h264 closed"), ("webm", "vp9"), ("mp4", "hevc open")]
@@ -78,3 +85,35 @@ def test_the_sound_of_a_part_is_that_of_a_file_that_holds_it_alone(tmp_path):
 def test_a_track_that_ends_before_a_part_is_no_sound(tmp_path):
     whole = write_sound(tmp_path / "whole.wav", noise(n=44_100))
     assert list(read_sound(Part(whole, Fraction(2), Fraction(3)))) == [Ended(None)]
+
+
+def test_the_account_the_clips_and_the_extraction_agree_on_a_part(tmp_path):
+    folder, vids = tmp_path / "results/resources/yt/files", ["-_bcdefghij_2.0_6.0", "-_bcdefghij_4.0_8.0"]
+    folder.mkdir(parents=True)
+    whole = folder / "-_bcdefghij.mp4"
+    written(whole, "h264 B", steady(whole, 80))
+    table = tmp_path / "sources.csv"
+    table.write_text(f"{','.join(COLUMNS)}\nyt,youtube,{{vid}}.mp4,https://127.0.0.1:1/{{vid}},,,,")
+    layout = Layout(tmp_path / "results")
+    listed = layout.annotations("qvhighlights", "val")
+    records.write_jsonl(listed, [{"qid": n, "query": "q", "vid": vid, "duration": 4} for n, vid in enumerate(vids)])
+    annotated = listed.with_suffix(".json")
+    files.write_json(annotated, {"stage": "annotate", "files": [provenance.describe(listed)]})
+    about = {"dataset": "qvhighlights", "shard": "00000"}
+    dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["yt"])
+    settings = {"dataset": dataset, "acquire": Acquire(sources=str(table))}
+    account, clips = layout.manifest("videos", **about), layout.manifest("segments", **about)
+    stage_jobs.run("videos", layout.results, account, {"inputs": [annotated]}, settings, **about)
+    stage_jobs.run("segment", layout.results, clips, {"videos": account}, {"grids": ["2s"]}, **about)
+    segments = read_segments(layout.segments("qvhighlights", "2s", "00000"))
+    assert [(row.vid, row.start_s, row.n_clips, row.status) for row in segments] == [
+        (vids[0], 2, 2, "ok"),
+        (vids[1], 4, 2, "ok"),
+    ]
+    sources, skipped = videos_of(layout.results, "qvhighlights", "00000", ["2s"])
+    assert skipped == []
+    assert [source.to_read for source in sources] == [
+        Part(whole, Fraction(2), Fraction(6)),
+        Part(whole, Fraction(4), Fraction(8)),
+    ]
+    assert not stage_jobs.run("videos", layout.results, account, {"inputs": [annotated]}, settings, **about)

@@ -48,7 +48,9 @@ def test_our_configs_can_work(path):
     read(yaml.safe_load((ROOT / path).read_text(encoding="utf-8")))
 
 
-FILL = {"archive": "umt-tvsum-features", "beside": ["i3d-inception-rgb"]}
+FILL = {"archive": "umt-tvsum-features", "beside": ["pann-cnn14"]}
+FILL_QVH = {"archive": "glove-6b", "beside": ["slowfast-r50-caffe2", "clip-vit-b32", "pann-cnn14"]}
+QVHIGHLIGHTS = SHIPPED["datasets"]["qvhighlights"]
 MATRIX = [
     # an experiment: the table of another dataset
     *(
@@ -114,10 +116,11 @@ MATRIX = [
     ("datasets.tvsum.missing", "ignore", r"`datasets.tvsum.missing`: Input should be 'fail', 'skip' or 'fill'"),
     ("datasets.tvsum.missing", "fill", r"`missing: fill` needs `fill: \{archive: NAME, beside:"),
     ("datasets.tvsum.fill", FILL, r"and `fill` needs `missing: fill`"),
-    ("datasets.qvhighlights", {"missing": "fill", "fill": FILL},
+    ("datasets.qvhighlights", QVHIGHLIGHTS | {"missing": "fill", "fill": FILL},
      r"`datasets.qvhighlights.fill.beside` does not permit it for slowfast-r50-caffe2, clip-vit-b32"),
-    ("datasets.tvsum", {"missing": "fill", "fill": FILL | {"archive": "nowhere"}}, r"no source 'nowhere'"),
-    ("datasets.tvsum", {"missing": "fill", "fill": FILL | {"archive": "glove-6b", "beside": []}}, r"fill.beside"),
+    ("datasets.qvhighlights", QVHIGHLIGHTS | {"missing": "fill", "fill": FILL_QVH | {"archive": "nowhere"}},
+     r"`datasets.qvhighlights.fill.archive`: no source 'nowhere'"),
+    ("datasets.qvhighlights", QVHIGHLIGHTS | {"missing": "fill", "fill": FILL_QVH | {"beside": []}}, r"fill.beside"),
     ("acquire.mirror", "ftp://host/mirror", r"`acquire.mirror`.*http or https address, or the name of a folder"),
     ("acquire.connections", 100, r"`acquire.connections`"),
     ("acquire.requests_per_minute", {"host": 0}, r"requests_per_minute"),
