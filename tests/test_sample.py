@@ -9,7 +9,6 @@ import stage_jobs
 import yaml
 from made_configs import ROOT, shipped, small
 from small_workflow import VIDS
-from test_annotations import QVH_ROW
 
 from pipeline import config, files
 from pipeline.acquire import sources
@@ -20,6 +19,14 @@ from pipeline.shards import is_in_sample
 
 SMALL = "workflow/profiles/small/small.yaml"
 NAMES = [f"{n:011d}" for n in range(2000)]
+
+
+QVH_ROW = {
+    "query": "A red circle",
+    "relevant_clip_ids": [0, 1],
+    "saliency_scores": [[4, 3, 2], [0, 0, 1]],
+    "relevant_windows": [[0, 4]],
+}
 
 
 def rehearsal():

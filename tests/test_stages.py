@@ -30,6 +30,7 @@ SECTIONS = {
     "encoding": {},
     "experiment": EXPERIMENT,
     "experiments": {"x": EXPERIMENT},
+    "sample": 0.5,
     "skip": ["a"],
     "title": "T",
 }

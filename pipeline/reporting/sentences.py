@@ -26,23 +26,35 @@ def sentence(number: int, row: Row, found: Reproduced, judged: Judged) -> str:
     """
     if not judged.verdicts:
         return ""
-    told = [_numbers(number, row, found, judged), _runs(found), _selection(found)]
+    told = [_numbers(number, row, found, judged), _columns(found, judged), _runs(found), _selection(found)]
     told += [f"{used} stands in for {released}" for used, released in stand_ins(found.experiment).items()]
     return f"{row.key}, {found.label}: {_verdict(number, found, judged)}: {'; '.join(filter(None, told))}."
 
 
 def _verdict(number: int, found: Reproduced, judged: Judged) -> str:
-    """Return the verdict of all columns together."""
+    """Return the verdict of the leading column, or of all columns of a prediction file together."""
     kinds = list(judged.verdicts.values())
     if verdict.OTHER_QUERIES in kinds:
         unit, expected = "videos" if number == 3 else "queries", ABOUT[number].queries
         return f"no verdict, for it stands on {found.n_queries:,} {unit}, and the published row on {expected:,}"
     if found.experiment.source == "predictions":
         return _share(kinds.count(verdict.EXACT), len(kinds), "re-derived", " exactly")
-    judged_columns = [kind for kind in kinds if kind != verdict.TOO_FEW]
-    if not judged_columns:
+    if (kind := judged.verdicts[_leading(number, judged)]) == verdict.TOO_FEW:
         return f"no verdict, for that takes {in_words(verdict.FEWEST_RUNS, 'seed')}"
-    return _share(judged_columns.count(verdict.WITHIN), len(judged_columns), "reproduced", "")
+    return "reproduced" if kind == verdict.WITHIN else "not reproduced"
+
+
+def _columns(found: Reproduced, judged: Judged) -> str:
+    """Return in how many columns the published number is within, or '' where all columns have the same verdict."""
+    kinds = [kind for kind in judged.verdicts.values() if kind in (verdict.WITHIN, verdict.OUTSIDE)]
+    if found.experiment.source == "predictions" or len(set(kinds)) < 2:
+        return ""
+    return f"reproduced in {kinds.count(verdict.WITHIN)} of {len(kinds)} columns"
+
+
+def _leading(number: int, judged: Judged) -> str:
+    """Return the leading column of a table, or else the first that both have."""
+    return LEADING[number] if LEADING[number] in judged.verdicts else next(iter(judged.verdicts))
 
 
 def _share(n: int, of: int, done: str, when_all: str) -> str:
@@ -53,7 +65,7 @@ def _share(n: int, of: int, done: str, when_all: str) -> str:
 
 def _numbers(number: int, row: Row, found: Reproduced, judged: Judged) -> str:
     """Return our number and the published one, of the leading column or else of the first that both have."""
-    column = LEADING[number] if LEADING[number] in judged.verdicts else next(iter(judged.verdicts))
+    column = _leading(number, judged)
     ours = f"{fmean(found.selected[column]):.{ABOUT[number].decimals}f}"
     return f"{column} {ours} against {row.values[column]} published"
 
