@@ -30,7 +30,7 @@ from pipeline import records, yaml_file
 from pipeline.acquire import archives, sources
 from pipeline.datasets import own_table
 from pipeline.errors import PipelineError
-from pipeline.families import Passport
+from pipeline.families import FAMILIES, Passport
 from pipeline.features.exchange import array_files
 from pipeline.features.store import POOLED, Store
 from pipeline.features.store.bulk import read_packed
@@ -186,11 +186,14 @@ def read_weights(path: Path) -> None:
 def cards() -> list[bytes]:
     from pipeline.methods.tr_detr.settings import TrDetrSettings
 
-    passport = asdict(Passport("clip-vit-b32", 1, "raw", "random:0", "2s", 512, "float16", "none"))
+    def passport(family: str, grid: str) -> dict[str, object]:
+        kind = FAMILIES[family]
+        return asdict(Passport(family, kind.revision, "raw", "random:0", grid, kind.dim, "float16", kind.preprocessing))
+
     card = {
         "dataset": "qvhighlights",
         "experiment": "seen",
-        "features": {"clip-vit-b32": passport, "clip-text": passport | {"family": "clip-text", "grid": "tokens"}},
+        "features": {"clip-vit-b32": passport("clip-vit-b32", "2s"), "clip-text": passport("clip-text", "tokens")},
         "reads": {"video": ["clip-vit-b32"], "audio": [], "text": "clip-text"},
         "threads": 2,
         "longest_clips": 75,
