@@ -21,7 +21,16 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 QUOTED = re.compile(r"`([^`]+)`")
 DOTTED = re.compile(r"\b(?:acquire|encoding|datasets|training|model|experiments)(?:\.[a-z_*{}]+)+(?!\()\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-PROGRAMS = {"nvidia-smi -L", "snakemake --unlock", "git lfs pull", "flock", "required", "optional"}
+PROGRAMS = {
+    "nvidia-smi -L",
+    "mem_mb",
+    "ulimit -v",
+    "snakemake --unlock",
+    "git lfs pull",
+    "flock",
+    "required",
+    "optional",
+}
 PROGRAMS |= {"_", "-", ".", "$", "~", "pipeline"}
 """What is no key of ours: programs, the mount option `flock`, values of the switch, characters, the package."""
 ADVISES = re.compile(
