@@ -62,6 +62,9 @@ def _python(command):
         _pipeline(command.words[3:])
     elif command.words[1:3] == ("-m", "zipfile"):
         assert command.words[3] == "-c"  # run below
+    elif command.words[1] == "-m":
+        package, _, module = command.words[2].rpartition(".")
+        assert [path.name for path in TESTS if f"from {package} import {module}" in path.read_text(encoding="utf-8")]
     else:
         text = (ROOT / command.words[1]).read_text(encoding="utf-8")
         assert [word for word in command.words[2:] if word.startswith("--") and f'"{word}"' not in text] == []
