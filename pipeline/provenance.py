@@ -201,7 +201,12 @@ def refuse_damaged(inputs: Iterable[Path], only: Callable[[Path], bool] | None =
     for manifest in inputs:
         for entry in _listed_files(manifest) or ():
             path = Path(entry["path"])
-            if (only is None or only(path)) and (found := files.sha256(path)) != entry["sha256"]:
+            if only is not None and not only(path):
+                continue
+            if not path.exists():
+                remedy = "start the workflow again, which makes it again"
+                raise PipelineError(f"is gone, and {manifest} lists it", where=path, remedy=remedy)
+            if (found := files.sha256(path)) != entry["sha256"]:
                 why = f"was changed or damaged after it was made: its SHA-256 is {found}, and {manifest} gives"
                 raise PipelineError(f"{why} {entry['sha256']}", where=path, remedy=files.MADE_HERE)
 

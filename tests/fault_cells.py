@@ -213,7 +213,7 @@ MANIFESTS = {f"the manifest of {stage}": job for stage, job in JOBS.items()}
 STARTS = {
     "the account of videos": "videos 00001",
     "a fetched video": "videos 00001",
-    "clips": "segment 00000",
+    "clips": "segment",
     "a store": "extract",
     "weights": "train seen",
     "a learning curve": "train seen",
@@ -271,7 +271,7 @@ def read_when_damaged(how: str, kind: str, chain: Chain, dice: random.Random) ->
     ended = chain.run(chain.job(JOBS[reader]))
 
     def advised() -> None:
-        assert "delete it and run" in ended.line or "manifest under videos/" in ended.line, ended
+        assert any(advice in ended.line for advice in ADVICE), ended
         (chain.folder / name).unlink(missing_ok=True)
         if "manifest under videos/" in ended.line:
             chain.forget("videos 00001")
@@ -279,6 +279,7 @@ def read_when_damaged(how: str, kind: str, chain: Chain, dice: random.Random) ->
     return refused(chain, ended, advised, STARTS.get(kind, ""))
 
 
+ADVICE = ("delete it and run", "which makes it again", "manifest under videos/")
 HOWS = ("deleted", "truncated", "one bit flipped")
 AT_STAGES = {
     "kill -9 at random moments": kill,
