@@ -150,6 +150,8 @@ OTHER_NAMES = {
     "pipeline/features/exchange/archive_files.py: path.stem.rpartition('-')": "a released text, `{vid}-{number}.txt`",
     "pipeline/acquire/transfer.py: response.headers.get('Content-Range', '').startswith((f'bytes {partial.size}-', "
     "'bytes */'))": "what a server sends",
+    "pipeline/acquire/parts.py: response.headers.get('Content-Range', '')"
+    ".startswith(f'bytes {first}-{last}/')": "what a server sends",
     "pipeline/yaml_file.py: argument.startswith('-')": "an option of the command line",
     "benchmarks/table3_curves.py: table.stem.rpartition('-s')": "a table of docs/table3",
     "benchmarks/start_up.py: Path(scratch) / 'videos'": "videos that the benchmark makes, beside the results",

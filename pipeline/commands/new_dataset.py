@@ -12,19 +12,18 @@ from statistics import median
 from typing import Any
 
 from pipeline import files
+from pipeline.config_experiment import SEEDS
 from pipeline.config_own import NAME
 from pipeline.datasets import PAPERS, own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds
-from pipeline.layout import Layout
+from pipeline.layout import Layout, RunId
 from pipeline.nouns import counted
 from pipeline.records import Query
 
 USUAL_CLIPS = 75
 """Number of clips that training keeps of a video where nothing else is said."""
-
-SEEDS = (2017, 2018, 2019)
 
 
 def add(parser: argparse.ArgumentParser, grid: Any) -> None:
@@ -64,7 +63,7 @@ def run(options: Namespace) -> None:
     print(f"\n{output}: a config with one experiment. Train and score it, see all of it on a page, and ask a run:")
     print(f"  snakemake --cores 2 table_{name} --configfile {output}")
     print(f"  snakemake --cores 2 report --configfile {output}")
-    run = f"{options.results}/runs/{name}_clip/all-s{SEEDS[0]}"
+    run = Layout(options.results).run(f"{name}_clip", str(RunId(seed=SEEDS[0])))
     print(f'  python -m pipeline ask VIDEO "query" --run {run} --output DIR\n')
     _say_cost(output)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
@@ -108,10 +109,15 @@ def pooled(work: Work, runs: Sequence[str], processes: int, threads: int, tell: 
 
 
 def _failure(future: Future) -> str | None:
-    """Return an error that a user can act on. Any other error is raised here."""
+    """Return an error that a user can act on. Any other error is raised here, and one for all if a process died."""
     error = future.exception()
     if error is None:
         return None
+    if isinstance(error, BrokenProcessPool):
+        why = (
+            "a process of the job was ended from outside, most often because the memory was full; finished epochs stay"
+        )
+        raise PipelineError(why, remedy="give the job more memory (`mem_mb`), and run again") from error
     if isinstance(error, PipelineError):
         return str(error)
     raise error
