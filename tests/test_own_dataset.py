@@ -420,7 +420,7 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
     assert "hours of video" in said
     cfg = config.load_file(tmp_path / "mine.yaml")
     assert cfg.datasets["mine"].clip == "1s"
-    assert cfg.experiments["mine_clip"].seeds == [2017, 2018, 2019]
+    assert cfg.experiments["mine_clip"].seeds == [2017, 0, 1]
     cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
     with pytest.raises(SystemExit, match=r"mine.yaml: is there already"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])
