@@ -49,6 +49,8 @@ class Made:
         return path
 
     def listed(self, stage: str, place: str, made: list, settings=None, inputs=()) -> Path:
+        """The manifest of files that are written before the stage begins: no older manifest may list them."""
+        (self.results / place).unlink(missing_ok=True)
         work = lambda: provenance.Outcome(made)  # noqa: E731
         provenance.run_stage(stage, self.results / place, work, settings=settings or {}, inputs=inputs)
         return self.results / place

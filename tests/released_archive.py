@@ -32,6 +32,7 @@ def tvsum_archive(folder, clips=CLIPS):
 def annotate(results, dataset, queries):
     path = results / "annotations" / dataset / "val.jsonl"
     records.write_jsonl(path, queries)
+    path.with_suffix(".json").unlink(missing_ok=True)  # else the stage deletes what it did not write itself
     provenance.run_stage("annotate", path.with_suffix(".json"), lambda: provenance.Outcome([path]))
     return path.with_suffix(".json")
 

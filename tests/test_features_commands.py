@@ -150,7 +150,7 @@ def test_an_export_is_files_that_others_load(tmp_path, video, capsys):
 def test_a_comparison_ends_in_its_verdict_and_lists_every_vid(tmp_path, video, capsys):
     store = extract(video, tmp_path / "own.h5")
     run("features", "compare", store, store, "--output", tmp_path / "out.csv")
-    assert capsys.readouterr().out.endswith("\n\nverdict: identical: 1 vids equal number by number\n")
+    assert capsys.readouterr().out.endswith("\n\nverdict: identical: 1 vid equal number by number\n")
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[1].startswith("-my clip,3,3,1.000000,")
 
 

@@ -110,7 +110,7 @@ def test_a_long_video_is_shown_by_a_choice_of_its_rows(tmp_path, video, monkeypa
 
 def test_so_many_rows_that_their_matrix_would_fill_the_memory_are_thinned(tmp_path):
     store = store_of(tmp_path / "a.h5", x=rows(50_000))
-    assert describe_rows(store, "x").startswith("x: 50000 rows")
+    assert describe_rows(store, "x").startswith("x: 50,000 rows")
     assert draw(store, "x", None, tmp_path).is_file()
 
 

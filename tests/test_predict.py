@@ -61,7 +61,7 @@ def test_a_weight_file_that_is_damaged_is_named(benchmark, tmp_path, monkeypatch
     settings = experiment(training={"epochs": 1})
     runs = benchmark.train(settings, "damaged")
     (runs / "all-s2017/last.safetensors").write_bytes(b"\0" * 64)
-    with pytest.raises(PipelineError, match=r"last.safetensors: cannot be read.*train that run again"):
+    with pytest.raises(PipelineError, match=r"last.safetensors: was changed or damaged.*delete it and run again"):
         benchmark.predict(settings, "damaged")
 
 

@@ -172,15 +172,15 @@ def _check_labels(golden: GoldenSet, method: Method) -> Iterator[Check]:
 def _check_predictions(golden: GoldenSet, method: Method, outputs: Any) -> Iterator[Check]:
     """Compare the rows of the prediction file.
 
-    Saliency is compared in steps of float16. Where such a step is smaller than the tolerance of the scores themselves,
-    that tolerance takes its place.
+    The files hold saliency rounded to float16. Two such numbers may lie apart by a step, half of one for each rounding,
+    and by the tolerance of the scores themselves. The check is in units of that sum.
     """
     found = method.found(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
     ours = predictions(found, golden.queries, golden.dataset)
     rows = list(zip(ours, golden.expected["predictions"], strict=True))
     scores = [(np.array(a.pred_saliency_scores), np.array(b["pred_saliency_scores"])) for a, b in rows]
     noise = RELATIVE * np.max([np.abs(b).max() for _, b in scores])
-    each = [(np.abs(a - b) / np.spacing(np.abs(b).astype(np.float16)).clip(noise)).max() for a, b in scores]
+    each = [(np.abs(a - b) / (np.spacing(np.abs(b).astype(np.float16)) + noise)).max() for a, b in scores]
     steps = float(np.max(each))
     yield Check("predictions: saliency, in float16 steps", steps, 1.0, steps <= 1)
     if method.inputs.moments:
