@@ -66,8 +66,8 @@ def to_latex(table: Table) -> str:
         r"\centering",
         rf"\caption{{{_tex(table.caption or table.title)}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
-        r"\scriptsize\setlength{\tabcolsep}{2.2pt}",
-        rf"\begin{{tabular}}{{l{'l' * has_features}{'c' * len(table.switches)}{'r' * len(table.columns)}}}",
+        r"\scriptsize\setlength{\tabcolsep}{2pt}",
+        rf"\begin{{tabular}}{{@{{}}l{'l' * has_features}{'c' * len(table.switches)}{'r' * len(table.columns)}@{{}}}}",
         r"\toprule",
         " & ".join([*map(_tex, words), *(_heading(name, stacked=len(table.columns) > MANY) for name in table.columns)])
         + r" \\",
@@ -103,18 +103,21 @@ def _rows(table: Table, line: TableLine, number: str, *, has_features: bool) -> 
     words = [indent + label, *(_tex(text) for text, _ in texts[1:n_words])]
     if not has_features:
         words.pop(1)
+    n_cells = len(words)
+    if has_features and not words[1]:  # long names of yardsticks and experiments go on where no features stand
+        words[:2] = [rf"\multicolumn{{2}}{{l}}{{{words[0]}}}"]
     if line.kind == "interval":
-        return [_spreads(words, [text.removeprefix("±") for text, _ in texts[n_words:]])]
+        return [_spreads(n_cells, [text.removeprefix("±") for text, _ in texts[n_words:]])]
     means = [EMPHASIS[mark].format(_tex(text.partition(" ± ")[0])) for text, mark in texts[n_words:]]
     rows = [" & ".join([*words, *means]) + r" \\"]
     spreads = [text.partition(" ± ")[2] for text, _ in texts[n_words:]]
-    return [*rows, _spreads(words, spreads)] if any(spreads) else rows
+    return [*rows, _spreads(n_cells, spreads)] if any(spreads) else rows
 
 
-def _spreads(words: Sequence[str], spreads: Sequence[str]) -> str:
+def _spreads(n_words: int, spreads: Sequence[str]) -> str:
     """Return a line that stands beneath numbers, without words."""
     cells = [rf"{{\tiny $\pm${_tex(text)}}}" if text[:1].isdigit() else "" for text in spreads]
-    return " & ".join([*[""] * len(words), *cells]) + r" \\"
+    return " & ".join([*[""] * n_words, *cells]) + r" \\"
 
 
 def _note(line: TableLine) -> str:
