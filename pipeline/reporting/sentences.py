@@ -13,9 +13,6 @@ from pipeline.reporting.published import ABOUT, Row
 from pipeline.reporting.reproduced import Reproduced
 from pipeline.reporting.stands_on import stand_ins
 
-LEADING = {1: "mAP Avg.", 2: "R1@0.5", 3: "Avg.", 4: "mAP Avg."}
-"""Table → the column whose numbers a sentence names."""
-
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -53,8 +50,9 @@ def _columns(found: Reproduced, judged: Judged) -> str:
 
 
 def _leading(number: int, judged: Judged) -> str:
-    """Return the leading column of a table, or else the first that both have."""
-    return LEADING[number] if LEADING[number] in judged.verdicts else next(iter(judged.verdicts))
+    """Return the column whose numbers a sentence names: the table's headline, or else the first that both have."""
+    headline = ABOUT[number].headline
+    return headline if headline in judged.verdicts else next(iter(judged.verdicts))
 
 
 def _share(n: int, of: int, done: str, when_all: str) -> str:
