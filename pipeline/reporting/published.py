@@ -31,8 +31,8 @@ SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR":
 @dataclass(frozen=True)
 class About:
     """What a table shows. decimals: as the paper prints. queries: number behind the published values. ours:
-    TR-DETR's row. headline: the column by which methods are compared in pairs. note: what a reader has to know
-    about its protocol."""
+    TR-DETR's row. headline: the column that sentences name, and by which methods are compared in pairs. note: what a
+    reader has to know about its protocol."""
 
     subject: str
     decimals: int
