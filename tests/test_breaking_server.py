@@ -141,7 +141,8 @@ def answer(after, date=""):
     return SimpleNamespace(headers={"Retry-After": after, "Date": date})
 
 
-NOW = time.time()
+A_DAY = 1_800_000_000.0
+"""A fixed time, because every process of the tests must collect tests of the same names."""
 
 
 @pytest.mark.parametrize(
@@ -153,10 +154,10 @@ NOW = time.time()
         ("-5", "", 0),
         ("soon", "", 0),
         ("9" * 30, "", 0),
-        (formatdate(NOW + 90, usegmt=True), formatdate(NOW + 30, usegmt=True), 60),
-        (formatdate(NOW - 90, usegmt=True), formatdate(NOW, usegmt=True), 0),
+        (formatdate(A_DAY + 90, usegmt=True), formatdate(A_DAY + 30, usegmt=True), 60),
+        (formatdate(A_DAY - 90, usegmt=True), formatdate(A_DAY, usegmt=True), 0),
         # The clock of this machine may be a day off; both dates are the server's.
-        (formatdate(NOW + 86_460, usegmt=True), formatdate(NOW + 86_400, usegmt=True), 60),
+        (formatdate(A_DAY + 86_460, usegmt=True), formatdate(A_DAY + 86_400, usegmt=True), 60),
         ("Wed, 99 Foo 2026 00:00:00 GMT", "", 0),
     ],
 )

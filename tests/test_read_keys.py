@@ -234,7 +234,7 @@ def switches():
 
 
 @pytest.mark.parametrize("dataset", ["qvhighlights", "tvsum"])
-@pytest.mark.parametrize(("name", "key", "value"), switches())
+@pytest.mark.parametrize(("name", "key", "value"), list(switches()))
 def test_a_key_that_a_switch_makes_idle_is_refused(name, dataset, key, value):
     idle, named = expected(name, dataset, True, [(key, value)])
     assert idle == named
