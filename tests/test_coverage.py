@@ -14,7 +14,7 @@ from pipeline import asked, config, files, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 from pipeline.features.store.bulk import read_packed
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
 from pipeline.reporting.tables import build
 from pipeline.training import coverage
 from pipeline.training.data import open_features

@@ -13,7 +13,7 @@ from tiny_benchmark import MODEL, experiment
 
 from pipeline import files, provenance
 from pipeline.errors import PipelineError
-from pipeline.layout import RunId
+from pipeline.layout.runs import RunId
 from pipeline.reporting import figures
 from pipeline.reporting.figures import panels
 

@@ -18,7 +18,7 @@ from videos_of_strangers import CASES
 from pipeline import config, files, records
 from pipeline.features.making.sound import REPORT_COLUMNS
 from pipeline.features.store import Store
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.video.segment import read_segments, read_videos
 

@@ -24,7 +24,7 @@ from pipeline.asking.words import LONGEST, Words, qid_of, query_text
 from pipeline.errors import PipelineError, printable
 from pipeline.features.making.encode import Recipe
 from pipeline.features.store import Store
-from pipeline.layout import EPOCHS
+from pipeline.layout.runs import EPOCHS
 from pipeline.methods.contract import Found, Method
 from pipeline.records import Prediction, Query
 from pipeline.training import checkpoint

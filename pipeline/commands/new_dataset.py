@@ -18,7 +18,8 @@ from pipeline.datasets import PAPERS, own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds
-from pipeline.layout import Layout, RunId
+from pipeline.layout import Layout
+from pipeline.layout.runs import RunId
 from pipeline.nouns import counted
 from pipeline.records import Query
 

@@ -10,7 +10,9 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import format_headline, score_files
 from pipeline.evaluation.scoring import Result
-from pipeline.layout import RELEASED_RUN, MetricsFile, PredictionFile, queries_beside
+from pipeline.layout import queries_beside
+from pipeline.layout.places import MetricsFile, PredictionFile
+from pipeline.layout.runs import RELEASED_RUN
 from pipeline.stage_settings import Score
 from pipeline.stages import StageJob
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from pipeline import asked, devices, provenance
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.layout import StorePlace, unpacked_beside
+from pipeline.layout import unpacked_beside
+from pipeline.layout.places import StorePlace
 from pipeline.names import name_problem
 from pipeline.provenance import Outcome
 from pipeline.stage_settings import Extract, ImportArchive

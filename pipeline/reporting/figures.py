@@ -15,7 +15,8 @@ from pipeline import asked, files, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import selected
-from pipeline.layout import CARD, EVERYTHING, LOG, RunFile, RunId
+from pipeline.layout.places import RunFile
+from pipeline.layout.runs import CARD, EVERYTHING, LOG, RunId
 from pipeline.reporting import published
 from pipeline.reporting.reproduced import METRIC_OF, evaluations
 from pipeline.stage_settings import Draw

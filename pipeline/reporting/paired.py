@@ -17,7 +17,9 @@ from typing import Any
 from pipeline import provenance, records
 from pipeline.config import Experiment
 from pipeline.evaluation.intervals import Comparison, compare, holm
-from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, matrix_name, queries_beside
+from pipeline.layout import matrix_name, queries_beside
+from pipeline.layout.places import MetricsFile
+from pipeline.layout.runs import EPOCHS, RELEASED_RUN, RunId
 from pipeline.reporting import published
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import METRIC_OF, TOP5

@@ -14,7 +14,9 @@ from pipeline.behind import settings_behind, skipped_in
 from pipeline.config import Experiment, SweepPoint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import luck, still_rising
-from pipeline.layout import CARD, LOG, RELEASED_RUN, MetricsFile, RunFile, RunId, queries_beside
+from pipeline.layout import queries_beside
+from pipeline.layout.places import MetricsFile, RunFile
+from pipeline.layout.runs import CARD, LOG, RELEASED_RUN, RunId
 from pipeline.reporting import published
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.features import ROWS_APART
 from pipeline.features.store import Store
 from pipeline.grids import grid_seconds
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within

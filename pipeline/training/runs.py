@@ -16,7 +16,9 @@ from pipeline.behind import skipped_in
 from pipeline.errors import PipelineError
 from pipeline.families import own_definitions
 from pipeline.files import MADE_HERE, read_json
-from pipeline.layout import CARD, EPOCHS, Layout, RunId, StorePlace
+from pipeline.layout import Layout
+from pipeline.layout.places import StorePlace
+from pipeline.layout.runs import CARD, EPOCHS, RunId
 from pipeline.provenance import Outcome
 from pipeline.training import checkpoint, coverage, pool
 from pipeline.training.data import Data, load, open_features

@@ -26,7 +26,7 @@ from pipeline.features.exchange.layouts import Layout, layouts_of, place_of
 from pipeline.features.store.passports import passport_differences
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
 from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_names, shard_of
 from pipeline.video.account import refuse_unknown

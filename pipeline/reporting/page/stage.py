@@ -15,16 +15,9 @@ from typing import Any
 from pipeline import asked, csv_file, datasets, provenance, records, version
 from pipeline.behind import check_chain
 from pipeline.config import Experiment
-from pipeline.layout import (
-    OWN_TABLE,
-    RELEASED_RUN,
-    AnnotationFile,
-    MetricsFile,
-    PredictionFile,
-    RunId,
-    queries_beside,
-    sources_by_name,
-)
+from pipeline.layout import OWN_TABLE, queries_beside, sources_by_name
+from pipeline.layout.places import AnnotationFile, MetricsFile, PredictionFile
+from pipeline.layout.runs import RELEASED_RUN, RunId
 from pipeline.reporting import own as own_dataset
 from pipeline.reporting import published, tables
 from pipeline.reporting.comparisons import Judged, Key
