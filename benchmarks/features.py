@@ -43,7 +43,9 @@ from wandering_videos import made
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import FrameRowMaker, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.store.writer import StoreWriter
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import sampling_of

@@ -15,9 +15,10 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.making import encode
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making import encode, frame_rows
+from pipeline.features.making.frame_rows import FrameRowMaker
 from pipeline.features.making.own_file import extract_own
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.video.probe import probe
@@ -59,12 +60,11 @@ def test_both_encoders_of_one_decode_equal_each_alone(tmp_path, stubbed):
 def extracted(folder, paths, families):
     """Per family: vid → (rows, decoder), of one run."""
     sources = [
-        encode.VideoFile(vid, path, files.sha256(path), {"2s": round(probe(path).duration / 2)})
-        for vid, path in paths.items()
+        VideoFile(vid, path, files.sha256(path), {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()
     ]
     with ExitStack() as stack, workers("cpu") as threads:
         writers = {f: stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families}
-        makers = [encode.FrameRowMaker(recipe(f), writer, "cpu", threads) for f, writer in writers.items()]
+        makers = [FrameRowMaker(recipe(f), writer, "cpu", threads) for f, writer in writers.items()]
         assert encode.encode_videos(sources, makers, 60) == []
     stores = [Store([folder / family]) for family in families]
     return [{vid: (s.read(vid), s.attributes(vid)["decoder"].split()[0]) for vid in paths} for s in stores]
@@ -83,13 +83,13 @@ def test_several_videos_at_a_time_give_the_same_rows(tmp_path, stubbed, monkeypa
 
 def test_no_more_frames_are_held_than_the_rows_at_hand_need(tmp_path, stubbed, monkeypatch):
     held = []
-    add_chunk = encode.FrameRowMaker.add_chunk
+    add_chunk = FrameRowMaker.add_chunk
 
     def watched(maker, source, chunk):
         add_chunk(maker, source, chunk)
         held.append(len(maker._videos[source.vid].frames))
 
-    monkeypatch.setattr(encode.FrameRowMaker, "add_chunk", watched)
+    monkeypatch.setattr(FrameRowMaker, "add_chunk", watched)
     extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
     assert len(held) > 15
     assert max(held) <= 32
@@ -97,8 +97,8 @@ def test_no_more_frames_are_held_than_the_rows_at_hand_need(tmp_path, stubbed, m
 
 def test_batches_share_three_pieces_of_memory(tmp_path, stubbed, monkeypatch):
     made = []
-    memory = encode._memory
-    monkeypatch.setattr(encode, "_memory", lambda *arguments: made.append(arguments) or memory(*arguments))
+    memory = frame_rows._memory
+    monkeypatch.setattr(frame_rows, "_memory", lambda *arguments: made.append(arguments) or memory(*arguments))
     monkeypatch.setitem(FAMILIES, "slowfast-r50-caffe2", replace(FAMILIES["slowfast-r50-caffe2"], batch=2))
     extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
     assert 1 <= len(made) <= 3

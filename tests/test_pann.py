@@ -22,7 +22,7 @@ from pipeline.encoders.base import Weights, encoder_of
 from pipeline.encoders.pann import Cnn14
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.video.audio import RATE
 from pipeline.video.pieces import PIECE
 

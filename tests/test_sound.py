@@ -15,7 +15,7 @@ from made_videos import make_video
 from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers
-from pipeline.features.making.encode import Recipe, VideoFile
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter

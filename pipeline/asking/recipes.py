@@ -11,7 +11,7 @@ from pipeline.asking.card import RunCard
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport, choice_of, own_weight_files
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.layout import Layout
 
 

@@ -21,8 +21,10 @@ from pipeline.config import Encoding
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
 from pipeline.features.making.own_file import own_vid
+from pipeline.features.making.recipe import Recipe, Skipped, VideoFile
 from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter

@@ -47,8 +47,8 @@ def extract(job: StageJob[Extract]) -> bool:
 
     def work() -> Outcome:
         from pipeline.encoders.base import Weights
-        from pipeline.features.making.encode import Recipe
         from pipeline.features.making.extract import fill_from_videos
+        from pipeline.features.making.recipe import Recipe
         from pipeline.features.making.sound import fill_from_sounds
         from pipeline.features.making.words import fill_from_queries
 

@@ -10,7 +10,9 @@ from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES, Family, Passport
-from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
+from pipeline.features.making.recipe import Recipe, Skipped, VideoFile
 from pipeline.features.store import Store
 from pipeline.features.store.passports import passport_differences
 from pipeline.features.store.writer import StoreWriter

@@ -12,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.errors import printable
-from pipeline.features.making.encode import Recipe, frames_wanted
+from pipeline.features.making.encode import frames_wanted
 from pipeline.features.making.extract import videos_of
+from pipeline.features.making.recipe import Recipe
 from pipeline.progress import Progress
 from pipeline.video.ahead import Request
 from pipeline.video.second_reader import opinions, refuse_without_decord

@@ -30,8 +30,8 @@ from pipeline import csv_file, work_record
 from pipeline.encoders.base import SoundEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.features import ROWS_APART
-from pipeline.features.making.encode import Recipe, Skipped, VideoFile, unencoded
 from pipeline.features.making.extract import outcome, videos_of
+from pipeline.features.making.recipe import Recipe, Skipped, VideoFile, unencoded
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter, TooLargeError
 from pipeline.grids import grid_seconds

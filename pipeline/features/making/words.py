@@ -14,7 +14,7 @@ from pipeline import progress, records, work_record
 from pipeline.encoders.base import WordEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.errors import PipelineError
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.provenance import Outcome
