@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 from small_workflow import VIDS
 
-from pipeline import cli, devices, files, provenance
+from pipeline import cli, files, gpus, provenance
 from pipeline.doctor import aside, case, drawn, examine, plan, present, results, table, whole
 from pipeline.doctor.findings import Finding, can_start
 
@@ -28,8 +28,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(aside, "run", lambda *_: FACTS)
     monkeypatch.setattr(drawn, "pictures", lambda: [drawn.SAMPLES / "h264.mp4"])
     monkeypatch.setattr(drawn, "sounds", lambda: [drawn.SAMPLES / "aac.m4a"])
-    monkeypatch.setattr(devices, "foreseen", lambda limit_s: 0)
-    monkeypatch.delenv(devices.SWITCH, raising=False)
+    monkeypatch.setattr("pipeline.doctor.gpu.foreseen", lambda limit_s: 0)
+    monkeypatch.delenv(gpus.SWITCH, raising=False)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_machine import Machine
 
-from pipeline import devices, methods
+from pipeline import gpus, methods
 from pipeline.doctor import aside, case, decoders, drawn, file_system, gpu, installation, memory, space
 from pipeline.errors import PipelineError
 
@@ -151,20 +152,8 @@ def test_a_decoder_that_hangs_is_a_line(paper, monkeypatch):
 
 
 @pytest.fixture
-def bare(tmp_path, monkeypatch):
-    """No nvidia-smi on the path, no driver, no promise."""
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    for name in ("CUDA_VISIBLE_DEVICES", devices.SWITCH, devices.SLURM_NAMES, *devices.SLURM_COUNTS):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(devices, "has_driver", lambda: False)
-    return tmp_path
-
-
-def nvidia_smi(folder, *lines):
-    script = folder / "bin/nvidia-smi"
-    script.write_text("\n".join(["#!/bin/sh", *lines, ""]))
-    script.chmod(0o755)
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path, monkeypatch, path="/usr/bin:/bin")
 
 
 ONE_GPU = "echo 'GPU 0: H (UUID: GPU-1)'"
@@ -177,48 +166,48 @@ def told_by(monkeypatch, facts=FACTS, wrong=None):
     monkeypatch.setattr(aside, "run", lambda function, *_: answers[function.rpartition(":")[2]])
 
 
-def test_without_a_gpu_the_cost_of_the_cpu_is_named(bare, paper, monkeypatch):
+def test_without_a_gpu_the_cost_of_the_cpu_is_named(machine, paper, monkeypatch):
     told_by(monkeypatch, FACTS | {"available": False, "gpus": []})
     found = list(gpu.check(paper))
     assert levels(found) == [("gpu", "note"), ("torch", "ok")]
     assert re.search(r"about [\d,]{4,} core hours in place of \d+ hours of a GPU", found[0].what)
 
 
-def test_a_run_without_a_network_of_its_own_asks_for_no_gpu(bare, evidence):
+def test_a_run_without_a_network_of_its_own_asks_for_no_gpu(machine, evidence):
     assert levels(gpu.check(evidence)) == [("gpu", "ok")]
 
 
-def test_a_gpu_that_was_promised_and_is_not_there_is_a_problem(bare, paper, monkeypatch):
+def test_a_gpu_that_was_promised_and_is_not_there_is_a_problem(machine, paper, monkeypatch):
     told_by(monkeypatch)
-    monkeypatch.setenv(devices.SWITCH, "required")
+    monkeypatch.setenv(gpus.SWITCH, "required")
     found = next(iter(gpu.check(paper)))
     assert (found.level, "TR_DETR_GPU=optional" in found.remedy) == ("problem", True)
 
 
-def test_a_gpu_is_named_with_its_driver_and_each_method_takes_a_step(bare, paper, monkeypatch):
-    nvidia_smi(bare, "case $1 in -L)", ONE_GPU, ";; *) echo 595.1;; esac")
+def test_a_gpu_is_named_with_its_driver_and_each_method_takes_a_step(machine, paper, monkeypatch):
+    machine.nvidia_smi("case $1 in -L)", ONE_GPU, ";; *) echo 595.1;; esac")
     told_by(monkeypatch)
     found = list(gpu.check(paper))
     assert levels(found) == [("gpu", "ok"), ("training step", "ok")]
     assert found[0].what == "1 GPU: H (1, 10 of 20 GB free); torch 2.12, built for CUDA 13.0, driver 595.1"
 
 
-def test_a_method_whose_step_goes_wrong_on_the_gpu_is_named(bare, paper, monkeypatch):
-    nvidia_smi(bare, ONE_GPU)
+def test_a_method_whose_step_goes_wrong_on_the_gpu_is_named(machine, paper, monkeypatch):
+    machine.nvidia_smi(ONE_GPU)
     told_by(monkeypatch, wrong={"umt": "its loss is not finite", "eatr": ""})
     found = list(gpu.check(paper))[-1]
     assert (found.level, found.what) == ("problem", "umt (its loss is not finite)")
 
 
-def test_a_gpu_that_torch_cannot_use_is_a_problem(bare, paper, monkeypatch):
-    nvidia_smi(bare, ONE_GPU)
+def test_a_gpu_that_torch_cannot_use_is_a_problem(machine, paper, monkeypatch):
+    machine.nvidia_smi(ONE_GPU)
     told_by(monkeypatch, FACTS | {"available": False, "gpus": []})
     (found,) = gpu.check(paper)
     assert (found.level, "update the NVIDIA driver" in found.remedy) == ("problem", True)
 
 
-def test_a_driver_that_hangs_is_an_error_with_what_to_do(bare, paper, monkeypatch):
-    nvidia_smi(bare, "sleep 60")
+def test_a_driver_that_hangs_is_an_error_with_what_to_do(machine, paper, monkeypatch):
+    machine.nvidia_smi("sleep 60")
     monkeypatch.setattr(gpu, "NVIDIA_SMI_S", 0.2)
     with pytest.raises(PipelineError, match=r"nvidia-smi: does not answer for 0\.2 s → see to the NVIDIA driver"):
         list(gpu.check(paper))
@@ -232,7 +221,7 @@ def test_a_driver_that_hangs_is_an_error_with_what_to_do(bare, paper, monkeypatc
         ("raise ImportError('libcudart.so.13: no such file')", "libcudart.so.13: no such file"),
     ],
 )
-def test_a_torch_that_hangs_crashes_or_cannot_be_imported_is_an_error(bare, tmp_path, monkeypatch, body, said):
+def test_a_torch_that_hangs_crashes_or_cannot_be_imported_is_an_error(machine, tmp_path, monkeypatch, body, said):
     (tmp_path / "torch.py").write_text(body)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     limit_s = 3 if "sleep" in body else 120

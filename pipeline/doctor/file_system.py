@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline import devices, files
+from pipeline import files, programs
 from pipeline.doctor.case import CHECKOUT, Case
 from pipeline.doctor.findings import Finding, note, ok, problem
 from pipeline.doctor.space import existing
@@ -129,7 +129,7 @@ def _tried(guarded: Path) -> str:
     """Let another process try a lock. Returns `taken`, `busy`, or the end of what it said."""
     command = [sys.executable, "-c", _TRY_LOCK, str(CHECKOUT), str(guarded)]
     try:
-        told = devices.answer(command, LOCK_S)
+        told = programs.answer(command, LOCK_S)
     except subprocess.TimeoutExpired:
         return f"no answer for {LOCK_S:g} s"
     return told.stdout.strip() or told.stderr.strip()[-100:]
