@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import config, csv_file, files, methods, provenance, records
+from pipeline import config, csv_file, files, locks, methods, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.store import Store
@@ -55,10 +55,10 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
     command = os.environ.get(GO_ON_WITH) or f"python -m pipeline demo --cores {cores}"
     try:
-        with files.lock(Layout(results).demo()):
+        with locks.lock(Layout(results).demo()):
             end_what_was_left(results)
             _run(cores, results, command)
-    except files.BusyError as error:
+    except locks.BusyError as error:
         if error.where != str(Layout(results).demo()):
             raise
         raise PipelineError(

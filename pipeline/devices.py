@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pipeline import files
+from pipeline import locks
 from pipeline.errors import PipelineError
 from pipeline.gpus import SWITCH, TO_THE_CPU, cpu_is_asked_for, visible_gpus
 
@@ -126,8 +126,8 @@ def _first_free(gpus: Sequence[str], held: ExitStack) -> str:
     said = False
     while True:
         for gpu in gpus:
-            with suppress(files.BusyError):
-                held.enter_context(files.lock(folder / gpu.replace("/", "-")))
+            with suppress(locks.BusyError):
+                held.enter_context(locks.lock(folder / gpu.replace("/", "-")))
                 return gpu
         if not said:
             print(f"waiting for one of {len(gpus)} GPU(s): all are taken", file=sys.stderr, flush=True)

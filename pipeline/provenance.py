@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, stages, work_record
+from pipeline import files, locks, stages, work_record
 from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.layout import results_of
 
@@ -129,7 +129,7 @@ def run_stage(
     over some of the files that the older manifest lists.
     """
     manifest, read = Path(manifest), tuple(map(Path, inputs))
-    with files.lock(manifest, wait=wait):
+    with locks.lock(manifest, wait=wait):
         header = Asked(stage, settings or {}, read, only).header()
         if not again and is_done(manifest, header):
             begun(manifest).unlink(missing_ok=True)

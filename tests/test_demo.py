@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import demo, files
+from pipeline import demo, locks
 from pipeline.errors import PipelineError
 
 RESULTS = Path("results/demo")
@@ -78,7 +78,7 @@ def test_processes_of_other_folders_and_other_results_are_let_alone(place, start
 
 def test_a_second_demo_beside_a_running_one_says_so_and_ends(place, monkeypatch):
     monkeypatch.setenv("GO_ON_WITH", "make demo")
-    with files.lock(RESULTS / "demo"), pytest.raises(PipelineError, match=r"another demo is at work.*make demo$"):
+    with locks.lock(RESULTS / "demo"), pytest.raises(PipelineError, match=r"another demo is at work.*make demo$"):
         demo.run(1)
     assert len(list(demo.SNAKEMAKE_LOCKS.iterdir())) == 3
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_videos import make_video
 
-from pipeline import files
+from pipeline import locks
 from pipeline.cli import main
 from pipeline.features.store import Store, open_stores
 
@@ -101,7 +101,7 @@ def test_a_store_of_another_family_or_other_weights_is_not_overwritten(tmp_path,
 
 
 def test_two_extractions_into_one_file_are_not_at_work_at_once(tmp_path, video, capsys):
-    with files.lock(tmp_path / "own.h5"):
+    with locks.lock(tmp_path / "own.h5"):
         said = fails(
             capsys,
             *("features", "extract", "--video", video, "--family", "clip-vit-b32", "--random", "3"),

@@ -22,6 +22,7 @@ FLOORS = (
         "names",
         "nouns",
         "files",
+        "locks",
         "records",
         "gpus",
         "devices",

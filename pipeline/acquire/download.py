@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from pipeline import asked, files, provenance
+from pipeline import asked, files, locks, provenance
 from pipeline.acquire import folders, originals, patience, sources
 from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
@@ -68,7 +68,7 @@ def download(wanted: Wanted, acquire: Acquire) -> str:
     progress are counted: a slow server that hangs up a hundred times still delivers. Raises NoSuchFileError when there
     is no such file, and PipelineError for everything else.
     """
-    with files.lock(wanted.target, wait=True, keep=False) as waited:
+    with locks.lock(wanted.target, wait=True, keep=False) as waited:
         if waited and wanted.target.is_file():
             # The other process may have brought another file, so it is compared with what is wanted here.
             with suppress(PipelineError):

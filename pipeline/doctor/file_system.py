@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline import files, programs
+from pipeline import files, locks, programs
 from pipeline.doctor.case import CHECKOUT, Case
 from pipeline.doctor.findings import Finding, note, ok, problem
 from pipeline.doctor.space import existing
@@ -40,11 +40,11 @@ _TRY_LOCK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pipeline import files
+from pipeline import files, locks
 try:
-    with files.lock(Path(sys.argv[2])):
+    with locks.lock(Path(sys.argv[2])):
         print("taken")
-except files.BusyError:
+except locks.BusyError:
     print("busy")
 """
 
@@ -108,7 +108,7 @@ def _locks(folder: Path, place: Path) -> Finding:
     """Take a lock here, try it from another process, and try it once more after it was given back."""
     guarded = folder / "guarded"
     try:
-        with files.lock(guarded):
+        with locks.lock(guarded):
             while_held = _tried(guarded)
         after = _tried(guarded)
     except PipelineError as error:

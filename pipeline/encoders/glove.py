@@ -25,7 +25,7 @@ from typing import cast
 
 import numpy as np
 
-from pipeline import files, work_record
+from pipeline import files, locks, work_record
 from pipeline.encoders.base import Weights, Words
 from pipeline.errors import PipelineError
 
@@ -122,7 +122,7 @@ def _vectors_of(weights: Weights, archive: Path, vocabulary: Sequence[str]) -> M
     """
     made_of = "\n".join([weights.passport, *vocabulary]).encode(errors="replace")
     path = archive.with_name(f"{Path(MEMBER).stem}.{hashlib.sha256(made_of).hexdigest()[:16]}.npz")
-    with files.lock(path, wait=True):
+    with locks.lock(path, wait=True):
         if not path.exists():
             _gather(archive, vocabulary, path)
     return _read(path)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from pipeline import asked, datasets, files, progress, provenance, records
+from pipeline import asked, datasets, files, locks, progress, provenance, records
 from pipeline.acquire import annotations as released
 from pipeline.datasets import own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
@@ -54,7 +54,7 @@ def durations_of(table: Table, kept_in: Path | None = None) -> dict[str, Fractio
     """
     if kept_in is None:
         return {vid: _measured(table.files[vid]) for vid in _shown(table.vids)}
-    with files.lock(kept_in, wait=True):
+    with locks.lock(kept_in, wait=True):
         old = _read(kept_in)
         found: dict[str, Fraction | str] = {}
         kept: dict[str, Any] = {}

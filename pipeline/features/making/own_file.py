@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import devices, files, names
+from pipeline import devices, files, locks, names
 from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
@@ -31,7 +31,7 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     recipe = Recipe(family, grid, weights, Encoding().dtype)
     clips = n_clips(probe(video).duration, grid_seconds(grid))
     source = VideoFile(own_vid(video), video, files.sha256(video), {grid: clips})
-    with files.lock(output):
+    with locks.lock(output):
         _refuse_others(output, source.vid, recipe.passport)
         with devices.claimed_for_torch() as device, StoreWriter(output, recipe.passport) as store:
             for row in _encode(source, recipe, store, device):
