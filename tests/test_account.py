@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import stage_jobs
 
-from pipeline import files, provenance, records
+from pipeline import files, records
 from pipeline.acquire import archives, originals, patience, youtube
 from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
 from pipeline.acquire.weights import weights_file
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
+from pipeline.manifests import describe
 from pipeline.video.account import COLUMNS
 
 av = pytest.importorskip("av")
@@ -82,7 +83,7 @@ def stage(tmp_path, server):
         rows = [{"qid": i, "query": "q", "vid": vid, "duration": 2} for i, vid in enumerate(vids)]
         records.write_jsonl(results / "annotations/qvhighlights/val.jsonl", rows)
         annotations = results / "annotations/qvhighlights/val.json"
-        described = [provenance.describe(results / "annotations/qvhighlights/val.jsonl")]
+        described = [describe(results / "annotations/qvhighlights/val.jsonl")]
         files.write_json(annotations, {"stage": "annotate", "files": described})
         dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["films", *then])
         settings = {"dataset": dataset, "acquire": acquire.model_copy(update=acquiring)}
@@ -288,7 +289,7 @@ def unpacked(stage, film):
             (home / "files" / member).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(film, home / "files" / member)
         archives.write_index(home / "index.csv", dict.fromkeys(members, film.stat().st_size))
-        described = [provenance.describe(home / "index.csv")]
+        described = [describe(home / "index.csv")]
         files.write_json(home / "unpack.json", {"stage": "unpack", "files": described})
         return home / "unpack.json"
 
@@ -470,7 +471,7 @@ def test_weights_that_were_not_fetched_are_answered_with_the_command(tmp_path):
 def test_fetched_weights_are_found(tmp_path):
     (tmp_path / "weights.bin").write_bytes(b"w")
     manifest = tmp_path / "resources/clip-vit-b32/fetch.json"
-    files.write_json(manifest, {"stage": "fetch", "files": [provenance.describe(tmp_path / "weights.bin")]})
+    files.write_json(manifest, {"stage": "fetch", "files": [describe(tmp_path / "weights.bin")]})
     assert weights_file("clip-vit-b32", tmp_path) == tmp_path / "weights.bin"
 
 

@@ -10,11 +10,12 @@ import pytest
 import stage_jobs
 from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
 
-from pipeline import asked, config, files, provenance, records
+from pipeline import asked, config, files, records
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 from pipeline.features.store.bulk import read_packed
 from pipeline.layout.places import StorePlace
+from pipeline.manifests import describe
 from pipeline.reporting.tables import build
 from pipeline.training import coverage
 from pipeline.training.data import open_features
@@ -49,7 +50,7 @@ class Lacking(Benchmark):
         read |= {"annotations": self.annotations["val"], "runs": made[0]}
         stage_jobs.run("predict", self.results, made[1], read, given, experiment="tiny")
         truth = self.results / "annotations/qvhighlights/val.json"
-        files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(self.annotations["val"])]})
+        files.write_json(truth, {"stage": "annotate", "files": [describe(self.annotations["val"])]})
         given = {"experiment": settings, "skip": self.dataset.skip}
         read = {"predictions": made[1], "annotations": truth}
         stage_jobs.run("score", self.results, made[2], read, given, experiment="tiny", split="val")
@@ -144,8 +145,8 @@ def test_released_predictions_of_skipped_videos_are_not_scored(tmp_path):
             for q in benchmark.splits["val"]]  # fmt: skip
     records.write_jsonl(tmp_path / "p.jsonl", rows)
     fetched, truth = tmp_path / "fetch.json", tmp_path / "val.json"
-    files.write_json(fetched, {"stage": "fetch", "files": [provenance.describe(tmp_path / "p.jsonl")]})
-    files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(benchmark.annotations["val"])]})
+    files.write_json(fetched, {"stage": "fetch", "files": [describe(tmp_path / "p.jsonl")]})
+    files.write_json(truth, {"stage": "annotate", "files": [describe(benchmark.annotations["val"])]})
     settings = experiment(source="predictions", predictions={"val": "x"})
     read, asked = {"predictions": fetched, "annotations": truth}, {"experiment": settings, "skip": ["v25"]}
     stage_jobs.run("score", tmp_path, tmp_path / "m.json", read, asked, experiment="r", split="val")

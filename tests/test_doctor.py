@@ -15,9 +15,10 @@ pytest.importorskip("torch")
 
 from small_workflow import VIDS
 
-from pipeline import cli, files, gpus, provenance
+from pipeline import cli, files, gpus
 from pipeline.doctor import aside, case, drawn, examine, plan, present, results, table, whole
 from pipeline.doctor.findings import Finding, can_start
+from pipeline.manifests import begun, is_whole
 
 FACTS = {"torch": "2", "cuda": "13", "available": False, "gpus": []}
 
@@ -155,7 +156,7 @@ def test_after_its_remedy_the_run_finds_a_damaged_file_by_itself(ready):
     (found,) = bad(faults())
     assert (found.level, found.remedy) == ("note", whole.AGAIN)
     manifest = ready.results / "features/qvhighlights/frames224/00000.json"
-    assert not provenance.is_whole(files.read_json(manifest))
+    assert not is_whole(files.read_json(manifest))
 
 
 def test_a_truncated_store_is_made_again_by_the_run(ready):
@@ -190,7 +191,7 @@ def test_a_torn_manifest_is_said_and_nothing_is_raised(ready, content):
 
 
 def test_work_that_did_not_end_is_said(ready):
-    provenance.begun(ready.results / "runs/seen.1of1.json").touch()
+    begun(ready.results / "runs/seen.1of1.json").touch()
     (found,) = bad(faults())
     assert (found.level, "did not end" in found.what) == ("note", True)
 

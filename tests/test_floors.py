@@ -57,6 +57,7 @@ FLOORS = (
         "family",
         "library_models",
         "own_families",
+        "manifests",
         "provenance",
         "stage_settings",
         "stale",

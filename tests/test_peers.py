@@ -15,10 +15,11 @@ import stage_jobs
 import yaml
 from made_results import QVH, Results, experiment, qvh_metrics, tvsum_experiment, under
 
-from pipeline import config, files, provenance
+from pipeline import config, files
 from pipeline.acquire import sources
 from pipeline.errors import PipelineError
 from pipeline.evaluation import compare_files, score_files
+from pipeline.manifests import describe, files_of
 from pipeline.reporting import forms, paired_forms, published, tables
 from pipeline.reporting.paired import matrices
 
@@ -213,7 +214,7 @@ def queries(results, name, run, file, values, metric="MR-full-mAP", domain=None)
 
 def made(results, number, experiments):
     manifest = results.folder / "scored.json"
-    files.write_json(manifest, {"stage": "score", "files": [provenance.describe(path) for path in results.scored]})
+    files.write_json(manifest, {"stage": "score", "files": [describe(path) for path in results.scored]})
     return {matrix.name: matrix for matrix in matrices(number, "Test", experiments, [manifest])}
 
 
@@ -371,7 +372,7 @@ def test_a_table_of_peers_writes_its_matrices_beside_it(results):
     manifest = results.folder / "tables/peers1.json"
     job = {"inputs": {"metrics": scored}, "settings": {"title": "Test", "experiments": shown}, "table": "peers1"}
     assert stage_jobs.run("tabulate", results.folder, manifest, **job)
-    assert {path.name for path in provenance.files_of(manifest)} == {
+    assert {path.name for path in files_of(manifest)} == {
         f"{name}.{suffix}" for name in ("peers1", "paired1-val") for suffix in forms.FORMATS
     }
     assert "Table 1 in pairs" in tables.texts(manifest)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline import asked, datasets, files, provenance, records
 from pipeline.datasets import rows
 from pipeline.errors import PipelineError
+from pipeline.manifests import files_behind
 from pipeline.shards import is_in_sample
 from pipeline.stage_settings import Annotate
 from pipeline.stages import StageJob
@@ -21,7 +22,7 @@ def annotate(job: StageJob[Annotate]) -> bool:
     """
     dataset, split = job.about["dataset"], job.about["split"]
     target = job.layout.annotations(dataset, split)
-    source_file = provenance.files_behind(job.input("fetched"))[0]
+    source_file = files_behind(job.input("fetched"))[0]
 
     def work() -> provenance.Outcome:
         queries = rows.read(datasets.get(dataset), source_file)

@@ -26,6 +26,7 @@ from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFile
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 from pipeline.layout import pin_beside
+from pipeline.manifests import last_record
 from pipeline.progress import length
 from pipeline.stage_settings import Fetch
 from pipeline.stages import StageJob
@@ -45,7 +46,7 @@ def fetch(job: StageJob[Fetch]) -> bool:
             f"is of kind {source.kind}: its files are fetched one by one", where=name, remedy="run the `videos` stage"
         )
     target = job.layout.resource(name) / source.file
-    taken = originals.fetched(source, target, provenance.last_record(manifest), manifest)
+    taken = originals.fetched(source, target, last_record(manifest), manifest)
     again = taken is not None and taken.has_changed()
     if taken and taken.looks_changed() and not again:
         taken.keep_time()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipeline import config, provenance, stage_settings
+from pipeline import config, stage_settings
 from pipeline.errors import PipelineError, readable
+from pipeline.manifests import last_record
 from pipeline.stages import STAGES, StageJob
 
 
@@ -48,7 +49,7 @@ def show(options: Namespace) -> None:
     from pipeline.reporting import tables
 
     for manifest in options.manifest:
-        print((scored if provenance.last_record(manifest).get("stage") == "score" else tables).texts(manifest))
+        print((scored if last_record(manifest).get("stage") == "score" else tables).texts(manifest))
 
 
 def demo(options: Namespace) -> None:

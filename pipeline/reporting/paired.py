@@ -14,12 +14,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline import provenance, records
+from pipeline import records
 from pipeline.config import Experiment
 from pipeline.evaluation.intervals import Comparison, compare, holm
 from pipeline.layout import matrix_name, queries_beside
 from pipeline.layout.places import MetricsFile
 from pipeline.layout.runs import EPOCHS, RELEASED_RUN, RunId
+from pipeline.manifests import files_of_all
 from pipeline.reporting import published
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import METRIC_OF, TOP5
@@ -101,7 +102,7 @@ def matrices(
     number: the paper's table. metrics: manifests of `score`. A matrix needs two contestants at least.
     """
     scored: dict[MetricsFile, Path] = {
-        of_run: path for path in provenance.files_of_all(metrics) if (of_run := MetricsFile.of(path))
+        of_run: path for path in files_of_all(metrics) if (of_run := MetricsFile.of(path))
     }
     column = ABOUT[number].headline
     metric = METRIC_OF.get(column, TOP5)

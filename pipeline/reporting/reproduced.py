@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pipeline import datasets, files, provenance
+from pipeline import datasets, files
 from pipeline.behind import settings_behind, skipped_in
 from pipeline.config import Experiment, SweepPoint
 from pipeline.errors import PipelineError
@@ -17,6 +17,7 @@ from pipeline.evaluation.selection import luck, still_rising
 from pipeline.layout import queries_beside
 from pipeline.layout.places import MetricsFile, RunFile
 from pipeline.layout.runs import CARD, LOG, RELEASED_RUN, RunId
+from pipeline.manifests import files_of_all
 from pipeline.reporting import published
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def collect(
     metrics file without the numbers of its dataset, and as `settings_behind` does.
     """
     runs = list(runs)
-    scored = {of_run: path for path in provenance.files_of_all(metrics) if (of_run := MetricsFile.of(path))}
-    of_runs = {path: of for path in provenance.files_of_all(runs) if (of := RunFile.of(path))}
+    scored = {of_run: path for path in files_of_all(metrics) if (of_run := MetricsFile.of(path))}
+    of_runs = {path: of for path in files_of_all(runs) if (of := RunFile.of(path))}
     logs = {of: path for path, of in of_runs.items() if path.name == LOG}
     cards = {of: path for path, of in of_runs.items() if path.name == CARD}
     rows: dict[str, list[Reproduced]] = {}

@@ -19,6 +19,7 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.layout import OWN_TABLE, Layout
+from pipeline.manifests import files_of
 from pipeline.reporting import comparisons, own, paired, paired_forms, published, render, verdict
 from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.forms import FORMATS
@@ -95,7 +96,7 @@ def _written(layout: Layout, name: str, table: T, formats: Mapping[str, Callable
 def texts(manifest: Path) -> str:
     """Return the text form of the table behind a manifest, for a terminal. Raises PipelineError for any other file."""
     try:
-        found = [path for path in provenance.files_of(manifest) if path.suffix == ".txt"]
+        found = [path for path in files_of(manifest) if path.suffix == ".txt"]
     except (KeyError, TypeError):
         found = []
     if not found:
@@ -174,7 +175,7 @@ def gather(
 def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
     """Return the scores of orders that no model made, on the videos of Table 3's annotations, or no lines without
     them."""
-    paths = [path for manifest in annotations for path in provenance.files_of(manifest)]
+    paths = [path for manifest in annotations for path in files_of(manifest)]
     rows = [row for path in paths for _, row in records.read_jsonl(path)]
     if not rows:
         return []

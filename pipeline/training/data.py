@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import config, files, provenance
+from pipeline import config, files
 from pipeline.errors import PipelineError
 from pipeline.features import ROWS_APART
 from pipeline.features.store import Store
 from pipeline.grids import grid_seconds
 from pipeline.layout.places import StorePlace
+from pipeline.manifests import files_of
 from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
@@ -97,7 +98,7 @@ def open_features(
     origins. Raises PipelineError for a family that no manifest lists.
     """
     fill = fill or {}
-    listed = [path for manifest in manifests for path in provenance.files_of(manifest)]
+    listed = [path for manifest in manifests for path in files_of(manifest)]
     paths = {family: place.stores_among(listed) for family, place in places.items()}
     fill_paths = {family: place.stores_among(listed) for family, place in fill.items()}
     wanted = [*zip(places.values(), paths.values(), strict=True), *zip(fill.values(), fill_paths.values(), strict=True)]
@@ -109,7 +110,7 @@ def open_features(
                 remedy="extract or import that family first",
             )
     of_archive = {path for found in fill_paths.values() for path in found}
-    ours = [m for m in manifests if not of_archive.intersection(provenance.files_of(m))]
+    ours = [m for m in manifests if not of_archive.intersection(files_of(m))]
     rows = [row for manifest in ours for row in files.read_json(manifest).get("skipped", [])]
     skipped = {str(row.get("vid", row.get("qid"))): str(row["why"]) for row in rows}
     with ExitStack() as stack:

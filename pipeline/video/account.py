@@ -23,6 +23,7 @@ from pipeline.acquire import originals, sources
 from pipeline.acquire.sections import is_section, section_of
 from pipeline.acquire.transfer import NoSuchFileError
 from pipeline.errors import PipelineError, readable
+from pipeline.manifests import files_of, is_as_made, last_record
 from pipeline.shards import vids_of_shard
 from pipeline.stage_settings import Videos
 from pipeline.stages import StageJob
@@ -91,7 +92,7 @@ def videos(job: StageJob[Videos]) -> bool:
     skip = asked.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
-        listed = [path for made in job.inputs["inputs"] for path in provenance.files_of(made)]
+        listed = [path for made in job.inputs["inputs"] for path in files_of(made)]
         finders = {
             name: partial(find_or_copy_again, finder(name, job.layout, listed, acquire), changed) for name in named
         }
@@ -122,7 +123,7 @@ def videos(job: StageJob[Videos]) -> bool:
     looked_for = own.videos if own else originals.asked(named, table)
     changed = changed_originals(originals.videos(target, table))
     known = {vid: row for vid, row in _known_files(target, manifest).items() if row.path not in changed}
-    counts = provenance.last_record(manifest).get("counts", {})
+    counts = last_record(manifest).get("counts", {})
     again = (
         bool(changed or counts.get("failed") or counts.get("missing"))
         or originals.corrupt_replaced(target)
@@ -243,8 +244,8 @@ def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
 
     An account that was damaged after it was made gives none.
     """
-    record = provenance.last_record(manifest)
-    if not (record.get("revision", 0) >= FACTS_SINCE and provenance.is_as_made(record, table)):
+    record = last_record(manifest)
+    if not (record.get("revision", 0) >= FACTS_SINCE and is_as_made(record, table)):
         return {}
     written = table.stat().st_mtime
     rows = [Video(**row) for row in csv_file.read(table)]

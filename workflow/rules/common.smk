@@ -27,7 +27,7 @@ os.environ.update(
 )
 
 from pipeline import config as typed
-from pipeline import asked, devices, gpus, layout, provenance, stage_settings, stale, terminal, yaml_file
+from pipeline import asked, devices, gpus, layout, stage_settings, stale, terminal, yaml_file
 from pipeline.families import FAMILIES, choice_of
 from pipeline.acquire import originals
 from pipeline.datasets import DATASETS
@@ -35,6 +35,7 @@ from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
 from pipeline.video import account
+from pipeline.manifests import Snapshot, last_record
 from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 
