@@ -10,7 +10,8 @@ import pytest
 import stage_jobs
 from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
 
-from pipeline import asked, config, files, records
+from pipeline import asked, files, records
+from pipeline.config_dataset import Fill
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 from pipeline.features.store.bulk import read_packed
@@ -177,7 +178,7 @@ class Filled(Lacking):
 
         with Store([Benchmark(folder).stores[0]]) as store:
             rows = {vid: store.read(vid) for vid in has}
-        fill = config.Fill(archive="old-features", beside=["clip-vit-b32"])
+        fill = Fill(archive="old-features", beside=["clip-vit-b32"])
         super().__init__(folder, skipped, missing="fill", fill=fill, **dataset)
         path = self.results / "features/qvhighlights/2s/clip-vit-b32+old-features/00000.h5"
         origin = replace(passport("clip-vit-b32", VIDEO_DIM, dtype=dtype), origin="old-features")
@@ -248,6 +249,6 @@ def test_where_nothing_is_filled_no_setting_of_a_run_knows_of_it():
     )
     assert "fill" not in asked._runs(job, [])
     job.settings.dataset = DATASET.model_copy(
-        update={"missing": "fill", "fill": config.Fill(archive="old-features", beside=["clip-vit-b32"])}
+        update={"missing": "fill", "fill": Fill(archive="old-features", beside=["clip-vit-b32"])}
     )
     assert asked._runs(job, [])["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}

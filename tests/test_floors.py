@@ -48,6 +48,7 @@ FLOORS = (
         "behind",
         "config",
         "config_checks",
+        "config_dataset",
         "config_experiment",
         "config_families",
         "config_layers",

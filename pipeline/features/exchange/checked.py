@@ -95,8 +95,8 @@ def checked_family(
 ) -> CheckedFamily:
     """Read every file of a family once and check it. The store will be float16 only if all files are float16.
 
-    Raises PipelineError for a family that no layout has a place for, if no file of the family can be imported, and for a
-    grid that is not the files' own.
+    Raises PipelineError for a family that no layout has a place for, if no file of the family can be imported, and for
+    a grid that is not the files' own.
     """
     top, layout = find_top(folder, layouts_of(dataset, family))
     passport = _passport(top, archive, family, grid, layout)
