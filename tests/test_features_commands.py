@@ -12,22 +12,9 @@ from pipeline.cli import main
 from pipeline.features.store import Store, open_stores
 
 
-class Loudness:
-    """2048 numbers: the loudest sample of a row, then zeros."""
-
-    preprocessing = "loudness"
-    batch = 4
-
-    def __init__(self, weights, device):
-        pass
-
-    def encode(self, samples):
-        return np.pad(np.abs(samples).max(axis=1, keepdims=True), ((0, 0), (0, 2047))).astype(np.float32)
-
-
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    fakes = {"clip-vit-b32": "fake_encoders:MeanColour", "pann-cnn14": f"{__name__}:Loudness"}
+    fakes = {"clip-vit-b32": "fake_encoders:MeanColour", "pann-cnn14": "fake_encoders:Loudness"}
     fake_encoders.take_the_place(fakes, monkeypatch.setitem)
     fake_encoders.CALLS.clear()
 

@@ -27,31 +27,11 @@ RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7", "
 FAMILIES = {"frames224": "clip-vit-b32", "sound": "pann-cnn14"}
 
 
-class Loudness:
-    """2048 numbers: a piece's mean absolute sample, then zeros."""
-
-    preprocessing = "loudness"
-    batch = 4
-
-    def __init__(self, weights, device):
-        pass
-
-    def encode(self, pieces):
-        rows = np.zeros((len(pieces), 2048), np.float32)
-        rows[:, 0] = np.abs(pieces).mean(axis=1)
-        return rows
-
-
 @pytest.fixture(scope="module", autouse=True)
 def fakes():
     """Encoders whose rows show what they were given."""
-    fakes = {
-        "clip-vit-b32": "fake_encoders:MeanColour",
-        "clip-text": "fake_encoders:Letters",
-        "pann-cnn14": f"{__name__}:Loudness",
-    }
     with pytest.MonkeyPatch.context() as monkeypatch:
-        fake_encoders.take_the_place(fakes, monkeypatch.setitem)
+        fake_encoders.take_the_place(fake_encoders.FAKES, monkeypatch.setitem)
         yield
 
 
