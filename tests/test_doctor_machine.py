@@ -9,11 +9,12 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made_machine import Machine
 
-from pipeline import gpus, methods
+from pipeline import gpus, methods, programs
 from pipeline.doctor import aside, case, decoders, drawn, file_system, gpu, installation, memory, space
 from pipeline.errors import PipelineError
 
@@ -36,6 +37,12 @@ def evidence():
 
 def levels(findings):
     return [(finding.check, finding.level) for finding in findings]
+
+
+def one_of(findings, check):
+    """The one finding of that name."""
+    (found,) = [finding for finding in findings if finding.check == check]
+    return found
 
 
 def test_all_packages_of_the_lock_are_all_there_is_to_say(paper):
@@ -236,7 +243,7 @@ def test_a_step_of_each_method_is_taken(torch_one_thread):
 
     assert steps.take("cpu") == dict.fromkeys(methods.METHODS, "")
     assert steps.facts()["torch"] == torch_one_thread.__version__
-    assert steps._judged("moment_detr", "cpu") == steps._judged("moment_detr", "cpu")
+    assert steps.judged("moment_detr", "cpu") == steps.judged("moment_detr", "cpu")
 
 
 def test_a_method_that_breaks_is_named_and_the_others_are_tried(torch_one_thread, monkeypatch):
@@ -244,36 +251,37 @@ def test_a_method_that_breaks_is_named_and_the_others_are_tried(torch_one_thread
 
     monkeypatch.setattr(methods, "METHODS", dict(list(methods.METHODS.items())[:2]))
     first, second = methods.METHODS
-    real = steps._learner
+    real = methods.build
 
-    def breaks(name, device):
-        if name == first:
+    def breaks(settings, inputs):
+        if settings.name == first:
             raise RuntimeError("no kernel image is available")
-        return real(name, device)
+        return real(settings, inputs)
 
-    monkeypatch.setattr(steps, "_learner", breaks)
+    monkeypatch.setattr(methods, "build", breaks)
     assert steps.take("cpu") == {first: "RuntimeError: no kernel image is available", second: ""}
 
 
-def test_a_disk_that_is_too_small_is_a_problem(paper, evidence, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_is_a_problem(paper, evidence, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 10**11))
-    found = space._disk(paper, tmp_path)
+    found = one_of(space.check(paper), space.DISK)
     assert (found.level, "set `results` in config.yaml" in found.remedy) == ("problem", True)
     assert re.search(r"100\.0 GB free at .*; the run needs about 49\d\.\d GB more", found.what)
-    assert space._disk(evidence, tmp_path).level == "ok"
+    assert one_of(space.check(evidence), space.DISK).level == "ok"
 
 
-def test_what_is_there_already_needs_no_room_again(paper, tmp_path, monkeypatch):
-    before = space._disk(paper, tmp_path).what
+def test_what_is_there_already_needs_no_room_again(paper, monkeypatch):
+    before = one_of(space.check(paper), space.DISK).what
     monkeypatch.setattr(space, "bytes_below", lambda _: 400 * 10**9)
-    after = space._disk(paper, tmp_path).what
+    after = one_of(space.check(paper), space.DISK).what
     needed = [float(re.search(r"about ([\d.]+) GB", text)[1]) for text in (before, after)]
     assert needed[0] - needed[1] == pytest.approx(400, abs=1)
 
 
-def test_no_room_for_temporary_files_is_a_problem(monkeypatch):
+def test_no_room_for_temporary_files_is_a_problem(evidence, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 0, 10**6))
-    assert (space._temporary().level, "TMPDIR" in space._temporary().remedy) == ("problem", True)
+    found = one_of(space.check(evidence), space.TEMPORARY)
+    assert (found.level, "TMPDIR" in found.remedy) == ("problem", True)
 
 
 @pytest.mark.parametrize(("gigabytes", "level"), [(8, "note"), (64, "ok")])
@@ -313,8 +321,8 @@ def test_results_that_cannot_be_written_are_a_problem(tmp_path, monkeypatch):
 
 
 def test_locks_that_guard_nothing_are_a_problem(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_system, "_TRY_LOCK", "print('taken')")
-    found = file_system._locks(tmp_path, tmp_path)
+    monkeypatch.setattr(programs, "answer", lambda *_: SimpleNamespace(stdout="taken\n"))
+    found = one_of(file_system.check(at(tmp_path)), file_system.LOCKS)
     assert (found.level, "mount option `flock`" in found.remedy) == ("problem", True)
 
 
@@ -323,22 +331,23 @@ def test_a_file_system_without_locks_is_a_problem(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuses)
-    found = file_system._locks(tmp_path, tmp_path)
+    found = one_of(file_system.check(at(tmp_path)), file_system.LOCKS)
     assert (found.level, "cannot be locked (No locks available)" in found.what) == ("problem", True)
 
 
 def test_a_shared_file_system_is_told_what_was_not_tried(tmp_path, monkeypatch):
     monkeypatch.setattr(file_system, "type_of", lambda _: "nfs4")
-    found = file_system._locks(tmp_path, tmp_path)
+    found = one_of(file_system.check(at(tmp_path)), file_system.LOCKS)
     assert (found.level, "between machines was not tried" in found.what) == ("note", True)
 
 
 def test_a_clock_of_the_file_system_that_is_ahead_is_noted(tmp_path, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1_000_000.0)
-    assert [finding.level for finding in file_system._skew(tmp_path)] == ["note"]
+    found = next(finding for finding in file_system.check(at(tmp_path)) if finding.check == file_system.CLOCK)
+    assert (found.level, "ahead of this machine's clock" in found.what) == ("note", True)
 
 
 def test_names_that_differ_by_case_alone_are_tried(tmp_path, monkeypatch):
     real = Path.exists
     monkeypatch.setattr(Path, "exists", lambda path: path.name == "case" or real(path))
-    assert file_system._names(tmp_path).level == "note"
+    assert one_of(file_system.check(at(tmp_path)), file_system.NAMES).level == "note"

@@ -79,6 +79,11 @@ class FrameRowMaker:
         self._spare_batches: list[np.ndarray] = []
         self._spare_frames: list[np.ndarray] = []
 
+    @property
+    def n_kept(self) -> int:
+        """The number of decoded frames that are kept because an input to come needs them."""
+        return sum(len(video.frames) for video in self._videos.values())
+
     def begin(self, source: VideoFile, inputs: np.ndarray) -> None:
         """Begin a video. Skip it if its number of rows does not fit its segments.
 
