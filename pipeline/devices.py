@@ -17,6 +17,7 @@ from pathlib import Path
 from pipeline import locks
 from pipeline.errors import PipelineError
 from pipeline.gpus import SWITCH, TO_THE_CPU, cpu_is_asked_for, visible_gpus
+from pipeline.nouns import counted
 
 POLL_SECONDS = 0.2
 
@@ -130,7 +131,11 @@ def _first_free(gpus: Sequence[str], held: ExitStack) -> str:
                 held.enter_context(locks.lock(folder / gpu.replace("/", "-")))
                 return gpu
         if not said:
-            print(f"waiting for one of {len(gpus)} GPU(s): all are taken", file=sys.stderr, flush=True)
+            print(
+                f"waiting for one of {counted(len(gpus), 'GPU')}: {'it is' if len(gpus) == 1 else 'all are'} taken",
+                file=sys.stderr,
+                flush=True,
+            )
             said = True
         time.sleep(POLL_SECONDS)
 

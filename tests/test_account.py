@@ -318,7 +318,7 @@ def test_what_the_first_source_lacks_is_asked_of_the_next(stage, unpacked, serve
         ("ok", "more"),
         ("missing", "films, more"),
     ]
-    assert rows["c"]["why"].startswith("films: not among the 1 videos of films; more: ")
+    assert rows["c"]["why"].startswith("films: not among the 1 video of films; more: ")
 
 
 def test_a_member_that_was_removed_afterwards_is_a_failure(stage, unpacked):
@@ -479,4 +479,4 @@ def test_fetched_weights_are_found(tmp_path):
 def test_the_account_of_videos_writes_its_progress_into_the_log(stage, server, film, capfd):
     shutil.copy(film, server.folder / "a.mp4")
     stage("a")
-    assert re.search(r"^qvhighlights 00000: 1 of 1 videos", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(r"^qvhighlights 00000: 1 of 1 video,", capfd.readouterr().err, re.MULTILINE)

@@ -128,7 +128,7 @@ def test_what_the_config_skips_is_left_out_everywhere_and_counted(tmp_path):
 
 def test_a_video_that_only_the_reported_split_has_is_refused_before_training(tmp_path):
     benchmark = Lacking(tmp_path, {"t1": "missing: no such file", "t2": "length: other"})
-    with pytest.raises(PipelineError, match=r"test lacks 1 videos: t1 \(missing"):
+    with pytest.raises(PipelineError, match=r"test lacks 1 video: t1 \(missing"):
         benchmark.go(report="test")
     Lacking(tmp_path / "val", {"t1": "missing: no such file"}).go()
 
@@ -206,7 +206,7 @@ def test_an_archive_fills_exactly_the_missing_videos_and_card_manifest_and_table
 
 
 def test_what_the_archive_lacks_too_is_refused_as_without_it(tmp_path):
-    with pytest.raises(PipelineError, match=r"val lacks 1 videos: v25 \(missing"):
+    with pytest.raises(PipelineError, match=r"val lacks 1 video: v25 \(missing"):
         Filled(tmp_path, {"v25": "missing: gone"}, ["v1", "v2"]).go()
 
 
@@ -245,10 +245,12 @@ def of_another_grid(folder):
 
 def test_where_nothing_is_filled_no_setting_of_a_run_knows_of_it():
     job = SimpleNamespace(
-        about={"experiment": "tiny"}, settings=SimpleNamespace(experiment=experiment(), dataset=DATASET)
+        about={"experiment": "tiny"},
+        settings=SimpleNamespace(experiment=experiment(), dataset=DATASET),
+        inputs={"annotations": (), "runs": (), "features": ()},
     )
-    assert "fill" not in asked._runs(job, [])
+    assert "fill" not in asked.predict(job).settings
     job.settings.dataset = DATASET.model_copy(
         update={"missing": "fill", "fill": Fill(archive="old-features", beside=["clip-vit-b32"])}
     )
-    assert asked._runs(job, [])["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}
+    assert asked.predict(job).settings["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}

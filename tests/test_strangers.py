@@ -170,7 +170,7 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
         loaded = data.load(shelf, features, asked, training=config.Training(), reading=Reading())
     (line,) = loaded.skipped
     assert (line["qid"], line["vid"]) == ("2", "sound_cut_short")
-    assert "1 rows where its segments have 4 clips (its sound ends at 3.0" in line["why"]
+    assert "1 row where its segments have 4 clips (its sound ends at 3.0" in line["why"]
     assert {query.vid: n for query, n in zip(loaded.queries, loaded.n_clips, strict=True)} == {
         "whole": 3,
         "no_sound": 3,

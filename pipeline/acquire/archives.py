@@ -154,7 +154,7 @@ class Unpacking:
 
     def add(self, archive: Path, below: PurePosixPath) -> None:
         """Unpack one archive into the sub-folder `below`. Raises PipelineError as `unpack` does."""
-        for member in progress.lines(members_of(archive, self.remedy), unit="files", what=archive.name):
+        for member in progress.lines(members_of(archive, self.remedy), unit="file", what=archive.name):
             place = below / safe_path(member.name, archive)
             why_not = member.why_not or next(filter(None, map(name_problem, place.parts)), "")
             if why_not:

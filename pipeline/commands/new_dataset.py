@@ -79,7 +79,7 @@ def described(
     each = ", ".join(
         f"{split} {len(some)} in {counted(len({q.vid for q in some}), 'video')}" for split, some in splits.items()
     )
-    asked = counted(len(queries), "query", "queries")
+    asked = counted(len(queries), "query")
     rated = f"clips of {clip}, rated by {raters}" if raters else f"clips of {clip}, not rated: moments only"
     return "\n".join(
         [

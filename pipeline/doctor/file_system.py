@@ -21,6 +21,7 @@ from pipeline.doctor.case import CHECKOUT, Case
 from pipeline.doctor.findings import Finding, note, ok, problem
 from pipeline.doctor.space import existing
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 WRITING, LOCKS, NAMES, CLOCK = "results folder", "locks", "file names", "clock"
 PREFIX = ".doctor-"
@@ -41,6 +42,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from pipeline import files, locks
+from pipeline.nouns import counted
 try:
     with locks.lock(Path(sys.argv[2])):
         print("taken")
@@ -182,7 +184,7 @@ def _times(case: Case) -> Iterator[tuple[float, Path]]:
 
 
 def _length(seconds: float) -> str:
-    return f"{seconds / BEHIND_S:,.0f} days" if seconds > BEHIND_S else f"{seconds:,.0f} s"
+    return counted(round(seconds / BEHIND_S), "day") if seconds > BEHIND_S else f"{seconds:,.0f} s"
 
 
 def type_of(place: Path) -> str:

@@ -37,7 +37,7 @@ def score_experiment(job: StageJob[Score]) -> bool:
         truth = files_of(job.input("annotations"))[0]
         skipped = _skipped(experiment, predictions, truth, job.settings.skip)
         made: list[Path] = []
-        for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
+        for (run, epoch), file in progress.lines(found.items(), unit="prediction file", what=f"{name}, {split}"):
             output = job.layout.metrics(name, run, split, epoch)
             domain = _domain(experiment, run)
             score_files(experiment.dataset, file, truth, output, domain=domain, skipped=skipped)

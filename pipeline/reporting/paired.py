@@ -21,6 +21,7 @@ from pipeline.layout import matrix_name, queries_beside
 from pipeline.layout.places import MetricsFile
 from pipeline.layout.runs import EPOCHS, RELEASED_RUN, RunId
 from pipeline.manifests import files_of_all
+from pipeline.nouns import counted
 from pipeline.reporting import published
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import METRIC_OF, TOP5
@@ -161,8 +162,8 @@ def _on_the_same_queries(found: Sequence[Contestant]) -> tuple[list[Contestant],
     alike = max(groups.values(), key=len, default=[])
     here = len(alike[0].values) if alike else 0
     return alike, [
-        f"{one.label} is left out, because it stands on {len(one.values):,} queries, which are not the {here:,} queries"
-        " of this matrix."
+        f"{one.label} is left out, because it stands on {counted(len(one.values), 'query')}, not on the same"
+        f" {counted(here, 'query')} as this matrix."
         for one in found
         if one not in alike
     ]
@@ -179,5 +180,5 @@ def _compared(a: Contestant, b: Contestant, metric: str) -> Comparison:
 
 def _title(number: int, title: str, split: str, epoch: str, column: str, n_queries: int) -> str:
     name = "mean over domains" if column == "Avg." else column
-    stands_on = f"{split}, {epoch} epoch, {n_queries:,} {'videos' if number == 3 else 'queries'}"
+    stands_on = f"{split}, {epoch} epoch, {counted(n_queries, 'video' if number == 3 else 'query')}"
     return " ".join(f"{title}, Table {number} in pairs: row - column, {name} in points, {stands_on}".split())

@@ -18,6 +18,7 @@ from pipeline.layout import queries_beside
 from pipeline.layout.places import MetricsFile, RunFile
 from pipeline.layout.runs import CARD, LOG, RELEASED_RUN, RunId
 from pipeline.manifests import files_of_all
+from pipeline.nouns import counted
 from pipeline.reporting import published
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _filled(cards: Sequence[Mapping[str, Any]]) -> list[str]:
     vids = {split: set().union(*(one["vids"][split] for one in filled)) for split in ("train", "val", "others")}
     n_videos = len(set().union(*vids.values()))
     by_split = ", ".join(f"{split} {len(found):,}" for split, found in vids.items())
-    return [f"released rows of {filled[0]['archive']} fill {n_videos:,} missing videos ({by_split})"]
+    return [f"released rows of {filled[0]['archive']} fill {counted(n_videos, 'missing video')} ({by_split})"]
 
 
 def _skipped_in_training(experiment: Experiment, contents: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -158,7 +159,7 @@ def _skipped_in_training(experiment: Experiment, contents: Sequence[Mapping[str,
     n_seeds = len(experiment.seeds)
     without = sum(len(skipped_in(card).get("train", ())) for card in contents) // n_seeds
     learned = sum(card.get("n_train", 0) for card in contents) // n_seeds
-    return [f"trained on {learned:,} of {learned + without:,} queries"] if without else []
+    return [f"trained on {learned:,} of {counted(learned + without, 'query')}"] if without else []
 
 
 def curve(log: Path, dataset: str) -> list[float]:

@@ -101,7 +101,7 @@ def videos(job: StageJob[Videos]) -> bool:
         annotated = durations_in(listed)
         refuse_unknown(skip, annotated, dataset_name)
         vids = vids_of_shard(annotated, shard, dataset.shards)
-        shown = progress.lines(vids, unit="videos", what=f"{dataset_name} {shard}")
+        shown = progress.lines(vids, unit="video", what=f"{dataset_name} {shard}")
         rows = [
             replace(_by_choice(vid) if vid in skip else account(vid, finders, known), annotated_s=annotated[vid])
             for vid in shown

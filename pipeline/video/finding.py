@@ -17,6 +17,7 @@ from pipeline.config import Acquire
 from pipeline.datasets.own import SUFFIXES
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.nouns import counted
 
 
 def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
@@ -89,7 +90,7 @@ def _by_vid(index: dict[str, int]) -> dict[str, str]:
 
 def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Path:
     if vid not in members:
-        raise NoSuchFileError(f"not among the {len(members):,} videos of {name}")
+        raise NoSuchFileError(f"not among the {counted(len(members), 'video')} of {name}")
     path = home / members[vid]
     if not path.is_file():
         raise PipelineError(f"was unpacked from {name}, but is gone: delete resources/{name}/unpack.json and run again")

@@ -95,7 +95,7 @@ def changed_since(account: Path, rows: Iterable[Mapping[str, str]]) -> bool:
 
 
 def _shown(vids: Iterable[str]) -> Iterable[str]:
-    return progress.lines(list(vids), unit="videos", what="lengths of videos")
+    return progress.lines(list(vids), unit="video", what="lengths of videos")
 
 
 def _measured(path: Path) -> Fraction | str:

@@ -36,6 +36,7 @@ from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
 from pipeline.video import account
 from pipeline.manifests import Snapshot, last_record
+from pipeline.nouns import counted
 from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 
@@ -125,7 +126,7 @@ def say_where_gpu_rules_run():
     if found is None:
         said = "no nvidia-smi here: each gpu job asks torch for a GPU"
     elif found:
-        said = f"gpu rules run on {found} GPU(s)"
+        said = f"gpu rules run on {counted(found, 'GPU')}"
         os.environ.setdefault(gpus.SWITCH, "required")  # a job that finds none later says so and fails
     else:
         said = "no GPU here: gpu rules run on the CPU"

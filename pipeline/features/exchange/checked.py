@@ -19,6 +19,7 @@ from pipeline.features.exchange.archive_files import find_top, read_passports, r
 from pipeline.features.exchange.layouts import Layout, layouts_of, place_of
 from pipeline.features.store.passports import passport_differences
 from pipeline.grids import grid_seconds, n_clips
+from pipeline.nouns import counted
 
 GRID_OFF = 0.1
 """The largest accepted difference between the configured clip length and that of the files, as a share of the former.
@@ -102,7 +103,7 @@ def checked_family(
     passport = _passport(top, archive, family, grid, layout)
     items = _expected_files(queries, grid, layout, top)
     good, findings, dtypes, n_rows = [], [], set(), {}
-    for item in progress.lines(items, unit="files", what=family):
+    for item in progress.lines(items, unit="file", what=family):
         content = _content_of(item, family, layout)
         if content.finding:
             file = item.path.relative_to(top).as_posix()
@@ -117,7 +118,7 @@ def checked_family(
     if not good:
         first = f"; the first: {findings[0].file}, {findings[0].detail}" if findings else ""
         raise PipelineError(
-            f"none of {len(items)} files of {family} can be imported{first}",
+            f"none of {counted(len(items), 'file')} of {family} can be imported{first}",
             where=layout.file,
             remedy="fetch the archive again, or name the right folder",
         )
@@ -137,8 +138,8 @@ def check_grid(archive: str, family: str, grid: str, clip_seconds: Sequence[floa
     derived, configured = median(clip_seconds), float(grid_seconds(grid))
     if abs(derived - configured) > GRID_OFF * configured:
         raise PipelineError(
-            f"{family} has a row per {derived:.3g} s (duration by rows, median of {len(clip_seconds)} videos) where"
-            f" {configured:.3g} s are configured",
+            f"{family} has a row per {derived:.3g} s (duration by rows, median of"
+            f" {counted(len(clip_seconds), 'video')}) where {configured:.3g} s are configured",
             where=archive,
             remedy=f"set its grid in config.yaml, `grids: {{{family}: …}}` of the dataset; it is {grid}",
         )
@@ -199,7 +200,9 @@ def _content_of(item: ExpectedFile, family: str, layout: Layout) -> _FileContent
             return _FileContent("broken", "holds NaN or infinity")
     apart = 0 if item.n_clips is None else len(rows) - item.n_clips
     finding = "length" if abs(apart) > layout.rows_apart else ROWS_OFF[abs(apart)]
-    detail = f"{len(rows)} rows where the annotations have {item.n_clips} clips" if apart else ""
+    detail = (
+        f"{counted(len(rows), 'row')} where the annotations have {counted(item.n_clips or 0, 'clip')}" if apart else ""
+    )
     return _FileContent(finding, detail, rows.dtype, len(rows))
 
 

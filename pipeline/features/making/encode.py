@@ -35,7 +35,7 @@ def encode_videos(
     n_frames = 0
     with (
         closing(decode_ahead(requests, seconds_per_video, _n_decoders())) as events,
-        Progress(len(work), "videos", _families(makers)) as progress,
+        Progress(len(work), "video", _families(makers)) as progress,
     ):
         for position, event in events:
             source, waiting = work[position]

@@ -24,6 +24,7 @@ from pipeline.encoders.workers import Workers
 from pipeline.features import ROWS_APART
 from pipeline.features.making.recipe import Recipe, Skipped, VideoFile
 from pipeline.features.store.writer import StoreWriter, TooLargeError
+from pipeline.nouns import counted
 from pipeline.video.decode import Chunk
 
 
@@ -93,7 +94,8 @@ class FrameRowMaker:
         per_input = self.recipe.kind.rows_per_input
         n_rows = per_input * len(inputs)
         if abs(n_rows - n_clips) > max(ROWS_APART, per_input):
-            why = f"{self.recipe.family} would have {n_rows} rows where its segments have {n_clips} clips"
+            segments = f"where its segments have {counted(n_clips, 'clip')}"
+            why = f"{self.recipe.family} would have {counted(n_rows, 'row')} {segments}"
             self.skipped.append(Skipped(source.vid, why))
             return
         if self._network is None:

@@ -17,6 +17,7 @@ from pipeline.features.store import Store
 from pipeline.features.store.passports import passport_differences
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
+from pipeline.nouns import counted
 from pipeline.video.probe import probe
 
 
@@ -61,7 +62,9 @@ def _refuse_others(output: Path, stem: str, passport: Passport) -> None:
         differ = passport_differences(passport, old.passport)
     if others:
         raise PipelineError(
-            f"holds {len(others)} other arrays ({others[0]} …)", where=output, remedy="name a new file as --output"
+            f"holds {counted(len(others), 'other array')} ({others[0]} …)",
+            where=output,
+            remedy="name a new file as --output",
         )
     if differ:
         raise PipelineError(

@@ -33,7 +33,7 @@ def read_again(
     counts: Counter[str] = Counter()
     with (
         closing(opinions([Request(source.to_read, wanted) for source in sources], seconds_per_video)) as found,
-        Progress(len(sources), "videos", f"{dataset} {shard}, second reader") as shown,
+        Progress(len(sources), "video", f"{dataset} {shard}, second reader") as shown,
     ):
         for position, opinion in found:
             counts[opinion.verdict] += 1
