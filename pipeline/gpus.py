@@ -18,7 +18,6 @@ from pipeline.errors import PipelineError
 from pipeline.programs import answer
 
 NVIDIA_SMI_LIMIT_S = 60.0
-
 TORCH_LIMIT_S = 300.0
 """How long torch may take to answer. Its first import from a shared file system can take minutes."""
 
@@ -29,11 +28,8 @@ With `required` it fails, and with `optional` it works on the CPU.
 """
 
 _LISTED = re.compile(r"UUID: ((?:GPU|MIG)-[^)\s]+)\)")
-
 _NONE_LISTED = re.compile(r"no devices (were )?found", re.IGNORECASE)
-
 _NUMBER = re.compile(r"\+?(\d+)")
-
 _ASK_TORCH = """
 import torch
 for number in range(torch.cuda.device_count()):
