@@ -28,9 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from breaking_server import FAULTS, breaking
 from made_videos import make_video
 
-from pipeline import files, provenance, records
+from pipeline import files, records
 from pipeline.config import Acquire, Dataset
 from pipeline.layout import Layout
+from pipeline.manifests import describe
 from pipeline.shards import shard_names
 from pipeline.stage_settings import Segment, Videos
 from pipeline.stages import StageJob
@@ -74,7 +75,7 @@ def annotations(layout: Layout, vids: dict[str, Path]) -> Path:
     file, manifest = layout.annotations(DATASET, "val"), layout.manifest("annotations", dataset=DATASET, split="val")
     rows = [{"qid": n, "query": "something moves", "vid": vid, "duration": SECONDS} for n, vid in enumerate(vids)]
     records.write_jsonl(file, rows)
-    files.write_json(manifest, {"stage": "annotate", "files": [provenance.describe(file)]})
+    files.write_json(manifest, {"stage": "annotate", "files": [describe(file)]})
     return manifest
 
 

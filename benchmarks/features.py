@@ -43,7 +43,9 @@ from wandering_videos import made
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import FrameRowMaker, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.store.writer import StoreWriter
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import sampling_of
@@ -280,7 +282,7 @@ def stub(cost: float) -> None:
     """Put in place of CLIP's tower nothing, of SlowFast's network `cost` CPU seconds a row."""
     import torch
 
-    from pipeline.encoders import clip, slowfast
+    from pipeline.encoders import open_clip_towers, slowfast
 
     class Stub(torch.nn.Module):
         def __init__(self, dim, cost):
@@ -294,9 +296,8 @@ def stub(cost: float) -> None:
                 torch.ones(64, 64) @ torch.ones(64, 64)
             return torch.zeros(rows, self.dim)
 
-    clip._empty_model = lambda _: SimpleNamespace(visual=None)
-    clip._filled = lambda *_: Stub(512, 0.0)
-    slowfast._network = lambda *_: Stub(2304, cost)
+    open_clip_towers.image_tower = lambda *_: Stub(512, 0.0)
+    slowfast.filled = lambda *_: SimpleNamespace(blocks=[Stub(2304, cost)])
 
 
 def timed(function, spent: Counter, part: str):

@@ -28,11 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from table3_curves import by_seed, experiment_of, seconds, write
 
-from pipeline import provenance, records
+from pipeline import records
 from pipeline.datasets.tvsum import DOMAINS
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import luck
 from pipeline.layout import Layout
+from pipeline.manifests import files_of
 from pipeline.reporting import published, render
 from pipeline.reporting.paired import Contestant, Matrix
 from pipeline.reporting.paired_forms import as_table
@@ -108,7 +109,7 @@ def number(curve: Sequence[float], name: str) -> float:
 
 def collapsed(results: Path) -> dict[str, float]:
     """Domain → the top-5 mAP of equal scores for all clips of its val video, in percent."""
-    (path,) = provenance.files_of(Layout(results).manifest("annotations", dataset="tvsum", split="val"))
+    (path,) = files_of(Layout(results).manifest("annotations", dataset="tvsum", split="val"))
     rows = [row for _, row in records.read_jsonl(path)]
     equal = [{"qid": row["qid"], "pred_saliency_scores": [0.0] * len(row["label"])} for row in rows]
     return {row["domain"]: 100 * row["top5-mAP"] for row in evaluate("tvsum", equal, rows).queries}

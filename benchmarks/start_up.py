@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from small_workflow import ROOT, Workflow, make_videos
 
-from pipeline.layout import Layout, StorePlace
+from pipeline.layout import Layout
+from pipeline.layout.places import StorePlace
 
 RESULTS = Layout(Path("results"))
 PREDICTED = str(RESULTS.predictions("seen", "all-s2017", "val", "last"))

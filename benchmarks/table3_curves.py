@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pandas as pd
 
 from pipeline.datasets.tvsum import DOMAINS
-from pipeline.layout import LOG, SECONDS, RunId
+from pipeline.layout.runs import LOG, SECONDS, RunId
 from pipeline.reporting.reproduced import evaluations
 
 LAST = 50

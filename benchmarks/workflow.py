@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pipeline import asked, config, files
 from pipeline.acquire import originals, sources
 from pipeline.families import FAMILIES
-from pipeline.layout import Layout, StorePlace
+from pipeline.layout import Layout
+from pipeline.layout.places import StorePlace
 from pipeline.provenance import Asked
 from pipeline.shards import shard_names
 from pipeline.stages import STAGES, StageJob

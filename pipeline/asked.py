@@ -16,14 +16,8 @@ from pipeline import stage_settings as of
 from pipeline.config import Dataset, Encoding, Experiment, Features
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, choice_of
-from pipeline.layout import (
-    AnnotationFile,
-    PredictionFile,
-    RunFile,
-    StorePlace,
-    annotations_by_split,
-    sources_by_name,
-)
+from pipeline.layout import annotations_by_split, sources_by_name
+from pipeline.layout.places import AnnotationFile, PredictionFile, RunFile, StorePlace
 from pipeline.provenance import Asked
 from pipeline.shards import shard_name, shard_of
 from pipeline.stages import StageJob

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pipeline import files
 from pipeline.config import Experiment, Features, SweepPoint
 from pipeline.errors import PipelineError
-from pipeline.layout import RunFile
+from pipeline.layout.places import RunFile
 
 
 def skipped_in(card: Mapping[str, Any]) -> Mapping[str, list[dict[str, str]]]:

@@ -143,7 +143,7 @@ class Board:
     def _pace(self, line: StageProgress) -> str:
         """Return the rate of a stage, what is left by that rate, and how long the stage has been at work."""
         seconds = self._clock() - line.began
-        parts = [rate(line.done / seconds, "jobs")] if line.done and seconds else []
+        parts = [rate(line.done / seconds, "job")] if line.done and seconds else []
         if line.done >= line.total:
             return ", ".join([*parts, f"done in {length(seconds)}"])
         if parts:

@@ -8,8 +8,6 @@ commands, and so can anybody. Errors a user can act on end in one line and exit 
 from __future__ import annotations
 
 import argparse
-import codecs
-import io
 import os
 import re
 import sys
@@ -23,6 +21,7 @@ from pipeline.commands import doctor as doctor_command
 from pipeline.commands import features as features_commands
 from pipeline.commands import new_dataset as new_dataset_command
 from pipeline.commands.parser import CommandParser
+from pipeline.commands.plain_output import print_anywhere
 from pipeline.datasets import DATASETS
 from pipeline.errors import PipelineError
 from pipeline.grids import KNOWN, is_grid
@@ -39,20 +38,6 @@ TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "
 STORE = "a feature store, or a folder with all shards of a family"
 NO_MEMORY = re.compile("not enough memory|can't allocate memory|can't start new thread|CUDA out of memory")
 """What libraries say in a RuntimeError where memory for numbers, or for the stack of a thread, is lacking."""
-PLAIN = {
-    "→": "->",
-    "–": "-",
-    "—": "-",
-    "−": "-",
-    "±": "+-",
-    "×": "x",
-    "…": "...",
-    "≥": ">=",
-    "≤": "<=",
-    "·": ".",
-    "λ": "lambda",
-}
-"""What stands for a character that a terminal does not have; any other one is escaped."""
 
 
 def _grid(name: str) -> str:
@@ -84,7 +69,7 @@ ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
-    _print_anywhere()
+    print_anywhere()
     _learn_datasets(arguments)
     options = build_parser().parse_args(arguments)
     try:
@@ -135,21 +120,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _print_anywhere() -> None:
-    """Let a terminal or file of any encoding take every character: what it has not is written in plain ones."""
-    codecs.register_error("plainly", _plainly)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="plainly")
-
-
-def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = error.object[error.start : error.end]
-    return "".join(PLAIN.get(char) or ascii(char)[1:-1] for char in text), error.end
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,7 +2,8 @@
 
 It serves three uses. It validates the file. It resolves every experiment: the defaults of the dataset lie under the
 experiment's own keys, and these under the keys of a sweep point. It generates `workflow/schemas/config.schema.json`.
-Experiments are defined in `config_experiment.py`. Everything that other modules need of the config is imported here.
+A dataset is defined in `config_dataset.py` and an experiment in `config_experiment.py`. Everything that other modules
+need of the config is imported here.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline import config_families, config_own, methods, yaml_file
 from pipeline.config_checks import unworkable
+from pipeline.config_dataset import Dataset
 from pipeline.config_experiment import SEEDS, Experiment, Features, Seeds, SweepPoint, Training
 from pipeline.config_layers import complaint, over_model, resolved, unread_settings
 from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Mirror, Model, ResultsFolder
 from pipeline.errors import PipelineError
-from pipeline.families import FAMILIES
 from pipeline.layout import OWN_TABLE
-from pipeline.settings import Grid, Positive, Strict
+from pipeline.settings import Positive, Strict
 
 __all__ = [
     "DOMAINS",
@@ -34,7 +35,6 @@ __all__ = [
     "Experiment",
     "FamilyName",
     "Features",
-    "Fill",
     "RandomOrReleased",
     "SweepPoint",
     "Training",
@@ -48,75 +48,6 @@ RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d+)$")]
 """Which weights an encoder has: the released ones, or random ones from a seed."""
 
 S = TypeVar("S", bound="Strict")
-
-
-class Fill(Strict):
-    """Where released rows for missing videos are taken from, and which families may be filled so."""
-
-    archive: str
-    """Name of a released feature archive in sources.csv."""
-    beside: Annotated[list[FamilyName], Field(min_length=1)]
-    """The permission: families whose rows from that archive may stand beside rows that are made here. The passports of
-    the two differ in their origin, and no test can show that they are alike. Every family of video and sound of an
-    experiment with `source: raw` must be named, or the config is refused."""
-
-
-class Dataset(Strict):
-    """How one dataset is fetched, cut into jobs and put on grids."""
-
-    shards: Positive = 32
-    """Number of jobs that share its videos."""
-    clip: Grid = "2s"
-    """The grid of its labels: the length of the clips that people rated."""
-    grids: dict[FamilyName, Grid] = {}
-    """Family → its grid, for each family that has another grid than the labels."""
-    annotations: dict[Literal["train", "val", "test"], str]
-    """Split → the name of its annotation file in sources.csv."""
-    videos: list[str] = []
-    """Names in sources.csv. Each video is taken from the first source that has it."""
-    skip: list[str] = []
-    """Vids that no stage uses. Their queries are left out everywhere, and every table says how many queries its
-    numbers stand on."""
-    sample: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether it is
-    among them. Every title then says that nothing is comparable. With null all videos are used."""
-    missing: Literal["fail", "skip", "fill"] = "fail"
-    """What training does when videos of val, or of the split it reports, are missing or cannot be read. `fail`
-    refuses to begin. `skip` leaves their queries out, and every table says so. `fill` takes the rows of missing videos
-    of every split from a released archive, and every table says of how many. Videos that the archive lacks too are
-    treated as with `fail`. Missing videos of train that nothing fills are always left out."""
-    fill: Fill | None = None
-    """The archive of `missing: fill`."""
-
-    @model_validator(mode="after")
-    def _puts_families_where_they_live(self) -> Dataset:
-        for family, grid in self.grids.items():
-            own = "tokens" if FAMILIES[family].reader == "words" else FAMILIES[family].grid
-            if own not in (None, grid):
-                raise ValueError(f"`grids.{family}` is {grid}, and the family lives on {own} only")
-        if (self.missing == "fill") != (self.fill is not None):
-            needs = "`missing: fill` needs `fill: {archive: NAME, beside: [FAMILY, …]}`"
-            raise ValueError(f"{needs}, and `fill` needs `missing: fill`")
-        if len(set(self.skip)) < len(self.skip):
-            raise ValueError(f"`skip` names a vid twice ({', '.join(self.skip)})")
-        return self
-
-    @property
-    def fill_archive(self) -> str:
-        """The name of the archive that fills missing videos, or nothing."""
-        return self.fill.archive if self.fill else ""
-
-    def filled(self, experiment: Experiment) -> list[str]:
-        """Return the families of an experiment whose missing videos are filled: those of video and sound, from raw."""
-        if self.fill is None or experiment.source != "raw" or experiment.features is None:
-            return []
-        return [*experiment.features.video, *experiment.features.audio]
-
-    def grid_of(self, family: str) -> str:
-        """Return the grid of one family. Families of words have the grid `tokens`."""
-        if FAMILIES[family].reader == "words":
-            return "tokens"
-        return self.grids.get(family, self.clip)
 
 
 class Acquire(Strict):

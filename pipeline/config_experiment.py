@@ -11,7 +11,7 @@ from pipeline import datasets
 from pipeline.config_names import DatasetName, DomainName, FamilyName, Model
 from pipeline.datasets import DATASETS, definition
 from pipeline.families import FAMILIES
-from pipeline.layout import RunId
+from pipeline.layout.runs import RunId
 from pipeline.settings import Positive, Strict, Weight
 
 

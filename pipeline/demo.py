@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import config, csv_file, files, methods, provenance, records
+from pipeline import config, csv_file, files, locks, methods, provenance, records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.store import Store
 from pipeline.layout import Layout
+from pipeline.nouns import counted
 from pipeline.reporting.tables import texts
 from pipeline.terminal import GO_ON_WITH
 
@@ -55,10 +56,10 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
     command = os.environ.get(GO_ON_WITH) or f"python -m pipeline demo --cores {cores}"
     try:
-        with files.lock(Layout(results).demo()):
+        with locks.lock(Layout(results).demo()):
             end_what_was_left(results)
             _run(cores, results, command)
-    except files.BusyError as error:
+    except locks.BusyError as error:
         if error.where != str(Layout(results).demo()):
             raise
         raise PipelineError(
@@ -106,7 +107,10 @@ def end_what_was_left(results: Path) -> None:
 
     left = _left_behind(results)
     if left:
-        print(f"An earlier demo was killed; {len(left)} processes of it are at work: waiting for their end", flush=True)
+        print(
+            f"An earlier demo was killed; waiting for the end of {counted(len(left), 'process', 'processes')} of it",
+            flush=True,
+        )
     while left:
         for process in left:
             with suppress(psutil.Error):
@@ -200,7 +204,7 @@ def _what_was_learned(results: Path) -> str:
         metrics = files.read_json(path)
         n_queries = metrics["n_queries"]["all"]
         shown.append(f"{name} {metrics['brief']['MR-full-R1@0.5']:.2f} / {metrics['brief']['MR-full-mAP']:.2f}")
-    return f"Learned? R1@0.5 / mAP on {n_queries} held-out queries: {', '.join(shown)}"
+    return f"Learned? R1@0.5 / mAP on {counted(n_queries, 'held-out query')}: {', '.join(shown)}"
 
 
 def _other_methods() -> dict[str, str]:

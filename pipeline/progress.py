@@ -15,6 +15,8 @@ from typing import Self, TextIO, TypeVar
 
 from tqdm import tqdm
 
+from pipeline.nouns import counted, plural
+
 EVERY_S = 30.0
 """Seconds between two lines."""
 
@@ -26,7 +28,7 @@ Item = TypeVar("Item")
 class Progress:
     """Counts what is done of `total` and shows it; a context manager, whose end stops the lines.
 
-    total: of all, None where nobody knows. unit: what is counted, in the plural (`videos`, `files`); `B` is bytes.
+    total: of all, None where nobody knows. unit: what is counted, in the singular (`video`, `file`); `B` is bytes.
     what: the work, as the line begins (`qvhighlights 00000`). done: what an earlier run did already; it counts as
     done, and not into the rate. every_s (`EVERY_S` without), clock (seconds), out: for tests.
     """
@@ -54,9 +56,9 @@ class Progress:
     def __enter__(self) -> Self:
         self._began = self._clock()
         if self._out.isatty():
-            self._bar = tqdm(
-                total=self.total, initial=self.done, unit=f" {self.unit}", desc=self.what, unit_scale=self.unit == "B"
-            )
+            is_bytes = self.unit == "B"
+            unit = " B" if is_bytes else f" {plural(self.unit)}"
+            self._bar = tqdm(total=self.total, initial=self.done, unit=unit, desc=self.what, unit_scale=is_bytes)
         else:
             self._thread = threading.Thread(target=self._tell, daemon=True)
             self._thread.start()
@@ -90,8 +92,9 @@ class Progress:
     def line(self) -> str:
         """How far it is: done, total, rate, the time left by that rate."""
         new, seconds = self.done - self._first, self.seconds
-        of = "" if self.total is None else f" of {_amount(self.total, self.unit)}"
-        parts = [f"{self.what}: {_amount(self.done, self.unit)}{of}{'' if self.unit == 'B' else f' {self.unit}'}"]
+        last = _counted(self.done if self.total is None else self.total, self.unit)
+        done = "" if self.total is None else f"{_bytes(self.done) if self.unit == 'B' else f'{self.done:,}'} of "
+        parts = [f"{self.what}: {done}{last}"]
         if new > 0 and seconds > 0:
             parts.append(rate(new / seconds, self.unit))
             if self.total is not None and self.total > self.done:
@@ -119,8 +122,8 @@ def lines(iterable: Iterable[Item], *, unit: str, what: str) -> Iterator[Item]:
             progress.add()
 
 
-def _amount(n: int, unit: str) -> str:
-    return _bytes(n) if unit == "B" else f"{n:,}"
+def _counted(n: int, unit: str) -> str:
+    return _bytes(n) if unit == "B" else counted(n, unit)
 
 
 def _bytes(n: float) -> str:
@@ -135,8 +138,10 @@ def rate(per_second: float, unit: str) -> str:
     if unit == "B":
         return f"{_bytes(per_second)}/s"
     if per_second >= 1:
-        return f"{per_second:,.1f} {unit}/s"
-    return f"{per_second * 60:.1f} {unit}/min" if per_second * 60 >= 1 else f"{per_second * 3600:.1f} {unit}/h"
+        return f"{per_second:,.1f} {plural(unit)}/s"
+    if per_second * 60 >= 1:
+        return f"{per_second * 60:.1f} {plural(unit)}/min"
+    return f"{per_second * 3600:.1f} {plural(unit)}/h"
 
 
 def length(seconds: float) -> str:

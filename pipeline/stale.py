@@ -15,7 +15,8 @@ from typing import Any
 from pipeline import methods
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.provenance import STAGES, Asked, Snapshot, is_done
+from pipeline.manifests import Snapshot
+from pipeline.provenance import STAGES, Asked, is_done
 
 
 def has_work(asked: Asked, manifest: Path, snapshot: Snapshot | None = None) -> bool:

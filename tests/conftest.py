@@ -29,6 +29,7 @@ LONGEST_FIRST = (
     "test_other_lengths.py",
     "test_training.py",
     "test_datasets.py",
+    "test_own_workflow.py",
     "test_moment_query_methods.py",
     "test_slowfast.py",
     "test_extract.py",

@@ -8,7 +8,7 @@ import numpy as np
 from tiny_benchmark import list_stores, passport, write_store
 
 from pipeline import config
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
 from pipeline.methods.tr_detr.settings import TrDetrSettings
 from pipeline.records import Query
 from pipeline.training.data import Data, load, open_features

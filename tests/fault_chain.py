@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equal_results import contents, differences
-from small_workflow import ROOT, Workflow
+from small_workflow import Workflow
 
 from pipeline import cli, files, work_record
 
@@ -176,7 +176,6 @@ def _exit_code(job: Job, before: Callable[[], None]) -> int:
 
 def import_all() -> None:
     """Import what the jobs use and put the fakes of the small workflow in place, once for all forked jobs."""
-    sys.path.insert(0, str(ROOT / "tests" / "hooks"))
     import fake_encoders
     import matplotlib.backends.backend_svg
     import matplotlib.pyplot  # noqa: F401
@@ -189,14 +188,7 @@ def import_all() -> None:
     from pipeline.video import probe  # noqa: F401
 
     torch.set_num_threads(THREADS)
-    fake_encoders.take_the_place(
-        {
-            "clip-vit-b32": "fake_encoders:MeanColour",
-            "slowfast-r50-caffe2": "quick_encoders:WideMeanColour",
-            "clip-text": "fake_encoders:Letters",
-            "pann-cnn14": "quick_encoders:Loudness",
-        }
-    )
+    fake_encoders.take_the_place(fake_encoders.FAKES)
 
 
 def when_work_begins(fault: Callable[[], None]) -> Callable[[], None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import config, files, provenance
+from pipeline import config, files
+from pipeline.manifests import describe
 from pipeline.reporting import render, tables
 from pipeline.reporting.reproduced import METRIC_OF
 
@@ -48,14 +49,14 @@ class Results:
     def manifests(self, experiments: dict) -> tuple[list, list]:
         """One of the scores, and one of each experiment's training."""
         scored = self.folder / "scored.json"
-        files.write_json(scored, {"stage": "score", "files": [provenance.describe(path) for path in self.scored]})
+        files.write_json(scored, {"stage": "score", "files": [describe(path) for path in self.scored]})
         trained = {name: e for name, e in experiments.items() if e.source != "predictions"}
         return [scored], [self.train(name, e) for name, e in trained.items()]
 
     def train(self, name: str, e: config.Experiment) -> Path:
         """The manifest of a training of all runs."""
         manifest = self.folder / f"runs/{name}.1of1.json"
-        logs = [provenance.describe(path) for path in self.logs if path.parent.parent.name == name]
+        logs = [describe(path) for path in self.logs if path.parent.parent.name == name]
         runs = {run: e.settings_of(run).recorded() for run in e.runs}
         settings = {"experiment": name, "features": e.features.model_dump(mode="json"), "runs": runs}
         files.write_json(manifest, {"stage": "train", "settings": settings, "inputs": {}, "files": logs})

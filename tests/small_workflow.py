@@ -19,7 +19,7 @@ from made_videos import make_video
 from recorded_work import read_work
 from tiny_benchmark import query
 
-from pipeline import files, records
+from pipeline import files, locks, records
 from pipeline.acquire.sources import COLUMNS
 from pipeline.work_record import VARIABLE
 
@@ -193,7 +193,7 @@ class Workflow:
 
 def finished_once(folder: Path) -> tuple[Workflow, dict[str, int]]:
     """A finished workflow, to be copied, and the work it took. The first process that asks for the folder makes it."""
-    with files.lock(folder / "finished", wait=True):
+    with locks.lock(folder / "finished", wait=True):
         workflow, work = Workflow(folder / "finished", folder / "videos"), folder / "work.json"
         if not work.exists():
             make_videos(folder / "videos")

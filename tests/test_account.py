@@ -1,41 +1,27 @@
-import csv
+"""The account of videos: what is there, what is not and why, and what another look costs."""
+
+from __future__ import annotations
+
 import os
 import re
 import shutil
-import sys
 import threading
-import types
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
-import stage_jobs
 
-from pipeline import files, provenance, records
-from pipeline.acquire import archives, originals, patience, youtube
-from pipeline.acquire.sources import COLUMNS as SOURCE_COLUMNS
-from pipeline.acquire.weights import weights_file
-from pipeline.config import Acquire, Dataset
+pytest.importorskip("av")
+
+from account_stage import AccountStage, make_video
+
+from pipeline import files
+from pipeline.acquire import archives, originals, patience
 from pipeline.errors import PipelineError
+from pipeline.manifests import describe
 from pipeline.video.account import COLUMNS
-
-av = pytest.importorskip("av")
-
-
-def make_video(path, seconds=2, options=None):
-    """A small H.264 MP4 at 10 frames per second."""
-    noise = np.random.default_rng(0)
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(seconds * 10):
-            frame = av.VideoFrame.from_ndarray(noise.integers(0, 255, (48, 64, 3), np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -70,31 +56,7 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stage(tmp_path, server):
-    """The stage on a dataset of one shard whose videos come from a table of sources."""
-    results = tmp_path / "results"
-    acquire = Acquire(sources=str(tmp_path / "sources.csv"), attempts=1, timeout_s=5)
-
-    def run(*vids, kind="video", url="{server}/{vid}.mp4", also=(), then=(), **acquiring):
-        row = ["films", kind, "films.zip" if kind == "archive" else "{vid}.mp4", url.replace("{server}", server.url)]
-        table = [SOURCE_COLUMNS, [*row, "", "", "", ""]]
-        table += [[name, "video", "{vid}.mp4", f"{server.url}/{{vid}}.mp4", "", "", "", ""] for name in then]
-        (tmp_path / "sources.csv").write_text("\n".join(map(",".join, table)))
-        rows = [{"qid": i, "query": "q", "vid": vid, "duration": 2} for i, vid in enumerate(vids)]
-        records.write_jsonl(results / "annotations/qvhighlights/val.jsonl", rows)
-        annotations = results / "annotations/qvhighlights/val.json"
-        described = [provenance.describe(results / "annotations/qvhighlights/val.jsonl")]
-        files.write_json(annotations, {"stage": "annotate", "files": described})
-        dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["films", *then])
-        settings = {"dataset": dataset, "acquire": acquire.model_copy(update=acquiring)}
-        inputs = {"inputs": [annotations, *also]}
-        return stage_jobs.run("videos", results, run.manifest, inputs, settings, dataset="qvhighlights", shard="00000")
-
-    def rows():
-        with open(results / "videos/qvhighlights/00000.csv", newline="") as file:
-            return {row["vid"]: row for row in csv.DictReader(file)}
-
-    run.results, run.rows, run.manifest = results, rows, results / "videos/qvhighlights/00000.json"
-    return run
+    return AccountStage(tmp_path, server.url)
 
 
 def test_a_video_that_is_there_is_measured(stage, server, film):
@@ -275,9 +237,6 @@ def test_a_vid_that_is_no_file_name_is_refused(stage, vid):
         stage(vid)
 
 
-# ---- videos of an archive ----------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def unpacked(stage, film):
     """The index and manifest that `unpack` leaves, for members that are copies of the film."""
@@ -288,7 +247,7 @@ def unpacked(stage, film):
             (home / "files" / member).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(film, home / "files" / member)
         archives.write_index(home / "index.csv", dict.fromkeys(members, film.stat().st_size))
-        described = [provenance.describe(home / "index.csv")]
+        described = [describe(home / "index.csv")]
         files.write_json(home / "unpack.json", {"stage": "unpack", "files": described})
         return home / "unpack.json"
 
@@ -317,7 +276,7 @@ def test_what_the_first_source_lacks_is_asked_of_the_next(stage, unpacked, serve
         ("ok", "more"),
         ("missing", "films, more"),
     ]
-    assert rows["c"]["why"].startswith("films: not among the 1 videos of films; more: ")
+    assert rows["c"]["why"].startswith("films: not among the 1 video of films; more: ")
 
 
 def test_a_member_that_was_removed_afterwards_is_a_failure(stage, unpacked):
@@ -327,155 +286,8 @@ def test_a_member_that_was_removed_afterwards_is_a_failure(stage, unpacked):
     assert stage.rows()["a"]["status"] == "failed"
 
 
-# ---- YouTube -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def library(monkeypatch, film):
-    """yt-dlp's place taken by one that notes what it is asked and writes the film, or raises what it is told to."""
-
-    class Error(Exception):
-        pass
-
-    class Library:
-        asked, found, trouble, troubles, killed = [], [], None, [], False
-
-        def __init__(self, options):
-            self.options = options
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def extract_info(self, url, download):
-            Library.asked.append((url, self.options))
-            folder = Path(self.options["paths"]["home"])
-            Library.found += [path.name for path in folder.iterdir()]
-            if Library.killed:
-                (folder / "video.f134.mp4.part").write_bytes(b"half")
-                raise KeyboardInterrupt
-            if Library.troubles:
-                raise Error(Library.troubles.pop())
-            if Library.trouble:
-                raise Error(Library.trouble)
-            shutil.copy(film, folder / "video.mp4")
-
-    monkeypatch.setitem(sys.modules, "yt_dlp", types.SimpleNamespace(YoutubeDL=Library))
-    monkeypatch.setitem(sys.modules, "yt_dlp.utils", types.SimpleNamespace(YoutubeDLError=Error))
-    monkeypatch.setattr(youtube.shutil, "which", lambda program: f"/usr/bin/{program}")
-    return Library
-
-
-PAGE = "https://www.youtube.com/watch?v={vid}"
-
-
-def test_vids_with_times_are_parts_of_one_video_that_is_fetched_once_and_whole(stage, library):
-    stage("-_bcdefghij_0.0_1.0", "-_bcdefghij_0.5_2.0", kind="youtube", url=PAGE)
-    ((url, options),) = library.asked
-    assert url == "https://www.youtube.com/watch?v=-_bcdefghij"
-    assert "download_ranges" not in options
-    rows = stage.rows()
-    assert [(row["status"], row["start_s"], row["duration_s"]) for row in rows.values()] == [
-        ("ok", "0", "1"),
-        ("ok", "1/2", "3/2"),
-    ]
-    assert [path.name for path in (stage.results / "resources/films/files").iterdir()] == ["-_bcdefghij.mp4"]
-
-
-def test_a_section_that_an_earlier_version_cut_stays_in_use(stage, library, film):
-    folder = stage.results / "resources/films/files"
-    folder.mkdir(parents=True)
-    shutil.copy(film, folder / "-_bcdefghij_60.0_62.0.mp4")
-    stage("-_bcdefghij_60.0_62.0", kind="youtube", url=PAGE)
-    assert library.asked == []
-    row = stage.rows()["-_bcdefghij_60.0_62.0"]
-    assert row["status"] == "ok" and "start_s" not in row
-
-
-def test_a_whole_video_that_ends_before_its_section_is_told(stage, library):
-    stage("-_bcdefghij_60.0_210.0", "_xMr-HKMfVA", kind="youtube", url=PAGE)
-    row = stage.rows()["-_bcdefghij_60.0_210.0"]
-    assert (row["status"], row["why"]) == ("corrupt", "lasts 2.00 s and shows nothing from 60 s to 210 s")
-    assert stage.rows()["_xMr-HKMfVA"]["status"] == "ok"
-
-
-def test_a_plain_id_is_the_whole_video(stage, library):
-    stage("_xMr-HKMfVA", kind="youtube", url=PAGE)
-    assert stage.rows()["_xMr-HKMfVA"]["status"] == "ok"
-    assert library.asked[0][1]["format_sort"] == ["+res:256"]
-
-
-@pytest.mark.parametrize("n_troubles", [2, 9])
-def test_a_youtube_that_asks_for_patience_is_asked_again_and_not_for_ever(stage, library, n_troubles):
-    library.troubles = ["ERROR: HTTP Error 429: Too Many Requests"] * n_troubles
-    stage("_xMr-HKMfVA", kind="youtube", url=PAGE, attempts=5)
-    row = stage.rows()["_xMr-HKMfVA"]
-    assert (row["status"], len(library.asked)) == (("ok", 3) if n_troubles == 2 else ("failed", 5))
-
-
-def test_what_a_killed_fetch_left_is_gone_on_with(stage, library):
-    library.killed = True
-    with pytest.raises(KeyboardInterrupt):
-        stage("_xMr-HKMfVA", kind="youtube", url=PAGE)
-    (part,) = (stage.results / "resources/films/files/.youtube-_xMr-HKMfVA").iterdir()
-    library.killed = False
-    stage("_xMr-HKMfVA", kind="youtube", url=PAGE)
-    assert library.found == [part.name]
-    assert [path.name for path in (stage.results / "resources/films/files").iterdir()] == ["_xMr-HKMfVA.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("said", "status"),
-    [
-        ("ERROR: [youtube] x: Video unavailable. This video has been removed by the uploader", "missing"),
-        ("ERROR: [youtube] x: Private video. Sign in if you've been granted access", "missing"),
-        ("ERROR: [youtube] x: The uploader has not made this video available in your country", "missing"),
-        ("ERROR: [youtube] x: Requested format is not available. Use --list-formats", "failed"),
-        ("ERROR: [youtube] x: Sign in to confirm you are not a bot", "failed"),
-        ("ERROR: Unable to download webpage: timed out", "failed"),
-    ],
-)
-def test_a_video_that_is_gone_is_told_from_one_that_did_not_come(stage, library, said, status):
-    library.trouble = said
-    stage("_xMr-HKMfVA", kind="youtube", url=PAGE)
-    row = stage.rows()["_xMr-HKMfVA"]
-    assert row["status"] == status
-    assert row["why"].startswith(f"YouTube: {said.removeprefix('ERROR: ')}")
-
-
-@pytest.mark.parametrize("vid", ["00607", "_xMr-HKMfVA_60.0", "a" * 12])
-def test_a_vid_that_is_no_youtube_id_is_a_failure_of_its_row(stage, library, vid):
-    stage(vid, kind="youtube", url=PAGE)
-    assert stage.rows()[vid]["status"] == "failed"
-    assert library.asked == []
-
-
-def test_qvhighlights_vids_are_split_from_the_right(shared_data):
-    rows = (row for _, row in records.read_jsonl(shared_data / "annotations/qvhighlights_train.jsonl"))
-    for vid in {row["vid"] for row in rows}:
-        youtube_id, start, end = vid.rsplit("_", 2)
-        assert youtube.section_of(vid) == youtube.Section(youtube_id, float(start), float(end))
-
-
-# ---- weights -----------------------------------------------------------------------------------------------------
-
-
-def test_weights_that_were_not_fetched_are_answered_with_the_command(tmp_path):
-    with pytest.raises(PipelineError, match=r"python -m pipeline --results .* fetch clip-vit-b32"):
-        weights_file("clip-vit-b32", tmp_path)
-
-
-def test_fetched_weights_are_found(tmp_path):
-    (tmp_path / "weights.bin").write_bytes(b"w")
-    manifest = tmp_path / "resources/clip-vit-b32/fetch.json"
-    files.write_json(manifest, {"stage": "fetch", "files": [provenance.describe(tmp_path / "weights.bin")]})
-    assert weights_file("clip-vit-b32", tmp_path) == tmp_path / "weights.bin"
-
-
 @pytest.mark.usefixtures("told_often")
 def test_the_account_of_videos_writes_its_progress_into_the_log(stage, server, film, capfd):
     shutil.copy(film, server.folder / "a.mp4")
     stage("a")
-    assert re.search(r"^qvhighlights 00000: 1 of 1 videos", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(r"^qvhighlights 00000: 1 of 1 video,", capfd.readouterr().err, re.MULTILINE)

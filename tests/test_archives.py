@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_archives import CONTENT, make_tar, make_zip, special
 
-from pipeline import files, provenance
+from pipeline import files
 from pipeline.acquire import archives
 from pipeline.acquire.archives import read_index, safe_path
 from pipeline.errors import PipelineError
+from pipeline.manifests import describe
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def unpacked(home, tmp_path):
     """Run the stage on an archive; returns whether there was work."""
 
     def run(archive: Path) -> bool:
-        listed = {"stage": "fetch", "files": [provenance.describe(archive)]}
+        listed = {"stage": "fetch", "files": [describe(archive)]}
         files.write_json(home / "fetch.json", listed)
         made = tmp_path / "results", home / "unpack.json"
         return stage_jobs.run("unpack", *made, {"fetched": home / "fetch.json"}, name="thing")

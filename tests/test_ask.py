@@ -29,7 +29,7 @@ from pipeline.asking.words import Words, qid_of
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 

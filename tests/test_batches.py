@@ -11,7 +11,7 @@ from tiny_benchmark import list_stores, passport, write_store
 
 from pipeline import config
 from pipeline.errors import PipelineError
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.records import Query
 from pipeline.training.batches import collate

@@ -194,8 +194,12 @@ def test_requests_to_a_host_keep_their_distance_in_all_processes(tmp_path, monke
 
 def test_a_clock_that_was_set_back_does_not_stop_downloads(tmp_path, monkeypatch):
     monkeypatch.setattr(patience.tempfile, "gettempdir", lambda: str(tmp_path))
-    folder = patience._folder()
-    (folder / "host").write_text(f"{time.time() + 1e6} {time.time() + 2e6}")
-    assert patience._reserve("host", 1.0) == 0.0
-    (folder / "host").write_text("torn")
-    assert patience._reserve("host", 1.0) == 0.0
+    waits = []
+    monkeypatch.setattr(patience.time, "sleep", waits.append)
+    acquire = Acquire(requests_per_minute={"*": 60})
+    patience.wait_for_turn("http://host/a", acquire)
+    (record,) = tmp_path.rglob("host")
+    for text in (f"{time.time() + 1e6} {time.time() + 2e6}", "torn"):
+        record.write_text(text)
+        patience.wait_for_turn("http://host/a", acquire)
+    assert waits == [0.0, 0.0, 0.0]

@@ -10,7 +10,7 @@ from pipeline.datasets import DATASETS
 from pipeline.datasets.charades_sta import FRAMES
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.exchange import released
+from pipeline.features.exchange import checked
 from pipeline.features.exchange.archive_files import read_released
 
 VGG, FLOW, SOUND, I3D = "vgg16-charades", "vgg16-flow-charades", "pann-cnn14-charades", "i3d-inception-rgb-charades"
@@ -119,9 +119,9 @@ def test_ten_percent_off_is_the_limit(seconds_per_row, is_refused):
     lengths = [seconds_per_row, 5.0, 0.1]
     if is_refused:
         with pytest.raises(PipelineError, match="median of 3 videos"):
-            released.check_grid("umt", VGG, "1s", lengths)
+            checked.check_grid("umt", VGG, "1s", lengths)
     else:
-        released.check_grid("umt", VGG, "1s", lengths)
+        checked.check_grid("umt", VGG, "1s", lengths)
 
 
 def test_the_datasets_own_text_files_are_rows_in_order_of_their_numbers(tmp_path):

@@ -157,7 +157,7 @@ def test_a_video_shorter_than_the_shift_is_left_out_of_the_verdict_and_counted(t
     shifted = {vid: (np.roll(values, 1, axis=0) if len(values) > 1 else values) for vid, values in rows.items()}
     said = verdict(compare_stores(write(tmp_path / "a", rows), write(tmp_path / "b", shifted)))
     assert said.startswith("the same features, but B is shifted by +1 row")
-    assert said.endswith("; 1 vids are too short to be compared under that shift")
+    assert said.endswith("; too short to be compared under that shift: 1 vid")
 
 
 def test_missing_vids_and_other_lengths_are_counted(tmp_path):
@@ -165,7 +165,7 @@ def test_missing_vids_and_other_lengths_are_counted(tmp_path):
     fewer = {"v0": rows["v0"], "v1": rows["v1"][:6], "w": rows["v2"]}
     said = text(compare_stores(write(tmp_path / "a", rows), write(tmp_path / "b", fewer)), "a", "b")
     assert "in both: 2 vids, 1 of another length; only in A: 2 (v2, v3); only in B: 1 (w)" in said
-    assert said.endswith("1 vids differ in length by more than 1; 3 vids are in one of them alone")
+    assert said.endswith("1 vid with a length that differs by more than 1; 3 vids in one of them alone")
 
 
 def test_pooled_vectors_are_compared_too(tmp_path):
@@ -196,5 +196,5 @@ def test_rows_that_cannot_be_laid_side_by_side_are_refused(tmp_path, changes, me
 
 def test_stores_without_a_common_vid_are_refused(tmp_path):
     a, b = write(tmp_path / "a", {"x": video(3, 0)}), write(tmp_path / "b", {"y": video(3, 0)})
-    with pytest.raises(PipelineError, match="has none of the 1 vids of"):
+    with pytest.raises(PipelineError, match="has none of the 1 vid of"):
         compare_stores(a, b)

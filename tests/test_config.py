@@ -11,7 +11,7 @@ from made_configs import ROOT, shipped, small
 
 from pipeline import config
 from pipeline.errors import PipelineError
-from pipeline.layout import RunId
+from pipeline.layout.runs import RunId
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 

@@ -10,11 +10,13 @@ import pytest
 import stage_jobs
 from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
 
-from pipeline import asked, config, files, provenance, records
+from pipeline import asked, files, records
+from pipeline.config_dataset import Fill
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 from pipeline.features.store.bulk import read_packed
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
+from pipeline.manifests import describe
 from pipeline.reporting.tables import build
 from pipeline.training import coverage
 from pipeline.training.data import open_features
@@ -49,7 +51,7 @@ class Lacking(Benchmark):
         read |= {"annotations": self.annotations["val"], "runs": made[0]}
         stage_jobs.run("predict", self.results, made[1], read, given, experiment="tiny")
         truth = self.results / "annotations/qvhighlights/val.json"
-        files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(self.annotations["val"])]})
+        files.write_json(truth, {"stage": "annotate", "files": [describe(self.annotations["val"])]})
         given = {"experiment": settings, "skip": self.dataset.skip}
         read = {"predictions": made[1], "annotations": truth}
         stage_jobs.run("score", self.results, made[2], read, given, experiment="tiny", split="val")
@@ -126,7 +128,7 @@ def test_what_the_config_skips_is_left_out_everywhere_and_counted(tmp_path):
 
 def test_a_video_that_only_the_reported_split_has_is_refused_before_training(tmp_path):
     benchmark = Lacking(tmp_path, {"t1": "missing: no such file", "t2": "length: other"})
-    with pytest.raises(PipelineError, match=r"test lacks 1 videos: t1 \(missing"):
+    with pytest.raises(PipelineError, match=r"test lacks 1 video: t1 \(missing"):
         benchmark.go(report="test")
     Lacking(tmp_path / "val", {"t1": "missing: no such file"}).go()
 
@@ -144,8 +146,8 @@ def test_released_predictions_of_skipped_videos_are_not_scored(tmp_path):
             for q in benchmark.splits["val"]]  # fmt: skip
     records.write_jsonl(tmp_path / "p.jsonl", rows)
     fetched, truth = tmp_path / "fetch.json", tmp_path / "val.json"
-    files.write_json(fetched, {"stage": "fetch", "files": [provenance.describe(tmp_path / "p.jsonl")]})
-    files.write_json(truth, {"stage": "annotate", "files": [provenance.describe(benchmark.annotations["val"])]})
+    files.write_json(fetched, {"stage": "fetch", "files": [describe(tmp_path / "p.jsonl")]})
+    files.write_json(truth, {"stage": "annotate", "files": [describe(benchmark.annotations["val"])]})
     settings = experiment(source="predictions", predictions={"val": "x"})
     read, asked = {"predictions": fetched, "annotations": truth}, {"experiment": settings, "skip": ["v25"]}
     stage_jobs.run("score", tmp_path, tmp_path / "m.json", read, asked, experiment="r", split="val")
@@ -176,7 +178,7 @@ class Filled(Lacking):
 
         with Store([Benchmark(folder).stores[0]]) as store:
             rows = {vid: store.read(vid) for vid in has}
-        fill = config.Fill(archive="old-features", beside=["clip-vit-b32"])
+        fill = Fill(archive="old-features", beside=["clip-vit-b32"])
         super().__init__(folder, skipped, missing="fill", fill=fill, **dataset)
         path = self.results / "features/qvhighlights/2s/clip-vit-b32+old-features/00000.h5"
         origin = replace(passport("clip-vit-b32", VIDEO_DIM, dtype=dtype), origin="old-features")
@@ -204,7 +206,7 @@ def test_an_archive_fills_exactly_the_missing_videos_and_card_manifest_and_table
 
 
 def test_what_the_archive_lacks_too_is_refused_as_without_it(tmp_path):
-    with pytest.raises(PipelineError, match=r"val lacks 1 videos: v25 \(missing"):
+    with pytest.raises(PipelineError, match=r"val lacks 1 video: v25 \(missing"):
         Filled(tmp_path, {"v25": "missing: gone"}, ["v1", "v2"]).go()
 
 
@@ -243,10 +245,12 @@ def of_another_grid(folder):
 
 def test_where_nothing_is_filled_no_setting_of_a_run_knows_of_it():
     job = SimpleNamespace(
-        about={"experiment": "tiny"}, settings=SimpleNamespace(experiment=experiment(), dataset=DATASET)
+        about={"experiment": "tiny"},
+        settings=SimpleNamespace(experiment=experiment(), dataset=DATASET),
+        inputs={"annotations": (), "runs": (), "features": ()},
     )
-    assert "fill" not in asked._runs(job, [])
+    assert "fill" not in asked.predict(job).settings
     job.settings.dataset = DATASET.model_copy(
-        update={"missing": "fill", "fill": config.Fill(archive="old-features", beside=["clip-vit-b32"])}
+        update={"missing": "fill", "fill": Fill(archive="old-features", beside=["clip-vit-b32"])}
     )
-    assert asked._runs(job, [])["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}
+    assert asked.predict(job).settings["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}

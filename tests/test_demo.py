@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import demo, files
+from pipeline import demo, locks
 from pipeline.errors import PipelineError
 
 RESULTS = Path("results/demo")
@@ -64,7 +64,7 @@ def test_a_workflow_left_behind_is_told_to_end_and_its_jobs_are_waited_for(place
     demo.end_what_was_left(RESULTS)
     assert sorted((place / "ended").read_text().split()) == ["job", "workflow"]
     assert {process.wait(5) for process in (workflow, job)} == {0}
-    assert "2 processes of it are at work: waiting" in capsys.readouterr().out
+    assert "waiting for the end of 2 processes of it" in capsys.readouterr().out
 
 
 def test_processes_of_other_folders_and_other_results_are_let_alone(place, start, tmp_path_factory, capsys):
@@ -78,7 +78,7 @@ def test_processes_of_other_folders_and_other_results_are_let_alone(place, start
 
 def test_a_second_demo_beside_a_running_one_says_so_and_ends(place, monkeypatch):
     monkeypatch.setenv("GO_ON_WITH", "make demo")
-    with files.lock(RESULTS / "demo"), pytest.raises(PipelineError, match=r"another demo is at work.*make demo$"):
+    with locks.lock(RESULTS / "demo"), pytest.raises(PipelineError, match=r"another demo is at work.*make demo$"):
         demo.run(1)
     assert len(list(demo.SNAKEMAKE_LOCKS.iterdir())) == 3
 

@@ -107,7 +107,7 @@ DRY_RUNS = ("", "docs/peers/study.yaml", "docs/table3/study.yaml", f"{SMALL} {SM
 """Profiles and config files whose plans are made below, each once, with all targets that pages name for them."""
 ELSEWHERE = {
     "workflow/profiles/slurm": "test_workflow.py, test_slurm.py",
-    "mine.yaml": "test_own_dataset.py, where it is made first",
+    "mine.yaml": "test_own_config.py, where it is made first",
 }
 TARGETS = {"experiment_NAME", "all_tables", "table1", "report", "leaderboards", "figures", "peers"}
 """Targets that a sentence names. All but the first, which stands for any experiment, are planned below."""

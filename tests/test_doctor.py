@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,9 +16,10 @@ pytest.importorskip("torch")
 
 from small_workflow import VIDS
 
-from pipeline import cli, devices, files, provenance
-from pipeline.doctor import aside, case, drawn, examine, plan, present, results, table, whole
+from pipeline import cli, files, gpus
+from pipeline.doctor import aside, case, drawn, examine, file_system, plan, present, results, table, whole
 from pipeline.doctor.findings import Finding, can_start
+from pipeline.manifests import begun, is_whole
 
 FACTS = {"torch": "2", "cuda": "13", "available": False, "gpus": []}
 
@@ -28,8 +30,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(aside, "run", lambda *_: FACTS)
     monkeypatch.setattr(drawn, "pictures", lambda: [drawn.SAMPLES / "h264.mp4"])
     monkeypatch.setattr(drawn, "sounds", lambda: [drawn.SAMPLES / "aac.m4a"])
-    monkeypatch.setattr(devices, "foreseen", lambda limit_s: 0)
-    monkeypatch.delenv(devices.SWITCH, raising=False)
+    monkeypatch.setattr("pipeline.doctor.gpu.foreseen", lambda limit_s: 0)
+    monkeypatch.delenv(gpus.SWITCH, raising=False)
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ def test_after_its_remedy_the_run_finds_a_damaged_file_by_itself(ready):
     (found,) = bad(faults())
     assert (found.level, found.remedy) == ("note", whole.AGAIN)
     manifest = ready.results / "features/qvhighlights/frames224/00000.json"
-    assert not provenance.is_whole(files.read_json(manifest))
+    assert not is_whole(files.read_json(manifest))
 
 
 def test_a_truncated_store_is_made_again_by_the_run(ready):
@@ -190,7 +192,7 @@ def test_a_torn_manifest_is_said_and_nothing_is_raised(ready, content):
 
 
 def test_work_that_did_not_end_is_said(ready):
-    provenance.begun(ready.results / "runs/seen.1of1.json").touch()
+    begun(ready.results / "runs/seen.1of1.json").touch()
     (found,) = bad(faults())
     assert (found.level, "did not end" in found.what) == ("note", True)
 
@@ -235,19 +237,22 @@ def test_a_lock_that_a_killed_snakemake_left_is_told_from_one_at_work(ready, mon
     Path(".snakemake/locks/0.output.lock").write_text("results/x\n")
     (left,) = plan.at_work()
     assert left.remedy.startswith("`snakemake --unlock`")
-    monkeypatch.setattr(plan, "_snakemake_here", lambda: 77)
+    another = SimpleNamespace(pid=77, cmdline=lambda: ["python", "snakemake", "table1"], cwd=os.getcwd)
+    monkeypatch.setattr("psutil.process_iter", lambda: [another])
     (at_work,) = plan.at_work()
     assert ("process 77" in at_work.what, at_work.remedy) == (True, "wait until it ends")
 
 
 def test_a_clock_that_was_set_back_is_found_by_our_own_files(ready):
-    from pipeline.doctor.file_system import _clock
+    def clock():
+        (found,) = [finding for finding in file_system.check(asked) if finding.check == file_system.CLOCK]
+        return found
 
     manifest, asked = ready.results / "runs/seen.1of1.json", case.read(case.Asked())
-    assert _clock(asked).level == "ok"
+    assert clock().level == "ok"
     for ahead_s, level in ((100, "note"), (3 * 86_400, "problem")):
         os.utime(manifest, (time.time() + ahead_s,) * 2)
-        found = _clock(asked)
+        found = clock()
         assert (found.level, "seen.1of1.json" in found.what) == (level, True)
 
 

@@ -9,10 +9,12 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from made_machine import Machine
 
-from pipeline import devices, methods
+from pipeline import gpus, methods, programs
 from pipeline.doctor import aside, case, decoders, drawn, file_system, gpu, installation, memory, space
 from pipeline.errors import PipelineError
 
@@ -35,6 +37,12 @@ def evidence():
 
 def levels(findings):
     return [(finding.check, finding.level) for finding in findings]
+
+
+def one_of(findings, check):
+    """The one finding of that name."""
+    (found,) = [finding for finding in findings if finding.check == check]
+    return found
 
 
 def test_all_packages_of_the_lock_are_all_there_is_to_say(paper):
@@ -151,20 +159,8 @@ def test_a_decoder_that_hangs_is_a_line(paper, monkeypatch):
 
 
 @pytest.fixture
-def bare(tmp_path, monkeypatch):
-    """No nvidia-smi on the path, no driver, no promise."""
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    for name in ("CUDA_VISIBLE_DEVICES", devices.SWITCH, devices.SLURM_NAMES, *devices.SLURM_COUNTS):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(devices, "has_driver", lambda: False)
-    return tmp_path
-
-
-def nvidia_smi(folder, *lines):
-    script = folder / "bin/nvidia-smi"
-    script.write_text("\n".join(["#!/bin/sh", *lines, ""]))
-    script.chmod(0o755)
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path, monkeypatch, path="/usr/bin:/bin")
 
 
 ONE_GPU = "echo 'GPU 0: H (UUID: GPU-1)'"
@@ -177,48 +173,48 @@ def told_by(monkeypatch, facts=FACTS, wrong=None):
     monkeypatch.setattr(aside, "run", lambda function, *_: answers[function.rpartition(":")[2]])
 
 
-def test_without_a_gpu_the_cost_of_the_cpu_is_named(bare, paper, monkeypatch):
+def test_without_a_gpu_the_cost_of_the_cpu_is_named(machine, paper, monkeypatch):
     told_by(monkeypatch, FACTS | {"available": False, "gpus": []})
     found = list(gpu.check(paper))
     assert levels(found) == [("gpu", "note"), ("torch", "ok")]
     assert re.search(r"about [\d,]{4,} core hours in place of \d+ hours of a GPU", found[0].what)
 
 
-def test_a_run_without_a_network_of_its_own_asks_for_no_gpu(bare, evidence):
+def test_a_run_without_a_network_of_its_own_asks_for_no_gpu(machine, evidence):
     assert levels(gpu.check(evidence)) == [("gpu", "ok")]
 
 
-def test_a_gpu_that_was_promised_and_is_not_there_is_a_problem(bare, paper, monkeypatch):
+def test_a_gpu_that_was_promised_and_is_not_there_is_a_problem(machine, paper, monkeypatch):
     told_by(monkeypatch)
-    monkeypatch.setenv(devices.SWITCH, "required")
+    monkeypatch.setenv(gpus.SWITCH, "required")
     found = next(iter(gpu.check(paper)))
     assert (found.level, "TR_DETR_GPU=optional" in found.remedy) == ("problem", True)
 
 
-def test_a_gpu_is_named_with_its_driver_and_each_method_takes_a_step(bare, paper, monkeypatch):
-    nvidia_smi(bare, "case $1 in -L)", ONE_GPU, ";; *) echo 595.1;; esac")
+def test_a_gpu_is_named_with_its_driver_and_each_method_takes_a_step(machine, paper, monkeypatch):
+    machine.nvidia_smi("case $1 in -L)", ONE_GPU, ";; *) echo 595.1;; esac")
     told_by(monkeypatch)
     found = list(gpu.check(paper))
     assert levels(found) == [("gpu", "ok"), ("training step", "ok")]
     assert found[0].what == "1 GPU: H (1, 10 of 20 GB free); torch 2.12, built for CUDA 13.0, driver 595.1"
 
 
-def test_a_method_whose_step_goes_wrong_on_the_gpu_is_named(bare, paper, monkeypatch):
-    nvidia_smi(bare, ONE_GPU)
+def test_a_method_whose_step_goes_wrong_on_the_gpu_is_named(machine, paper, monkeypatch):
+    machine.nvidia_smi(ONE_GPU)
     told_by(monkeypatch, wrong={"umt": "its loss is not finite", "eatr": ""})
     found = list(gpu.check(paper))[-1]
     assert (found.level, found.what) == ("problem", "umt (its loss is not finite)")
 
 
-def test_a_gpu_that_torch_cannot_use_is_a_problem(bare, paper, monkeypatch):
-    nvidia_smi(bare, ONE_GPU)
+def test_a_gpu_that_torch_cannot_use_is_a_problem(machine, paper, monkeypatch):
+    machine.nvidia_smi(ONE_GPU)
     told_by(monkeypatch, FACTS | {"available": False, "gpus": []})
     (found,) = gpu.check(paper)
     assert (found.level, "update the NVIDIA driver" in found.remedy) == ("problem", True)
 
 
-def test_a_driver_that_hangs_is_an_error_with_what_to_do(bare, paper, monkeypatch):
-    nvidia_smi(bare, "sleep 60")
+def test_a_driver_that_hangs_is_an_error_with_what_to_do(machine, paper, monkeypatch):
+    machine.nvidia_smi("sleep 60")
     monkeypatch.setattr(gpu, "NVIDIA_SMI_S", 0.2)
     with pytest.raises(PipelineError, match=r"nvidia-smi: does not answer for 0\.2 s → see to the NVIDIA driver"):
         list(gpu.check(paper))
@@ -232,7 +228,7 @@ def test_a_driver_that_hangs_is_an_error_with_what_to_do(bare, paper, monkeypatc
         ("raise ImportError('libcudart.so.13: no such file')", "libcudart.so.13: no such file"),
     ],
 )
-def test_a_torch_that_hangs_crashes_or_cannot_be_imported_is_an_error(bare, tmp_path, monkeypatch, body, said):
+def test_a_torch_that_hangs_crashes_or_cannot_be_imported_is_an_error(machine, tmp_path, monkeypatch, body, said):
     (tmp_path / "torch.py").write_text(body)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     limit_s = 3 if "sleep" in body else 120
@@ -247,7 +243,7 @@ def test_a_step_of_each_method_is_taken(torch_one_thread):
 
     assert steps.take("cpu") == dict.fromkeys(methods.METHODS, "")
     assert steps.facts()["torch"] == torch_one_thread.__version__
-    assert steps._judged("moment_detr", "cpu") == steps._judged("moment_detr", "cpu")
+    assert steps.judged("moment_detr", "cpu") == steps.judged("moment_detr", "cpu")
 
 
 def test_a_method_that_breaks_is_named_and_the_others_are_tried(torch_one_thread, monkeypatch):
@@ -255,36 +251,37 @@ def test_a_method_that_breaks_is_named_and_the_others_are_tried(torch_one_thread
 
     monkeypatch.setattr(methods, "METHODS", dict(list(methods.METHODS.items())[:2]))
     first, second = methods.METHODS
-    real = steps._learner
+    real = methods.build
 
-    def breaks(name, device):
-        if name == first:
+    def breaks(settings, inputs):
+        if settings.name == first:
             raise RuntimeError("no kernel image is available")
-        return real(name, device)
+        return real(settings, inputs)
 
-    monkeypatch.setattr(steps, "_learner", breaks)
+    monkeypatch.setattr(methods, "build", breaks)
     assert steps.take("cpu") == {first: "RuntimeError: no kernel image is available", second: ""}
 
 
-def test_a_disk_that_is_too_small_is_a_problem(paper, evidence, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_is_a_problem(paper, evidence, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 10**11))
-    found = space._disk(paper, tmp_path)
+    found = one_of(space.check(paper), space.DISK)
     assert (found.level, "set `results` in config.yaml" in found.remedy) == ("problem", True)
     assert re.search(r"100\.0 GB free at .*; the run needs about 49\d\.\d GB more", found.what)
-    assert space._disk(evidence, tmp_path).level == "ok"
+    assert one_of(space.check(evidence), space.DISK).level == "ok"
 
 
-def test_what_is_there_already_needs_no_room_again(paper, tmp_path, monkeypatch):
-    before = space._disk(paper, tmp_path).what
+def test_what_is_there_already_needs_no_room_again(paper, monkeypatch):
+    before = one_of(space.check(paper), space.DISK).what
     monkeypatch.setattr(space, "bytes_below", lambda _: 400 * 10**9)
-    after = space._disk(paper, tmp_path).what
+    after = one_of(space.check(paper), space.DISK).what
     needed = [float(re.search(r"about ([\d.]+) GB", text)[1]) for text in (before, after)]
     assert needed[0] - needed[1] == pytest.approx(400, abs=1)
 
 
-def test_no_room_for_temporary_files_is_a_problem(monkeypatch):
+def test_no_room_for_temporary_files_is_a_problem(evidence, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 0, 10**6))
-    assert (space._temporary().level, "TMPDIR" in space._temporary().remedy) == ("problem", True)
+    found = one_of(space.check(evidence), space.TEMPORARY)
+    assert (found.level, "TMPDIR" in found.remedy) == ("problem", True)
 
 
 @pytest.mark.parametrize(("gigabytes", "level"), [(8, "note"), (64, "ok")])
@@ -324,8 +321,8 @@ def test_results_that_cannot_be_written_are_a_problem(tmp_path, monkeypatch):
 
 
 def test_locks_that_guard_nothing_are_a_problem(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_system, "_TRY_LOCK", "print('taken')")
-    found = file_system._locks(tmp_path, tmp_path)
+    monkeypatch.setattr(programs, "answer", lambda *_: SimpleNamespace(stdout="taken\n"))
+    found = one_of(file_system.check(at(tmp_path)), file_system.LOCKS)
     assert (found.level, "mount option `flock`" in found.remedy) == ("problem", True)
 
 
@@ -334,22 +331,23 @@ def test_a_file_system_without_locks_is_a_problem(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuses)
-    found = file_system._locks(tmp_path, tmp_path)
+    found = one_of(file_system.check(at(tmp_path)), file_system.LOCKS)
     assert (found.level, "cannot be locked (No locks available)" in found.what) == ("problem", True)
 
 
 def test_a_shared_file_system_is_told_what_was_not_tried(tmp_path, monkeypatch):
     monkeypatch.setattr(file_system, "type_of", lambda _: "nfs4")
-    found = file_system._locks(tmp_path, tmp_path)
+    found = one_of(file_system.check(at(tmp_path)), file_system.LOCKS)
     assert (found.level, "between machines was not tried" in found.what) == ("note", True)
 
 
 def test_a_clock_of_the_file_system_that_is_ahead_is_noted(tmp_path, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1_000_000.0)
-    assert [finding.level for finding in file_system._skew(tmp_path)] == ["note"]
+    found = next(finding for finding in file_system.check(at(tmp_path)) if finding.check == file_system.CLOCK)
+    assert (found.level, "ahead of this machine's clock" in found.what) == ("note", True)
 
 
 def test_names_that_differ_by_case_alone_are_tried(tmp_path, monkeypatch):
     real = Path.exists
     monkeypatch.setattr(Path, "exists", lambda path: path.name == "case" or real(path))
-    assert file_system._names(tmp_path).level == "note"
+    assert one_of(file_system.check(at(tmp_path)), file_system.NAMES).level == "note"

@@ -16,6 +16,7 @@ from pipeline import csv_file, files
 from pipeline.acquire.sources import COLUMNS
 from pipeline.doctor import answers, case, network, present
 from pipeline.layout import Layout
+from pipeline.manifests import describe
 
 BODY = b"x" * 100
 
@@ -177,9 +178,12 @@ def test_a_dead_address_says_when_it_was_last_alive(made):
     assert network.last_seen(asked.layout)[url] == "2026-01-02 03:04 UTC"
 
 
-def test_a_source_that_is_here_needs_no_address(made, monkeypatch):
+def test_a_source_that_is_here_needs_no_address(made):
     asked = made("gone")
-    monkeypatch.setattr(present, "_is_here", lambda case, source: True)
+    for name in asked.needs.sources:
+        path = asked.layout.resource(name) / "file"
+        files.write_json(path, "here")
+        files.write_json(asked.layout.manifest("fetched", name=name), {"files": [describe(path)]})
     found = found_by(asked)
     assert ("links", "problem") not in found
     assert found["links", "note"].remedy == "go on: it is here already"

@@ -114,7 +114,7 @@ def test_digits_that_float16_cannot_keep_are_counted_and_what_it_cannot_hold_is_
     rows = rows_of("clip-vit-b32", dtype=np.float32)
     store = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows, dtype="float32")
     (done,) = export([store], "qvhighlights", tmp_path / "out")
-    assert str(done) == f"{tmp_path / 'out' / 'clip_features'}: 1 files of clip-vit-b32, 1 of them rounded to float16"
+    assert str(done) == f"{tmp_path / 'out' / 'clip_features'}: 1 file of clip-vit-b32, 1 of them rounded to float16"
     store = write(tmp_path / "b.h5", "qvhighlights", "clip-vit-b32", rows * 1e6, dtype="float32")
     with pytest.raises(PipelineError, match=f"{KEY} holds values that float16 cannot"):
         export([store], "qvhighlights", tmp_path / "out2")

@@ -358,4 +358,4 @@ def test_real_videos_have_the_rows_of_the_published_features(tmp_path, shared_da
 @pytest.mark.usefixtures("told_often")
 def test_an_extraction_writes_its_progress_into_the_log(tmp_path, clips, capfd):
     run(tmp_path, write_videos(tmp_path, {"d": clips["d"]}))
-    assert re.search(r"^clip-vit-b32: 1 of 1 videos", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(r"^clip-vit-b32: 1 of 1 video,", capfd.readouterr().err, re.MULTILINE)

@@ -13,7 +13,8 @@ from tiny_benchmark import MODEL, experiment
 
 from pipeline import files, provenance
 from pipeline.errors import PipelineError
-from pipeline.layout import RunId
+from pipeline.layout.runs import RunId
+from pipeline.manifests import describe
 from pipeline.reporting import figures
 from pipeline.reporting.figures import panels
 
@@ -99,7 +100,7 @@ def test_a_run_without_training_is_said_to_be_one_and_has_no_empty_axis(tmp_path
     for run, log in (("all-s0", "epoch,total,MR-full-mAP\n"), ("all-s1", "\n")):
         (tmp_path / "runs/tiny" / run / "log.csv").write_text(log)
     listed = files.read_json(manifest)
-    listed["files"] = [provenance.describe(Path(entry["path"])) for entry in listed["files"]]
+    listed["files"] = [describe(Path(entry["path"])) for entry in listed["files"]]
     files.write_json(manifest, listed)
     redrawn(tmp_path, experiment(seeds=[0, 1]), manifest)
     assert ">not trained: 0 epochs</text>" in (tmp_path / "figures/tiny.svg").read_text()

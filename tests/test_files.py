@@ -1,12 +1,10 @@
-"""Files appear whole or not at all, and one process works in one place."""
+"""Files appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,14 +14,6 @@ from pipeline.acquire.partial import Partial
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features.store.writer import StoreWriter
-
-HOLD = """
-import sys, time
-from pipeline import files
-with files.lock(sys.argv[1]):
-    print(1, flush=True)
-    time.sleep(60)
-"""
 
 
 def test_a_file_appears_only_when_its_block_ends_well(tmp_path):
@@ -66,54 +56,6 @@ def test_a_git_blob_digest_is_gits(tmp_path):
     path.write_bytes(b"hello\n")
     assert files.digest(path, "git-blob") == "ce013625030ba8dba906f756967f9e9ca394464a"
     assert files.sha256(path) == hashlib.sha256(b"hello\n").hexdigest()
-
-
-def test_a_place_is_locked_against_another_process_and_free_after_its_death(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "m")], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "1\n"
-    with pytest.raises(PipelineError, match="another process is at work"), files.lock(tmp_path / "m"):
-        pass
-    holder.kill()
-    holder.wait()
-    with files.lock(tmp_path / "m"):
-        pass
-
-
-def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
-    told = r"m\.lock: cannot be locked .No locks available.*a file system with locks"
-    with pytest.raises(PipelineError, match=told), files.lock(tmp_path / "m"):
-        pass
-
-
-def test_a_link_under_a_locks_name_is_not_followed(tmp_path):
-    (tmp_path / "m.lock").symlink_to(tmp_path / "victim")
-    with pytest.raises(PipelineError, match="is a link where a lock has to be"), files.lock(tmp_path / "m"):
-        pass
-    assert not (tmp_path / "victim").exists()
-
-
-WAIT = """
-import sys
-from pipeline import files
-with files.lock(sys.argv[1], wait=True, keep=False) as waited:
-    print(int(waited), flush=True)
-"""
-
-
-def test_who_waits_for_a_lock_says_so_and_has_it_alone_though_its_file_is_removed(tmp_path):
-    with files.lock(tmp_path / "m", keep=False) as waited:
-        waiting = subprocess.Popen(
-            [sys.executable, "-c", WAIT, str(tmp_path / "m")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert f"{tmp_path / 'm'}: another process is at work here; waiting for it" in waiting.stderr.readline()
-    assert not waited
-    assert waiting.communicate()[0] == "1\n"
-    assert list(tmp_path.iterdir()) == []
 
 
 def calls_of(monkeypatch, folder):

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_videos import decoded, make_video
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features.looking import inspection
-from pipeline.features.looking.inspection import describe, describe_rows, draw, similarity
+from pipeline.features.looking.inspection import THUMB, describe, describe_rows, draw, similarity
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 
@@ -69,12 +70,25 @@ def test_a_videos_rows_are_said_in_one_line(tmp_path):
 
 
 def test_the_sheet_shows_the_frame_before_each_clips_middle(tmp_path, video, monkeypatch):
-    seen = []
-    monkeypatch.setattr(inspection, "_contact_sheet", lambda axes, frames, shown, clip_s: seen.append(frames))
-    draw(store_of(tmp_path / "a.h5", x=rows(4)), "x", video, tmp_path)
+    sheet, _ = sheet_of(monkeypatch, store_of(tmp_path / "a.h5", x=rows(4)), video)
     blue = [frame.to_ndarray(format="rgb24")[:, :, 2].mean() for frame in decoded(video)]
     expected = [blue[10 + 20 * n - 1] for n in range(4)]
-    np.testing.assert_allclose([frame[:, :, 2].mean() for frame in seen[0]], expected, atol=3)
+    thumbs = [sheet[: THUMB - 2, THUMB * n : THUMB * (n + 1) - 2] for n in range(4)]
+    np.testing.assert_allclose([thumb[:, :, 2].mean() for thumb in thumbs], expected, atol=3)
+
+
+def sheet_of(monkeypatch, store, video):
+    """The contact sheet of `x` as it is drawn, and its labels."""
+    drawn = []
+    imshow = Axes.imshow
+
+    def watched(axes, image, **how):
+        drawn.append((image, [text.get_text() for text in axes.texts]))
+        return imshow(axes, image, **how)
+
+    monkeypatch.setattr(Axes, "imshow", watched)
+    draw(store, "x", video, video.parent)
+    return drawn[0]
 
 
 @pytest.mark.parametrize("n", [3, 4, 5])
@@ -102,10 +116,8 @@ def test_without_a_video_and_for_words_there_is_the_matrix_alone(tmp_path):
 
 def test_a_long_video_is_shown_by_a_choice_of_its_rows(tmp_path, video, monkeypatch):
     monkeypatch.setattr(inspection, "MAX_FRAMES", 2)
-    seen = []
-    monkeypatch.setattr(inspection, "_contact_sheet", lambda axes, frames, shown, clip_s: seen.append(shown.tolist()))
-    draw(store_of(tmp_path / "a.h5", x=rows(4)), "x", video, tmp_path)
-    assert seen == [[0, 3]]
+    _, labels = sheet_of(monkeypatch, store_of(tmp_path / "a.h5", x=rows(4)), video)
+    assert labels == ["0: 0 s", "3: 6 s"]
 
 
 def test_so_many_rows_that_their_matrix_would_fill_the_memory_are_thinned(tmp_path):

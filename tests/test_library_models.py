@@ -109,7 +109,7 @@ def test_a_picture_is_open_clips_byte_by_byte(size, side, interpolation, resize)
         if (r.size, r.interpolation, r.resize) == (side, interpolation, resize)
     ][:1]
     definition = {"encoder": "open_clip", "model": model.model, "weights": "random:0"}
-    family = own_families._image_family(definition, model, ("random:0",))
+    family = own_families.families_of("own", definition)["own"]
     plain = PreprocessCfg(side, mean=(0, 0, 0), std=(1, 1, 1), interpolation=interpolation, resize_mode=resize)
     frame = picture(*size)
     expected = image_transform_v2(plain, is_train=False)(Image.fromarray(frame)).mul(255).round().byte()

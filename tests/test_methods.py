@@ -138,6 +138,13 @@ def test_a_weight_that_nothing_reads_is_refused_wherever_it_stands(key, where):
         config.load(case)
 
 
+@pytest.mark.parametrize("name", [name for name, keys in KEYS.items() if "queries" in keys])
+@pytest.mark.parametrize("key", ["span", "giou", "label"])
+def test_every_method_with_moment_queries_refuses_a_weight_that_nothing_reads(name, key):
+    with pytest.raises(PipelineError, match=f"`model.loss_weights.{key}` is read by nothing on tvsum"):
+        config.load(raw({"name": name, "loss_weights": {key: 2}}))
+
+
 def test_weights_of_moments_are_read_where_there_are_moments():
     changed = raw({"loss_weights": {"span": 2}}, dataset="qvhighlights")
     changed |= {"datasets": {"qvhighlights": {"annotations": {"train": "a"}}}, "training": {"qvhighlights": {}}}

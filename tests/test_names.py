@@ -17,10 +17,11 @@ from made_archives import CONTENT, make_tar, make_zip
 from released_archive import annotate, tvsum_archive
 from released_archive import run as import_tvsum
 
-from pipeline import files, names, provenance, records
+from pipeline import files, names, records
 from pipeline.cli import main
 from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.features.exchange.archive_files import PASSPORTS
+from pipeline.manifests import describe, files_of
 
 BAD = [
     "..",
@@ -95,7 +96,7 @@ def test_members_with_names_that_cannot_be_shown_or_kept_are_left_out_and_listed
     home.mkdir(parents=True)
     odd = {"Icon\r": b"x", "a\x1b[2J.mp4": b"x", "deep\n/b.mp4": b"x", f"{'x' * 240}.mp4": b"x"}
     archive = make(tmp_path / "x", CONTENT | odd)
-    files.write_json(home / "fetch.json", {"stage": "fetch", "files": [provenance.describe(archive)]})
+    files.write_json(home / "fetch.json", {"stage": "fetch", "files": [describe(archive)]})
     stage_jobs.run("unpack", tmp_path, home / "unpack.json", {"fetched": home / "fetch.json"}, name="thing")
     found = {str(path.relative_to(home / "files")) for path in (home / "files").rglob("*") if path.is_file()}
     assert found == set(CONTENT)
@@ -121,7 +122,7 @@ def test_a_manifest_that_lists_no_files_is_named(tmp_path, listed):
     path = tmp_path / "m.json"
     path.write_text(json.dumps({"stage": "fetch", "files": listed}, indent=2))
     with pytest.raises(PipelineError, match=r"m\.json: .*→ (delete it|name the manifest that a stage wrote)"):
-        provenance.files_of(path)
+        files_of(path)
 
 
 PASSPORT = {"family": "pann-cnn14", "revision": 1, "origin": "x", "weights": "w", "grid": "2s", "dim": 2048}

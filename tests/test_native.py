@@ -19,7 +19,8 @@ from pipeline import families, files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.features.making import encode
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.frame_rows import FrameRowMaker
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
@@ -86,11 +87,11 @@ def extracted(folder, paths, names, seconds_per_video=60):
     sources = []
     for vid, path in paths.items():
         clips = {grid: n_clips(probe(path).duration, seconds) for grid, seconds in grids.items()}
-        sources.append(encode.VideoFile(vid, path, files.sha256(path), clips))
+        sources.append(VideoFile(vid, path, files.sha256(path), clips))
     recipes = {name: Recipe(name, GRIDS[name], Weights("random:0"), "float32") for name in names}
     with ExitStack() as stack, workers("cpu") as threads:
         writers = {name: stack.enter_context(StoreWriter(folder / name, recipes[name].passport)) for name in names}
-        makers = [encode.FrameRowMaker(recipes[name], writer, "cpu", threads) for name, writer in writers.items()]
+        makers = [FrameRowMaker(recipes[name], writer, "cpu", threads) for name, writer in writers.items()]
         skipped = encode.encode_videos(sources, makers, seconds_per_video)
     stores = {name: Store([folder / name]) for name in names}
     return {name: {vid: store.read(vid) for vid in store.keys()} for name, store in stores.items()}, skipped  # noqa: SIM118

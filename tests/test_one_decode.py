@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
-from dataclasses import replace
+from types import SimpleNamespace
+from typing import ClassVar
 
 import fake_encoders
 import numpy as np
@@ -14,10 +16,10 @@ from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
-from pipeline.families import FAMILIES
 from pipeline.features.making import encode
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.frame_rows import FrameRowMaker
 from pipeline.features.making.own_file import extract_own
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.video.probe import probe
@@ -33,9 +35,20 @@ class Pools(torch.nn.Module):
         return torch.cat([slow, fast], 1).repeat(1, 20)[:, :2304, None, None, None]
 
 
+class Remembers(fake_encoders.WideMeanColour):
+    """Keeps the memory of every batch, so that none of it can be freed and given out anew."""
+
+    batch = 2
+    batches: ClassVar[list[np.ndarray]] = []
+
+    def encode(self, frames):
+        self.batches.append(frames if frames.base is None else frames.base)
+        return super().encode(frames)
+
+
 @pytest.fixture
 def stubbed(monkeypatch):
-    monkeypatch.setattr("pipeline.encoders.slowfast._network", lambda *_: Pools())
+    monkeypatch.setattr("pipeline.encoders.slowfast.filled", lambda *_: SimpleNamespace(blocks=[Pools()]))
     fake_encoders.take_the_place({"clip-vit-b32": "fake_encoders:MeanColour"}, monkeypatch.setitem)
     fake_encoders.CALLS.clear()
 
@@ -59,12 +72,11 @@ def test_both_encoders_of_one_decode_equal_each_alone(tmp_path, stubbed):
 def extracted(folder, paths, families):
     """Per family: vid → (rows, decoder), of one run."""
     sources = [
-        encode.VideoFile(vid, path, files.sha256(path), {"2s": round(probe(path).duration / 2)})
-        for vid, path in paths.items()
+        VideoFile(vid, path, files.sha256(path), {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()
     ]
     with ExitStack() as stack, workers("cpu") as threads:
         writers = {f: stack.enter_context(StoreWriter(folder / f, recipe(f).passport)) for f in families}
-        makers = [encode.FrameRowMaker(recipe(f), writer, "cpu", threads) for f, writer in writers.items()]
+        makers = [FrameRowMaker(recipe(f), writer, "cpu", threads) for f, writer in writers.items()]
         assert encode.encode_videos(sources, makers, 60) == []
     stores = [Store([folder / family]) for family in families]
     return [{vid: (s.read(vid), s.attributes(vid)["decoder"].split()[0]) for vid in paths} for s in stores]
@@ -73,9 +85,9 @@ def extracted(folder, paths, families):
 def test_several_videos_at_a_time_give_the_same_rows(tmp_path, stubbed, monkeypatch):
     paths = {f"v{s}": make_video(tmp_path / f"{s}.mp4", range(0, 600 * s, 24)) for s in (5, 2, 8, 3)}
     families = ("clip-vit-b32", "slowfast-r50-caffe2")
-    monkeypatch.setattr(encode, "_n_decoders", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2))  # one decoder beside the networks
     one = extracted(tmp_path / "one", paths, families)
-    monkeypatch.setattr(encode, "_n_decoders", lambda: 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
     three = extracted(tmp_path / "three", paths, families)
     for a, b in zip(one, three, strict=True):
         assert all(np.array_equal(a[vid][0], b[vid][0]) for vid in paths)
@@ -83,25 +95,24 @@ def test_several_videos_at_a_time_give_the_same_rows(tmp_path, stubbed, monkeypa
 
 def test_no_more_frames_are_held_than_the_rows_at_hand_need(tmp_path, stubbed, monkeypatch):
     held = []
-    add_chunk = encode.FrameRowMaker.add_chunk
+    add_chunk = FrameRowMaker.add_chunk
 
     def watched(maker, source, chunk):
         add_chunk(maker, source, chunk)
-        held.append(len(maker._videos[source.vid].frames))
+        held.append(maker.n_kept)
 
-    monkeypatch.setattr(encode.FrameRowMaker, "add_chunk", watched)
+    monkeypatch.setattr(FrameRowMaker, "add_chunk", watched)
     extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
     assert len(held) > 15
     assert max(held) <= 32
 
 
-def test_batches_share_three_pieces_of_memory(tmp_path, stubbed, monkeypatch):
-    made = []
-    memory = encode._memory
-    monkeypatch.setattr(encode, "_memory", lambda *arguments: made.append(arguments) or memory(*arguments))
-    monkeypatch.setitem(FAMILIES, "slowfast-r50-caffe2", replace(FAMILIES["slowfast-r50-caffe2"], batch=2))
+def test_batches_share_three_pieces_of_memory(tmp_path, monkeypatch):
+    fake_encoders.take_the_place({"slowfast-r50-caffe2": f"{__name__}:Remembers"}, monkeypatch.setitem)
+    Remembers.batches.clear()
     extracted(tmp_path / "x", {"a": make_video(tmp_path / "a.mp4", range(0, 12000, 20))}, ["slowfast-r50-caffe2"])
-    assert 1 <= len(made) <= 3
+    assert len(Remembers.batches) == 5
+    assert len({id(memory) for memory in Remembers.batches}) <= 3
 
 
 def test_weights_that_do_not_fit_stop_the_job_with_their_reason(tmp_path, monkeypatch):

@@ -12,19 +12,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import files
+from pipeline import locks
 
 POOL = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-from pipeline import files, orphans
+from pipeline import files, locks, orphans
 
 def work(n):
     os.write(1, f"{os.getpid()}\\n".encode())  # in one piece: two workers write into this pipe
     time.sleep(n)
 
 if __name__ == "__main__":
-    with files.lock(sys.argv[1]), ProcessPoolExecutor(2, initializer=orphans.die_with_parent) as pool:
+    with locks.lock(sys.argv[1]), ProcessPoolExecutor(2, initializer=orphans.die_with_parent) as pool:
         list(pool.map(work, [600, 600]))
 """
 
@@ -40,7 +40,7 @@ def killed(tmp_path):
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
     ) as parent:
         workers = [int(parent.stdout.readline()) for _ in range(2)]
-        with pytest.raises(files.BusyError), files.lock(tmp_path / "place"):
+        with pytest.raises(locks.BusyError), locks.lock(tmp_path / "place"):
             pass
         parent.send_signal(signal.SIGKILL)
         parent.wait()
@@ -49,7 +49,7 @@ def killed(tmp_path):
 
 def test_workers_of_a_killed_process_hold_no_lock_and_end(killed):
     place, workers = killed
-    with files.lock(place):
+    with locks.lock(place):
         pass
     until = time.monotonic() + 20
     while any(map(psutil.pid_exists, workers)) and time.monotonic() < until:

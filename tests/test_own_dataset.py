@@ -1,54 +1,25 @@
-"""A dataset of one's own: a CSV or JSONL file and a folder of videos, checked as a whole, then used like any other."""
+"""A table of a dataset of one's own: a CSV or JSONL file and a folder of videos, checked as a whole."""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from fractions import Fraction
 
 import pytest
-import yaml
-from made_videos import make_video
-from small_workflow import Workflow
+from made_own import GOOD, HEADER, SCORED, with_videos, write
 
-from pipeline import cli, config, datasets, files, records
+from pipeline import datasets, records
 from pipeline.datasets import own, own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
 from pipeline.datasets.own_rows import split_of
 from pipeline.errors import PipelineError
-from pipeline.grids import grid_seconds, is_grid
 
-HEADER = "video,query,start,end"
-GOOD = [
-    "a.mp4,a dog runs,0,2.5",
-    "a,a dog runs,4,6",
-    "b.mp4,somebody sits,1,3",
-    "c.mkv,a door opens,0.5,7",
-    "d.mp4,a car passes,2,4",
-]
 LENGTHS = {"a": 8, "b": 8, "c": 8, "d": 8}
-
-
-@pytest.fixture(autouse=True)
-def forget(monkeypatch):
-    monkeypatch.setenv(own.VARIABLE, "")
-    yield
-    datasets.register({})
 
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "videos").mkdir()
-    for name in ("a.mp4", "b.mp4", "c.mkv", "d.mp4"):
-        (tmp_path / "videos" / name).write_bytes(b"")
-    return tmp_path
-
-
-def write(folder, rows, header=HEADER, name="my.csv"):
-    path = folder / name
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return path
+    return with_videos(tmp_path)
 
 
 def table(folder, rows=GOOD, header=HEADER, name="my.csv"):
@@ -133,12 +104,6 @@ def test_a_bad_row_is_named_by_line_column_and_value(folder, row, said):
     with pytest.raises(PipelineError, match=said) as caught:
         found.refuse()
     assert "1 of 6 rows cannot be used, 5 are good" in str(caught.value)
-
-
-SCORED = [
-    f"{row},{score},{split}"
-    for row, score, split in zip(GOOD, "01234", ("train", "train", "val", "test", "val"), strict=True)
-]
 
 
 @pytest.mark.parametrize(
@@ -289,250 +254,3 @@ def test_a_bad_row_of_jsonl_is_named(folder, row, said):
     (folder / "my.jsonl").write_text("\n".join([*good, row]))
     with pytest.raises(PipelineError, match=said):
         own_table.read(folder / "my.jsonl", folder / "videos").refuse()
-
-
-@pytest.mark.parametrize("name", ["2s", "0.5s", "1-6s", "10s", "2.5s", "0.7s", "3s", "1.125s"])
-def test_any_length_from_half_a_second_to_ten_names_a_grid(name):
-    assert is_grid(name)
-    assert 0 < grid_seconds(name) <= 10
-
-
-@pytest.mark.parametrize(
-    "name", ["", "s", "0s", "0.4s", "10.5s", "11s", "2.0s", "02s", "2", "-2s", "1-7s", "2,5s", "0.12345s"]
-)
-def test_other_lengths_and_other_spellings_name_none(name):
-    assert not is_grid(name)
-    with pytest.raises(PipelineError, match="no such clip grid"):
-        grid_seconds(name)
-
-
-def section(folder, **more):
-    return {"annotations": str(folder / "my.csv"), "videos": str(folder / "videos"), **more}
-
-
-def raw(folder, name="mine", **more):
-    experiment = {"dataset": name, "features": {"video": ["clip-vit-b32"], "text": "clip-text"}, "report": "test"}
-    return {"datasets": {name: section(folder, **more)}, "training": {}, "experiments": {"first": experiment}}
-
-
-def test_a_config_may_name_it_and_every_process_it_starts_knows_it(folder):
-    write(folder, SCORED, f"{HEADER},score,split")
-    cfg = config.load(raw(folder, clip="1s"))
-    assert cfg.experiments["first"].about.highlights == datasets.definition.Highlights("1s", 1, "levels")
-    assert cfg.datasets["mine"].annotations == dict.fromkeys(("test", "train", "val"), str(folder / "my.csv"))
-    assert cfg.datasets["mine"].shards == 1
-    assert own.known_here() == {"mine": datasets.OwnFiles(str(folder / "my.csv"), str(folder / "videos"), "1s", 1)}
-
-
-def test_a_config_without_it_forgets_it(folder):
-    write(folder, GOOD)
-    config.load(raw(folder))
-    assert "mine" in datasets.DATASETS
-    config.load({"datasets": {}, "training": {}, "experiments": {}})
-    assert "mine" not in datasets.DATASETS
-
-
-FACTS = {"annotations": "my.csv", "videos": "videos", "clip": "2s", "raters": 1}
-
-
-@pytest.mark.parametrize("changes", [{}, {"annotations": "moved/my.csv", "videos": "moved"}])
-def test_a_dataset_may_be_learnt_twice_where_its_labels_are_equal(changes):
-    datasets.learn("mine", FACTS)
-    before = datasets.get("mine")
-    datasets.learn("mine", FACTS | changes)
-    assert datasets.get("mine") is before
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "said"),
-    [
-        (
-            "mine",
-            {"clip": "1s"},
-            r"known here as clips of 2s, rated by 1, and .* as clips of 1s, rated by 1",
-        ),
-        ("mine", {"raters": 0}, r"known here as clips of 2s, rated by 1, and .* as clips of 2s, not rated"),
-        (
-            "mine",
-            {"raters": 3},
-            r"known here as clips of 2s, rated by 1, and is to be known as clips of 2s, rated by 3",
-        ),
-        ("tvsum", {}, r"known here as a dataset of the papers, and is to be known as clips of 2s, rated by 1"),
-    ],
-)
-def test_another_dataset_of_a_known_name_is_refused_and_the_first_stays(name, changes, said):
-    datasets.learn("mine", FACTS)
-    before = dict(datasets.DATASETS)
-    with pytest.raises(PipelineError, match=f"dataset {name}: is {said} → work with the two in processes"):
-        datasets.learn(name, FACTS | changes)
-    assert before == datasets.DATASETS
-
-
-def test_what_a_workflow_tells_its_jobs_counts_more_than_what_lies_in_the_folder(tmp_path, capsys):
-    files.write_json(tmp_path / "annotations/mine/dataset.json", FACTS)
-    datasets.register({"mine": datasets.OwnFiles("my.csv", "videos", "1s", 0)})
-    with pytest.raises(SystemExit, match="0"):
-        cli.main(["--results", str(tmp_path), "--help"])
-    assert own.labels(datasets.get("mine")) == "clips of 1s, not rated"
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(
-    ("name", "more", "said"),
-    [
-        ("tvsum", {}, r"`datasets.tvsum` is a dataset of the paper"),
-        ("Mine!", {}, r"`datasets.Mine!` is no name for a dataset"),
-        ("mine", {"videos": ["x"]}, r"`datasets.mine.videos` is missing → name a folder of videos there"),
-        ("mine", {"clip": "11s"}, r"datasets.mine.clip.*no such clip grid"),
-        ("mine", {"annotations": "nowhere.csv"}, r"nowhere.csv: cannot be read"),
-        (
-            "mine",
-            {"videos": "$NO_SUCH_VARIABLE/x"},
-            r"`datasets.mine.videos`: the variable NO_SUCH_VARIABLE is not set",
-        ),
-        ("mine", {"spilt": 1}, r"datasets.mine.spilt.*unknown key"),
-    ],
-)
-def test_a_section_that_does_not_fit_is_refused(folder, name, more, said):
-    write(folder, GOOD)
-    with pytest.raises(PipelineError, match=said):
-        config.load(raw(folder, name, **more))
-
-
-def test_bad_rows_are_told_when_the_config_is_read(folder):
-    write(folder, [*GOOD, "a,q,4,2"])
-    with pytest.raises(PipelineError, match=r"my.csv: 1 of 6 rows cannot be used"):
-        config.load(raw(folder))
-
-
-def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "videos").mkdir()
-    for k, name in enumerate("abc"):
-        make_video(tmp_path / "videos" / f"{name}.mp4", range(0, 600 * (8 + k), 300), rate=2)
-    write(tmp_path, ["a,q,0,2", "a,q,4,6", "b,r,1,3", "c,s,0,9"])
-    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
-    said = capsys.readouterr().out
-    assert "mine: 3 videos, 0.01 hours, 3 queries; clips of 1s, not rated: moments only" in said
-    assert "windows per query: 1.33 on average, 2 at most" in said
-    assert "snakemake --cores 2 table_mine --configfile mine.yaml" in said
-    assert 'ask VIDEO "query" --run results/runs/mine_clip/all-s2017 --output DIR' in said
-    assert "hours of video" in said
-    cfg = config.load_file(tmp_path / "mine.yaml")
-    assert cfg.datasets["mine"].clip == "1s"
-    assert cfg.experiments["mine_clip"].seeds == [2017, 0, 1]
-    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
-    with pytest.raises(SystemExit, match=r"mine.yaml: is there already"):
-        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])
-    with pytest.raises(SystemExit, match=r"`tvsum` is no free name"):
-        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
-    with pytest.raises(SystemExit, match=r"videos: is a folder and no file"):
-        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--output", "videos"])
-    (tmp_path / "$HOME.csv").write_text("")
-    with pytest.raises(SystemExit, match=r"HOME.csv: holds a `\$`, .* → rename that file or folder"):
-        cli.main(["new-dataset", "$HOME.csv", "--videos", "videos", "--name", "mine"])
-    os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(SystemExit, match=r"pipe.csv: is a pipe or a device and no file → name a file"):
-        cli.main(["new-dataset", "pipe.csv", "--videos", "videos", "--name", "mine"])
-    write(tmp_path, ["a,q,0,2,train", "b,r,1,3,val", "c,s,0,9,train"], f"{HEADER},split")
-    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "untested"])
-    assert config.load_file(tmp_path / "untested.yaml").experiments["untested_clip"].report == "val"
-    write(tmp_path, ["a,q,0,2", "b,r,1,3", "c,s,0,10.5", "z,t,0,1"])
-    said = (
-        r"2 of 4 rows .*\n  line 4, end: 10.5 lies after the video's end at 10.000 s\n  line 5, video: 'z' is no video"
-    )
-    with pytest.raises(SystemExit, match=said):
-        cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "other"])
-
-
-# The real workflow.
-
-
-CONFIG = """
-encoding: {weights: {clip-vit-b32: "random:0"}}
-model: {hidden_dim: 16, heads: 2, queries: 3, t2v_layers: 1, encoder_layers: 1, decoder_layers: 1, feedforward_dim: 16}
-datasets:
-  mine: {annotations: my.csv, videos: videos, clip: 2.5s}
-training:
-  mine: {epochs: 2, batch_size: 4, evaluate_every: 2}
-experiments:
-  first: {dataset: mine, features: {video: [clip-vit-b32], text: clip-text}, report: test, seeds: [1, 2]}
-"""
-
-
-@pytest.fixture(scope="module")
-def workflow(tmp_path_factory):
-    """A folder with six videos and a CSV, taken to metrics by Snakemake; the encoders are fakes."""
-    folder = tmp_path_factory.mktemp("own")
-    videos = folder / "flow" / "videos"
-    flow = Workflow(folder / "flow", videos).prepare()
-    videos.mkdir()
-    for k, name in enumerate("abcdef"):
-        make_video(videos / f"{name}.mp4", range(0, 600 * (10 + k), 150), rate=4)
-    rows = [
-        f"{name}.mp4,{query},{start},{start + 4},{k % 5}"
-        for k, name in enumerate("abcdef")
-        for query, start in (("a dog", k), ("a cat sits", 5))
-    ]
-    write(flow.folder, rows, f"{HEADER},score")
-    flow.write("config.yaml", CONFIG)
-    flow.first = flow.run("experiment_first", "table_mine")
-    return flow
-
-
-def test_a_csv_goes_from_nothing_to_metrics(workflow):
-    assert workflow.first["annotate"] == 3
-    metrics = files.read_json(workflow.results / "metrics/first/all-s1/test-selected.json")
-    assert metrics["n_queries"]["all"] == 2
-    assert {"MR-full-R1@0.5", "MR-full-mAP", "HL-min-VeryGood-mAP"} <= set(metrics["brief"])
-    card = files.read_json(workflow.results / "runs/first/all-s1/card.json")
-    assert card["features"]["clip-vit-b32"]["grid"] == "2.5s"
-    assert "numbers of first: python -m pipeline show" in workflow.said
-
-
-def test_it_has_a_table_of_its_own_with_the_spread_over_seeds_and_an_interval(workflow):
-    with open(workflow.results / "tables/own_mine.csv", newline="") as file:
-        rows = {row["line"]: row for row in csv.DictReader(file)}
-    scored = [files.read_json(workflow.results / f"metrics/first/all-s{seed}/test-selected.json") for seed in (1, 2)]
-    for column, metric in (("R1@0.5", "MR-full-R1@0.5"), ("HD mAP", "HL-min-VeryGood-mAP")):
-        values = [metrics["unrounded"]["brief"][metric] for metrics in scored]
-        assert float(rows["reproduced"][column]) == pytest.approx(sum(values) / 2, abs=0.005)
-        assert float(rows["standard deviation"][column]) == pytest.approx(
-            abs(values[0] - values[1]) / 2**0.5, abs=0.005
-        )
-    assert rows["reproduced"]["runs"] == "2 seeds (1, 2)"
-    assert rows["reproduced"]["features"] == "clip-vit-b32 + clip-text"
-    assert "Dataset mine" in (workflow.results / "tables/own_mine.md").read_text()
-
-
-def test_nothing_is_done_twice_and_a_video_that_changed_is_read_again(workflow):
-    assert workflow.run("experiment_first", "table_mine") == {}
-    make_video(workflow.videos / "a.mp4", range(30, 600 * 10, 150), rate=4)
-    os.utime(workflow.videos / "a.mp4")
-    done = workflow.run("experiment_first")
-    assert done["videos looked at"] == 1
-    assert done["extract"] == 1
-
-
-def test_a_bad_row_ends_the_plan_and_names_the_row(workflow, tmp_path):
-    flow = workflow.copy(tmp_path / "copy")
-    text = (flow.folder / "my.csv").read_text()
-    flow.write("my.csv", f"{text}a.mp4,a bird,x,3,1\n")
-    process = flow.start("experiment_first")
-    said, _ = process.communicate()
-    assert process.returncode
-    assert "line 14, start: 'x' is no number of seconds" in said
-
-
-def test_a_run_on_it_is_asked_without_any_config(workflow, monkeypatch):
-    import fake_encoders
-
-    from pipeline.asking.moments import Moments
-    from pipeline.families import FAMILIES
-
-    fakes = {"clip-vit-b32": "fake_encoders:MeanColour", "clip-text": "fake_encoders:Letters"}
-    fake_encoders.take_the_place(fakes, lambda table, key, value: monkeypatch.setitem(FAMILIES, key, value))
-    moments = Moments.load(workflow.results / "runs/first/all-s1")
-    answer = moments.ask(moments.encode(workflow.videos / "b.mp4"), "a dog")
-    assert (answer.clip_s, len(answer.saliency)) == (2.5, 4)
-    assert yaml.safe_load(CONFIG)["datasets"]["mine"]["clip"] == "2.5s"

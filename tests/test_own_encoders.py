@@ -14,8 +14,10 @@ from pipeline.encoders.base import Weights, encoder_of
 from pipeline.encoders.workers import Workers
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import FrameRowMaker, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
 from pipeline.features.making.own_file import extract_own
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.making.words import encode_words
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter

@@ -236,7 +236,7 @@ def test_an_estimate_counts_them_and_says_that_it_assumes():
 
 def test_definitions_that_differ_in_weights_alone_are_two_families_with_two_passports(tmp_path):
     from pipeline.encoders.base import Weights
-    from pipeline.features.making.encode import Recipe
+    from pipeline.features.making.recipe import Recipe
 
     config.load(raw(one=WEAK, other=WEAK | {"weights": "random:4"}))
     made = [Recipe(name, "2s", Weights.named(FAMILIES[name].weights[0], None), "float16") for name in ("one", "other")]

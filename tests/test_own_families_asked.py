@@ -11,7 +11,7 @@ from pipeline import config, families, files
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.features.store.writer import StoreWriter
 
 torch = pytest.importorskip("torch")

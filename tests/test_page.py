@@ -141,7 +141,7 @@ def test_videos_are_named_relative_to_the_page_and_only_those_that_are_there(two
         videos_in(tmp_path / "none", benchmark, tmp_path)
 
 
-@pytest.mark.parametrize(("names", "said"), [(["a"], "1 names"), (["a", "a"], "1 different")])
+@pytest.mark.parametrize(("names", "said"), [(["a"], "1 name"), (["a", "a"], "1 different")])
 def test_names_that_do_not_fit_are_refused(tmp_path, names, said):
     with pytest.raises(PipelineError, match=said):
         labels_of([tmp_path / "x.jsonl", tmp_path / "y.jsonl"], names)

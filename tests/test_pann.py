@@ -22,7 +22,7 @@ from pipeline.encoders.base import Weights, encoder_of
 from pipeline.encoders.pann import Cnn14
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.video.audio import RATE
 from pipeline.video.pieces import PIECE
 
@@ -162,30 +162,30 @@ def test_another_process_finds_equal_bits_asks_no_network_and_leaves_nothing_at_
 
 def test_where_librosa_is_read_only_numba_gets_a_folder_that_goes_away(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    with pann._numba_cache():
+    with pann.numba_cache():
         assert "NUMBA_CACHE_DIR" not in os.environ  # beside librosa, for the next job too
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pann._numba_cache():
+    with pann.numba_cache():
         folder = Path(os.environ["NUMBA_CACHE_DIR"])
         assert folder.is_dir()
     assert not folder.exists()
     assert "NUMBA_CACHE_DIR" not in os.environ
     monkeypatch.setenv("NUMBA_CACHE_DIR", "mine")
-    with pann._numba_cache():
+    with pann.numba_cache():
         assert os.environ["NUMBA_CACHE_DIR"] == "mine"
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, f"{pann._PRIVATE}.models", raising=False)
+    monkeypatch.delitem(sys.modules, f"{pann.PRIVATE}.models", raising=False)
     monkeypatch.setattr(pann, "find_spec", lambda _: None)
     with pytest.raises(PipelineError, match="panns_inference: is not installed → run `make install`"):
-        pann._models()
+        pann.models_of_the_package()
 
 
 def test_a_matplotlib_that_is_there_is_left_as_it_was():
     code = (
         "import matplotlib\nfrom pipeline.encoders import pann\n"
-        "with pann._without_matplotlib(): pass\n"
+        "with pann.without_matplotlib(): pass\n"
         "from matplotlib import pyplot\nprint(hasattr(pyplot, 'subplots'))"
     )
     answer = subprocess.run(

@@ -10,12 +10,13 @@ import stage_jobs
 from made_sounds import heard, noise, write_sound
 from numbered_videos import RATE, number_of, steady, written
 
-from pipeline import files, provenance, records
+from pipeline import files, records
 from pipeline.acquire.sources import COLUMNS
 from pipeline.config import Acquire, Dataset
 from pipeline.errors import PipelineError
 from pipeline.features.making.extract import videos_of
 from pipeline.layout import Layout
+from pipeline.manifests import describe
 from pipeline.video.audio import Ended, read_sound
 from pipeline.video.decode import read_frames
 from pipeline.video.frame_grid import SAMPLINGS
@@ -98,7 +99,7 @@ def test_the_account_the_clips_and_the_extraction_agree_on_a_part(tmp_path):
     listed = layout.annotations("qvhighlights", "val")
     records.write_jsonl(listed, [{"qid": n, "query": "q", "vid": vid, "duration": 4} for n, vid in enumerate(vids)])
     annotated = listed.with_suffix(".json")
-    files.write_json(annotated, {"stage": "annotate", "files": [provenance.describe(listed)]})
+    files.write_json(annotated, {"stage": "annotate", "files": [describe(listed)]})
     about = {"dataset": "qvhighlights", "shard": "00000"}
     dataset = Dataset(shards=1, annotations={"val": "any"}, videos=["yt"])
     settings = {"dataset": dataset, "acquire": Acquire(sources=str(table))}

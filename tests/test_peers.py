@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import csv
 import importlib
-import io
-import itertools
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import stage_jobs
 import yaml
-from made_results import QVH, Results, experiment, qvh_metrics, tvsum_experiment, under
+from made_results import Results, experiment, qvh_metrics, under
 
-from pipeline import config, files, provenance
+from pipeline import config
 from pipeline.acquire import sources
 from pipeline.errors import PipelineError
-from pipeline.evaluation import compare_files, score_files
-from pipeline.reporting import forms, paired_forms, published, tables
-from pipeline.reporting.paired import matrices
+from pipeline.reporting import forms, published
 
 ROOT = Path(__file__).resolve().parents[1]
 DOMAINS = config.DOMAINS
@@ -96,29 +90,6 @@ def test_a_peer_that_cannot_be_shown_is_refused_by_name(peers, said):
     with pytest.raises(PipelineError) as refusal:
         config.load(raw | {"peers": peers})
     assert said in str(refusal.value)
-
-
-METHODS = ("tr_detr", "moment_detr", "qd_detr", "umt", "univtg", "cg_detr", "eatr")
-OWN_KEYS = {
-    "refinement": "tr_detr",
-    "text_mask": "umt",
-    "warmup_epochs": "univtg",
-    "dummies": "cg_detr",
-    "slot_iterations": "eatr",
-}
-
-
-@pytest.mark.parametrize(
-    ("method", "key"), [(m, key) for m in METHODS for key, owner in OWN_KEYS.items() if m != owner]
-)
-def test_a_key_of_another_method_is_refused_by_name(method, key):
-    raw = {
-        "datasets": {"qvhighlights": {"annotations": {"train": "a", "val": "b"}}},
-        "training": {"qvhighlights": {}},
-        "experiments": {"one": {**QVH, "model": {"name": method, key: 1}}},
-    }
-    with pytest.raises(PipelineError, match=rf"`experiments.one.model.{key}` is no key of the method {method}"):
-        config.load(raw)
 
 
 # released predictions
@@ -198,187 +169,6 @@ def test_a_run_of_a_row_beyond_the_paper_is_compared_with_what_its_own_paper_pri
     assert [line.label for line in table.lines[-5:]] == ["beyond the paper", "CG-DETR", "cg", "difference", "cg"]
     assert under(table, "difference")[-1].cells["R1@0.5"].text == "-5.43"
     assert "method cg_detr" in under(table, "reproduced")[-1].facts["settings"]
-
-
-# pairs
-
-
-def queries(results, name, run, file, values, metric="MR-full-mAP", domain=None):
-    """Scores of one run, query by query. values: qid → 0 to 1; a video is a domain, or a qid's first letter."""
-    results.score(name, run, file, qvh_metrics(0.0, len(values)))
-    rows = [{"qid": qid, "vid": qid, "video": domain or qid[0], metric: value} for qid, value in values.items()]
-    path = results.scored[-1].with_suffix(".queries.jsonl")
-    path.write_text("".join(json.dumps(row | ({"domain": domain} if domain else {})) + "\n" for row in rows))
-
-
-def made(results, number, experiments):
-    manifest = results.folder / "scored.json"
-    files.write_json(manifest, {"stage": "score", "files": [provenance.describe(path) for path in results.scored]})
-    return {matrix.name: matrix for matrix in matrices(number, "Test", experiments, [manifest])}
-
-
-def qvh(row, **lines):
-    return experiment(table=1, row=row, report="test", **lines)
-
-
-TEN = {f"{video}{i}": 0.1 for video in "abcdefghij" for i in range(2)}
-
-
-def test_two_methods_are_compared_by_the_exact_test_over_videos(results):
-    better = {qid: value + (0.2 if qid[0] != "a" else -0.1) for qid, value in TEN.items()}
-    queries(results, "ours", "all-s1", "test-selected", better)
-    queries(results, "theirs", "all-s1", "test-selected", TEN)
-    shown = {"ours": qvh("TR-DETR V", seeds=[1]), "theirs": qvh("QD-DETR V", seeds=[1])}
-    matrix = made(results, 1, shown)["paired1-test"]
-    one, sign = matrix.between("ours", "theirs")
-    assert sign == 1
-    assert one.difference.value == pytest.approx(17.0)
-    # Sums of the ten videos are 0.4 nine times and -0.2: of all sign patterns, the one found, those with that one
-    # video's sign flipped, and their opposites are as far from zero.
-    sums = [40.0] * 9 + [-20.0]
-    flips = [abs(np.dot(signs, sums)) for signs in itertools.product((1, -1), repeat=10)]
-    assert one.p == pytest.approx(np.mean([flip >= abs(sum(sums)) - 1e-9 for flip in flips]))
-    assert one.smallest_p == pytest.approx(2 / 1024)
-
-
-def test_the_way_back_has_the_opposite_sign_in_every_form(results):
-    queries(results, "ours", "all-s1", "test-selected", {qid: 0.4 + 0.01 * i for i, qid in enumerate(TEN)})
-    queries(results, "theirs", "all-s1", "test-selected", TEN)
-    matrix = made(results, 1, {"ours": qvh("TR-DETR V", seeds=[1]), "theirs": qvh("QD-DETR V", seeds=[1])})[
-        "paired1-test"
-    ]
-    there, back = list(csv.DictReader(io.StringIO(paired_forms.FORMATS["csv"](matrix))))
-    assert (there["row"], there["column"], back["row"]) == ("ours", "theirs", "theirs")
-    assert float(there["difference"]) == -float(back["difference"]) > 0
-    assert (float(there["low"]), float(there["high"])) == (-float(back["high"]), -float(back["low"]))
-    assert float(there["low"]) < float(there["difference"]) < float(there["high"])
-    assert there["p"] == back["p"]
-    text = paired_forms.FORMATS["md"](matrix)
-    assert "| (1) ours | TR-DETR V | 49.50 | – | +39.50 [+" in text
-    assert "| (2) theirs | QD-DETR V | 10.00 | −39.50 [−" in text
-    for suffix in ("tex", "html", "txt"):
-        assert "39.50" in paired_forms.FORMATS[suffix](matrix)
-
-
-def test_holms_correction_is_over_all_pairs_of_the_matrix(results):
-    """p 0.0312 of a single pair of six videos is below 0.05, and does not survive among three pairs."""
-    six = {f"{video}0": 0.1 for video in "abcdef"}
-    queries(results, "one", "all-s1", "test-selected", {qid: v + 0.1 for qid, v in six.items()})
-    queries(results, "two", "all-s1", "test-selected", six)
-    pair = {"one": qvh("TR-DETR V", seeds=[1]), "two": qvh("QD-DETR V", seeds=[1])}
-    alone = made(results, 1, pair)["paired1-test"]
-    assert alone.survives == {("one", "two")}
-    queries(results, "three", "all-s1", "test-selected", six | {"a0": 0.3})
-    three = made(results, 1, pair | {"three": qvh("MDETR V", seeds=[1])})["paired1-test"]
-    assert not three.survives
-    assert three.between("one", "two")[0].p == alone.between("one", "two")[0].p == pytest.approx(1 / 32)
-    notes = " ".join(paired_forms.as_table(three).notes)
-    assert "Pairs: 3." in notes
-    assert "after Holm's correction for all 3: none" in notes
-    assert "p 0.031*" in paired_forms.FORMATS["md"](three)
-    assert "p 0.031**" in paired_forms.FORMATS["md"](alone)
-
-
-def test_seeds_enter_as_their_mean_and_a_seed_without_all_domains_not_at_all(results):
-    domains = {domain: {f"{domain}": 0.5} for domain in DOMAINS}
-    for seed, shift in ((1, 0.0), (2, 0.2)):
-        for domain in DOMAINS if seed == 1 else DOMAINS[:-1]:
-            queries(results, "v", f"{domain}-s{seed}", "val-selected", {domain: 0.5 + shift}, "top5-mAP", domain)
-    for domain in DOMAINS:
-        queries(results, "w", f"{domain}-s1", "val-selected", domains[domain], "top5-mAP", domain)
-        queries(results, "w", f"{domain}-s2", "val-selected", {domain: 0.9}, "top5-mAP", domain)
-    shown = {
-        "v": tvsum_experiment(table=3, row="TR-DETR V", seeds=[1, 2]),
-        "w": tvsum_experiment(table=3, row="QD-DETR V", seeds=[1, 2], model={"name": "qd_detr"}),
-    }
-    matrix = made(results, 3, shown)["paired3-val"]
-    assert {one.label: (one.seeds, round(one.mean("top5-mAP"), 9)) for one in matrix.contestants} == {
-        "v": (1, 50.0),
-        "w": (2, 70.0),
-    }
-    assert matrix.between("w", "v")[0].videos == 10
-    assert "all 2^10 ways to flip" in " ".join(paired_forms.as_table(matrix).notes)
-
-
-def test_where_the_epoch_was_selected_on_the_reported_split_the_last_epoch_has_a_matrix_of_its_own(results):
-    for name, selected, last in (("v", 0.9, 0.4), ("w", 0.7, 0.6)):
-        for domain in DOMAINS:
-            queries(results, name, f"{domain}-s1", "val-selected", {domain: selected}, "top5-mAP", domain)
-            queries(results, name, f"{domain}-s1", "val-last", {domain: last}, "top5-mAP", domain)
-    shown = {name: tvsum_experiment(table=3, row="TR-DETR V", seeds=[1]) for name in ("v", "w")}
-    found = made(results, 3, shown)
-    assert set(found) == {"paired3-val", "paired3-val-last"}
-    assert found["paired3-val"].between("v", "w")[0].difference.value == pytest.approx(20)
-    assert found["paired3-val-last"].between("v", "w")[0].difference.value == pytest.approx(-20)
-    assert "too high by its luck; the matrix of the last epoch is paired3-val-last" in " ".join(
-        paired_forms.as_table(found["paired3-val"]).notes
-    )
-
-
-def test_what_stands_on_other_queries_is_left_out_and_named(results):
-    for name in ("a", "b"):
-        queries(results, name, "all-s1", "test-selected", TEN)
-    queries(results, "fewer", "all-s1", "test-selected", dict(list(TEN.items())[:-1]))
-    shown = {name: qvh("TR-DETR V", seeds=[1]) for name in ("fewer", "a", "b")}
-    matrix = made(results, 1, shown)["paired1-test"]
-    assert [one.label for one in matrix.contestants] == ["a", "b"]
-    assert "fewer is left out, because it stands on 19 queries" in paired_forms.FORMATS["txt"](matrix)
-
-
-def test_methods_that_do_not_differ_and_a_single_one_break_nothing(results):
-    queries(results, "a", "all-s1", "test-selected", TEN)
-    assert made(results, 1, {"a": qvh("TR-DETR V", seeds=[1])}) == {}
-    queries(results, "b", "all-s1", "test-selected", TEN)
-    matrix = made(results, 1, {name: qvh("TR-DETR V", seeds=[1]) for name in ("a", "b")})["paired1-test"]
-    assert matrix.between("a", "b")[0].p == 1
-    for write in paired_forms.FORMATS.values():
-        assert "nan" not in write(matrix)
-
-
-def test_real_predictions_of_two_systems_differ_as_compare_says(shared_data, results):
-    truth = shared_data / "annotations/qvhighlights_val.jsonl"
-    names = {"ours": "trdetr_qvhighlights_val", "theirs": "momentdetr_qvhighlights_val"}
-    shown = {}
-    for label, name in names.items():
-        output = results.folder / "metrics" / label / "released" / "val-selected.json"
-        score_files("qvhighlights", shared_data / f"predictions/{name}.jsonl", truth, output)
-        results.scored.append(output)
-        lines = {"table": 1, "row": "TR-DETR V", "source": "predictions", "predictions": {"val": "x"}}
-        shown[label] = experiment(**lines)
-    matrix = made(results, 1, shown)["paired1-val"]
-    (expected,) = [
-        row
-        for row in compare_files(
-            "qvhighlights", *(shared_data / f"predictions/{name}.jsonl" for name in names.values()), truth
-        )
-        if row.metric == "MR-full-mAP"
-    ]
-    found, _ = matrix.between("ours", "theirs")
-    assert (found.difference.value, found.p, found.videos) == (
-        pytest.approx(expected.difference.value),
-        pytest.approx(expected.p),
-        expected.videos,
-    )
-    assert found.difference.value == pytest.approx(45.09 - 32.20, abs=0.01)
-
-
-def test_a_table_of_peers_writes_its_matrices_beside_it(results):
-    for name in ("ours", "theirs"):
-        queries(results, name, "released", "val-selected", TEN)
-    lines = {"table": 1, "row": "TR-DETR V", "source": "predictions", "predictions": {"val": "x"}}
-    shown = {name: experiment(**lines) for name in ("ours", "theirs")}
-    scored, _ = results.manifests(shown)
-    manifest = results.folder / "tables/peers1.json"
-    job = {"inputs": {"metrics": scored}, "settings": {"title": "Test", "experiments": shown}, "table": "peers1"}
-    assert stage_jobs.run("tabulate", results.folder, manifest, **job)
-    assert {path.name for path in provenance.files_of(manifest)} == {
-        f"{name}.{suffix}" for name in ("peers1", "paired1-val") for suffix in forms.FORMATS
-    }
-    assert "Table 1 in pairs" in tables.texts(manifest)
-    assert not stage_jobs.run("tabulate", results.folder, manifest, **job)
-    job["settings"]["experiments"] = {"ours": shown["ours"]}
-    assert stage_jobs.run("tabulate", results.folder, manifest, **job)
-    assert not list(results.folder.glob("tables/paired*"))
 
 
 def test_a_run_stands_beside_the_released_predictions_of_its_own_split(results):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from tiny_benchmark import N_CLIPS, Benchmark, experiment
 
-from pipeline import files, provenance, records
+from pipeline import files, records
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
+from pipeline.manifests import files_of
 
 pytestmark = pytest.mark.usefixtures("torch_one_thread")
 
@@ -53,7 +54,7 @@ def test_selected_weights_are_those_of_the_best_evaluation(run):
 
 
 def test_the_manifest_lists_both_files_of_every_run(benchmark, run):
-    listed = provenance.files_of(benchmark.results / "predictions/tiny.json")
+    listed = files_of(benchmark.results / "predictions/tiny.json")
     assert sorted(path.name for path in listed) == ["val-last.jsonl", "val-selected.jsonl"]
 
 

@@ -32,13 +32,14 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("total", "unit", "before", "done", "seconds", "line"),
     [
-        (200, "videos", 0, 0, 30, "x: 0 of 200 videos, 30 s so far"),
-        (200, "videos", 0, 50, 100, "x: 50 of 200 videos, 30.0 videos/min, 5 min 0 s left, 1 min 40 s so far"),
-        (10_000, "rows", 0, 1_000, 50, "x: 1,000 of 10,000 rows, 20.0 rows/s, 7 min 30 s left, 50 s so far"),
-        (100, "videos", 90, 5, 3600, "x: 95 of 100 videos, 5.0 videos/h, 1 h 0 min left, 1 h 0 min so far"),
-        (None, "files", 0, 3, 3, "x: 3 files, 1.0 files/s, 3 s so far"),
+        (200, "video", 0, 0, 30, "x: 0 of 200 videos, 30 s so far"),
+        (200, "video", 0, 50, 100, "x: 50 of 200 videos, 30.0 videos/min, 5 min 0 s left, 1 min 40 s so far"),
+        (10_000, "row", 0, 1_000, 50, "x: 1,000 of 10,000 rows, 20.0 rows/s, 7 min 30 s left, 50 s so far"),
+        (100, "video", 90, 5, 3600, "x: 95 of 100 videos, 5.0 videos/h, 1 h 0 min left, 1 h 0 min so far"),
+        (None, "file", 0, 3, 3, "x: 3 files, 1.0 files/s, 3 s so far"),
         (2 * 10**9, "B", 10**9, 5 * 10**8, 50, "x: 1.5 GB of 2.0 GB, 10.0 MB/s, 50 s left, 50 s so far"),
-        (7, "videos", 0, 7, 60, "x: 7 of 7 videos, 7.0 videos/min, 1 min 0 s so far"),
+        (1, "query", 0, 1, 3, "x: 1 of 1 query, 20.0 queries/min, 3 s so far"),
+        (7, "video", 0, 7, 60, "x: 7 of 7 videos, 7.0 videos/min, 1 min 0 s so far"),
     ],
 )
 def test_a_line_says_done_total_rate_and_time_left(total, unit, before, done, seconds, line):
@@ -50,7 +51,7 @@ def test_a_line_says_done_total_rate_and_time_left(total, unit, before, done, se
 
 
 def test_a_note_stands_at_the_end_until_another_comes():
-    shown = Progress(2, "videos", "x", out=io.StringIO(), clock=Clock())
+    shown = Progress(2, "video", "x", out=io.StringIO(), clock=Clock())
     shown.add(1, "12.5 frames/s")
     shown.add(1)
     assert shown.line().endswith(", 12.5 frames/s")
@@ -58,7 +59,7 @@ def test_a_note_stands_at_the_end_until_another_comes():
 
 def test_lines_come_while_one_item_takes_long_and_the_end_is_said():
     log = io.StringIO()
-    with Progress(3, "videos", "shard 0", every_s=0.02, out=log) as shown:
+    with Progress(3, "video", "shard 0", every_s=0.02, out=log) as shown:
         deadline = time.monotonic() + 20
         while log.getvalue().count("\n") < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -75,21 +76,21 @@ def test_the_interval_in_a_log_is_half_a_minute_at_most():
 
 
 def test_short_work_says_nothing(capsys):
-    assert list(progress.lines([1, 2, 3], unit="videos", what="x")) == [1, 2, 3]
+    assert list(progress.lines([1, 2, 3], unit="video", what="x")) == [1, 2, 3]
     assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_gets_a_bar(monkeypatch):
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    assert list(progress.lines([1, 2], unit="videos", what="shard 0")) == [1, 2]
+    assert list(progress.lines([1, 2], unit="video", what="shard 0")) == [1, 2]
     assert "shard 0" in screen.getvalue()
     assert "2/2" in screen.getvalue()
 
 
 def test_lines_stop_when_the_work_fails():
     log = io.StringIO()
-    with pytest.raises(ZeroDivisionError), Progress(1, "videos", "x", every_s=0.01, out=log):
+    with pytest.raises(ZeroDivisionError), Progress(1, "video", "x", every_s=0.01, out=log):
         time.sleep(0.05)
         raise ZeroDivisionError
     told = log.getvalue()
@@ -99,7 +100,7 @@ def test_lines_stop_when_the_work_fails():
 
 def test_a_log_that_is_closed_stops_no_work():
     log = io.StringIO()
-    with Progress(1, "videos", "x", every_s=0.01, out=log) as shown:
+    with Progress(1, "video", "x", every_s=0.01, out=log) as shown:
         log.close()
         time.sleep(0.05)
         shown.add()
@@ -113,7 +114,7 @@ def test_a_training_writes_its_progress_into_the_log(capfd):
         tell(run, {"total": 2.5})
 
     run_all(work, ["all-s1"], processes=1, threads=1, title="mine", total=1)
-    assert re.search(r"^mine: 1 of 1 epochs.*all-s1: loss 2\.5", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(r"^mine: 1 of 1 epoch,.*all-s1: loss 2\.5", capfd.readouterr().err, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("told_often")

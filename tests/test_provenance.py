@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import files, provenance
 from pipeline.errors import PipelineError
+from pipeline.manifests import describe, input_digests, known_digest
 
 
 @pytest.fixture
@@ -84,9 +85,9 @@ def test_a_manifest_as_input_stands_for_those_of_its_files_that_are_read(tmp_pat
     for name in ("clip", "pann"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "s.h5").write_text(name)
-    both = [provenance.describe(tmp_path / name / "s.h5") for name in ("clip", "pann")]
+    both = [describe(tmp_path / name / "s.h5") for name in ("clip", "pann")]
     files.write_json(tmp_path / "m.json", {"stage": "extract", "files": both})
-    digests = provenance.input_digests([tmp_path / "m.json"], only=lambda path: path.parent.name == "clip")
+    digests = input_digests([tmp_path / "m.json"], only=lambda path: path.parent.name == "clip")
     assert list(digests) == [str(tmp_path / "clip" / "s.h5")]
 
 
@@ -95,6 +96,6 @@ def test_the_digest_of_a_fetched_file_is_taken_from_its_manifest(tmp_path):
     provenance.run_stage("fetch", manifest, lambda: (fetched.write_bytes(b"1"), provenance.Outcome([fetched]))[1])
     recorded = files.sha256(fetched)
     fetched.unlink()
-    assert provenance.known_digest(manifest) == (fetched, recorded)
+    assert known_digest(manifest) == (fetched, recorded)
     fetched.write_bytes(b"2")
-    assert provenance.known_digest(fetched) == (fetched, files.sha256(fetched))
+    assert known_digest(fetched) == (fetched, files.sha256(fetched))

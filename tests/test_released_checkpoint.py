@@ -100,7 +100,7 @@ def test_options_that_are_not_plain_are_refused(tmp_path, weights):
         ({"saliency_proj1.bias": torch.full((256,), torch.nan)}, "no finite"),
         ({"saliency_proj1.bias": "text"}, "no finite"),
         ({7: torch.zeros(1)}, "no finite"),
-        ({"transformer.decoder.layers.2.norm1.weight": torch.zeros(256)}, "1 tensors too many"),
+        ({"transformer.decoder.layers.2.norm1.weight": torch.zeros(256)}, "1 tensor too many"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complaint):
@@ -110,7 +110,7 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complain
 
 def test_a_missing_tensor_is_named(tmp_path, weights):
     less = {name: tensor for name, tensor in weights.items() if name != "gru_extractor.gru.bias_hh_l0"}
-    with pytest.raises(PipelineError, match=r"lacks 1 tensors, the first is `mr2hd\.gru\.bias_hh_l0`"):
+    with pytest.raises(PipelineError, match=r"lacks 1 tensor, the first is `mr2hd\.gru\.bias_hh_l0`"):
         read_released(write(tmp_path / "odd.ckpt", less))
 
 
@@ -242,7 +242,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_archive_that_is_no_checkpoint_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.ckpt", "w") as archive:
         archive.writestr("readme", "text")
-    with pytest.raises(PipelineError, match="a zip of 1 files, not a checkpoint → unpack it"):
+    with pytest.raises(PipelineError, match="a zip of 1 file, not a checkpoint → unpack it"):
         read_released(tmp_path / "other.ckpt")
 
 

@@ -159,7 +159,7 @@ def test_a_compressed_file_with_a_flipped_bit_is_broken_not_a_crash(tmp_path):
     damaged = bytearray(path.read_bytes())
     damaged[300:340] = bytes(40)
     path.write_bytes(damaged)
-    with pytest.raises(PipelineError, match=r"none of 1 files of clip-vit-b32 can be imported; the first: .* cannot"):
+    with pytest.raises(PipelineError, match=r"none of 1 file of clip-vit-b32 can be imported; the first: .* cannot"):
         run(tmp_path, tmp_path / "in", "qvhighlights", ["clip-vit-b32"], queries)
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from pipeline import cli, config, devices, methods, provenance
+from pipeline import cli, config, gpus, methods, provenance
 from pipeline.acquire import sources
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -173,11 +173,11 @@ def strange_parts(text: str) -> list[str]:
         if (
             quoted not in plain
             and not quoted.startswith(("make ", "{…}"))
-            and first not in keys | known_commands | options() | {devices.SWITCH}
+            and first not in keys | known_commands | options() | {gpus.SWITCH}
         ):
             strange.append(f"`{quoted}`")
     strange += [f"target {name}" for name in re.findall(r"`make (\w+)`", text) if f"\n{name}:" not in MAKEFILE]
-    strange += [f"variable {name}" for name in re.findall(r"\b(TR_DETR_\w+)=", text) if name != devices.SWITCH]
+    strange += [f"variable {name}" for name in re.findall(r"\b(TR_DETR_\w+)=", text) if name != gpus.SWITCH]
     strange += [
         f"file {name}"
         for name in re.findall(r"(?<![\w/.{}…])(?:config\.yaml|docs/\S+\.md|workflow/[\w/.-]+)", text)

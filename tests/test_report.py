@@ -12,7 +12,8 @@ from made_predictions import Outline, annotation, prediction, write
 from made_report import Made
 from made_results import experiment
 
-from pipeline import datasets, provenance
+from pipeline import datasets
+from pipeline.manifests import files_of
 from pipeline.reporting.page import chosen, overview
 from pipeline.reporting.page.examined import examine
 
@@ -26,7 +27,7 @@ def made(tmp_path, monkeypatch):
 
 
 def test_it_lists_its_pages_and_is_made_again_only_after_a_change(made):
-    listed = provenance.files_of(made.results / "report/report.json")
+    listed = files_of(made.results / "report/report.json")
     assert {path.name for path in listed} == {"index.html", "qvhighlights-val.html"}
     assert made.report() is False
     made.train(end=24.0)
@@ -90,7 +91,7 @@ def test_a_story_tells_the_commit_of_its_runs_and_no_table_depends_on_it(made, t
     bytes_of = {}
     for written in (False, True):
         stage_jobs.run("tabulate", made.results, table, **job, table="table4")
-        found = {path: path.read_bytes() for path in [table, made.runs, *provenance.files_of(table)]}
+        found = {path: path.read_bytes() for path in [table, made.runs, *files_of(table)]}
         assert bytes_of in ({}, found)
         bytes_of = found
         table.unlink()

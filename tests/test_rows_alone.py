@@ -16,8 +16,9 @@ from pipeline import files
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers, n_cores, workers
 from pipeline.families import FAMILIES
-from pipeline.features.making import encode
-from pipeline.features.making.encode import FrameRowMaker, Recipe, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
+from pipeline.features.making.recipe import Recipe, VideoFile
 from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.making.words import encode_words
 from pipeline.features.store import Store
@@ -53,14 +54,16 @@ def clips(tmp_path_factory):
 def one_network(monkeypatch):
     """Networks are built once and shared between runs: building costs more than the rows."""
     built = {}
-    build = encode._built
 
-    def once(recipe, device):
-        if recipe.family not in built:
-            built[recipe.family] = build(recipe, device)
-        return built[recipe.family]
+    def once(recipe, made_anew=Recipe.encoder.fget):
+        def encoder(weights, device):
+            if recipe.family not in built:
+                built[recipe.family] = made_anew(recipe)(weights, device)
+            return built[recipe.family]
 
-    monkeypatch.setattr(encode, "_built", once)
+        return encoder
+
+    monkeypatch.setattr(Recipe, "encoder", property(once))
 
 
 def recipe_of(family):

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from fractions import Fraction
 from itertools import chain
 from math import ceil, floor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -269,7 +270,7 @@ def test_every_call_gives_the_network_a_list_of_its_own(monkeypatch):
             streams[0] = streams[1] = torch.zeros(1, 2304, 1, 1, 1)
             return streams[0]
 
-    monkeypatch.setattr("pipeline.encoders.slowfast._network", lambda *_: Overwrites())
+    monkeypatch.setattr("pipeline.encoders.slowfast.filled", lambda *_: SimpleNamespace(blocks=[Overwrites()]))
     encoder = encoder_of("slowfast-r50-caffe2")(Weights.named("random:1", None), "cpu")
     pixels = frames(2)
     before = pixels.copy()

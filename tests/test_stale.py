@@ -10,6 +10,7 @@ import pytest
 from pipeline import files, provenance, stale
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.manifests import Snapshot
 from pipeline.provenance import Asked
 
 SHARDS = [f"features/tvsum/words/0000{i}" for i in (0, 1)]
@@ -148,7 +149,7 @@ def test_an_input_that_is_missing_is_no_reason(results):
 def test_a_plan_reads_a_manifest_once(results, monkeypatch):
     read, counted = files.read_json, []
     monkeypatch.setattr(files, "read_json", lambda path: counted.append(path) or read(path))
-    snapshot = provenance.Snapshot()
+    snapshot = Snapshot()
     assert not any(stale.has_work(asked, results.manifest(name), snapshot) for name, asked in results.asked().items())
     assert sorted(counted) == sorted(map(results.manifest, results.asked()))
 

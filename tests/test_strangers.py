@@ -18,7 +18,7 @@ from videos_of_strangers import CASES
 from pipeline import config, files, records
 from pipeline.features.making.sound import REPORT_COLUMNS
 from pipeline.features.store import Store
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
 from pipeline.methods.settings import Reading
 from pipeline.video.segment import read_segments, read_videos
 
@@ -27,31 +27,11 @@ RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7", "
 FAMILIES = {"frames224": "clip-vit-b32", "sound": "pann-cnn14"}
 
 
-class Loudness:
-    """2048 numbers: a piece's mean absolute sample, then zeros."""
-
-    preprocessing = "loudness"
-    batch = 4
-
-    def __init__(self, weights, device):
-        pass
-
-    def encode(self, pieces):
-        rows = np.zeros((len(pieces), 2048), np.float32)
-        rows[:, 0] = np.abs(pieces).mean(axis=1)
-        return rows
-
-
 @pytest.fixture(scope="module", autouse=True)
 def fakes():
     """Encoders whose rows show what they were given."""
-    fakes = {
-        "clip-vit-b32": "fake_encoders:MeanColour",
-        "clip-text": "fake_encoders:Letters",
-        "pann-cnn14": f"{__name__}:Loudness",
-    }
     with pytest.MonkeyPatch.context() as monkeypatch:
-        fake_encoders.take_the_place(fakes, monkeypatch.setitem)
+        fake_encoders.take_the_place(fake_encoders.FAKES, monkeypatch.setitem)
         yield
 
 
@@ -190,7 +170,7 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
         loaded = data.load(shelf, features, asked, training=config.Training(), reading=Reading())
     (line,) = loaded.skipped
     assert (line["qid"], line["vid"]) == ("2", "sound_cut_short")
-    assert "1 rows where its segments have 4 clips (its sound ends at 3.0" in line["why"]
+    assert "1 row where its segments have 4 clips (its sound ends at 3.0" in line["why"]
     assert {query.vid: n for query, n in zip(loaded.queries, loaded.n_clips, strict=True)} == {
         "whole": 3,
         "no_sound": 3,

@@ -219,14 +219,14 @@ def test_the_first_step_that_is_not_finite_is_named_however_seldom_one_looks(mon
 def test_a_step_waits_for_a_gpu_only_to_match(benchmark, tmp_path, monkeypatch):
     """Set-up and evaluation may wait; so may the looks at whether losses are finite, in loop.py."""
 
-    def watched(*args, epoch=loop._epoch):
+    def watched(*args, epoch=loop.one_epoch):
         torch.cuda.set_sync_debug_mode("warn")
         try:
             return epoch(*args)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(loop, "_epoch", watched)
+    monkeypatch.setattr(loop, "one_epoch", watched)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         benchmark.train(experiment(training={"epochs": 2}), "gpu", results=tmp_path)

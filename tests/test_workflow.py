@@ -212,7 +212,7 @@ def test_an_experiment_without_a_table_has_a_target_and_says_how_to_see_its_numb
         text=True,
         check=True,
     ).stdout
-    assert shown.startswith("released, qvhighlights: 1 queries of 1 videos")
+    assert shown.startswith("released, qvhighlights: 1 query of 1 video")
     assert re.search(r"MR-full-mAP +100.00", shown)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import stage_jobs
 
-from pipeline import config, families, files, provenance, records
+from pipeline import config, families, files, records
 from pipeline.features.store.writer import StoreWriter
+from pipeline.manifests import describe
 from pipeline.methods.cg_detr.settings import CgDetrSettings
 from pipeline.methods.eatr.settings import EatrSettings
 from pipeline.methods.moment_detr.settings import MomentDetrSettings
@@ -51,7 +52,7 @@ def write_store(path: Path, passport: families.Passport, rows: Mapping[str, np.n
 
 
 def list_stores(manifest: Path, paths: list[Path], skipped: tuple[dict[str, str], ...] = ()) -> Path:
-    described = [provenance.describe(path) for path in paths]
+    described = [describe(path) for path in paths]
     files.write_json(manifest, {"stage": "extract", "files": described, "skipped": list(skipped)})
     return manifest
 

@@ -103,7 +103,7 @@ CASES = (
     Case("truncated Matroska", "half.mkv", half, "corrupt: is cut short or damaged"),
     Case("no sound", "mute.mp4", lambda p: make(p, sound_s=0), 3, 3, "no sound"),
     Case("sound one row short", "short.mp4", lambda p: make(p, 6, 4.9), 3, 2, "one row off"),
-    Case("sound cut short", "cut.mp4", lambda p: make(p, 8, 3), 4, "1 rows where its segments have 4 clips"),
+    Case("sound cut short", "cut.mp4", lambda p: make(p, 8, 3), 4, "1 row where its segments have 4 clips"),
     Case("sound goes on", "long.mp4", lambda p: make(p, 4, 9), 2, 3, "one row off"),
     Case("damaged sound", "noise.mp4", with_bad_sound, 4, "its sound cannot be decoded"),
     Case("variable frame rate", "vfr.mp4", lambda p: make(p, ticks=UNEVEN), 3, 3),

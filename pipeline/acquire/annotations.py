@@ -6,6 +6,8 @@ from pathlib import Path
 from pipeline import asked, datasets, files, provenance, records
 from pipeline.datasets import rows
 from pipeline.errors import PipelineError
+from pipeline.manifests import files_behind
+from pipeline.nouns import counted
 from pipeline.shards import is_in_sample
 from pipeline.stage_settings import Annotate
 from pipeline.stages import StageJob
@@ -21,7 +23,7 @@ def annotate(job: StageJob[Annotate]) -> bool:
     """
     dataset, split = job.about["dataset"], job.about["split"]
     target = job.layout.annotations(dataset, split)
-    source_file = provenance.files_behind(job.input("fetched"))[0]
+    source_file = files_behind(job.input("fetched"))[0]
 
     def work() -> provenance.Outcome:
         queries = rows.read(datasets.get(dataset), source_file)
@@ -46,7 +48,7 @@ def sampled(dataset: str, split: str, queries: Sequence[records.Query], share: f
     kept = [query for query in queries if is_in_sample(video_of(query.vid), share)]
     if not kept:
         raise PipelineError(
-            f"a sample of {share:g} holds none of the {count(queries)['videos']} videos of {split}",
+            f"a sample of {share:g} holds none of the {counted(count(queries)['videos'], 'video')} of {split}",
             where=f"datasets.{dataset}.sample",
             remedy="name a larger share there",
         )
@@ -78,7 +80,7 @@ def check_released(dataset: str, split: str, source_file: Path, counts: dict[str
         )
     if (counts["queries"], counts["videos"]) != (known.queries, known.videos):
         raise PipelineError(
-            f"was read as {counts['queries']} queries on {counts['videos']} videos,"
+            f"was read as {counted(counts['queries'], 'query')} on {counted(counts['videos'], 'video')},"
             f" it holds {known.queries} on {known.videos}",
             where=source_file,
             remedy="report this: the reader is wrong",

@@ -24,6 +24,7 @@ from typing import IO
 from pipeline import asked, csv_file, files, progress, provenance
 from pipeline.errors import PipelineError, printable
 from pipeline.layout import Layout
+from pipeline.manifests import files_of, input_digests
 from pipeline.names import name_problem
 from pipeline.stage_settings import Nothing
 from pipeline.stages import StageJob
@@ -73,8 +74,8 @@ def unpack(job: StageJob[Nothing]) -> bool:
     home = layout.resource(name)
 
     def work() -> provenance.Outcome:
-        (archive,) = provenance.files_of(fetched)
-        _make_room(layout, name, *provenance.input_digests([fetched]).values())
+        (archive,) = files_of(fetched)
+        _make_room(layout, name, *input_digests([fetched]).values())
         remedy = f"remove {home}, with its pin.json (and a copy under acquire.local), and fetch it again"
         unpacking = Unpacking(layout.unpacked(name), allowed_bytes(archive.stat().st_size), remedy)
         unpacking.add(archive, PurePosixPath())
@@ -153,7 +154,7 @@ class Unpacking:
 
     def add(self, archive: Path, below: PurePosixPath) -> None:
         """Unpack one archive into the sub-folder `below`. Raises PipelineError as `unpack` does."""
-        for member in progress.lines(members_of(archive, self.remedy), unit="files", what=archive.name):
+        for member in progress.lines(members_of(archive, self.remedy), unit="file", what=archive.name):
             place = below / safe_path(member.name, archive)
             why_not = member.why_not or next(filter(None, map(name_problem, place.parts)), "")
             if why_not:

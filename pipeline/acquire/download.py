@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from pipeline import asked, files, provenance
+from pipeline import asked, files, locks, provenance
 from pipeline.acquire import folders, originals, patience, sources
 from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
@@ -26,6 +26,7 @@ from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFile
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 from pipeline.layout import pin_beside
+from pipeline.manifests import last_record
 from pipeline.progress import length
 from pipeline.stage_settings import Fetch
 from pipeline.stages import StageJob
@@ -45,7 +46,7 @@ def fetch(job: StageJob[Fetch]) -> bool:
             f"is of kind {source.kind}: its files are fetched one by one", where=name, remedy="run the `videos` stage"
         )
     target = job.layout.resource(name) / source.file
-    taken = originals.fetched(source, target, provenance.last_record(manifest), manifest)
+    taken = originals.fetched(source, target, last_record(manifest), manifest)
     again = taken is not None and taken.has_changed()
     if taken and taken.looks_changed() and not again:
         taken.keep_time()
@@ -68,7 +69,7 @@ def download(wanted: Wanted, acquire: Acquire) -> str:
     progress are counted: a slow server that hangs up a hundred times still delivers. Raises NoSuchFileError when there
     is no such file, and PipelineError for everything else.
     """
-    with files.lock(wanted.target, wait=True, keep=False) as waited:
+    with locks.lock(wanted.target, wait=True, keep=False) as waited:
         if waited and wanted.target.is_file():
             # The other process may have brought another file, so it is compared with what is wanted here.
             with suppress(PipelineError):

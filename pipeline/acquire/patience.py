@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from pipeline import files
+from pipeline import locks
 from pipeline.config import Acquire
 
 BACKOFF_S = 1.0
@@ -70,7 +70,7 @@ def wait_for_turn(url: str, acquire: Acquire) -> None:
 def _reserve(host: str, every_s: float) -> float:
     """Take the next free turn at a host, and return the seconds until then. every_s: seconds between two turns."""
     place = _folder() / re.sub(r"[^A-Za-z0-9.-]", "_", host)
-    with files.lock(place, wait=True, quiet=True):
+    with locks.lock(place, wait=True, quiet=True):
         now = time.time()
         written, free = _read(place)
         # A record from the future means that the clock was set back, and then its times say nothing.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import provenance
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.manifests import files_of
 
 
 def weights_file(name: str, results: Path) -> Path:
@@ -16,7 +16,7 @@ def weights_file(name: str, results: Path) -> Path:
     remedy = f"python -m pipeline --results {results} fetch {name} --manifest {manifest}"
     if not manifest.exists():
         raise PipelineError("these weights are not here", where=name, remedy=remedy)
-    (path,) = provenance.files_of(manifest)
+    (path,) = files_of(manifest)
     if not path.is_file():
         raise PipelineError("these weights were fetched, but are gone", where=path, remedy=remedy)
     return path

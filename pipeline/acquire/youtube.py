@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, locks
 from pipeline.acquire import patience
 from pipeline.acquire.sections import Section, section_of
 from pipeline.acquire.transfer import NoSuchFileError, TransientError
@@ -55,7 +55,7 @@ def fetch_video(youtube_id: str, address: str, target: Path, acquire: Acquire) -
         remedy = "install ffmpeg, or name an archive"
         raise PipelineError("yt-dlp needs the program ffmpeg", where=youtube_id, remedy=remedy)
     url = address.replace("{vid}", youtube_id)
-    with files.lock(target, wait=True, keep=False):
+    with locks.lock(target, wait=True, keep=False):
         if target.is_file():
             return
         folder = target.with_name(f".youtube-{youtube_id}")

@@ -20,7 +20,8 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.store.passports import passport_from
 from pipeline.grids import grid_seconds
-from pipeline.layout import CARD, EPOCHS, Layout, results_around, runs_below, weights_of
+from pipeline.layout import Layout, results_around
+from pipeline.layout.runs import CARD, EPOCHS, runs_below, weights_of
 from pipeline.own_families import checked
 
 NO_CARD = "name the folder of a finished run, such as results/runs/EXPERIMENT/RUN"

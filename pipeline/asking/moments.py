@@ -22,9 +22,9 @@ from pipeline.asking.recipes import recipes_of
 from pipeline.asking.rows import Encoded, encode, rows_folder, store_path
 from pipeline.asking.words import LONGEST, Words, qid_of, query_text
 from pipeline.errors import PipelineError, printable
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.features.store import Store
-from pipeline.layout import EPOCHS
+from pipeline.layout.runs import EPOCHS
 from pipeline.methods.contract import Found, Method
 from pipeline.records import Prediction, Query
 from pipeline.training import checkpoint

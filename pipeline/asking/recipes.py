@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import files, provenance
+from pipeline import files
 from pipeline.acquire.weights import weights_file
 from pipeline.asking.card import RunCard
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport, choice_of, own_weight_files
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.layout import Layout
+from pipeline.manifests import known_digest
 
 
 def recipes_of(card: RunCard, given: Mapping[str, Path]) -> dict[str, Recipe]:
@@ -82,7 +83,7 @@ def _fetched(name: str, results: Path) -> tuple[Path, str]:
     """
     manifest = Layout(results).manifest("fetched", name=name)
     if manifest.is_file():
-        path, found = provenance.known_digest(manifest)
+        path, found = known_digest(manifest)
         beside = manifest.with_name(path.name)
         if beside.is_file():
             return beside, found

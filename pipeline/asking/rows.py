@@ -16,13 +16,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from pipeline import devices, files, names
+from pipeline import devices, files, locks, names
 from pipeline.config import Encoding
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
-from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
 from pipeline.features.making.own_file import own_vid
+from pipeline.features.making.recipe import Recipe, Skipped, VideoFile
 from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
@@ -94,7 +96,7 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
     source = VideoFile(vid, video, note.sha256, clips)
     missing = [recipe for recipe in recipes if not _is_there(stores[recipe.family], source)]
     if missing:
-        with files.lock(folder / FACTS, wait=True) as waited:
+        with locks.lock(folder / FACTS, wait=True) as waited:
             if waited:  # another process may have made them meanwhile
                 missing = [recipe for recipe in missing if not _is_there(stores[recipe.family], source)]
             if missing:

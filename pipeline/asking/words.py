@@ -14,7 +14,7 @@ from pipeline.asking.rows import store_path
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.families import FAMILIES
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 

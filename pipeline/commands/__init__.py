@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipeline import config, provenance, stage_settings
+from pipeline import config, stage_settings
 from pipeline.errors import PipelineError, readable
+from pipeline.manifests import last_record
+from pipeline.nouns import counted
 from pipeline.stages import STAGES, StageJob
 
 
@@ -39,7 +41,9 @@ def probe(options: Namespace) -> None:
             unusable += 1
             print(error)
     if unusable:
-        raise PipelineError(f"{unusable} of {len(options.video)} files cannot be used", remedy="see the line of each")
+        raise PipelineError(
+            f"{unusable} of {counted(len(options.video), 'file')} cannot be used", remedy="see the line of each"
+        )
 
 
 def show(options: Namespace) -> None:
@@ -48,7 +52,7 @@ def show(options: Namespace) -> None:
     from pipeline.reporting import tables
 
     for manifest in options.manifest:
-        print((scored if provenance.last_record(manifest).get("stage") == "score" else tables).texts(manifest))
+        print((scored if last_record(manifest).get("stage") == "score" else tables).texts(manifest))
 
 
 def demo(options: Namespace) -> None:
@@ -73,7 +77,7 @@ def validate(options: Namespace) -> None:
     findings = validate_files(options.dataset, options.predictions, options.annotations)
     print(format_findings(findings) or "no findings")
     if n := sum(finding.level == "E" for finding in findings):
-        raise PipelineError(f"{n} errors", where=options.predictions, remedy="correct them; warnings may stay")
+        raise PipelineError(counted(n, "error"), where=options.predictions, remedy="correct them; warnings may stay")
 
 
 def compare(options: Namespace) -> None:
@@ -120,7 +124,11 @@ def verify_golden(options: Namespace) -> None:
             f"{'ok ' if check.ok else 'BAD'} {check.quantity:<48} {check.difference:.2e}  allowed {check.tolerance:.2e}"
         )
     if bad := sum(not check.ok for check in checks):
-        raise PipelineError(f"{bad} of {len(checks)} quantities differ", where=options.path, remedy="see the list")
+        raise PipelineError(
+            f"{bad} of {counted(len(checks), 'quantity')} differ",
+            where=options.path,
+            remedy="see the list",
+        )
 
 
 def import_checkpoint(options: Namespace) -> None:
@@ -154,7 +162,7 @@ def estimate(options: Namespace) -> None:
     if (other := changed(costs(without_peers(quick), table), base)).facts:
         print(text(other, f"\nThe quick pass, `--config 'seeds={quick.seeds}'`, costs the same but for:"))
     if cfg.peers:
-        where = f"\nWhat `snakemake peers` adds: {len(cfg.peers)} experiments under `peers`"
+        where = f"\nWhat `snakemake peers` adds: {counted(len(cfg.peers), 'experiment')} under `peers`"
         print(text(added(costs(cfg, table), base), where, jobs_of_peers(options.configfile)))
     if base.facts:
         print(f"\n{HOW_KNOWN}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import datasets
 from pipeline.errors import PipelineError
-from pipeline.layout import EPOCHS
+from pipeline.layout.runs import EPOCHS
 
 if TYPE_CHECKING:
     from pipeline.asking.answer import Answer

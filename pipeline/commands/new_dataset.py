@@ -18,7 +18,8 @@ from pipeline.datasets import PAPERS, own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds
-from pipeline.layout import Layout, RunId
+from pipeline.layout import Layout
+from pipeline.layout.runs import RunId
 from pipeline.nouns import counted
 from pipeline.records import Query
 
@@ -78,7 +79,7 @@ def described(
     each = ", ".join(
         f"{split} {len(some)} in {counted(len({q.vid for q in some}), 'video')}" for split, some in splits.items()
     )
-    asked = counted(len(queries), "query", "queries")
+    asked = counted(len(queries), "query")
     rated = f"clips of {clip}, rated by {raters}" if raters else f"clips of {clip}, not rated: moments only"
     return "\n".join(
         [

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline import records
 from pipeline.datasets.definition import Complaint
 from pipeline.grids import whole_clips
+from pipeline.nouns import counted
 
 Row = Mapping[str, Any]
 
@@ -70,7 +71,7 @@ def ratings_complaint(row: Row, *, raters: int, clip_s: float) -> str:
     if not isinstance(clips, list | tuple) or not is_table(ratings, raters) or len(clips) != len(ratings):
         return f"needs {raters} `saliency_scores` for each of its `relevant_clip_ids`"
     if odd := _not_whole(clips, n):
-        return f"`relevant_clip_ids` must be numbers of the video's {n} clips (found {odd[0]!r})"
+        return f"`relevant_clip_ids` must be numbers of the video's {counted(n, 'clip')} (found {odd[0]!r})"
     twice = next((clip for clip, times in Counter(clips).items() if times > 1), None)
     if twice is not None:
         return f"`relevant_clip_ids` names clip {twice} more than once"
@@ -91,7 +92,7 @@ def label_complaint(row: Row, *, clip_s: float) -> str:
     if not width or not is_table(label, width) or not records.are_numbers(list(chain.from_iterable(label))):
         return "`label` must have equally many annotators for every clip, a finite number each"
     if not duration_form([row], clip_s):
-        return f"duration {row['duration']} fits {len(label)} labelled clips neither as clips nor as seconds"
+        return f"duration {row['duration']} fits {counted(len(label), 'labelled clip')} neither as clips nor as seconds"
     return ""
 
 

@@ -10,6 +10,7 @@ from pipeline import csv_file
 from pipeline.datasets import own_cells as cells
 from pipeline.datasets.own_rows import Row, Table
 from pipeline.errors import PipelineError, printable
+from pipeline.nouns import counted
 
 COLUMNS = ("video", "query", "start", "end")
 OPTIONAL = ("score", "split")
@@ -52,7 +53,8 @@ def _row_of(raw: Mapping[str | None, Any], line: int, table: Table) -> Row | Non
     if None in raw or None in raw.values():
         values = [str(value) for key, value in raw.items() if key is not None and value is not None]
         values += raw.get(None, [])
-        why = f"has {len(values)} values for {len(raw.keys() - {None})} columns (a value with a comma stands in quotes)"
+        columns = counted(len(raw.keys() - {None}), "column")
+        why = f"has {counted(len(values), 'value')} for {columns} (a value with a comma stands in quotes)"
         table.complain(line, "row", ",".join(values), why)
         return None
     before = len(table.complaints)

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pipeline.errors import PipelineError, printable
+from pipeline.nouns import counted
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = 0.15
@@ -64,7 +65,9 @@ class Table:
         shown = sorted(self.complaints, key=_line_in)[:SHOWN]
         if len(self.complaints) > SHOWN:
             shown.append(f"and {len(self.complaints) - SHOWN} more")
-        counts = f"{len(self.bad)} of {self.n_rows} rows cannot be used, {self.n_rows - len(self.bad)} are good"
+        good = self.n_rows - len(self.bad)
+        are_good = f"{good:,} {'is' if good == 1 else 'are'} good"
+        counts = f"{len(self.bad):,} of {counted(self.n_rows, 'row')} cannot be used, {are_good}"
         raise PipelineError(
             "\n  ".join([f"{counts}:", *shown]), where=self.path, remedy="correct these rows, or take them out"
         )

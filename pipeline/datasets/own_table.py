@@ -12,6 +12,7 @@ from pipeline.datasets.own import SUFFIXES
 from pipeline.datasets.own_cells import VID
 from pipeline.datasets.own_rows import Row, Table, split_of
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 READERS = {
     ".csv": own_csv.rows_of,
@@ -98,5 +99,5 @@ def _check_splits(table: Table) -> None:
     if missing := [split for split in ("train", "val") if split not in found]:
         table.complaints.append(
             f"no video is left for {' and '.join(missing)}: training needs a video there"
-            f" ({len(table.vids)} videos are named)"
+            f" (named: {counted(len(table.vids), 'video')})"
         )

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.datasets.archives import Archive, Layout
 from pipeline.datasets.definition import Dataset, Highlights, Released
 from pipeline.datasets.ground_truth import is_table, label_complaint
+from pipeline.nouns import counted
 from pipeline.records import Query
 
 DOMAINS = ("VT", "VU", "GA", "MS", "PK", "PR", "FM", "BK", "BT", "DS")
@@ -49,7 +50,9 @@ def _odd_ratings(row: Mapping[str, Any]) -> str:
 
 def _odd_duration(row: Mapping[str, Any]) -> str:
     if len(row["label"]) != row["duration"]:
-        return f"{row['vid']} has {len(row['label'])} rows of labels and a duration of {row['duration']} clips"
+        return (
+            f"{row['vid']} has {counted(len(row['label']), 'row')} of labels and a duration of {row['duration']} clips"
+        )
     return ""
 
 

@@ -1,7 +1,7 @@
 """A check that may hang or crash runs in a process of its own, with a time limit, and becomes a line of the table.
 
 torch and the driver of a GPU are such. A driver that lost its GPU can block a process so that nothing ends it, so
-nobody waits for a process that did not end in time (`devices.answer`).
+nobody waits for a process that did not end in time (`programs.answer`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline import devices
+from pipeline import programs
 from pipeline.errors import PipelineError, printable
 
 MARK = "DOCTOR: "
@@ -35,7 +35,7 @@ def run(function: str, argument: Any, limit_s: float, doing: str, remedy: str) -
     """
     command = [sys.executable, "-c", _START, str(_ROOT), function, json.dumps(argument)]
     try:
-        told = devices.answer(command, limit_s)
+        told = programs.answer(command, limit_s)
     except subprocess.TimeoutExpired as error:
         raise AsideError(f"{doing} does not end within {limit_s:g} s", remedy=remedy) from error
     except OSError as error:

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline import devices, files
+from pipeline import files, locks, programs
 from pipeline.doctor.case import CHECKOUT, Case
 from pipeline.doctor.findings import Finding, note, ok, problem
 from pipeline.doctor.space import existing
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 WRITING, LOCKS, NAMES, CLOCK = "results folder", "locks", "file names", "clock"
 PREFIX = ".doctor-"
@@ -40,11 +41,12 @@ _TRY_LOCK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pipeline import files
+from pipeline import files, locks
+from pipeline.nouns import counted
 try:
-    with files.lock(Path(sys.argv[2])):
+    with locks.lock(Path(sys.argv[2])):
         print("taken")
-except files.BusyError:
+except locks.BusyError:
     print("busy")
 """
 
@@ -108,7 +110,7 @@ def _locks(folder: Path, place: Path) -> Finding:
     """Take a lock here, try it from another process, and try it once more after it was given back."""
     guarded = folder / "guarded"
     try:
-        with files.lock(guarded):
+        with locks.lock(guarded):
             while_held = _tried(guarded)
         after = _tried(guarded)
     except PipelineError as error:
@@ -129,7 +131,7 @@ def _tried(guarded: Path) -> str:
     """Let another process try a lock. Returns `taken`, `busy`, or the end of what it said."""
     command = [sys.executable, "-c", _TRY_LOCK, str(CHECKOUT), str(guarded)]
     try:
-        told = devices.answer(command, LOCK_S)
+        told = programs.answer(command, LOCK_S)
     except subprocess.TimeoutExpired:
         return f"no answer for {LOCK_S:g} s"
     return told.stdout.strip() or told.stderr.strip()[-100:]
@@ -182,7 +184,7 @@ def _times(case: Case) -> Iterator[tuple[float, Path]]:
 
 
 def _length(seconds: float) -> str:
-    return f"{seconds / BEHIND_S:,.0f} days" if seconds > BEHIND_S else f"{seconds:,.0f} s"
+    return counted(round(seconds / BEHIND_S), "day") if seconds > BEHIND_S else f"{seconds:,.0f} s"
 
 
 def type_of(place: Path) -> str:

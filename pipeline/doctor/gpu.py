@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from pipeline import devices
+from pipeline import programs
 from pipeline.cost.estimate import CPU_HOURS, GPU_HOURS, estimate
+from pipeline.devices import is_required
 from pipeline.doctor import aside
 from pipeline.doctor.case import Case
 from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
+from pipeline.gpus import SWITCH, cpu_is_asked_for, foreseen
 from pipeline.nouns import counted
 
 NAME, STEP, TORCH = "gpu", "training step", "torch"
@@ -37,7 +39,7 @@ def check(case: Case) -> Iterator[Finding]:
     if case.needs is not None and not case.needs.uses_gpu:
         yield ok(NAME, "not needed: no stage of this run uses a GPU")
         return
-    found = devices.foreseen(NVIDIA_SMI_S)  # a PipelineError of a driver that fails is a line of the table
+    found = foreseen(NVIDIA_SMI_S)  # a PipelineError of a driver that fails is a line of the table
     if found == 0:
         yield _without(case)
         if find_spec("torch"):
@@ -54,8 +56,8 @@ def check(case: Case) -> Iterator[Finding]:
 def _without(case: Case) -> Finding:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     why = "none here" if allowed is None else f"none to be used: CUDA_VISIBLE_DEVICES is `{allowed}`"
-    if not devices.cpu_is_asked_for() and devices.is_required():
-        remedy = f"see what `nvidia-smi -L` says, or set {devices.SWITCH}=optional to work on the CPU"
+    if not cpu_is_asked_for() and is_required():
+        remedy = f"see what `nvidia-smi -L` says, or set {SWITCH}=optional to work on the CPU"
         return problem(NAME, f"{why}, but one is promised: jobs would fail", remedy)
     remedy = "go on, or start the run where a GPU is; docs/running.md says how on a cluster"
     return note(NAME, f"{why}: its stages run on the CPU{_hours(case)}", remedy)
@@ -101,7 +103,7 @@ def _usable(about: Mapping[str, Any], found: int | None) -> Finding:
 def _driver() -> str:
     """Return the version of the driver, or nothing where nvidia-smi does not say it."""
     try:
-        told = devices.answer(
+        told = programs.answer(
             ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], NVIDIA_SMI_S
         ).stdout.split()
     except (OSError, subprocess.TimeoutExpired):

@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from pipeline import devices
+from pipeline import programs
 from pipeline.doctor.case import CHECKOUT, Case
 from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.stages import STAGES
@@ -110,7 +110,7 @@ def ffmpeg(case: Case) -> Finding:
             return problem("ffmpeg", what, "install ffmpeg (apt install ffmpeg), or leave that source out of `videos`")
         return ok("ffmpeg", "not installed, and not needed: no source of kind youtube is named")
     try:
-        told = devices.answer(["ffmpeg", "-version"], SAYS_VERSION_S).stdout.partition("Copyright")[0].strip()
+        told = programs.answer(["ffmpeg", "-version"], SAYS_VERSION_S).stdout.partition("Copyright")[0].strip()
     except (OSError, subprocess.TimeoutExpired):
         told = ""
     if told:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline import devices
+from pipeline import programs
 from pipeline.cost.planned import counted as jobs_of
 from pipeline.doctor import memory
 from pipeline.doctor.case import CHECKOUT, Case
@@ -70,7 +70,7 @@ def _command(case: Case, workflow: Path) -> list[str]:
 def _planned(case: Case, command: list[str]) -> Iterator[Finding]:
     shown = f"snakemake -n {case.asked.target}"
     try:
-        told = devices.answer(command, PLAN_S)
+        told = programs.answer(command, PLAN_S)
     except subprocess.TimeoutExpired:
         yield problem(
             NAME, f"`{shown}` does not end within {PLAN_S:g} s", "see whether the disk under the results answers"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import files, provenance
+from pipeline import files
 from pipeline.acquire.download import find_local
 from pipeline.acquire.originals import original_of
 from pipeline.acquire.sources import Source
@@ -17,6 +17,7 @@ from pipeline.doctor.case import Case
 from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
 from pipeline.layout import pin_beside
+from pipeline.manifests import is_whole, last_record
 
 NAME = "sources"
 READ_BYTES = 100_000_000
@@ -97,8 +98,8 @@ def _is_here(case: Case, source: Source) -> bool:
     """Tell whether a file was fetched as a whole. Videos that come one by one are counted by the accounts."""
     if source.kind not in ("file", "archive"):
         return False
-    record = provenance.last_record(case.layout.manifest("fetched", name=source.name))
-    return bool(record) and provenance.is_whole(record)
+    record = last_record(case.layout.manifest("fetched", name=source.name))
+    return bool(record) and is_whole(record)
 
 
 def _file_of_machine(source: Source) -> bool:
@@ -170,7 +171,7 @@ def _to_correct(source: Source, table: object) -> str:
 def _pin(case: Case, source: Source) -> Iterator[Finding]:
     """Compare what was fetched, by its manifest, with the table's digest or with the pin of the first sight."""
     manifest = case.layout.manifest("fetched", name=source.name)
-    entry = next(iter(provenance.last_record(manifest).get("files", ())), None)
+    entry = next(iter(last_record(manifest).get("files", ())), None)
     if entry is None:
         return
     again = "nothing has to be done: the run fetches it again"

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import csv_file, files, provenance
+from pipeline import csv_file, files
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
+from pipeline.manifests import begun, is_whole, last_record
 
 READ_BYTES = 256_000_000
 """Bytes that are read for digests in all, the smallest files first."""
@@ -85,14 +86,14 @@ def examine(layout: Layout, *, all_digests: bool) -> Examined:
 def listed_by_manifests(layout: Layout) -> Iterator[Listed]:
     """Yield every file that a manifest lists. A manifest that is none lists nothing."""
     for manifest in layout.manifests():
-        for entry in _entries(provenance.last_record(manifest)):
+        for entry in _entries(last_record(manifest)):
             yield Listed(Path(entry["path"]), entry["bytes"], entry["sha256"], manifest)
 
 
 def listed_by_accounts(layout: Layout) -> Iterator[Listed]:
     """Yield every video that an account calls usable. Where features of its shard are here, it is needed no more."""
     for manifest in layout.manifests():
-        record = provenance.last_record(manifest)
+        record = last_record(manifest)
         if record.get("stage") != "videos":
             continue
         is_needed = not has_features(layout, record)
@@ -106,8 +107,8 @@ def has_features(layout: Layout, videos: Mapping[str, Any]) -> bool:
     """Tell whether a shard's features are here. videos: the content of the manifest of its `videos`."""
     about = {key: str(videos.get("settings", {}).get(key)) for key in ("dataset", "shard")}
     readers = {str(family.reader) for family in FAMILIES.values()} - {"words", "None"}
-    records = [provenance.last_record(layout.manifest("features", reader=reader, **about)) for reader in readers]
-    return any(record and provenance.is_whole(record) for record in records)
+    records = [last_record(layout.manifest("features", reader=reader, **about)) for reader in readers]
+    return any(record and is_whole(record) for record in records)
 
 
 def rows_of(account: Path) -> list[dict[str, str]]:
@@ -138,14 +139,14 @@ def _distinct(listed: Iterable[Listed]) -> Iterator[Listed]:
 
 
 def _of_manifest(manifest: Path) -> Iterator[Fault]:
-    record = provenance.last_record(manifest)
+    record = last_record(manifest)
     if not record or not isinstance(record.get("files"), list):
         yield Fault(manifest, "is no manifest any more", AGAIN, is_found=True)
     elif len(_entries(record)) < len(record["files"]):
         yield Fault(
             manifest, "lists a file without its path, size or digest", f"delete {manifest} and run again", False
         )
-    if provenance.begun(manifest).exists():
+    if begun(manifest).exists():
         yield Fault(manifest, "its stage began again and did not end", "nothing has to be done: the run goes on", True)
 
 

@@ -25,9 +25,10 @@ from typing import cast
 
 import numpy as np
 
-from pipeline import files, work_record
+from pipeline import files, locks, work_record
 from pipeline.encoders.base import Weights, Words
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 MEMBER = "glove.6B.300d.txt"
 """The name of the file inside the zip. It has 400,000 lines with a word and 300 numbers each, and no header."""
@@ -76,7 +77,8 @@ class GloVe:
             self._vectors = _vectors_of(weights, weights.path, vocabulary)
             if vocabulary and not self._vectors:
                 raise PipelineError(
-                    f"{MEMBER} in it holds none of the {len(vocabulary):,} words of the queries ({vocabulary[0]} …)",
+                    f"{MEMBER} in it holds none of the {counted(len(vocabulary), 'word')} of the queries"
+                    f" ({vocabulary[0]} …)",
                     where=weights.path,
                     remedy=f"see that the queries are English words; if they are, {files.FETCH_AGAIN}",
                 )
@@ -122,7 +124,7 @@ def _vectors_of(weights: Weights, archive: Path, vocabulary: Sequence[str]) -> M
     """
     made_of = "\n".join([weights.passport, *vocabulary]).encode(errors="replace")
     path = archive.with_name(f"{Path(MEMBER).stem}.{hashlib.sha256(made_of).hexdigest()[:16]}.npz")
-    with files.lock(path, wait=True):
+    with locks.lock(path, wait=True):
         if not path.exists():
             _gather(archive, vocabulary, path)
     return _read(path)

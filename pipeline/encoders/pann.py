@@ -51,7 +51,7 @@ _SETTINGS = {
     "classes_num": 527,
 }
 
-_PRIVATE = "_pipeline_panns"
+PRIVATE = "_pipeline_panns"
 """The private name under which the package's folder is imported. `panns_inference` itself is never imported."""
 
 
@@ -83,28 +83,28 @@ def _built(seed: int) -> nn.Module:
     """Build Cnn14 with the numbers of its own initialisation. Equal seeds give equal numbers."""
     import torch
 
-    with torch.random.fork_rng(devices=[]), _numba_cache():
+    with torch.random.fork_rng(devices=[]), numba_cache():
         torch.manual_seed(seed)
-        return _models().Cnn14(**_SETTINGS)
+        return models_of_the_package().Cnn14(**_SETTINGS)
 
 
-def _models() -> ModuleType:
+def models_of_the_package() -> ModuleType:
     """Import `panns_inference.models` without running the rest of the package."""
-    name = f"{_PRIVATE}.models"
+    name = f"{PRIVATE}.models"
     if name not in sys.modules:
         spec = find_spec("panns_inference")
         if spec is None or spec.submodule_search_locations is None:
             raise PipelineError("is not installed", where="panns_inference", remedy="run `make install`")
-        package = ModuleType(_PRIVATE)
+        package = ModuleType(PRIVATE)
         package.__path__ = list(spec.submodule_search_locations)
-        sys.modules[_PRIVATE] = package
-        with _without_matplotlib():
+        sys.modules[PRIVATE] = package
+        with without_matplotlib():
             import_module(name)
     return sys.modules[name]
 
 
 @contextmanager
-def _without_matplotlib() -> Iterator[None]:
+def without_matplotlib() -> Iterator[None]:
     """Put empty modules in matplotlib's place during the block, if it was not imported before.
 
     `models` imports matplotlib and never uses it.
@@ -123,7 +123,7 @@ def _without_matplotlib() -> Iterator[None]:
 
 
 @contextmanager
-def _numba_cache() -> Iterator[None]:
+def numba_cache() -> Iterator[None]:
     """Keep numba's cache out of the user's home, which numba uses if librosa's folder is read-only."""
     librosa = find_spec("librosa")
     is_kept = librosa is None or os.access(Path(str(librosa.origin)).parent, os.W_OK)

@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation.student import LEVEL, student_t
+from pipeline.nouns import counted
 
 LABELS = ("qid", "vid", "video", "domain")
 """Columns of a per-query row that are not metrics."""
@@ -94,7 +95,7 @@ def compare(
     of_b = {row["qid"]: row for row in b}
     if len(a) != len(b) or {row["qid"] for row in a} != set(of_b):
         raise PipelineError(
-            f"{len(a)} and {len(b)} queries, not the same ones",
+            f"{len(a):,} and {counted(len(b), 'query')}, not the same ones",
             where="compare",
             remedy="score both on one annotation file",
         )

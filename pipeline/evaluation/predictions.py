@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError, printable
 from pipeline.evaluation.truth import Truth
 from pipeline.evaluation.validate import Finding, Row, check, errors
+from pipeline.nouns import counted
 from pipeline.records import read_lines
 
 SHOWN_PLACES = 10
@@ -46,7 +47,7 @@ def refuse_errors(findings: list[Finding], where: object) -> None:
         return
     listed = [line for _, line in _grouped(found, SHOWN_PLACES)]
     if len(listed) > 1:
-        listed = [f"{len(found):,} errors", *(f"  {line}" for line in listed), ""]
+        listed = [counted(len(found), "error"), *(f"  {line}" for line in listed), ""]
     raise PipelineError("\n".join(listed), where=where, remedy=REMEDY)
 
 

@@ -15,6 +15,7 @@ from pipeline.evaluation.student import LEVEL
 from pipeline.evaluation.truth import load_truth
 from pipeline.evaluation.validate import NO_PREDICTION, Finding, errors
 from pipeline.layout import queries_beside
+from pipeline.nouns import counted
 
 RESAMPLES = 10_000
 SEED = 0
@@ -50,7 +51,7 @@ def score_files(
         refuse_errors(findings, predictions_path)
     result = score(dataset, rows, truth, findings)
     if found := errors(findings):
-        result.metrics["notes"].append(f"scored despite {len(found):,} errors in the prediction file")
+        result.metrics["notes"].append(f"scored despite {counted(len(found), 'error')} in the prediction file")
     result.metrics["intervals"] = _interval_block(result)
     if output is not None:
         write_result(result, output)
@@ -109,7 +110,8 @@ def format_headline(result: Result) -> str:
     metrics = result.metrics
     numbers = {**(metrics.get("percent") or metrics["brief"]), **metrics.get("charades", {})}
     videos = len({row["video"] for row in result.queries})
-    lines = [f"{result.dataset}: {metrics['n_queries']['all']:,} queries of {videos:,} videos, percent [95 % interval]"]
+    stands_on = f"{counted(metrics['n_queries']['all'], 'query')} of {counted(videos, 'video')}"
+    lines = [f"{result.dataset}: {stands_on}, percent [95 % interval]"]
     spread = metrics.get("intervals", {}).get("percent", {})
     # TVSum's intervals are of a mean over videos. It equals the printed mean over domains if each domain has one video.
     if len(numbers) - 1 == videos and "top5-mAP" in spread:
@@ -121,7 +123,7 @@ def format_headline(result: Result) -> str:
     notes = [metrics["annotations"]] if "annotations" in metrics else []
     lines += [f"  note: {note}" for note in [*notes, *metrics["notes"]]]
     warnings = len(result.findings) - len(errors(result.findings))
-    return "\n".join([*lines, f"  {warnings:,} warnings (validate lists them)"] if warnings else lines)
+    return "\n".join([*lines, f"  {counted(warnings, 'warning')} (see `validate`)"] if warnings else lines)
 
 
 def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str = "B") -> str:
@@ -139,7 +141,7 @@ def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str
 
 def _comparison_notes(rows: Sequence[Comparison]) -> list[str]:
     notes = [
-        f"* p < {1 - LEVEL:.2f}; ** also after Holm's correction for the {len(rows)} comparisons made here",
+        f"* p < {1 - LEVEL:.2f}; ** also after Holm's correction for the {counted(len(rows), 'comparison')} made here",
     ]
     few = [row for row in rows if row.videos < FEW]
     if few:

@@ -22,6 +22,7 @@ from pipeline.evaluation.predictions import refuse_errors
 from pipeline.evaluation.top5 import domain_means, score_top5, tie_note
 from pipeline.evaluation.truth import Qid, Truth, by_qid, clips_of
 from pipeline.evaluation.validate import SALIENCY, WINDOWS, Finding, Row, check
+from pipeline.nouns import counted
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def score(dataset: str, rows: Sequence[Row], truth: Truth, findings: Sequence[Fi
     else:
         metrics, columns, notes = _score_queries(about, rows, predicted, annotations)
     if len(annotations) < len(truth):
-        notes.append(f"scored on {len(annotations):,} of {len(truth):,} queries; not comparable with numbers on all")
+        notes.append(
+            f"scored on {len(annotations):,} of {counted(len(truth), 'query')}; not comparable with numbers on all"
+        )
     return Result(dataset, metrics | {"notes": notes}, _query_rows(about, annotations, columns), list(findings))
 
 

@@ -10,7 +10,10 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import format_headline, score_files
 from pipeline.evaluation.scoring import Result
-from pipeline.layout import RELEASED_RUN, MetricsFile, PredictionFile, queries_beside
+from pipeline.layout import queries_beside
+from pipeline.layout.places import MetricsFile, PredictionFile
+from pipeline.layout.runs import RELEASED_RUN
+from pipeline.manifests import files_of
 from pipeline.stage_settings import Score
 from pipeline.stages import StageJob
 
@@ -31,10 +34,10 @@ def score_experiment(job: StageJob[Score]) -> bool:
     found = _prediction_files(experiment, split, predictions)
 
     def work() -> provenance.Outcome:
-        truth = provenance.files_of(job.input("annotations"))[0]
+        truth = files_of(job.input("annotations"))[0]
         skipped = _skipped(experiment, predictions, truth, job.settings.skip)
         made: list[Path] = []
-        for (run, epoch), file in progress.lines(found.items(), unit="prediction files", what=f"{name}, {split}"):
+        for (run, epoch), file in progress.lines(found.items(), unit="prediction file", what=f"{name}, {split}"):
             output = job.layout.metrics(name, run, split, epoch)
             domain = _domain(experiment, run)
             score_files(experiment.dataset, file, truth, output, domain=domain, skipped=skipped)
@@ -58,7 +61,7 @@ def texts(manifest: Path) -> str:
     """Return the headline numbers of every run behind a manifest of `score`, at its selected epoch, for a terminal."""
     dataset = files.read_json(manifest)["settings"]["dataset"]
     shown = []
-    for path in provenance.files_of(manifest):
+    for path in files_of(manifest):
         of_run = MetricsFile.of(path)
         if of_run is not None and of_run.epoch == "selected":
             queries = [row for _, row in records.read_jsonl(queries_beside(path))]
@@ -68,7 +71,7 @@ def texts(manifest: Path) -> str:
 
 def _prediction_files(experiment: Experiment, split: str, predictions: Path) -> dict[tuple[str, str], Path]:
     """Return (run, epoch) → prediction file, for all runs and epochs."""
-    listed = provenance.files_of(predictions)
+    listed = files_of(predictions)
     if experiment.source == "predictions":
         return {(RELEASED_RUN, "selected"): listed[0]}
     places = {path: PredictionFile.of(path) for path in listed}

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pipeline import datasets
 from pipeline.evaluation.moments import MAX_PREDICTIONS
 from pipeline.evaluation.truth import Qid, Truth, as_qid, clips_of
+from pipeline.nouns import counted
 from pipeline.records import are_numbers
 
 Row = dict[str, Any]
@@ -164,6 +165,6 @@ def _about_ends(start: float, end: float, duration_s: float) -> Iterator[Remark]
 def _about_saliency(scores: Sequence[float], clips: int) -> Iterator[Remark]:
     if len(scores) != clips:
         level: Literal["E", "W"] = "W" if len(scores) == clips - 1 else "E"
-        yield level, f"{len(scores)} saliency scores for {clips} clips"
+        yield level, f"{counted(len(scores), 'saliency score')} for {counted(clips, 'clip')}"
     if len(scores) > 1 and min(scores) == max(scores):
         yield "W", "all saliency scores are equal"

@@ -17,7 +17,9 @@ from pathlib import Path
 from pipeline import asked, devices, provenance
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.layout import StorePlace, unpacked_beside
+from pipeline.layout import unpacked_beside
+from pipeline.layout.places import StorePlace
+from pipeline.manifests import files_behind, files_of, known_digest, last_record
 from pipeline.names import name_problem
 from pipeline.provenance import Outcome
 from pipeline.stage_settings import Extract, ImportArchive
@@ -46,8 +48,8 @@ def extract(job: StageJob[Extract]) -> bool:
 
     def work() -> Outcome:
         from pipeline.encoders.base import Weights
-        from pipeline.features.making.encode import Recipe
         from pipeline.features.making.extract import fill_from_videos
+        from pipeline.features.making.recipe import Recipe
         from pipeline.features.making.sound import fill_from_sounds
         from pipeline.features.making.words import fill_from_queries
 
@@ -56,7 +58,7 @@ def extract(job: StageJob[Extract]) -> bool:
             from pipeline.features.making.second_reading import read_again, refuse_without_decord
 
             refuse_without_decord()
-        known = {name: provenance.known_digest(path) for name, path in weight_files.items()}
+        known = {name: known_digest(path) for name, path in weight_files.items()}
         found = {name: Weights.named(choice, *known.get(name, (None,))) for name, choice in choices.items()}
         joined = {f: Weights.joined(*(found[name] for name in FAMILIES[f].weights)) for f in grids}
         recipes = {stores[f]: Recipe(f, grid, joined[f], encoding.dtype) for f, grid in grids.items()}
@@ -70,7 +72,7 @@ def extract(job: StageJob[Extract]) -> bool:
             outcome = replace(outcome, counts={**outcome.counts, **opinions})
         return outcome
 
-    again = bool(provenance.last_record(job.manifest).get("counts", {}).get("failed"))
+    again = bool(last_record(job.manifest).get("counts", {}).get("failed"))
     return provenance.run_asked(asked.extract(job), job.manifest, work, again=again)
 
 
@@ -88,7 +90,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
     folder = unpacked
     read = [*annotations]
     if unpacked.suffix == ".json":
-        folder = unpacked_beside(provenance.files_of(unpacked)[0])
+        folder = unpacked_beside(files_of(unpacked)[0])
         read.append(unpacked)
     else:
         kinds = ("*.npy", "*.npz", "*.txt", "passports.json")
@@ -119,4 +121,4 @@ def _check_reader(family: str, reader: str) -> None:
 
 
 def _behind(paths: Sequence[Path]) -> list[Path]:
-    return [file for path in paths for file in provenance.files_behind(path)]
+    return [file for path in paths for file in files_behind(path)]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
+from pipeline import nouns
 from pipeline.config import Training
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Inputs, Method
@@ -207,9 +208,11 @@ class Release:
             ours: tensor for name, tensor in released.items() if (ours := self.our_name(name, where)) is not None
         }
         if missing := sorted(expected.keys() - renamed.keys()):
-            raise self.odd(f"lacks {len(missing)} tensors, the first is `{missing[0]}`", where)
+            raise self.odd(f"lacks {nouns.counted(len(missing), 'tensor')}, the first is `{missing[0]}`", where)
         if surplus := sorted(renamed.keys() - expected.keys()):
-            raise self.odd(f"holds {len(surplus)} tensors too many, the first is `{surplus[0]}`", where)
+            raise self.odd(
+                f"holds {nouns.counted(len(surplus), 'tensor')} too many, the first is `{surplus[0]}`", where
+            )
         for name, tensor in renamed.items():
             if tensor.numel() != expected[name].numel():
                 raise self.odd(f"`{name}` has shape {_shape(tensor)}, expected {_shape(expected[name])}", where)

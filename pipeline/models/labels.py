@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.errors import PipelineError
 from pipeline.models.batch import Labels, padded_spans
+from pipeline.nouns import counted
 from pipeline.ragged import Ragged
 from pipeline.records import Query, Window
 
@@ -67,7 +68,7 @@ def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str 
     ids = np.asarray(query.relevant_clip_ids, dtype=np.int64)
     if not ids.size or ids.max() > n_clips:
         raise PipelineError(
-            f"has relevant clips up to {ids.max() if ids.size else None}, its features have {n_clips} clips",
+            f"has relevant clips up to {ids.max() if ids.size else None}, its features have {counted(n_clips, 'clip')}",
             where=f"qid {query.qid} (vid {query.vid})",
             remedy="are the features cut short or on another grid? extract them again, or name the vid under `skip` of"
             " its dataset",

@@ -21,6 +21,7 @@ import torch
 from pipeline import files
 from pipeline.encoders.state import refuse_bomb
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 HEAD_BYTES = 512
 """How many bytes at the start of a file are read to recognise its kind. The mark of a tar archive is at byte 257."""
@@ -207,6 +208,6 @@ def _other_zip(path: Path) -> tuple[str, str] | None:
         return None
     inside = [name for name in names if name.endswith((".ckpt", ".pth", ".pt"))]
     return (
-        f"a zip of {len(names)} files" + (f", among them {inside[0]}" if inside else ""),
+        f"a zip of {counted(len(names), 'file')}" + (f", among them {inside[0]}" if inside else ""),
         "unpack it and name the checkpoint in it",
     )

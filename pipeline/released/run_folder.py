@@ -18,7 +18,7 @@ from pipeline import config, datasets, files
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
-from pipeline.layout import CARD, EPOCHS, weights_of
+from pipeline.layout.runs import CARD, EPOCHS, weights_of
 from pipeline.released.checkpoint import Released, import_checkpoint, read_released
 
 ENDPOINTS = 2

@@ -15,7 +15,9 @@ from pipeline import asked, files, provenance
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import selected
-from pipeline.layout import CARD, EVERYTHING, LOG, RunFile, RunId
+from pipeline.layout.places import RunFile
+from pipeline.layout.runs import CARD, EVERYTHING, LOG, RunId
+from pipeline.manifests import files_of
 from pipeline.reporting import published
 from pipeline.reporting.reproduced import METRIC_OF, evaluations
 from pipeline.stage_settings import Draw
@@ -216,7 +218,7 @@ def _save(figure: Any, path: Path) -> None:
 
 def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: str) -> dict[str, Path]:
     """Return run → the named file of it, for all runs of the experiment."""
-    listed = [path for manifest in manifests for path in provenance.files_of(manifest) if path.name == file]
+    listed = [path for manifest in manifests for path in files_of(manifest) if path.name == file]
     found = {of.run: path for path in listed if (of := RunFile.of(path))}
     if missing := [run for run in experiment.runs if run not in found]:
         raise PipelineError(

@@ -62,7 +62,7 @@ def _lines(row: Reproduced, columns: Sequence[str]) -> list[TableLine]:
     lines = [TableLine("reproduced", row.label, features, _means(row, columns), facts=_facts(row), heads=True)]
     if row.half_widths:
         cells = {c: half_width(row.half_widths[c], DECIMALS) for c in columns if c in row.half_widths}
-        lines.append(TableLine("interval", "95 % interval", "", cells, remark=f"over {row.n_videos:,} videos"))
+        lines.append(TableLine("interval", "95 % interval", "", cells, remark=f"over {counted(row.n_videos, 'video')}"))
     return lines
 
 
@@ -83,9 +83,9 @@ def _facts(row: Reproduced) -> dict[str, str]:
     return {
         "luck": f"{fmean(row.luck):.2f}" if row.luck else "still rising" if row.still_rising else "",
         "runs": f"{counted(n, 'seed')} ({', '.join(row.seeds)})",
-        "queries": counted(row.n_queries, "query", "queries"),
+        "queries": counted(row.n_queries, "query"),
         "source": "from raw videos",
-        "settings": f"method {model.name}, {training.epochs:,} epochs, batch {training.batch_size}",
+        "settings": f"method {model.name}, {counted(training.epochs, 'epoch')}, batch {training.batch_size}",
         "selection": "selected on the reported split" if experiment.report == "val" else "epoch selected on val",
         "note": " ".join("; ".join(filter(None, [experiment.note, *row.notes])).split()),
     }

@@ -13,6 +13,7 @@ from pipeline import datasets, files
 from pipeline.evaluation import Result, compare, score_files
 from pipeline.evaluation.intervals import LABELS, Comparison, holm
 from pipeline.evaluation.student import LEVEL
+from pipeline.nouns import counted
 from pipeline.reporting import published, render, verdict
 from pipeline.reporting.forms import FORMATS
 from pipeline.reporting.published import ABOUT
@@ -115,11 +116,12 @@ def _intervals(number: int, result: Result) -> dict[str, Cell]:
 
 def _facts(number: int, result: Result, file: str) -> dict[str, str]:
     n, expected = result.metrics["n_queries"]["all"], ABOUT[number].queries
-    unit = "videos" if result.metrics.get("percent") else "queries"
+    of_videos = bool(result.metrics.get("percent"))
     videos = len({row["video"] for row in result.queries})
-    other = "" if n == expected else f" (published: {expected:,}; not the same {unit})"
+    other = "" if n == expected else f" (published: {expected:,}; not the same {'videos' if of_videos else 'queries'})"
+    stands_on = counted(n, "video") if of_videos else counted(n, "query")
     return {
-        "queries": f"{n:,} {unit}{other}" + ("" if unit == "videos" else f" of {videos:,} videos"),
+        "queries": stands_on + other + ("" if of_videos else f" of {counted(videos, 'video')}"),
         "source": f"scored here from {file}",
         "note": "; ".join(result.metrics["notes"]),
     }
@@ -163,5 +165,5 @@ def _paired_note(
             interval = "" if low is None or high is None else f" [{low:+.{decimals}f}, {high:+.{decimals}f}]"
             texts.append(f"{column} {verdict.signed(row.difference.value, decimals)}{interval}{stars[name, column]}")
         parts.append(f"minus {name}, paired over videos: {', '.join(texts)}")
-    legend = f"* p < 0.05, ** also after Holm's correction for {len(stars)} comparisons"
+    legend = f"* p < 0.05, ** also after Holm's correction for {counted(len(stars), 'comparison')}"
     return render.with_minus("; ".join([*parts, legend]))

@@ -14,10 +14,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline import provenance, records
+from pipeline import records
 from pipeline.config import Experiment
 from pipeline.evaluation.intervals import Comparison, compare, holm
-from pipeline.layout import EPOCHS, RELEASED_RUN, MetricsFile, RunId, matrix_name, queries_beside
+from pipeline.layout import matrix_name, queries_beside
+from pipeline.layout.places import MetricsFile
+from pipeline.layout.runs import EPOCHS, RELEASED_RUN, RunId
+from pipeline.manifests import files_of_all
+from pipeline.nouns import counted
 from pipeline.reporting import published
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import METRIC_OF, TOP5
@@ -99,7 +103,7 @@ def matrices(
     number: the paper's table. metrics: manifests of `score`. A matrix needs two contestants at least.
     """
     scored: dict[MetricsFile, Path] = {
-        of_run: path for path in provenance.files_of_all(metrics) if (of_run := MetricsFile.of(path))
+        of_run: path for path in files_of_all(metrics) if (of_run := MetricsFile.of(path))
     }
     column = ABOUT[number].headline
     metric = METRIC_OF.get(column, TOP5)
@@ -158,8 +162,8 @@ def _on_the_same_queries(found: Sequence[Contestant]) -> tuple[list[Contestant],
     alike = max(groups.values(), key=len, default=[])
     here = len(alike[0].values) if alike else 0
     return alike, [
-        f"{one.label} is left out, because it stands on {len(one.values):,} queries, which are not the {here:,} queries"
-        " of this matrix."
+        f"{one.label} is left out, because it stands on {counted(len(one.values), 'query')}, not on the same"
+        f" {counted(here, 'query')} as this matrix."
         for one in found
         if one not in alike
     ]
@@ -176,5 +180,5 @@ def _compared(a: Contestant, b: Contestant, metric: str) -> Comparison:
 
 def _title(number: int, title: str, split: str, epoch: str, column: str, n_queries: int) -> str:
     name = "mean over domains" if column == "Avg." else column
-    stands_on = f"{split}, {epoch} epoch, {n_queries:,} {'videos' if number == 3 else 'queries'}"
+    stands_on = f"{split}, {epoch} epoch, {counted(n_queries, 'video' if number == 3 else 'query')}"
     return " ".join(f"{title}, Table {number} in pairs: row - column, {name} in points, {stands_on}".split())

@@ -99,11 +99,11 @@ def _test(videos: set[int]) -> str:
     """Return how p and the interval come about, for so many videos."""
     n = max(videos)
     if n >= FEW:
-        return f"Interval and p come from a bootstrap over {n:,} videos, paired."
+        return f"Interval and p come from a bootstrap over {counted(n, 'video')}, paired."
     if n <= ENUMERATED:
         return (
-            f"p is exact: all 2^{n} ways to flip the sign of the difference of a whole video ({n} videos), of which the"
-            f" smallest p is {2.0 ** (1 - n):.2g}. The interval is Student's t over videos."
+            f"p is exact: all 2^{n} ways to flip the sign of the difference of a whole video ({counted(n, 'video')}),"
+            f" of which the smallest p is {2.0 ** (1 - n):.2g}. The interval is Student's t over videos."
         )
     return f"p comes from random flips of the sign of whole videos ({n}); the interval is Student's t over videos."
 

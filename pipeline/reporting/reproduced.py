@@ -9,12 +9,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pipeline import datasets, files, provenance
+from pipeline import datasets, files
 from pipeline.behind import settings_behind, skipped_in
 from pipeline.config import Experiment, SweepPoint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import luck, still_rising
-from pipeline.layout import CARD, LOG, RELEASED_RUN, MetricsFile, RunFile, RunId, queries_beside
+from pipeline.layout import queries_beside
+from pipeline.layout.places import MetricsFile, RunFile
+from pipeline.layout.runs import CARD, LOG, RELEASED_RUN, RunId
+from pipeline.manifests import files_of_all
+from pipeline.nouns import counted
 from pipeline.reporting import published
 
 if TYPE_CHECKING:
@@ -80,8 +84,8 @@ def collect(
     metrics file without the numbers of its dataset, and as `settings_behind` does.
     """
     runs = list(runs)
-    scored = {of_run: path for path in provenance.files_of_all(metrics) if (of_run := MetricsFile.of(path))}
-    of_runs = {path: of for path in provenance.files_of_all(runs) if (of := RunFile.of(path))}
+    scored = {of_run: path for path in files_of_all(metrics) if (of_run := MetricsFile.of(path))}
+    of_runs = {path: of for path in files_of_all(runs) if (of := RunFile.of(path))}
     logs = {of: path for path, of in of_runs.items() if path.name == LOG}
     cards = {of: path for path, of in of_runs.items() if path.name == CARD}
     rows: dict[str, list[Reproduced]] = {}
@@ -146,7 +150,7 @@ def _filled(cards: Sequence[Mapping[str, Any]]) -> list[str]:
     vids = {split: set().union(*(one["vids"][split] for one in filled)) for split in ("train", "val", "others")}
     n_videos = len(set().union(*vids.values()))
     by_split = ", ".join(f"{split} {len(found):,}" for split, found in vids.items())
-    return [f"released rows of {filled[0]['archive']} fill {n_videos:,} missing videos ({by_split})"]
+    return [f"released rows of {filled[0]['archive']} fill {counted(n_videos, 'missing video')} ({by_split})"]
 
 
 def _skipped_in_training(experiment: Experiment, contents: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -155,7 +159,7 @@ def _skipped_in_training(experiment: Experiment, contents: Sequence[Mapping[str,
     n_seeds = len(experiment.seeds)
     without = sum(len(skipped_in(card).get("train", ())) for card in contents) // n_seeds
     learned = sum(card.get("n_train", 0) for card in contents) // n_seeds
-    return [f"trained on {learned:,} of {learned + without:,} queries"] if without else []
+    return [f"trained on {learned:,} of {counted(learned + without, 'query')}"] if without else []
 
 
 def curve(log: Path, dataset: str) -> list[float]:

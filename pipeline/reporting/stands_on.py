@@ -65,7 +65,11 @@ def _settings(row: published.Row, found: Reproduced) -> str:
         # The weights of losses would make the line too long, and the manifest has them.
         if value != getattr(stands_for, name) and not isinstance(value, Strict)
     }
-    parts = [f"{training.epochs:,} epochs", f"batch {training.batch_size}", f"learning rate {training.learning_rate:g}"]
+    parts = [
+        counted(training.epochs, "epoch"),
+        f"batch {training.batch_size}",
+        f"learning rate {training.learning_rate:g}",
+    ]
     parts += [f"method {model.name}"] if model.name != methods.DEFAULT else []
     parts += [training.precision] if training.precision != "float32" else []
     parts += [f"{name} {str(value).lower()}" for name, value in other.items()]

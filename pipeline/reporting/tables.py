@@ -19,6 +19,8 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.layout import OWN_TABLE, Layout
+from pipeline.manifests import files_of
+from pipeline.nouns import counted
 from pipeline.reporting import comparisons, own, paired, paired_forms, published, render, verdict
 from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.forms import FORMATS
@@ -95,7 +97,7 @@ def _written(layout: Layout, name: str, table: T, formats: Mapping[str, Callable
 def texts(manifest: Path) -> str:
     """Return the text form of the table behind a manifest, for a terminal. Raises PipelineError for any other file."""
     try:
-        found = [path for path in provenance.files_of(manifest) if path.suffix == ".txt"]
+        found = [path for path in files_of(manifest) if path.suffix == ".txt"]
     except (KeyError, TypeError):
         found = []
     if not found:
@@ -174,7 +176,7 @@ def gather(
 def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
     """Return the scores of orders that no model made, on the videos of Table 3's annotations, or no lines without
     them."""
-    paths = [path for manifest in annotations for path in provenance.files_of(manifest)]
+    paths = [path for manifest in annotations for path in files_of(manifest)]
     rows = [row for path in paths for _, row in records.read_jsonl(path)]
     if not rows:
         return []
@@ -184,7 +186,7 @@ def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
         if set(numbers) in [set(dataset.domains) for dataset in datasets.DATASETS.values()]:
             numbers["Avg."] = values["average"]
         cells = {column: Cell(f"{value:.1f}", f"{value:.1f}") for column, value in numbers.items()}
-        remark = f"no model; {len(rows)} videos"
+        remark = f"no model; {counted(len(rows), 'video')}"
         lines.append(TableLine("yardstick", name, "", cells, remark=remark, starts_group=not lines))
     return lines
 
@@ -244,7 +246,7 @@ def _interval_line(number: int, found: Reproduced) -> list[TableLine]:
         return []
     widths = {c: width for c, width in found.half_widths.items() if c in found.selected}
     cells = {column: half_width(width, ABOUT[number].decimals) for column, width in widths.items()}
-    label = f"95 % interval over {found.n_videos:,} videos"
+    label = f"95 % interval over {counted(found.n_videos, 'video')}"
     return [TableLine("interval", label, "", cells)]
 
 
@@ -281,6 +283,6 @@ def _resolution(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> list[s
     )
     return [
         f"Resolution of the benchmark of Table {number} (half of the 95 % interval of one file alone, over "
-        f"{found.n_videos:,} videos, {found.n_queries:,} queries, from {found.label}; two files on the same queries "
-        f"are told apart by less: `compare`): {widths}."
+        f"{counted(found.n_videos, 'video')}, {counted(found.n_queries, 'query')}, from {found.label}; two files"
+        f" on the same queries are told apart by less: `compare`): {widths}."
     ]

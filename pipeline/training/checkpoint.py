@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline import csv_file, files
 from pipeline.errors import PipelineError
-from pipeline.layout import CARD, COMMIT, EPOCHS, LOG, SECONDS, STATE, weights_of
+from pipeline.layout.runs import CARD, COMMIT, EPOCHS, LOG, SECONDS, STATE, weights_of
 from pipeline.version import commit
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline import config, records
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 from pipeline.records import Query
 from pipeline.training.data import BY_CHOICE, OpenFeatures, with_features
 
@@ -43,7 +44,10 @@ def check(
         _refuse_none(name, split, asked, kept, experiment)
         if absent:
             # The workflow shows stdout on the terminal.
-            print(f"train: {name} does without {len(absent):,} of {len(asked):,} queries of {split}: {_named(absent)}")
+            print(
+                f"train: {name} does without {len(absent):,} of {counted(len(asked), 'query')} of {split}:"
+                f" {_named(absent)}"
+            )
         missing[split] = [row for row in absent if not row["why"].startswith(BY_CHOICE)]
     if experiment.report not in queries:
         missing[experiment.report] = _of_another_split(opened, features, queries)
@@ -51,7 +55,7 @@ def check(
         if missing[split] and dataset.missing != "skip":
             n_videos = len({row["vid"] for row in missing[split]})
             raise PipelineError(
-                f"{split} lacks {n_videos:,} videos: {_named(missing[split])}",
+                f"{split} lacks {counted(n_videos, 'video')}: {_named(missing[split])}",
                 where=f"experiment {name}",
                 remedy="bring these videos and run again, or go on without them: write `missing: skip` under"
                 f" `datasets.{experiment.dataset}` of the config, and every table says on how many queries it stands",
@@ -96,10 +100,10 @@ def _refuse_none(
             )
     elif not kept:
         remedy = "see the manifests under features/ for what was skipped and why"
-        raise PipelineError(f"none of {len(asked):,} queries of {split} can be used", where=name, remedy=remedy)
+        raise PipelineError(f"none of {counted(len(asked), 'query')} of {split} can be used", where=name, remedy=remedy)
 
 
 def _named(rows: Sequence[Row]) -> str:
     reasons = {row["vid"]: row["why"] for row in rows}
     named = [f"{vid} ({why})" for vid, why in list(reasons.items())[:SHOWN]]
-    return "; ".join(named) + (f"; and {len(reasons) - SHOWN:,} videos more" if len(reasons) > SHOWN else "")
+    return "; ".join(named) + (f"; and {counted(len(reasons) - SHOWN, 'video')} more" if len(reasons) > SHOWN else "")

@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import config, files, provenance
+from pipeline import config, files
 from pipeline.errors import PipelineError
 from pipeline.features import ROWS_APART
 from pipeline.features.store import Store
 from pipeline.grids import grid_seconds
-from pipeline.layout import StorePlace
+from pipeline.layout.places import StorePlace
+from pipeline.manifests import files_of
 from pipeline.methods.settings import Reading
+from pipeline.nouns import counted
 from pipeline.records import Query
 from pipeline.training.cut import has_moments, within
 from pipeline.training.packed import Packed, as_array, as_tensor, exact, pack, released
@@ -97,19 +99,19 @@ def open_features(
     origins. Raises PipelineError for a family that no manifest lists.
     """
     fill = fill or {}
-    listed = [path for manifest in manifests for path in provenance.files_of(manifest)]
+    listed = [path for manifest in manifests for path in files_of(manifest)]
     paths = {family: place.stores_among(listed) for family, place in places.items()}
     fill_paths = {family: place.stores_among(listed) for family, place in fill.items()}
     wanted = [*zip(places.values(), paths.values(), strict=True), *zip(fill.values(), fill_paths.values(), strict=True)]
     for place, found in wanted:
         if not found:
             raise PipelineError(
-                f"no store of {place.family} (…{place}) is listed in {len(manifests)} feature manifests",
+                f"no store of {place.family} (…{place}) is listed in {counted(len(manifests), 'feature manifest')}",
                 where=manifests[0].parent if manifests else "features",
                 remedy="extract or import that family first",
             )
     of_archive = {path for found in fill_paths.values() for path in found}
-    ours = [m for m in manifests if not of_archive.intersection(provenance.files_of(m))]
+    ours = [m for m in manifests if not of_archive.intersection(files_of(m))]
     rows = [row for manifest in ours for row in files.read_json(manifest).get("skipped", [])]
     skipped = {str(row.get("vid", row.get("qid"))): str(row["why"]) for row in rows}
     with ExitStack() as stack:
@@ -164,7 +166,7 @@ def load(
             skipped = skipped + beyond
     if not kept:
         remedy = "see the manifests under features/ for what was skipped and why, or raise `max_clips`"
-        raise PipelineError(f"none of {len(queries)} queries can be used", where="features", remedy=remedy)
+        raise PipelineError(f"none of {counted(len(queries), 'query')} can be used", where="features", remedy=remedy)
     dims = {family: opened.stores[family].passport.dim for family in features.all}
     video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
     vids = {vid: index for index, vid in enumerate(dict.fromkeys(query.vid for query in kept))}
@@ -235,7 +237,7 @@ def with_features(
             missing.append(f"qid {query.qid} (vid {query.vid}) in {', '.join(absent)}")
     if missing:
         raise PipelineError(
-            f"{len(missing)} of {len(queries)} queries have no features: {_first(missing)}",
+            f"{len(missing):,} of {counted(len(queries), 'query')} have no features: {_first(missing)}",
             where="features",
             remedy="extract or import them, or name their vids under `skip` of the dataset",
         )
@@ -256,7 +258,7 @@ def _within(
         if query.vid not in cut or has_moments(within(query, max_clips, clip_s)):
             kept.append(query)
         else:
-            why = f"max_clips: its moments lie beyond the first {max_clips} clips"
+            why = f"max_clips: its moments lie beyond the first {counted(max_clips, 'clip')}"
             beyond.append({"qid": str(query.qid), "vid": query.vid, "why": why})
     return kept, beyond
 
@@ -272,12 +274,14 @@ def _clip_counts(
     for vid in vids:
         lengths = {family: _cut(opened.stores[family].n_rows(vid), max_clips) for family in families}
         if max(lengths.values()) - min(lengths.values()) > ROWS_APART:
-            found = ", ".join(f"{lengths[family]} clips in {opened.stores[family].file_of(vid)}" for family in families)
+            found = ", ".join(
+                f"{counted(lengths[family], 'clip')} in {opened.stores[family].file_of(vid)}" for family in families
+            )
             apart.append(f"vid {vid} has {found}")
         counts.append(min(lengths.values()))
     if apart:
         raise PipelineError(
-            f"clip counts of {len(apart)} videos differ by more than {ROWS_APART}: {_first(apart)}",
+            f"clip counts of {counted(len(apart), 'video')} differ by more than {ROWS_APART}: {_first(apart)}",
             where="features",
             remedy="is a stream cut short, or on another grid? extract those videos again",
         )

@@ -88,7 +88,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
     with curves.drawn(run.folder, progress.log) as draw:
         while not _is_over(progress, training):
             progress.epoch += 1
-            row = {"epoch": progress.epoch, **_epoch(run, method, take_step, data, targets, progress.epoch)}
+            row = {"epoch": progress.epoch, **one_epoch(run, method, take_step, data, targets, progress.epoch)}
             work_record.note("epoch", run=run.folder, epoch=progress.epoch)
             row["learning_rate"] = learning_rate(schedule)
             schedule.step()
@@ -120,7 +120,7 @@ def _is_over(progress: Progress, training: config.Training) -> bool:
     return progress.epoch >= training.epochs or (patience is not None and progress.without_gain >= patience)
 
 
-def _epoch(run: Run, method: Method, take_step: TakeStep, data: Data, targets: Any, epoch: int) -> dict[str, float]:
+def one_epoch(run: Run, method: Method, take_step: TakeStep, data: Data, targets: Any, epoch: int) -> dict[str, float]:
     """Train one epoch in random order, and keep the last short batch. Returns the losses, each the mean over the
     batches."""
     order = _stream(run.seed, epoch, ORDER).permutation(len(data.queries))

@@ -17,6 +17,7 @@ import torch
 
 from pipeline import orphans
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 from pipeline.progress import Progress
 from pipeline.video.supervised import no_main_script
 
@@ -49,9 +50,9 @@ def shared_out(n_runs: int, device: str) -> tuple[int, int]:
 
 
 def run_all(
-    work: Work, runs: Sequence[str], *, processes: int, threads: int, title: str, total: int, unit: str = "epochs"
+    work: Work, runs: Sequence[str], *, processes: int, threads: int, title: str, total: int, unit: str = "epoch"
 ) -> None:
-    """Do all runs, with one progress line (`total` rows to come, in `unit`s). A run that fails does not stop the
+    """Do all runs, with one progress line (`total` rows to come, each one `unit`). A run that fails does not stop the
     others.
 
     Raises PipelineError at the end, with the reason of each run that failed.
@@ -65,7 +66,7 @@ def run_all(
         failures = _one_by_one(work, runs, threads, tell) if at_once < 2 else pooled(work, runs, at_once, threads, tell)
     if failures:
         raise PipelineError(
-            f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}",
+            f"{len(failures)} of {counted(len(runs), 'run')} failed: {'; '.join(failures)}",
             where=title,
             remedy="correct it and start the job again: runs that are complete stay",
         )

@@ -16,7 +16,10 @@ from pipeline.behind import skipped_in
 from pipeline.errors import PipelineError
 from pipeline.families import own_definitions
 from pipeline.files import MADE_HERE, read_json
-from pipeline.layout import CARD, EPOCHS, Layout, RunId, StorePlace
+from pipeline.layout import Layout
+from pipeline.layout.places import StorePlace
+from pipeline.layout.runs import CARD, EPOCHS, RunId
+from pipeline.nouns import counted
 from pipeline.provenance import Outcome
 from pipeline.training import checkpoint, coverage, pool
 from pipeline.training.data import Data, load, open_features
@@ -69,7 +72,7 @@ class Job:
             by_choice = [coverage.row_of(query) for query in mine if query.vid in self.dataset.skip]
             if not mine:
                 raise PipelineError(
-                    f"none of the {len(queries)} queries belongs to domain {domain}",
+                    f"none of the {counted(len(queries), 'query')} belongs to domain {domain}",
                     where=self.annotations[split],
                     remedy="make the annotations again, or take the domain out of `domains`",
                 )
@@ -211,7 +214,7 @@ def predict_all(job: Job, runs: Sequence[str]) -> Outcome:
     kept = [(split, epoch) for split in job.annotations for epoch in EPOCHS]
     written = [job.layout.predictions(job.name, run, split, epoch) for run in runs for split, epoch in kept]
     pool.run_all(
-        job.predict, runs, processes=1, threads=1, title=f"predict {job.name}", total=len(written), unit="files"
+        job.predict, runs, processes=1, threads=1, title=f"predict {job.name}", total=len(written), unit="file"
     )
     return Outcome(
         files=written,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import asked, behind, devices, provenance
 from pipeline.layout import annotations_by_split
+from pipeline.manifests import files_behind, input_digests
 from pipeline.stage_settings import Predict, Train
 from pipeline.stages import StageJob
 
@@ -28,7 +29,7 @@ def train(job: StageJob[Train]) -> bool:
 
     def work() -> provenance.Outcome:
         runs = asked.runs_of_part(job)
-        digests = provenance.input_digests(want.inputs, want.only)
+        digests = input_digests(want.inputs, want.only)
         made_from = {run: _digest(_of_run(want, run) | {"inputs": digests}) for run in runs}
         with devices.claimed_for_torch() as device:
             from pipeline.training.runs import train_all
@@ -69,7 +70,7 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
         experiment=experiment,
         features=asked.features_of(name, experiment),
         dataset=job.settings.dataset,
-        annotations={split: provenance.files_behind(path)[0] for split, path in annotations.items()},
+        annotations={split: files_behind(path)[0] for split, path in annotations.items()},
         places=asked.store_places(job),
         fill=asked.fill_places(job),
         manifests=job.inputs["features"],

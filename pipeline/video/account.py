@@ -9,30 +9,25 @@ again.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import asked, csv_file, datasets, files, progress, provenance, records, work_record
-from pipeline.acquire import originals, sources, youtube
-from pipeline.acquire.archives import read_index
-from pipeline.acquire.download import copy_checked, first_that_works
-from pipeline.acquire.sections import is_section, section_of, videos_with
-from pipeline.acquire.sources import Source
-from pipeline.acquire.transfer import NoSuchFileError, Wanted
-from pipeline.config import Acquire
-from pipeline.datasets.own import SUFFIXES
+from pipeline.acquire import originals, sources
+from pipeline.acquire.sections import is_section, section_of
+from pipeline.acquire.transfer import NoSuchFileError
 from pipeline.errors import PipelineError, readable
-from pipeline.layout import Layout
+from pipeline.manifests import files_of, is_as_made, last_record
 from pipeline.shards import vids_of_shard
 from pipeline.stage_settings import Videos
 from pipeline.stages import StageJob
+from pipeline.video.finding import changed_originals, find_or_copy_again, finder, in_folder
 from pipeline.video.own_dataset import changed_since
 
 if TYPE_CHECKING:
@@ -97,14 +92,16 @@ def videos(job: StageJob[Videos]) -> bool:
     skip = asked.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
-        listed = [path for made in job.inputs["inputs"] for path in provenance.files_of(made)]
-        finders = {name: partial(_take_again, finder(name, job.layout, listed, acquire), changed) for name in named}
+        listed = [path for made in job.inputs["inputs"] for path in files_of(made)]
+        finders = {
+            name: partial(find_or_copy_again, finder(name, job.layout, listed, acquire), changed) for name in named
+        }
         if own:
-            finders[OWN] = partial(_in_folder, Path(own.videos))
+            finders[OWN] = partial(in_folder, Path(own.videos))
         annotated = durations_in(listed)
         refuse_unknown(skip, annotated, dataset_name)
         vids = vids_of_shard(annotated, shard, dataset.shards)
-        shown = progress.lines(vids, unit="videos", what=f"{dataset_name} {shard}")
+        shown = progress.lines(vids, unit="video", what=f"{dataset_name} {shard}")
         rows = [
             replace(_by_choice(vid) if vid in skip else account(vid, finders, known), annotated_s=annotated[vid])
             for vid in shown
@@ -124,9 +121,9 @@ def videos(job: StageJob[Videos]) -> bool:
     named = [] if own else dataset.videos
     table = sources.load(acquire.sources, acquire.mirror)
     looked_for = own.videos if own else originals.asked(named, table)
-    changed = _changed(originals.videos(target, table))
+    changed = changed_originals(originals.videos(target, table))
     known = {vid: row for vid, row in _known_files(target, manifest).items() if row.path not in changed}
-    counts = provenance.last_record(manifest).get("counts", {})
+    counts = last_record(manifest).get("counts", {})
     again = (
         bool(changed or counts.get("failed") or counts.get("missing"))
         or originals.corrupt_replaced(target)
@@ -139,30 +136,6 @@ def _left_out(row: Video, looked_for: str) -> dict[str, str]:
     """Describe a video that is not `ok` for the manifest. looked_for: the addresses that did not have it."""
     told = {"vid": row.vid, "why": f"{row.status}: {row.why}"}
     return told | ({"asked": looked_for} if row.status == "missing" else {})
-
-
-def _changed(taken: Iterable[originals.CopiedFile]) -> dict[str, originals.CopiedFile]:
-    """Return the videos whose original on this machine has other bytes now, by path.
-
-    A copy whose original was only touched gets the original's new time.
-    """
-    changed = {}
-    for video in taken:
-        if video.has_changed():
-            changed[str(video.target)] = video
-        elif video.looks_changed():
-            video.keep_time()
-    return changed
-
-
-def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.CopiedFile], vid: str) -> Path:
-    path = find(vid)
-    if video := changed.get(str(path)):
-        copy_checked(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
-        # The time is set to 0 until the account knows the new file. So a job that is killed before that cannot take it
-        # for the old file.
-        os.utime(path, ns=(0, 0))
-    return path
 
 
 def write_account(path: Path, rows: Iterable[Video]) -> None:
@@ -201,33 +174,6 @@ def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) 
             where=f"datasets.{dataset}.skip",
             remedy="correct its spelling in the config, or remove it there",
         )
-
-
-def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
-    """Return the function that brings a vid's video to this machine and returns its path. The kind of the source
-    decides it.
-
-    listed: the files that the input manifests list, an archive's index among them. The function raises NoSuchFileError
-    for a video that does not exist and PipelineError for one that did not come.
-    """
-    source = sources.load(acquire.sources, acquire.mirror)[name]
-    home = layout.unpacked(source.name)
-    if source.kind == "archive":
-        index = next((path for path in listed if path == layout.index(source.name)), None)
-        if index is None:
-            raise PipelineError(
-                "the videos of this source are in an archive, and no list of its unpacked files is among the inputs",
-                where=source.name,
-                remedy="name the manifest of its stage `unpack` among the inputs, too",
-            )
-        return partial(_in_archive, _by_vid(read_index(index)), home, source.name)
-    if source.kind in ("video", "youtube"):
-        return partial(_one_by_one, source, home, acquire, originals.local_copies(acquire.local))
-    raise PipelineError(
-        f"this source holds no videos: its kind is {source.kind}, not archive, video or youtube",
-        where=source.name,
-        remedy="name another source under `videos` of the dataset",
-    )
 
 
 def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mapping[str, Video] | None = None) -> Video:
@@ -298,36 +244,12 @@ def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
 
     An account that was damaged after it was made gives none.
     """
-    record = provenance.last_record(manifest)
-    if not (record.get("revision", 0) >= FACTS_SINCE and provenance.is_as_made(record, table)):
+    record = last_record(manifest)
+    if not (record.get("revision", 0) >= FACTS_SINCE and is_as_made(record, table)):
         return {}
     written = table.stat().st_mtime
     rows = [Video(**row) for row in csv_file.read(table)]
     return {row.vid: row for row in rows if row.path and originals.is_untouched(Path(row.path), row.bytes, written)}
-
-
-def _by_vid(index: dict[str, int]) -> dict[str, str]:
-    """Return vid → member of an unpacked archive, whatever folder it is in. Of several, the one nearest to the top
-    counts."""
-    members = [PurePosixPath(member) for member in index]
-    found = sorted((m for m in members if m.suffix.lower() in SUFFIXES), key=lambda m: (-len(m.parts), str(m)))
-    return {member.stem: str(member) for member in found}
-
-
-def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Path:
-    if vid not in members:
-        raise NoSuchFileError(f"not among the {len(members):,} videos of {name}")
-    path = home / members[vid]
-    if not path.is_file():
-        raise PipelineError(f"was unpacked from {name}, but is gone: delete resources/{name}/unpack.json and run again")
-    return path
-
-
-def _in_folder(folder: Path, vid: str) -> Path:
-    found = [path for path in sorted(folder.glob(f"{vid}.*")) if path.stem == vid and path.suffix.lower() in SUFFIXES]
-    if not found:
-        raise NoSuchFileError(f"not among the videos of {folder}")
-    return found[0]
 
 
 def has_changed_in_place(dataset: str, account: Path) -> bool:
@@ -335,37 +257,3 @@ def has_changed_in_place(dataset: str, account: Path) -> bool:
     if datasets.get(dataset).own is None or not account.is_file():
         return False
     return changed_since(account, csv_file.read(account))
-
-
-def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:
-    if source.kind == "youtube":
-        section_of(vid)  # Another vid is refused before anything is asked for.
-    videos = videos_with(vid, source)
-    names = [source.file.replace("{vid}", video) for video in videos]
-    for path in (home / name for name in names):
-        if path.is_file():  # The file gets its name only when it is complete, so one of that name needs no check.
-            return path
-    for copy in filter(None, map(copies.get, names)):
-        copy_checked(copy, Wanted(copy.resolve().as_uri(), home / copy.name, vid))
-        return home / copy.name
-    path = home / names[-1]
-    if source.kind == "youtube" and not source.is_mirrored:
-        youtube.fetch_video(section_of(vid).youtube_id, source.addresses[0], path, acquire)
-        return path
-    addresses = [Wanted(url.replace("{vid}", videos[-1]), path, vid) for url in source.addresses]
-    first_that_works(addresses, acquire)
-    if not addresses[0].url.startswith("file:") and _is_corrupt(path):
-        # No digest of such a file is known, and a server may have stated too small a size. So it is asked once more.
-        path.unlink()
-        first_that_works(addresses, acquire)
-    return path
-
-
-def _is_corrupt(path: Path) -> bool:
-    from pipeline.video.probe import probe
-
-    try:
-        probe(path)
-    except PipelineError:
-        return True
-    return False

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from pipeline import asked, datasets, files, progress, provenance, records
+from pipeline import asked, datasets, files, locks, progress, provenance, records
 from pipeline.acquire import annotations as released
 from pipeline.datasets import own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
@@ -54,7 +54,7 @@ def durations_of(table: Table, kept_in: Path | None = None) -> dict[str, Fractio
     """
     if kept_in is None:
         return {vid: _measured(table.files[vid]) for vid in _shown(table.vids)}
-    with files.lock(kept_in, wait=True):
+    with locks.lock(kept_in, wait=True):
         old = _read(kept_in)
         found: dict[str, Fraction | str] = {}
         kept: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def changed_since(account: Path, rows: Iterable[Mapping[str, str]]) -> bool:
 
 
 def _shown(vids: Iterable[str]) -> Iterable[str]:
-    return progress.lines(list(vids), unit="videos", what="lengths of videos")
+    return progress.lines(list(vids), unit="video", what="lengths of videos")
 
 
 def _measured(path: Path) -> Fraction | str:

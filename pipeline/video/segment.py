@@ -17,6 +17,7 @@ from pathlib import Path
 from pipeline import asked, csv_file, provenance
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, n_clips
+from pipeline.nouns import counted
 from pipeline.stage_settings import Segment
 from pipeline.stages import StageJob
 from pipeline.video.part import Part
@@ -58,7 +59,10 @@ def segment(job: StageJob[Segment]) -> bool:
         if other := sum(row["status"] == OTHER_LENGTH for row in videos):
             counts["other_length"] = other
             where = f"{dataset}, shard {shard}"
-            print(f"segment: {other} videos of {where}, do not last as long as annotated: {job.manifest}")
+            verb = "does" if other == 1 else "do"
+            print(
+                f"segment: {counted(other, 'video')} of {where}, {verb} not last as long as annotated: {job.manifest}"
+            )
         tables = []
         for grid in grids:
             rows = [_segments(row, grid_seconds(grid), source) for row in videos]
@@ -115,8 +119,8 @@ def _of_annotated_length(row: dict[str, str], clip: str, source: Path) -> dict[s
     if abs(real - annotated) <= CLIPS_APART:
         return row
     why = (
-        f"the video lasts {float(real_s):.2f} s ({real} clips of {clip}), its annotations say"
-        f" {float(annotated_s):.2f} s ({annotated} clips)"
+        f"the video lasts {float(real_s):.2f} s ({counted(real, 'clip')} of {clip}), its annotations say"
+        f" {float(annotated_s):.2f} s ({counted(annotated, 'clip')})"
     )
     return row | {"status": OTHER_LENGTH, "why": why}
 

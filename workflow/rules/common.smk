@@ -27,7 +27,7 @@ os.environ.update(
 )
 
 from pipeline import config as typed
-from pipeline import asked, devices, layout, provenance, stage_settings, stale, terminal, yaml_file
+from pipeline import asked, devices, gpus, layout, stage_settings, stale, terminal, yaml_file
 from pipeline.families import FAMILIES, choice_of
 from pipeline.acquire import originals
 from pipeline.datasets import DATASETS
@@ -35,6 +35,8 @@ from pipeline.acquire import sources as source_table
 from pipeline.reporting import feasible, published
 from pipeline.shards import shard_names
 from pipeline.video import account
+from pipeline.manifests import Snapshot, last_record
+from pipeline.nouns import counted
 from pipeline.stages import STAGES, StageJob
 from pipeline.errors import PipelineError
 
@@ -118,14 +120,14 @@ def say_where_gpu_rules_run():
         return
     try:
         devices.is_required()  # a wrong value of the switch ends the run now, not in its first gpu job
-        found = devices.foreseen()
+        found = gpus.foreseen()
     except PipelineError as error:
         raise WorkflowError(str(error)) from None
     if found is None:
         said = "no nvidia-smi here: each gpu job asks torch for a GPU"
     elif found:
-        said = f"gpu rules run on {found} GPU(s)"
-        os.environ.setdefault(devices.SWITCH, "required")  # a job that finds none later says so and fails
+        said = f"gpu rules run on {counted(found, 'GPU')}"
+        os.environ.setdefault(gpus.SWITCH, "required")  # a job that finds none later says so and fails
     else:
         said = "no GPU here: gpu rules run on the CPU"
     print(said, file=sys.stderr)

@@ -57,12 +57,12 @@ def did_not_come(job, manifest, record):
 
 def manifests_with_work(jobs):
     """Return the existing manifests of a plan's jobs whose stage would have work to do all the same."""
-    snapshot = provenance.Snapshot()
+    snapshot = Snapshot()
     found = []
     for job in jobs:
         if (name := STAGE_OF.get(job.rule.name)) and (manifest := Path(job.output.manifest)).is_file():
             want = asked_of(name, stage_job(name, job))
-            record = provenance.last_record(manifest, snapshot)
+            record = last_record(manifest, snapshot)
             if stale.has_work(want, manifest, snapshot) or did_not_come(job, manifest, record):
                 found.append(job.output.manifest)
     return found

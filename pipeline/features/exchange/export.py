@@ -20,6 +20,7 @@ from pipeline.features.exchange.archive_files import read_passports, write_passp
 from pipeline.features.exchange.layouts import Layout, layouts_of, place_of
 from pipeline.features.store import Entry, Store, open_stores
 from pipeline.features.store.passports import passport_differences
+from pipeline.nouns import counted
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Exported:
 
     def __str__(self) -> str:
         loss = f", {self.rounded} of them rounded to float16" if self.rounded else ""
-        return f"{self.folder}: {self.n_files} files of {self.family}{loss}"
+        return f"{self.folder}: {counted(self.n_files, 'file')} of {self.family}{loss}"
 
 
 def export(stores: Sequence[Path], dataset: str, output: Path) -> list[Exported]:

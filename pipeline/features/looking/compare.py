@@ -17,6 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features.store import Store, open_stores
 from pipeline.features.store.passports import passport_differences
+from pipeline.nouns import counted
 
 MAX_LAG = 3
 """The largest shift between the two stores that is tried, in rows."""
@@ -119,7 +120,7 @@ def _common_keys(left: Store, right: Store, a: Path, b: Path) -> list[str]:
     keys = sorted(set(left.keys()) & set(right.keys()))
     if not keys:
         raise PipelineError(
-            f"has none of the {len(right)} vids of {b}", where=a, remedy="compare stores of the same videos"
+            f"has none of the {counted(len(right), 'vid')} of {b}", where=a, remedy="compare stores of the same videos"
         )
     return keys
 

@@ -54,7 +54,7 @@ def verdict(comparison: Comparison) -> str:
         cosine += f" ({plain:.4f} as they are stored)"
     # If any two rows of the stores are alike, a row that agrees with its counterpart proves nothing.
     n_agree = int((rows >= SAME).sum()) if comparison.chance < CLOSE else 0
-    agree = f", {n_agree} of {len(rows)} rows agree" if n_agree >= WORTH_A_WORD * len(rows) else ""
+    agree = f", {n_agree:,} of {counted(len(rows), 'row')} agree" if n_agree >= WORTH_A_WORD * len(rows) else ""
     beside = f"{cosine}, {comparison.chance:.4f} between any two rows{agree}{_besides(comparison)}"
     if median - comparison.chance < (1 - comparison.chance) / 10 and not agree:
         return f"unrelated: {beside}"
@@ -143,11 +143,11 @@ def _besides(comparison: Comparison) -> str:
     if 0 < len(strays) < len(comparison.pairs) / 2:
         said.append(f"{len(strays)} of {len(comparison.pairs)} vids stand apart, {strays[0].key} among them")
     if short := sum(not len(pair.aligned) for pair in comparison.pairs):
-        said.append(f"{short} vids are too short to be compared under that shift")
+        said.append(f"too short to be compared under that shift: {counted(short, 'vid')}")
     if longer := sum(abs(pair.n_rows[0] - pair.n_rows[1]) > ROWS_APART for pair in comparison.pairs):
-        said.append(f"{longer} vids differ in length by more than {ROWS_APART}")
+        said.append(f"{counted(longer, 'vid')} with a length that differs by more than {ROWS_APART}")
     if any(comparison.only):
-        said.append(f"{sum(map(len, comparison.only))} vids are in one of them alone")
+        said.append(f"{counted(sum(map(len, comparison.only)), 'vid')} in one of them alone")
     return "".join(f"; {text}" for text in said)
 
 

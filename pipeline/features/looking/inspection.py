@@ -46,8 +46,8 @@ def describe(store: Store) -> str:
         f"{p.family} (revision {p.revision}), grid {p.grid}, {p.dim} numbers a row, {p.dtype}",
         f"origin {p.origin}, weights {p.weights}",
         f"made by: {p.preprocessing}",
-        f"{len(keys)} arrays, {sum(lengths)} rows, at least {min(lengths, default=0)} and at most "
-        f"{max(lengths, default=0)} each"
+        f"{counted(len(keys), 'array')}, {counted(sum(lengths), 'row')}, at least {min(lengths, default=0)} and at most"
+        f" {max(lengths, default=0)} each"
         f": {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}",
     ]
     return "\n".join([*lines, *(f"wrong: {line}" for line in store.problems())])
@@ -126,7 +126,7 @@ def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) ->
     # more rows than the video has clips.
     if abs(len(middles) - n_rows) > max(ROWS_APART, ceil(1 / grid_seconds(grid))):
         raise PipelineError(
-            f"has {len(middles)} clips of {grid} where the store has {n_rows} rows for {vid}",
+            f"has {counted(len(middles), 'clip')} of {grid} where the store has {counted(n_rows, 'row')} for {vid}",
             where=video,
             remedy="name the video that these rows were made of",
         )

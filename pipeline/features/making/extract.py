@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError
-from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
+from pipeline.features.making.recipe import Recipe, Skipped, VideoFile
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.layout import Layout

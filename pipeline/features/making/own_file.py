@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import devices, files, names
+from pipeline import devices, files, locks, names
 from pipeline.config import Encoding
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import workers
 from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES, Family, Passport
-from pipeline.features.making.encode import FrameRowMaker, Recipe, Skipped, VideoFile, encode_videos
+from pipeline.features.making.encode import encode_videos
+from pipeline.features.making.frame_rows import FrameRowMaker
+from pipeline.features.making.recipe import Recipe, Skipped, VideoFile
 from pipeline.features.store import Store
 from pipeline.features.store.passports import passport_differences
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
+from pipeline.nouns import counted
 from pipeline.video.probe import probe
 
 
@@ -29,7 +32,7 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     recipe = Recipe(family, grid, weights, Encoding().dtype)
     clips = n_clips(probe(video).duration, grid_seconds(grid))
     source = VideoFile(own_vid(video), video, files.sha256(video), {grid: clips})
-    with files.lock(output):
+    with locks.lock(output):
         _refuse_others(output, source.vid, recipe.passport)
         with devices.claimed_for_torch() as device, StoreWriter(output, recipe.passport) as store:
             for row in _encode(source, recipe, store, device):
@@ -59,7 +62,9 @@ def _refuse_others(output: Path, stem: str, passport: Passport) -> None:
         differ = passport_differences(passport, old.passport)
     if others:
         raise PipelineError(
-            f"holds {len(others)} other arrays ({others[0]} …)", where=output, remedy="name a new file as --output"
+            f"holds {counted(len(others), 'other array')} ({others[0]} …)",
+            where=output,
+            remedy="name a new file as --output",
         )
     if differ:
         raise PipelineError(

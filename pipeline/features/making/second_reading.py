@@ -12,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.errors import printable
-from pipeline.features.making.encode import Recipe, frames_wanted
+from pipeline.features.making.encode import frames_wanted
 from pipeline.features.making.extract import videos_of
+from pipeline.features.making.recipe import Recipe
 from pipeline.progress import Progress
 from pipeline.video.ahead import Request
 from pipeline.video.second_reader import opinions, refuse_without_decord
@@ -32,7 +33,7 @@ def read_again(
     counts: Counter[str] = Counter()
     with (
         closing(opinions([Request(source.to_read, wanted) for source in sources], seconds_per_video)) as found,
-        Progress(len(sources), "videos", f"{dataset} {shard}, second reader") as shown,
+        Progress(len(sources), "video", f"{dataset} {shard}, second reader") as shown,
     ):
         for position, opinion in found:
             counts[opinion.verdict] += 1

@@ -30,12 +30,13 @@ from pipeline import csv_file, work_record
 from pipeline.encoders.base import SoundEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.features import ROWS_APART
-from pipeline.features.making.encode import Recipe, Skipped, VideoFile, unencoded
 from pipeline.features.making.extract import outcome, videos_of
+from pipeline.features.making.recipe import Recipe, Skipped, VideoFile, unencoded
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter, TooLargeError
 from pipeline.grids import grid_seconds
 from pipeline.layout import Layout
+from pipeline.nouns import counted
 from pipeline.progress import Progress
 from pipeline.provenance import Outcome
 from pipeline.video.ahead import SoundEvent, sounds_ahead
@@ -99,15 +100,14 @@ class SoundRowMaker:
             return
         if event.end_s is None:
             zeros = np.zeros((n_clips, self.recipe.kind.dim), np.float32)
-            self._store(source, zeros, finding="no sound", detail=f"{n_clips} rows of zeros")
+            self._store(source, zeros, finding="no sound", detail=f"{counted(n_clips, 'row')} of zeros")
             return
         self._encode(track.end(event.end_s), is_last=True)
         self._end(source, n_clips, event.end_s)
 
     def _end(self, source: VideoFile, n_clips: int, end_s: Fraction) -> None:
-        detail = (
-            f"{len(self._rows)} rows where its segments have {n_clips} clips (its sound ends at {float(end_s):.2f} s)"
-        )
+        rows, clips = counted(len(self._rows), "row"), counted(n_clips, "clip")
+        detail = f"{rows} where its segments have {clips} (its sound ends at {float(end_s):.2f} s)"
         if len(self._rows) < n_clips - ROWS_APART:
             self.skipped.append(Skipped(source.vid, f"{self.recipe.family} would have {detail}"))
             return
@@ -156,7 +156,7 @@ def encode_sounds(
     work, failed = unencoded(sources, makers)
     with (
         closing(sounds_ahead([source.to_read for source, _ in work], seconds_per_video)) as events,
-        Progress(len(work), "videos", ", ".join(maker.recipe.family for maker in makers)) as progress,
+        Progress(len(work), "video", ", ".join(maker.recipe.family for maker in makers)) as progress,
     ):
         for position, event in events:
             source, waiting = work[position]

@@ -14,7 +14,7 @@ from pipeline import progress, records, work_record
 from pipeline.encoders.base import WordEncoder
 from pipeline.encoders.workers import Workers, workers
 from pipeline.errors import PipelineError
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.provenance import Outcome
@@ -63,7 +63,7 @@ def encode_words(
     size = recipe.kind.batch
     parts = [waiting[start : start + size] for start in range(0, len(waiting), size)]
     encoded = threads.in_order(network.encode, ([query for _, query in part] for part in parts))
-    with progress.Progress(len(waiting), "queries", recipe.family) as shown:
+    with progress.Progress(len(waiting), "query", recipe.family) as shown:
         for part, rows in zip(parts, encoded, strict=True):
             work_record.note("encoded", family=recipe.family, rows=len(rows))
             for (qid, query), words in zip(part, rows, strict=True):

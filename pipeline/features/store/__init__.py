@@ -24,6 +24,7 @@ from pipeline.families import Passport
 from pipeline.features.store.own_datasets import check_array, names_in
 from pipeline.features.store.passports import one_passport, passport_differences, passport_from
 from pipeline.features.store.places import PLACES, Place, look_up, read_index
+from pipeline.nouns import counted
 
 POOLED = "pooled"
 """The group that holds one vector per query beside its tokens."""
@@ -180,7 +181,7 @@ class Store:
         if rows.ndim != 2 or rows.shape[1] != self.passport.dim:
             return f"{where}: shape {list(rows.shape)} where the passport says [n, {self.passport.dim}]"
         if bad := rows_not_finite(rows):
-            return f"{where}: {bad} of {len(rows)} rows hold NaN or infinity"
+            return f"{where}: {bad} of {counted(len(rows), 'row')} hold NaN or infinity"
         return None
 
     def _shard(self, key: str) -> _Shard:
@@ -188,7 +189,7 @@ class Store:
         if shard is None:
             raise PipelineError(
                 f"{self.passport.family} has no `{key}`",
-                where=f"{len(self)} arrays",
+                where=counted(len(self), "array"),
                 remedy="extract it, or leave it out of the annotations",
             )
         return shard

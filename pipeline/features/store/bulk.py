@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
+from pipeline.nouns import counted
 
 AT_A_TIME = 4
 """Number of files that are read at the same time."""
@@ -66,7 +67,7 @@ def _parts(store: Store, path: str, targets: Sequence[tuple[str, np.ndarray]]) -
     for key, target in targets:
         place = store.place(key)
         if len(target) > place.n:
-            why = f"{key} has {place.n} rows where {len(target)} are wanted"
+            why = f"{key} has {counted(place.n, 'row')} where {len(target):,} are wanted"
             raise PipelineError(why, where=path, remedy="extract it again")
         if place.offset is None:
             target[:] = store.entry(key).rows[: len(target)]

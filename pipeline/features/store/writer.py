@@ -25,6 +25,7 @@ from pipeline.families import Passport
 from pipeline.features.store import POOLED, Entry, Store, rows_not_finite
 from pipeline.features.store.places import PLACES, write_index
 from pipeline.names import name_problem
+from pipeline.nouns import counted
 
 
 class TooLargeError(PipelineError):
@@ -117,7 +118,7 @@ class StoreWriter:
         if not np.isfinite(cast).all():
             kind = TooLargeError if np.isfinite(rows).all() else PipelineError
             raise kind(
-                f"{rows_not_finite(cast)} of {len(cast)} rows hold NaN or infinity as {self.passport.dtype}",
+                f"{rows_not_finite(cast)} of {counted(len(cast), 'row')} hold NaN or infinity as {self.passport.dtype}",
                 where=f"{self.path}, {key}",
                 remedy="see what the encoder was given, or set `encoding.dtype` to float32",
             )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pipeline.errors import PipelineError
 from pipeline.models.attention import FeedForward, attend
 from pipeline.models.elementwise import Dropout
+from pipeline.nouns import counted
 
 
 class Attention(nn.Module):
@@ -44,7 +45,7 @@ class Positions(nn.Module):
         table."""
         if clips.shape[1] > len(self.table):
             raise PipelineError(
-                f"a video has {clips.shape[1]} clips, and `positions` is {len(self.table)}",
+                f"a video has {counted(clips.shape[1], 'clip')}, and `positions` is {len(self.table)}",
                 where="model",
                 remedy="raise `positions` in the section `model`, or cut videos with `max_clips`",
             )

@@ -17,6 +17,7 @@ from pipeline.evaluation.anatomy import Anatomy, dissect
 from pipeline.evaluation.predictions import refuse_errors
 from pipeline.evaluation.truth import Qid, Truth
 from pipeline.evaluation.validate import NO_PREDICTION, SALIENCY, WINDOWS, Finding, Row
+from pipeline.nouns import counted
 from pipeline.reporting.reproduced import METRIC_OF, TOP5
 
 HEADLINE = {metric: column for column, metric in METRIC_OF.items()} | {TOP5: "top-5 mAP"}
@@ -146,7 +147,7 @@ def labels_of(paths: Sequence[Path], names: Sequence[str] = ()) -> dict[str, Pat
     """
     if names and (len(names) != len(paths) or len(set(names)) != len(names)):
         raise PipelineError(
-            f"{len(names)} names ({len(set(names))} different ones) for {len(paths)} files",
+            f"{counted(len(names), 'name')} ({len(set(names))} different ones) for {counted(len(paths), 'file')}",
             where="--names",
             remedy="give each file a name of its own, in the order of --predictions, or leave --names out",
         )

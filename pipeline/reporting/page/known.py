@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline import asked, datasets, provenance
 from pipeline.layout import sources_by_name
+from pipeline.manifests import files_of
 from pipeline.reporting.page import own
 from pipeline.reporting.page.examined import examine
 from pipeline.stage_settings import Nothing
@@ -21,8 +22,8 @@ def leaderboard(job: StageJob[Nothing]) -> bool:
 
     def work() -> provenance.Outcome:
         released = sources_by_name(job.inputs["released"])
-        files = {name.removesuffix(ending): provenance.files_of(path)[0] for name, path in released.items()}
-        truth = provenance.files_of(job.input("annotations"))[0]
+        files = {name.removesuffix(ending): files_of(path)[0] for name, path in released.items()}
+        truth = files_of(job.input("annotations"))[0]
         page = job.layout.leaderboard(dataset, split)
         own.write(page, examine(dataset, files, truth, name=split), {})
         return provenance.Outcome([page], {"files": len(files)})

@@ -10,7 +10,8 @@ from statistics import fmean
 from pipeline import csv_file
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
-from pipeline.layout import SECONDS, Layout
+from pipeline.layout import Layout
+from pipeline.layout.runs import SECONDS
 from pipeline.reporting import published
 from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.published import ABOUT

@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.intervals import FEW
 from pipeline.evaluation.student import LEVEL
 from pipeline.names import name_problem
+from pipeline.nouns import counted
 from pipeline.reporting.page import build, leaderboard, mistakes, queries
 from pipeline.reporting.page.examined import HIGHLIGHT, MOMENT, Benchmark, Examined, examine, labels_of
 from pipeline.reporting.reproduced import TOP5
@@ -74,7 +75,7 @@ def sentence(benchmark: Benchmark, one: Examined) -> str:
     """Say in one sentence what a file is worth and what it loses most by."""
     found = one.intervals[one.leading]
     interval = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
-    text = f"{benchmark.metrics[one.leading]} is {found.value:.2f}{interval} on {len(one.qids):,} queries"
+    text = f"{benchmark.metrics[one.leading]} is {found.value:.2f}{interval} on {counted(len(one.qids), 'query')}"
     costliest = max(mistakes.costs(one), key=lambda cost: cost.average, default=None)
     if costliest is None or costliest.average <= 0:
         return f"{text}."

@@ -15,16 +15,10 @@ from typing import Any
 from pipeline import asked, csv_file, datasets, provenance, records, version
 from pipeline.behind import check_chain
 from pipeline.config import Experiment
-from pipeline.layout import (
-    OWN_TABLE,
-    RELEASED_RUN,
-    AnnotationFile,
-    MetricsFile,
-    PredictionFile,
-    RunId,
-    queries_beside,
-    sources_by_name,
-)
+from pipeline.layout import OWN_TABLE, queries_beside, sources_by_name
+from pipeline.layout.places import AnnotationFile, MetricsFile, PredictionFile
+from pipeline.layout.runs import RELEASED_RUN, RunId
+from pipeline.manifests import files_of, files_of_all
 from pipeline.reporting import own as own_dataset
 from pipeline.reporting import published, tables
 from pipeline.reporting.comparisons import Judged, Key
@@ -136,9 +130,9 @@ def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
 
     Those of TR-DETR's row come first. More files than `MOST_FILES` are left out.
     """
-    predictions = {PredictionFile.of(path): path for path in provenance.files_of_all(job.inputs["predictions"])}
-    metrics = {MetricsFile.of(path): path for path in provenance.files_of_all(job.inputs["metrics"])}
-    released = {name: provenance.files_of(path)[0] for name, path in sources_by_name(job.inputs["released"]).items()}
+    predictions = {PredictionFile.of(path): path for path in files_of_all(job.inputs["predictions"])}
+    metrics = {MetricsFile.of(path): path for path in files_of_all(job.inputs["metrics"])}
+    released = {name: files_of(path)[0] for name, path in sources_by_name(job.inputs["released"]).items()}
     found: dict[tuple[str, str], Shown] = {}
     for label, name, experiment, runs in sorted(_labels(job.settings.experiments), key=_is_other):
         split = experiment.report
@@ -178,7 +172,7 @@ def _is_other(labelled: tuple[str, str, Experiment, list[str]]) -> bool:
 def _benchmark(job: StageJob[Page], dataset: str, split: str, shown: Shown) -> Benchmark:
     truth = next(
         path
-        for path in provenance.files_of_all(job.inputs["annotations"])
+        for path in files_of_all(job.inputs["annotations"])
         if AnnotationFile.of(path) == AnnotationFile(dataset, split)
     )
     return examine(dataset, shown.predictions, truth, name=split, scored=shown.scored)
@@ -186,7 +180,7 @@ def _benchmark(job: StageJob[Page], dataset: str, split: str, shown: Shown) -> B
 
 def _is_rated(manifest: Path) -> bool:
     """Tell whether a manifest is that of annotations of val in which every clip is rated."""
-    of = [AnnotationFile.of(path) for path in provenance.files_of(manifest)]
+    of = [AnnotationFile.of(path) for path in files_of(manifest)]
     return any(one and one.split == "val" and datasets.get(one.dataset).rates_every_clip for one in of)
 
 
@@ -220,6 +214,6 @@ def _figures(job: StageJob[Page], benchmarks: Mapping[tuple[str, str], Benchmark
 def _curves(job: StageJob[Page]) -> Iterator[tuple[str, str, str]]:
     """Yield experiment, file name and address (`data:`) of every figure that `draw` made."""
     for manifest in job.inputs["figures"]:
-        for path in provenance.files_of(manifest):
+        for path in files_of(manifest):
             picture = base64.b64encode(path.read_bytes()).decode()
             yield manifest.stem, path.stem, f"data:image/svg+xml;base64,{picture}"

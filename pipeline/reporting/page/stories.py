@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.layout import CARD, COMMIT, LOGS, Layout, RunId
+from pipeline.layout import LOGS, Layout
+from pipeline.layout.runs import CARD, COMMIT, RunId
 from pipeline.reporting import own, published
 from pipeline.reporting.comparisons import Judged
 from pipeline.reporting.page.build import number as number_text

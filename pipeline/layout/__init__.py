@@ -1,9 +1,10 @@
-"""Where everything under a results folder lies, and how a run is named.
+"""Where everything under a results folder lies.
 
-This is the only module that builds such a path or takes one apart. The workflow's rules read `MANIFESTS`; the stages
-ask a `Layout`.
+Only this folder of the code builds such a path or takes one apart. The workflow's rules read `MANIFESTS`; the stages
+ask a `Layout`. `runs.py` names runs and the files in the folder of a run. `places.py` is the way back, from the place
+of a file to what it is.
 
-A *manifest* is what a rule declares; the files it lists lie beside it, at places that this module names too.
+A *manifest* is what a rule declares; the files it lists lie beside it, at places that a `Layout` names too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.layout.places import StorePlace
+from pipeline.layout.runs import EPOCHS, LOG
 
 MANIFESTS: dict[str, str] = {
     "fetched": "resources/{name}/fetch.json",
@@ -52,51 +54,11 @@ LOGS: dict[str, str] = {
 }
 """The log of every stage's jobs, and its place below the results folder; the braces are Snakemake's wildcards."""
 
-EVERYTHING = "all"
-"""The domain in the name of a run of a dataset that is not split into domains."""
-
 OWN_TABLE = "own_"
 """The start of the name of a table of a dataset of one's own. The name of the dataset follows."""
 
-RELEASED_RUN = "released"
-"""The run name that stands for a prediction file that its authors released."""
-
-EPOCHS = ("selected", "last")
-"""The two epochs of a run whose weights, predictions and metrics are kept."""
-
-STATE, LOG, SECONDS, CARD = "state.pt", "log.csv", "seconds.csv", "card.json"
-"""Files in the folder of a run: the state it goes on from, its learning curve, wall seconds, and what it is."""
-COMMIT = "commit.txt"
-"""The file in the folder of a run with the commit of the code. No manifest lists it, because equal work gives equal
-bytes whatever commit did it."""
-
 UNPACKED = "files"
 """The folder, beside what was fetched, with all that came out of it."""
-
-_RUN = re.compile(r"(?:(?P<point>[A-Za-z0-9.]+)-)?(?P<domain>[A-Za-z]+)-s(?P<seed>\d+)")
-
-
-@dataclass(frozen=True)
-class RunId:
-    """The identity of one training: a seed, a domain (`all` where a dataset has none), a point of the sweep or none.
-
-    `str()` gives its name, `{point-}{domain}-s{seed}`, which is the run's folder; `parse` is the way back.
-    """
-
-    seed: int
-    domain: str = EVERYTHING
-    point: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.point}-{self.domain}-s{self.seed}" if self.point else f"{self.domain}-s{self.seed}"
-
-    @classmethod
-    def parse(cls, name: str) -> RunId:
-        """The run of that name. Raises PipelineError for a name that no run has."""
-        parts = _RUN.fullmatch(name)
-        if parts is None:
-            raise PipelineError("is not the name of a run", where=name, remedy="name one like all-s2017 or a-all-s2017")
-        return cls(int(parts["seed"]), parts["domain"], parts["point"] or "")
 
 
 @dataclass(frozen=True)
@@ -259,102 +221,6 @@ class Layout:
         return self.results / "logs"
 
 
-@dataclass(frozen=True)
-class StorePlace:
-    """Which of a dataset's stores: a family on a grid, made here or imported from an archive.
-
-    `str()` gives the two folders that its stores lie in, `/{grid}/{folder}/`, as a manifest records it.
-    """
-
-    family: str
-    grid: str
-    archive: str | None = None
-
-    def __str__(self) -> str:
-        return f"/{self.grid}/{self.folder}/"
-
-    @property
-    def folder(self) -> str:
-        """The name of its folder below the grid's."""
-        return f"{self.family}+{self.archive}" if self.archive else self.family
-
-    def holds(self, path: Path) -> bool:
-        """Whether a file is a store of this family, grid and archive."""
-        return path.suffix == ".h5" and path.parts[-3:-1] == (self.grid, self.folder)
-
-    def stores_among(self, paths: Iterable[Path]) -> list[Path]:
-        """Those of `paths` that are stores of this family, grid and archive, sorted."""
-        return sorted(set(filter(self.holds, paths)))
-
-
-@dataclass(frozen=True)
-class AnnotationFile:
-    """Whose queries a file under `annotations/` holds."""
-
-    dataset: str
-    split: str
-
-    @classmethod
-    def of(cls, path: Path) -> AnnotationFile | None:
-        """What the place of an annotation file says; None for any other file."""
-        if path.suffix != ".jsonl" or path.parts[-3:-2] != ("annotations",):
-            return None
-        return cls(path.parts[-2], path.stem)
-
-
-@dataclass(frozen=True)
-class RunFile:
-    """Whose weights, learning curve, card or predictions a file under `runs/` holds."""
-
-    experiment: str
-    run: str
-
-    @classmethod
-    def of(cls, path: Path) -> RunFile | None:
-        """What the place of a run's file says; None for a file that belongs to no run."""
-        folder = path.parent.parent if path.parent.name == "predictions" else path.parent
-        if folder.parts[-3:-2] != ("runs",) or not _RUN.fullmatch(folder.name):
-            return None
-        return cls(folder.parts[-2], folder.name)
-
-
-@dataclass(frozen=True)
-class PredictionFile:
-    """Whose predictions a file under `runs/` holds."""
-
-    experiment: str
-    run: str
-    split: str
-    epoch: str
-
-    @classmethod
-    def of(cls, path: Path) -> PredictionFile | None:
-        """What the place of a prediction file says; None for a file that holds no predictions of a run."""
-        of_run = RunFile.of(path)
-        if of_run is None or path.parent.name != "predictions" or path.suffix != ".jsonl":
-            return None
-        split, _, epoch = path.stem.partition("-")
-        return cls(of_run.experiment, of_run.run, split, epoch)
-
-
-@dataclass(frozen=True)
-class MetricsFile:
-    """Whose metrics a file under `metrics/` holds. run: a run's name, or `RELEASED_RUN`."""
-
-    experiment: str
-    run: str
-    split: str
-    epoch: str
-
-    @classmethod
-    def of(cls, path: Path) -> MetricsFile | None:
-        """What the place of a metrics file says; None for any other file."""
-        split, _, epoch = path.stem.partition("-")
-        if path.suffix != ".json" or path.parts[-4:-3] != ("metrics",) or epoch not in EPOCHS:
-            return None
-        return cls(path.parts[-3], path.parts[-2], split, epoch)
-
-
 def results_of(manifest: Path) -> Path | None:
     """The results folder that a manifest lies in, by its place there; None for a manifest that lies elsewhere."""
     for pattern in MANIFESTS.values():
@@ -384,20 +250,10 @@ def queries_beside(metrics: Path) -> Path:
     return metrics.with_suffix(".queries.jsonl")
 
 
-def weights_of(folder: Path, epoch: str) -> Path:
-    """The weights of a run. folder: the run's; epoch: one of `EPOCHS`."""
-    return folder / f"{epoch}.safetensors"
-
-
 def results_around(run: Path) -> Path | None:
     """The results folder that the folder of a run lies in; None for a run that lies elsewhere."""
     place = run.absolute().parents
     return place[2] if len(place) > 2 and place[1].name == "runs" else None
-
-
-def runs_below(folder: Path) -> list[Path]:
-    """The folders of finished runs at or below a folder, sorted."""
-    return sorted(path.parent for path in folder.glob(f"**/{CARD}"))
 
 
 def sources_by_name(manifests: Iterable[Path]) -> dict[str, Path]:

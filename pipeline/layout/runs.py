@@ -1,0 +1,64 @@
+"""How a run is named, and which files lie in its folder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+EVERYTHING = "all"
+"""The domain in the name of a run of a dataset that is not split into domains."""
+
+RELEASED_RUN = "released"
+"""The run name that stands for a prediction file that its authors released."""
+
+EPOCHS = ("selected", "last")
+"""The two epochs of a run whose weights, predictions and metrics are kept."""
+
+STATE, LOG, SECONDS, CARD = "state.pt", "log.csv", "seconds.csv", "card.json"
+"""Files in the folder of a run: the state it goes on from, its learning curve, wall seconds, and what it is."""
+COMMIT = "commit.txt"
+"""The file in the folder of a run with the commit of the code. No manifest lists it, because equal work gives equal
+bytes whatever commit did it."""
+
+_RUN = re.compile(r"(?:(?P<point>[A-Za-z0-9.]+)-)?(?P<domain>[A-Za-z]+)-s(?P<seed>\d+)")
+
+
+@dataclass(frozen=True)
+class RunId:
+    """The identity of one training: a seed, a domain (`all` where a dataset has none), a point of the sweep or none.
+
+    `str()` gives its name, `{point-}{domain}-s{seed}`, which is the run's folder; `parse` is the way back.
+    """
+
+    seed: int
+    domain: str = EVERYTHING
+    point: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.point}-{self.domain}-s{self.seed}" if self.point else f"{self.domain}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> RunId:
+        """The run of that name. Raises PipelineError for a name that no run has."""
+        parts = _RUN.fullmatch(name)
+        if parts is None:
+            raise PipelineError("is not the name of a run", where=name, remedy="name one like all-s2017 or a-all-s2017")
+        return cls(int(parts["seed"]), parts["domain"], parts["point"] or "")
+
+
+def is_name_of_run(name: str) -> bool:
+    """Whether a run can have that name."""
+    return _RUN.fullmatch(name) is not None
+
+
+def weights_of(folder: Path, epoch: str) -> Path:
+    """The weights of a run. folder: the run's; epoch: one of `EPOCHS`."""
+    return folder / f"{epoch}.safetensors"
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """The folders of finished runs at or below a folder, sorted."""
+    return sorted(path.parent for path in folder.glob(f"**/{CARD}"))
