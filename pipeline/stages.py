@@ -1,8 +1,8 @@
-"""The stages of the data flow, a row each: its command, its revision, its settings and its function follow from here.
+"""The table of stages of the data flow. The command, revision, settings and function of a stage follow from its row.
 
-A job of a stage is one object, `StageJob`. The command line makes it from options, and the workflow's plan from
-wildcards and input files, so both ask for the same (`asked.py`). Settings and functions are named by text, so that a
-command imports only what it runs.
+A job of a stage is one object, `StageJob`. The command line makes it from options, and the plan of the workflow makes
+it from wildcards and input files, so both ask for the same work (`asked.py`). Rows name settings and functions by text,
+so that a command imports only what it runs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ S_co = TypeVar("S_co", covariant=True)
 
 @dataclass(frozen=True)
 class StageJob(Generic[S_co]):
-    """What one job of a stage works on.
+    """One job of a stage: its settings, and the files that it reads and writes.
 
-    results: the folder of all outputs. manifest: what the job writes last. settings: the stage's own model, from
-    `stage_settings`. about: the values of the row's `about`, such as the dataset and the shard. inputs: the manifests
-    (or files) that it reads, by the names of the row's `inputs`.
+    results: the folder of all outputs. manifest: the file that the job writes last. settings: the stage's own model,
+    from `stage_settings`. about: the values of the row's `about`, such as the dataset and the shard. inputs: the
+    manifests (or files) that it reads, by the names of the row's `inputs`.
     """
 
     results: Path
@@ -35,18 +35,19 @@ class StageJob(Generic[S_co]):
 
     @property
     def layout(self) -> Layout:
-        """The places below the results folder."""
+        """The layout of the results folder."""
         return Layout(self.results)
 
     def input(self, name: str) -> Path:
-        """The one file of an input that has no more."""
+        """Return the file of an input that has exactly one."""
         (path,) = self.inputs[name]
         return path
 
 
 @dataclass(frozen=True)
 class Input:
-    """Manifests that a stage reads, as an option of its command. several: whether there may be any number of them."""
+    """An option of a command that names manifests which the stage reads. several: whether there may be any number of
+    them."""
 
     name: str
     help: str
@@ -57,9 +58,10 @@ class Input:
 class Stage:
     """One step of the data flow.
 
-    name: in manifests, and of the command, unless `group` says below which command it stands. revision: raised when
-    its numbers change. function: `module:function`, given a StageJob; it returns whether there was work. settings: a
-    class in `stage_settings`. about: what tells one job of the stage from another, each an option of the command.
+    name: the name in manifests and of the command. group: the command of which it is a subcommand, if any. revision: a
+    number that is raised when its results change. function: `module:function`, which takes a StageJob and returns
+    whether there was work. settings: a class in `stage_settings`. about: the values that tell one job of the stage from
+    another, each an option of the command.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Before its first epoch a training decides and prints which queries it will do without.
+"""Before its first epoch a training finds out and prints which queries it cannot use.
 
 A missing video of train makes the training set smaller. A missing video of val, or of the reported split, makes numbers
 that cannot be compared with the published ones. So the config says whether to go on (`missing`).
@@ -15,7 +15,7 @@ from pipeline.records import Query
 from pipeline.training.data import BY_CHOICE, OpenFeatures, with_features
 
 SHOWN = 5
-"""Largest number of videos that a message names. The manifests under features/ list all."""
+"""Largest number of videos that a message names. The manifests under features/ list all of them."""
 
 Row = Mapping[str, str]
 
@@ -43,7 +43,7 @@ def check(
         _refuse_none(name, split, asked, kept, experiment)
         if absent:
             # The workflow shows stdout on the terminal.
-            print(f"train: {name} does without {len(absent):,} of {len(asked):,} queries of {split}: {_named(absent)}")
+            print(f"train: {name} leaves out {len(absent):,} of {len(asked):,} queries of {split}: {_named(absent)}")
         missing[split] = [row for row in absent if not row["why"].startswith(BY_CHOICE)]
     if experiment.report not in queries:
         missing[experiment.report] = _of_another_split(opened, features, queries)
