@@ -1,4 +1,5 @@
-"""Which sources of the run are here already, which a folder of this machine offers, and which have to be fetched."""
+"""Finds which sources of the run are here already, which are in a folder of this machine, and which have to be
+fetched."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from pipeline.layout import pin_beside
 
 NAME = "sources"
 READ_BYTES = 100_000_000
-"""An original on this machine that is longer is compared by its size alone, unless `--digests` asks for all."""
+"""An original on this machine with more bytes is compared only by its size, unless `--digests` is given."""
 GB = 1e9
 
 
@@ -29,7 +30,7 @@ class Present:
     """The sources of a run by where they are.
 
     here: fetched. offered: a folder of `acquire.local` has the file. on_disk: the address is a file of this machine.
-    to_fetch: the network has to bring them.
+    to_fetch: they have to be fetched from the network.
     """
 
     here: list[Source] = field(default_factory=list)
@@ -41,7 +42,8 @@ class Present:
 def sorted_out(case: Case) -> Present:
     """Return the sources of the run by where they are.
 
-    Names and sizes decide, and for a file of a known digest in a folder of `acquire.local` the digest, as in a fetch.
+    They are recognised by name and size. A file in a folder of `acquire.local` whose digest is known is recognised by
+    its digest, as in a fetch.
     """
     folders = [folder for folder in case.local if Path(folder).is_dir()]
     found, offered = Present(), _names_below(folders)
@@ -122,7 +124,7 @@ def _names_below(folders: Iterable[str]) -> dict[str, set[int]]:
 def _is_offered(source: Source, offered: Mapping[str, set[int]], folders: Sequence[str]) -> bool:
     """Tell whether a file of the source's digest is offered, whatever its name.
 
-    Of a long file, and of one whose size or digest is unknown, the name has to do; a fetch compares its digest.
+    A long file, and a file of unknown size or digest, is recognised only by its name. A fetch compares its digest.
     """
     if source.digest and source.n_bytes and source.n_bytes <= READ_BYTES:
         has_its_size = any(source.n_bytes in sizes for sizes in offered.values())
@@ -168,7 +170,8 @@ def _to_correct(source: Source, table: object) -> str:
 
 
 def _pin(case: Case, source: Source) -> Iterator[Finding]:
-    """Compare what was fetched, by its manifest, with the table's digest or with the pin of the first sight."""
+    """Compare the digest in the manifest of a fetched file with that of the table of sources, or with the pin of the
+    first fetch."""
     manifest = case.layout.manifest("fetched", name=source.name)
     entry = next(iter(provenance.last_record(manifest).get("files", ())), None)
     if entry is None:
