@@ -88,7 +88,7 @@ _ROWS = (
     Stage(
         "fetch",
         1,
-        "fetch one file of sources.csv: resumed, checked, pinned",
+        "fetch one source of sources.csv, and check its digest",
         "pipeline.acquire.download:fetch",
         "Fetch",
         ("name",),
@@ -105,7 +105,7 @@ _ROWS = (
     Stage(
         "annotate",
         2,
-        "released annotations to the common form",
+        "convert released annotations to the common form",
         "pipeline.video.own_dataset:annotate",
         "Annotate",
         ("dataset", "split"),
@@ -114,7 +114,7 @@ _ROWS = (
     Stage(
         "videos",
         3,
-        "an account of every video of a shard",
+        "find every video of a shard, and write the account of them",
         "pipeline.video.account:videos",
         "Videos",
         ("dataset", "shard"),
@@ -123,7 +123,7 @@ _ROWS = (
     Stage(
         "segment",
         2,
-        "clip boundaries of a shard's videos",
+        "compute the clip boundaries of a shard's videos",
         "pipeline.video.segment:segment",
         "Segment",
         ("dataset", "shard"),
@@ -132,12 +132,12 @@ _ROWS = (
     Stage(
         "extract",
         1,
-        "one decode of a shard, one store per family; or (--video) features of one file of your own",
+        "make one store per family for a shard; or (--video) features of one file of your own",
         "pipeline.features.stage:extract",
         "Extract",
         ("dataset", "shard", "reader"),
         (
-            Input("inputs", "manifest of `segment`; for words, those of `annotate`", several=True),
+            Input("inputs", "manifest of `segment`; for words, manifests of `annotate`", several=True),
             Input("weights", "manifests of the weights' `fetch`; with --video: the weight file or its manifest", True),
         ),
         group="features",
@@ -145,7 +145,7 @@ _ROWS = (
     Stage(
         "import",
         2,
-        "stores from a released feature archive",
+        "make stores from a released feature archive",
         "pipeline.features.stage:import_archive",
         "ImportArchive",
         ("name", "dataset"),
@@ -170,7 +170,7 @@ _ROWS = (
     Stage(
         "predict",
         1,
-        "predictions of every run, in the community's form",
+        "write the predictions of every run in the community's form",
         "pipeline.training.stage:predict",
         "Predict",
         ("experiment",),
@@ -183,7 +183,7 @@ _ROWS = (
     Stage(
         "score",
         3,
-        "the community's numbers of every run of an experiment",
+        "compute the community's numbers for every run of an experiment",
         "pipeline.evaluation.stage:score_experiment",
         "Score",
         ("experiment", "split"),
@@ -195,7 +195,7 @@ _ROWS = (
     Stage(
         "tabulate",
         5,
-        "a table of the paper: published beside reproduced",
+        "write a table of the paper with published and reproduced numbers",
         "pipeline.reporting.tables:tabulate",
         "Tabulate",
         ("table",),
@@ -203,13 +203,13 @@ _ROWS = (
             Input("metrics", "manifests of `score`", several=True),
             Input("predictions", "manifests of `predict`", several=True),
             Input("runs", "manifests of `train`", several=True),
-            Input("annotations", "manifest of `annotate`, TVSum val: yardsticks beneath Table 3", several=True),
+            Input("annotations", "manifest of `annotate`, TVSum val: for the yardsticks below Table 3", several=True),
         ),
     ),
     Stage(
         "draw",
         2,
-        "learning curves of an experiment, and a sweep's curve",
+        "draw the learning curves of an experiment, and the curve of a sweep",
         "pipeline.reporting.figures:draw",
         "Draw",
         ("experiment",),
@@ -218,7 +218,7 @@ _ROWS = (
     Stage(
         "page",
         3,
-        "the report: tables, figures and every query on pages",
+        "write the report: pages with tables, figures and every query",
         "pipeline.reporting.page.stage:page",
         "Page",
         (),
@@ -234,7 +234,7 @@ _ROWS = (
     Stage(
         "leaderboard",
         2,
-        "every known prediction file of a split, scored and compared",
+        "score and compare every known prediction file of a split",
         "pipeline.reporting.page.known:leaderboard",
         "Nothing",
         ("dataset", "split"),

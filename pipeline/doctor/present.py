@@ -186,8 +186,8 @@ def _pin(case: Case, source: Source) -> Iterator[Finding]:
         try:
             held = files.read_json(pin, files.MADE_HERE)
         except PipelineError as error:
-            yield problem(NAME, f"{pin}: {error.what}", f"remove {pin.parent} to take the file anew")
+            yield problem(NAME, f"{pin}: {error.what}", f"remove {pin.parent} to fetch the file again")
             return
         if not isinstance(held, dict) or held.get("sha256") != entry["sha256"]:
             what = f"{source.name}: its pin says another digest than its manifest"
-            yield problem(NAME, what, f"remove {pin.parent} to take the file anew")
+            yield problem(NAME, what, f"remove {pin.parent} to fetch the file again")
