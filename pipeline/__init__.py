@@ -1,8 +1,8 @@
-"""Videos to the tables of the TR-DETR paper: one room per stage, importable without Snakemake.
+"""The pipeline from videos to the tables of the TR-DETR paper. It can be used without Snakemake.
 
     from pipeline import Moments, evaluate
 
-Both names are imported when they are asked for: importing this package imports no torch.
+Both names are imported only when they are used, so importing this package imports no torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m pipeline STAGE …`."""
+"""Runs the command line: `python -m pipeline COMMAND …`."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""What every stage is asked for, by the config, in the form in which its manifest records it.
+"""Computes what every stage is asked for by the config, in the form in which its manifest records it.
 
-Two places read this. The stage itself hands it to `run_stage`. The plan of the workflow compares it with the manifests
-that are there (`stale.py`). What is written here once is therefore the same in both, and a manifest whose work failed,
-was killed or was done for another config is told from a good one without a guess.
+The result is used in two places. The stage itself passes it to `run_stage`. The plan of the workflow compares it with
+the existing manifests (`stale.py`). Because both use the same functions, the plan finds exactly those manifests whose
+work failed, was killed, or was done for another config.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pipeline.shards import shard_name, shard_of
 from pipeline.stages import StageJob
 
 SECOND_READ = "frames224"
-"""The reader whose frames a second reader can give."""
+"""The reader whose frames a second reader can decode, too."""
 MISSING = "missing"
-"""The setting of `train` that changes no number: what it does when videos are missing."""
+"""The setting of `train` about missing videos. It changes no number."""
 
 
 def fetch(job: StageJob[of.Fetch], file: str, digest: str | None) -> Asked:
-    """Return what a file of sources.csv depends on.
+    """Return what the fetch of a file of sources.csv depends on.
 
     Its address is no setting, because a file is the same wherever it came from.
     """
@@ -42,8 +42,8 @@ def unpack(job: StageJob[of.Nothing]) -> Asked:
 
 
 def annotate(job: StageJob[of.Annotate]) -> Asked:
-    """Annotations in the common form. A sample is recorded only where there is one, so that it makes no older manifest
-    stale."""
+    """Return what annotations in the common form depend on. A sample is recorded only if there is one, so that older
+    manifests without a sample do not become stale."""
     settings: dict[str, Any] = {key: job.about[key] for key in ("dataset", "split")}
     if own := datasets.get(job.about["dataset"]).own:
         settings |= {"videos": own.videos, "clip": own.clip}
@@ -60,7 +60,7 @@ def videos(job: StageJob[of.Videos]) -> Asked:
 
 
 def skipped_in(dataset: Dataset, shard: str) -> list[str]:
-    """Return the vids of one shard that no stage uses. Another vid under `skip` then changes its own shard alone."""
+    """Return the vids of one shard that no stage uses. So another vid under `skip` changes only its own shard."""
     return [vid for vid in dataset.skip if shard_name(shard_of(vid, dataset.shards)) == shard]
 
 
@@ -86,8 +86,8 @@ def extract(job: StageJob[of.Extract]) -> Asked:
 
 
 def _second_reader(job: StageJob[of.Extract]) -> dict[str, Any]:
-    """Return which decoder reads the frames a second time, as a setting. If there is none, nothing is recorded, because
-    that would make older manifests stale."""
+    """Return the setting for the decoder that reads the frames a second time. Without one, nothing is recorded, so that
+    older manifests do not become stale."""
     reader = job.settings.encoding.second_reader
     return {"second_reader": reader} if reader and job.about["reader"] == SECOND_READ else {}
 
@@ -111,7 +111,8 @@ def released_weights(job: StageJob[of.Extract]) -> dict[str, Path]:
 
 
 def import_archive(job: StageJob[of.ImportArchive], read: Sequence[Path]) -> Asked:
-    """Stores made from a released archive. read: manifests of all splits' annotations, and what the archive left."""
+    """Return what stores from a released archive depend on. read: the manifests of the annotations of all splits, and
+    the files of the archive that are read."""
     dataset, families = job.settings.dataset, _with_revisions(grids_of(job.settings))
     settings = {"archive": job.about["name"], "families": families, "shards": dataset.shards}
     return Asked("import", settings | _skip(dataset.skip), read)
@@ -120,8 +121,8 @@ def import_archive(job: StageJob[of.ImportArchive], read: Sequence[Path]) -> Ask
 def train(job: StageJob[of.Train]) -> Asked:
     """Return what one part of an experiment's runs depends on.
 
-    Raises PipelineError for an experiment without features, for a part that it does not have, and where train's or
-    val's annotations are missing.
+    Raises PipelineError for an experiment without features, for a part that it does not have, and if annotations of
+    train or val are missing.
     """
     stores = [*store_places(job).values(), *fill_places(job).values()]
     inputs = [*splits(job, ("train", "val")).values(), *job.inputs["features"]]
@@ -130,8 +131,8 @@ def train(job: StageJob[of.Train]) -> Asked:
 
 
 def _allowed_missing(dataset: Dataset) -> dict[str, Any]:
-    """Whether the config lets runs do without videos of val or of the reported split. No number of a run depends on it
-    (`number_settings`). But runs that were made so are looked at again when the config forbids it."""
+    """Return the setting that allows runs to lack videos of val or of the reported split. No number of a run depends on
+    it (`number_settings`). But if the config stops allowing it, runs with missing videos are checked again."""
     return {} if dataset.missing == "fail" else {MISSING: dataset.missing}
 
 
@@ -141,9 +142,9 @@ def number_settings(want: Asked) -> dict[str, Any]:
 
 
 def runs_of_part(job: StageJob[of.Train]) -> list[str]:
-    """The runs of a job of `train`: every N-th of the experiment's, from the K-th, where its part is `KofN`.
+    """Return the runs of a job of `train`. Its part is `KofN`: every N-th run of the experiment, from the K-th on.
 
-    Raises PipelineError where N is not the experiment's number of jobs, or K is none of 1 … N.
+    Raises PipelineError if N is not the number of jobs of the experiment, or if K is none of 1 … N.
     """
     experiment, text = job.settings.experiment, job.about["part"]
     parts = experiment.parts
@@ -185,8 +186,8 @@ def score(job: StageJob[of.Score]) -> Asked:
 def tabulate(job: StageJob[of.Tabulate], published: Iterable[Path]) -> Asked:
     """Return what a table depends on.
 
-    published: the files with published numbers. They are part of the code, so they are known by digest and not by
-    place.
+    published: the files with published numbers. They are part of the code, so they are recorded by digest and not by
+    path.
     """
     inputs = [path for kind in ("metrics", "predictions", "runs", "annotations") for path in job.inputs[kind]]
     return Asked("tabulate", _shown(job.settings, published), inputs)
@@ -204,7 +205,8 @@ def page(job: StageJob[of.Page], published: Iterable[Path]) -> Asked:
 
 
 def _shown(settings: of.Tabulate, published: Iterable[Path]) -> dict[str, Any]:
-    """Return what a table or the report shows. A new key with a default changes nothing here, as for runs."""
+    """Return the settings of what a table or the report shows. As for runs, a new key with a default changes
+    nothing."""
     return {
         "title": settings.title,
         "experiments": {name: experiment.recorded() for name, experiment in settings.experiments.items()},
@@ -219,7 +221,7 @@ def leaderboard(job: StageJob[of.Nothing]) -> Asked:
 
 
 def features_of(name: str, experiment: Experiment) -> Features:
-    """Return what an experiment learns from. Raises PipelineError for one that only scores predictions."""
+    """Return the features that an experiment learns from. Raises PipelineError for one that only scores predictions."""
     if experiment.features is None:
         raise PipelineError(
             f"has no features to learn from (`source: {experiment.source}`)", where=name, remedy="score it instead"
@@ -228,7 +230,8 @@ def features_of(name: str, experiment: Experiment) -> Features:
 
 
 def store_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
-    """Return family → the place of its stores. Those of an archive lie apart from those that were made here."""
+    """Return family → the place of its stores. Stores of an archive and stores that were made here have different
+    places."""
     experiment, dataset = job.settings.experiment, job.settings.dataset
     archive = dict.fromkeys(experiment.archived, experiment.archive)
     families = features_of(job.about["experiment"], experiment).all
@@ -236,7 +239,8 @@ def store_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
 
 
 def fill_places(job: StageJob[of.Train]) -> dict[str, StorePlace]:
-    """Map each family that an archive may fill to the place of the archive's stores; empty without `missing: fill`."""
+    """Map each family that an archive may fill to the place of the archive's stores; the result is empty without
+    `missing: fill`."""
     dataset = job.settings.dataset
     families = dataset.filled(job.settings.experiment)
     return {family: StorePlace(family, dataset.grid_of(family), dataset.fill_archive) for family in families}
@@ -249,7 +253,7 @@ def _learned_from(stores: Iterable[StorePlace]) -> Callable[[Path], bool]:
 
 
 def splits(job: StageJob[of.Train], wanted: Sequence[str]) -> dict[str, Path]:
-    """Return split → annotations, of the wanted splits. Raises PipelineError where one is missing."""
+    """Return split → annotations, for the wanted splits. Raises PipelineError if one is missing."""
     given = annotations_by_split(job.inputs["annotations"])
     if missing := [split for split in wanted if split not in given]:
         raise PipelineError(
@@ -283,7 +287,8 @@ def _with_revisions(grids: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _definition(family: str) -> dict[str, str]:
-    """What a family of the config is. It is not recorded of others, whose revision is raised when they change."""
+    """Return the definition of a family of the config. Other families are recorded by their revision, which is raised
+    when they change."""
     return {"definition": FAMILIES[family].preprocessing} if FAMILIES[family].is_own else {}
 
 

@@ -1,8 +1,9 @@
-"""What predictions, metrics and tables were made with, by the manifests behind them, and not by what the config asks.
+"""Finds the settings with which predictions, metrics and tables were made. They come from manifests, not from the
+config.
 
-A table stands on three stages, and each manifest says what it was made from: the metrics name the predictions they
-score, the predictions name the weights they were made with, and the runs name their settings. A link that does not hold
-means that numbers of different runs would stand under one heading, so it ends the table.
+A table depends on three stages, and each manifest says what it was made from: metrics name the predictions that they
+score, predictions name the weights that they were made with, and runs name their settings. If these do not fit
+together, numbers of different runs could be in one row, so no table is made.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pipeline.layout.places import RunFile
 
 
 def skipped_in(card: Mapping[str, Any]) -> Mapping[str, list[dict[str, str]]]:
-    """Return split → the queries that a run did not use, each with the reason, out of the run's card.
+    """Return split → the queries that a run did not use, each with the reason, from the run's card.
 
     Older cards have them under `left_out`.
     """
@@ -29,10 +30,11 @@ def skipped_in(card: Mapping[str, Any]) -> Mapping[str, list[dict[str, str]]]:
 
 
 def settings_behind(name: str, experiment: Experiment, runs: Iterable[Path]) -> dict[str, SweepPoint]:
-    """Run → the settings it was trained with, of one experiment. runs: manifests of train (or predict), of any.
+    """Return run → the settings that it was trained with, for one experiment. runs: manifests of train (or predict),
+    also of other experiments.
 
     Raises PipelineError for a manifest without settings, and for a run that was trained with other settings or features
-    than the experiment has now, or by no manifest at all.
+    than the experiment has now, or that is in no manifest.
     """
     made: dict[str, SweepPoint] = {}
     for manifest in runs:
@@ -67,8 +69,8 @@ def check_chain(
 ) -> None:
     """Compare the manifests of score, predict and train, experiment by experiment.
 
-    Raises PipelineError, naming both manifests, where metrics were not computed from the predictions that are there, or
-    these not made by the runs that are there.
+    Raises PipelineError, which names both manifests, if metrics were not computed from the present predictions, or if
+    predictions were not made by the present runs.
     """
     scored, predicted, trained = _read(metrics), _read(predictions), _read(runs)
     for name, experiment in experiments.items():
@@ -92,7 +94,8 @@ def _of(name: str, manifests: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
 def _check_link(
     path: Path, content: Mapping[str, Any], below: Mapping[Path, Mapping[str, Any]], name: str, kind: str
 ) -> None:
-    """Whether what a manifest read of an experiment's runs is what the manifests below it list."""
+    """Raise PipelineError if the files of an experiment's runs that a manifest read are not those that the manifests
+    below it list."""
     listed = {entry["path"]: entry["sha256"] for one in below.values() for entry in one.get("files", ())}
     places = ", ".join(map(str, below)) or f"no manifest of its {kind}"
     for file, sha256 in content.get("inputs", {}).items():

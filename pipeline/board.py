@@ -1,6 +1,7 @@
-"""One line for each stage of a run: how many of its jobs are done, at which rate, and how long the rest will take.
+"""Shows one line for each stage of a run: how many of its jobs are done, at which rate, and how long the rest will
+take.
 
-On a terminal the lines are bars that move (tqdm draws them), and what else is said stands above them. Elsewhere a line
+On a terminal the lines are moving bars (tqdm draws them), and other messages are printed above them. Elsewhere a line
 is written when a stage is done, and every half a minute while jobs of a stage end.
 """
 
@@ -18,9 +19,9 @@ from pipeline.progress import length, rate
 
 EVERY_S = 30.0
 WIDTH = 15
-"""Characters of the longest name of a stage."""
+"""Number of characters of the longest name of a stage."""
 COUNT = "{desc:<15.15} {bar:20} {n_fmt:>4} of {total_fmt:<4} "
-"""What a bar begins with. The rate stands behind it, then the time left, so that a narrow terminal cuts neither."""
+"""The beginning of a bar. The rate and the time left follow it, so that a narrow terminal does not cut them off."""
 NOISE = (
     "Exiting because a job execution failed",
     "Shutting down, this might take some time",
@@ -29,16 +30,17 @@ NOISE = (
     "WorkflowError:\nAt least one job did not complete successfully",
     "Conda environments: ignored",
 )
-"""How messages begin that repeat what the list of failed jobs says at the end, or that no user can act on."""
+"""Beginnings of messages that repeat the list of failed jobs at the end, or on which a user cannot act."""
 BEFORE = ("Building DAG", "Using shell", "Provided ", "Rules claiming", "host:", "Assuming unrestricted", "Job stats")
-"""How messages begin that every run writes before its first job."""
+"""Beginnings of messages that every run writes before its first job."""
 ALWAYS = ("Nothing to be done", "Complete log(s)")
-"""How messages below a warning begin that people want to see."""
+"""Beginnings of messages below the level of a warning that users need."""
 
 
 @dataclass
 class StageProgress:
-    """How far one stage is. began, told: seconds of the clock. at_work: jobs that have begun and not ended."""
+    """The progress of one stage. began, told: seconds of the clock at its start and at its last line. at_work: jobs
+    that have begun and not ended."""
 
     total: int
     began: float
@@ -51,8 +53,8 @@ class StageProgress:
 class Board:
     """The lines of all stages that have begun.
 
-    out: where lines are written. live: whether lines are bars that move; None: where `out` is a terminal. hidden: rules
-    that only name targets.
+    out: the stream to which lines are written. live: whether lines are moving bars; with None they are if `out` is a
+    terminal. hidden: rules that only name targets.
     """
 
     def __init__(
@@ -71,13 +73,13 @@ class Board:
         self._lines: dict[str, StageProgress] = {}
 
     def plan(self, stats: Mapping[str, int]) -> None:
-        """Take the number of jobs of every rule. Say how many there are."""
+        """Store the number of jobs of every rule, and print the total."""
         self.is_planned = True
         self._totals = {rule: n for rule, n in stats.items() if rule != "total" and rule not in self._hidden}
         self.say(f"{counted(sum(self._totals.values()), 'job')} in {counted(len(self._totals), 'stage')}")
 
     def begin(self, rule: str, jobid: int, name: str) -> None:
-        """A job begins. name: what tells it from others of its rule."""
+        """Note that a job begins. name: the part of its name that differs from other jobs of its rule."""
         if rule in self._hidden:
             return
         if rule not in self._lines:
@@ -90,7 +92,7 @@ class Board:
         self._show(line)
 
     def finish(self, rule: str, jobid: int) -> None:
-        """A job has ended well."""
+        """Note that a job has ended without an error."""
         if (line := self._lines.get(rule)) is None or line.at_work.pop(jobid, None) is None:
             return
         line.done += 1
@@ -102,19 +104,19 @@ class Board:
             self.say(self.text(rule))
 
     def fail(self, rule: str, jobid: int, name: str) -> None:
-        """A job has failed."""
+        """Note that a job has failed."""
         if (line := self._lines.get(rule)) is not None:
             line.at_work.pop(jobid, None)
             self._show(line)
         self.say(f"FAILED: {name}")
 
     def text(self, rule: str) -> str:
-        """How far a stage is, in words."""
+        """Return the progress of a stage in words."""
         line = self._lines[rule]
         return f"{rule:<{WIDTH}} {line.done:>4} of {line.total}, {self._pace(line)}"
 
     def say(self, text: str) -> None:
-        """Print a text; above the bars, where there are any."""
+        """Print a text. If there are bars, it is printed above them."""
         if self.live:
             from tqdm import tqdm
 
@@ -123,7 +125,7 @@ class Board:
             print(text, file=self.out, flush=True)
 
     def close(self) -> None:
-        """Leave the bars as they are."""
+        """Stop drawing, and leave the bars on the terminal."""
         for line in self._lines.values():
             if line.bar is not None:
                 line.bar.close()
@@ -141,7 +143,7 @@ class Board:
             line.bar.set_postfix_str("; ".join(line.at_work.values())[:60])
 
     def _pace(self, line: StageProgress) -> str:
-        """Return the rate of a stage, what is left by that rate, and how long the stage has been at work."""
+        """Return the rate of a stage, the time left at this rate, and the time since the stage began."""
         seconds = self._clock() - line.began
         parts = [rate(line.done / seconds, "job")] if line.done and seconds else []
         if line.done >= line.total:
@@ -152,10 +154,9 @@ class Board:
 
 
 class Quiet(logging.Filter):
-    """Keeps Snakemake's talk of single jobs from its stream. Its log file has all of it.
-
-    Warnings and errors pass, and what Snakemake says where it runs no job, of an undone lock for instance. Where bars
-    move, messages are written above them.
+    """Keeps Snakemake's messages about single jobs from the terminal. Its log file has all of them. Warnings and errors
+    pass, and so do messages of a Snakemake that runs no job, for example about a removed lock. If there are moving
+    bars, messages are written above them.
     """
 
     def __init__(self, board: Board, handler: logging.Handler) -> None:

@@ -1,9 +1,9 @@
 """The typed definition of config.yaml: its keys, their defaults, and the values that are refused.
 
-It serves three uses. It validates the file. It resolves every experiment: the defaults of the dataset lie under the
-experiment's own keys, and these under the keys of a sweep point. It generates `workflow/schemas/config.schema.json`.
-A dataset is defined in `config_dataset.py` and an experiment in `config_experiment.py`. Everything that other modules
-need of the config is imported here.
+It has three uses. It validates the file. It resolves every experiment: the experiment's own keys take precedence over
+the defaults of the dataset, and the keys of a sweep point take precedence over both. It generates
+`workflow/schemas/config.schema.json`. A dataset is defined in `config_dataset.py` and an experiment in
+`config_experiment.py`. Everything that other modules need of the config is imported here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ S = TypeVar("S", bound="Strict")
 
 
 class Acquire(Strict):
-    """How files are fetched. None of these keys can change a result, because digests decide what a file is."""
+    """The settings for fetching files. None of these keys can change a result, because a file is identified by its
+    digest."""
 
     local: list[LocalPath] = []
     """Folders that are searched for a file of the right digest before the network is asked."""
@@ -69,11 +70,11 @@ class Acquire(Strict):
     stands for every host that is not named. For YouTube a request is one video."""
     connections: Annotated[int, Field(ge=1, le=16)] = 1
     """Number of connections over which a large file is fetched at the same time, for servers that send slowly. It is
-    used only where the server can send parts of the file."""
+    used only if the server can send parts of the file."""
     mirror: Mirror | None = None
     """An address (`https://…`) or a folder that takes the place of every address in the table of sources, for machines
-    without a network. It has the files of `results/resources/` of another machine: `NAME/FILE`, and
-    `NAME/files/VIDEO` for videos that are fetched one by one. Digests count as always."""
+    without a network. It has the files of `results/resources/` of another machine: `NAME/FILE`, and `NAME/files/VIDEO`
+    for videos that are fetched one by one. Digests are checked as usual."""
 
 
 class Encoding(Strict):
@@ -86,56 +87,59 @@ class Encoding(Strict):
     seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
     """Seconds that decoding one video may take. A video that takes longer is skipped and reported."""
     second_reader: Literal["decord"] | None = None
-    """`decord` reads every 224-frame once more and compares it with PyAV's, byte by byte. Rows are PyAV's in any case.
-    The log names the videos in which decord finds other pictures, and the manifests of the features count them."""
+    """`decord` reads every 224-frame once more and compares it with PyAV's, byte by byte. In both cases rows are made
+    with PyAV. The log names the videos in which decord finds other pictures, and the manifests of the features count
+    them."""
 
 
 class Config(Strict):
     """The whole configuration file."""
 
     title: str = "TR-DETR"
-    """Title that stands above every table."""
+    """The title above every table."""
     results: ResultsFolder = "results"
     """Folder of all outputs."""
     seeds: Seeds = SEEDS
-    """Random seeds of every experiment that names none of its own, with one run for each. With two or more, tables show
-    mean ± standard deviation. With three or more they give a verdict. `--config 'seeds=[2017]'` makes a quick pass."""
+    """Random seeds of every experiment without seeds of its own. There is one run for each seed. With two or more,
+    tables show mean ± standard deviation. With three or more they give a verdict. `--config 'seeds=[2017]'` makes a
+    quick pass."""
     jobs: Positive = 1
-    """Number of jobs that share the runs of an experiment, of every experiment that names no number of its own. Each
-    job has one GPU. With as many jobs as seeds, each seed is a job."""
+    """Number of jobs among which the runs of an experiment are divided, for every experiment without a number of its
+    own. Each job has one GPU. With as many jobs as seeds, each seed is a job."""
     acquire: Acquire = Acquire()
-    """How files are fetched."""
+    """The settings for fetching files."""
     encoding: Encoding = Encoding()
-    """How features are made."""
+    """The settings for making features."""
     families: dict[str, config_families.Definition] = {}
-    """Name of a family of one's own → the model of a library that makes it. Experiments then name it under
+    """Name of a family of your own → the model of a library that makes it. Experiments then name it under
     `features`."""
     datasets: dict[DatasetName, Dataset]
-    """Dataset → where it comes from, and how its work is divided."""
+    """Dataset → its sources, and how its work is divided."""
     model: Model = methods.settings_class(methods.DEFAULT)()  # type: ignore[call-arg]
     """The method and its settings: the defaults of every experiment that names no other method."""
     model_by_dataset: dict[DatasetName, Model] = {}
     """Dataset → the settings that differ from `model` on it, such as the weights of losses."""
     training: dict[DatasetName, Training]
-    """Dataset → the training schedule of its experiments. A key that the method of an experiment never reads does not
-    reach that experiment."""
+    """Dataset → the training schedule of its experiments. A key that the method of an experiment never reads is ignored
+    for this experiment."""
     experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
-    """Name of an experiment → what it is. The name stands in paths, targets and messages."""
+    """Name of an experiment → its definition. The name is used in paths, targets and messages."""
     peers: list[str] = []
     """Names of the experiments that the target `peers` makes and that the tables of `all_tables` leave out: the rows of
     other methods. The tables of `peers` show them beside all other experiments of the same table."""
 
     @property
     def heading(self) -> str:
-        """The title that stands above every table. It says so if a dataset is only sampled."""
+        """Return the title above every table. It says so if only a sample of a dataset is used."""
         sampled = [f"{100 * d.sample:g} % of the videos of {name}" for name, d in self.datasets.items() if d.sample]
         return f"{self.title} (rehearsal on {', '.join(sampled)}, not comparable)" if sampled else self.title
 
     def of_table(self, table: str) -> dict[str, Experiment]:
         """Return the experiments that a table shows, by name.
 
-        table: `table1` … `table4` show what is no peer, `peers1` … `peers4` show the peers too, `evidence` shows the
-        released predictions that are no peer, and `own_DATASET` shows every experiment of a dataset of one's own.
+        table: `table1` … `table4` show experiments that are no peers, `peers1` … `peers4` show the peers, too,
+        `evidence` shows released predictions that are no peers, and `own_DATASET` shows every experiment of a user's
+        own dataset.
         """
         others = {name: e for name, e in self.experiments.items() if name not in self.peers}
         if table.startswith(OWN_TABLE):
@@ -193,8 +197,8 @@ class Config(Strict):
 
 
 def _of_all(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys at the top that every experiment inherits. A bad value is left out, so that it is refused once,
-    at the top, and not in every experiment."""
+    """Return the keys at the top of the file that every experiment inherits. A bad value is left out, so that it is
+    refused once, at the top, and not in every experiment."""
     found: dict[str, Any] = {}
     for key, kind in {"seeds": Seeds, "jobs": Positive}.items():
         with suppress(ValidationError):
@@ -223,10 +227,10 @@ def load_file(path: Path, **instead: Any) -> Config:
 
 
 def section(kind: type[S], text: str, remedy: str, where: str = "--settings") -> S:
-    """Return resolved settings, which a rule hands to a job in `--settings`.
+    """Return resolved settings, which a rule passes to a job in `--settings`.
 
-    where: what an error names as the place of the text. Raises PipelineError for a text that is no JSON, and for a key
-    that is unknown, missing or does not fit.
+    where: the place of the text, for the error. Raises PipelineError for a text that is no JSON, and for a key that is
+    unknown, missing or does not fit.
     """
     with _complaints(where, remedy):
         return kind.model_validate_json(text)

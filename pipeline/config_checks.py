@@ -1,6 +1,6 @@
-"""Experiments that cannot work, whatever is fetched, are found when the config is read, not after hours on a GPU.
+"""Finds experiments that cannot work. They are found when the config is read, and not after hours on a GPU.
 
-Each rule here compares several keys. The values that one key alone may have stand with its type in
+Each rule here compares several keys. The values that a single key may have are defined with its type in
 `pipeline/config.py` or `pipeline/config_experiment.py`.
 """
 
@@ -52,7 +52,8 @@ def unworkable(cfg: Config) -> Iterator[str]:
 
 
 def _not_permitted(place: str, experiment: Experiment, dataset: Dataset) -> Iterator[str]:
-    """Yield families whose released rows would stand beside rows made here without the permission of the config."""
+    """Yield families whose released rows would be used together with rows made here, without the permission of the
+    config."""
     allowed = dataset.fill.beside if dataset.fill else []
     if others := [family for family in dataset.filled(experiment) if family not in allowed]:
         key = f"datasets.{experiment.dataset}.fill.beside"
@@ -63,7 +64,7 @@ def _not_permitted(place: str, experiment: Experiment, dataset: Dataset) -> Iter
 
 
 def _odd_peers(cfg: Config) -> Iterator[str]:
-    """Yield names under `peers` that no experiment has, that stand twice, or whose experiment stands in no table."""
+    """Yield names under `peers` that no experiment has, that are listed twice, or whose experiment is in no table."""
     for i, name in enumerate(cfg.peers):
         if name not in cfg.experiments:
             near = get_close_matches(name, list(cfg.experiments))
@@ -75,7 +76,8 @@ def _odd_peers(cfg: Config) -> Iterator[str]:
 
 
 def _rated_grid(dataset: str) -> str | None:
-    """The grid of the clips that people rated; None for windows in seconds alone, which fit every grid."""
+    """Return the grid of the clips that people rated, or None if there are only windows in seconds, which fit every
+    grid."""
     rated = datasets.get(dataset).highlights
     return rated.clip if rated else None
 
@@ -90,8 +92,8 @@ def _wrong_table(place: str, experiment: Experiment) -> Iterator[str]:
 
 
 def _wrong_grids(place: str, experiment: Experiment, cfg: Config) -> Iterator[str]:
-    """Yield families on a grid that they cannot have, families on several grids, and a grid that the ratings do not
-    have."""
+    """Yield families on a grid that they cannot have, families on several grids, and a grid other than that of the
+    ratings."""
     if experiment.features is None or experiment.source == "predictions":
         return
     dataset, name = cfg.datasets[experiment.dataset], experiment.dataset

@@ -13,21 +13,22 @@ from pipeline.settings import Grid, Positive, Strict
 
 
 class Fill(Strict):
-    """Where released rows for missing videos are taken from, and which families may be filled so."""
+    """The archive from which released rows of missing videos are taken, and the families for which this is
+    permitted."""
 
     archive: str
     """Name of a released feature archive in sources.csv."""
     beside: Annotated[list[FamilyName], Field(min_length=1)]
-    """The permission: families whose rows from that archive may stand beside rows that are made here. The passports of
-    the two differ in their origin, and no test can show that they are alike. Every family of video and sound of an
-    experiment with `source: raw` must be named, or the config is refused."""
+    """The permission: families whose rows from that archive may be used together with rows that are made here. The
+    passports of the two differ in their origin, and no test can show that the rows are equal. Every family of video and
+    sound of an experiment with `source: raw` must be named, or the config is refused."""
 
 
 class Dataset(Strict):
-    """How one dataset is fetched, cut into jobs and put on grids."""
+    """The settings of one dataset: its sources, the number of its jobs, and its grids."""
 
     shards: Positive = 32
-    """Number of jobs that share its videos."""
+    """Number of jobs among which its videos are divided."""
     clip: Grid = "2s"
     """The grid of its labels: the length of the clips that people rated."""
     grids: dict[FamilyName, Grid] = {}
@@ -40,13 +41,14 @@ class Dataset(Strict):
     """Vids that no stage uses. Their queries are left out everywhere, and every table says how many queries its
     numbers stand on."""
     sample: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether it is
-    among them. Every title then says that nothing is comparable. With null all videos are used."""
+    """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether the
+    video is used. Every title then says that no number is comparable. With null all videos are used."""
     missing: Literal["fail", "skip", "fill"] = "fail"
-    """What training does when videos of val, or of the split it reports, are missing or cannot be read. `fail`
-    refuses to begin. `skip` leaves their queries out, and every table says so. `fill` takes the rows of missing videos
-    of every split from a released archive, and every table says of how many. Videos that the archive lacks too are
-    treated as with `fail`. Missing videos of train that nothing fills are always left out."""
+    """What training does when videos of val, or of the split it reports, are missing or cannot be read. With `fail` the
+    training does not start. With `skip` their queries are left out, and every table says so. With `fill` the rows of
+    missing videos of every split are taken from a released archive, and every table says how many videos these are.
+    Videos that the archive lacks too are treated as with `fail`. Missing videos of train that nothing fills are always
+    left out."""
     fill: Fill | None = None
     """The archive of `missing: fill`."""
 
@@ -65,7 +67,7 @@ class Dataset(Strict):
 
     @property
     def fill_archive(self) -> str:
-        """The name of the archive that fills missing videos, or nothing."""
+        """The name of the archive that fills missing videos, or '' without one."""
         return self.fill.archive if self.fill else ""
 
     def filled(self, experiment: Experiment) -> list[str]:

@@ -1,4 +1,4 @@
-"""What config.yaml says of one experiment: its features, its method, its schedule, and the runs it stands for."""
+"""The part of config.yaml about one experiment: its features, its method, its schedule, and its runs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _each_once(seeds: list[int]) -> list[int]:
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1), AfterValidator(_each_once)]
 
 SEEDS = [2017, 0, 1]
-"""The seeds of an experiment where the file names none: as many as a verdict needs (`docs/statistics.md`)."""
+"""The default seeds of an experiment. There are as many as a verdict needs (`docs/statistics.md`)."""
 
 PLACES: dict[str | None, str] = {"frames224": "video", "native": "video", "sound": "audio", "words": "text"}
 """Reader of a family → the key of `features` that the family belongs under.
 
-A family that only an archive holds has no reader, so its key cannot be told from this.
+A family that exists only in an archive has no reader, so this table does not give its key.
 """
 
 
@@ -43,13 +43,13 @@ class Training(Strict):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Learning rate at the start, or after the warm-up of a method that has one."""
     weight_decay: Weight = 1e-4
-    """Decay of the weights, as the optimizer of the method applies it."""
+    """Weight decay of the optimizer. The optimizer of the method decides how it is applied."""
     drop_learning_rate_after: Positive = 400
-    """Number of epochs after which the learning rate is divided by ten. It is divided again after each further such
-    number."""
+    """Number of epochs after which the learning rate is divided by ten. It is divided again after each further period
+    of this length."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = 0.1
-    """Largest norm of all gradients together. Larger gradients are scaled down to it. With null no gradient is
-    scaled."""
+    """Largest norm of all gradients together. Gradients with a larger norm are scaled down to it. With null no gradient
+    is scaled."""
     evaluate_every: Positive = 5
     """Number of epochs between two evaluations on val. The best evaluation selects the epoch. The last epoch is
     always evaluated."""
@@ -57,7 +57,8 @@ class Training(Strict):
     """Number of queries per batch when predicting. Under `formulation: released` it changes the numbers (the
     released system uses 100)."""
     stop_after_evaluations_without_gain: Positive | None = None
-    """Training stops after this many evaluations without a better one. With null it runs to the last epoch."""
+    """Training stops after this many evaluations without a better one. With null it does not stop before the last
+    epoch."""
     max_clips: Positive | None = 75
     """Largest number of clips of a video. Clips after that are cut off. With null all clips are kept."""
     max_tokens: Positive | None = 32
@@ -68,8 +69,8 @@ class Training(Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of matrix products while training. bfloat16 uses torch's autocast."""
     max_windows: Positive = 5
-    """Largest number of windows of one query that a step learns from. Of a query with more windows, this many are
-    drawn at random."""
+    """Largest number of windows of one query that a step learns from. If a query has more windows, this many of them
+    are drawn at random."""
 
 
 class Features(Strict):
@@ -103,8 +104,8 @@ class Features(Strict):
 
 
 def _as_written(schema: dict[str, Any]) -> None:
-    """Describe for editors what the file may leave out: `_resolved` fills in `model` and `training` before
-    validation."""
+    """Remove `model` and `training` from the required keys of the schema. The file may leave them out, because they are
+    filled in before validation."""
     schema["required"] = [key for key in schema["required"] if key not in ("model", "training")]
 
 
@@ -114,9 +115,9 @@ class SweepPoint(Strict):
     model_config = ConfigDict(json_schema_extra=_as_written)
 
     model: Model
-    """Settings of the method. Keys that are left out are the experiment's."""
+    """Settings of the method. Keys that are left out have the values of the experiment."""
     training: Training
-    """The training schedule. Keys that are left out are the experiment's."""
+    """The training schedule. Keys that are left out have the values of the experiment."""
 
     def recorded(self) -> dict[str, Any]:
         """Return what a manifest records of one run: the settings that differ from the defaults, and the method with
@@ -142,7 +143,7 @@ def _number(value: Any) -> Any:
 
 
 class Experiment(Strict):
-    """One row of a table (or several, with `sweep` or domains), and how to make it."""
+    """One row of a table (or several rows, with `sweep` or domains), and the settings with which it is made."""
 
     model_config = ConfigDict(json_schema_extra=_as_written)
 
@@ -153,13 +154,13 @@ class Experiment(Strict):
     dataset: DatasetName
     """The dataset of all runs."""
     source: Literal["raw", "features", "predictions"] = "raw"
-    """Where the run starts: from raw videos, from a released feature archive, or from released prediction files."""
+    """The start of the runs: raw videos, a released feature archive, or released prediction files."""
     archive: str | None = None
     """The archive that `source: features` reads: a name in sources.csv."""
     predictions: dict[Literal["val", "test"], str] = {}
     """The prediction files that `source: predictions` reads: split → a name in sources.csv."""
     features: Features | None = None
-    """The feature families that the runs read. Only `source: predictions` does without."""
+    """The feature families that the runs read. Only `source: predictions` needs none."""
     model: Model
     """Settings that differ from the `model` of the file and of the dataset."""
     training: Training
@@ -173,8 +174,8 @@ class Experiment(Strict):
     seeds: Seeds = SEEDS
     """Random seeds, with one run for each. An experiment without this key has the list at the top of the file."""
     jobs: Positive = 1
-    """Number of jobs that share the runs, each on one GPU. There are never more jobs than runs. An experiment without
-    this key has the number at the top of the file."""
+    """Number of jobs among which the runs are divided. Each job has one GPU. There are never more jobs than runs. An
+    experiment without this key has the number at the top of the file."""
     note: str | None = None
     """A remark that every table prints with the row."""
 
@@ -224,20 +225,21 @@ class Experiment(Strict):
         )
 
     def recorded(self) -> dict[str, Any]:
-        """Return what a table's or a figure's manifest records: what differs from the defaults, the settings of the
-        method and the schedule as those of runs are recorded, and the runs."""
+        """Return the record of the experiment in the manifest of a table or a figure: the keys that differ from their
+        defaults, the settings of the method and the schedule in the form that runs record, and the names of the
+        runs."""
         sections = {"model": self.model.recorded(), "training": self.training.changes(), "runs": self.runs}
         sweep = {point: settings.recorded() for point, settings in self.sweep.items()}
         return self.changes() | sections | ({"sweep": sweep} if sweep else {})
 
     @property
     def hears(self) -> bool:
-        """Whether the runs read audio."""
+        """Tell whether the runs read audio."""
         return bool(self.features and self.features.audio)
 
     @property
     def about(self) -> definition.Dataset:
-        """Everything that depends on the dataset."""
+        """Return the object of the dataset, which has everything that depends on the dataset."""
         return datasets.get(self.dataset)
 
     @property
@@ -280,7 +282,7 @@ class Experiment(Strict):
 
     @property
     def moments(self) -> bool:
-        """Whether the dataset has windows to learn from."""
+        """Tell whether the dataset has windows to learn from."""
         return self.about.moments
 
     @property

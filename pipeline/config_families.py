@@ -1,6 +1,6 @@
-"""The section `families` of config.yaml: families of one's own, by the name of a model in a library.
+"""The section `families` of config.yaml. It defines a user's own families by the name of a model in a library.
 
-They are checked and made known before the config is validated, so that an experiment may name them.
+They are checked and registered before the config is validated, so that an experiment may name them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ class OpenClip(Strict):
     """A safetensors file, the name of a row of sources.csv, or `random:SEED` (to try it out)."""
     pretrained: str | None = None
     """open_clip's tag of these weights, or of the weights that they were trained from. It decides how pictures are
-    prepared, and is needed only where the weights of the model differ in this."""
+    prepared, and is needed only if the published weights of the model differ in this."""
     batch: Positive | None = None
-    """The most pictures that are encoded at a time. With null there is a default. Another batch may change the last
-    bits of a row, so rows that exist are kept."""
+    """Largest number of pictures that are encoded at a time. With null a default is used. Another batch may change the
+    last bits of a row, so rows that exist are kept."""
 
 
 class TorchvisionVideo(Strict):
-    """A video model of torchvision. A row is what its classifier sees of a clip around each clip of the grid."""
+    """A video model of torchvision. For each clip of the grid, a row is the input of the model's classifier for the
+    frames around this clip."""
 
     encoder: Literal["torchvision_video"]
     """The library that the model belongs to."""
@@ -45,23 +46,23 @@ class TorchvisionVideo(Strict):
     """A file with the state of the network (torch's, or safetensors), the name of a row of sources.csv, or
     `random:SEED` (to try it out)."""
     batch: Positive | None = None
-    """The most clips that are encoded at a time, as for open_clip."""
+    """Largest number of clips that are encoded at a time. With null a default is used."""
 
 
 LIBRARIES = ("open_clip", "torchvision_video")
-"""What `encoder` may be."""
+"""The values that `encoder` may have."""
 
 Definition = Annotated[OpenClip | TorchvisionVideo, Field(discriminator="encoder")]
-"""One family of one's own."""
+"""The definition of one family of your own."""
 
 _DEFINITIONS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Definition])
 
 
 def prepared(raw: Mapping[str, Any], where: str) -> dict[str, own_families.Definition]:
-    """Return the definitions of a config, checked; this process and those that it starts know them from then on.
+    """Check the definitions of a config, register them in this process and in those that it starts, and return them.
 
-    Raises PipelineError for a section with a wrong key, for a name that is taken, for a model that its library does not
-    have, and for weights that cannot be the model's.
+    Raises PipelineError for a section with a wrong key, for a name that is in use, for a model that its library does
+    not have, and for weights that cannot belong to the model.
     """
     found = definitions(raw, where)
     try:
@@ -92,7 +93,7 @@ def _complaint(error: dict[str, Any]) -> str:
 
 
 def _place(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Return the keys that lead to a value: pydantic puts the name of the library among them."""
+    """Return the keys that lead to a value. pydantic puts the name of the library among them; it is removed here."""
     return ("families", *loc[:1], *loc[2:]) if len(loc) > 1 else ("families", *loc)
 
 

@@ -1,4 +1,4 @@
-"""An experiment's keys are laid over the defaults of its dataset and of the file, and misfits are described.
+"""Combines the keys of an experiment with the defaults of its dataset and of the file, and describes what does not fit.
 
 This works on the file's raw keys, before they are validated (`pipeline/config.py`).
 """
@@ -14,10 +14,11 @@ from pipeline.methods.settings import MethodSettings
 
 
 def resolved(raw: Mapping[str, Any], experiment: Any, of_all: Mapping[str, Any]) -> Any:
-    """Return an experiment with the defaults of the file, of its dataset and (per sweep point) of itself laid under it.
+    """Return an experiment in which missing keys are taken from its dataset and from the file. The missing keys of a
+    sweep point are taken from the experiment.
 
-    of_all: keys of the experiment that the file gives at its top, for all experiments without their own. Raises
-    ValueError for a name of a sweep point that is neither text nor a number.
+    of_all: keys at the top of the file that experiments without a value of their own inherit. Raises ValueError for a
+    name of a sweep point that is neither text nor a number.
     """
     if not isinstance(experiment, Mapping):
         return experiment
@@ -39,9 +40,9 @@ def resolved(raw: Mapping[str, Any], experiment: Any, of_all: Mapping[str, Any])
 def unread_settings(experiment: Any, full: Any) -> Iterator[str]:
     """Yield the settings that an experiment (or a point of its sweep) writes and that nothing reads.
 
-    A switch of the method makes some of its keys useless, and a method passes over some keys of `training`. experiment:
-    the section as written. full: the same section, resolved. Inherited settings are not reported, because they are no
-    mistake of the experiment.
+    Some keys of a method are read only if a switch is on, and a method does not read some keys of `training`.
+    experiment: the section as written. full: the same section, resolved. Inherited settings are not reported, because
+    they are no mistake of the experiment.
     """
     if not isinstance(experiment, Mapping) or not isinstance(full, Mapping):
         return
@@ -83,10 +84,10 @@ def _at(value: Any, *keys: str) -> Any:
 
 
 def _laid_over(model: Any, trainings: Sequence[Any], changes: Any, experiment: Mapping[str, Any]) -> Any:
-    """Return `changes`, with the inherited model and training where `changes` says nothing.
+    """Return `changes`. Keys of model and training that it lacks are inherited.
 
-    trainings: the sections `training` that are inherited, the nearest last. What the method passes over is inherited
-    from none of them. Beneath all of them lies what the method's released system sets otherwise than most.
+    trainings: the sections `training` that are inherited; later ones take precedence. Keys that the method never reads
+    are not inherited. The values of the method's released system have the lowest precedence.
     """
     if not isinstance(changes, Mapping):
         return changes
@@ -99,7 +100,7 @@ def _laid_over(model: Any, trainings: Sequence[Any], changes: Any, experiment: M
 
 
 def _settings_class(model: Any) -> type[MethodSettings] | None:
-    """Return the settings of the method that a section `model` names, or None where it names none that is known."""
+    """Return the settings class of the method that a section `model` names, or None if there is no such method."""
     name = methods.name_in(model)
     return methods.settings_class(name) if name in methods.METHODS else None
 
@@ -115,7 +116,7 @@ def _released_training(kind: type[MethodSettings] | None, experiment: Mapping[st
 
 
 def _dataset(experiment: Mapping[str, Any]) -> str | None:
-    """Return the dataset of an experiment, or None where it names none that is known."""
+    """Return the dataset of an experiment, or None if there is no such dataset."""
     name = experiment.get("dataset")
     return name if isinstance(name, str) and name in DATASETS else None
 
@@ -130,9 +131,9 @@ def _of_dataset(sections: Any, experiment: Mapping[str, Any]) -> Any:
 
 
 def over_model(base: Any, over: Any) -> Any:
-    """Return `over` with the settings of `base` under it.
+    """Return `over`. Settings that it lacks are taken from `base`.
 
-    When `over` names another method it is returned alone, because the keys of the two methods differ.
+    If `over` names another method, nothing is taken from `base`, because the keys of the two methods differ.
     """
     if isinstance(over, Mapping) and "name" in over and over["name"] != methods.name_in(base):
         return over
@@ -162,7 +163,7 @@ def complaint(error: Any) -> str:
 
 
 def _unknown(path: Sequence[str], method: str | None) -> str:
-    """Describe what is wrong with a key that does not exist. method: the method whose section it stands in."""
+    """Describe what is wrong with a key that does not exist. method: the method in whose section it was written."""
     if method is not None:
         return f"is no key of the method {method}"
     if "training" in path and path[-1] in _KEYS_OF_METHODS:

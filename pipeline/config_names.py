@@ -1,7 +1,7 @@
-"""The names that config.yaml uses, and the values that are refused as one of them.
+"""The kinds of names in config.yaml, and the checks of such names.
 
-Datasets, domains, families and methods are named in the file and defined elsewhere. Here each kind of name is a type of
-pydantic's, so that a section says what a key may name, and an unknown name is refused with the known ones.
+Datasets, domains, families and methods are named in the file and defined elsewhere. Here each kind of name is a
+pydantic type. So a section declares what a key may name, and the error about an unknown name lists the known ones.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _one_spelling(folder: str) -> str:
     folder = files.expanded(folder)
     if not folder or set("{}") & set(folder):
         raise ValueError("must be the name of a folder, without braces (Snakemake takes them for wildcards)")
-    return os.path.normpath(folder)  # To Snakemake `./results` and `results` are two folders, so one spelling is kept.
+    return os.path.normpath(folder)  # For Snakemake `./results` and `results` are two folders.
 
 
 def _address_or_folder(mirror: str) -> str:
@@ -79,4 +79,4 @@ class _OneOfTheMethods:
 
 
 Model = Annotated[MethodSettings, _OneOfTheMethods]
-"""The section `model`: the settings of one method. Its key `name` says which method."""
+"""The section `model`: the settings of one method, which is given by the key `name`."""

@@ -1,7 +1,8 @@
-"""Datasets of one's own in config.yaml: found, checked as a whole, and made known before the config is validated.
+"""Finds a user's own datasets in config.yaml, checks them as a whole, and registers them before the config is
+validated.
 
-`datasets: {mine: {annotations: my.csv, videos: FOLDER}}` becomes the form that all datasets have: a file for each split
-(here the same one), and a list of places of videos.
+`datasets: {mine: {annotations: my.csv, videos: FOLDER}}` is changed to the form of all datasets: an annotation file for
+each split (here the same file), and a list of sources of videos.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from pipeline.errors import PipelineError
 from pipeline.grids import is_grid
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""What a dataset may be called: it becomes part of paths and of Snakemake's patterns."""
+"""The pattern of a dataset's name. The name becomes part of paths and of Snakemake's patterns."""
 
 MOST_SHARDS = 32
 VIDEOS_PER_SHARD = 50
-"""Number of videos that a job works on, where the section names no `shards`."""
+"""Number of videos of a job if the section has no `shards`."""
 
 
 def prepared(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the content of a config with its own datasets in the common form; this process knows them from then on.
+    """Return the content of a config with the user's own datasets in the common form, and register them in this
+    process.
 
-    Raises PipelineError for a name that is taken or cannot be one, for a section that lacks a key, and for every row of
+    Raises PipelineError for a name that is in use or not allowed, for a section that lacks a key, and for every row of
     an annotation file that cannot be used (all at once).
     """
     sections = raw.get("datasets")
@@ -83,7 +85,7 @@ def _path(value: str, key: str, where: str) -> Path:
 
 
 def describe(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON schema of the config with what a file may say of a dataset of one's own."""
+    """Add the form of a user's own dataset to the JSON schema of the config, and return the schema."""
     section = schema["$defs"]["Dataset"]["properties"]
     for key, what in (("annotations", "A CSV or JSONL file of your own."), ("videos", "The folder of its videos.")):
         full = section[key]

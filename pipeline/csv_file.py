@@ -1,9 +1,9 @@
-"""Reads and writes CSV files: every value is text, and a table that cannot be read ends in one sentence.
+"""Reads and writes CSV files. Every value is text, and a file that cannot be read ends with an error of one sentence.
 
-This is the csv module and not pandas, because tables are read while the workflow is planned and by jobs that have no
-work. The import of pandas would triple the time of such a command, and take 50 MB. Text is kept as it is: a vid of
-digits keeps its zeros, a vid may be called `NA`, and a duration stays an exact fraction. Where the rows of a table are
-grouped, ranked or averaged, a pandas DataFrame is made of them.
+The csv module is used and not pandas, because tables are read while the workflow is planned and by jobs that have no
+work. The import of pandas would triple the time of such a command, and take 50 MB. Text is kept unchanged: a vid of
+digits keeps its zeros, a vid may be called `NA`, and a duration stays an exact fraction. Code that groups, ranks or
+averages rows makes a pandas DataFrame of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read(path: Path, remedy: str = files.MADE_HERE, columns: Iterable[str] = ())
 
 @contextmanager
 def reader(path: Path, remedy: str) -> Iterator[csv.DictReader[str]]:
-    """Open a table row by row, for callers that tell the line of a mistake.
+    """Open a table row by row, for callers that report the line of a mistake.
 
     A row that is too long has the key None, and one that is too short has values that are None. Raises PipelineError
     for a file that cannot be read, also while its rows are read.

@@ -1,4 +1,5 @@
-"""The main job in small: benchmarks made here, served here, taken from video files to tables by the real workflow."""
+"""Runs the whole workflow on small benchmarks. They are made and served here, and the real workflow takes them from
+video files to tables."""
 
 from __future__ import annotations
 
@@ -36,21 +37,21 @@ DEAR_FAMILIES = {
     "vgg16-imagenet": "1-6s",
     "pann-cnn14": "2s",
 }
-"""Families that take seconds a row on a CPU, and their grids."""
+"""Families that take seconds for each row on a CPU → their grids."""
 
 TARGETS = ("all_tables", "figures", "report")
 TABLES = ("table1", "table2", "table3", "table4")
 DOWNLOADING = ("fetch", "videos")
 """Stages whose jobs download from the server that a demo runs."""
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
-"""Where Snakemake keeps, a file for each start, the names of the files that it locks in the working directory."""
+"""The folder in which Snakemake keeps a file for each start, with the names of the files that it locks."""
 
 
 def run(cores: int, results: Path = Path("results/demo")) -> None:
     """Make the benchmarks, serve them, run the workflow on them and print its tables.
 
-    What is there already is not made again, and what a killed demo left behind does not stand in the way. Raises
-    PipelineError when the workflow fails, outside the repository, and where another demo is at work here.
+    Finished work is not done again, and processes and locks of a killed demo are removed first. Raises PipelineError if
+    the workflow fails, outside the repository, and if another demo is at work here.
     """
     if not Path(PROFILE).is_dir():
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
@@ -84,7 +85,8 @@ def _run(cores: int, results: Path, command: str) -> None:
                 remedy=f"correct what the lines above name, then go on with: {command}",
             )
     print(
-        "Demo 3/4: the dear encoders, seconds a row on a CPU (flow: a minute), on one clip of two seconds", flush=True
+        "Demo 3/4: the slow encoders on one clip of 2 s (seconds for each row on a CPU; flow: a minute)",
+        flush=True,
     )
     for line in _encode_dearly(benchmark, Layout(results).one_clip()):
         print(line, flush=True)
@@ -98,10 +100,11 @@ def _run(cores: int, results: Path, command: str) -> None:
 
 
 def end_what_was_left(results: Path) -> None:
-    """End what a killed demo left behind, and undo its Snakemake's lock. Only whoever holds the demo's lock may.
+    """End the processes that a killed demo left behind, and remove the lock of its Snakemake. The caller must hold the
+    lock of the demo.
 
-    A Snakemake that lives on begins no new job after SIGTERM. Jobs that download are ended, because the server that
-    they ask died with the demo. Other jobs at work are waited for, and what they do is kept.
+    A Snakemake that is still running starts no new job after SIGTERM. Jobs that download are ended, because their
+    server ended with the demo. The other jobs are waited for, and their work is kept.
     """
     import psutil
 
@@ -120,7 +123,7 @@ def end_what_was_left(results: Path) -> None:
         psutil.wait_procs(left, timeout=10)
         left = _left_behind(results)
     for lock in SNAKEMAKE_LOCKS.glob("*.lock"):
-        # Another Snakemake may be at work in this folder, on other results: its locks stay.
+        # Another Snakemake may be at work in this folder, on other results. Its locks are kept.
         if any(line.startswith(f"{results}/") for line in lock.read_text(encoding="utf-8").splitlines()):
             lock.unlink(missing_ok=True)
 
@@ -170,7 +173,7 @@ def random_predictions(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[s
 
 
 def _encode_dearly(benchmark: Path, folder: Path) -> Iterator[str]:
-    """Make features of one clip with the command for a file of one's own, and yield a line about each family."""
+    """Make features of one clip with the command for a user's own file, and yield a line about each family."""
     from pipeline.datasets.synthetic import ONE_CLIP
 
     video = benchmark / ONE_CLIP
@@ -227,7 +230,7 @@ def _served(folder: Path) -> Iterator[str]:
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the workflow's own progress is on the terminal."""
+        """Print nothing, because the workflow shows its own progress on the terminal."""
 
 
 def write_sources(benchmark: Path, address: str) -> None:

@@ -1,4 +1,4 @@
-"""What a family of features is, what its passport says, and what a row of it costs.
+"""The definition of a family of features, its passport, and the cost of a row.
 
 The families of the papers are listed in `families.py`. Those of the config are made in `own_families.py`.
 """
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 
 class Cost(NamedTuple):
-    """What one row costs; where words are encoded, what one query costs.
+    """The cost of one row, or of one query for families of words.
 
-    cpu_s: seconds of one core. macs: multiply-adds, in 10⁹. known: `measured`, or `assumed` where nobody measured it.
+    cpu_s: seconds of one core. macs: multiply-adds, in 10⁹. known: `measured`, or `assumed` if nobody measured it.
     """
 
     cpu_s: float
@@ -23,25 +23,23 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One exact kind of feature. Only `dim`, the length of a row, is said of every family.
+    """One exact kind of feature. Only `dim`, the length of a row, is given for every family.
 
     reader: `frames224`, `native`, `sound` or `words`; None for families that only an archive has ("released only").
-    encoder: the class that makes the rows, `module:Class`; None for families that only an archive has.
-    options: what that class is given beside weights and device; every value is one that a config file can hold.
-    weights: names in sources.csv, in the order the encoder takes them; none where nobody has them. `random:SEED` in
-    place of a name stands for seeded random numbers.
-    sampling: which frames one input holds, a name that `video.frame_grid.sampling_of` knows. view: what those frames
-    look like, `frames224` or a name that `video.views.view_of` knows. Both are empty for sound and words.
-    batch: the most inputs (frames, pieces of sound, queries) that the encoder is given at a time; 1 for words whose
-    numbers are computed. rows_per_input: how many rows one input gives, in order of time.
-    preprocessing: one line for the passport that names sampling, resize filter, crop and normalisation.
-    grid: the only grid it can be made on; None where it can be made on any, or by nobody.
-    instead_of: the released family that this one stands in for, because nobody can make that one again.
-    from_word_table: whether the released systems take the rows of such words from a table while they train. No archive
-    holds these rows, so every experiment makes them.
-    cost: of one row; None where nobody measured it (`cost_of` then assumes one).
-    revision: a number that is raised when the numbers of the rows change.
-    is_own: whether a config defines it. The line `preprocessing` then says all of the definition but its weights.
+    encoder: the class that makes the rows, `module:Class`; None for families that only an archive has. options: keyword
+    arguments of that class beside weights and device; every value can be written in a config file. weights: names in
+    sources.csv, in the order the encoder takes them; empty if nobody has the weights. `random:SEED` in place of a name
+    stands for seeded random numbers. sampling: the frames of one input, by a name that `video.frame_grid.sampling_of`
+    knows. view: how these frames are scaled and cropped: `frames224`, or a name that `video.views.view_of` knows. Both
+    are empty for sound and words. batch: the largest number of inputs (frames, pieces of sound, queries) that the
+    encoder gets at a time; 1 for words that a network encodes. rows_per_input: how many rows one input gives, in order
+    of time. preprocessing: one line for the passport that names sampling, resize filter, crop and normalisation. grid:
+    the only grid on which it can be made; None if it can be made on any grid, or by nobody. instead_of: the released
+    family that this one stands in for, because nobody can make that one again. from_word_table: whether the released
+    systems take the rows of such words from a table while they train. No archive holds these rows, so every experiment
+    makes them. cost: the cost of one row; None if nobody measured it (`cost_of` then assumes one). revision: a number
+    that is raised when the numbers of the rows change. is_own: whether a config defines it. The line `preprocessing`
+    then describes the whole definition except its weights.
     """
 
     dim: int
@@ -64,7 +62,8 @@ class Family:
 
 @dataclass(frozen=True)
 class Passport:
-    """What says that two arrays are of one kind: the root attributes of every feature store.
+    """The exact kind of the arrays in a feature store. These are the root attributes of every store. Only arrays with
+    equal passports may be mixed.
 
     origin: `raw`, or the released archive's name in sources.csv. weights: digest of the weight file, `random:{seed}`,
     `none` or `released`. grid: `2s`, `1s`, `0.5s`, `1-6s` or `tokens`. dim: length of a row. dtype: `float16` or

@@ -1,7 +1,8 @@
 """Clip grids: how long a clip is, and the two rules for the number of clips that a video has.
 
 A grid is named after the length of its clips: `2s`, `1s`, `0.5s`, `1-6s` (a sixth of a second). These four are those of
-the paper's datasets. A dataset of one's own may have any length from half a second to ten seconds, such as `2.5s`.
+the paper's datasets. A user's own dataset may have clips of any length from half a second to ten seconds, such as
+`2.5s`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ GRIDS: tuple[str, ...] = ("2s", "1s", "0.5s", "1-6s")
 """The grids of the paper's datasets."""
 
 SHORTEST_S, LONGEST_S = Fraction(1, 2), Fraction(10)
-"""The shortest and the longest clip of a dataset of one's own, in seconds."""
+"""The shortest and the longest clip of a user's own dataset, in seconds."""
 
 ROUNDING = 1e-9
-"""Part of a clip by which a division of two floats may be wrong: 3.3 / 1.1 is a little less than 3."""
+"""Part of a clip that is allowed for rounding when two floats are divided: 3.3 / 1.1 is a little less than 3."""
 
 _PLAIN = re.compile(r"(0|[1-9]\d?)(\.\d{0,2}[1-9])?s")
 
 
 def grid_seconds(grid: str) -> Fraction:
-    """Length of a grid's clips in seconds. Raises PipelineError for a name that no grid has."""
+    """Return the length of a grid's clips in seconds. Raises PipelineError for a name that no grid has."""
     if not is_grid(grid):
         raise PipelineError(f"no such clip grid; {KNOWN}", where=grid)
     return Fraction(grid.removesuffix("s").replace("-", "/"))
@@ -39,14 +40,16 @@ def is_grid(name: str) -> bool:
 
 
 KNOWN = f"known are {', '.join(GRIDS)}, and any other length from 0.5s to 10s, such as 2.5s"
-"""What an error says of the grids that there are."""
+"""The part of an error message that lists the grids that exist."""
 
 
 def n_clips(duration_s: Fraction, clip_s: Fraction) -> int:
-    """Clips that features of a video have: T/L rounded, half up, at least one (31 s at 2 s are 16)."""
+    """Return the number of clips that the features of a video have: T/L rounded, half up, at least one. 31 s at 2 s
+    give 16."""
     return max(1, floor(duration_s / clip_s + Fraction(1, 2)))
 
 
 def whole_clips(duration_s: float, clip_s: float) -> int:
-    """Clips that the community's scorer sees in a video: those that fit whole into it (31 s at 2 s are 15)."""
+    """Return the number of clips that the community's scorer counts in a video: those that fit whole into it. 31 s at 2
+    s give 15."""
     return int(duration_s / clip_s + ROUNDING)

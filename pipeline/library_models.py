@@ -1,8 +1,9 @@
-"""The models of two libraries that a config may name, as data: sizes of pictures and rows, clips, means and costs.
+"""Facts about the models of open_clip and torchvision that a config may name: sizes of pictures and rows, clips, means,
+costs.
 
-A config is read where neither library is installed, and no plan imports them. `open_clip.csv` is written from the
-installed open_clip (`encoders/open_clip_table.py`). torchvision's video models are few, so they stand here. Tests
-compare both with the libraries.
+A config has to be read on machines where neither library is installed, and a plan must not import them. `open_clip.csv`
+is written from the installed open_clip (`encoders/open_clip_table.py`). There are few video models of torchvision, so
+they are listed here. Tests compare both with the libraries.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ OPEN_CLIP = Path(__file__).with_name("open_clip.csv")
 
 @dataclass(frozen=True)
 class OpenClipModel:
-    """A model of open_clip, with one way in which its weights want a picture.
+    """A model of open_clip, with one way in which pictures are prepared for its weights.
 
-    pretrained: open_clip's tags of the weights that want it so. image_dim, text_dim: length of a picture's and of a
-    token's row; 0 where the text tower is not open_clip's own. context: the number of tokens of a query, with both
-    ends. tokenizer: the tokenizer of the package transformers that it needs, or '' for open_clip's own. size: width and
-    height of a picture in pixels. mean, std: those of red, green and blue, as fractions of 1. resize: `shortest` (and a
-    centre crop) or `squash`. image_macs, text_macs: multiply-adds of a picture and of a query, in 10⁹.
+    pretrained: open_clip's tags of the weights that need this preparation. image_dim, text_dim: length of a picture's
+    and of a token's row; 0 if the text tower is not open_clip's own. context: the number of tokens of a query, with
+    both ends. tokenizer: the tokenizer of the package transformers that it needs, or '' for open_clip's own. size:
+    width and height of a picture in pixels. mean, std: those of red, green and blue, as fractions of 1. resize:
+    `shortest` (and a centre crop) or `squash`. image_macs, text_macs: multiply-adds of a picture and of a query, in
+    10⁹.
     """
 
     model: str
@@ -56,8 +58,8 @@ def as_text(row: OpenClipModel) -> list[str]:
 
 @cache
 def open_clip_models() -> dict[str, tuple[OpenClipModel, ...]]:
-    """Return model → its rows, one for each preparation of pictures. The first is that of the first published
-    weights."""
+    """Return the name of each model → its rows, one for each preparation of pictures. The first row belongs to the
+    weights that were published first."""
     with open(OPEN_CLIP, encoding="utf-8", newline="") as file:
         rows = [_row(cells) for cells in csv.DictReader(file)]
     return {row.model: tuple(other for other in rows if other.model == row.model) for row in rows}

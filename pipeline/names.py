@@ -1,7 +1,7 @@
-"""Names that come out of files, before they become part of a path or a line on a terminal.
+"""Checks names that come from files, before they become part of a path or a line on a terminal.
 
-A vid, a qid, a family or an archive's name may be written by anybody. Whoever reads one asks here, once; what passes is
-a plain name of a file, which leads to no other folder and does nothing to a terminal.
+A vid, a qid, the name of a family or of an archive may be written by anybody. Code that reads one checks it here, once.
+A name that passes is a plain file name: it leads to no other folder and contains no control characters for a terminal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def name_problem(name: object) -> str:
-    """What keeps a name from being that of a file in a folder of ours; '' where nothing does."""
+    """Return why a name cannot be a file name in a folder of ours, or '' if it can."""
     if not isinstance(name, str):
         return f"is a {type(name).__name__}, not a text"
     if name in ("", ".", "..") or "/" in name:
@@ -30,14 +30,16 @@ def name_problem(name: object) -> str:
 
 
 def file_name(name: object, what: str, where: object, remedy: str) -> str:
-    """A name that may become part of a path. what: what it names, for the error. Raises PipelineError."""
+    """Return a name that may become part of a path. what: the kind of thing that it names, for the error. Raises
+    PipelineError for any other name."""
     if problem := name_problem(name):
         raise PipelineError(f"{what} `{_short(name)}` {problem}", where=where, remedy=remedy)
     return str(name)
 
 
 def word(name: object, what: str, where: object, remedy: str) -> str:
-    """A name of our own kind: letters, digits, `.`, `_` and `-`, a letter or digit first. Raises PipelineError."""
+    """Return a name that has only letters, digits, `.`, `_` and `-`, and a letter or digit first. Raises PipelineError
+    for any other name."""
     if problem := name_problem(name):
         raise PipelineError(f"{what} `{_short(name)}` {problem}", where=where, remedy=remedy)
     if not _WORD.fullmatch(str(name)):
@@ -47,7 +49,7 @@ def word(name: object, what: str, where: object, remedy: str) -> str:
 
 
 def one_line(text: object, what: str, where: object, remedy: str) -> str:
-    """A text that may stand on a terminal as it is. Raises PipelineError."""
+    """Return a text that can be printed on a terminal unchanged. Raises PipelineError for any other text."""
     if not isinstance(text, str):
         raise PipelineError(f"{what} is a {type(text).__name__}, not a text", where=where, remedy=remedy)
     if not is_printable(text):

@@ -1,4 +1,4 @@
-"""A number with its noun, as every text for people writes it: `1 clip`, `2 clips`, `1,550 queries`."""
+"""Writes a number with its noun, for texts that people read: `1 clip`, `2 clips`, `1,550 queries`."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def plural(one: str) -> str:
 
 
 def counted(n: int, one: str, several: str = "") -> str:
-    """Return a number with its noun. several: the plural, where it is not the one that `plural` gives."""
+    """Return a number with its noun. several: the plural, if it is not the one that `plural` returns."""
     return f"{n:,} {one if n == 1 else several or plural(one)}"

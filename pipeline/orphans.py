@@ -1,4 +1,4 @@
-"""A worker process ends with the process that started it."""
+"""Makes a worker process end when the process that started it ends."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import threading
 def die_with_parent() -> None:
     """End this worker when its parent dies. It is the `initializer` of a pool, or is called by one.
 
-    A worker of a killed process would wait for work for ever, or write where the next process writes. In a process that
-    no pool started, this does nothing.
+    Without this, a worker of a killed process would wait for work for ever, or write to files of the next process. In a
+    process that was not started by a pool, this does nothing.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

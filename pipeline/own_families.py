@@ -1,8 +1,8 @@
-"""Families that a config defines by the name of a model in a library: what they are, from their definition alone.
+"""Families that a config defines by the name of a model in a library. They are made from their definition.
 
-config.yaml says `families: {vit-l14: {encoder: open_clip, model: ViT-L-14, weights: FILE}}`. Whoever reads the config
-registers them. The processes that it starts know them by an environment variable, as they know datasets of one's own,
-because a job reads no config.
+An example in config.yaml is `families: {vit-l14: {encoder: open_clip, model: ViT-L-14, weights: FILE}}`. A process that
+reads the config registers them. A job does not read the config, so it gets the definitions through an environment
+variable, like those of a user's own datasets.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ VARIABLE = "TR_DETR_FAMILIES"
 """The environment variable with all definitions, as JSON."""
 
 Definition = Mapping[str, Any]
-"""What a section under `families` says: `encoder`, `model`, `weights`, and `pretrained` and `batch` where they are
+"""The content of a section under `families`: `encoder`, `model`, `weights`, and `pretrained` and `batch` if they are
 given. A path under `weights` is absolute."""
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""What a family may be called: it becomes a folder's name and part of messages."""
+"""The pattern of a family's name. The name becomes a folder and part of messages."""
 
 RANDOM = "random:"
-"""The beginning of weights that are seeded random numbers."""
+"""The beginning of the value of `weights` if the weights are random numbers."""
 
 SAFETENSORS = ".safetensors"
-"""The end of the name of a file that open_clip's models are read from. Nothing in such a file can be run."""
+"""The suffix of files from which open_clip's models are read. Such a file contains no code."""
 
 TEXT = "-text"
-"""The end of the name of the family that a definition's text tower makes."""
+"""The suffix of the family of a definition's text tower."""
 
 IMAGE_BATCH = 16
 FRAMES_AT_ONCE = 64
-"""Number of frames that a batch of clips holds at most, unless one clip has more."""
+"""Largest number of frames in a batch of clips, unless one clip has more."""
 
 _PICTURES_S_PER_GMAC = 0.11 / 4.4
 _QUERIES_S_PER_GMAC = 0.034 / 1.2
@@ -50,9 +50,9 @@ _GFLOPS_FRAMES = 16
 
 
 def families_of(name: str, definition: Definition) -> dict[str, Family]:
-    """Return the families of one definition: `NAME`, and `NAME-text` where a text tower makes rows of words.
+    """Return the families of one definition: `NAME`, and `NAME-text` if it has a text tower that can be used here.
 
-    Raises PipelineError for a model, a tag or a weight file that cannot be.
+    Raises PipelineError for a model, a tag or a weight file that does not exist or does not fit.
     """
     where = f"families.{name}"
     if not NAME.fullmatch(name):
@@ -70,7 +70,7 @@ def families_of(name: str, definition: Definition) -> dict[str, Family]:
 
 
 def why_without_words(model: str) -> str:
-    """Return why a model of open_clip makes no family of words here, or '' where it makes one."""
+    """Return why a model of open_clip has no family of words here, or '' if it has one."""
     row = open_clip_models()[model][0]
     if not row.tokenizer:
         return ""
@@ -91,17 +91,19 @@ def _weights_name(name: str, weights: str, where: str) -> str:
 
 
 def source_of(name: str) -> str:
-    """Return the name of the source that stands for a definition's weight file, beside the rows of sources.csv."""
+    """Return the name of the source that is made for a definition's weight file, in addition to the rows of
+    sources.csv."""
     return f"{name}-weights"
 
 
 def is_file(weights: str) -> bool:
-    """Tell whether weights are a file, and neither random nor a row of sources.csv, whose names have no `.` or `/`."""
+    """Tell whether `weights` is a file, and not random or the name of a row of sources.csv. Such names have no `.` and
+    no `/`."""
     return not weights.startswith(RANDOM) and bool({".", "/"} & set(weights))
 
 
 def _open_clip_model(definition: Definition, where: str) -> OpenClipModel:
-    """Return the model with the preparation of pictures that its weights want."""
+    """Return the model with the preparation of pictures that its weights need."""
     name, tag = definition["model"], definition.get("pretrained")
     rows = open_clip_models().get(name)
     if rows is None:
@@ -128,7 +130,7 @@ def _open_clip_model(definition: Definition, where: str) -> OpenClipModel:
         raise PipelineError(
             f"the published weights of {name} want pictures that are prepared in {len(rows)} ways",
             where=where,
-            remedy=f"say which weights these are, or were trained from: `pretrained: TAG`, one of {kinds}",
+            remedy=f"say which weights these are, or which they were trained from: `pretrained: TAG`, one of {kinds}",
         )
     return rows[0]
 
@@ -213,8 +215,8 @@ def _unknown(name: str, known: Mapping[str, Any], library: str, where: str) -> P
 
 
 def known_here() -> dict[str, Definition]:
-    """Return the definitions that this process was told of. Raises PipelineError for a variable that somebody else has
-    set."""
+    """Return the definitions that the environment variable contains. Raises PipelineError if something else is in this
+    variable."""
     text = os.environ.get(VARIABLE, "")
     if not text:
         return {}
@@ -226,12 +228,12 @@ def known_here() -> dict[str, Definition]:
 
 
 def tell(definitions: Mapping[str, Definition]) -> None:
-    """Let the processes that this one starts know these definitions, and no others."""
+    """Write these definitions into the environment variable, for the processes that this one starts."""
     os.environ[VARIABLE] = json.dumps({name: dict(definition) for name, definition in sorted(definitions.items())})
 
 
 def checked(definition: Any, where: object) -> Definition:
-    """Return a definition that a JSON file holds. Raises PipelineError for anything else."""
+    """Return a definition from a JSON file after a check. Raises PipelineError for anything else."""
     kinds = {"encoder": str, "model": str, "weights": str, "pretrained": str, "batch": int}
     is_one = (
         isinstance(definition, Mapping)

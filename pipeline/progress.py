@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, and in a log one plain line every 30 seconds.
+"""Shows the progress of long work: a bar on a terminal, and in a log one plain line every 30 seconds.
 
 A bar that is redrawn makes a log unreadable. The lines come from a thread, so that they also come while one video takes
 minutes. Work that ends within the first 30 seconds writes no line.
@@ -28,9 +28,9 @@ Item = TypeVar("Item")
 class Progress:
     """Counts what is done of `total` and shows it; a context manager, whose end stops the lines.
 
-    total: of all, None where nobody knows. unit: what is counted, in the singular (`video`, `file`); `B` is bytes.
-    what: the work, as the line begins (`qvhighlights 00000`). done: what an earlier run did already; it counts as
-    done, and not into the rate. every_s (`EVERY_S` without), clock (seconds), out: for tests.
+    total: the number of all units, or None if it is unknown. unit: what is counted, in the singular (`video`, `file`);
+    `B` is bytes. what: the beginning of the line (`qvhighlights 00000`). done: the units that an earlier run did; they
+    do not count in the rate. every_s (default `EVERY_S`), clock (seconds), out: for tests.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Progress:
                 self._write()
 
     def add(self, n: int = 1, note: str = "") -> None:
-        """So many more are done. note: stands at the line's end until another one comes."""
+        """Count n more units as done. note: the end of the line, until another note is given."""
         self.done += n
         self._note = note or self._note
         if self._bar is not None:
@@ -86,11 +86,11 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the block began."""
+        """Return the seconds since the block began."""
         return self._clock() - self._began
 
     def line(self) -> str:
-        """How far it is: done, total, rate, the time left by that rate."""
+        """Return the line: units done, total, rate, and the time left at this rate."""
         new, seconds = self.done - self._first, self.seconds
         last = _counted(self.done if self.total is None else self.total, self.unit)
         done = "" if self.total is None else f"{_bytes(self.done) if self.unit == 'B' else f'{self.done:,}'} of "
@@ -114,7 +114,7 @@ class Progress:
 
 
 def lines(iterable: Iterable[Item], *, unit: str, what: str) -> Iterator[Item]:
-    """Pass the items on, and show how many were done, of how many where `iterable` knows its length."""
+    """Yield the items, and show how many of them are done. The total is shown if `iterable` has a length."""
     total = len(iterable) if isinstance(iterable, Sized) else None
     with Progress(total, unit, what) as progress:
         for item in iterable:
@@ -134,7 +134,8 @@ def _bytes(n: float) -> str:
 
 
 def rate(per_second: float, unit: str) -> str:
-    """Return a rate as people say it: per second, or per minute or hour where it is below one. `B` is bytes."""
+    """Return a rate as text: per second, or per minute or hour if it is below one. unit: what is counted; `B` is
+    bytes."""
     if unit == "B":
         return f"{_bytes(per_second)}/s"
     if per_second >= 1:
@@ -145,7 +146,7 @@ def rate(per_second: float, unit: str) -> str:
 
 
 def length(seconds: float) -> str:
-    """Return seconds as people say them."""
+    """Return a length of time as text, such as `3 min 20 s`."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""Lists of unequal length as flat arrays, and as padded arrays, in chunks of bounded size where there are many."""
+"""Lists of unequal length, stored as one flat array, and turned into padded arrays in chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 class Ragged:
     """Rows of unequal length, laid end to end.
 
-    values: [total] or [total, columns]. lengths: [rows], how many entries of `values` each row has.
+    values: [total] or [total, columns]. lengths: [rows], the number of entries of `values` in each row.
     """
 
     values: np.ndarray
@@ -23,7 +23,7 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]], columns: int | None = None) -> Ragged:
-        """Pack rows of numbers, or rows of `columns` numbers each, as float64."""
+        """Make one from rows of numbers, or from rows whose entries have `columns` numbers each, as float64."""
         entries = chain.from_iterable(rows)
         numbers = entries if columns is None else chain.from_iterable(entries)
         values = np.fromiter(numbers, np.float64)
@@ -32,27 +32,26 @@ class Ragged:
 
     @classmethod
     def of_arrays(cls, rows: Sequence[np.ndarray]) -> Ragged:
-        """Pack arrays [length, ...] of one type, which is kept; one array at least."""
+        """Make one from at least one array [length, ...]. All have the same dtype, which is kept."""
         return cls(np.concatenate(rows), np.fromiter(map(len, rows), np.int64, len(rows)))
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """[rows], where each row begins in `values`."""
+        """Return [rows]: the index in `values` at which each row begins."""
         return np.cumsum(self.lengths) - self.lengths
 
     @property
     def row(self) -> np.ndarray:
-        """[total], the row that each entry belongs to."""
+        """Return [total]: the row that each entry belongs to."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     def keep(self, wanted: np.ndarray) -> Ragged:
-        """The entries where `wanted` [total] is true; rows may become empty, none disappears."""
+        """Return only the entries for which `wanted` [total] is true. A row may become empty, but it is not removed."""
         return Ragged(self.values[wanted], np.bincount(self.row[wanted], minlength=len(self.lengths)))
 
     def padded(self, rows: np.ndarray, fill: float, length: int | None = None) -> np.ndarray:
-        """Some rows as one array [len(rows), length, ...], with `fill` behind the shorter ones.
-
-        length: to which rows are cut or filled up; None: that of the longest of them.
+        """Return some rows as one array [len(rows), length, ...], with `fill` after the end of shorter rows. length:
+        the length to which rows are cut or filled. None: the length of the longest of them.
         """
         lengths = self.lengths[rows]
         steps = np.arange(lengths.max(initial=0) if length is None else length)
@@ -62,7 +61,7 @@ class Ragged:
         return array
 
     def picked(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """[len(rows), n]: the values at `places` [len(rows), n] of some rows; 0 for a row without values."""
+        """Return [len(rows), n]: the values at `places` [len(rows), n] of some rows, or 0 for a row without values."""
         if not self.values.size:
             return np.zeros_like(places)
         at = np.minimum(self.starts[rows, None] + places, len(self.values) - 1)
@@ -72,7 +71,7 @@ class Ragged:
 def chunks(lengths: np.ndarray, cells: int) -> Iterator[np.ndarray]:
     """Split the rows of positive length into index arrays of at most `cells` padded entries (or one row) each.
 
-    Rows of like length come together, shortest first, so that padding wastes little.
+    Rows of similar length come into the same chunk, the shortest first, so that there is little padding.
     """
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]

@@ -1,7 +1,7 @@
-"""Queries and predictions, and the community's JSONL they travel in.
+"""Queries and predictions, and how they are read from and written to the community's JSONL.
 
-A row's place in its file is part of every complaint about it. Units: seconds, except TVSum's released
-`duration`, which counts 2-second clips and is converted by `pipeline.datasets.tvsum`.
+Every error about a row names its file and line. Units: seconds, except TVSum's released `duration`, which counts
+2-second clips and is converted by `pipeline.datasets.tvsum`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ GZIP = b"\x1f\x8b"
 """The first bytes of a packed file."""
 
 HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
-"""One of the two escapes that a rare character takes in JSON; alone it is no text and cannot be printed."""
+"""One half of a surrogate pair, by which JSON escapes a rare character. Alone it is no character and cannot be
+printed."""
 
 NO_TEXT = ("is not UTF-8", "holds half a character (an unpaired surrogate)")
-"""What is wrong with a line whose bytes are no text."""
+"""The message for a line whose bytes are no text."""
 
 LONGEST_S = 1_000_000
 """Longest duration of a video, in seconds: 11 days. Work and memory of the scorer grow with it."""
@@ -43,9 +44,9 @@ LONGEST_S = 1_000_000
 class Query:
     """One annotated query.
 
-    duration: seconds. relevant_windows: seconds, None where the dataset has no moments (TVSum) or hides them.
-    relevant_clip_ids, saliency_scores: QVHighlights' rated clips, three integers 0 to 4 each.
-    label: TVSum's ratings, one row of 20 numbers (1 to 5) per 2-second clip. domain: TVSum's category.
+    duration: seconds. relevant_windows: seconds, None if the dataset has no moments (TVSum) or hides them.
+    relevant_clip_ids, saliency_scores: QVHighlights' rated clips, three integers 0 to 4 each. label: TVSum's ratings,
+    one row of 20 numbers (1 to 5) per 2-second clip. domain: TVSum's category.
     """
 
     qid: int | str
@@ -74,15 +75,15 @@ class Prediction:
 
 
 def to_row(record: Query | Prediction) -> dict[str, Any]:
-    """A record as a JSON row; fields that are None are left out. The row shares the record's lists and tuples."""
+    """Return a record as a JSON row. Fields that are None are left out. The row shares the lists and tuples of the
+    record."""
     values = ((field.name, getattr(record, field.name)) for field in fields(record))
     return {name: value for name, value in values if value is not None}
 
 
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, row) of a `.jsonl` or `.jsonl.gz` file; blank lines, no last newline: both are fine.
-
-    Raises PipelineError with file and line for what is no JSON object.
+    """Yield (line number from 1, row) of a `.jsonl` or `.jsonl.gz` file. Blank lines and a missing last newline are
+    allowed. Raises PipelineError with file and line for a line that is no JSON object.
     """
     for number, row, problem in read_lines(path):
         if row is None or problem:
@@ -91,10 +92,11 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
-    """Yield (line number from 1, row or None, problem or '') of each line that is not blank; no bad line ends it.
+    """Yield (line number from 1, row or None, problem or '') of each line that is not blank. Reading goes on after a
+    bad line.
 
-    A row that holds NaN, Infinity or a key twice comes with its problem. A byte-order mark is skipped. Raises
-    PipelineError where the file cannot be read, or is one JSON list or object over all lines.
+    A row that contains NaN, Infinity or a key twice is yielded with its problem. A byte-order mark is skipped. Raises
+    PipelineError if the file cannot be read, or if it is one JSON list or object over several lines.
     """
     odd: list[str] = []
     twice: list[str] = []
@@ -134,14 +136,15 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
 
 
 def _opened(path: Path | str) -> gzip.GzipFile | BufferedReader:
-    """The bytes of a file, unpacked where it is gzip by its first bytes, whatever its name."""
+    """Open a file, and unpack it if its first bytes are those of gzip, whatever its name is."""
     with open(path, "rb") as file:
         is_packed = file.read(len(GZIP)) == GZIP
     return gzip.open(path, "rb") if is_packed else open(path, "rb")
 
 
 def _refuse_one_value(path: Path | str) -> None:
-    """Raise PipelineError where the whole file is one JSON value: one sentence instead of one for every line."""
+    """Raise PipelineError if the whole file is one JSON value. The user then sees one sentence instead of one for every
+    line."""
     with _opened(path) as file:
         try:
             value = json.loads(file.read().decode("utf-8-sig"))
@@ -172,8 +175,8 @@ def query_from_row(row: dict[str, Any], where: str) -> Query:
     """Build a Query from an annotation row; unknown keys are ignored.
 
     Raises PipelineError for a key that is missing, a qid that is neither integer nor text, a query or vid that is no
-    text, a vid or qid that names no file, and a duration that is no positive number. What the other keys hold is the
-    dataset's affair.
+    text, a vid or qid that names no file, and a duration that is no positive number. The other keys are checked by the
+    rules of the dataset.
     """
     for key in ("qid", "query", "vid", "duration"):
         if row.get(key) is None:
@@ -212,7 +215,7 @@ def key_problem(row: Mapping[str, Any]) -> str:
 
 
 def _path_problem(row: dict[str, Any]) -> str:
-    """What keeps the vid or the qid from being part of a path, as both will be."""
+    """Return why the vid or the qid cannot be part of a path, or ''. Both become part of paths."""
     for key in ("vid", "qid"):
         if problem := name_problem(str(row[key])):
             return f"`{key}` {row[key]!r} {problem}"
@@ -220,7 +223,7 @@ def _path_problem(row: dict[str, Any]) -> str:
 
 
 def are_numbers(values: Sequence[Any]) -> bool:
-    """Whether all are finite numbers that a float can hold; booleans are no numbers."""
+    """Tell whether all values are finite numbers that a float can represent. Booleans do not count as numbers."""
     kinds = set(map(type, values))
     if not kinds <= {int, float} and not all(issubclass(kind, Real) and kind is not bool for kind in kinds):
         return False

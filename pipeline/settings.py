@@ -1,6 +1,6 @@
-"""What every section of config.yaml is made of: a strict pydantic model, and the kinds of numbers that sections share.
+"""The base of every section of config.yaml: a strict pydantic model, and the types of values that sections share.
 
-Methods define their own sections (`pipeline/methods/`), so these stand below them and below `config`.
+Methods define their own sections (`pipeline/methods/`), so this module lies below them and below `config`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Grid = Annotated[str, AfterValidator(_known_grid), Field(json_schema_extra={"exa
 
 
 class Strict(BaseModel):
-    """A section of the file: unknown keys are refused, values never change after loading. Keys' docstrings go into the
-    JSON schema."""
+    """A section of the config. Unknown keys are refused, and values never change after loading. The docstrings of keys
+    are written into the JSON schema."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def changes(self) -> dict[str, Any]:
-        """The values that differ from the defaults, as JSON values.
+        """Return the values that differ from the defaults, as JSON values.
 
-        Runs are recorded by these, so that a key that is added with a default makes no run stale. A default that
-        changes must therefore raise a revision: the method's own, or that of the stage `train`.
+        Runs are recorded by these values, so that a new key with a default makes no run stale. If a default changes, a
+        revision must therefore be raised: that of the method, or that of the stage `train`.
         """
         return self.model_dump(mode="json", exclude_defaults=True)

@@ -1,7 +1,7 @@
-"""Shards: a fixed part of a dataset's videos, known before any annotation is here.
+"""A shard is a fixed part of the videos of a dataset. It is known before any annotation is downloaded.
 
-Membership is a hash of the vid, so a video stays in its shard whatever else is added or taken away, and a dry run can
-plan every job of a dataset that has not been downloaded yet. A query lives in its video's shard.
+A hash of the vid decides its shard. So a video stays in its shard when other videos are added or removed, and a dry run
+can plan every job of a dataset that has not been downloaded yet. A query belongs to the shard of its video.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ from hashlib import sha256
 from pipeline.errors import PipelineError
 
 PARTS = 1_000_000
-"""Into how many parts videos are divided for a sample."""
+"""Number of parts into which videos are divided for a sample."""
 
 
 def shard_of(vid: str, n: int) -> int:
-    """Number of the shard, 0 to n - 1, that a video belongs to among `n`."""
+    """Return the number of the shard of a video, from 0 to n - 1. n: the number of shards."""
     return int.from_bytes(sha256(vid.encode()).digest()[:8], "big") % n
 
 
 def is_in_sample(video: str, share: float) -> bool:
-    """Whether a video is among a share of all videos, from 0 to 1. A larger share holds all of a smaller one."""
+    """Tell whether a video belongs to a sample of all videos. share: from 0 to 1. A larger sample contains all videos
+    of a smaller one."""
     return shard_of(video, PARTS) < share * PARTS
 
 
 def shard_name(number: int) -> str:
-    """A shard's name in every path: five digits."""
+    """Return the name of a shard in every path: five digits."""
     return f"{number:05d}"
 
 
 def shard_names(n: int) -> list[str]:
-    """Names of all `n` shards, in order."""
+    """Return the names of all `n` shards, in order."""
     return [shard_name(number) for number in range(n)]
 
 
 def vids_of_shard(vids: Iterable[str], shard: str, n: int) -> list[str]:
-    """Those of `vids` that live in the shard of that name among `n`, each once, sorted.
+    """Return those of `vids` that belong to this shard, each once, sorted. n: the number of shards.
 
-    Raises PipelineError for a name that no shard of `n` has.
+    Raises PipelineError for a name that none of the `n` shards has.
     """
     if shard not in shard_names(n):
         raise PipelineError(f"no shard {shard!r}", remedy=f"name one of 00000 to {shard_name(n - 1)}")

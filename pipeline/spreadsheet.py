@@ -1,8 +1,9 @@
-"""Texts of strangers in the cells of a CSV that people open in a spreadsheet.
+"""Makes texts of strangers safe in the cells of a CSV that people open in a spreadsheet.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula, also where the CSV quotes it. A query may
-be the title of a stranger's video. So such a text gets an apostrophe in front, by which spreadsheets know a text. Only
-files for people are written so. Programs read the JSON beside them, which holds every text as it is.
+be the title of a stranger's video. So an apostrophe is put in front of such a text, which tells a spreadsheet that the
+cell is a text. Only files for people are written in this way. Programs read the JSON beside them, which has every text
+unchanged.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a formula may begin with, as it is and as wide as a Chinese character."""
+"""The characters with which a formula may begin, in their normal form and in the wide form of East Asian text."""
 
 
 def cells(rows: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
-    """Yield the rows of a table with cells that no spreadsheet runs."""
+    """Yield the rows of a table with cells that no spreadsheet takes for formulas."""
     return ([cell(value) for value in row] for row in rows)
 
 
 def cell(value: Any) -> Any:
-    """Return a value as a cell that no spreadsheet runs. Numbers, and texts that are numbers, stay as they are."""
+    """Return a value as a cell that no spreadsheet takes for a formula. Numbers, and texts that are numbers, are not
+    changed."""
     is_formula = isinstance(value, str) and len(value) > 1 and value.lstrip(" ").startswith(BEGINS)
     return f"'{value}" if is_formula and not _is_number(value) else value
 

@@ -1,7 +1,8 @@
-"""The settings of every stage: what a rule writes into `--settings`, and what the command reads from there.
+"""The settings of every stage. A rule writes them into `--settings`, and the command reads them from there.
 
-The workflow makes the same models for its plan. What can change a result is taken from them into the manifest, by
-`asked.py`. An unknown or missing key is refused. The defaults are those with which a command may be called by hand.
+The workflow makes the same models for its plan. `asked.py` takes those settings that can change a result into the
+manifest. An unknown or missing key is refused. A key has a default only if the command may be called by hand without
+it.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ def _each_once(grids: tuple[Grid, ...]) -> tuple[Grid, ...]:
 
 
 class Nothing(Strict):
-    """A stage without settings."""
+    """The settings of a stage that has none."""
 
 
 class Fetch(Strict):
-    """How a file is fetched."""
+    """The settings with which a file is fetched."""
 
     acquire: Acquire = Acquire()
 
 
 class Annotate(Strict):
-    """Which videos a rehearsal works on."""
+    """The share of the videos that a rehearsal uses."""
 
     sample: float | None = None
     """Share of the videos; with null all are used."""
 
 
 class Videos(Strict):
-    """Where the videos of a dataset come from."""
+    """The sources of the videos of a dataset."""
 
     dataset: Dataset
     acquire: Acquire
@@ -57,7 +58,7 @@ class Segment(Strict):
 
 
 class Extract(Strict):
-    """Which families one reader makes, and how."""
+    """The families that one reader makes, and the settings for making them."""
 
     dataset: Dataset
     families: Families
@@ -65,39 +66,39 @@ class Extract(Strict):
 
 
 class ImportArchive(Strict):
-    """Which families are taken from a released archive."""
+    """The families that are taken from a released archive."""
 
     dataset: Dataset
     families: Families
 
 
 class Train(Strict):
-    """What the runs of an experiment are made with."""
+    """The settings with which the runs of an experiment are trained."""
 
     experiment: Experiment
     dataset: Dataset
 
 
 class Predict(Train):
-    """What the runs of an experiment were made with."""
+    """The settings with which the runs of an experiment were trained."""
 
 
 class Score(Strict):
-    """Whose predictions are scored. skip: vids that no stage uses."""
+    """The experiment whose predictions are scored. skip: vids that no stage uses."""
 
     experiment: Experiment
     skip: tuple[str, ...] = ()
 
 
 class Tabulate(Strict):
-    """The experiments that a table shows, and whose tables these are."""
+    """The experiments that a table shows, and the title of the tables."""
 
     title: str
     experiments: dict[str, Experiment]
 
 
 class Page(Tabulate):
-    """The experiments that the report shows, and whose report it is."""
+    """The experiments that the report shows, and the title of the report."""
 
 
 class Draw(Strict):
@@ -107,7 +108,7 @@ class Draw(Strict):
 
 
 class OwnFile(Strict):
-    """What is made of one file of the user's own, beside the workflow (`features extract --video`)."""
+    """The settings for features of one file of the user's own, outside the workflow (`features extract --video`)."""
 
     family: FamilyName
     """The family to make. It must be made of a video or of its sound."""
@@ -118,7 +119,7 @@ class OwnFile(Strict):
 
 
 def read(stage: str, text: str) -> Any:
-    """The settings of a stage out of `--settings`.
+    """Return the settings of a stage from the text of `--settings`.
 
     Raises PipelineError for text that is no JSON, and for a key that is unknown, missing or does not fit.
     """
@@ -129,7 +130,8 @@ def read(stage: str, text: str) -> Any:
 
 
 def own_file(family: str, grid: str | None, seed: int | None) -> OwnFile:
-    """Return what is made of a file of the user's own. seed: that of random weights; None takes the released ones.
+    """Return the settings for features of a file of the user's own. seed: the seed of random weights; None for the
+    released weights.
 
     Raises PipelineError for a value that does not fit.
     """
@@ -139,5 +141,5 @@ def own_file(family: str, grid: str | None, seed: int | None) -> OwnFile:
 
 
 def write(settings: Strict) -> str:
-    """The settings of a stage as a rule passes them: JSON."""
+    """Return the settings of a stage as JSON, as a rule passes them."""
     return json.dumps(settings.model_dump(mode="json"))

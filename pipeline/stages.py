@@ -1,8 +1,8 @@
-"""The stages of the data flow, a row each: its command, its revision, its settings and its function follow from here.
+"""The table of stages of the data flow. The command, revision, settings and function of a stage follow from its row.
 
-A job of a stage is one object, `StageJob`. The command line makes it from options, and the workflow's plan from
-wildcards and input files, so both ask for the same (`asked.py`). Settings and functions are named by text, so that a
-command imports only what it runs.
+A job of a stage is one object, `StageJob`. The command line makes it from options, and the plan of the workflow makes
+it from wildcards and input files, so both ask for the same work (`asked.py`). Rows name settings and functions by text,
+so that a command imports only what it runs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ S_co = TypeVar("S_co", covariant=True)
 
 @dataclass(frozen=True)
 class StageJob(Generic[S_co]):
-    """What one job of a stage works on.
+    """One job of a stage: its settings, and the files that it reads and writes.
 
-    results: the folder of all outputs. manifest: what the job writes last. settings: the stage's own model, from
-    `stage_settings`. about: the values of the row's `about`, such as the dataset and the shard. inputs: the manifests
-    (or files) that it reads, by the names of the row's `inputs`.
+    results: the folder of all outputs. manifest: the file that the job writes last. settings: the stage's own model,
+    from `stage_settings`. about: the values of the row's `about`, such as the dataset and the shard. inputs: the
+    manifests (or files) that it reads, by the names of the row's `inputs`.
     """
 
     results: Path
@@ -35,18 +35,19 @@ class StageJob(Generic[S_co]):
 
     @property
     def layout(self) -> Layout:
-        """The places below the results folder."""
+        """The layout of the results folder."""
         return Layout(self.results)
 
     def input(self, name: str) -> Path:
-        """The one file of an input that has no more."""
+        """Return the file of an input that has exactly one."""
         (path,) = self.inputs[name]
         return path
 
 
 @dataclass(frozen=True)
 class Input:
-    """Manifests that a stage reads, as an option of its command. several: whether there may be any number of them."""
+    """An option of a command that names manifests which the stage reads. several: whether there may be any number of
+    them."""
 
     name: str
     help: str
@@ -57,9 +58,10 @@ class Input:
 class Stage:
     """One step of the data flow.
 
-    name: in manifests, and of the command, unless `group` says below which command it stands. revision: raised when
-    its numbers change. function: `module:function`, given a StageJob; it returns whether there was work. settings: a
-    class in `stage_settings`. about: what tells one job of the stage from another, each an option of the command.
+    name: the name in manifests and of the command. group: the command of which it is a subcommand, if any. revision: a
+    number that is raised when its results change. function: `module:function`, which takes a StageJob and returns
+    whether there was work. settings: a class in `stage_settings`. about: the values that tell one job of the stage from
+    another, each an option of the command.
     """
 
     name: str
@@ -86,7 +88,7 @@ _ROWS = (
     Stage(
         "fetch",
         1,
-        "fetch one file of sources.csv: resumed, checked, pinned",
+        "fetch one source of sources.csv, and check its digest",
         "pipeline.acquire.download:fetch",
         "Fetch",
         ("name",),
@@ -103,7 +105,7 @@ _ROWS = (
     Stage(
         "annotate",
         2,
-        "released annotations to the common form",
+        "convert released annotations to the common form",
         "pipeline.video.own_dataset:annotate",
         "Annotate",
         ("dataset", "split"),
@@ -112,7 +114,7 @@ _ROWS = (
     Stage(
         "videos",
         3,
-        "an account of every video of a shard",
+        "find every video of a shard, and write the account of them",
         "pipeline.video.account:videos",
         "Videos",
         ("dataset", "shard"),
@@ -121,7 +123,7 @@ _ROWS = (
     Stage(
         "segment",
         2,
-        "clip boundaries of a shard's videos",
+        "compute the clip boundaries of a shard's videos",
         "pipeline.video.segment:segment",
         "Segment",
         ("dataset", "shard"),
@@ -130,12 +132,12 @@ _ROWS = (
     Stage(
         "extract",
         1,
-        "one decode of a shard, one store per family; or (--video) features of one file of your own",
+        "make one store per family for a shard; or (--video) features of one file of your own",
         "pipeline.features.stage:extract",
         "Extract",
         ("dataset", "shard", "reader"),
         (
-            Input("inputs", "manifest of `segment`; for words, those of `annotate`", several=True),
+            Input("inputs", "manifest of `segment`; for words, manifests of `annotate`", several=True),
             Input("weights", "manifests of the weights' `fetch`; with --video: the weight file or its manifest", True),
         ),
         group="features",
@@ -143,7 +145,7 @@ _ROWS = (
     Stage(
         "import",
         2,
-        "stores from a released feature archive",
+        "make stores from a released feature archive",
         "pipeline.features.stage:import_archive",
         "ImportArchive",
         ("name", "dataset"),
@@ -168,7 +170,7 @@ _ROWS = (
     Stage(
         "predict",
         1,
-        "predictions of every run, in the community's form",
+        "write the predictions of every run in the community's form",
         "pipeline.training.stage:predict",
         "Predict",
         ("experiment",),
@@ -181,7 +183,7 @@ _ROWS = (
     Stage(
         "score",
         3,
-        "the community's numbers of every run of an experiment",
+        "compute the community's numbers for every run of an experiment",
         "pipeline.evaluation.stage:score_experiment",
         "Score",
         ("experiment", "split"),
@@ -193,7 +195,7 @@ _ROWS = (
     Stage(
         "tabulate",
         5,
-        "a table of the paper: published beside reproduced",
+        "write a table of the paper with published and reproduced numbers",
         "pipeline.reporting.tables:tabulate",
         "Tabulate",
         ("table",),
@@ -201,13 +203,13 @@ _ROWS = (
             Input("metrics", "manifests of `score`", several=True),
             Input("predictions", "manifests of `predict`", several=True),
             Input("runs", "manifests of `train`", several=True),
-            Input("annotations", "manifest of `annotate`, TVSum val: yardsticks beneath Table 3", several=True),
+            Input("annotations", "manifest of `annotate`, TVSum val: for the yardsticks below Table 3", several=True),
         ),
     ),
     Stage(
         "draw",
         2,
-        "learning curves of an experiment, and a sweep's curve",
+        "draw the learning curves of an experiment, and the curve of a sweep",
         "pipeline.reporting.figures:draw",
         "Draw",
         ("experiment",),
@@ -216,7 +218,7 @@ _ROWS = (
     Stage(
         "page",
         3,
-        "the report: tables, figures and every query on pages",
+        "write the report: pages with tables, figures and every query",
         "pipeline.reporting.page.stage:page",
         "Page",
         (),
@@ -232,7 +234,7 @@ _ROWS = (
     Stage(
         "leaderboard",
         2,
-        "every known prediction file of a split, scored and compared",
+        "score and compare every known prediction file of a split",
         "pipeline.reporting.page.known:leaderboard",
         "Nothing",
         ("dataset", "split"),

@@ -1,9 +1,9 @@
-"""Which manifests do not say what is asked for, although Snakemake may take them for finished.
+"""Finds manifests that differ from what is asked for, although Snakemake may take them for finished.
 
-A manifest is the only output that a rule declares, and Snakemake's own record of it is no proof: after a failed job the
-record holds the new settings while the restored manifest holds the old ones, a lost record says nothing, and neither
-knows of a deleted store or of a raised revision. So each manifest of a plan is compared with what its stage would be
-asked for, by the very rule by which the stage itself decides whether it has work. Nothing is moved or written.
+A manifest is the only output that a rule declares, and Snakemake's own record of it cannot be trusted. After a failed
+job the record has the new settings, but the restored manifest has the old ones. The record may be lost. It does not
+contain a deleted store or a raised revision. So each manifest of a plan is compared with what its stage would be asked
+for. The stage itself uses the same comparison to decide whether it has work. Nothing is moved or written.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pipeline.provenance import STAGES, Asked, is_done
 
 
 def has_work(asked: Asked, manifest: Path, snapshot: Snapshot | None = None) -> bool:
-    """Whether the stage behind a manifest that exists would do its work if it were started now.
+    """Tell whether the stage of an existing manifest would find work if it were started now.
 
-    snapshot: what was read of other manifests already. An input that is missing or torn is made again first, by a stage
-    of its own, and whatever stands on it follows; so it is no reason here.
+    snapshot: the content of other manifests that were read already. An input that is missing or damaged does not count
+    here: its own stage makes it again first, and everything that depends on it follows.
     """
     snapshot = snapshot or Snapshot()
     try:
@@ -34,8 +34,8 @@ def has_work(asked: Asked, manifest: Path, snapshot: Snapshot | None = None) -> 
 
 
 def is_current(manifest: Mapping[str, Any]) -> bool:
-    """Whether the stage that wrote a manifest, the families it made and the methods of its runs still have the
-    revisions it names."""
+    """Tell whether the stage that wrote a manifest, the families that it made and the methods of its runs still have
+    the revisions that the manifest names."""
     settings = manifest.get("settings", {})
     runs = settings["runs"].values() if isinstance(settings.get("runs"), dict) else ()
     if not all(methods.is_current(run.get("model", {})) for run in runs):

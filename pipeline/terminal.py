@@ -1,8 +1,10 @@
-"""What a workflow says on the terminal: each job by its experiment, dataset or shard, and at the very end what failed.
+"""The messages of a workflow on the terminal: jobs are named by experiment, dataset or shard, and failures are listed
+at the end.
 
-Snakemake speaks of numbers ("Finished jobid: 34"). Where it is told to be quiet about rules it does not speak of failed
-jobs, and elsewhere it says more after a failure than fits on a screen. So its messages are read here on their way.
-After its last word come, in every profile, each failed job's own error, its log, and the command that goes on.
+Snakemake names jobs by numbers ("Finished jobid: 34"). If it is told to be quiet about rules, it does not report failed
+jobs. Otherwise it prints more about a failure than fits on a screen. So this module reads and changes its messages.
+After Snakemake's last message it prints, in every profile, the error of each failed job, its log, and the command to go
+on with.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from pipeline.board import Board, Quiet
 from pipeline.nouns import counted
 
 GO_ON_WITH = "GO_ON_WITH"
-"""The variable that names the command that goes on, where no user started Snakemake. Empty: its caller says it."""
+"""The environment variable with the command to go on with, for a program that starts Snakemake. If it is empty, the
+program prints the command itself."""
 
 COMMANDS = {"extract": "features", "import_archive": "features", "score_test": "score"}
-"""The command of a rule, where it has another name. A command that fails ends with a line that begins with its name."""
+"""Rule → its command, if the two have different names. The last line of a command that fails begins with the name of
+the command."""
 
 STREAM = "DefaultStreamHandler"
 """The name of Snakemake's handler that writes to the terminal; another one writes its log file."""
@@ -30,12 +34,12 @@ STREAM = "DefaultStreamHandler"
 LONGEST = 20
 """Largest number of failed jobs that the list names."""
 TAIL_BYTES = 100_000
-"""Number of bytes at the end of a log in which its error is looked for."""
+"""Number of bytes at the end of a log in which the error is searched."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed job. logs: the rule's own log first, then those of a cluster. why: what Snakemake was told of it."""
+    """A failed job. logs: the log of the rule first, then those of a cluster. why: Snakemake's own message about it."""
 
     job: str
     rule: str
@@ -43,7 +47,7 @@ class Failure:
     why: str
 
     def lines(self) -> list[str]:
-        """The job, its error, its logs."""
+        """Return the lines about a failure: the job, its error, its logs."""
         logs = [log for log in self.logs if Path(log).is_file()]
         return [
             f"  {self.job}",
@@ -53,10 +57,10 @@ class Failure:
 
 
 class Terminal(logging.Filter):
-    """Reads every message of Snakemake's logger, adds the jobs' names, remembers what failed.
+    """Reads every message of Snakemake's logger, adds the names of jobs, and remembers failures.
 
-    announce: say which job begins, where Snakemake itself is told to be quiet about it. board: one line for each stage,
-    in place of what Snakemake says of single jobs.
+    announce: whether to print which job begins, because Snakemake itself is told to be quiet about it. board: one line
+    for each stage, in place of Snakemake's messages about single jobs.
     """
 
     def __init__(self, *, announce: bool, board: Board | None = None) -> None:
@@ -85,7 +89,8 @@ class Terminal(logging.Filter):
         return True
 
     def summary(self, command: str) -> str:
-        """What failed and how to go on; empty where nothing failed. command: the one that goes on; may be empty."""
+        """Return what failed and how to go on, or '' if nothing failed. command: the command to go on with; it may be
+        empty."""
         if not self._failures:
             return ""
         failures = list(self._failures.values())
@@ -98,7 +103,7 @@ class Terminal(logging.Filter):
         return "\n".join([*lines, f"Correct this, then go on with: {command}"] if command else lines)
 
     def say_summary(self, command: str) -> None:
-        """Print `summary` to stderr. The environment's $GO_ON_WITH goes before `command`."""
+        """Print `summary` to stderr. $GO_ON_WITH of the environment takes precedence over `command`."""
         if self._board:
             self._board.close()
         if text := self.summary(os.environ.get(GO_ON_WITH, command)):
@@ -130,7 +135,7 @@ class Terminal(logging.Filter):
 
 
 def watch(logger: logging.Logger, *, announce: bool, one_line_each: bool, targets: Iterable[str]) -> Terminal:
-    """Let a Terminal read a logger of Snakemake.
+    """Attach a Terminal to a logger of Snakemake.
 
     announce: as for `Terminal`. one_line_each: show a line for each stage instead of one for each job. targets: rules
     that only name targets.
@@ -146,14 +151,14 @@ def watch(logger: logging.Logger, *, announce: bool, one_line_each: bool, target
 
 
 def named(rule: str, wildcards: Mapping[str, Any]) -> str:
-    """A job as people know it: `train, experiment seen, part 1of1`."""
+    """Return the name of a job for people: `train, experiment seen, part 1of1`."""
     return ", ".join([rule, *(f"{key} {value}" for key, value in wildcards.items())])
 
 
 def error_of(rule: str, logs: Iterable[str], why: str = "") -> str:
-    """The error of a failed job as its logs have it: one line. why: what Snakemake was told of the failure.
+    """Return the error of a failed job from its logs, as one line. why: Snakemake's own message about it.
 
-    rule: its name; within another workflow there is a prefix (`trdetr_train`).
+    rule: the name of the rule. In a workflow that uses this one as a module, it has a prefix (`trdetr_train`).
     """
     command = next((made for name, made in COMMANDS.items() if rule.endswith(name)), rule.rpartition("_")[2])
     last = ""
@@ -166,11 +171,11 @@ def error_of(rule: str, logs: Iterable[str], why: str = "") -> str:
         last = last or (lines[-1] if lines else "")
     reasons = [why] if why else []
     reasons += [f"the last line of its log is: {last}"] if last else []
-    return "; ".join(["it ended without a word: killed, perhaps for memory or time, or by hand", *reasons])
+    return "; ".join(["it ended without a message: killed, perhaps because of memory or time, or by hand", *reasons])
 
 
 def first_line(text: object) -> str:
-    """The first line of a text with words, or nothing."""
+    """Return the first line of a text that is not blank, or ''."""
     return next((line.strip() for line in str(text or "").splitlines() if line.strip()), "")
 
 

@@ -1,4 +1,4 @@
-"""The version of this package, as its installation or its checkout says, and the commit of the checkout."""
+"""Finds the version of this package (from its checkout or its installation) and the commit of the checkout."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 DISTRIBUTION = "tr-detr-pipeline"
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 LONGEST_S = 20
-"""Seconds that git may take. A file system may be slow, and nothing waits for a commit longer than that."""
+"""Largest number of seconds to wait for git, because a file system may be slow."""
 
 
 def version() -> str:
-    """Return the version: that of the checkout around this file or, where there is none, of the installation."""
+    """Return the version of the checkout around this file or, if there is none, that of the installation."""
     if PROJECT.is_file():
         project = tomllib.loads(PROJECT.read_text(encoding="utf-8")).get("project", {})
         if project.get("name") == DISTRIBUTION:
@@ -27,9 +27,10 @@ def version() -> str:
 
 
 def commit() -> str:
-    """Return the short hash of the checkout's commit, `+` behind it where tracked files differ from it.
+    """Return the short hash of the checkout's commit. It is followed by `+` if tracked files differ from the commit.
 
-    Empty where this file is in no checkout with a `.git`, and where git is absent or does not answer; never an error.
+    It is '' if this file is in no checkout with a `.git`, and if git is absent or does not answer. This function never
+    raises.
     """
     checkout = PROJECT.parent
     if not (checkout / ".git").exists():

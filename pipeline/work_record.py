@@ -1,4 +1,4 @@
-"""What the jobs really did is recorded, when somebody asks for it: one line for each piece of work.
+"""Records what the jobs really did, if a user asks for it: one line for each piece of work.
 
 The environment variable TR_DETR_WORK_RECORD names a file, and every process that does work appends lines of JSON to it.
 Without the variable nothing is recorded. CONTRIBUTING.md lists the kinds of lines. The record answers questions such as

@@ -1,7 +1,7 @@
 """Reads a config from YAML or JSON, and refuses a file in which YAML would silently drop or change a key.
 
-Of two equal keys YAML keeps the last one and drops the first. An experiment that was copied and not renamed would
-vanish. YAML also reads `on`, `off`, `yes` and `no` as booleans, and these cannot be names.
+If there are two equal keys, YAML keeps the last one and drops the first. An experiment that was copied and not renamed
+would then disappear. YAML also reads `on`, `off`, `yes` and `no` as booleans, and these cannot be names.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from pipeline.errors import PipelineError
 
 MERGE = "tag:yaml.org,2002:merge"
 NO_NAMES = {"tag:yaml.org,2002:bool": "a truth value", "tag:yaml.org,2002:null": "nothing"}
-"""The tags of keys that look like words but that YAML does not read as text, and what it reads instead."""
+"""YAML's tags of keys that look like words but are not read as text → what YAML reads instead."""
 
 MOST_NESTED = 100
-"""The largest accepted number of brackets that are open at a time. YAML takes longer than their square for them."""
+"""The largest accepted number of brackets that are open at a time. The time that YAML needs grows faster than the
+square of this number."""
 
 MOST_BYTES = 1 << 20
 """The largest accepted file, 1 MiB. The config of all experiments of the paper takes a fiftieth of it."""
 
 _SHORT_CONFIG = re.compile(r"-[DFSafklnpt]*C(?P<value>.*)", re.DOTALL)
-"""`-C`, perhaps behind other letters that take no value (`-nC`), and the value that may follow at once (`-Ca=1`)."""
+"""The pattern of `-C`: letters of options without a value may be before it (`-nC`), and its value may follow directly
+(`-Ca=1`)."""
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -63,10 +65,10 @@ def read(path: Path | str) -> dict[str, Any]:
 
 
 def with_entries(raw: Mapping[str, Any], entries: Sequence[str]) -> dict[str, Any]:
-    """Lay `KEY=VALUE` entries over the keys of a config, as Snakemake does with those behind its `--config`.
+    """Apply `KEY=VALUE` entries to the keys of a config, as Snakemake does with those after `--config`.
 
-    Each value is YAML in which all scalars are text; a section is laid over the file's section, key by key. Raises
-    PipelineError for an entry without `=`, for one that is no YAML, and for a key that stands twice.
+    Each value is YAML in which all scalars are text. The keys of a section replace those of the file's section one by
+    one. Raises PipelineError for an entry without `=`, for one that is no YAML, and for a key that is given twice.
     """
     import yaml
 
@@ -95,10 +97,10 @@ def _over(base: Any, value: Any) -> Any:
 
 
 def check_command_line(arguments: Sequence[str]) -> None:
-    """Find what Snakemake drops from its command line without a word.
+    """Find options and keys that Snakemake drops from its command line without a message.
 
-    arguments: those of the command, without its name. Of several `--config` or `--configfile` Snakemake keeps the last
-    one only, and of two equal keys the last. Raises PipelineError that names all such options and keys.
+    arguments: those of the command, without its name. Snakemake keeps only the last of several `--config` or
+    `--configfile`, and the last of two equal keys. Raises PipelineError, which names all such options and keys.
     """
     complaints = []
     for option in ("--config", "--configfile"):
@@ -117,7 +119,7 @@ def check_command_line(arguments: Sequence[str]) -> None:
 
 
 def _values_of(option: str, arguments: Sequence[str]) -> Iterator[list[str]]:
-    """The values behind each appearance of an option."""
+    """Yield the values after each occurrence of an option."""
     taken: list[str] | None = None
     for argument in arguments:
         if argument == "--":
@@ -134,7 +136,7 @@ def _values_of(option: str, arguments: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _option(argument: str) -> tuple[str, str | None]:
-    """The option that a word of the command line stands for, in its long form, and the value in the same word."""
+    """Return the long form of the option in a word of the command line, and the value in the same word."""
     if short := _SHORT_CONFIG.fullmatch(argument):
         return "--config", short["value"].removeprefix("=") or None
     name, equals, value = argument.partition("=")
@@ -144,7 +146,8 @@ def _option(argument: str) -> tuple[str, str | None]:
 
 
 def _entry_complaints(entries: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the keys of `KEY=VALUE` entries. Snakemake reads each value as YAML, all scalars as text."""
+    """Yield what is wrong with the keys of `KEY=VALUE` entries. Snakemake reads each value as YAML, with all scalars as
+    text."""
     import yaml
 
     names = [entry.partition("=")[0] for entry in entries]
@@ -212,7 +215,7 @@ def _complaints(node: Any, place: str, seen: set[int]) -> Iterator[str]:
         name, line = _below(place, key.value), key.start_mark.line + 1
         if key.tag in NO_NAMES:
             yield f"`{name}` (line {line}) is read by YAML as {NO_NAMES[key.tag]}, not as a name"
-        # `1` and `1.0` are written differently and are one key; `0.1` and `"0.1"` are two keys and one name.
+        # `1` and `1.0` are written differently but are the same key. `0.1` and `"0.1"` are two keys but the same name.
         spellings = {key.value, yaml.SafeLoader("").construct_object(key)}
         if first := next((lines[spelling] for spelling in spellings if spelling in lines), None):
             yield f"`{name}` stands twice, on lines {first} and {line}"

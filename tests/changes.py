@@ -30,7 +30,7 @@ def change_words(workflow):
         ("README.md", "workflow", "work flow"),
         ("config.yaml", "# A comment.", "# Another."),
         ("workflow/rules/segment.smk", '"""Cut the videos', '"""Cut all videos'),
-        ("pipeline/video/segment.py", '"""Clip boundaries', '"""Boundaries of clips'),
+        ("pipeline/video/segment.py", '"""Computes the clips', '"""Computes all clips'),
     ]:
         text = (workflow.folder / path).read_text()
         assert old in text

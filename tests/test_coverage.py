@@ -76,7 +76,7 @@ def test_where_the_config_allows_it_the_rest_is_scored_and_the_table_says_on_how
     metrics, line = Lacking(tmp_path, {"v25": why}, missing="skip").go()
     assert metrics["n_queries"]["all"] == 7
     assert metrics["notes"] == ["scored on 7 of 8 queries; not comparable with numbers on all"]
-    assert f"train: tiny does without 1 of 8 queries of val: v25 ({why})" in capsys.readouterr().out
+    assert f"train: tiny leaves out 1 of 8 queries of val: v25 ({why})" in capsys.readouterr().out
     assert line.facts["queries"].startswith("7 queries (published")
     assert "scored on 7 of 8 queries; not comparable" in line.facts["note"]
 
@@ -109,7 +109,7 @@ def test_a_config_that_allows_missing_videos_trains_nothing_again(tmp_path):
 def test_a_video_that_train_lacks_is_said_and_counted_and_allowed(tmp_path, capsys):
     metrics, line = Lacking(tmp_path, {"v3": "missing: no such file"}).go()
     assert (metrics["n_queries"]["all"], metrics["notes"]) == (8, [])
-    assert "does without 1 of 24 queries of train: v3 (missing: no such file)" in capsys.readouterr().out
+    assert "leaves out 1 of 24 queries of train: v3 (missing: no such file)" in capsys.readouterr().out
     assert "trained on 23 of 24 queries" in line.facts["note"]
 
 

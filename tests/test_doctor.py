@@ -229,7 +229,7 @@ def test_another_pin_than_the_manifests_is_a_problem(ready):
     files.write_json(ready.results / "resources/train/pin.json", {"sha256": "0" * 64, "bytes": 1})
     (found,) = bad(present.check(case.read(case.Asked(target="table1"))))
     assert "its pin says another digest" in found.what
-    assert found.remedy == "remove results/resources/train to take the file anew"
+    assert found.remedy == "remove results/resources/train to fetch the file again"
 
 
 def test_a_lock_that_a_killed_snakemake_left_is_told_from_one_at_work(ready, monkeypatch):

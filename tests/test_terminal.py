@@ -59,10 +59,10 @@ def log(tmp_path):
             'Traceback (most recent call last):\n  File "x.py", line 1\nKeyError: 3\n',
             "a fault of this program: KeyError: 3",
         ),
-        ("", "it ended without a word: killed, perhaps for memory or time, or by hand"),
+        ("", "it ended without a message: killed, perhaps because of memory or time, or by hand"),
         (
             "seen: 3 of 9 epochs\n",
-            "it ended without a word: killed, perhaps for memory or time, or by hand; "
+            "it ended without a message: killed, perhaps because of memory or time, or by hand; "
             "the last line of its log is: seen: 3 of 9 epochs",
         ),
     ],

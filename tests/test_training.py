@@ -289,7 +289,7 @@ def test_a_state_left_by_another_kind_of_device_is_passed_over_and_that_is_said(
         torch.save({"made_from": "digest", "progress": {"epoch": 3}}, tmp_path / "state.pt")
     assert checkpoint.load_state(tmp_path, "digest", {}, "cpu").epoch == (0 if begun_anew else 3)
     said = capsys.readouterr().err
-    assert said.endswith("left by a cuda, this is a cpu: the run begins anew\n") if begun_anew else not said
+    assert said.endswith("written on a cuda, this is a cpu: the run starts anew\n") if begun_anew else not said
 
 
 def test_a_learning_rate_that_lies_in_a_tensor_is_logged_as_configured():

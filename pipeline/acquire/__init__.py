@@ -1,1 +1,1 @@
-"""This room fetches everything that comes from outside: addresses, downloads, archives and weights."""
+"""Fetches everything that comes from outside: addresses, downloads, archives and weights."""

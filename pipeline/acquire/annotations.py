@@ -1,4 +1,4 @@
-"""The annotations stage: one released file to one file of common records, checked and counted."""
+"""The stage `annotate`: it converts one released file to the common form, and checks and counts its rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +56,7 @@ def sampled(dataset: str, split: str, queries: Sequence[records.Query], share: f
 
 
 def count(queries: Sequence[records.Query]) -> dict[str, int]:
-    """Number of queries, of different videos and of ground-truth windows."""
+    """Return the number of queries, of different videos and of ground-truth windows."""
     return {
         "queries": len(queries),
         "videos": len({query.vid for query in queries}),
@@ -65,7 +65,7 @@ def count(queries: Sequence[records.Query]) -> dict[str, int]:
 
 
 def check_released(dataset: str, split: str, source_file: Path, counts: dict[str, int]) -> None:
-    """Compare a file that we know by its digest with what it is known to hold; any other file passes.
+    """Compare a released file, which is recognised by its digest, with its known numbers. Any other file passes.
 
     Raises PipelineError for another split or another number of queries or videos.
     """

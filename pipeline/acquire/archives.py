@@ -1,10 +1,10 @@
-"""Downloaded archives are unpacked here, into a folder that no member of them can leave.
+"""Unpacks downloaded archives into a folder. No member of an archive can be written outside this folder.
 
-A killed job goes on where it stopped: a member that is there at its full size is not written again, as long as the
-archive is the same. A zip inside an archive (TVSum ships its videos so) is unpacked too, into a folder of its name. A
-member is skipped and reported when it is a link or a device, or when its name cannot be printed or is refused by file
-systems. An archive is refused when a name in it points outside the folder, or when it unpacks to far more bytes than an
-honest archive of its size.
+A killed job goes on where it stopped: a member that exists at its full size is not written again, if the archive is the
+same. A zip inside an archive (such as the videos of TVSum) is unpacked, too, into a folder of its name. A member is
+skipped and reported when it is a link or a device, or when its name cannot be printed or is refused by file systems. An
+archive is refused when a name in it points outside the folder, or when it unpacks to far more bytes than an honest
+archive of its size.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def unpack(job: StageJob[Nothing]) -> bool:
 
 
 def allowed_bytes(packed: int) -> int:
-    """Return how many bytes an honest archive of `packed` bytes may unpack to."""
+    """Return the largest number of bytes to which an honest archive of `packed` bytes can unpack."""
     return max(ALWAYS_ALLOWED_BYTES, LARGEST_RATIO * packed)
 
 
@@ -106,7 +106,8 @@ def _forget_if_short(layout: Layout, name: str) -> None:
 
 
 def _make_room(layout: Layout, name: str, archive_sha256: str) -> None:
-    """Keep the members only if they came out of this very archive: another one's may have the same names and sizes."""
+    """Keep the members only if they came from the same archive, because members of another archive may have the same
+    names and sizes."""
     mark, home = layout.unpacked_from(name), layout.unpacked(name)
     if mark.is_file() and mark.read_text() == archive_sha256:
         return
@@ -139,7 +140,7 @@ def read_index(path: Path) -> dict[str, int]:
 
 @dataclass
 class Unpacking:
-    """What has come out of an archive so far.
+    """The unpacking of one archive, with the members that were written so far.
 
     folder: the folder that members are written to. allowed_bytes: an archive that unpacks to more bytes is refused.
     remedy: what the user can do about a damaged archive, for error messages.
@@ -180,7 +181,7 @@ class Unpacking:
             raise PipelineError(
                 f"holds more than {self.allowed_bytes:,} bytes, over {LARGEST_RATIO} times its size",
                 where=f"{archive}, member {member.name}",
-                remedy="it was made to fill a disk: remove it and take another mirror",
+                remedy="it was made to fill a disk: remove it and use another mirror",
             )
 
 
@@ -191,7 +192,7 @@ def safe_path(name: str, archive: Path) -> PurePosixPath:
         raise PipelineError(
             f"member {name!r} points outside the folder",
             where=archive,
-            remedy="it was made to do harm: remove it and take another mirror",
+            remedy="it was made to do harm: remove it and use another mirror",
         )
     return path
 

@@ -1,5 +1,4 @@
-"""Copies of files of this machine. The owner may edit the original later, so a copy never shares its content with
-it."""
+"""Copies files of this machine. The owner may edit the original later, so a copy is never a link to it."""
 
 from __future__ import annotations
 

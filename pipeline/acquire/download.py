@@ -1,8 +1,8 @@
-"""Fetching brings a source of the table to a checked file under `{results}/resources/{name}/`.
+"""The stage `fetch`: it makes a checked file of a source under `{results}/resources/{name}/`.
 
-A file is known by its digest, not by its address. So folders of this machine are searched before the network is asked,
-and the mirrors of a source are tried in their order. Where nobody publishes a digest, the digest of the first file is
-stored beside it (a pin). From then on, another file under the same name is an error.
+A file is identified by its digest, not by its address. So folders of this machine are searched before the network is
+asked, and the mirrors of a source are tried in their order. Where nobody publishes a digest, the digest of the first
+file is stored beside it (a pin). From then on, another file under the same name is an error.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
     except OSError as error:
         raise files.cannot_write(wanted.target, error) from error
     partial = Partial(wanted.target)
-    # What an earlier try left of a single connection is continued so.
+    # A single connection continues what an earlier try over a single connection left.
     parts = Parts(wanted, acquire) if acquire.connections > 1 and not partial.version(wanted.url) else None
     best = useless = 0
     version = None
@@ -120,8 +120,8 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
 
 
 def refuse_long_wait(trouble: TransientError, wanted: Wanted, acquire: Acquire) -> None:
-    """Raise PipelineError when a server asks to wait longer than the config allows. Coming back earlier would be
-    rude, and waiting for hours would hold a job."""
+    """Raise PipelineError when a server asks to wait longer than the config allows. Coming back earlier would disturb
+    the server, and waiting for hours would block a job."""
     if trouble.after_s > acquire.longest_wait_s:
         raise PipelineError(
             f"{trouble}, and asks to wait {length(trouble.after_s)}; acquire.longest_wait_s allows"
@@ -236,8 +236,7 @@ def _candidates(folder: Path, source: Source) -> Iterator[Path]:
 
 
 def _fetch(source: Source, target: Path, acquire: Acquire, *, again: bool = False) -> None:
-    """Fetch a source. again: its original on this machine has changed, so the file that was copied before is
-    outdated."""
+    """Fetch a source. again: whether its original on this machine has changed, so that the copy is outdated."""
     pin = pin_beside(target)
     digest = source.digest or _pinned(pin)
     if again or not (target.is_file() and _has(target, digest)):
@@ -267,7 +266,7 @@ def _pinned(pin: Path) -> str | None:
     held = files.read_json(pin, files.MADE_HERE)
     sha256 = held.get("sha256") if isinstance(held, dict) else None
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise PipelineError("holds no digest", where=pin, remedy=f"remove {pin.parent} to take the file anew")
+        raise PipelineError("holds no digest", where=pin, remedy=f"remove {pin.parent} to fetch the file again")
     return f"sha256:{sha256}"
 
 

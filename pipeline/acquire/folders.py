@@ -1,4 +1,4 @@
-"""A folder of this machine can stand for an archive. It is packed, so that all later stages see an ordinary archive.
+"""Packs a folder of this machine that is used in place of an archive, so that all later stages get an ordinary archive.
 
 The packed file depends only on the names and bytes of the files, not on times, owners or their order on disk. So its
 SHA-256 is the folder's digest. It is pinned, compared and recorded as the digest of a downloaded archive is.

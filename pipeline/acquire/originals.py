@@ -1,4 +1,4 @@
-"""Some files have their original on this machine. This module tells whether an original changed or newly appeared.
+"""Finds out whether the original of a copied file on this machine has changed, or has newly appeared.
 
 An original is a file (or, for an archive, a folder) behind a `file:///` address or in a folder of `acquire.local`. The
 copy gets the modification time of its original. So an equal size and time mean that nothing changed, and only other
@@ -22,8 +22,8 @@ from pipeline.acquire.sources import Source, Sources
 from pipeline.layout import Layout
 
 READ_BYTES = 100_000_000
-"""A plan reads at most this many bytes to tell a touched original from a changed one. Longer ones are left to the
-stage."""
+"""Largest number of bytes that a plan reads to find out whether the content of an original changed, and not only its
+time. Longer originals are left to the stage."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def original_of(source: Source, vid: str = "") -> Path | None:
     machine.
 
     A source whose digest stands in the table also gives None: the digest says what the file is, and one of several
-    mirrors may differ from it. So does a source at a mirror: it stands for the network, where a file stays what it was.
+    mirrors may differ from it. A source at a mirror gives None, too, because a mirror replaces the network, where files
+    do not change.
     """
     if source.is_mirrored:
         return None
@@ -146,8 +147,8 @@ def is_untouched(path: Path, n_bytes: int | str, since: float) -> bool:
 
 
 def have_changed(taken: Iterable[CopiedFile]) -> bool:
-    """Tell whether an original has changed. One that may have, and is too long to be read for a plan, counts as
-    changed."""
+    """Tell whether an original has changed. An original that may have changed, but is too long to be read for a plan,
+    counts as changed."""
     suspects = [one for one in taken if one.looks_changed()]
     if sum(one.n_bytes for one in suspects) > READ_BYTES:
         return True
@@ -155,15 +156,15 @@ def have_changed(taken: Iterable[CopiedFile]) -> bool:
 
 
 def asked(names: Sequence[str], table: Sources) -> str:
-    """Return, in one line, where the videos of a dataset are looked for. It is recorded with each video that did not
-    come."""
+    """Return, in one line, where the videos of a dataset are searched. This line is recorded with each video that was
+    not found."""
     return " ".join(address for name in names for address in (table[name].addresses if name in table.by_name else ()))
 
 
 def may_come_now(
     record: Mapping[str, Any], names: Sequence[str], table: Sources, local: Iterable[str], layout: Layout
 ) -> bool:
-    """Tell whether a video that did not come when an account was made should be asked for again.
+    """Tell whether a video that was not found when an account was made should be searched again.
 
     It should when the fetch failed, when the sources have other addresses now, and when its file is on this machine
     now. record: the content of the manifest of `videos`. layout: where the videos would lie.

@@ -30,8 +30,8 @@ class Partial:
         return self._hash.hexdigest()
 
     def version(self, url: str) -> str | None:
-        """Return the entity tag or date under which `url` offered the bytes that are here, or None if they are of no
-        use."""
+        """Return the entity tag or date under which `url` offered the bytes that are here, or None if they cannot be
+        used."""
         if not (self.size and self.note.exists()):
             return None
         note = files.read_json(self.note, files.MADE_HERE)

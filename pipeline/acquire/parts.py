@@ -1,8 +1,8 @@
-"""A large file is fetched over several connections at once, for servers that send slowly on each of them.
+"""Fetches a large file over several connections at once, for servers that send slowly on each connection.
 
 The file is divided into segments of 4 MiB. A segment counts when all its bytes are on disk, so a killed download loses
-at most one segment per connection. A server that cannot send ranges, or that sends other ranges than it was asked for,
-is left to the single connection of `transfer.py`. So is a file whose digest is wrong after it was put together.
+at most one segment per connection. The single connection of `transfer.py` is used if a server cannot send ranges, or
+sends other ranges than it was asked for. It is also used if the digest of the joined file is wrong.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pipeline.progress import Progress
 
 SEGMENT = 4 << 20
 FEWEST = 4
-"""The fewest segments that a file must have. A smaller one comes over one connection."""
+"""Smallest number of segments of a file. A smaller file is fetched over one connection."""
 OVERLAP = 512
-"""Number of bytes that the two first requests have in common. A server that sends the same bytes for every range gives
-other bytes there."""
+"""Number of bytes that the first two requests have in common. A server that ignores ranges sends different bytes for
+this part."""
 
 
 class _NoRangesError(Exception):
@@ -52,14 +52,14 @@ class Parts:
 
     @property
     def held(self) -> int:
-        """Number of bytes of complete segments, to the whole segment."""
+        """Number of bytes in complete segments."""
         return sum(self._marks()) * SEGMENT
 
     def receive(self) -> str | None:
         """Fetch what is missing, put the whole file under its target, and return its SHA-256.
 
-        Returns None, with nothing left behind, where this server or this file needs a single connection. Raises
-        TransientError for what may be gone at the next try, and PipelineError when the file cannot be written.
+        Returns None, and leaves no files, if this server or this file needs a single connection. Raises TransientError
+        for a failure that may not occur at the next try, and PipelineError if the file cannot be written.
         """
         try:
             if not self._is_offered():
@@ -102,7 +102,7 @@ class Parts:
         return self.version is not None and self.total >= FEWEST * SEGMENT and ends[0][OVERLAP:] == ends[1][:OVERLAP]
 
     def _begin(self) -> None:
-        """Keep the segments that are here if they belong to this version of the file; else begin anew."""
+        """Keep the segments that are here if they belong to this version of the file. Otherwise start again."""
         known = {"url": self.wanted.url, "version": self.version, "total": self.total, "segment": SEGMENT}
         n = -(-self.total // SEGMENT)
         with suppress(PipelineError):

@@ -1,4 +1,4 @@
-"""How long a download waits: for its turn at a host, after a failure, and when a server asks for time.
+"""The waiting times of a download: for its turn at a host, after a failure, and when a server asks it to wait.
 
 The turns at a host are shared by all processes of one user on one machine, because the jobs of many shards ask the same
 host. They are kept in a small file per host. Jobs on other machines of a cluster do not see this file, so a limit there
@@ -23,14 +23,14 @@ from pipeline import locks
 from pipeline.config import Acquire
 
 BACKOFF_S = 1.0
-"""Seconds to wait at most after the first try that brought nothing. Each further such try doubles the wait."""
+"""Largest number of seconds to wait after the first try without progress. Each further such try doubles this number."""
 LONGEST_BACKOFF_S = 60.0
 ANY_HOST = "*"
 """The key of `acquire.requests_per_minute` that stands for all hosts that are not named there."""
 
 
 def backoff_s(useless: int) -> float:
-    """Return the seconds to wait after so many tries without progress, 0 or more.
+    """Return the seconds to wait, 0 or more. useless: the number of tries without progress.
 
     The wait is drawn at random from the upper half of its range. Jobs that a server turned away together then do not
     come back together.
@@ -42,7 +42,7 @@ def backoff_s(useless: int) -> float:
 def asked_to_wait_s(response: requests.Response) -> float:
     """Return the seconds that an answer's `Retry-After` asks to wait; 0 without one, or for one that cannot be read.
 
-    The header holds seconds or a date (RFC 9110, section 10.2.3). A date is compared with the server's own clock, where
+    The header holds seconds or a date (RFC 9110, section 10.2.3). A date is compared with the server's own clock, if
     the answer gives it, because the clock of this machine may be wrong.
     """
     asked = response.headers.get("Retry-After", "").strip()
@@ -80,7 +80,7 @@ def _reserve(host: str, every_s: float) -> float:
 
 
 def _read(place: Path) -> tuple[float, float]:
-    """Return when a record was written, and when the next turn is free. A record that is torn counts as none."""
+    """Return when a record was written, and when the next turn is free. A damaged record counts as none."""
     try:
         written, free = map(float, place.read_text(encoding="ascii").split())
     except (OSError, ValueError):

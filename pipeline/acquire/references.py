@@ -1,7 +1,7 @@
-"""Names in the config that match no source are found here, before anything is planned.
+"""Finds names in the config that match no source, before anything is planned.
 
-Without this check Snakemake would take an input function that raises for one that asks for nothing. Beside a finished
-table a misspelt name would then end as "nothing to be done".
+Without this check, Snakemake would treat an input function that raises an error like one that needs no input. If the
+table exists already, a wrong name would then end with "nothing to be done".
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Reference = tuple[str, str, tuple[str, ...]]
 
 
 def check(cfg: Config, sources: Sources, where: str) -> None:
-    """Raise one PipelineError for everything that the config names wrongly.
+    """Raise one PipelineError for all wrong names in the config.
 
-    That is: annotations that an experiment needs and its dataset does not name, and names that the table of sources
-    lacks or has with a kind that does not fit, and weight files that are not there.
+    These are annotations that an experiment needs and its dataset does not name, names that are not in the table of
+    sources or have the wrong kind there, and weight files that do not exist.
     """
     misfits = [_misfit(reference, sources) for reference in _references(cfg)]
     complaints = [
@@ -59,7 +59,7 @@ def _unknown_weights(cfg: Config) -> Iterator[str]:
 
 
 def _unreadable_weights(cfg: Config, sources: Sources) -> Iterator[str]:
-    """Yield weights of families of the config that are not there, or that their encoder does not read."""
+    """Yield weights of families of the config that do not exist, or that their encoder cannot read."""
     made = {family for experiment in cfg.experiments.values() for family in experiment.made}
     for name, definition in own_definitions(made).items():
         weights = definition["weights"]

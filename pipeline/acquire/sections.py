@@ -49,7 +49,7 @@ def is_section(vid: str, youtube_id: str) -> bool:
 
 
 def videos_with(vid: str, source: Source) -> list[str]:
-    """Return the names of the videos that hold a vid: its own and, on YouTube, that of the whole video, which comes
-    last. They take the place of `{vid}` in the source's file name and address."""
+    """Return the names of the videos that contain a vid: its own name and, on YouTube, the name of the whole video at
+    the end. They replace `{vid}` in the source's file name and address."""
     match = _VID.fullmatch(vid) if source.kind == "youtube" else None
     return [vid, match["id"]] if match and match["start"] else [vid]

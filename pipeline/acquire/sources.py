@@ -1,4 +1,5 @@
-"""The table of sources is the only place that knows an address. Each row is one address; rows of one name are mirrors.
+"""Reads the table of sources, which is the only place with addresses. Each row is one address. Rows of one name are
+mirrors.
 
 Columns of a table (`sources.csv` beside this file, or another one that `acquire.sources` in the config names):
 
@@ -40,7 +41,7 @@ SHARED = ("kind", "file", "digest", "bytes", REPORTED)
 class Source:
     """One thing that can be fetched.
 
-    digest: `algorithm:hex`, or None where nobody publishes one. n_bytes: the exact size, or None where unknown.
+    digest: `algorithm:hex`, or None if nobody publishes one. n_bytes: the exact size, or None if it is unknown.
     n_bytes_reported: the size that others report; it is used for estimates and checks nothing. addresses: mirrors of
     the same file, in the order in which they are tried. is_mirrored: whether the mirror that the config names is the
     only address.
@@ -59,7 +60,7 @@ class Source:
     def at_mirror(self, mirror: str) -> Source:
         """Return the same source with the address that its file has at a mirror (`acquire.mirror`), and no other.
 
-        The places below a mirror are those below `results/resources/`, so a mirror is made by copying that folder.
+        A mirror has the same layout as `results/resources/`, so it can be made by copying this folder.
         """
         base = mirror if "://" in mirror else Path(mirror).resolve().as_uri()
         folder = "files/" if self.kind in ("video", "youtube") else ""
@@ -116,9 +117,9 @@ def load(table: Path | str | None = None, mirror: str | None = None) -> Sources:
 
 
 def _own_weights(table: Iterable[str], path: Path) -> dict[str, Source]:
-    """Return a source for each weight file that a family of the config names. It lies on this machine.
+    """Return a source for each weight file that a family of the config names. These files are on this machine.
 
-    Raises PipelineError where the table has a row of that name.
+    Raises PipelineError if the table has a row of the same name.
     """
     found = {}
     for name, file in families.own_weight_files().items():

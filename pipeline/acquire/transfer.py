@@ -1,7 +1,7 @@
-"""One connection to a server: ask for the missing part of a file, tell a file from a refusal, check the whole file.
+"""Fetches a file over one connection: asks for its missing part, recognises refusals, and checks the whole file.
 
-There are four outcomes: the digest of the file, `NoSuchFileError`, `TransientError` (try again), or a PipelineError
-that no second try would cure.
+There are four outcomes: the digest of the file, `NoSuchFileError`, `TransientError` (try again), or a PipelineError,
+after which another try would not help.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NoSuchFileError(PipelineError):
 
 
 class TransientError(Exception):
-    """A failure that may be gone at the next try. after_s: seconds that the server asks to wait."""
+    """A failure that may not occur at the next try. after_s: seconds that the server asks to wait."""
 
     def __init__(self, why: str, after_s: float = 0.0) -> None:
         super().__init__(why)
@@ -154,9 +154,8 @@ def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partia
 def _settle_coding(response: requests.Response, wanted: Wanted) -> None:
     """Decide whether the packed bytes of an answer are the file, or only packed for the transfer.
 
-    No packing was asked for, but some servers pack all the same. A server often announces a `.gz` file that it stores
-    as packed for the transfer: there the packed bytes are the file. Raises PipelineError for a packing that cannot be
-    undone.
+    No packing was requested, but some servers pack anyway. A server often announces a stored `.gz` file as packed for
+    the transfer. Then the packed bytes are the file. Raises PipelineError for a packing that cannot be undone.
     """
     coding = response.headers.get("Content-Encoding", "identity").lower()
     is_page = "html" in response.headers.get("Content-Type", "")
@@ -198,8 +197,8 @@ def _total(response: requests.Response) -> int | None:
 
 
 def version_of(response: requests.Response) -> str | None:
-    """Return what names this version of the file in a later `If-Range` header, or None. Weak entity tags do not
-    count."""
+    """Return the value that names this version of the file in a later `If-Range` header, or None. Weak entity tags
+    cannot be used."""
     if "Content-Encoding" in response.headers:
         return None
     tag = response.headers.get("ETag", "")
@@ -228,9 +227,9 @@ def _write(response: requests.Response, wanted: Wanted, partial: Partial, resume
 
 
 def _beginning(pieces: Iterator[bytes]) -> bytes:
-    """Return the first PIECE_BYTES of a file or a little more, or all of a shorter one.
+    """Return the first PIECE_BYTES of a file or a little more, or the whole file if it is shorter.
 
-    A server may send very small pieces, which alone would not show what they begin.
+    A server may send very small pieces. One of them would not show what kind of file it is.
     """
     found = b""
     while len(found) < PIECE_BYTES and (piece := next(pieces, b"")):

@@ -1,4 +1,4 @@
-"""Weight files that were fetched. Each encoder has its own way to read one without running code from it."""
+"""Finds weight files that were fetched. Each encoder has its own way to read them without running code from them."""
 
 from __future__ import annotations
 

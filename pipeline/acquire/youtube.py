@@ -1,6 +1,6 @@
-"""One whole video is fetched from YouTube with the library yt-dlp, which only this module uses.
+"""Fetches one whole video from YouTube with the library yt-dlp, which only this module uses.
 
-An id never becomes part of a command line: yt-dlp runs as a library and is given a full address. What YouTube says is
+An id never becomes part of a command line: yt-dlp runs as a library and is given a full address. YouTube's answers are
 sorted into three kinds: the video is gone (`NoSuchFileError`), YouTube cannot answer at the moment (the fetch is tried
 again, after a wait), or the fetch did not work this time (PipelineError).
 """
@@ -23,7 +23,8 @@ from pipeline.errors import PipelineError
 __all__ = ["Section", "fetch_video", "section_of"]
 
 FORMATS = "bv*[vcodec^=avc1]+ba[ext=m4a]/b[vcodec^=avc1]/bv*+ba/b"
-"""Formats that are asked for: H.264 with AAC where YouTube has it (all decoders read it alike), else the best one."""
+"""Formats that are asked for: H.264 with AAC if YouTube has it, because all decoders read it in the same way, or else
+the best one."""
 SHORT_SIDE = 256
 """The short side in pixels that is asked for: the smallest format that has at least this many, else the largest one.
 
@@ -47,9 +48,9 @@ _LATER = re.compile(
 def fetch_video(youtube_id: str, address: str, target: Path, acquire: Acquire) -> None:
     """Put a whole video under `target`. address: that of the page, with `{vid}` in the place of the YouTube id.
 
-    The jobs of several shards may want the same video. Then one of them fetches it, and the others wait. What a killed
-    fetch left is continued. Raises NoSuchFileError when the video is gone, and PipelineError for everything else, also
-    when ffmpeg is not installed: yt-dlp joins picture and sound with it.
+    The jobs of several shards may want the same video. Then one of them fetches it, and the others wait. A killed fetch
+    is continued. Raises NoSuchFileError when the video is gone, and PipelineError for everything else, also when ffmpeg
+    is not installed: yt-dlp joins picture and sound with it.
     """
     if shutil.which("ffmpeg") is None:
         remedy = "install ffmpeg, or name an archive"

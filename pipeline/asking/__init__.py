@@ -1,5 +1,4 @@
-"""A trained run answers queries about a video of one's own: the video is encoded once, then asked as often as wanted.
-
-`moments.py` is the door: `Moments.load(run)`, `.encode(video)`, `.ask(encoded, query)`. The rows, the words and the
-network are those of the stages `extract` and `predict`; nothing is computed in another way here.
+"""Lets a trained run answer queries about a user's video. The video is encoded once, and then any number of queries can
+be asked. The entrance is `moments.py`: `Moments.load(run)`, `.encode(video)`, `.ask(encoded, query)`. The rows, the
+words and the network are computed by the code of the stages `extract` and `predict`.
 """

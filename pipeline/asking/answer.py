@@ -1,4 +1,4 @@
-"""The answer of a run to one query about one video: windows, clip scores, and what they stand on."""
+"""The answer of a run to one query about one video: windows, clip scores, and how they were made."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.asking.pieces import OVERLAP, shared
 from pipeline.errors import readable
 
 BEST_CLIPS = 5
-"""Number of clips that stand for the highlights of a video."""
+"""Number of clips that are shown as the highlights of a video."""
 
 
 @dataclass(frozen=True)
 class ScoredWindow:
-    """A part of the video, in seconds, and how well it answers: the larger the score the better."""
+    """A part of the video, in seconds, with a score. A larger score is better."""
 
     start_s: float
     end_s: float
@@ -46,7 +46,7 @@ class Answer:
     notes: tuple[str, ...] = ()
 
     def distinct(self, most: int = 5) -> list[ScoredWindow]:
-        """Return the best windows of which none shares more than half of the union with a better one.
+        """Return the best windows. A window whose IoU with a better one is above one half is left out.
 
         Windows without a length are left out.
         """
@@ -66,7 +66,8 @@ class Answer:
         ]
 
     def shown(self, most: int = 5) -> list[ScoredWindow]:
-        """Return what is shown of an answer: distinct windows, or the best clips of a run without moments."""
+        """Return the windows that are shown for an answer: distinct windows, or the best clips of a run without
+        moments."""
         return self.distinct(most) if self.windows else self.best_clips(most)
 
     def to_row(self) -> dict[str, Any]:

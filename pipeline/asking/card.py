@@ -1,4 +1,5 @@
-"""The card of a run says what a network was trained on. Here it is read, and families that no video gives are refused.
+"""Reads the card of a run, which says what the network was trained on. Families that cannot be made from a video are
+refused.
 
 A card lists the passport of every family. A family is made again exactly as the passport says: by the same revision,
 with weights of the same digest, on the same grid and in the same number format.
@@ -29,11 +30,12 @@ NO_CARD = "name the folder of a finished run, such as results/runs/EXPERIMENT/RU
 
 @dataclass(frozen=True)
 class RunCard:
-    """What the card of one run says.
+    """The content of the card of one run.
 
-    folder: the run's. results: the results folder that it lies in. features: the families in the order in which the
-    network reads them. passports: family → passport of the rows it was trained on. threads: CPU threads that a sum was
-    shared by. longest_clips: number of clips of the longest video that training saw; None where the card does not say.
+    folder: the folder of the run. results: the results folder that contains it. features: the families in the order in
+    which the network reads them. passports: family → passport of the rows that it was trained on. threads: number of
+    CPU threads among which sums were divided. longest_clips: number of clips of the longest video in training; None if
+    the card does not give it.
     """
 
     folder: Path
@@ -47,13 +49,13 @@ class RunCard:
 
     @property
     def name(self) -> str:
-        """The run by its experiment and its own name."""
+        """The names of the experiment and of the run."""
         folder = self.folder.absolute()
         return f"{folder.parent.name}/{folder.name}"
 
     @property
     def about(self) -> Dataset:
-        """Everything that depends on the dataset it was trained on."""
+        """The object of the dataset that the run was trained on."""
         return datasets.get(self.dataset)
 
     @property
@@ -85,8 +87,8 @@ class RunCard:
 def read_card(folder: Path | str) -> RunCard:
     """Read the card of a run, and check that all its families can be made from a video.
 
-    Raises PipelineError for a folder without a finished run, for a card that says something impossible, and, with
-    every such family and the reason, for a run whose features nobody can make from a video here.
+    Raises PipelineError for a folder without a finished run, for a card with an impossible value, and for a run whose
+    features cannot be made from a video here. The last error names every such family with the reason.
     """
     folder = Path(folder)
     path = folder / CARD
@@ -106,7 +108,7 @@ def read_card(folder: Path | str) -> RunCard:
 
 
 def weights_file_of(card: RunCard, epoch: str) -> Path:
-    """Return the weights of one epoch of the run. Raises PipelineError where they are not there."""
+    """Return the weights of one epoch of the run. Raises PipelineError if they do not exist."""
     if epoch not in EPOCHS:
         raise PipelineError(
             f"there is no epoch `{epoch}`", where=card.folder, remedy=f"name one of {', '.join(EPOCHS)}"
@@ -154,7 +156,7 @@ def _count(value: Any, key: str) -> int:
 
 
 def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
-    """Return the families in order as the manifest of the training says, for a card that is older than the key."""
+    """Return the families in order from the manifest of the training, for a card that is older than this key."""
     experiment = Path(str(raw["experiment"])).name or "?"
     results = results_around(folder)
     for manifest in Layout(results).parts(experiment) if results else ():

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as minutes and seconds with one decimal, with hours where there are some: `2:05.5`."""
+    """Return seconds as minutes and seconds with one decimal, and with hours if there are any: `2:05.5`."""
     tenths = round(seconds * 10)
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -15,7 +15,7 @@ def clock(seconds: float) -> str:
 
 
 def timecode(seconds: float | Fraction, rate: int) -> str:
-    """Return seconds as hours, minutes, seconds and frames at a whole rate, not dropping any: `00:02:05:12`."""
+    """Return seconds as hours, minutes, seconds and frames at a whole rate, without drop frames: `00:02:05:12`."""
     frames = round(seconds * rate)
     whole, frame = divmod(frames, rate)
     minutes, second = divmod(whole, 60)

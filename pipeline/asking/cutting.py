@@ -1,6 +1,7 @@
-"""A window is cut out of a video by copying its packets: nothing is decoded or encoded again.
+"""Cuts a window out of a video by copying its packets. Nothing is decoded or encoded again.
 
-A copy can begin at a key frame only, so it begins at the last one before the window, and may be longer than the window.
+A copy can begin only at a key frame. So it begins at the last key frame before the window, and may be longer than the
+window.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.video.container import opened, start_ticks, video_stream
 
 MP4 = ("mov", "mp4", "m4a")
-"""FFmpeg's names of formats whose streams go into an MP4 file again; all others go into Matroska."""
+"""FFmpeg's names of formats whose streams are copied into an MP4 file. All others are copied into a Matroska file."""
 
 
 def cut_out(video: Path, window: ScoredWindow, target: Path) -> Path:

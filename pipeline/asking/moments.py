@@ -1,4 +1,4 @@
-"""A trained run as an object that answers queries: `Moments.load(run)`, `.encode(video)`, `.ask(encoded, query)`.
+"""An object that answers queries with a trained run: `Moments.load(run)`, `.encode(video)`, `.ask(encoded, query)`.
 
 `load` reads the card and the weights (a second). `encode` is slow: it decodes the video and runs the encoders, once.
 `ask` is fast: it encodes the words and runs the network.
@@ -70,13 +70,13 @@ class Moments:
 
     @property
     def longest_clips(self) -> int:
-        """Number of clips that the network is asked at once; a longer video is asked in pieces."""
+        """Largest number of clips that the network gets at once. A longer video is divided into pieces."""
         about, training = self.card.about, self.card.settings.training
         limits = training.max_clips, self.card.longest_clips, about.padded_s, about.longest_s
         return longest_piece(*limits, self.card.clip_s)
 
     def encode(self, video: Path | str, *, rows: Path | None = None) -> Encoded:
-        """Make the rows of a video (slow; only what is not there yet), and keep them beside it.
+        """Make the rows of a video that do not exist yet, and keep them beside it. This is slow.
 
         rows: another folder for the rows. Raises PipelineError for a video that cannot be read.
         """
@@ -85,7 +85,7 @@ class Moments:
         return encode(video, recipes, rows or rows_folder(video))
 
     def ask(self, encoded: Encoded, query: str = "") -> Answer:
-        """Answer one query about an encoded video (fast). Without a query the video's title is asked for highlights.
+        """Answer one query about an encoded video. This is fast. Without a query the title of the video is the query.
 
         Raises PipelineError for a query that is no text or is very long, for a video that was encoded for other
         features, and for weights of the words' encoder that do not fit.
@@ -128,7 +128,7 @@ class Moments:
     def prediction(self, answer: Answer, qid: int | str, vid: str) -> Prediction:
         """Return an answer in the community's submission form, as the stage `predict` writes it.
 
-        On a dataset with rated clips only those that fit whole into the video are scored there.
+        On a dataset with rated clips, only clips that fit whole into the video get a score in this form.
         """
         windows = [[window.start_s, window.end_s, window.score] for window in answer.windows]
         saliency = list(answer.saliency)
@@ -168,7 +168,7 @@ class Moments:
 
     @torch.inference_mode()
     def _found(self, data: Data, pieces: list[Piece]) -> Found:
-        """Ask the network for every piece. One that is the whole video keeps its exact duration, as `predict` does."""
+        """Run the network on every piece. A piece that is the whole video keeps its exact duration, as in `predict`."""
         shown = _in_pieces(data, pieces)
         windows: list[np.ndarray] | None = []
         saliency: list[np.ndarray] = []
@@ -183,12 +183,12 @@ class Moments:
 
 
 def _named(stores: Mapping[str, Path]) -> str:
-    """Return families, each with the digest of its passport, which is the last part of its store's name."""
+    """Return the families as text, each with the digest of its passport, which is the last part of its store's name."""
     return ", ".join(f"{family} ({path.stem.rpartition('.')[2]})" for family, path in stores.items())
 
 
 def _in_pieces(data: Data, pieces: list[Piece]) -> Data:
-    """Return the same rows as one sample per piece, all under the same words. No row is copied."""
+    """Return the same rows with one sample per piece, all with the same words. No row is copied."""
     (query,) = data.queries
     if len(pieces) == 1:
         return data
@@ -209,7 +209,7 @@ def _in_pieces(data: Data, pieces: list[Piece]) -> Data:
 
 @contextmanager
 def _threads(n: int) -> Iterator[None]:
-    """Compute with so many threads during the block, because the last bits of sums depend on their number."""
+    """Compute with n threads during the block, because the last bits of sums depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

@@ -1,7 +1,8 @@
-"""One HTML page with the video, the windows and the curve of saliency, to be clicked on. It asks no network.
+"""Makes one HTML page with the video, the windows and the curve of saliency. A click plays. It loads nothing from a
+network.
 
-The template escapes whatever a query, a title or a file's name holds (Jinja2's autoescape), and a policy in the page
-forbids it to load anything. A small video lies in the page itself; a larger one is played from where it lies.
+The template escapes all texts of queries, titles and file names (Jinja2's autoescape), and a policy in the page forbids
+it to load anything. A small video is contained in the page. A larger one is played from its own file.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ EMBEDDED_BYTES = 24 << 20
 """Largest size of a video that is written into the page."""
 
 WIDTH, HEIGHT = 1000, 120
-"""Units of the curve's drawing."""
+"""Width and height of the drawing of the curve, in its own units."""
 
 TEMPLATES = Path(__file__).parent
-"""`page.html` is the whole page, `answer.html` one answer on it, `served.html` what a served page has besides."""
+"""`page.html` is the whole page, `answer.html` is one answer on it, and `served.html` is the additional part of a
+served page."""
 
 
 def html(answers: Sequence[Answer], folder: Path, most: int = 5) -> str:
-    """Return the page of answers about one video. folder: where the page will lie.
+    """Return the page of answers about one video. folder: the folder of the page.
 
-    Raises PipelineError where the video cannot be read.
+    Raises PipelineError if the video cannot be read.
     """
     first = answers[0]
     address, is_inside = address_of(first.video, folder)
@@ -45,9 +47,10 @@ def html(answers: Sequence[Answer], folder: Path, most: int = 5) -> str:
 def served(
     video: Path, duration_s: float, run: str, answers: Sequence[Answer], most: int, *, longest: int, nonce: str
 ) -> str:
-    """Return the page that asks `ask` and plays `video`, addresses beside its own.
+    """Return the page that sends queries to `ask` and plays `video`. These two addresses are beside its own.
 
-    answers: those that it shows at first. longest: characters of a query. nonce: of the page's script.
+    answers: those that it shows at first. longest: largest number of characters of a query. nonce: that of the page's
+    script.
     """
     head = _heading(video, duration_s, run)
     shown = _shaped(answers, most)
@@ -60,12 +63,13 @@ def section(answer: Answer, most: int = 5) -> str:
 
 
 def _heading(video: Path, duration_s: float, run: str) -> dict[str, Any]:
-    """Return what stands above the answers about a video."""
+    """Return the heading above the answers about a video."""
     return {"title": readable(video.name), "duration": clock(duration_s), "duration_s": duration_s, "run": run}
 
 
 def shape(answer: Answer, most: int = 5) -> dict[str, Any]:
-    """Return what a page shows of an answer: windows with their places in per cent, and the points of the curve."""
+    """Return the values that a page shows for an answer: windows with their positions in per cent, and the points of
+    the curve."""
     return {
         "query": answer.query,
         "kind": "window" if answer.windows else "clip",
@@ -91,7 +95,8 @@ def shape(answer: Answer, most: int = 5) -> dict[str, Any]:
 
 
 def points(answer: Answer) -> str:
-    """Return the curve of saliency as the points of an SVG line, a step per clip, from the least to the largest."""
+    """Return the curve of saliency as the points of an SVG line with a step per clip, scaled to the smallest and the
+    largest score."""
     values = answer.saliency
     if not values:
         return ""

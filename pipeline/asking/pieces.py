@@ -1,7 +1,7 @@
-"""A video that is longer than a network ever saw is asked in overlapping pieces, and their answers are merged.
+"""Divides a video that is longer than all videos of the training into overlapping pieces, and merges their answers.
 
-The rule, in the words of `RULE`, stands on every page. A run sees `max_clips` clips at most; a longer video, simply cut
-there, would be answered for its beginning alone, with spans scaled by a length that the network did not see.
+Every page prints the rule in the words of `RULE`. A run reads at most `max_clips` clips. If a longer video were cut
+there, only its beginning would be answered, and spans would be scaled by a length that the network did not read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import floor
 import numpy as np
 
 OVERLAP = 0.5
-"""Share of two windows' union from which they count as the same moment."""
+"""Two windows whose IoU is above this count as the same moment."""
 
 RULE = (
     "The video is longer than what the run was trained on, so it is asked in pieces of {seconds:g} s, each of which"
@@ -33,17 +33,17 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """The clip after the last one."""
+        """The number of the clip after the last one."""
         return self.start + self.n
 
 
 def longest_piece(max_clips: int | None, seen: int | None, usual_s: float, limit_s: float | None, clip_s: float) -> int:
-    """Return the number of clips that a network is asked at once.
+    """Return the largest number of clips that a network gets at once.
 
-    It is the longest video that training saw (seen); where the card does not say it, what training cuts videos to
-    (max_clips), or else the usual length of the dataset's videos in seconds (usual_s). It is never more than what
-    windows are clamped to (limit_s). On ten videos of the demo in a row, a network that had learnt from 20 seconds
-    found nothing when it was asked for 150 seconds at once.
+    This is the length of the longest video in training (seen). If the card does not give it, it is the length to which
+    training cuts videos (max_clips), or else the usual length of the dataset's videos in seconds (usual_s). It is never
+    above the length to which windows are clamped (limit_s). In a test with ten joined videos of the demo, a network
+    that was trained on videos of 20 seconds found nothing when it got 150 seconds at once.
     """
     n = seen or max_clips or round(usual_s / clip_s)
     return max(1, n if limit_s is None else min(n, floor(limit_s / clip_s + 1e-9)))
@@ -91,14 +91,15 @@ def merged_saliency(scores: Sequence[np.ndarray], pieces: Sequence[Piece], n_cli
 
 
 def shared(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
-    """Return how much two windows have in common: intersection over union."""
+    """Return the IoU (intersection over union) of two windows."""
     common = max(0.0, float(min(a[1], b[1]) - max(a[0], b[0])))
     union = float(a[1] - a[0]) + float(b[1] - b[0]) - common
     return common / union if union > 0 else 0.0
 
 
 def _by_score(found: Sequence[np.ndarray], pieces: Sequence[Piece], clip_s: float) -> list[tuple[np.ndarray, int]]:
-    """Return all windows in seconds of the video with their pieces' numbers, best first, ties in order of time."""
+    """Return all windows in seconds of the video with the numbers of their pieces. The best is first, and ties are in
+    order of time."""
     moved = [
         (np.asarray(window, np.float64) + np.array((piece.start * clip_s, piece.start * clip_s, 0.0)), number)
         for number, (piece, windows) in enumerate(zip(pieces, found, strict=True))
@@ -108,7 +109,8 @@ def _by_score(found: Sequence[np.ndarray], pieces: Sequence[Piece], clip_s: floa
 
 
 def _is_cut(window: np.ndarray, number: int, pieces: Sequence[Piece], clip_s: float, n_clips: int) -> bool:
-    """Tell whether a window ends where its piece is cut, while another piece shows it and what follows."""
+    """Tell whether a window ends where its piece is cut, and another piece contains the window and the clip after
+    it."""
     piece = pieces[number]
     at_start = piece.start > 0 and window[0] <= piece.start * clip_s
     at_end = piece.end < n_clips and window[1] >= piece.end * clip_s
@@ -123,5 +125,6 @@ def _is_cut(window: np.ndarray, number: int, pieces: Sequence[Piece], clip_s: fl
 
 
 def _shows(edge: float, bound: float, *, beyond: bool) -> bool:
-    """Tell whether a piece that begins at `edge` shows what begins at `bound`, and what lies before it (beyond)."""
+    """Tell whether a piece that begins at `edge` contains a window that begins at `bound`. beyond: whether it must also
+    contain the clip before."""
     return edge < bound if beyond else edge <= bound

@@ -1,4 +1,4 @@
-"""A run's passports say with which weights its rows were made. Here these weights are found again."""
+"""Finds the weights with which the rows of a run were made, by the passports of the run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pipeline.manifests import known_digest
 def recipes_of(card: RunCard, given: Mapping[str, Path]) -> dict[str, Recipe]:
     """Return how each family of a run is made: family → recipe.
 
-    given: name in sources.csv → a weight file that lies elsewhere than under the results folder.
-    Raises PipelineError for weights that are not here, and for a file of another digest than the run was trained with.
+    given: name in sources.csv → a weight file that is not under the results folder. Raises PipelineError for weights
+    that are not here, and for a file of another digest than the run was trained with.
     """
     if strange := [name for name in given if name not in _sources(card)]:
         known = ", ".join(_sources(card)) or "none"
@@ -51,7 +51,7 @@ def _recipe(family: str, card: RunCard, given: Mapping[str, Path]) -> Recipe:
 
 
 def _digests(passport: Passport, n: int) -> list[str]:
-    """Return the digest (or `random:SEED`) of each weight file; '' where an archive's passport says none."""
+    """Return the digest (or `random:SEED`) of each weight file, or '' if the passport of an archive has none."""
     if passport.origin != "raw":
         return [""] * n
     parts = passport.weights.split("+") if n else []
@@ -76,10 +76,10 @@ def _weights(name: str, digest: str, family: str, card: RunCard, given: Mapping[
 
 
 def _fetched(name: str, results: Path) -> tuple[Path, str]:
-    """Return a weight file that was fetched, and its digest as the manifest says.
+    """Return a weight file that was fetched, and its digest from the manifest.
 
-    A manifest names files as they were called where the workflow ran; from another folder the file is found beside its
-    manifest. Raises PipelineError, with the command that fetches it, where it is in neither place.
+    A manifest has the paths of the folder in which the workflow ran. From another folder, the file is searched beside
+    its manifest. Raises PipelineError, with the command that fetches it, if it is in neither place.
     """
     manifest = Layout(results).manifest("fetched", name=name)
     if manifest.is_file():

@@ -1,4 +1,4 @@
-"""The rows of one video of one's own, made by the code of the stage `extract` and kept beside the video.
+"""Makes the rows of a user's video with the code of the stage `extract`, and keeps them beside the video.
 
 One folder belongs to one video: `{video}.rows/`. It holds a store for each family, named after the family and a digest
 of its passport, and `video.json`: digest, length and title of the file, so that a second question reads no video.
@@ -33,10 +33,11 @@ from pipeline.video.container import opened
 from pipeline.video.probe import probe
 
 FACTS = "video.json"
-"""The file with what is known of the video, in the folder of its rows."""
+"""The file with facts about the video, in the folder of its rows."""
 
 TIMES_REAL = 4
-"""Seconds that decoding a second of video may take, where that is more than the limit for a whole video."""
+"""Seconds that decoding one second of video may take. This is used if it gives more than the limit for a whole
+video."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class VideoNote:
-    """What is remembered of a video, so that it need not be read again while size and time of the file stay."""
+    """Stored facts about a video, so that it need not be read again while size and time of the file are unchanged."""
 
     bytes: int
     changed_ns: int
@@ -76,13 +77,14 @@ def rows_folder(video: Path) -> Path:
 
 
 def store_path(folder: Path, passport: Passport) -> Path:
-    """Return the place of the rows of one passport. Another passport, of the same family too, has another place."""
+    """Return the path of the store for one passport. Every other passport has another path, also if it is of the same
+    family."""
     text = json.dumps(asdict(passport), sort_keys=True)
     return folder / f"{passport.family}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.h5"
 
 
 def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
-    """Make the rows of one video that are not there yet; one decode of its pictures serves all families.
+    """Make the rows of one video that do not exist yet. Its pictures are decoded once for all families.
 
     recipes: of the families of video and sound. Raises PipelineError for a file that cannot be read, for a name that
     cannot be that of a store's array, for a folder that cannot be written, and for a video whose rows cannot be made.
@@ -142,7 +144,8 @@ def _findings(stores: Mapping[str, Path], vid: str) -> tuple[str, ...]:
 
 
 def _note_of(video: Path, folder: Path) -> VideoNote:
-    """Return what is known of a video: remembered while the file has the same size and time, or else read."""
+    """Return facts about a video. They are stored ones if the file has the same size and time, or else they are
+    read."""
     try:
         state = os.stat(video)
     except OSError as error:
@@ -172,7 +175,7 @@ def _remembered(path: Path) -> VideoNote | None:
 
 
 def _title(video: Path) -> str:
-    """Return the title that a file carries, or else its name as words."""
+    """Return the title that a file contains, or else its name as words."""
     with opened(video) as container:
         found: Any = container.metadata.get("title", "")
     words = found if isinstance(found, str) and found.strip() else own_vid(video).replace("_", " ").replace("-", " ")

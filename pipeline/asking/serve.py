@@ -1,7 +1,7 @@
-"""A page on this machine where one types query after query about an encoded video.
+"""Serves a page on this machine on which a user can ask many queries about an encoded video.
 
-Starlette and uvicorn (the extra `serve`) do the talking. `served.py` is the application. `turns.py` lets one question
-be answered at a time.
+Starlette and uvicorn (the extra `serve`) handle HTTP. `served.py` is the application. `turns.py` makes sure that one
+question is answered at a time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ADDRESS = "127.0.0.1"
 
 PACKAGES = ("starlette", "uvicorn")
 ENDING_S = 2
-"""Seconds that responses under way may still take when the server ends."""
+"""Seconds that unfinished responses may still take when the server ends."""
 
 MOST_AT_ONCE = 64
-"""Number of connections from which further ones are turned away."""
+"""Largest number of open connections. Further connections are refused."""
 
 
 def check_installed() -> None:
-    """Raise PipelineError where the packages of the extra `serve` are not installed."""
+    """Raise PipelineError if the packages of the extra `serve` are not installed."""
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise PipelineError(
             f"needs {' and '.join(missing)}, which this environment lacks",

@@ -1,8 +1,10 @@
-"""The application behind a served page: the page, the one video, and the questions. It answers this machine alone.
+"""The application behind a served page: the page, one video, and the questions. It answers only requests from this
+machine.
 
-Three things keep others out. The server listens on the loopback address. A request is refused unless its `Host` is that
-address, so that no name of a stranger's can lead a browser here, and unless it comes from the page itself (`Origin`,
-`Sec-Fetch-Site`). Every address holds a random word that only the terminal shows. No path of a request names a file.
+Three things keep other users out. The server listens on the loopback address. A request is refused if its `Host` is not
+this address, because a name of a stranger could lead a browser here, and if it does not come from the page itself
+(`Origin`, `Sec-Fetch-Site`). Every address contains a random word that only the terminal shows. No path of a request
+names a file.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ MOST_BYTES = 16 * 1024
 """Largest body of a request. A query has at most 2,000 characters, of at most six bytes each in JSON."""
 
 BODY_S = 10.0
-"""Seconds in which the body of a request must have come."""
+"""Seconds within which the body of a request must arrive."""
 
 QUESTION_S = 120.0
-"""Seconds in which a question must be answered, its waiting counted in."""
+"""Seconds within which a question must be answered, including its waiting time."""
 
 TOLD_EVERY_S = 1.0
-"""Seconds after which a page that waits is told again how many questions are before its own."""
+"""Seconds between two messages to a waiting page, which say how many questions are before its own."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -52,7 +54,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""What every response says: nothing is kept, framed, or given to other pages."""
+"""The headers of every response. They forbid to store it, to frame it, and to give it to other pages."""
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; media-src 'self'; connect-src 'self';"
@@ -62,10 +64,9 @@ POLICY = (
 
 @dataclass(frozen=True)
 class Served:
-    """What is served.
-
-    ask: answers a query; it is called by one thread at a time. answers: those that the page shows at first. most:
-    windows that are shown of each. question_s: seconds in which a question must be answered.
+    """The content of a served page. ask: a function that answers a query; only one thread calls it at a time. answers:
+    those that the page shows at first. most: number of windows that are shown for each answer. question_s: seconds
+    within which a question must be answered.
     """
 
     video: Path
@@ -79,7 +80,7 @@ class Served:
 
 
 def application(served: Served, turns: Turns, port: int) -> ASGIApp:
-    """Return the application. port: that the server listens on."""
+    """Return the application. port: the port on which the server listens."""
 
     async def show(_: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
@@ -115,7 +116,7 @@ def application(served: Served, turns: Turns, port: int) -> ASGIApp:
 
 
 class Guard:
-    """Refuses requests from elsewhere, before anything else reads them, and puts headers on every response."""
+    """Refuses requests from elsewhere before other code reads them, and adds headers to every response."""
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self._app, self._token = app, token
@@ -143,7 +144,7 @@ class Guard:
             return PlainTextResponse("This page is for the machine that it runs on.", 403)
         is_own = all(origin == f"http://{hosts[0].lower()}" for origin in headers.getlist("origin"))
         if not is_own or not set(headers.getlist("sec-fetch-site")) <= {"same-origin", "none"}:
-            return PlainTextResponse("This page answers itself alone.", 403)
+            return PlainTextResponse("This server answers only requests of its own page.", 403)
         word = scope["path"].removeprefix("/").partition("/")[0]
         if not secrets.compare_digest(word.encode("utf-8", "replace"), self._token.encode()):
             return PlainTextResponse("Open the address that the terminal shows.", 404)
@@ -174,9 +175,10 @@ async def _query(request: Request) -> str:
 
 
 async def _told(question: Future[Answer], turns: Turns, served: Served) -> AsyncIterator[str]:
-    """Yield lines of JSON: how many questions are before this one while it waits, and at last its answer or why not.
+    """Yield lines of JSON: how many questions are before this one while it waits, and at the end its answer or the
+    reason why there is none.
 
-    A page that goes away takes back its question, unless that has begun.
+    If a page is closed, its question is removed, unless its computation has begun.
     """
     begun, waiting = time.monotonic(), asyncio.wrap_future(question)
     try:

@@ -1,4 +1,5 @@
-"""An answer as text for a terminal: a small table of windows with a bar each, and the curve of saliency as a line."""
+"""Writes an answer as text for a terminal: a small table of windows with a bar for each, and the curve of saliency as a
+line."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from pipeline.errors import printable
 from pipeline.nouns import counted
 
 BAR = 48
-"""Characters of a bar, which stands for the whole video."""
+"""Number of characters of a bar. A whole bar is the whole video."""
 
 RAMP = " .:-=+*#%@"
-"""Characters from the least salient clip of a video to the most salient one."""
+"""The characters for saliency, from the least salient clip of a video to the most salient one."""
 
 
 def text(answer: Answer, most: int = 5) -> str:
@@ -37,7 +38,7 @@ def text(answer: Answer, most: int = 5) -> str:
 
 
 def ramp(values: Sequence[float], width: int) -> str:
-    """Return values as `width` characters, each for the largest value of its part, from the least to the largest."""
+    """Return values as `width` characters. Each character shows the largest value of its part."""
     low, high = min(values), max(values)
     n = len(values)
     parts = [values[n * k // width : max(n * (k + 1) // width, n * k // width + 1)] for k in range(width)]

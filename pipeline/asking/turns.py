@@ -1,4 +1,4 @@
-"""Questions of all pages are answered one at a time, in the order in which they came."""
+"""Answers the questions of all pages one at a time, in the order in which they arrived."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pipeline.asking.answer import Answer
 from pipeline.errors import PipelineError
 
 MOST = 16
-"""Number of questions that may be there at once: one that is answered, and those that wait."""
+"""Largest number of open questions: one that is being answered, and those that wait."""
 
 
 class Turns:
-    """One thread that answers, and the questions before it.
+    """One thread that answers, and the questions that wait for it.
 
-    A question that has begun cannot be stopped, because nothing stops a network in the middle. The next one begins when
-    it has ended.
+    A question cannot be stopped once its computation has begun, because the computation of a network cannot be
+    interrupted. The next one begins when it has ended.
     """
 
     def __init__(self, ask: Callable[[str], Answer]) -> None:
@@ -25,7 +25,7 @@ class Turns:
         self._there: list[Future[Answer]] = []
 
     def take(self, query: str) -> Future[Answer]:
-        """Put a question behind all others. Raises PipelineError where too many are there."""
+        """Put a question behind all others. Raises PipelineError if there are too many."""
         self._there = self._unanswered()
         if len(self._there) >= MOST:
             raise PipelineError(f"{MOST} questions are waiting already", remedy="ask again in a minute")
@@ -39,7 +39,7 @@ class Turns:
         return there.index(question) if question in there else 0
 
     def close(self) -> None:
-        """Forget the questions that wait, and end when the one that is being answered has ended."""
+        """Remove the questions that wait, and return when the one that is being answered has ended."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _unanswered(self) -> list[Future[Answer]]:

@@ -1,6 +1,6 @@
-"""The words of a query, encoded by the code of the stage `extract`, and kept beside the video's rows.
+"""Encodes the words of a query with the code of the stage `extract`, and keeps them beside the video's rows.
 
-A network stays in memory, so that a second query costs a forward pass. A query that was asked before costs nothing.
+A network stays in memory, so that a second query needs only a forward pass. A query that was asked before needs none.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 
 LONGEST = 2_000
-"""Largest number of characters of a query. The encoders read some tens of words."""
+"""Largest number of characters of a query. The encoders read only some tens of words."""
 
 LINE_ENDS = re.compile(r"[\t\r\n\v\f]+")
-"""Blanks that would break a line; each becomes a plain one."""
+"""White space that would end a line. Each character of it becomes a blank."""
 
 
 def qid_of(query: str) -> str:
@@ -43,14 +43,16 @@ def query_text(query: str) -> str:
 
 
 class Words:
-    """The words of queries, by one recipe. A network that computes is built once; a table of vectors is looked up."""
+    """Encodes the words of queries by one recipe. A network is built once. Vectors of a table are looked up for each
+    query."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._network: Any = None
 
     def store_of(self, query: str, folder: Path) -> Path:
-        """Return the store with the rows of one query, made where it is not there yet. folder: of the video's rows.
+        """Return the store with the rows of one query. It is made if it does not exist yet. folder: the folder of the
+        video's rows.
 
         Raises PipelineError for weights that do not fit, and for a folder that cannot be written.
         """

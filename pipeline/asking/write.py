@@ -1,4 +1,4 @@
-"""The files of answers: JSON, CSV, an edit list for editing programs, clips that are cut out, and the page.
+"""Writes the files of answers: JSON, CSV, edit lists for editing programs, windows that are cut out, and the page.
 
 answers.json    every answer, with all its windows and clip scores
 windows.csv     a row per window that is shown: query, rank, start_s, end_s, score
@@ -21,13 +21,13 @@ from pipeline.asking.clock import timecode
 from pipeline.errors import PipelineError, printable
 
 SHOWN = 5
-"""Number of windows of an answer that tables, edit lists and pages show."""
+"""Number of windows that tables, edit lists and pages show for each answer."""
 
 SUFFIXES = (".mp4", ".mkv")
-"""Suffixes of clips that are cut out."""
+"""Suffixes of windows that are cut out."""
 
 EDIT_RATES = (*map(Fraction, (24, 25, 30, 50, 60)), *(Fraction(1000 * n, 1001) for n in (24, 30, 60)))
-"""Frame rates that edit lists are written at."""
+"""The frame rates that an edit list may have."""
 
 
 def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: int = SHOWN) -> list[Path]:
@@ -63,10 +63,10 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
 
 
 def edit_list(answer: Answer, rate: Fraction | int, most: int = SHOWN) -> str:
-    """Return the windows that are shown as a CMX 3600 edit list, one after the other on the record side.
+    """Return the shown windows as a CMX 3600 edit list. They follow one another on the record side.
 
-    rate: frames per second, as `edit_rate` gives it. Codes count frames, so an event is equally long on both sides, and
-    a second of codes at 30000/1001 lasts 30 frames, a little more than a second.
+    rate: frames per second, as `edit_rate` gives it. Codes count frames, so an event has the same length on both sides.
+    At 30000/1001 a second of codes has 30 frames, so it lasts a little more than a second.
     """
     whole = round(rate)
     name = printable(answer.video.name)
@@ -82,7 +82,8 @@ def edit_list(answer: Answer, rate: Fraction | int, most: int = SHOWN) -> str:
 
 
 def edit_rate(video: Path) -> Fraction:
-    """Return the frame rate of a video's edit list: the nearest usual one. Raises PipelineError."""
+    """Return the frame rate of a video's edit list: the usual rate that is nearest to the video's. Raises PipelineError
+    if the video cannot be read."""
     from pipeline.video.container import opened, video_stream
 
     with opened(video) as container:
@@ -92,7 +93,7 @@ def edit_rate(video: Path) -> Fraction:
 
 
 def _refuse_the_video(answers: Sequence[Answer], folder: Path, *, cut: bool, most: int) -> None:
-    """Raise PipelineError where a file to be written is the video itself, by whatever path."""
+    """Raise PipelineError if a file to be written is the video itself, also under another path."""
     video = answers[0].video
     names = ["answers.json", "windows.csv", "clips.csv", "index.html"]
     for number, answer in enumerate(answers, 1):

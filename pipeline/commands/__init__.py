@@ -1,7 +1,7 @@
-"""What each command of the command line does: a job of a stage from its options, or one call.
+"""The functions of the commands of the command line. A command runs a job of a stage, or makes one call.
 
-Everything beyond the floor-1 and floor-2 modules is imported inside its command, so that a command pays only for what
-it runs. Commands about features stand in `features.py`.
+Modules above floor 2 are imported inside the functions, so that a command imports only what it needs. Commands about
+features are in `features.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.stages import STAGES, StageJob
 
 
 def stage(options: Namespace) -> None:
-    """One job of a stage of the table, from its options."""
+    """Run one job of a stage from the options of its command."""
     row = STAGES[options.stage]
     inputs = {one.name: getattr(options, one.name) for one in row.inputs}
     job = StageJob(
@@ -30,7 +30,8 @@ def stage(options: Namespace) -> None:
 
 
 def probe(options: Namespace) -> None:
-    """What video files hold, a line each. Raises PipelineError at the end when one of them cannot be used."""
+    """Print the facts of video files, a line for each. Raises PipelineError at the end if one of them cannot be
+    used."""
     from pipeline.video.probe import probe as look
 
     unusable = 0
@@ -56,14 +57,14 @@ def show(options: Namespace) -> None:
 
 
 def demo(options: Namespace) -> None:
-    """Small benchmarks made here, from videos to tables."""
+    """Run the demo: make small benchmarks and take them from videos to tables."""
     from pipeline.demo import run
 
     run(options.cores)
 
 
 def evaluate(options: Namespace) -> None:
-    """Score one prediction file and print its headline."""
+    """Score one prediction file and print its headline numbers."""
     from pipeline.evaluation import format_headline, score_files
 
     files = (options.dataset, options.predictions, options.annotations, options.output)
@@ -99,7 +100,7 @@ def report(options: Namespace) -> None:
 
 
 def table(options: Namespace) -> None:
-    """Print a table of the paper with a row of one's own; with --output, write it in all forms."""
+    """Print a table of the paper with a row of the user's own. With --output, write it in all forms."""
     from pipeline.reporting import own_row, render
     from pipeline.reporting.page.examined import labels_of
 
@@ -115,7 +116,7 @@ def table(options: Namespace) -> None:
 
 
 def verify_golden(options: Namespace) -> None:
-    """Print the largest difference per quantity. Raises PipelineError where one is above its tolerance."""
+    """Print the largest difference of each quantity. Raises PipelineError if one is above its tolerance."""
     from pipeline.released.golden import verify
 
     checks = verify(options.path)
@@ -132,7 +133,7 @@ def verify_golden(options: Namespace) -> None:
 
 
 def import_checkpoint(options: Namespace) -> None:
-    """A released checkpoint to our weights, or to a run that can be asked; nothing in it is executed."""
+    """Convert a released checkpoint to our weights, or to a run that can be asked. Nothing in it is executed."""
     if options.output.suffix == ".safetensors":
         from pipeline.released.checkpoint import import_checkpoint as convert
 
@@ -145,7 +146,7 @@ def import_checkpoint(options: Namespace) -> None:
 
 
 def estimate(options: Namespace) -> None:
-    """Print what the experiments of a config will cost, what they cost with one seed, and what its peers add."""
+    """Print the cost of the experiments of a config, their cost with one seed, and the additional cost of its peers."""
     from pipeline.acquire import sources
     from pipeline.cost.estimate import added, changed, without_peers
     from pipeline.cost.estimate import estimate as costs

@@ -1,4 +1,4 @@
-"""The command `ask`: queries about a video of one's own, answered by a trained run."""
+"""The command `ask`: a trained run answers queries about a user's video."""
 
 from __future__ import annotations
 
@@ -22,28 +22,36 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("video", type=Path, metavar="VIDEO")
-    parser.add_argument("query", nargs="*", help="what to look for (without one: highlights, by the video's title)")
+    parser.add_argument("query", nargs="*", help="what to look for (default: the title of the video)")
     parser.add_argument(
         "--run", dest="run_folder", type=Path, required=True, metavar="RUN_DIR", help="results/runs/EXPERIMENT/RUN"
     )
-    parser.add_argument("--epoch", choices=EPOCHS, default=EPOCHS[0], help="whose weights (selected)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="JSON, CSV, edit lists and a page go there")
-    parser.add_argument("--cut", action="store_true", help="with --output: cut the windows out, without encoding again")
-    parser.add_argument("--rows", type=Path, metavar="DIR", help="keep the video's rows there (VIDEO.rows beside it)")
-    parser.add_argument("--serve", action="store_true", help="open a page on this machine to ask query after query")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="with --serve: where it listens (a free port)")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="windows that are shown of each query (5)")
+    parser.add_argument(
+        "--epoch", choices=EPOCHS, default=EPOCHS[0], help="the epoch whose weights are used (default: selected)"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write JSON, CSV, edit lists and a page into this folder"
+    )
+    parser.add_argument("--cut", action="store_true", help="with --output: write each window as a video, too")
+    parser.add_argument(
+        "--rows", type=Path, metavar="DIR", help="folder for the rows of the video (default: VIDEO.rows)"
+    )
+    parser.add_argument("--serve", action="store_true", help="serve a page on this machine for many queries")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="with --serve: the port (default: a free one)")
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="number of windows shown for each query (default: 5)"
+    )
     parser.add_argument(
         "--weights",
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="a weight file that lies elsewhere; may be repeated",
+        help="a weight file outside the results folder; may be repeated",
     )
 
 
 def run(options: Namespace) -> None:
-    """Encode the video where that is not done, answer every query, print and write the answers, and serve a page."""
+    """Encode the video if that is not done yet, answer every query, print and write the answers, and serve a page."""
     if options.cut and options.output is None:
         raise PipelineError("needs a folder for the clips", where="--cut", remedy="name one: --output DIR")
     if options.top < 1:
@@ -62,11 +70,11 @@ def run(options: Namespace) -> None:
 
 
 def _answer(options: Namespace, weights: Mapping[str, Path]) -> tuple[Moments, Encoded, list[Answer]]:
-    """Answer the queries of the command line. A page without one waits for its first."""
+    """Answer the queries of the command line. Without a query, a served page waits for its first one."""
     from pipeline.asking.moments import Moments
     from pipeline.asking.text import text
 
-    datasets.register({})  # The run's card says what its dataset is. Another of that name may lie in this folder.
+    datasets.register({})  # The run's card describes its dataset. A dataset in this folder may have the same name.
     moments = Moments.load(options.run_folder, epoch=options.epoch, weights=weights)
     encoded = moments.encode(options.video, rows=options.rows)
     queries = options.query or ([] if options.serve else [""])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def extract(options: Namespace) -> None:
-    """One decode of a shard, one store per family; or features of one file of one's own."""
+    """Make the stores of a shard with one decode, or the features of one file of the user's own."""
     shard, own = ("dataset", "shard", "reader", "manifest"), ("video", "family", "output")
     if options.video is not None:
         _one_form(options, own, (*shard, "inputs"))
@@ -32,7 +32,7 @@ def extract(options: Namespace) -> None:
 
 
 def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str]) -> None:
-    """Raise PipelineError for options of the other form of a command, and for a needed one that is not given."""
+    """Raise PipelineError for options that belong to the other form of a command, and for missing options."""
     given = {name for name in (*needed, *foreign) if getattr(options, name) not in (None, [])}
     forms = "name a shard (--dataset --shard --reader --manifest), or a file of your own (--video --family --output)"
     if strange := [f"--{name}" for name in foreign if name in given]:
@@ -47,7 +47,7 @@ def _extract_own(options: Namespace) -> None:
     from pipeline.features.making.own_file import extract_own, made_of_video, own_vid
 
     _learn_families(options.family, options.configfile)
-    made_of_video(options.family)  # Of a family that no video gives, this says which families would do.
+    made_of_video(options.family)  # For a family that is not made from videos, this error names the families that are.
     own = stage_settings.own_file(options.family, options.grid or FAMILIES[options.family].grid, options.random)
     weights = Weights.joined(*_own_weights(own, options))
     with extract_own(options.video, own.family, own.grid, weights, options.output) as store:
@@ -55,7 +55,7 @@ def _extract_own(options: Namespace) -> None:
 
 
 def _learn_families(family: str, configfile: Path | None) -> None:
-    """Let this process know the families of a config.
+    """Register the families of a config in this process.
 
     configfile: its path. With None a config.yaml of the working folder is read, if the pipeline has no such family.
     """
@@ -66,7 +66,7 @@ def _learn_families(family: str, configfile: Path | None) -> None:
 
 
 def _own_weights(own: stage_settings.OwnFile, options: Namespace) -> list[Weights]:
-    """Return one set of weights for each network of the family: random ones, the files that are named, or those that
+    """Return one set of weights for each network of the family: random ones, those of the named files, or those that
     were fetched."""
     from pipeline.acquire.weights import weights_file
     from pipeline.encoders.base import Weights
@@ -91,7 +91,7 @@ def _own_weights(own: stage_settings.OwnFile, options: Namespace) -> list[Weight
 
 
 def export(options: Namespace) -> None:
-    """Stores in the layout of the released archives."""
+    """Export stores in the layout of the released archives."""
     from pipeline.features.exchange.export import export
 
     for done in export(options.stores, options.dataset, options.output):
@@ -110,7 +110,7 @@ def compare(options: Namespace) -> None:
 
 
 def inspect(options: Namespace) -> None:
-    """Print what a store holds; draw one video's rows."""
+    """Print the content of a store, and draw the rows of one video."""
     from pipeline.features.looking.inspection import describe, describe_rows, draw
     from pipeline.features.store import open_stores
 

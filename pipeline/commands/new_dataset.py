@@ -1,4 +1,4 @@
-"""The command `new-dataset`: a file of one's own is checked, described, and put into a config that can be run."""
+"""The command `new-dataset`. It checks and describes a user's own file, and writes a config for it that can be run."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ from pipeline.nouns import counted
 from pipeline.records import Query
 
 USUAL_CLIPS = 75
-"""Number of clips that training keeps of a video where nothing else is said."""
+"""Largest number of clips of a video that training keeps by default."""
 
 
 def add(parser: argparse.ArgumentParser, grid: Any) -> None:
-    """Add the arguments of the command. grid: reads the name of a grid."""
+    """Add the arguments of the command. grid: a function that reads the name of a grid."""
     parser.add_argument(
         "annotations", type=Path, metavar="FILE", help="video,query,start,end[,score][,split]; or JSONL"
     )
     parser.add_argument("--videos", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--name", help="what to call it (the file's name)")
-    parser.add_argument("--clip", type=grid, default="2s", metavar="GRID", help="length of a clip, 0.5s to 10s (2s)")
-    parser.add_argument("--output", type=Path, metavar="FILE.yaml", help="the config to write (NAME.yaml)")
+    parser.add_argument("--name", help="name of the dataset (default: the name of the file)")
+    parser.add_argument(
+        "--clip", type=grid, default="2s", metavar="GRID", help="length of a clip, 0.5s to 10s (default: 2s)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.yaml", help="the config to write (default: NAME.yaml)")
 
 
 def run(options: Namespace) -> None:
-    """Check every row, say what there is, write a config that trains on it, and say what that will cost.
+    """Check every row, print what the dataset contains, write a config that trains on it, and print what that will
+    cost.
 
-    Raises PipelineError for rows that cannot be used, and for a config that is there already and says something else.
+    Raises PipelineError for rows that cannot be used, and for a config that exists already and is different.
     """
     from pipeline.video.own_dataset import durations_of
 
@@ -72,7 +75,7 @@ def run(options: Namespace) -> None:
 def described(
     name: str, splits: Mapping[str, Sequence[Query]], durations: Mapping[str, Fraction], clip: str, raters: int
 ) -> str:
-    """Return what a dataset holds, as lines: videos, hours, queries, windows per query, and lengths."""
+    """Return the content of a dataset as lines of text: videos, hours, queries, windows per query, and lengths."""
     queries = [query for some in splits.values() for query in some]
     windows = [end - start for query in queries for start, end in query.relevant_windows or ()]
     lengths = [float(seconds) for seconds in durations.values()]

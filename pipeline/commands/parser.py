@@ -1,7 +1,7 @@
-"""The parser of one command. It takes a command's options and its other arguments in any order.
+"""The parser of one command. It accepts the options and the other arguments of a command in any order.
 
-Plain argparse gives all arguments that are no options their places when it meets the first of them. `ask VIDEO --run
-RUN QUERY` would then end with an error, because the query came too late.
+Plain argparse assigns all positional arguments when it reads the first of them. `ask VIDEO --run RUN QUERY` would then
+end with an error, because the query comes after an option.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CommandParser(argparse.ArgumentParser):
         return super().add_subparsers(**kwargs)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse the arguments. Returns the namespace and what no argument takes, as argparse does.
+        """Parse the arguments. Returns the namespace and the arguments that were not recognised, as argparse does.
 
         namespace: None, or an object that gets the values as attributes.
         """

@@ -1,1 +1,1 @@
-"""This room estimates what a run costs before it is started: bytes, core hours, GPU hours and jobs."""
+"""Estimates what a run costs before it is started: bytes, core hours, GPU hours and jobs."""

@@ -1,6 +1,6 @@
-"""The costs of a config's experiments are estimated before anything is fetched: bytes, core hours and GPU hours.
+"""Estimates the costs of a config's experiments before anything is fetched: bytes, core hours and GPU hours.
 
-The config says what is needed (`need.py`). `rates.py` says what a row, a second of video or a step costs.
+`need.py` finds in the config what is needed. `rates.py` has the costs of a row, a second of video and a training step.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ TO_FETCH, ON_DISK = "to fetch, GB", "on disk in the end, GB"
 """Labels of the quantities of bytes."""
 CPU_HOURS = ("encoding on a CPU, core hours", "training on a CPU, core hours")
 GPU_HOURS = ("encoding on a GPU, hours", "training on a GPU, hours")
-"""Labels of the quantities of time that the kind of device decides."""
+"""Labels of the quantities of time that depend on the device."""
 
 SHARED = "shared"
-"""Name of the column for what belongs to no single dataset."""
+"""Name of the column for costs that several datasets share."""
 
 
 @dataclass(frozen=True)
 class Quantity:
     """One quantity of the estimate.
 
-    amounts: dataset (or `shared`) → amount. known: how its figures are known. parts: the quantities that it is the sum
-    of.
+    amounts: dataset (or `shared`) → amount. known: how its figures are known (`measured`, `assumed`, …). parts: the
+    quantities whose sum it is.
     """
 
     label: str
@@ -55,7 +55,7 @@ class Quantity:
 class Estimate:
     """The whole estimate.
 
-    facts: what the datasets hold. costs: the quantities to add up. unsized: files whose size nobody states. unknown:
+    facts: the sizes of the datasets. costs: the quantities to add up. unsized: files whose size nobody states. unknown:
     datasets without an estimate, because their annotations are not the released files.
     """
 
@@ -86,7 +86,7 @@ def estimate(cfg: Config, table: Sources) -> Estimate:
 
 
 def without_peers(cfg: Config) -> Config:
-    """Return the config of `all_tables` and `figures` alone."""
+    """Return the config without peers, which is the config of `all_tables` and `figures`."""
     kept = {name: experiment for name, experiment in cfg.experiments.items() if name not in cfg.peers}
     return cfg.model_copy(update={"experiments": kept, "peers": []})
 

@@ -1,4 +1,5 @@
-"""What the experiments of one dataset need, according to the config: files, rows, hours of video and trainings.
+"""Computes what the experiments of one dataset need, according to the config: files, rows, hours of video and
+trainings.
 
 A family that several experiments share is counted once. The numbers of queries, videos and hours are those of the
 released annotation files, which are recognised by their digests in the table of sources.
@@ -31,7 +32,7 @@ BYTES_OF = {"float16": 2, "float32": 4}
 
 @dataclass(frozen=True)
 class File:
-    """One file to fetch. n_bytes: its size, None where nobody knows it. known: `exact`, `reported` or `assumed`."""
+    """One file to fetch. n_bytes: its size, or None if it is unknown. known: `exact`, `reported` or `assumed`."""
 
     source: Source
     n_bytes: float | None
@@ -40,8 +41,8 @@ class File:
 
 @dataclass(frozen=True)
 class DatasetNeeds:
-    """What one dataset of a config needs. dataset: its section of the config. splits: what its annotation files
-    hold."""
+    """The needs of one dataset of a config. dataset: its section of the config. splits: the counted content of its
+    annotation files."""
 
     name: str
     cfg: Config
@@ -50,8 +51,8 @@ class DatasetNeeds:
 
     @classmethod
     def of(cls, name: str, cfg: Config, table: Sources) -> DatasetNeeds | None:
-        """Return what a dataset needs, or None for annotations that are not the released ones: their size is not
-        known."""
+        """Return the needs of a dataset, or None if its annotations are not the released files, because their size is
+        not known."""
         if own := datasets.get(name).own:
             return cls(
                 name,
@@ -141,8 +142,8 @@ class DatasetNeeds:
     def training(self) -> tuple[float, float]:
         """Return the clips of all samples, padding included, and the steps that all runs take up to their last epoch.
 
-        Both count in steps of TR-DETR: those of another method are multiplied by what its step costs beside that.
-        Raises PipelineError when there are runs and no training split.
+        Both are counted in steps of TR-DETR. Steps of another method are multiplied by the ratio of the costs of a
+        step. Raises PipelineError when there are runs and no training split.
         """
         if self.trained and "train" not in self.splits:
             where = f"datasets.{self.name}.annotations"
@@ -172,7 +173,7 @@ class DatasetNeeds:
 
 
 def to_fetch(name: str, cfg: Config) -> list[str]:
-    """Return the names in sources.csv of all that a dataset of a config fetches, each once, except weights.
+    """Return the names in sources.csv of everything that a dataset of a config fetches except weights, each once.
 
     These are annotations, archives, predictions, and videos if a family needs them. A dataset of one's own fetches
     nothing.
@@ -188,7 +189,7 @@ def to_fetch(name: str, cfg: Config) -> list[str]:
 
 
 def _share(whole: Released, sample: float | None) -> Released:
-    """Return about what a rehearsal uses of a split."""
+    """Return the approximate size of the part of a split that a rehearsal uses."""
     if sample is None:
         return whole
     queries, videos = (max(1, round(sample * n)) for n in (whole.queries, whole.videos))
@@ -196,9 +197,9 @@ def _share(whole: Released, sample: float | None) -> Released:
 
 
 def own_splits(own: OwnFiles, durations: Mapping[str, float] | None = None) -> dict[str, Released]:
-    """Return what a file of one's own holds, split by split.
+    """Return the sizes of the splits of a user's own file.
 
-    durations: vid → seconds. Without it a video is taken to last as long as its last window.
+    durations: vid → seconds. Without it the end of the last window is taken as the duration of a video.
     """
     table = own_table.read(own.annotations, own.videos)
     split = split_of(table)
@@ -223,7 +224,7 @@ def weights(cfg: Config, table: Sources) -> list[File]:
 
 
 def file_of(source: Source, otherwise: float | None = None) -> File:
-    """Return a source with its size: the exact one, else the reported one, else the size given as `otherwise`."""
+    """Return a source with its size: the exact size, or else the reported size, or else `otherwise`."""
     if source.n_bytes is not None:
         return File(source, source.n_bytes, "exact")
     if source.n_bytes_reported is not None:

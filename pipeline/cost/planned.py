@@ -1,4 +1,4 @@
-"""The jobs that the workflow would run are counted by a dry run of Snakemake itself."""
+"""Counts the jobs that the workflow would run, by a dry run of Snakemake."""
 
 from __future__ import annotations
 

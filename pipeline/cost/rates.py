@@ -1,6 +1,6 @@
-"""The figures that `estimate` multiplies: what a second of video and a step of training cost.
+"""The figures that `estimate` multiplies: the cost of a second of video and of a training step.
 
-What a row costs is part of its family (`families.py`).
+The cost of a row is part of its family (`families.py`).
 
 Seconds of a core are CPU seconds of one thread on a shared, busy Zen 4 core; an idle machine is up to twice as fast.
 The figures of families and decoding come from `benchmarks/rates.py`, those of training from the loop of
@@ -24,8 +24,8 @@ STEP_CPU_S, CLIP_CPU_S = 0.08, 0.0007
 """Core seconds of a training step, and for each clip of its batch, padding included: a line through measurements.
 
 Seconds of a step by clips of its batch: Charades-STA 0.35 (8 × 45), 0.59 (8 × 90), 1.76 (8 × 269, VGG); QVHighlights
-1.72 (32 × 75); TVSum's domains 0.46 (4 × 162 on average). The line is within 16 % of each. These are steps of TR-DETR;
-what a step of another method costs beside it stands with the method's settings (`step_cost`)."""
+1.72 (32 × 75); TVSum's domains 0.46 (4 × 162 on average). The line is within 16 % of each. These are steps of TR-DETR.
+The settings of another method give the cost of its step in steps of TR-DETR (`step_cost`)."""
 
 STEP_GPU_S = 0.056
 """Seconds of a training step on an RTX 4090, evaluations included, from the authors' log of QVHighlights V (200

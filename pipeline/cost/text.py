@@ -1,4 +1,4 @@
-"""An estimate is written as text: a column per dataset, a line per quantity, and how reliable each figure is."""
+"""Writes an estimate as text: a column per dataset, a line per quantity, and how each figure is known."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ assumed    archives unpack to their own size; one whose size nobody states holds
 
 
 def text(estimate: Estimate, where: str, jobs: str = "") -> str:
-    """Return the tables and remarks of an estimate. where: what is estimated. jobs: the line about the workflow's
-    jobs, '' for none."""
+    """Return the tables and remarks of an estimate. where: the name of the config. jobs: the line about the workflow's
+    jobs, or ''."""
     datasets = list(dict.fromkeys(name for fact in estimate.facts for name in fact.amounts))
     remarks = [jobs] if jobs else []
     if estimate.unsized:

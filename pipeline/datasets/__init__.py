@@ -26,22 +26,22 @@ DATASETS: dict[str, Dataset] = {
 }
 
 PAPERS = tuple(DATASETS)
-"""Names of the datasets of the papers. A dataset of one's own has another name."""
+"""Names of the datasets of the papers. A user's own dataset must have another name."""
 
 
 def register(datasets: Mapping[str, OwnFiles]) -> None:
-    """Let this process know these datasets of one's own, and no others of that kind."""
+    """Register these datasets of the user's own in this process, and remove all earlier ones."""
     for name in [name for name, dataset in DATASETS.items() if dataset.own]:
         del DATASETS[name]
     DATASETS.update((name, own.definition(name, files)) for name, files in datasets.items())
 
 
 def learn(name: str, facts: Mapping[str, object]) -> None:
-    """Let this process know one more dataset of one's own.
+    """Register one more dataset of the user's own in this process.
 
-    facts: as `OwnFiles`. Raises PipelineError where they are not, and where this process knows a dataset of that name
-    with other labels: with another clip length, with or without ratings, or one of the papers. Where its files lie
-    makes no difference.
+    facts: the fields of `OwnFiles`. Raises PipelineError if they are not, and if this process knows a dataset of this
+    name with other labels: another clip length, with or without ratings, or a dataset of the papers. The places of its
+    files may differ.
     """
     new = own.definition(name, own.files_of(facts, name))
     known = DATASETS.setdefault(name, new)

@@ -1,4 +1,4 @@
-"""How a released feature archive is laid out.
+"""The layouts of released feature archives.
 
 A layout says which file holds the rows of one video, and under which name. A dataset may have several archives with
 different layouts. The file of each dataset lists its own.
@@ -16,16 +16,15 @@ ROWS_APART = 1
 
 @dataclass(frozen=True)
 class Layout:
-    """Where an archive keeps the rows of one family. There is one file for each vid or for each qid.
+    """The place of the rows of one family in an archive. There is one file for each vid or for each qid.
 
-    file: path of the file below the archive's top, with `{vid}` or `{qid}` in it.
-    rows: name of the array with the rows in an `.npz` file. It is empty for a `.npy` file.
-    pooled: name of the array with one vector for the whole query. It is empty where the archive has none.
-    pooled_shape: shape of that vector. Moment-DETR writes [dim], UMT's TVSum archive writes [1, dim].
-    every: 0, except where `file` is a folder that holds one text file for each row. The text files are then named after
-    every n-th frame, beginning with frame 1, and `every` is that n.
-    shapes: name of a JSON file beside the arrays that says how many rows each of them has.
-    rows_apart: how many rows a file may have more or fewer than its video has clips.
+    file: path of the file below the archive's top, with `{vid}` or `{qid}` in it. rows: name of the array with the rows
+    in an `.npz` file. It is empty for a `.npy` file. pooled: name of the array with one vector for the whole query. It
+    is empty if the archive has none. pooled_shape: shape of that vector. Moment-DETR writes [dim], UMT's TVSum archive
+    writes [1, dim]. every: 0, except if `file` is a folder with one text file for each row. The text files are then
+    named after every n-th frame, beginning with frame 1, and `every` is that n. shapes: name of a JSON file beside the
+    arrays that says how many rows each of them has. rows_apart: how many rows a file may have more or fewer than its
+    video has clips.
     """
 
     file: str
@@ -53,7 +52,7 @@ class Layout:
         return "float16" if self.rows else "float32"
 
     def path(self, top: Path, vid: str, qid: object) -> Path:
-        """Return the file of one video or query. It is a folder where the layout has a text file for each row."""
+        """Return the file of one video or query. It is a folder if the layout has a text file for each row."""
         return top / self.file.format(vid=vid, qid=qid)
 
 

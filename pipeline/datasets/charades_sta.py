@@ -34,8 +34,8 @@ CG_DETR: Archive = {
 }
 
 VSLNET: Archive = {
-    # There are two rows for every second that has begun. Of the last second only a moment may be there, so a file can
-    # have two rows more than the video has clips.
+    # There are two rows for every second that has begun. The last second may be only a short moment, so a file can have
+    # two rows more than the video has clips.
     "i3d-inception-rgb-charades": Layout("{vid}.npy", shapes="feature_shapes.json", rows_apart=2),
 }
 

@@ -1,4 +1,4 @@
-"""What a dataset is: one frozen object that holds everything that differs between datasets.
+"""The definition of a dataset: one frozen object with everything that differs between datasets.
 
 A new dataset is a file that defines such an object. Its name is added to the registry
 (`pipeline/datasets/__init__.py`).
@@ -15,7 +15,7 @@ from pipeline.grids import grid_seconds
 from pipeline.records import Query
 
 Complaint = Callable[[Mapping[str, Any]], str]
-"""A rule for annotation rows. It returns what is wrong with a row, or '' if nothing is wrong."""
+"""A rule for annotation rows: a function that returns what is wrong with a row, or '' if nothing is wrong."""
 
 
 class Released(NamedTuple):
@@ -53,10 +53,10 @@ class Highlights:
 
 
 class OwnFiles(NamedTuple):
-    """Where a dataset of one's own lies, and what its file holds.
+    """The place of a user's own dataset, and facts about its file.
 
-    annotations, videos: paths of the file and of the folder. clip: the grid of its labels. raters: people who rated a
-    clip; 0 where nobody did.
+    annotations, videos: paths of the file and of the folder. clip: the grid of its labels. raters: the number of people
+    who rated a clip; 0 if nobody did.
     """
 
     annotations: str
@@ -71,27 +71,21 @@ class Dataset:
 
     name: the name in the config, on the command line and in the folders under `results/`.
 
-    Annotations:
-    truth_keys: keys that a row with ground truth must have.
-    usable: rules that a row must keep to be used as ground truth. They see its times in seconds. `annotate` and
-    everything that scores apply them.
-    released_form: further rules that every released row keeps. Only `annotate` applies them, to rows that are usable
-    and with the times as they were released.
-    hides_truth: whether one of the released files comes without ground truth. Only `released_form` is applied to it.
-    qid_is_vid: whether the qid of a query is the vid of its video. A qid is then a text and not an integer.
-    to_seconds: a function that takes a query of a released file and returns it with its times in seconds.
-    released: the counted content of the released files. The key is the SHA-256 of a file.
-    video_of: a function that returns the video that a vid was cut from. Intervals and tests treat the queries of one
-    such video as one cluster.
+    Annotations: truth_keys: keys that a row with ground truth must have. usable: rules that a row must follow to be
+    used as ground truth. They get its times in seconds. `annotate` and everything that scores apply them.
+    released_form: further rules that every released row follows. Only `annotate` applies them, to rows that are usable
+    and with the times as they were released. hides_truth: whether one of the released files comes without ground truth.
+    Only `released_form` is applied to it. qid_is_vid: whether the qid of a query is the vid of its video. A qid is then
+    a text and not an integer. to_seconds: a function that takes a query of a released file and returns it with its
+    times in seconds. released: the counted content of the released files. The key is the SHA-256 of a file. video_of: a
+    function that returns the video that a vid was cut from. Intervals and tests treat the queries of one such video as
+    one cluster.
 
-    Tasks:
-    moments: whether a query has windows.
-    highlights: how clips are rated; None if no clips are rated.
-    domains: categories that are trained and scored one by one. It is empty if the dataset is trained as a whole.
-    tables: numbers of the paper's tables that show this dataset.
-    figure: the number of the paper's figure that shows queries of the split val; None where there is none.
-    also_scored: further blocks of metrics that papers print for this dataset: name in the metrics file → kind of block
-    (`BLOCKS` in `evaluation/official.py`).
+    Tasks: moments: whether a query has windows. highlights: how clips are rated; None if no clips are rated. domains:
+    categories that are trained and scored one by one. It is empty if the dataset is trained as a whole. tables: numbers
+    of the paper's tables that show this dataset. figure: the number of the paper's figure that shows queries of the
+    split val; None if there is none. also_scored: further blocks of metrics that papers print for this dataset: name in
+    the metrics file → kind of block (`BLOCKS` in `evaluation/official.py`).
 
     Training:
     selected_by: a column of `log.csv`. The epoch with its largest value on the watched split is selected.
@@ -110,7 +104,7 @@ class Dataset:
     name_in_options: the name that released programs use for this dataset in their options.
     options_cut_text: whether the option `max_q_l` of released programs shortens the queries of this dataset.
 
-    own: the place of a dataset of one's own; None for the datasets of the papers.
+    own: the files of a user's own dataset; None for the datasets of the papers.
     """
 
     name: str
@@ -143,10 +137,11 @@ class Dataset:
 
     @property
     def run_domains(self) -> tuple[str, ...]:
-        """The domains that runs are made for: one run for each domain, or one run for everything (`all`)."""
+        """The domains for which there are runs: each domain, or `all` if one run uses everything."""
         return self.domains or ("all",)
 
     @property
     def rates_every_clip(self) -> bool:
-        """Whether people rated every clip of a video (`label`) and not only the clips inside the windows of a query."""
+        """Tell whether people rated every clip of a video (`label`) and not only the clips inside the windows of a
+        query."""
         return self.highlights is not None and self.highlights.scored_by == "top5"

@@ -27,7 +27,7 @@ RATINGS = 5
 
 
 def first_complaint(rules: Iterable[Complaint], row: Row) -> str:
-    """Return what the first broken rule says, or '' if the row keeps all rules.
+    """Return the complaint of the first rule that the row breaks, or '' if it follows all rules.
 
     The rules are applied in order, so a rule may rely on the rules before it.
     """
@@ -97,7 +97,7 @@ def label_complaint(row: Row, *, clip_s: float) -> str:
 
 
 def duration_form(annotations: Iterable[Row], clip_s: float) -> str:
-    """Say in which form rows with a `label` are.
+    """Return in words which form rows with a `label` have.
 
     In released rows `duration` counts clips. In our rows it is in seconds. clip_s: length of a rated clip in seconds.
     Returns '' if the duration of a row fits its label in neither form.
@@ -107,7 +107,7 @@ def duration_form(annotations: Iterable[Row], clip_s: float) -> str:
 
 
 def is_table(rows: Any, width: int | None = None) -> bool:
-    """Whether `rows` is a list of lists. If `width` is given, each of them must have so many entries."""
+    """Tell whether `rows` is a list of lists. If `width` is given, each of them must have this number of entries."""
     return isinstance(rows, list | tuple) and all(
         isinstance(row, list | tuple) and width in (None, len(row)) for row in rows
     )

@@ -1,8 +1,8 @@
-"""A dataset of one's own: its object is made from four facts, and every process of a workflow learns them.
+"""Makes the object of a user's own dataset from four facts, and passes these facts to every process of a workflow.
 
-config.yaml says `datasets: {mine: {annotations: my.csv, videos: FOLDER}}`. Whoever reads the config registers such
-datasets. The processes that it starts know them by an environment variable, because a job reads no config, and a
-command that the config could change would be run again for every dataset that is added.
+An example in config.yaml is `datasets: {mine: {annotations: my.csv, videos: FOLDER}}`. A process that reads the config
+registers such datasets. A job does not read the config, so it gets them through an environment variable. They are not
+part of the job's command, because every change of its command would run the job again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pipeline.errors import PipelineError
 from pipeline.grids import is_grid
 
 VARIABLE = "TR_DETR_DATASETS"
-"""The environment variable with all datasets of one's own, as JSON."""
+"""The environment variable with all datasets of the user's own, as JSON."""
 
 SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".flv", ".3gp"}
 """Suffixes of video files, in small letters."""
 
 
 def definition(name: str, own: OwnFiles) -> Dataset:
-    """Return the dataset object: moments always, and highlights where the file scores its windows."""
+    """Return the dataset object. It has moments, and highlights if the file scores its windows."""
     windows = ("duration", "relevant_windows")
     if not own.raters:
         return Dataset(name=name, truth_keys=windows, usable=(windows_complaint,), moments=True, own=own)
@@ -37,7 +37,7 @@ def definition(name: str, own: OwnFiles) -> Dataset:
 
 
 def labels(dataset: Dataset) -> str:
-    """Return what the labels of a dataset are, in words. Two datasets of one's own with equal words work alike."""
+    """Return the labels of a dataset in words. Two datasets of the user's own with equal words have the same rules."""
     if dataset.own is None:
         return "a dataset of the papers"
     rated = f"rated by {dataset.own.raters}" if dataset.own.raters else "not rated"
@@ -45,8 +45,8 @@ def labels(dataset: Dataset) -> str:
 
 
 def known_here() -> dict[str, OwnFiles]:
-    """Return the datasets of one's own that this process was told of. Raises PipelineError for a variable that
-    somebody else has set."""
+    """Return the datasets that the environment variable contains. Raises PipelineError if something else is in this
+    variable."""
     text = os.environ.get(VARIABLE, "")
     if not text:
         return {}
@@ -57,12 +57,13 @@ def known_here() -> dict[str, OwnFiles]:
 
 
 def tell(datasets: Mapping[str, OwnFiles]) -> None:
-    """Let the processes that this one starts know these datasets, and no others."""
+    """Write these datasets into the environment variable, for the processes that this one starts."""
     os.environ[VARIABLE] = json.dumps({name: own._asdict() for name, own in sorted(datasets.items())})
 
 
 def files_of(facts: Mapping[str, Any], where: object) -> OwnFiles:
-    """Return the facts of a dataset of one's own that a JSON file holds. Raises PipelineError for anything else."""
+    """Return the facts of a user's own dataset from a JSON file after a check. Raises PipelineError for anything
+    else."""
     try:
         return _files(facts)
     except (ValueError, TypeError) as error:

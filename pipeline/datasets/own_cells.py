@@ -1,4 +1,4 @@
-"""The single values of a row of one's own: each is read here, and complained about where it cannot be used."""
+"""Reads single values of a row of a user's own dataset, and reports those that cannot be used."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pipeline.datasets.own_rows import SPLITS, Table
 from pipeline.errors import printable
 
 VID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
-"""What a vid may be: it becomes part of paths."""
+"""The pattern of a vid, which becomes part of paths."""
 
 CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
-"""Seconds with a comma, and times with minutes or hours, as people write them in place of seconds."""
+"""Patterns of times that people write in place of seconds: seconds with a comma, and times with minutes or hours."""
 
 HIGHEST = 4
 """The best score of a window; 0 is the worst."""
 
 
 def vid(value: str, line: int, column: str, table: Table) -> str:
-    """Return the vid that a file's name stands for, with or without its suffix. It must be a video of the folder."""
+    """Return the vid for the name of a file, which may have a suffix. It must be a video of the folder."""
     name = Path(value).name
     has_suffix = Path(name).suffix.lower() in SUFFIXES
     found = Path(name).stem if has_suffix else name
@@ -48,7 +48,7 @@ def query(value: str, line: int, table: Table) -> str:
 
 
 def text(value: Any, line: int, table: Table) -> str:
-    """Return the query of a JSON row. Anything but a text is complained about."""
+    """Return the query of a JSON row. A value that is no text is reported."""
     if value is not None and not isinstance(value, str):
         table.complain(line, "query", value, "is no text")
         return ""
@@ -68,7 +68,7 @@ def number(value: Any, line: int, column: str, table: Table) -> float | None:
 
 
 def check_window(start: float, end: float, line: int, table: Table) -> None:
-    """Complain about a window that begins before the video, and about one without a length. Times are in seconds."""
+    """Report a window that begins before the video, and a window without a length. Times are in seconds."""
     if start < 0:
         table.complain(line, "start", start, "lies before the video begins")
     if end <= start:
@@ -92,12 +92,12 @@ def split(value: Any, line: int, table: Table) -> str | None:
 
 
 def _near(name: str, table: Table) -> list[str]:
-    """Return the name of the video that is written most alike, or nothing where none is."""
+    """Return the name of the video with the most similar spelling, or an empty list if there is none."""
     return get_close_matches(name, [path.name for path in table.files.values()], n=1, cutoff=0.8)
 
 
 def _meant(value: Any) -> str:
-    """Return what the number was probably meant to be, in brackets: `24,5` is 24.5, and `1:05` is 65."""
+    """Return the number that was probably meant, in brackets: `24,5` means 24.5, and `1:05` means 65."""
     clock = CLOCK.fullmatch(str(value))
     if not clock:
         return ""

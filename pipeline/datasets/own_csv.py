@@ -1,4 +1,4 @@
-"""A CSV of one's own: `video,query,start,end[,score][,split]`, a row for each window, times in seconds."""
+"""Reads a user's own CSV: `video,query,start,end[,score][,split]`, with a row for each window and times in seconds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pipeline.nouns import counted
 COLUMNS = ("video", "query", "start", "end")
 OPTIONAL = ("score", "split")
 OTHER_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-"""What spreadsheets write between values in place of commas, and its name."""
+"""The signs that spreadsheets write between values in place of commas → their names."""
 
 
 def rows_of(table: Table) -> Iterator[Row]:
-    """Yield the rows of the table's file that can be used alone; the table is told what is wrong with the others.
+    """Yield the rows of the table's file that have no mistake in themselves. Mistakes of other rows are added to the
+    table's complaints.
 
     Raises PipelineError for a file that cannot be read, and for a header that lacks columns.
     """
@@ -48,7 +49,7 @@ def _check_header(header: Sequence[str], path: Path) -> None:
 
 
 def _row_of(raw: Mapping[str | None, Any], line: int, table: Table) -> Row | None:
-    """Return a row of the CSV, or None for one that cannot be used, which is complained about."""
+    """Return a row of the CSV, or None if it cannot be used. Its mistake is added to the table's complaints."""
     table.n_rows += 1
     if None in raw or None in raw.values():
         values = [str(value) for key, value in raw.items() if key is not None and value is not None]

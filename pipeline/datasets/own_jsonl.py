@@ -1,7 +1,7 @@
-"""A JSONL file of one's own, in the community's form.
+"""Reads a user's own JSONL file in the community's form.
 
 Its rows hold `query`, `vid` and `relevant_windows`. Rows with rated clips also hold `relevant_clip_ids` and
-`saliency_scores`. If the file deals out the splits, every row has a `split`.
+`saliency_scores`. If the file assigns splits, every row has a `split`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pipeline.datasets.own_rows import Row, Table
 
 
 def rows_of(table: Table) -> Iterator[Row]:
-    """Yield a row for each window of the rows that can be used alone; the table is told what is wrong with the others.
+    """Yield a row for each window of the rows that have no mistake in themselves. Mistakes of other rows are added to
+    the table's complaints.
 
     Raises PipelineError for a file that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""The queries of a dataset of one's own, from its rows and the durations of its videos."""
+"""Makes the queries of a user's own dataset from its rows and the durations of its videos."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pipeline.grids import grid_seconds, whole_clips
 from pipeline.records import Query
 
 BEYOND_S = 0.05
-"""Seconds that a window may end after its video: the rounding of whoever wrote the file. It is cut at the end."""
+"""Number of seconds by which a window may end after its video, because its end was rounded. The window is cut at the
+end of the video."""
 
 HALF = Fraction(1, 2)
 
 
 def check_durations(table: Table, durations: Mapping[str, Fraction | str], clip: str) -> None:
-    """Complain about rows that the videos do not allow.
+    """Report rows that do not fit their videos.
 
     durations: vid → seconds, or the reason why the video cannot be read. clip: the grid of the labels.
     """
@@ -78,9 +79,9 @@ def rated_clips(row: Row, duration: Fraction, clip: str) -> range:
     """Return the clips that the score of a window rates.
 
     They are those whose middle lies in the window. A window with no clip's middle in it rates the clip that it shares
-    most time with, and of two equal ones the earlier. People rate only clips that fit whole into the video. So a window
-    that lies mostly in the rest after the last of them rates no clip. The sums are exact: 1.05 s is one and a half
-    clips of 0.7 s.
+    most time with, or the earlier one of two equal clips. People rate only clips that fit whole into the video. So a
+    window that lies mostly in the rest after the last of them rates no clip. The sums are exact: 1.05 s is one and a
+    half clips of 0.7 s.
     """
     length = grid_seconds(clip)
     start, end = _decimal(row.start), min(_decimal(row.end), duration)
@@ -98,5 +99,5 @@ def _scored(row: Row, duration: Fraction, clip: str) -> dict[int, tuple[int, ...
 
 
 def _decimal(seconds: float) -> Fraction:
-    """Return the number that was written in the file: 0.1 is a tenth."""
+    """Return exactly the number that was written in the file: 0.1 is one tenth."""
     return Fraction(repr(seconds))

@@ -1,6 +1,7 @@
-"""The rows of a dataset of one's own as they were read from its file, and everything that is wrong with them.
+"""The rows of a user's own dataset as they were read from its file, and all mistakes in them.
 
-No row is dropped: a reader complains about a row that cannot be used, and `Table.refuse` names all of them at once.
+No row is dropped. A reader reports every row that cannot be used, and `Table.refuse` raises one error about all of
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipeline.nouns import counted
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = 0.15
-"""Share of the videos that val gets, and test, where the file deals out no splits."""
+"""Share of the videos that val gets, and that test gets, if the file assigns no splits."""
 
 SHOWN = 50
 """Number of bad rows that an error lists. The others are only counted."""
@@ -25,7 +26,7 @@ SHOWN = 50
 
 @dataclass(frozen=True)
 class Row:
-    """One window of one query. line: in the file. ratings: of clips, where the file gives them clip by clip."""
+    """One window of one query. line: its line in the file. ratings: the ratings of clips, if the file has them."""
 
     line: int
     vid: str
@@ -39,9 +40,9 @@ class Row:
 
 @dataclass
 class Table:
-    """What a file holds. files: vid → the video's file. complaints: what is wrong, a sentence per bad row.
+    """The content of a file. files: vid → the video's file. complaints: a sentence for each mistake.
 
-    bad: lines of the bad rows. raters: people who rated a clip; 0 where nobody did.
+    bad: lines of the bad rows. raters: the number of people who rated a clip; 0 if nobody did.
     """
 
     path: Path
@@ -54,7 +55,7 @@ class Table:
     raters: int = 0
 
     def complain(self, line: int, column: str, value: object, why: str) -> None:
-        """Remember what is wrong with a value."""
+        """Add a complaint about a value."""
         self.bad.add(line)
         self.complaints.append(f"line {line}, {column}: {printable(repr(value)[:80])} {why}")
 
@@ -74,12 +75,12 @@ class Table:
 
     @property
     def vids(self) -> list[str]:
-        """Every video that a row names, once, in the order of the file."""
+        """Return every video that a row names, once, in the order of the file."""
         return list(dict.fromkeys(row.vid for row in self.rows))
 
 
 def split_of(table: Table) -> dict[str, str]:
-    """Return vid → split: as the file says or, where it says none, by a fixed hash of the vid.
+    """Return vid → split. The file assigns the splits, or else a fixed hash of the vid does.
 
     The videos are put in the order of their hash. The first tenths are train, the last ones val and test, which get at
     least a video each.

@@ -1,4 +1,4 @@
-"""The file of a dataset of one's own, read as a whole: every row that cannot be used is named, and none is dropped."""
+"""Reads the file of a user's own dataset as a whole. Every row that cannot be used is reported, and none is dropped."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ READERS = {
     ".json": own_jsonl.rows_of,
     ".gz": own_jsonl.rows_of,
 }
-"""Suffix of a file, in small letters → what reads its rows."""
+"""Suffix of a file, in small letters → the function that reads its rows."""
 
 
 def read(path: Path | str, folder: Path | str) -> Table:
     """Read a file and compare it with the videos of a folder. No video is opened.
 
-    Raises PipelineError for a file or a folder that cannot be read, and for a header that lacks columns. What is wrong
-    with rows stands in the table's complaints.
+    Raises PipelineError for a file or a folder that cannot be read, and for a header that lacks columns. Mistakes in
+    rows are in the complaints of the table.
     """
     files.refuse_special(Path(path))
     rows_of = READERS.get(Path(path).suffix.lower())
@@ -64,7 +64,7 @@ def _videos_in(folder: Path) -> dict[str, Path]:
 
 
 def _check_together(table: Table) -> None:
-    """Complain about rows that are right alone and wrong beside others, and note how many people rated."""
+    """Report rows that contradict other rows, and store how many people rated."""
     seen: dict[tuple[str, str, float, float], int] = {}
     split: dict[str, Row] = {}
     for row in table.rows:

@@ -42,7 +42,7 @@ _VID = re.compile(r"(?P<youtube>[A-Za-z0-9_-]{11})_(?P<start>\d+\.\d)_(?P<end>\d
 
 
 def split_vid(vid: str) -> tuple[str, float, float]:
-    """Take a vid of the form `{youtube id}_{start}_{end}` apart.
+    """Split a vid of the form `{youtube id}_{start}_{end}` into its parts.
 
     Returns the YouTube id (11 characters, which may contain `_` and begin with `-`), and start and end in seconds.
     Raises PipelineError for a vid of another form.
@@ -56,7 +56,8 @@ def split_vid(vid: str) -> tuple[str, float, float]:
 def youtube_video(vid: str) -> str:
     """Return the id of the YouTube video that a piece was cut from.
 
-    Everything from the last `_` but one on is taken off. Scoring also gets vids of other forms, so no form is demanded.
+    Everything after the second last `_`, and this `_`, is removed. Scoring also gets vids of other forms, so no form is
+    required.
     """
     return vid.rsplit("_", 2)[0]
 
@@ -90,7 +91,8 @@ def _odd_clips(row: Mapping[str, Any]) -> str:
 
 
 def _covered(window: Sequence[float]) -> range:
-    """Numbers of the clips that a window covers. Clip i is [2i, 2i + 2) in seconds, and windows lie on even seconds."""
+    """Return the numbers of the clips that a window covers. Clip i is [2i, 2i + 2) in seconds, and windows lie on even
+    seconds."""
     return range(int(window[0]) // CLIP_S, int(window[1]) // CLIP_S)
 
 

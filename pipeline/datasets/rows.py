@@ -45,7 +45,8 @@ def read(dataset: Dataset, path: Path | str) -> list[Query]:
 
 
 def _has_truth(dataset: Dataset, row: dict[str, Any]) -> bool:
-    """Whether the row has ground truth. A row may lack it only if the dataset hides it in one of its released files."""
+    """Tell whether the row has ground truth. A row may lack it only if the dataset hides it in one of its released
+    files."""
     keys = [key for key in dataset.truth_keys if key != "duration"]
     return not dataset.hides_truth or any(row.get(key) is not None for key in keys)
 
@@ -59,7 +60,7 @@ def _in_seconds(dataset: Dataset, query: Query, where: str) -> Query:
 
 
 def _complaint(dataset: Dataset, row: dict[str, Any], in_seconds: dict[str, Any]) -> str:
-    """Return what the first broken rule says about a row, or ''.
+    """Return the complaint of the first rule that a row breaks, or ''.
 
     row: the row as it was released, to which the rules for the released form apply.
     in_seconds: the same row with times in seconds, to which the rules for usable ground truth apply.

@@ -1,1 +1,1 @@
-"""This room examines whether a machine can run what a config asks for, and says what to do where it cannot."""
+"""Examines whether a machine can run what a config asks for, and says what to do if it cannot."""

@@ -1,7 +1,7 @@
-"""One question to a server: is this file still there? Only headers are asked for, or the first byte where there are
-none.
+"""Asks servers whether a file is still there. Only headers are requested, or the first byte if a server does not answer
+such a request.
 
-A host is asked one question at a time, and several hosts at once.
+Each host gets one request at a time, and several hosts are asked at the same time.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Statuses after which a download tries again, after the time that the server asks for."""
 HOSTS_AT_ONCE = 8
 SLOW_S = 3.0
-"""Seconds from which on an answer counts as slow."""
+"""An answer that takes at least this number of seconds counts as slow."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said. alive: whether the file is there. n_bytes: its size, None where the server does not say it.
+    """The answer of a server. alive: whether the file is there. n_bytes: its size, or None if the server does not give
+    it.
 
-    why: the reason where it is not alive. has_said: whether any server answered, be it with a refusal. is_page: whether
-    it is a web page. is_busy: whether a later try may bring it.
+    why: the reason if it is not alive. has_said: whether the server answered at all, perhaps with a refusal. is_page:
+    whether the answer is a web page. is_busy: whether a later try may succeed.
     """
 
     alive: bool
@@ -43,7 +44,7 @@ class Answer:
 
 
 def ask(url: str, timeout_s: float) -> Answer:
-    """Ask for the headers of an address, and for its first byte where HEAD is refused. Nothing is raised."""
+    """Ask for the headers of an address, and for its first byte if HEAD is refused. This function raises nothing."""
     began = time.monotonic()
     try:
         answer = _asked("HEAD", url, timeout_s)
@@ -81,7 +82,7 @@ def _asked(method: str, url: str, timeout_s: float) -> _Said:
 
 
 def _size(response: requests.Response) -> int | None:
-    """Return the size of the whole file in bytes, where the server says it and does not pack it."""
+    """Return the size of the whole file in bytes, or None if the server does not give it or compresses the file."""
     if response.status_code == 206:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
@@ -102,9 +103,10 @@ def _reason(error: Exception) -> str:
 
 
 def ask_all(urls: Iterable[str], timeout_s: float, ask_one: Callable[[str, float], Answer] = ask) -> dict[str, Answer]:
-    """Ask all addresses: one at a time of each host, HOSTS_AT_ONCE hosts at a time.
+    """Ask all addresses. Each host is asked one of its addresses at a time, and HOSTS_AT_ONCE hosts are asked at the
+    same time.
 
-    A host that twice did not answer at all is not asked again.
+    A host that did not answer twice is not asked again.
     """
     by_host: Mapping[str, list[str]] = defaultdict(list)
     for url in dict.fromkeys(urls):

@@ -1,7 +1,6 @@
-"""A check that may hang or crash runs in a process of its own, with a time limit, and becomes a line of the table.
-
-torch and the driver of a GPU are such. A driver that lost its GPU can block a process so that nothing ends it, so
-nobody waits for a process that did not end in time (`programs.answer`).
+"""Runs a check that may hang or crash in a separate process with a time limit. If it fails, it becomes a line of the
+table. Checks with torch and with the driver of a GPU may hang or crash. A driver that lost its GPU can block a process
+so that it cannot be killed. So a process that did not end in time is not waited for (`programs.answer`).
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from pipeline import programs
 from pipeline.errors import PipelineError, printable
 
 MARK = "DOCTOR: "
-"""What the last line of such a process begins with. Libraries print lines of their own before it."""
+"""The beginning of the last line of such a process. Libraries print lines of their own before it."""
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from pipeline.doctor import aside; aside.serve(*sys.argv[2:])"
 _ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 300
-"""Largest number of characters that are shown of what a crashed process said."""
+"""Largest number of characters that are shown of the output of a crashed process."""
 
 
 class AsideError(PipelineError):
-    """A check in a process of its own did not end, crashed, or raised."""
+    """A check in a separate process did not end, crashed, or raised an error."""
 
 
 def run(function: str, argument: Any, limit_s: float, doing: str, remedy: str) -> Any:
-    """Call `module:function` with one JSON value in a process of its own, and return its JSON value.
+    """Call `module:function` with one JSON value in a separate process, and return its JSON value.
 
-    doing, remedy: the work, and what to do where it fails. Raises AsideError, with both, where there is no answer.
+    doing, remedy: the name of the work, and what to do if it fails. Raises AsideError with both if there is no answer.
     """
     command = [sys.executable, "-c", _START, str(_ROOT), function, json.dumps(argument)]
     try:

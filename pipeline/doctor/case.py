@@ -1,4 +1,5 @@
-"""What is examined: a config with the changes of the command line, one target of the workflow, and this machine."""
+"""The case that is examined: a config with the changes of the command line, one target of the workflow, and this
+machine."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ CHECKOUT = PROJECT.parent
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for. entries: `KEY=VALUE` behind `--config`. links: ask every source. digests: read
-    every file."""
+    """The options of the command line. entries: `KEY=VALUE` after `--config`. links: whether every source is asked.
+    digests: whether every file is read."""
 
     configfile: Path = Path("config.yaml")
     entries: tuple[str, ...] = ()
@@ -34,7 +35,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Case:
-    """What every check is given. needs, table: None where the config cannot work; `refused` then says why."""
+    """The input of every check. needs, table: None if the config cannot work; `refused` then has the reason."""
 
     asked: Asked
     layout: Layout
@@ -54,7 +55,7 @@ class Case:
 
     @property
     def timeout_s(self) -> float:
-        """Seconds that the config waits for an answer of a server."""
+        """Seconds to wait for an answer of a server, from the config."""
         return self.needs.cfg.acquire.timeout_s if self.needs else config.Acquire().timeout_s
 
 

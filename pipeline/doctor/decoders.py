@@ -1,7 +1,8 @@
-"""Every decoder that the videos of the datasets may need decodes a second that is known (`drawn.py`).
+"""Checks every decoder that the videos of the datasets may need, with a known video or sound of one second
+(`drawn.py`).
 
-A process of its own does it, as in extraction, because a broken decoder may hang or crash. decord, the second reader,
-is compared too where the config names it.
+A separate process decodes, as in extraction, because a broken decoder may hang or crash. decord, the second reader, is
+compared, too, if the config names it.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from pipeline.errors import PipelineError
 
 NAME = "decoders"
 SECONDS_EACH = 60.0
-"""Seconds that one sample may take. It takes hundredths of a second; the first one also loads FFmpeg."""
+"""Seconds that one sample may take. A sample usually takes hundredths of a second; the first one also loads FFmpeg."""
 FARTHEST = 12.0
 """Largest mean difference of a decoded picture from the drawn one, in levels of 0 to 255. Those of a sound decoder lie
 below 5 (`benchmarks/decoder_samples.py` prints them)."""
 QUIETEST, LOUDEST = 0.8, 1.2
-"""Smallest and largest loudness of a decoded tone, as a part of the drawn one's."""
+"""Smallest and largest loudness of a decoded tone, as a fraction of the loudness that was made."""
 OFF_HZ = 5.0
-"""Largest difference of a decoded tone's frequency from the drawn one's."""
+"""Largest difference between the frequency of a decoded tone and the frequency that was made."""
 TO_REPAIR = "install the environment again: `make clean`, then `make install`"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """How near a sample is to what was drawn, as text, and whether that is near enough."""
+    """How close a sample is to what was drawn, as text, and whether it is close enough."""
 
     text: str
     is_near: bool
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Say which decoders give what was drawn."""
+    """Yield a finding about the decoders that give what was drawn, and one about those that do not."""
     if case.needs is None or not case.needs.decodes:
         yield ok(NAME, "not needed: this run reads no video")
         return
@@ -79,7 +80,8 @@ def _broken(samples: list[Path]) -> Iterator[str]:
 
 
 def _compare_pictures(path: Path) -> Compared:
-    """Compare all pictures. Each has to be nearest to its own drawing, and near to it."""
+    """Compare all pictures. Each picture has to be close to its own drawing, and closer to it than to any other
+    drawing."""
     from pipeline.video.container import frames_of, opened, video_stream
 
     with opened(path) as container:
@@ -96,7 +98,8 @@ def _compare_pictures(path: Path) -> Compared:
 
 
 def _compare_sound(path: Path) -> Compared:
-    """Compare frequency and loudness of the middle half second. Its ends hold what an encoder adds."""
+    """Compare frequency and loudness of the middle half second, because an encoder changes the beginning and the
+    end."""
     from pipeline.video.audio import RATE, Ended, read_sound
 
     pieces = [piece for piece in read_sound(path) if not isinstance(piece, Ended)]
@@ -111,7 +114,7 @@ def _compare_sound(path: Path) -> Compared:
 
 
 def _second_reader() -> Iterator[Finding]:
-    """Say whether decord finds the pictures that PyAV finds, in a sample that both can read."""
+    """Compare the pictures of decord with those of PyAV, in a sample that both can read."""
     from pipeline.video.ahead import FramesWanted, Request
     from pipeline.video.second_reader import opinions, refuse_without_decord
     from pipeline.video.views import FRAMES224

@@ -1,8 +1,9 @@
-"""What the small files in `samples/` show and sound like, so that a decoder can be compared with what was drawn.
+"""The pictures and the sound of the small files in `samples/`, so that the output of a decoder can be compared with
+them.
 
-`benchmarks/decoder_samples.py` made these files from the functions below, with PyAV's own encoders: a second each. A
-decoded picture has to be near the one that was drawn, and nearer to it than to any other of the second. So a decoder
-that fails, that gives a grey picture, and that gives a picture of another moment are all found.
+`benchmarks/decoder_samples.py` made these files from the functions below, with PyAV's own encoders. Each is one second
+long. A decoded picture has to be close to the one that was drawn, and closer to it than to any other picture of the
+file. This finds a decoder that fails, one that gives a grey picture, and one that gives a picture of another moment.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def picture(k: int) -> np.ndarray:
 
 
 def tone(n_samples: int, rate: int) -> np.ndarray:
-    """Return so many samples of the tone, float32. rate: samples per second."""
+    """Return `n_samples` samples of the tone, float32. rate: samples per second."""
     return (LOUDNESS * np.sin(2 * np.pi * TONE_HZ * np.arange(n_samples) / rate)).astype(np.float32)
 
 

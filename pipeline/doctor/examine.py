@@ -1,4 +1,5 @@
-"""All checks, each in a thread with a time limit. A check that hangs, crashes or raises is a line of the table."""
+"""Runs all checks, each in a thread with a time limit. A check that hangs, crashes or raises becomes a line of the
+table."""
 
 from __future__ import annotations
 
@@ -41,11 +42,11 @@ CHECKS: dict[str, Check] = {
     "files": results.check,
     "plan": plan.check,
 }
-"""The name of a line where a check fails as a whole → the check, in the order of the table."""
+"""The name of a check, which its line has if the check itself fails → the check, in the order of the table."""
 
 
 def examine(asked: Asked) -> list[Finding]:
-    """Make all checks at a time, and return their findings in the order of the table."""
+    """Run all checks at the same time, and return their findings in the order of the table."""
     case = read(asked)
     found: dict[str, list[Finding]] = {name: [] for name in CHECKS}
     threads = {

@@ -1,7 +1,7 @@
-"""The file system under the results is tried: writing, renaming, locks between processes, names, and its clock.
+"""Checks the file system of the results: writing, renaming, locks between processes, names, and its clock.
 
-All is done in a hidden folder that is removed at the end, in the results folder or, where there is none yet, in the
-nearest folder above it. What other machines see of a shared file system cannot be tried from one of them.
+The checks use a hidden folder that is removed at the end. It is in the results folder or, if that does not exist yet,
+in the nearest folder above it. How other machines see a shared file system cannot be checked from one of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.nouns import counted
 
 WRITING, LOCKS, NAMES, CLOCK = "results folder", "locks", "file names", "clock"
 PREFIX = ".doctor-"
-"""The start of the name of the folder in which all is tried."""
+"""The beginning of the name of the hidden folder."""
 SHARED = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "fuse.sshfs", "ceph", "9p", "afs", "glusterfs")
 """Types of file systems that other machines can share."""
 LOCK_S = 60.0
@@ -73,7 +73,8 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def _writing(folder: Path, place: Path) -> Finding:
-    """Write a file, write it to the disk, replace another one by it, and see what else the file system can do."""
+    """Write a file, flush it to the disk, rename it over another file, and find out what else the file system can
+    do."""
     target = folder / "file"
     try:
         with files.atomic(target) as file:
@@ -107,7 +108,7 @@ def _clones(target: Path) -> bool:
 
 
 def _locks(folder: Path, place: Path) -> Finding:
-    """Take a lock here, try it from another process, and try it once more after it was given back."""
+    """Take a lock, try to take it in another process, and try again after it was released."""
     guarded = folder / "guarded"
     try:
         with locks.lock(guarded):
@@ -128,7 +129,7 @@ def _locks(folder: Path, place: Path) -> Finding:
 
 
 def _tried(guarded: Path) -> str:
-    """Let another process try a lock. Returns `taken`, `busy`, or the end of what it said."""
+    """Let another process try to take a lock. Returns `taken`, `busy`, or the end of its output."""
     command = [sys.executable, "-c", _TRY_LOCK, str(CHECKOUT), str(guarded)]
     try:
         told = programs.answer(command, LOCK_S)
@@ -138,11 +139,11 @@ def _tried(guarded: Path) -> str:
 
 
 def _names(folder: Path) -> Finding:
-    """Vids of YouTube differ by the case of a letter alone, so their files must not be one."""
+    """Check that names which differ only by case are two files, because some vids of YouTube differ only by case."""
     (folder / "Case").touch()
     if (folder / "case").exists():
-        what = "this file system takes small and capital letters for one, and vids may differ by that alone"
-        return note(NAMES, what, "set `results` to a file system that tells them apart, if your dataset has such vids")
+        what = "this file system does not tell small from capital letters, and vids may differ only by them"
+        return note(NAMES, what, "set `results` to a file system that does, if your dataset has such vids")
     return ok(NAMES, "small and capital letters are told apart")
 
 
@@ -163,7 +164,7 @@ def _skew(folder: Path) -> Iterator[Finding]:
 
 
 def _clock(case: Case) -> Finding:
-    """Compare this machine's clock with the newest of our files, which cannot come from the future."""
+    """Compare this machine's clock with the time of the newest of our files, which cannot be in the future."""
     newest, path = max(_times(case), default=(0.0, None))
     behind = newest - time.time()
     if behind <= SKEW_S:

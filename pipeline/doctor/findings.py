@@ -9,10 +9,10 @@ from typing import Literal
 from pipeline.errors import PipelineError, printable
 
 Level = Literal["ok", "note", "problem"]
-"""A problem has to be solved before the run can start. A note is worth knowing, and the run can start all the same."""
+"""The levels of findings. A problem has to be solved before the run can start. A note does not stop the run."""
 
 SHOWN = 4
-"""Largest number of names that a finding lists of many."""
+"""Largest number of names that a finding lists."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ class Finding:
 
 
 def ok(check: str, what: str) -> Finding:
-    """Return a finding that asks for nothing."""
+    """Return a finding after which nothing has to be done."""
     return Finding(check, "ok", what)
 
 
 def note(check: str, what: str, remedy: str) -> Finding:
-    """Return a finding that the run can start with."""
+    """Return a finding that does not stop the run."""
     return Finding(check, "note", printable(what), printable(remedy))
 
 
 def problem(check: str, what: str, remedy: str) -> Finding:
-    """Return a finding that the run cannot start with."""
+    """Return a finding that has to be solved before the run can start."""
     return Finding(check, "problem", printable(what), printable(remedy))
 
 

@@ -1,7 +1,7 @@
-"""The GPUs that this machine has, that CUDA_VISIBLE_DEVICES allows, and that torch can use, in this order.
+"""Checks the GPUs: those of this machine, those that CUDA_VISIBLE_DEVICES allows, and those that torch can use.
 
-nvidia-smi and torch run in processes of their own, because both hang or crash where a driver is broken. Where there is
-a GPU, each method takes a training step on it.
+nvidia-smi and torch run in separate processes, because both hang or crash if a driver is broken. If there is a GPU,
+each method does a training step on it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GB = 1e9
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Say which GPUs the run finds, and what it means to have none."""
+    """Yield findings about the GPUs that the run can use, or about the consequences of having none."""
     if case.needs is not None and not case.needs.uses_gpu:
         yield ok(NAME, "not needed: no stage of this run uses a GPU")
         return
@@ -64,7 +64,7 @@ def _without(case: Case) -> Finding:
 
 
 def _hours(case: Case) -> str:
-    """Return what working on the CPU costs beside a GPU, as far as the estimate knows it."""
+    """Return the cost of working on the CPU in comparison with a GPU, as far as the estimate knows it."""
     if case.needs is None or case.table is None:
         return ""
     try:
@@ -81,8 +81,8 @@ def _torch_alone() -> Finding:
 
 
 def _usable(about: Mapping[str, Any], found: int | None) -> Finding:
-    """Compare what torch can use with what the driver lists. found: the number that the driver lists, None without
-    nvidia-smi."""
+    """Compare the GPUs that torch can use with those that the driver lists. found: the number that the driver lists, or
+    None without nvidia-smi."""
     built = f"torch {about['torch']}, built for CUDA {about['cuda']}"
     if not about["available"]:
         if found is None:
@@ -101,7 +101,7 @@ def _usable(about: Mapping[str, Any], found: int | None) -> Finding:
 
 
 def _driver() -> str:
-    """Return the version of the driver, or nothing where nvidia-smi does not say it."""
+    """Return the version of the driver, or '' if nvidia-smi does not give it."""
     try:
         told = programs.answer(
             ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], NVIDIA_SMI_S

@@ -1,8 +1,8 @@
-"""Python and the installed packages are compared with the lock, and with what the stages of the run need.
+"""Compares Python and the installed packages with the lock, and with the needs of the stages of the run.
 
-The full lock is compared where torch or PyAV is installed, the light one elsewhere. The packages of a stage are those
-of its file in `workflow/envs/`, which is made from the same lock. Where the package was installed without its checkout,
-its own metadata say what is needed, and nothing says which versions.
+If torch or PyAV is installed, the full lock is compared, and otherwise the light lock. The packages of a stage are
+those of its file in `workflow/envs/`, which is made from the same lock. If the package was installed without a
+checkout, its metadata list the packages that it needs, but not their versions.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ EXTRA_OF = {
 HEAVY = ("torch", "av")
 """Packages that only the full installation has."""
 SAYS_VERSION_S = 10.0
-"""Seconds that a program may take to say its version."""
+"""Seconds that a program may take to print its version."""
 
 _PIN = re.compile(r"""^\s*(?:- ")?([A-Za-z0-9._-]+==[^"\\\n]+)""", re.MULTILINE)
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Say what is missing, what has another version, and which stages run on this installation."""
+    """Yield findings about missing packages, other versions, and the stages that this installation can run."""
     yield from python()
     installed = installed_versions()
     yield from packages(case, installed)
@@ -57,7 +57,7 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def python() -> Iterator[Finding]:
-    """Compare the version of Python with what the package asks for."""
+    """Compare the version of Python with the versions that the package allows."""
     found, wanted = platform.python_version(), _requires_python()
     if SpecifierSet(wanted).contains(found, prereleases=True):
         yield ok("python", f"{found}, where {wanted} is asked for")
@@ -67,7 +67,7 @@ def python() -> Iterator[Finding]:
 
 
 def packages(case: Case, installed: Mapping[str, str]) -> Iterator[Finding]:
-    """Compare the installed packages with the lock. A missing one is a problem only where the run needs it."""
+    """Compare the installed packages with the lock. A missing package is a problem only if the run needs it."""
     lock = lock_of(installed)
     pins = pins_of(lock) if lock else {}
     needed = needed_by(("light", *(case.needs.extras if case.needs else ())))
@@ -83,7 +83,9 @@ def packages(case: Case, installed: Mapping[str, str]) -> Iterator[Finding]:
     if others:
         yield note("packages", f"{named(others)}: numbers may differ from those of the lock", to_install())
     if spare:
-        yield note("packages", f"{named(spare)} not installed; this run does without", f"to have them: {to_install()}")
+        yield note(
+            "packages", f"{named(spare)} not installed, and not needed for this run", f"to have them: {to_install()}"
+        )
     if not lock:
         remedy = "compare them in a checkout, which has requirements/full.lock"
         yield note("packages", "no lock is here, so no version is compared", remedy)
@@ -92,7 +94,8 @@ def packages(case: Case, installed: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def stages_that_run(installed: Mapping[str, str]) -> Finding:
-    """Say which stages this installation can run, and which need an extra that is not here."""
+    """Return a finding about the stages that this installation can run, and those that need an extra which is not
+    here."""
     absent = [extra for extra in EXTRAS if any(name not in installed for name in needed_by([extra]))]
     if not absent:
         return ok("stages", "this installation runs all of them")
@@ -102,7 +105,7 @@ def stages_that_run(installed: Mapping[str, str]) -> Finding:
 
 
 def ffmpeg(case: Case) -> Finding:
-    """Look for FFmpeg's command line, which yt-dlp cuts and joins with. PyAV brings libraries of its own."""
+    """Look for FFmpeg's command line, with which yt-dlp cuts and joins. PyAV has its own libraries of FFmpeg."""
     is_needed = case.needs is not None and case.needs.asks_youtube
     if shutil.which("ffmpeg") is None:
         if is_needed:
@@ -126,7 +129,7 @@ def lock_of(installed: Iterable[str]) -> Path | None:
 
 
 def needed_by(parts: Iterable[str]) -> set[str]:
-    """Return the names of the packages that parts of the installation have. parts: `light`, or names of extras."""
+    """Return the names of the packages in parts of the installation. parts: `light`, or names of extras."""
     envs = CHECKOUT / "workflow" / "envs"
     if envs.is_dir():
         return {name for part in parts for name in pins_of(envs / f"{part}.yaml")}
@@ -134,7 +137,7 @@ def needed_by(parts: Iterable[str]) -> set[str]:
 
 
 def pins_of(path: Path) -> dict[str, str]:
-    """Read name → version from a lock or an environment file, without what belongs to other machines."""
+    """Read name → version from a lock or an environment file, without packages for other machines."""
     found: dict[str, str] = {}
     for line in _PIN.findall(path.read_text(encoding="utf-8")):
         pin = Requirement(line.strip())
@@ -154,7 +157,8 @@ def installed_versions() -> dict[str, str]:
 
 
 def to_install() -> str:
-    """Return what brings the packages of the lock. `make install` alone does nothing where it has once ended."""
+    """Return the commands that install the packages of the lock. `make install` alone does nothing if it was run
+    before."""
     if not (CHECKOUT / "Makefile").is_file():
         return 'install it with its extras, in a checkout: pip install ".[all]"'
     if (CHECKOUT / ".venv/ready").exists() and Path(sys.prefix).resolve() == (CHECKOUT / ".venv").resolve():
@@ -163,7 +167,7 @@ def to_install() -> str:
 
 
 def _differs(installed: Mapping[str, str], name: str, pin: str) -> bool:
-    """Tell whether another version is installed. What follows a `+` says who built it and is no other version."""
+    """Tell whether another version is installed. The part after a `+` names a build and is not compared."""
     try:
         return name in installed and Version(installed[name]).public != Version(pin).public
     except InvalidVersion:
@@ -177,7 +181,7 @@ def _requires_python() -> str:
 
 
 def _required(part: str) -> Iterator[str]:
-    """Yield what the metadata of the installed package ask for. part: `light`, or the name of an extra."""
+    """Yield the packages that the metadata of the installed package require. part: `light`, or the name of an extra."""
     extra = "" if part == "light" else part
     try:
         lines = metadata.requires(DISTRIBUTION) or []

@@ -1,4 +1,4 @@
-"""The memory of this machine, or of the container around this process, beside what the planned jobs ask for."""
+"""Compares the memory of this machine, or of the container around this process, with the needs of the planned jobs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pipeline.doctor.findings import Finding, note, ok
 NAME = "memory"
 GB = 1e9
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where Linux says how much memory a container may use, in its two versions of control groups."""
+"""The files in which Linux gives the memory limit of a container, in its two versions of control groups."""
 MEMINFO = Path("/proc/meminfo")
 
 
 def compared(asked_mb: int, by: str) -> Finding:
-    """Compare the memory with the largest job of the plan. asked_mb: what it asks for. by: its rule."""
+    """Compare the memory with the largest job of the plan. asked_mb: the memory that this job asks for. by: its
+    rule."""
     total = memory_bytes()
     if total is None:
         return note(NAME, "this system does not say how much there is", f"see that a job of `{by}` has {asked_mb} MB")
@@ -27,7 +28,7 @@ def compared(asked_mb: int, by: str) -> Finding:
 
 
 def memory_bytes() -> int | None:
-    """Return the memory that processes here may use, in bytes, or None where nothing says it."""
+    """Return the memory that processes here may use, in bytes, or None if it is unknown."""
     found = [int(words) for path in LIMITS if (words := _text(path).strip()).isdigit()]
     found += [1024 * int(line.split()[1]) for line in _text(MEMINFO).splitlines() if line.startswith("MemTotal:")]
     return min(found, default=None)

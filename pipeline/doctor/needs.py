@@ -1,4 +1,4 @@
-"""What the experiments behind one target need of a machine: sources, decoders, packages, and a GPU where there is one.
+"""Finds what the experiments of one target need: sources, decoders, packages, and a GPU if there is one.
 
 Everything here follows from the config. `source: predictions` needs no video and no torch, and `source: features`
 needs torch and no video.
@@ -24,7 +24,7 @@ OF_EXPERIMENT = "experiment_"
 
 @dataclass(frozen=True)
 class Needs:
-    """What a target needs. cfg: the config, cut to the experiments behind the target. sources: those to fetch, by name.
+    """The needs of a target. cfg: the config with only the experiments of the target. sources: those to fetch, by name.
 
     of_datasets: the names of the datasets that the target works on.
     """
@@ -50,27 +50,27 @@ class Needs:
 
     @property
     def decodes(self) -> bool:
-        """Whether videos are read."""
+        """Tell whether videos are read."""
         return any(FAMILIES[family].reader != "words" for family in self.made)
 
     @property
     def looks_at_own_videos(self) -> bool:
-        """Whether a dataset of one's own is among the datasets, whose videos are looked at for their lengths."""
+        """Tell whether one of the datasets is the user's own. The lengths of its videos are then read."""
         return any(datasets.get(name).own for name in self.of_datasets)
 
     @property
     def trains(self) -> bool:
-        """Whether something is trained."""
+        """Tell whether something is trained."""
         return any(experiment.source != "predictions" for experiment in self.cfg.experiments.values())
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether a stage works on a GPU where there is one."""
+        """Tell whether a stage would use a GPU."""
         return self.trains or bool(self.made)
 
     @property
     def asks_youtube(self) -> bool:
-        """Whether videos may be fetched from their own pages."""
+        """Tell whether videos may be fetched from YouTube."""
         return any(source.kind == "youtube" for source in self.sources.values())
 
     @property
@@ -81,7 +81,7 @@ class Needs:
 
 
 def cut_to(cfg: Config, target: str) -> Config:
-    """Return the config with only the experiments behind a target. Raises PipelineError for an unknown target."""
+    """Return the config with only the experiments of a target. Raises PipelineError for an unknown target."""
     if target.startswith(OF_EXPERIMENT):
         name = target.removeprefix(OF_EXPERIMENT)
         if name in cfg.experiments:

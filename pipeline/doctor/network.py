@@ -1,7 +1,7 @@
-"""The servers that the run asks: by default one address of each host, with `--links` every address of every source.
+"""Checks the servers of the run: by default one address of each host, and with `--links` every address of every source.
 
-Only headers are asked for. `--links` also notes when each address was last seen alive, in a small file under
-results/resources/. That is all that the doctor writes.
+Only headers are requested. `--links` also writes when each address last answered into a small file under
+results/resources/. The doctor writes no other file that stays.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from pipeline.nouns import counted
 
 NAME, LINKS, PROXY = "network", "links", "proxy"
 PATIENCE_S, LINKS_PATIENCE_S = 5.0, 15.0
-"""Seconds that the doctor waits for an answer at most. The config may set less, and a download waits longer."""
+"""Largest number of seconds that the doctor waits for an answer. The config may set a smaller number, and a download
+waits longer."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 TO_BRING = "put it into a folder named under acquire.local, or name a mirror in a table of your own (acquire.sources)"
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Say which servers answer. A source that no address and no folder gives is a problem."""
+    """Yield findings about the servers. A source that can be had from no address and no folder is a problem."""
     yield from proxies()
     if case.needs is None:
         return
@@ -89,7 +90,7 @@ def _unreachable(lost: list[Source], silent: Mapping[str, Answer]) -> Finding:
 
 
 def _links(case: Case, wanted: list[Source], lacking: set[str]) -> Iterator[Finding]:
-    """Ask every address, note which are alive, and say what is wrong with each source."""
+    """Ask every address, write down which of them answer, and yield findings about the sources."""
     urls = {url: askable(url) for source in wanted for url in source.addresses if url.startswith("http")}
     answers = ask_all(urls.values(), min(LINKS_PATIENCE_S, case.timeout_s))
     found = {url: answers[asked] for url, asked in urls.items()}
@@ -133,7 +134,8 @@ def _of_source(
 
 
 def _wrong(source: Source, answer: Answer) -> str:
-    """Return what is wrong with an answer, or nothing. A page in place of an archive is a refusal of a large host."""
+    """Return what is wrong with an answer, or ''. Some large hosts refuse a request with a web page in place of the
+    archive."""
     if not answer.alive:
         return answer.why
     if answer.is_page and source.file.endswith(ARCHIVE_SUFFIXES):
@@ -167,6 +169,6 @@ def _noted(layout: Layout, seen: Mapping[str, str], found: Mapping[str, Answer])
 
 
 def askable(url: str) -> str:
-    """Return what is asked in place of an address. Of one address for each video, the host's first page is asked."""
+    """Return the address that is asked. For a source with one address per video, this is the first page of the host."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/" if "{vid}" in url else url

@@ -1,4 +1,4 @@
-"""What the run would do first, by a dry run of Snakemake itself, and whether another one is at work here.
+"""Finds what the run would do first, by a dry run of Snakemake, and whether another Snakemake is at work here.
 
 A dry run takes no lock and changes no results. It is the same plan as that of `snakemake -n`: what is stale, what is
 missing, and in which order.
@@ -26,11 +26,11 @@ from pipeline.nouns import counted
 
 NAME, LOCK = "plan", "snakemake"
 PLAN_S = 240.0
-"""Seconds that a plan may take. That of the whole paper takes five on a quiet machine."""
+"""Seconds that a plan may take. The plan of the whole paper takes five seconds on a machine without other work."""
 SHOWN = 3
 """Largest number of jobs that the first step names."""
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
-"""Where Snakemake keeps, a file for each start, the names of the files that it locks in the working directory."""
+"""The folder in which Snakemake keeps a file for each start, with the names of the files that it locks."""
 
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)+)", re.MULTILINE)
 _MEMORY = re.compile(r"\bmem_mb=(\d+)")
@@ -46,7 +46,7 @@ class Job:
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Say what is done first, and how much memory the largest job asks for."""
+    """Yield findings about the first jobs, and about the memory of the largest job."""
     yield from at_work()
     if case.needs is None:
         return
@@ -103,7 +103,7 @@ def jobs_in(said: str) -> list[Job]:
 
 
 def first_step(jobs: list[Job], counts: dict[str, int], target: str) -> str:
-    """Return what is done first and what follows, in the words of the workflow."""
+    """Return the first jobs and the jobs that follow, with the names of rules."""
     first = jobs[0].rule
     begun = [job.about for job in jobs if job.rule == first]
     more = f" and {len(begun) - SHOWN:,} more" if len(begun) > SHOWN else ""
@@ -114,7 +114,7 @@ def first_step(jobs: list[Job], counts: dict[str, int], target: str) -> str:
 
 
 def at_work() -> Iterator[Finding]:
-    """Say whether a Snakemake is at work in this folder, or left its lock behind when it was killed."""
+    """Yield a finding if a Snakemake is at work in this folder, or if a killed one left its lock."""
     locks = list(SNAKEMAKE_LOCKS.glob("*.lock"))
     if not locks:
         return
@@ -142,7 +142,7 @@ def _snakemake_here() -> int | None:
 
 
 def _last_words(said: str) -> str:
-    """Return what a plan that failed says: the line with our own advice, else the last lines of it."""
+    """Return the reason why a plan failed: the line with our own advice, or else its last lines."""
     lines = [printable(line.strip()) for line in said.splitlines() if line.strip()]
     advice = [line for line in lines if "→" in line]
     errors = [n for n, line in enumerate(lines) if "Error" in line or "Exception" in line]

@@ -1,4 +1,5 @@
-"""Which sources of the run are here already, which a folder of this machine offers, and which have to be fetched."""
+"""Finds which sources of the run are here already, which are in a folder of this machine, and which have to be
+fetched."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from pipeline.manifests import is_whole, last_record
 
 NAME = "sources"
 READ_BYTES = 100_000_000
-"""An original on this machine that is longer is compared by its size alone, unless `--digests` asks for all."""
+"""An original on this machine with more bytes is compared only by its size, unless `--digests` is given."""
 GB = 1e9
 
 
@@ -30,7 +31,7 @@ class Present:
     """The sources of a run by where they are.
 
     here: fetched. offered: a folder of `acquire.local` has the file. on_disk: the address is a file of this machine.
-    to_fetch: the network has to bring them.
+    to_fetch: they have to be fetched from the network.
     """
 
     here: list[Source] = field(default_factory=list)
@@ -42,7 +43,8 @@ class Present:
 def sorted_out(case: Case) -> Present:
     """Return the sources of the run by where they are.
 
-    Names and sizes decide, and for a file of a known digest in a folder of `acquire.local` the digest, as in a fetch.
+    They are recognised by name and size. A file in a folder of `acquire.local` whose digest is known is recognised by
+    its digest, as in a fetch.
     """
     folders = [folder for folder in case.local if Path(folder).is_dir()]
     found, offered = Present(), _names_below(folders)
@@ -123,7 +125,7 @@ def _names_below(folders: Iterable[str]) -> dict[str, set[int]]:
 def _is_offered(source: Source, offered: Mapping[str, set[int]], folders: Sequence[str]) -> bool:
     """Tell whether a file of the source's digest is offered, whatever its name.
 
-    Of a long file, and of one whose size or digest is unknown, the name has to do; a fetch compares its digest.
+    A long file, and a file of unknown size or digest, is recognised only by its name. A fetch compares its digest.
     """
     if source.digest and source.n_bytes and source.n_bytes <= READ_BYTES:
         has_its_size = any(source.n_bytes in sizes for sizes in offered.values())
@@ -169,7 +171,8 @@ def _to_correct(source: Source, table: object) -> str:
 
 
 def _pin(case: Case, source: Source) -> Iterator[Finding]:
-    """Compare what was fetched, by its manifest, with the table's digest or with the pin of the first sight."""
+    """Compare the digest in the manifest of a fetched file with that of the table of sources, or with the pin of the
+    first fetch."""
     manifest = case.layout.manifest("fetched", name=source.name)
     entry = next(iter(last_record(manifest).get("files", ())), None)
     if entry is None:
@@ -184,8 +187,8 @@ def _pin(case: Case, source: Source) -> Iterator[Finding]:
         try:
             held = files.read_json(pin, files.MADE_HERE)
         except PipelineError as error:
-            yield problem(NAME, f"{pin}: {error.what}", f"remove {pin.parent} to take the file anew")
+            yield problem(NAME, f"{pin}: {error.what}", f"remove {pin.parent} to fetch the file again")
             return
         if not isinstance(held, dict) or held.get("sha256") != entry["sha256"]:
             what = f"{source.name}: its pin says another digest than its manifest"
-            yield problem(NAME, what, f"remove {pin.parent} to take the file anew")
+            yield problem(NAME, what, f"remove {pin.parent} to fetch the file again")

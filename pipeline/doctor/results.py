@@ -1,4 +1,4 @@
-"""What is present of each dataset, stage by stage, and which files of it are missing or damaged."""
+"""Finds what is present of each dataset, stage by stage, and which of its files are missing or damaged."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pipeline.shards import shard_names
 
 FILES = "files"
 SHOWN = 8
-"""Largest number of faults that have a line of their own."""
+"""Largest number of faults with a line of their own."""
 GB = 1e9
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Say what is there of each dataset, and what is wrong with files that are there."""
+    """Yield findings about what is present of each dataset, and about damaged files."""
     if case.needs is not None:
         for name in case.needs.of_datasets:
             yield of_dataset(name, case.needs.cfg, case.layout)
@@ -30,7 +30,7 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def of_dataset(name: str, cfg: Config, layout: Layout) -> Finding:
-    """Say how many manifests of each stage are there, of how many that the config asks for."""
+    """Return a finding about how many manifests of each stage exist, and how many the config asks for."""
     parts = []
     for stage, manifests in expected(name, cfg, layout).items():
         there = sum(path.is_file() for path in manifests)

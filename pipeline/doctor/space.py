@@ -1,4 +1,4 @@
-"""Free space is compared with what the run will write (the estimate), less what lies under the results already."""
+"""Compares free space with what the run will write (the estimate), less what is under the results already."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from pipeline.errors import PipelineError
 DISK, INODES, TEMPORARY = "disk", "files on disk", "temporary files"
 GB = 1e9
 LEAST_BYTES = 1e9
-"""Bytes that are asked for beyond the estimate, or where there is none: logs, tables, Snakemake's own records."""
+"""Bytes that are needed in addition to the estimate, or without one: logs, tables, Snakemake's own records."""
 LEAST_TEMPORARY_BYTES = 2e8
-"""Bytes that temporary files take at most: matplotlib, numba, and pieces of a video of YouTube."""
+"""Largest number of bytes of temporary files: those of matplotlib and numba, and pieces of a video of YouTube."""
 LEAST_FILES = 50_000
-"""Number of files that the results of the paper stay below: its videos, and what is kept of each shard and run."""
+"""A number that is larger than the number of files in the results of the paper: its videos, and the files of each shard
+and run."""
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Say whether the results and the temporary files have room."""
+    """Yield findings about the space for results and for temporary files."""
     place = existing(case.results)
     yield _disk(case, place)
     yield from _inodes(place)
@@ -56,7 +57,7 @@ def _disk(case: Case, place: Path) -> Finding:
 
 
 def bytes_below(folder: Path) -> int:
-    """Return the bytes of all files below a folder. What vanishes meanwhile does not count."""
+    """Return the bytes of all files below a folder. Files that are removed in the meantime do not count."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -68,7 +69,8 @@ def bytes_below(folder: Path) -> int:
 
 
 def _inodes(place: Path) -> Iterator[Finding]:
-    """Say when a disk has room for few files only. Many file systems set no limit, and then nothing is said."""
+    """Yield a finding if a disk has room for few files only. Many file systems have no limit, and then there is no
+    finding."""
     state = os.statvfs(place)
     if state.f_files and state.f_favail < LEAST_FILES:
         what = f"{place} has room for {state.f_favail:,} more files; the paper's results are up to {LEAST_FILES:,}"

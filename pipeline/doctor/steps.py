@@ -1,7 +1,7 @@
-"""One training step of each method, on made batches and on one device. This runs in a process of its own.
+"""Does one training step of each method on generated batches and on one device. This runs in a separate process.
 
 On a GPU the step is also compared: with the same network on the CPU, and with the recorded step that training uses
-there. These are the GPU tests of `tests/test_step.py` in short.
+there. These are short forms of the GPU tests in `tests/test_step.py`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pipeline.training.step import Learner, Step
 N_CLIPS, N_WORDS, CLIP_S = (9, 7), (4, 3), 2.0
 """Clips and words of the two samples of a batch, and the seconds of a clip."""
 VIDEO, AUDIO, TEXT = 16, 6, 8
-"""Widths of the made features."""
+"""Widths of the generated features."""
 N_STEPS = 4
 """Number of steps of the comparison with recorded ones. The second one of a shape is recorded."""
 FARTHEST = 1e-2
-"""Largest relative difference of a loss on the GPU from that on the CPU. Sums have another order there."""
+"""Largest relative difference between the loss on the GPU and the loss on the CPU. The GPU adds in another order."""
 
 
 def facts(_: Any = None) -> dict[str, Any]:
-    """Return what torch says of itself and of the GPUs that it can use here."""
+    """Return facts that torch gives about itself and about the GPUs that it can use here."""
     gpus = []
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)
@@ -47,9 +47,9 @@ def facts(_: Any = None) -> dict[str, Any]:
 
 
 def take(device: str) -> dict[str, str]:
-    """Take one step of each method. Returns name → what is wrong with it, empty where nothing is."""
+    """Do one step of each method. Returns name of a method → what is wrong with it, for methods with a mistake only."""
     be_exact(device)
-    torch.set_num_threads(1)  # of these small products more threads would wait for each other most of the time
+    torch.set_num_threads(1)  # with such small products several threads would mostly wait for each other
     found = {}
     for name in methods.METHODS:
         try:
@@ -79,7 +79,7 @@ def _walk(step: Any, batch: Batch) -> list[float]:
 
 
 def judged(name: str, device: str) -> float:
-    """Return the loss of a network that draws nothing at random, before any step."""
+    """Return the loss of a network without random numbers, before any step."""
     learner = _learner(name, device)
     learner.method.network.eval()
     step = Step(learner, _batch(name).to(device))

@@ -1,4 +1,4 @@
-"""The findings as one table for people, and as data for programs."""
+"""Writes the findings as one table for people, and as data for programs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ LEVELS = ("ok", "note", "problem")
 
 
 def text(findings: Sequence[Finding], asked: Asked) -> str:
-    """Return the table: a line per check, its remedy beneath it, and at the end whether the run can start."""
+    """Return the table: a line per check with its remedy below it, and a last line that says whether the run can
+    start."""
     column = max((len(finding.check) for finding in findings), default=0)
     lines = [line for finding in findings for line in _lines(finding, column)]
     return readable("\n".join([f"{asked.configfile}, target {asked.target}", "", *lines, "", verdict(findings, asked)]))
 
 
 def verdict(findings: Sequence[Finding], asked: Asked) -> str:
-    """Return the last line."""
+    """Return the last line of the table."""
     n = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
     counts = f"{n['ok']} ok, {counted(n['note'], 'note')}, {counted(n['problem'], 'problem')}"
     if can_start(findings):

@@ -1,8 +1,8 @@
-"""The files that manifests and accounts of videos list are compared with what is on the disk: presence, size, digest.
+"""Compares the files that manifests and accounts of videos list with the files on the disk: presence, size, digest.
 
-A file that is gone or has another size is found by the workflow, too, and made again. One of the same size with other
-bytes is not, because nobody reads terabytes before each run. So the digests of small files are compared here, up to
-some hundred megabytes, and with `--digests` those of all files.
+The workflow also finds a file that is gone or has another size, and makes it again. It may not find a file of the same
+size with other bytes, because it would have to read terabytes before each run. So the digests of small files are
+compared here, up to some hundred megabytes in all, and with `--digests` those of all files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ AGAIN = "nothing has to be done: the run makes it again"
 class Listed:
     """A file that a manifest or an account lists.
 
-    by: that manifest or account. is_video: whether an account of videos lists it. is_needed: whether the run reads it.
+    by: the path of this manifest or account. is_video: whether an account of videos lists it. is_needed: whether the
+    run reads it.
     """
 
     path: Path
@@ -51,7 +52,8 @@ class Fault:
 
 @dataclass(frozen=True)
 class Examined:
-    """All files that were compared. by_digest, by_size: how many by their digest, and by their size alone."""
+    """All files that were compared. by_digest, by_size: the number of files that were compared by digest, and only by
+    size."""
 
     faults: Sequence[Fault]
     by_digest: int
@@ -84,14 +86,14 @@ def examine(layout: Layout, *, all_digests: bool) -> Examined:
 
 
 def listed_by_manifests(layout: Layout) -> Iterator[Listed]:
-    """Yield every file that a manifest lists. A manifest that is none lists nothing."""
+    """Yield every file that a manifest lists. A file that is no valid manifest lists nothing."""
     for manifest in layout.manifests():
         for entry in _entries(last_record(manifest)):
             yield Listed(Path(entry["path"]), entry["bytes"], entry["sha256"], manifest)
 
 
 def listed_by_accounts(layout: Layout) -> Iterator[Listed]:
-    """Yield every video that an account calls usable. Where features of its shard are here, it is needed no more."""
+    """Yield every usable video of an account. If features of its shard exist, the video is not needed any more."""
     for manifest in layout.manifests():
         record = last_record(manifest)
         if record.get("stage") != "videos":
@@ -112,7 +114,8 @@ def has_features(layout: Layout, videos: Mapping[str, Any]) -> bool:
 
 
 def rows_of(account: Path) -> list[dict[str, str]]:
-    """Read an account of videos. One that cannot be read has no rows: its manifest says that it is damaged."""
+    """Read an account of videos. An account that cannot be read has no rows; the check of its manifest reports that it
+    is damaged."""
     try:
         return csv_file.read(account)
     except PipelineError:
@@ -165,8 +168,8 @@ def _of_size(one: Listed) -> Fault | None:
 
 
 def _mended(one: Listed, first: str) -> tuple[str, bool]:
-    """Return what mends a file that is not whole, and whether the run does it. A video is looked at once, and then only
-    when its shard is accounted for anew."""
+    """Return how a damaged file can be repaired, and whether the run does this. A video is read only when the account
+    of its shard is made, so the run does not notice its damage before."""
     if not one.is_video:
         return AGAIN, True
     if not one.is_needed:

@@ -1,1 +1,1 @@
-"""Frames, sound or words to vectors: one file per network."""
+"""Encoders turn frames, sound or words into vectors. There is one file for each kind of network."""

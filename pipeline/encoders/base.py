@@ -1,7 +1,8 @@
-"""What an encoder is: it turns frames, sound or words into rows. `families.FAMILIES` names its class and its options.
+"""The protocols of encoders, which turn frames, sound or words into rows. `families.FAMILIES` names their classes and
+options.
 
-The class is called with weights, a device and the options of its family, which are keyword arguments. The family says
-what an input looks like (sampling, view, batch). So a shard with nothing to encode builds no network and imports no
+The class is called with weights, a device and the options of its family, which are keyword arguments. The family
+describes the inputs (sampling, view, batch). So a shard with nothing to encode builds no network and imports no
 library.
 """
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the numbers of a network come from.
+    """The origin of the numbers of a network.
 
     passport: the SHA-256 of the file, or `random:{seed}`. Every store carries it.
     path: a local file. Nothing is downloaded here.
@@ -43,8 +44,8 @@ class Weights:
     def named(cls, choice: str, path: Path | None, sha256: str | None = None) -> Weights:
         """Return the weights that a choice names: `released` with a path, or `random:SEED`.
 
-        sha256: the digest of the file if a manifest holds it, so that it need not be computed again.
-        Raises PipelineError for `released` without a file.
+        sha256: the digest of the file from a manifest, so that it need not be computed again. Raises PipelineError for
+        `released` without a file.
         """
         if choice.startswith("random:"):
             return cls(choice, seed=int(choice.removeprefix("random:")))
@@ -137,7 +138,8 @@ def encoder_of(family: str) -> Callable[..., Any]:
 
 
 def at_once(inputs: Tensor) -> Sequence[Tensor]:
-    """Divide inputs into what a network of clips gets at a time: the whole batch on a GPU, and one input on a CPU.
+    """Divide inputs into the parts that a network of clips gets at a time: the whole batch on a GPU, and one input on a
+    CPU.
 
     A CPU computes a batch no faster than its inputs one by one.
     """
@@ -149,10 +151,10 @@ SCALES = ("weight", "running_var", "gamma")
 
 
 def randomise(network: nn.Module, seed: int) -> None:
-    """Fill a network in place with random numbers that keep the scale of what passes through it.
+    """Fill a network in place with random numbers that keep the scale of the values in the network.
 
     Equal seeds give equal networks. Matrices and kernels are drawn, scales and variances are 1, and all else is 0.
-    Tables of whole numbers, which say which position is where, stay as they are.
+    Tables of whole numbers, which are positions, are not changed.
     """
     import torch
 

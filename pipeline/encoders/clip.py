@@ -104,8 +104,8 @@ class TextEncoder:
     def _states(self, ids: Tensor) -> Tensor:
         """Map ids [queries, length] to states [queries, positions, width] after the last LayerNorm.
 
-        CLIP's mask is causal: no token sees those after it, so padding behind a query changes nothing. Where there is
-        no mask, tokens see the padding, as they did in training. CoCa has one position more, for the whole text.
+        CLIP's mask is causal: no token attends to tokens after it, so padding after a query changes nothing. If a model
+        has no mask, tokens attend to the padding, as in training. CoCa has one position more, for the whole text.
         """
         embedded, mask = self._tower._embeds(ids)
         return self._tower.ln_final(self._tower.transformer(embedded, attn_mask=mask))

@@ -29,7 +29,8 @@ CROP = 224
 
 
 OverTime = Literal["mean", "rows"]
-"""How the positions in time become rows. `mean` makes one row, their mean. `rows` makes a row of each, in order."""
+"""The rule by which positions in time become rows. `mean` makes one row, their mean. `rows` makes one row of each
+position, in order."""
 
 
 class RgbI3D:

@@ -31,7 +31,7 @@ def models() -> list[str]:
 
 
 def rows_of(model: str) -> list[OpenClipModel]:
-    """Return the rows of one model: one for each way in which its weights want a picture."""
+    """Return the rows of one model: one for each preparation of pictures that its weights need."""
     config = config_of(model)
     image_dim, image_macs = image_facts(model)
     tokenizer = config["text_cfg"].get("hf_tokenizer_name") or ""
@@ -55,10 +55,10 @@ def rows_of(model: str) -> list[OpenClipModel]:
 
 
 def preprocessings(model: str) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Yield each preparation of pictures that weights of a model want, with the tags of these weights.
+    """Yield each preparation of pictures that weights of a model need, with the tags of these weights.
 
-    Weights that were trained with the other activation than the model has are left out: they belong to its twin, where
-    it has one. A model without weights has the default.
+    Weights that were trained with another activation than that of the model are left out, because they belong to its
+    twin. A model without weights has the default.
     """
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model

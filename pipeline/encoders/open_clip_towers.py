@@ -2,7 +2,7 @@
 
 open_clip has four traps. `ViT-B-32` and `ViT-B-32-quickgelu` have the same tensors and compute differently. The option
 `pretrained=` downloads files. A model without weights only gives a warning. Its configurations do not say how a picture
-is prepared, because that depends on the weights (`library_models.py`). So each tower is built for itself from the
+is prepared, because that depends on the weights (`library_models.py`). So each tower is built separately from the
 configuration, nothing is downloaded, and every tensor is filled from our file.
 """
 
@@ -54,7 +54,7 @@ def text_tower(model: str, weights: Weights, length: int) -> Any:
 
 
 def empty_image_tower(model: str) -> Any:
-    """Build an image tower without numbers, on the meta device: no initial numbers are computed to be thrown away.
+    """Build an image tower without numbers, on the meta device, so that no time is spent on initial numbers.
 
     Raises PipelineError for a model that open_clip does not have.
     """
@@ -132,7 +132,7 @@ def _check_activation(tower: Any, model: str, config: dict[str, Any]) -> None:
 def _filled(tower: nn.Module, model: str, prefix: str, prefixes: tuple[str, ...], weights: Weights) -> Any:
     """Fill a tower with its weights, for inference. The tensors of the other tower are not read.
 
-    prefix: what stands before the names of its tensors in the file. prefixes: beginnings of these names.
+    prefix: the text before the names of its tensors in the file. prefixes: beginnings of these names.
     """
     from pipeline.encoders.state import fill, read_safetensors
 

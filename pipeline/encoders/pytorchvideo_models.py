@@ -1,4 +1,4 @@
-"""The networks of pytorchvideo. Only this file uses that library.
+"""Builds the networks of pytorchvideo. Only this file uses that library.
 
 The library has four traps. Its module `transforms` cannot be imported beside a current torchvision. Its option
 `pretrained=` downloads a file and unpickles it. Its SlowFast overwrites the list that it is called with. Its pools have

@@ -75,7 +75,7 @@ def refuse_bomb(path: Path) -> None:
 
 
 def is_whole(tensor: Tensor) -> bool:
-    """Whether a tensor has memory for each of its numbers.
+    """Tell whether a tensor has memory for each of its numbers.
 
     A tensor with a stride of 0 can claim a billion numbers and hold only one.
     """

@@ -1,10 +1,10 @@
 """The video models of torchvision: R3D, MC3, R(2+1)D, S3D, MViT and Video Swin, without their classifiers.
 
-sampling       as many frames as the published accuracies were measured with, around the middle of each clip
+sampling       the number of frames with which the published accuracies were measured, around the middle of each clip
 resize, crop   those of the transforms of the model's own weights, bilinear without antialiasing
 normalisation  RGB, (x/255 − mean)/std
-layer          what the classifier sees: before dropout and the last linear layer
-source         the networks of torchvision; `library_models.py` has what their weights want
+layer          the input of the classifier, before dropout and the last linear layer
+source         the networks of torchvision; `library_models.py` lists what their weights need
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Moment retrieval and highlight detection are scored with the community's rules, equal to the last digit.
+"""Scores moment retrieval and highlight detection with the community's rules. The numbers are equal to the last digit.
 
     from pipeline.evaluation import evaluate
     result = evaluate(dataset, predictions, annotations)         # a name, two lists of dicts: the rows of JSONL files
@@ -6,7 +6,7 @@
     result.metrics["unrounded"], result.metrics["n_queries"]     # full precision, and what the means run over
     result.queries                                               # one row per query, for headline_intervals and compare
 
-It needs NumPy and nothing else. `score_files` does the same from file to file. `load_predictions` lists every finding.
+This package needs only NumPy. `score_files` does the same for files. `load_predictions` lists every finding.
 """
 
 from pipeline.evaluation.intervals import Comparison, Interval, compare, headline_intervals

@@ -1,11 +1,11 @@
-"""What is wrong with predicted windows, and what each kind of mistake costs: the idea of TIDE, for moments.
+"""Finds the mistakes of predicted windows, and what each kind of mistake costs. It applies the idea of TIDE to moments.
 
 At each of the ten IoU thresholds every predicted window is right or has one kind of mistake, and every true window is
-found, nearly found or missed. Then one kind alone is repaired, average precision is computed again, and the gain is the
-cost of that kind. Costs do not add up to what is missing from 100, because the repair of one kind may uncover another.
+found, nearly found or missed. Then only one kind is repaired, average precision is computed again, and the gain is the
+cost of this kind. Costs do not add up to what is missing from 100, because the repair of one kind may uncover another.
 
-Source: Bolya et al., TIDE, ECCV 2020, for the method and for the overlap of 0.1 below which nothing was met. The kinds
-that speak of length are ours, because a window has no class.
+Source: Bolya et al., TIDE, ECCV 2020, for the method and for the IoU of 0.1, below which a predicted window meets no
+true window. The kinds about length are ours, because a window has no class.
 """
 
 from __future__ import annotations
@@ -28,38 +28,40 @@ from pipeline.evaluation.moments import (
 from pipeline.ragged import Ragged, chunks
 
 LEAST = 1e-9
-"""A cost beneath this is a rounding error of the sums and none."""
+"""A cost below this is only a rounding error of the sums."""
 
 MET = 0.1
-"""IoU from which a predicted window has something to do with a true one."""
+"""A predicted window meets a true window if their IoU is at least this."""
 
 RIGHT, PADDING = "right", ""
 BOUNDS = ("shifted", "too long", "too short")
 FATES = (RIGHT, "elsewhere", *BOUNDS, "duplicate")
-"""What a predicted window is at a threshold, in the order of their numbers."""
+"""The results for a predicted window at a threshold: right, or a kind of mistake. The index in this list is the number
+of a result."""
 
 KINDS = {
-    "elsewhere": "The window lies elsewhere: its IoU with every true window is below 0.1. Repair: it is taken away.",
-    "shifted": "The window has a length that could be right, but lies beside the true window. Repair: it is moved.",
+    "elsewhere": "The window lies elsewhere: its IoU with every true window is below 0.1. Repair: it is removed.",
+    "shifted": "The window has a length that could be right, but is shifted. Repair: it is moved.",
     "too long": "The window is so long that no shift could make it right. Repair: it gets the true bounds.",
     "too short": "The window is so short that no shift could make it right. Repair: it gets the true bounds.",
-    "duplicate": "The window is right, but a better ranked one was right about the same. Repair: it is taken away.",
-    "ranked low": "The window is right, but stands beneath wrong ones. Repair: the right ones come first.",
-    "one of several missed": "A true window was met by no predicted one, while another was. Repair: it is set aside.",
-    "all missed": "No true window was met by any predicted one. Repair: the query counts as right.",
+    "duplicate": "The window is right, but a better ranked one has the same true window. Repair: it is removed.",
+    "ranked low": "The window is right, but wrong windows are ranked above it. Repair: right windows come first.",
+    "one of several missed": "No predicted window met it, but one met another true window. Repair: it is not counted.",
+    "all missed": "No true window was met by any predicted window. Repair: the query counts as right.",
 }
-"""Kind of mistake → what it is, and how it is repaired. A kind that moves a window lets it take a true window that is
-free; where none is free, the predicted window is taken away."""
+"""Kind of mistake → its description and its repair. A window is moved only to a true window that no other window was
+matched to. If there is none, the predicted window is removed."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The mistakes of one prediction file, per query in the given order. Predictions stand best first, ten at most.
+    """The mistakes of one prediction file, per query in the given order. Predictions are sorted, the best first, and
+    there are at most ten.
 
-    ap: [queries, 10], average precision at each threshold, 0 to 1. costs: kind → [queries, 10], what the average
-    precision would gain. fates: [queries, predictions, 10], the place in `FATES`, -1 for padding. iou: [queries,
-    predictions], with the true window that is overlapped most, -1 for padding. target: [queries, predictions], the
-    place of that window.
+    ap: [queries, 10], average precision at each threshold, 0 to 1. costs: kind → [queries, 10], the gain in average
+    precision. fates: [queries, predictions, 10], the index in `FATES`, -1 for padding. iou: [queries, predictions], the
+    IoU with the true window that is overlapped most, -1 for padding. target: [queries, predictions], the index of that
+    window.
     """
 
     ap: np.ndarray
@@ -69,14 +71,15 @@ class Anatomy:
     target: np.ndarray
 
     def main_mistakes(self) -> list[str]:
-        """Return for each query the kind that costs most, averaged over the thresholds; '' where none costs."""
+        """Return for each query the kind with the largest cost, averaged over the thresholds, or '' if no kind has a
+        cost."""
         mean = self._means()
         names = np.array([*self.costs, ""])
         return names[np.where(mean.max(axis=0) > LEAST, mean.argmax(axis=0), len(self.costs))].tolist()
 
     def has(self) -> dict[str, np.ndarray]:
-        """Return kind → [queries], whether the query has that mistake: its repair alone would gain something at one
-        of the thresholds."""
+        """Return kind → [queries], whether the query has this mistake: the repair of this kind alone would raise its
+        average precision at one of the thresholds."""
         return {kind: mean > LEAST for kind, mean in zip(self.costs, self._means(), strict=True)}
 
     def _means(self) -> np.ndarray:
@@ -89,9 +92,9 @@ class Anatomy:
 
 
 def dissect(predictions: Sequence[Sequence[Any]], truths: Sequence[Sequence[Any]]) -> Anatomy:
-    """Tell what is wrong with the predictions of every query.
+    """Find the mistakes in the predictions of every query.
 
-    predictions: per query `[start_s, end_s, score]`; the first ten **as listed** count, as in the score. truths: per
+    predictions: per query `[start_s, end_s, score]`; the first ten **as listed** count, as in scoring. truths: per
     query its windows `[start_s, end_s]`, at least one.
     """
     predicted, truth = best_first(Ragged.of([row[:MAX_PREDICTIONS] for row in predictions], 3)), Ragged.of(truths, 2)
@@ -115,8 +118,8 @@ def dissect(predictions: Sequence[Sequence[Any]], truths: Sequence[Sequence[Any]
 @dataclass(frozen=True)
 class _Chunk:
     """Some queries. listed: [queries, predictions]. matched, fate: [queries, predictions, 10]. target, best_iou:
-    [queries, predictions], the true window overlapped most. true: [queries, windows], whether there is one.
-    n: [queries], number of true windows."""
+    [queries, predictions], for the true window that is overlapped most. true: [queries, windows], whether the entry is
+    a window. n: [queries], number of true windows."""
 
     listed: np.ndarray
     matched: np.ndarray
@@ -133,7 +136,7 @@ class _Chunk:
         listed = np.arange(width) < predicted.lengths[rows, None]
         iou = np.where(true[:, None] & listed[:, :, None], sum_iou(guesses[:, :, None], windows[:, None]), -1.0)
         preference = np.where(np.isnan(iou), np.inf, iou)
-        # Of equal windows the one listed later, as in the matching.
+        # Of equal windows the one listed later is taken, as in the matching.
         target = preference.shape[2] - 1 - preference[:, :, ::-1].argmax(axis=2)
         best = np.take_along_axis(preference, target[..., None], axis=2)[..., 0]
         length = guesses[..., 1] - guesses[..., 0]
@@ -146,7 +149,7 @@ class _Chunk:
         return moment_average_precision(self.matched >= 0, self.n)
 
     def free(self) -> np.ndarray:
-        """Return [queries, windows, 10]: the true windows that no prediction took."""
+        """Return [queries, windows, 10]: the true windows that no prediction was matched to."""
         taken = self.matched[:, :, None] == np.arange(self.true.shape[1])[:, None]
         return self.true[..., None] & ~taken.any(axis=1)
 
@@ -155,7 +158,8 @@ class _Chunk:
 
 
 def _fates(matched: np.ndarray, best: np.ndarray, length: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return [queries, predictions, 10], places in `FATES`; the other arrays are [queries, predictions] but `matched`.
+    """Return [queries, predictions, 10], indices in `FATES`. The arguments are [queries, predictions], except
+    `matched`.
 
     Two windows of different lengths have an IoU of at most the shorter divided by the longer, wherever they lie.
     """
@@ -191,8 +195,8 @@ def _repaired(part: _Chunk) -> dict[str, np.ndarray]:
 
 
 def _without(part: _Chunk, hits: np.ndarray, gone: np.ndarray) -> np.ndarray:
-    """Return the average precision, [queries, 10], when some predictions, [queries, predictions, 10], are gone."""
-    # A stable sort moves those that stay together to the front, in their order.
+    """Return the average precision, [queries, 10], without some predictions. gone: [queries, predictions, 10]."""
+    # A stable sort moves the remaining predictions to the front, in their order.
     order = np.argsort(gone, axis=1, kind="stable")
     return moment_average_precision(np.take_along_axis(hits & ~gone, order, axis=1), part.n)
 
@@ -209,7 +213,8 @@ def _moved(part: _Chunk, wrong: np.ndarray) -> np.ndarray:
 
 
 def _missed(part: _Chunk) -> np.ndarray:
-    """Return the number of true windows, [queries, 10], that no prediction took and that none with wrong bounds met."""
+    """Return the number of true windows, [queries, 10], that no prediction was matched to and that none with wrong
+    bounds met."""
     met = part.is_fate(*BOUNDS)[:, :, None] & (part.target[:, :, None, None] == np.arange(part.true.shape[1])[:, None])
     missed: np.ndarray = (part.free() & ~met.any(axis=1)).sum(axis=1)
     return missed

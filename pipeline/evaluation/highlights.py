@@ -1,7 +1,7 @@
 """Highlight detection on QVHighlights: HL-mAP and HIT@1 per level, for all queries and annotators at once.
 
-The average precision is the community's own: the plain mean of interpolated precisions over the distinct scores whose
-clips include a positive. It is not weighted by recall, and equal scores count once.
+The average precision is that of the community's scorer: the plain mean of interpolated precisions over the distinct
+scores whose clips include a positive clip. It is not weighted by recall, and equal scores count once.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def score_highlights(
 ) -> HighlightScores:
     """Score every query's saliency against each annotator.
 
-    scores: per query one number per clip, in time order; for AP cut to the video's `n_clips`, or filled up with 0.0.
-    clip_ids, ratings: per query the rated clips and their `raters` ratings; other clips count as rated 0.
+    scores: per query one number per clip, in time order. For AP they are cut to the video's `n_clips`, or filled up
+    with 0.0. clip_ids, ratings: per query the rated clips and their `raters` ratings; other clips count as rated 0.
     """
     predicted, rated, given = Ragged.of(scores), Ragged.of(clip_ids), Ragged.of(ratings, raters)
     clips = np.array(n_clips, np.int64)
@@ -79,8 +79,8 @@ def highlight_average_precision(scores: np.ndarray, positive: np.ndarray) -> np.
     vectorised.
 
     scores: [clips, queries], descending, -inf after the last clip. positive: [clips, queries, ...], bool, in the same
-    order. Returns [queries, ...]; 0 where nothing is positive. The terms are summed in the community's order, from the
-    lowest score to the highest.
+    order. Returns [queries, ...], with 0 if no clip is positive. The terms are summed in the community's order, from
+    the lowest score to the highest.
     """
     ends_group = np.isfinite(scores)
     ends_group[:-1] &= scores[:-1] != scores[1:]
@@ -96,8 +96,8 @@ def highlight_average_precision(scores: np.ndarray, positive: np.ndarray) -> np.
 
 
 def _ratings(clip_ids: np.ndarray, given: np.ndarray, clips: int) -> np.ndarray:
-    """Return the ratings of all clips, [clips + 1, queries, raters]. The padding of `clip_ids` (-1) falls on the last
-    row, which nobody reads."""
+    """Return the ratings of all clips, [clips + 1, queries, raters]. The padding of `clip_ids` (-1) writes to the last
+    row, which is never read."""
     truth = np.zeros((clips + 1, given.shape[0], given.shape[2]), dtype=np.int8)
     truth[clip_ids.astype(np.int64), np.arange(len(clip_ids))[:, None]] = given
     return truth

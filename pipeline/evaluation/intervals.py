@@ -1,11 +1,11 @@
-"""How sure a headline number is, and a difference of two: bootstrap over videos, not over queries.
+"""Confidence intervals of headline numbers and of their differences, by a bootstrap over videos and not over queries.
 
-Queries of one video, and the 150-s pieces cut from one YouTube video, succeed and fail together; resampling queries
-would call intervals narrower than they are. Simulated with 474 videos of 1 to 6 strongly correlated queries, 95 %
-intervals over queries cover 85 %, over videos 95 %.
-Two files are compared on the same resamples (paired). Below `FEW` videos a bootstrap is too sure of itself; there p
-comes from flipping the signs of whole videos, and intervals from Student's t: of a difference on its own scale, of one
-file's share on the scale of its log odds (docs/statistics.md has the simulation).
+The results of queries of one video, and of 150-s pieces of one YouTube video, are correlated. So intervals from
+resampled queries would be too narrow. In a simulation with 474 videos of 1 to 6 strongly correlated queries, 95 %
+intervals over queries cover the true value in 85 % of the trials, and intervals over videos in 95 %. Two files are
+compared on the same resamples (paired). Below `FEW` videos the intervals of a bootstrap are too narrow. There p comes
+from flipping the signs of whole videos, and intervals come from Student's t: on its own scale for a difference, and on
+the scale of log odds for the share of one file (docs/statistics.md has the simulation).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pipeline.nouns import counted
 LABELS = ("qid", "vid", "video", "domain")
 """Columns of a per-query row that are not metrics."""
 FEW = 50
-"""With fewer videos than this, p and intervals do not come from the bootstrap."""
+"""Smallest number of videos for which p and intervals come from the bootstrap."""
 ENUMERATED = 16
-"""Up to this many videos all 2^n sign patterns are tried. With more videos, as many random ones as there are
-resamples."""
+"""Largest number of videos for which all 2^n sign patterns are tried. With more videos random patterns are tried, as
+many as there are resamples."""
 NO_SPREAD = 1e-9
 """Shares that differ by less than this are equal except for rounding."""
 NO_POINTS = 0.005
@@ -38,7 +38,7 @@ DRAWS = 1 << 20
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentage with its 95 % interval; low and high are None where fewer than two videos take part."""
+    """A percentage with its 95 % interval. low and high are None if fewer than two videos have a value."""
 
     value: float
     low: float | None
@@ -47,12 +47,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of two prediction files on the same queries, in percent; difference = a - b, p two-sided.
+    """One metric of two prediction files on the same queries, in percent. The difference is a - b, and p is two-sided.
 
-    videos: those with a query that takes part in the metric. smallest_p: the smallest p that so many videos can give.
-    holm: whether p stays below 0.05 after Holm's correction for all metrics of the same `compare`.
-    resolution: half of the difference's interval, in percent points: about the smallest difference that such
-    an interval tells from 0. None where there is no interval, or where it has no width that two decimals show.
+    videos: the number of videos with a value of the metric. smallest_p: the smallest p that this number of videos can
+    give. holm: whether p stays below 0.05 after Holm's correction for all metrics of the same `compare`. resolution:
+    half of the difference's interval, in percent points: about the smallest difference that such an interval tells from
+    0. None where there is no interval, or where it has no width that two decimals show.
     """
 
     metric: str
@@ -66,7 +66,7 @@ class Comparison:
 
     @property
     def resolution(self) -> float | None:
-        """Half of the difference's interval, in percent points; see above for what it means."""
+        """Return half of the difference's interval, in percent points. The docstring of the class explains it."""
         low, high = self.difference.low, self.difference.high
         return None if low is None or high is None or high - low < 2 * NO_POINTS else (high - low) / 2
 
@@ -74,7 +74,7 @@ class Comparison:
 def headline_intervals(
     queries: Sequence[dict[str, Any]], resamples: int = 10_000, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return the interval of every headline metric of `Result.queries`. Metrics without a query are left out."""
+    """Return the interval of every headline metric of `Result.queries`. Metrics without a value are left out."""
     if not (metrics := _shared_metrics(queries)):
         return {}
     sample = _sample(queries, [queries], metrics)
@@ -87,10 +87,10 @@ def compare(
 ) -> list[Comparison]:
     """Compare two files' `Result.queries` metric by metric on paired resamples of the videos.
 
-    From 50 videos on, p is twice the smaller share of resampled differences on either side of zero, at least
-    2 / (resamples + 1). Below, it is the share of sign patterns over whole videos whose summed difference is at least
-    as far from zero as the one found: all patterns up to 16 videos, else `resamples` random ones and the one found.
-    Raises PipelineError when the two do not cover the same queries or have no metric in common.
+    From 50 videos on, p is twice the smaller share of resampled differences on either side of zero, at least 2 /
+    (resamples + 1). Below 50 videos, p is the share of sign patterns over whole videos whose summed difference is at
+    least as far from zero as the one found. These are all patterns up to 16 videos, and else `resamples` random ones
+    and the one found. Raises PipelineError if the two do not have the same queries or have no metric in common.
     """
     of_b = {row["qid"]: row for row in b}
     if len(a) != len(b) or {row["qid"] for row in a} != set(of_b):
@@ -115,7 +115,8 @@ def compare(
 
 
 def holm(ps: Sequence[float | None]) -> list[bool]:
-    """Tell which of several p stay significant at 5 % by Holm's step-down correction. None never does."""
+    """Tell which of several p stay significant at 5 % by Holm's step-down correction. A p of None is not
+    significant."""
     order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
     survives = [False] * len(ps)
     for rank, (p, i) in enumerate(order):
@@ -126,13 +127,14 @@ def holm(ps: Sequence[float | None]) -> list[bool]:
 
 
 def sign_flip_p(differences: np.ndarray, resamples: int, seed: int) -> float:
-    """Two-sided p of a sum of independent differences, one for each video, [videos], under flips of their signs.
+    """Return the two-sided p of a sum of independent differences, one for each video, [videos], under flips of their
+    signs.
 
     A flip stands for exchanging the two files' predictions on a whole video. Exact up to 16 videos.
     """
     n = len(differences)
     if n <= ENUMERATED:
-        # The sign of the last video stays, because flipping all signs gives the same distance from zero.
+        # The sign of the last video is fixed, because flipping all signs gives the same distance from zero.
         patterns = (np.arange(1 << (n - 1))[:, None] >> np.arange(n)) & 1
     else:
         patterns = np.random.default_rng(seed).integers(2, size=(resamples, n))
@@ -143,7 +145,7 @@ def sign_flip_p(differences: np.ndarray, resamples: int, seed: int) -> float:
 
 
 def smallest_p(videos: int, resamples: int) -> float | None:
-    """Return the smallest p that a comparison over so many videos can give, or None for fewer than two."""
+    """Return the smallest p that a comparison over this number of videos can give, or None for fewer than two."""
     if videos < 2:
         return None
     if videos <= ENUMERATED:
@@ -152,9 +154,11 @@ def smallest_p(videos: int, resamples: int) -> float | None:
 
 
 def t_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """95 % interval of sum(sums) / sum(counts), [videos] each, by Student's t over videos (at least two).
+    """Return the 95 % interval of sum(sums) / sum(counts), by Student's t over at least two videos. sums, counts:
+    [videos].
 
-    The standard error is the one of a ratio of means, from how far each video's sum lies from what its count predicts.
+    The standard error is that of a ratio of means. It is computed from the difference between each video's sum and the
+    sum that its count predicts.
     """
     n, mean = len(sums), sums.sum() / counts.sum()
     spread = math.sqrt(n / (n - 1) * ((sums - mean * counts) ** 2).sum()) / counts.sum()
@@ -163,11 +167,11 @@ def t_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
 
 
 def share_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a share, sum(sums) / sum(counts) from 0 to 1, [videos] each; it lies within 0 and 1.
+    """Return the 95 % interval of a share, sum(sums) / sum(counts). It lies between 0 and 1. sums, counts: [videos].
 
-    Student's t over videos (at least two) on the scale of the log odds, where the standard error is the one of
-    `t_interval` divided by p (1 - p). Where the videos do not differ at all they tell no standard error: there it is
-    Wilson's interval, with t in place of z, as if each video were one query.
+    It is Student's t over at least two videos on the scale of the log odds, where the standard error is the one of
+    `t_interval` divided by p (1 - p). If all videos are equal they give no standard error. The result is then Wilson's
+    interval, with t in place of z, as if each video were one query.
     """
     n, mean = len(sums), min(max(float(sums.sum() / counts.sum()), 0.0), 1.0)
     low, high = t_interval(sums, counts)
@@ -185,7 +189,7 @@ def _logistic(x: float) -> float:
 
 
 def resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Bootstrap means of clustered values: draw as many clusters as there are, with replacement, again and again.
+    """Return bootstrap means of clustered values. Each resample draws as many clusters as there are, with replacement.
 
     sums, counts: [clusters, metrics], sum of the values and number of values in each cluster. Returns
     [resamples, metrics], NaN where a resample drew no value.
@@ -209,7 +213,8 @@ def _weights(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Sums and counts of every column in each video, [videos, columns], in percent; columns: file by file, metrics."""
+    """Sums and counts of every column in each video, [videos, columns], in percent. The columns are the metrics of the
+    first file, then those of the second."""
 
     sums: np.ndarray
     counts: np.ndarray
@@ -222,14 +227,14 @@ class _Sample:
             raise PipelineError(
                 f"{resamples} resamples with seed {seed}",
                 where="bootstrap",
-                remedy="give `--resamples` 1 at least, and `--seed` 0 at least",
+                remedy="give `--resamples` of at least 1, and `--seed` of at least 0",
             )
         if len(self.sums) < 2:
             return np.empty((0, self.sums.shape[1]))
         return resampled_means(self.sums, self.counts, resamples, seed)
 
     def column(self, i: int) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return value, sums and counts of one column, over the videos that take part in it."""
+        """Return value, sums and counts of one column, over the videos that have a value."""
         part = self.counts[:, i] > 0
         return float(self.values[i]), self.sums[part, i], self.counts[part, i]
 
@@ -268,7 +273,7 @@ def _compared(sample: _Sample, means: np.ndarray, metric: str, i: int, n: int, r
 
 
 def _shared_metrics(*files: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the metrics that all files have and that at least one query takes part in."""
+    """Return the metrics that all files have, if at least one query has a value."""
     names = [name for name in files[0][0] if name not in LABELS and all(name in rows[0] for rows in files)]
     return [name for name in names if any(row[name] is not None for row in files[0])]
 

@@ -1,7 +1,8 @@
-"""Moment retrieval: windows to IoU, average precision and R1, for all queries, thresholds and length ranges at once.
+"""Scores moment retrieval: IoU, average precision and R1 of windows, for all queries, thresholds and length ranges at
+once.
 
-The rules are those of the community's scorer (Moment-DETR's `standalone_eval`), NaN and tie rules included. It uses
-two kinds of IoU, which differ in the last bit for decimal windows; the docstrings say which is used where.
+The rules are those of the community's scorer (Moment-DETR's `standalone_eval`), also for NaN and ties. That scorer uses
+two kinds of IoU, which differ in the last bit for decimal windows. The docstrings say where each of them is used.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipeline.ragged import Ragged, chunks
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 RANGES = {"full": (-np.inf, np.inf), "long": (30.0, 150.0), "middle": (10.0, 30.0), "short": (0.0, 10.0)}
-"""Length range → the lengths of its ground-truth windows in seconds, the lower end excluded. `full` has all windows."""
+"""Length range → the lengths of its ground-truth windows in seconds, without the lower end. `full` has all windows."""
 MAX_PREDICTIONS = 10
 CELLS = 8192
 """Largest number of padded ground-truth windows per chunk. It bounds intermediate arrays to a few MB."""
@@ -50,9 +51,9 @@ def score_moments(
 ) -> dict[str, RangeScores]:
     """Score every query in the four length ranges.
 
-    pooled: per query its predictions for AP, `[start_s, end_s, score]`, cut to ten by the caller **as listed**.
-    first: per query the first listed prediction, for R1. truths: per query its windows `[start_s, end_s]`.
-    Predictions of all lengths stay in every range: a right answer of another length is a false positive there.
+    pooled: per query its predictions for AP, `[start_s, end_s, score]`, cut to ten by the caller **as listed**. first:
+    per query the first listed prediction, for R1. truths: per query its windows `[start_s, end_s]`. Predictions of all
+    lengths are kept in every range, so a right prediction of another length is a false positive there.
     """
     predicted = best_first(Ragged.of(pooled, 3))
     leading = np.array([window[:2] for window in first], dtype=np.float64).reshape(-1, 2)
@@ -61,8 +62,8 @@ def score_moments(
 
 
 def sum_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return intersection over (sum of lengths - intersection) of windows [..., 2] in seconds, broadcast; NaN for 0 /
-    0.
+    """Return intersection over (sum of lengths - intersection) of windows [..., 2] in seconds, broadcast. 0 / 0 gives
+    NaN.
 
     It is used inside AP, and to choose the window that R1 compares with.
     """
@@ -73,7 +74,8 @@ def sum_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def hull_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return intersection over the hull of both windows [..., 2] in seconds, broadcast; 0 for an empty hull.
+    """Return intersection over the hull of both windows [..., 2] in seconds, broadcast. The hull is the smallest
+    interval around both. An empty hull gives 0.
 
     It is used for R1 and mIoU.
     """
@@ -90,12 +92,12 @@ def true_positives(iou: np.ndarray) -> np.ndarray:
 def matched_windows(iou: np.ndarray) -> np.ndarray:
     """Match predictions to windows greedily, separately at each threshold.
 
-    iou: [queries, predictions, windows], predictions best first; NaN matches at every threshold, -1 is padding.
-    Returns [queries, predictions, 10], the place of the window that a prediction took, or -1. A prediction takes the
-    best free window with IoU >= threshold (the ActivityNet rule); of equally good ones the one listed later, as a
-    stable sort that is reversed has it. The community's scorer reverses NumPy's default sort, which is stable for up to
-    three windows; from four windows on its order of equal IoU depends on the CPU (docs/statistics.md). The order here
-    never depends on the CPU.
+    iou: [queries, predictions, windows], the best predictions first. NaN matches at every threshold, and -1 is padding.
+    Returns [queries, predictions, 10], the index of the window that a prediction is matched to, or -1. A prediction is
+    matched to the best free window with IoU >= threshold (the ActivityNet rule). Of equally good windows it is the one
+    listed later, as in a stable sort that is reversed. The community's scorer reverses NumPy's default sort, which is
+    stable for up to three windows; from four windows on its order of equal IoU depends on the CPU (docs/statistics.md).
+    The order here never depends on the CPU.
     """
     preference = np.where(np.isnan(iou), np.inf, iou)[:, :, None, ::-1]
     reaches = preference >= np.array(THRESHOLDS)[:, None]
@@ -115,7 +117,7 @@ def moment_average_precision(hits: np.ndarray, n_windows: np.ndarray) -> np.ndar
     [queries, 10].
 
     Each true positive contributes the best precision at its rank or any later one, times the recall that it adds. The
-    terms are summed in the community's order: by rank, with a zero at the end where windows are left without a hit.
+    terms are summed in the community's order: by rank, with a zero at the end if windows are left without a hit.
     """
     ranks = np.arange(1, hits.shape[1] + 1)[:, None]
     found = hits.cumsum(axis=1)

@@ -1,7 +1,7 @@
-"""The community's metrics file is made from per-query scores, with its names, its order and its rounding.
+"""Makes the community's metrics file from per-query scores, with its names, its order and its rounding.
 
-Every value is a percentage at full precision until `rounded`. Beside each headline number stands the column of
-per-query values whose mean it is (0 to 1, NaN where a query does not take part).
+Every value is a percentage at full precision until `rounded`. Each headline number has a column of per-query values,
+whose mean it is (0 to 1, NaN for a query without a value).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def moment_part(ranges: Mapping[str, RangeScores]) -> Part:
 
 def first_window_part(name: str, full: RangeScores) -> Part:
     """Return a block of numbers on the first predicted window, as CG-DETR reports them for Charades-STA: R1@0.3 and the
-    mean hull IoU. name: that of the block in the metrics file."""
+    mean hull IoU. name: the name of the block in the metrics file."""
     columns = {"MR-full-R1@0.3": full.reaches(0.3), "MR-full-mIoU": full.iou}
     return Part({}, {name: {column: 100 * float(values.mean()) for column, values in columns.items()}}, columns, {})
 
@@ -78,7 +78,7 @@ def highlight_part(scores: HighlightScores) -> Part:
     columns: dict[str, np.ndarray] = {}
     for index, level in enumerate(LEVELS):
         name, ap, hit = f"HL-min-{level}", scores.ap[:, :, index], scores.hit[:, index]
-        # The copy lies in one piece, so NumPy sums it in the community's order.
+        # The copy is contiguous in memory, so NumPy sums it in the community's order.
         trees[name] = {"HL-mAP": 100 * float(ap.copy().mean()), "HL-Hit1": 100 * float(hit.mean())}
         brief |= {f"{name}-mAP": trees[name]["HL-mAP"], f"{name}-Hit1": trees[name]["HL-Hit1"]}
         columns |= {f"{name}-mAP": ap.mean(axis=1), f"{name}-Hit1": hit.astype(np.float64)}

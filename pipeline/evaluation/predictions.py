@@ -1,4 +1,4 @@
-"""Prediction files (`.jsonl` or `.jsonl.gz`) are read into rows and findings. Every bad line is reported."""
+"""Reads prediction files (`.jsonl` or `.jsonl.gz`) into rows and findings. Every bad line is reported."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ REMEDY = "correct the file (`evaluate --despite-errors` scores what can be score
 def load_predictions(path: Path | str, annotations: Truth, dataset: str) -> tuple[list[Row], list[Finding]]:
     """Read and check a prediction file.
 
-    annotations: from `load_truth`. Returns the rows that can be scored and everything there is to say about the file.
-    Raises PipelineError only where the file as a whole cannot be read.
+    annotations: from `load_truth`. Returns the rows that can be scored and all findings about the file. Raises
+    PipelineError only if the file as a whole cannot be read.
     """
     numbered: list[tuple[int, Row]] = []
     broken: list[Finding] = []

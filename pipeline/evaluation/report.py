@@ -1,4 +1,4 @@
-"""Prediction files are scored to metrics files, and to lines that a person reads."""
+"""Scores prediction files, and writes the results as metrics files and as lines for people."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ def score_files(
     despite_errors: bool = False,
     skipped: Collection[str] = (),
 ) -> Result:
-    """Load, check and score one prediction file; with `output` FILE.json, write it and FILE.queries.jsonl beside it.
+    """Load, check and score one prediction file. With `output` FILE.json, write this file, and FILE.queries.jsonl
+    beside it.
 
-    domain: score against this one of TVSum's domains only. despite_errors: score the rows that can be scored and say
-    so in the result's notes. skipped: qids, as text, of queries that are on record as skipped: their rows do not
-    count, and that they have none is no error; the notes say on how many queries the numbers stand. The
-    result's metrics gain `intervals` (95 %, over videos, percent).
-    Raises PipelineError listing all errors of the predictions, or naming what cannot be read or written; an `output`
-    that would take the place of an input, or of anything but a plain file, is refused before anything is read.
+    domain: the only domain of TVSum that is scored. despite_errors: whether rows that can be scored are scored in spite
+    of errors; the notes of the result then say so. skipped: qids, as text, of queries that earlier stages skipped.
+    Their rows do not count, a missing row is no error, and the notes say how many queries were scored. The metrics of
+    the result also have `intervals` (95 %, over videos, percent). Raises PipelineError, which lists all errors of the
+    predictions or names the file that cannot be read or written. An `output` that would overwrite an input, or anything
+    but a plain file, is refused before anything is read.
     """
     if output is not None:
         _refuse_to_destroy(output, (predictions_path, annotations_path))
@@ -59,7 +60,7 @@ def score_files(
 
 
 def write_result(result: Result, output: Path) -> None:
-    """Write the metrics file, keys in the official order, and the per-query rows beside it."""
+    """Write the metrics file, with its keys in the official order, and the per-query rows beside it."""
     records.write_jsonl(queries_beside(output), result.queries)
     with files.atomic(output) as file:
         file.write(json.dumps(result.metrics, indent=2, ensure_ascii=False) + "\n")
@@ -127,8 +128,8 @@ def format_headline(result: Result) -> str:
 
 
 def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str = "B") -> str:
-    """Return a comparison as an aligned text table, with the meaning of its stars, the origin of p, and their
-    number."""
+    """Return a comparison as an aligned text table, with notes on the meaning of stars, the origin of p, and the number
+    of comparisons."""
     head = f"{'percent [95 %]':<22}{'A':>24}{'B':>24}{'A - B':>24}{'resolves':>10}       p"
     lines = [f"A = {name_a}", f"B = {name_b}", head]
     for row in rows:

@@ -1,7 +1,7 @@
-"""Predictions and ground truth to one result per file.
+"""Scores predictions against ground truth, with one result per file.
 
-The metrics file holds the official keys in the official order; beside them stand `n_queries`, `unrounded` (the same
-tree at full precision) and `notes`, and the blocks that the dataset's papers add (`charades`: two numbers more).
+The metrics file has the official keys in the official order. It also has `n_queries`, `unrounded` (the same tree at
+full precision) and `notes`, and the blocks that papers on the dataset add (`charades`: two more numbers).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pipeline.nouns import counted
 
 @dataclass(frozen=True)
 class Result:
-    """What one prediction file is worth.
+    """The scores of one prediction file.
 
     metrics: the metrics file, as JSON values. queries: one row per query in the order of the annotations (qid, vid,
-    video, then one value from 0 to 1 per headline metric, None where the query does not take part): each headline
-    number is 100 times the mean of its column (TVSum's one column: a domain's number that of its rows, `average` the
-    mean of the domains'). findings: what validation had to say.
+    video, then one value from 0 to 1 per headline metric, or None for a query without a value). Each headline number is
+    100 times the mean of its column. TVSum has one column: the number of a domain is the mean over its rows, and
+    `average` is the mean of the domains. findings: all findings of the validation.
     """
 
     dataset: str
@@ -42,18 +42,17 @@ class Result:
 
 
 def evaluate(dataset: str, predictions: Sequence[Row], annotations: Iterable[Row]) -> Result:
-    """Check and score predictions; both arguments are rows in the community's JSONL form, as dicts, in any order.
+    """Check and score predictions. Both arguments are rows in the community's JSONL form, as dicts, in any order.
 
-    dataset: a name in `pipeline.datasets`. Scores and windows may be lists or a NumPy array a row.
-    Raises PipelineError listing every error (line = place in `predictions`), or naming an unusable annotation.
+    dataset: a name in `pipeline.datasets`. Scores and windows may be lists or a NumPy array a row. Raises
+    PipelineError, which lists every error (its line is the position in `predictions`) or names an unusable annotation.
     """
     return evaluate_on(dataset, predictions, by_qid(dataset, annotations))
 
 
 def evaluate_on(dataset: str, predictions: Sequence[Row], truth: Truth) -> Result:
-    """`evaluate` on a ground truth that `by_qid` or `load_truth` has checked, for callers that score on it many times.
-
-    Raises PipelineError listing every error (line = place in `predictions`).
+    """Do the same as `evaluate` on a ground truth that `by_qid` or `load_truth` has checked, for callers that use it
+    many times. Raises PipelineError, which lists every error (its line is the position in `predictions`).
     """
     rows, findings = check(dataset, enumerate(predictions, start=1), truth)
     refuse_errors(findings, "predictions")
@@ -61,7 +60,7 @@ def evaluate_on(dataset: str, predictions: Sequence[Row], truth: Truth) -> Resul
 
 
 def score(dataset: str, rows: Sequence[Row], truth: Truth, findings: Sequence[Finding] = ()) -> Result:
-    """Score rows that `check` called scorable, by the rules of the community's scorer.
+    """Score rows that `check` returned as scorable, by the rules of the community's scorer.
 
     A query without a prediction row is left out of every mean, as in the relaxed mode of that scorer. If a query has
     several rows, AP takes the windows of all of them, and every other number takes the last row. Raises PipelineError

@@ -19,11 +19,12 @@ def selected(curve: Sequence[float]) -> int:
 
 
 def luck(curve: Sequence[float]) -> float:
-    """How far the selected evaluation stands above its neighbours.
+    """Return how much better the selected evaluation is than its neighbours.
 
     curve: the selection metric at every evaluation, in order of epochs. Returns the selected value minus the mean of
-    equally many evaluations on each side, five at most, in the curve's unit: equally many, so that a steady rise or
-    fall cancels and is not called luck. NaN where one side has none: the curve still rises, or falls from the start.
+    its neighbours, in the curve's unit. The neighbours are equally many evaluations on each side, at most five. So a
+    steady rise or fall cancels and does not count as luck. The result is NaN if one side has no evaluation: the curve
+    still rises, or falls from the start.
     """
     at = selected(curve) if curve else 0
     reach = min(NEIGHBOURS, at, len(curve) - 1 - at)

@@ -21,10 +21,9 @@ from pipeline.stages import StageJob
 def score_experiment(job: StageJob[Score]) -> bool:
     """Score the predictions of a split into {results}/metrics/{experiment}/{run}/{split}-{epoch}.json.
 
-    Queries of vids under `skip`, and those that the manifest of `predict` lists as left out, are not scored, and the
-    numbers say on how many they stand.
-    Returns whether there was work to do. Raises PipelineError where a run has no predictions for the split, for
-    runs that were trained with other settings than the experiment has, and for a
+    Queries of vids under `skip`, and those that the manifest of `predict` lists as left out, are not scored. The
+    metrics files say how many queries were scored. Returns whether there was work to do. Raises PipelineError if a run
+    has no predictions for the split, for runs that were trained with other settings than the experiment has, and for a
     prediction file that does not fit the annotations.
     """
     name, split = job.about["experiment"], job.about["split"]
@@ -48,7 +47,7 @@ def score_experiment(job: StageJob[Score]) -> bool:
 
 
 def _skipped(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:
-    """Return the qids, as text, that are not scored: the config skips their video, or their features are on record
+    """Return the qids, as text, that are not scored: the config skips their video, or a manifest lists their features
     as missing."""
     by_choice = {str(row["qid"]) for _, row in records.read_jsonl(truth) if row.get("vid") in skip} if skip else set()
     if experiment.source == "predictions":

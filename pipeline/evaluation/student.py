@@ -1,4 +1,5 @@
-"""Student's distribution, as far as intervals need it. It is written here because the evaluation needs NumPy only."""
+"""The functions of Student's distribution that intervals need. They are written here so that the evaluation needs only
+NumPy."""
 
 from __future__ import annotations
 
@@ -6,12 +7,13 @@ import math
 from functools import cache
 
 LEVEL = 0.95
-"""How often an interval covers the true value: every interval and every test of this project takes this level."""
+"""The confidence level of every interval and every test of this project."""
 
 
 @cache
 def student_t(freedom: int) -> float:
-    """Return the t beyond which Student's distribution has 5 % in both tails together; freedom is whole and ≥ 1."""
+    """Return the t beyond which Student's distribution has 5 % in both tails together. freedom: a whole number, at
+    least 1."""
     low, high = 0.0, 1.0
     while _central_mass(high, freedom) < LEVEL:
         high *= 2
@@ -22,7 +24,7 @@ def student_t(freedom: int) -> float:
 
 
 def two_sided_p(t: float, freedom: int) -> float:
-    """P(|T| > t) for t ≥ 0."""
+    """Return the probability P(|T| > t). t: at least 0. freedom: a whole number, at least 1."""
     return max(0.0, 1 - _central_mass(t, freedom))
 
 

@@ -1,4 +1,4 @@
-"""Highlights where every clip is rated (TVSum): top-5 mAP as released, with a stable order, and a warning where ties
+"""Scores highlights if every clip is rated (TVSum): top-5 mAP as released, with a stable order, and a note if ties
 decide.
 
 Recall is relative to the positives among the five top clips, not to those of the video. So the order of the five
@@ -15,10 +15,11 @@ TOP = 5
 
 
 def top5_average_precision(scores: Sequence[float], label: Sequence[Sequence[float]]) -> np.ndarray:
-    """Average precision of the five top clips for each annotator, [annotators], 0 to 1.
+    """Return the average precision of the five top clips for each annotator, [annotators], 0 to 1.
 
-    scores: one per clip, cut to the labelled clips; missing clips are never picked. label: [clips, annotators].
-    Positive is what lies strictly above the annotator's lower median. Equal scores: the earlier clip first.
+    scores: one per clip, cut to the labelled clips; missing clips are never picked. label: [clips, annotators]. A clip
+    is positive if its rating is strictly above the annotator's lower median. Of clips with equal scores the earlier one
+    comes first.
     """
     ratings = np.asarray(label, dtype=np.float64)
     ranked = np.argsort(-np.asarray(scores, dtype=np.float64)[: len(ratings)], kind="stable")[:TOP]

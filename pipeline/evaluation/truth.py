@@ -1,7 +1,7 @@
 """Ground truth: annotation rows of any dataset, checked by its rules and keyed by qid.
 
-Every row that the dataset's rules call unusable is refused here (`datasets/ground_truth.py`), and so is a row without
-ground truth: `evaluate`, `validate` and `compare` read the truth through this module alone.
+A row that is unusable by the dataset's rules (`datasets/ground_truth.py`) is refused here, and so is a row without
+ground truth. `evaluate`, `validate` and `compare` read ground truth only through this module.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def load_truth(dataset: str, path: Path | str, domain: str | None = None) -> Tru
 
 
 def by_qid(dataset: str, annotations: Iterable[dict[str, Any]], where: object = "annotations") -> Truth:
-    """Key annotation rows by qid, order kept. Raises PipelineError naming the row that cannot be ground truth."""
+    """Return annotation rows by qid, in their order. Raises PipelineError, which names the row that cannot be ground
+    truth."""
     about = datasets.get(dataset)
     truth: Truth = {}
     for number, row in enumerate(annotations, start=1):
@@ -53,7 +54,8 @@ def by_qid(dataset: str, annotations: Iterable[dict[str, Any]], where: object = 
 
 
 def as_qid(value: object) -> int | None:
-    """A qid as int: 3158 and 3158.0 are one query, "3158" too (the caller warns); None for anything else."""
+    """Return a qid as an integer, or None if it is none. 3158, 3158.0 and "3158" are the same query; callers warn about
+    the last form."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
     if isinstance(value, bool) or not isinstance(value, (Integral, Real)):
@@ -62,9 +64,9 @@ def as_qid(value: object) -> int | None:
 
 
 def clips_of(dataset: Dataset, annotation: dict[str, Any]) -> int:
-    """How many clips a saliency vector should have: one for each `label`, or the whole clips of the duration.
+    """Return the number of clips of a saliency vector: one for each `label`, or the whole clips of the duration.
 
-    Raises ValueError for a dataset of which nobody rated clips.
+    Raises ValueError for a dataset without rated clips.
     """
     if dataset.highlights is None:
         raise ValueError(f"nobody rated clips of {dataset.name}")

@@ -1,7 +1,7 @@
-"""What is wrong with a prediction file, all of it, by line and qid; errors (nothing is scored) and warnings apart.
+"""Finds all mistakes in a prediction file, by line and qid. They are errors (the file is not scored) or warnings.
 
-The rules are those a careful reading of the community's scorer asks for: what would stop it, what it would silently
-mis-score, and what is legal but rarely meant.
+The rules follow from the code of the community's scorer. They find what would stop it, what it would score wrongly
+without saying so, and what is allowed but is probably a mistake.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ WINDOWS, SALIENCY = "pred_relevant_windows", "pred_saliency_scores"
 class Finding:
     """One fact about a prediction file.
 
-    level: E (error, refused) or W (warning). line: from 1, None for what no line holds (a missing query).
+    level: E (error, refused) or W (warning). line: counted from 1, or None if no line has the mistake (a missing
+    query).
     """
 
     level: Literal["E", "W"]
@@ -38,10 +39,10 @@ class Finding:
 
 
 def check(dataset: str, rows: Iterable[tuple[int, Row]], truth: Truth) -> tuple[list[Row], list[Finding]]:
-    """Hold numbered prediction rows against the ground truth.
+    """Check numbered prediction rows against the ground truth.
 
-    Returns the rows that can be scored (qids as the annotations have them) and all findings in line order. Rows with
-    an error may still be scorable: the community's scorer accepts a reversed window or a repeated query.
+    Returns the rows that can be scored (with the qids of the annotations) and all findings in line order. Rows with an
+    error may still be scorable: the community's scorer accepts a reversed window or a repeated query.
     """
     numbered = list(rows)
     keys = expected_keys(dataset, (row for _, row in numbered))

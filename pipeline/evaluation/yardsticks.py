@@ -1,4 +1,5 @@
-"""Yardsticks show what numbers of Table 3 mean: orders that no model made, scored by the same rule on the same videos.
+"""Yardsticks for the numbers of Table 3: orders of clips that no model made, scored by the same rule on the same
+videos.
 
 The published protocol reports the best of many evaluations on the test video. The yardstick "the best of N random
 orders" does the same.
@@ -28,9 +29,10 @@ STARTS = 128
 
 
 def yardsticks(annotations: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Yardstick → {domain: percent, …, `average`}, on the rows' videos, each with a `label` [clips, annotators].
+    """Return yardstick → {domain: percent, …, `average`} for the videos of the rows. Each row has a `label` [clips,
+    annotators].
 
-    "best order found" is a lower bound: coordinate ascent from the best random orders.
+    "best order found" is a lower bound of the best order. It is found by coordinate ascent from the best random orders.
     """
     rng = np.random.default_rng(0)
     rows = list(annotations)
@@ -76,13 +78,13 @@ def _of_patterns(top: int) -> np.ndarray:
     """Return the average precision of every pattern of hits. The first clip's hit is the highest bit."""
     patterns = (np.arange(2**top) >> np.arange(top)[::-1, None]) & 1
     scores = np.arange(top, 0, -1)
-    # Beneath the pattern enough misses that the lower median is a miss.
+    # Enough misses follow the pattern that the lower median is a miss.
     label = np.concatenate((patterns, np.zeros((top + 1, 2**top))))
     return top5_average_precision(scores.tolist(), label.tolist()).astype(np.float32)
 
 
 def _climb(hits: np.ndarray, order: np.ndarray) -> float:
-    """Change one clip of the order at a time, the one that gains most, until no change gains."""
+    """Change one clip of the order at a time, each time with the largest gain, until no change has a gain."""
     best, top = float(_values(hits, order)), len(order)
     while True:
         others = np.setdiff1d(np.arange(len(hits)), order)

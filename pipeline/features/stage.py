@@ -106,7 +106,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
 
 
 def _is_asked_for(path: Path) -> bool:
-    """Whether a query or video can belong to this file. A file name that is not text belongs to none."""
+    """Tell whether a query or a video can belong to this file. A file name that is not text belongs to none."""
     return path.is_file() and not name_problem(path.name)
 
 

@@ -47,7 +47,7 @@ def build(settings: MethodSettings, inputs: Inputs) -> Method:
 
 
 def name_in(section: Any) -> str | None:
-    """Return the name of the method that a section `model` is about. A mapping that names none is about the default
+    """Return the name of the method that a section `model` configures. A section without `name` configures the default
     method."""
     if isinstance(section, Mapping):
         return str(section.get("name", DEFAULT))
@@ -55,6 +55,6 @@ def name_in(section: Any) -> str | None:
 
 
 def imported(place: str) -> Any:
-    """Return the object that `module:name` stands for."""
+    """Import a module and return one of its objects. place: `module:name`."""
     module, name = place.split(":")
     return getattr(import_module(module), name)

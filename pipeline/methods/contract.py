@@ -1,8 +1,8 @@
-"""What a method is to the rest of the pipeline: a network, and the rules by which it is trained and read.
+"""The contract of a method: a network, and the rules for training it and for reading its outputs.
 
-Training, prediction, checkpoints and the golden checks know a method by this contract and by its settings
-(`settings.py`) alone. No torch is imported here, so that a method that fits into one file can define its settings and
-its rules side by side.
+Training, prediction, checkpoints and the golden checks know a method only by this contract and by its settings
+(`settings.py`). No torch is imported here, so that a method that fits into one file can define its settings and its
+rules side by side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network is built for.
+    """The sizes of the features and the kinds of labels that a network is built for.
 
     video_dim, audio_dim (0: no audio), text_dim: the widths of the features, without the columns of temporal endpoints
     that a batch adds to video and to audio. clip_s: the seconds of a clip. moments: whether there are windows to learn.
@@ -50,10 +50,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Found:
-    """What a method found for the queries of a batch.
+    """The windows and clip scores that a method predicts for the queries of a batch.
 
-    windows: for each query rows [k, 3] of start_s, end_s and score, the best row first; None where the dataset asks for
-    no windows. saliency: for each query one score for each valid clip.
+    windows: for each query rows [k, 3] of start_s, end_s and score, the best row first; None if the dataset has no
+    windows. saliency: for each query one score for each valid clip.
     """
 
     windows: Sequence[np.ndarray] | None
@@ -61,13 +61,13 @@ class Found:
 
 
 class Method:
-    """A network, and the rules by which it is trained and read. A subclass sets `network` and defines `losses` and
-    `found`.
+    """A network, and the rules for training it and for reading its outputs. A subclass sets `network` and defines
+    `losses` and `found`.
 
     A step has three parts: first `outputs` and `costs`, then `match`, which runs on the CPU, then `losses`. On a GPU
     the parts before and after the matching are recorded once for each shape of a batch, and replayed
-    (`training/replay.py`). So these parts may read no value of a tensor on the host, and of a batch they may use
-    nothing but its tensors and their shapes. Whatever else they need, such as which samples show the same video, has to
+    (`training/replay.py`). So these parts must not read the value of a tensor on the host, and they may use only the
+    tensors of a batch and their shapes. Anything else that they need, such as which samples show the same video, has to
     be a tensor of the labels.
     """
 
@@ -81,7 +81,7 @@ class Method:
         query have.
 
         The result has a method `draw(index, rng)`, which gives the labels of a batch: a dataclass of tensors and host
-        values with a method `to(device)`. Raises PipelineError for a query that nothing can be learned from.
+        values with a method `to(device)`. Raises PipelineError for a query from which nothing can be learned.
         """
         from pipeline.models.labels import Targets
 
@@ -100,10 +100,10 @@ class Method:
         return ()
 
     def match(self, costs: tuple[Tensor, ...], labels: Any) -> tuple[Tensor, ...]:
-        """Solve every matching on the CPU. For each tensor of `costs` the result is [..., B, Q] long: the target of
-        each query, or -1 for none.
+        """Solve every matching on the CPU. The result has for each tensor of `costs` a tensor [..., B, Q] of dtype
+        long: the target of each query, or -1 for none.
 
-        Raises PipelineError where a cost is not finite.
+        Raises PipelineError if a cost is not finite.
         """
         from pipeline.models.matching import solve
 
@@ -113,7 +113,7 @@ class Method:
         """Return every loss, unweighted, by its name, and their weighted sum under `total`. All are scalars on the
         device.
 
-        Raises ValueError where the batch has no labels.
+        Raises ValueError if the batch has no labels.
         """
         raise NotImplementedError
 

@@ -1,4 +1,5 @@
-"""What methods have in common whose decoder predicts a window for each of its moment queries, matched by cost."""
+"""The part that is common to methods with moment queries. Their decoder predicts a window for each moment query, and
+the predicted windows are matched with the annotated ones by cost."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from pipeline.records import Query
 
 
 class MomentQueryMethod(Method):
-    """A method with moment queries. Moments are matched only where the dataset has them; without them the decoder is
+    """A method with moment queries. Moments are matched only if the dataset has them. Without moments the decoder is
     never trained.
 
     A subclass sets `network`, which takes a `Batch` and gives `Outputs`.
@@ -36,7 +37,8 @@ class MomentQueryMethod(Method):
     """Whether windows are clamped to the annotated duration before they are rounded."""
 
     def costs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
-        """Return the costs of one matching, which covers all decoder layers at once. Without moments there is none."""
+        """Return the costs of one matching, which covers all decoder layers at once. Without moments the tuple is
+        empty."""
         if not self.inputs.moments:
             return ()
         return (costs(*layers_of(outputs), labels_of(batch).spans, self.settings.loss_weights),)
@@ -46,8 +48,8 @@ class MomentQueryMethod(Method):
         return with_total(self.terms(outputs, batch, matches), self.settings.loss_weights, outputs.saliency)
 
     def terms(self, outputs: Outputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Return the losses, unweighted: saliency, and with moments those of `moment_losses`, whose labels are learned
-        by cross-entropy.
+        """Return the losses, unweighted: saliency, and with moments those of `moment_losses`, with cross-entropy for
+        the labels.
 
         A loss of weight 0 is not computed.
         """
@@ -60,7 +62,7 @@ class MomentQueryMethod(Method):
         return losses
 
     def saliency_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """Return the loss of the clips' scores, a scalar."""
+        """Return the loss of the clip scores, a scalar."""
         return saliency_loss(outputs, labels_of(batch), batch.video_mask, self.settings.saliency_margin)
 
     def found(self, outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:

@@ -1,7 +1,7 @@
-"""What the releases that descend from Moment-DETR have in common: names of tensors, options, outputs and losses.
+"""The part that is common to the releases that descend from Moment-DETR: names of tensors, options, outputs and losses.
 
-In a table of tensors the beginning of a released name (* is a layer's number) leads to the beginning of our name. What
-follows the beginning is kept.
+A table of tensors maps the beginning of a released name (* is a layer's number) to the beginning of our name. The rest
+of the name is kept.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ DEAD = (
     "txt_position_embed.LayerNorm.weight",
     "txt_position_embed.LayerNorm.bias",
 )
-"""The released tensors that no output depends on: 8,704 numbers at a width of 256. Our networks lack them, so they are
-left out by name."""
+"""The released tensors that no output depends on: 8,704 numbers at a width of 256. Our networks do not have them, so
+these names are left out."""
 
 OPTIONS = {
     "hidden_dim": "hidden_dim",
@@ -93,10 +93,11 @@ OPTIONS = {
     "dropout": "dropout",
     "input_dropout": "input_dropout",
 }
-"""The table of options: our setting → the released option that says it."""
+"""The table of options: our setting → the released option with its value."""
 
 T2V_LAYERS = {"t2v_layers": "enc_layers"}
-"""The addition for systems whose option counts the layers before the encoder together with the encoder's own."""
+"""An addition to the table, for systems whose option counts the layers before the encoder together with those of the
+encoder."""
 
 LOSSES = {
     **{f"loss_{name}": name for name in MOMENT_LOSSES},
@@ -104,7 +105,8 @@ LOSSES = {
     "loss_saliency": "saliency",
     "total": "total",
 }
-"""The table of losses: released name → ours. The losses of the earlier layers, which are numbered, are added up."""
+"""The table of losses: released name → ours. The losses of the earlier decoder layers have numbers in their names, and
+are added to one."""
 
 OUTPUTS = {
     "pred_logits": "logits",
@@ -118,15 +120,15 @@ OUTPUTS = {
 
 
 def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
-    """Return the widths that released weights fit; video and audio count as one. Raises KeyError where no tensor says
-    them."""
+    """Return the widths of the features that fit released weights; video and audio count as one. Raises KeyError if no
+    tensor shows them."""
     video, text = (len(tensors[f"input_{side}_proj.0.LayerNorm.weight"]) for side in ("vid", "txt"))
     return Inputs(video - 2, 0, text, clip_s=2.0, moments=True)
 
 
 def logged(outputs: Outputs, matches: tuple[Tensor, ...]) -> dict[str, float]:
-    """Return figures of the released log that are no losses: the per cent of matched queries that look like
-    background."""
+    """Return the figure of the released log that is no loss: the percentage of matched moment queries that are
+    classified as background."""
     if not matches:
         return {}
     logits, _ = layers_of(outputs)
@@ -146,9 +148,10 @@ def moment_query_release(
     losses: Mapping[str, str] = MappingProxyType({}),
     **own: Any,
 ) -> Release:
-    """Return the `Release` of a method with moment queries: what is said here is added to what all of them share.
+    """Return the `Release` of a method with moment queries. The arguments are added to the tables that all these
+    methods share.
 
-    own: further fields of `Release` that the method's system alone has.
+    own: further fields of `Release` that only this method needs.
     """
     return Release(
         title=title,

@@ -1,6 +1,6 @@
-"""What a method says of its released system: the layout of its checkpoints and the form of its golden sets.
+"""The description of a method's released system: the layout of its checkpoints and the form of its golden sets.
 
-The readers (`pipeline/released/`) know no method by name. Each method that has something released fills in a `Release`.
+The readers (`pipeline/released/`) know no method by name. Each method with a released system defines a `Release`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pipeline.models.batch import Batch
 from pipeline.records import Query
 
 RELATIVE = 1e-5
-"""The largest difference that is allowed: for outputs a share of the largest reference value, for losses a share of the
-value itself."""
+"""The largest difference that is allowed. For outputs it is a share of the largest reference value, and for losses a
+share of the value itself."""
 
 Calls = Mapping[str, list[Any]]
-"""The results of every named module: the module's name → what it returned, call by call."""
+"""The results of every named module: name of the module → what each of its calls returned."""
 
 
 def noise(tag: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the numbers that golden sets are generated from: NumPy's legacy normal ones, seeded with the CRC-32 of
-    `tag`."""
+    """Return the numbers that golden sets are generated from: normal numbers of NumPy's legacy generator, seeded with
+    the CRC-32 of `tag`."""
     return np.random.RandomState(zlib.crc32(tag.encode())).standard_normal(shape)
 
 
@@ -48,7 +48,7 @@ class Check(NamedTuple):
 def close(name: str, ours: Tensor, reference: Tensor) -> Check:
     """Compare two arrays by their largest difference. The tolerance is a share of the largest reference value.
 
-    Arrays of different shapes give a check that fails.
+    If the shapes differ, the check fails.
     """
     if ours.shape != reference.shape:
         return apart(f"{name}: shape {_shape(ours)}, in the set {_shape(reference)}")
@@ -96,14 +96,14 @@ def check_steps(
 
 @dataclass(frozen=True)
 class GoldenSet:
-    """One golden set: what goes into a released system, and what must come out.
+    """One golden set: inputs of a released system, and the outputs that it computed from them.
 
     settings: the settings with the loss weights that the set was made with. max_windows: the largest number of windows
-    that a step learns from. weights, gradient_norms: by released name; a norm of None says that the tensor takes no
-    part. batch: the batch, with its labels as they were drawn. outputs: by the field of the method's outputs. losses:
-    by our names, with what `Release.logged` gives beside them. matches: the matching of each sample (queries, windows),
-    for the last layer, then for the earlier layers where they are known; empty without moments. queries: the queries,
-    where the set tells what they are made from. expected: everything that the JSON file says. arrays: the arrays of
+    that a step learns from. weights, gradient_norms: by released name; a norm of None means that the tensor gets no
+    gradient. batch: the batch, with its labels as they were drawn. outputs: by the field of the method's outputs.
+    losses: by our names, with what `Release.logged` gives beside them. matches: the matching of each sample (queries,
+    windows), for the last layer, then for the earlier layers where they are known; empty without moments. queries: the
+    queries, if the set contains their annotations. expected: the content of the JSON file. arrays: the arrays of
     forward.npz by their names; only the sharp form has them.
     """
 
@@ -131,19 +131,21 @@ class Release:
     Checkpoints. title: the system's name in messages. tensors: the key of the weights in a checkpoint. names: the
     beginning of a released tensor's name (* is a layer's number) → ours; what follows the beginning is kept. dead: the
     released tensors that no output depends on. settings: the class of the method's settings. options: our setting → the
-    released option that says it; one option may say several of our settings. fitted: the settings with the sizes that
-    the released tensors have, where no option says them; it raises KeyError, IndexError or ValueError. inputs_of: the
-    widths that the tensors fit; it raises KeyError or TypeError.
+    released option with its value; one option may give several of our settings. fitted: a function that returns the
+    settings with the sizes of the released tensors, for sizes that no option gives; it raises KeyError, IndexError or
+    ValueError. inputs_of: a function that returns the widths of the features that fit the tensors; it raises KeyError
+    or TypeError.
 
     Golden sets. outputs, losses: a released name → the field of our outputs, or the name of our loss; losses that have
-    one name of ours are added up. weights_apart: the loss weights that a set tells apart from the others, in its order.
-    rounding: two gradient norms below this are rounding about 0, so they agree. logged: further figures of the released
-    log. intermediates: further checks of a set that holds intermediate values. further: checks of what a set says under
-    keys of the method's own. Both are given what every named module returned, call by call.
+    one name of ours are added up. weights_apart: the loss weights that a set lists separately from the others, in its
+    order. rounding: gradient norms below this are rounding errors of 0, so two of them agree. logged: further figures
+    of the released log. intermediates: further checks of a set that holds intermediate values. further: checks of those
+    keys of a set that only this method has. Both get the results of every call of every named module.
 
-    Compact sets. columns: the numbers per row of outputs that have more than one. rows_of_set: queries and labels from
-    what the file says, for a form of the method's own. labels_of_set: the method's labels from the common ones and from
-    all that the file says. unscaled: a part of the names of those weights that stay as they are drawn.
+    Compact sets. columns: the numbers per row of outputs that have more than one. rows_of_set: a function that makes
+    queries and labels from the file, if the method has a form of its own. labels_of_set: a function that makes the
+    method's labels from the common ones and the content of the file. unscaled: a part of the names of those weights
+    that are not scaled after they were drawn.
     """
 
     title: str
@@ -167,17 +169,17 @@ class Release:
     unscaled: str | None = None
 
     def settings_of(self, options: Mapping[str, Any]) -> MethodSettings:
-        """Return the settings that released options name. Raises ValueError where they name a network that cannot be.
+        """Return the settings that released options name. Raises ValueError if no such network can exist.
 
         A setting that no option names keeps its default.
         """
         return self.settings.model_validate({our: options[its] for our, its in self.options.items() if its in options})
 
     def settings_of_set(self, told: Mapping[str, float], *apart: float) -> MethodSettings:
-        """Return the settings that a golden set was made with, which are its loss weights.
+        """Return the settings that a golden set was made with. Only the loss weights differ from the defaults.
 
-        told: released name of a loss → its weight. A weight of an earlier decoder layer is left out, because it is the
-        last layer's. apart: the values of `weights_apart`; a system that has no such losses passes over them.
+        told: released name of a loss → its weight. A weight of an earlier decoder layer is left out, because it equals
+        that of the last layer. apart: the values of `weights_apart`; they are ignored if the system has no such losses.
         """
         named = {self.losses[name]: weight for name, weight in told.items()}
         weights = {ours: weight for ours, weight in named.items() if not ours.startswith("aux_")}
@@ -185,8 +187,8 @@ class Release:
         return self.settings.model_validate({"loss_weights": weights})
 
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
-        """Return our name of a released tensor, or None for a dead one. Raises PipelineError for a name that is not in
-        the table."""
+        """Return our name of a released tensor, or None for a tensor that no output depends on. Raises PipelineError
+        for a name that is not in the table."""
         if released in self.dead:
             return None
         for theirs, ours in self.names.items():

@@ -1,4 +1,4 @@
-"""What the settings of all methods have in common.
+"""The part that is common to the settings of all methods.
 
 Nothing heavy is imported here, because every command validates the config with these classes.
 """
@@ -15,13 +15,13 @@ from pipeline.settings import Positive, Rate, Strict, Weight
 
 
 class Reading(NamedTuple):
-    """How a method wants its features.
+    """How the features are normalised before a method gets them.
 
-    video: what of a clip's row is scaled to length 1. With `family` each family is scaled for itself, with `one` all
-    families of the video are scaled as one vector, and with `stored` nothing of the video is scaled. Audio always
-    counts as a family. words: whether words are scaled, unless the training says otherwise (`normalise_text`). exact:
-    whether rows are divided by their length as it is, and not by the length plus 1e-5. within_duration: whether clips
-    that do not end within the annotated duration are left out.
+    video: which part of a clip's row is scaled to length 1. With `family` each family is scaled separately, with `one`
+    all families of the video are scaled as one vector, and with `stored` the video is not scaled. Audio is always
+    scaled as a family of its own. words: whether words are scaled; the key `normalise_text` of a training overrides
+    this. exact: whether rows are divided by exactly their length, and not by their length plus 1e-5. within_duration:
+    whether clips that do not end within the annotated duration are left out.
     """
 
     video: Literal["family", "one", "stored"] = "family"
@@ -36,12 +36,11 @@ class MethodSettings(Strict):
     revision: a number that is raised when the same settings give other numbers than before, or when a default changes.
     implementation: the place of the `Method`, `module:Class`. released: the place of the `Release`, which says how the
     method's released checkpoints and golden sets are read (`release.py`), `module:name`; None where nothing was
-    released. switched: a key (with dots) → the switch of the method without which that key is never read. needs: a key
-    (with dots) → what an experiment must have, or the key is never read: `moments`, `highlights` (rated clips) or
-    `audio`.
-    parameters: the number of weights of the network for QVHighlights (UMT with sound), for `estimate`.
+    released. switched: a key (with dots) → the switch of the method that must be on, or the key is never read. needs: a
+    key (with dots) → what an experiment must have, or the key is never read: `moments`, `highlights` (rated clips) or
+    `audio`. parameters: the number of weights of the network for QVHighlights (UMT with sound), for `estimate`.
     step_cost: the CPU time of a training step there, in steps of TR-DETR, for `estimate`. `benchmarks/training.py
-    --method NAME` measures both. `estimate` takes a method that says neither for TR-DETR.
+    --method NAME` measures both. For a method without these two, `estimate` uses the values of TR-DETR.
     """
 
     revision: ClassVar[int] = 1
@@ -69,26 +68,27 @@ class MethodSettings(Strict):
     def passes_over(cls, dataset: str) -> dict[str, str]:
         """Return the keys of `training` that the method never reads on this dataset: key → the reason.
 
-        An experiment that writes such a key is refused. Where the key stands in the section of the dataset, for other
-        methods, the experiment does without it, so that no record says that the run was made with it.
+        An experiment that sets such a key is refused. If the section of the dataset sets it, for other methods, it is
+        left out of this experiment, so that no record says that the run was made with it.
         """
         return {} if datasets.get(dataset).moments else {"max_windows": f"{dataset} has no moments"}
 
     @classmethod
     def released_training(cls, dataset: str) -> dict[str, Any]:  # noqa: ARG003 - a method may have one for each dataset
-        """Return the keys of `training` that the released system sets otherwise than most systems do.
+        """Return the keys of `training` for which the released system has other values than most systems.
 
-        They lie under what the file says for the dataset, and under what the experiment says.
+        The values of the dataset's section and of the experiment take precedence over them.
         """
         return {}
 
     def reading(self, dataset: str) -> Reading:
-        """Return how features are normalised. Most released systems do it in this way for that dataset."""
+        """Return how features are normalised. The default is what most released systems do for this dataset."""
         about = datasets.get(dataset)
         return Reading(video="one" if about.one_video_vector else "family", words=about.normalise_text)
 
     def recorded(self) -> dict[str, Any]:
-        """Return what a manifest says of the method: its name, its revision, and what differs from the defaults."""
+        """Return the record of the method in a manifest: its name, its revision, and the settings that differ from the
+        defaults."""
         return {"name": self.name, "revision": self.revision, **self.changes()}
 
 
@@ -101,7 +101,7 @@ def _with_dots(section: Mapping[str, Any], before: str = "") -> Collection[str]:
 
 
 class NetworkSettings(MethodSettings):
-    """The sizes and rates that the networks of all methods have. The defaults are what most of the methods share."""
+    """The sizes and rates of a network, which all methods have. The defaults are the values of most methods."""
 
     formulation: Literal["released"] = "released"
     """The method computes as its released system does. There is no other formulation."""
@@ -135,26 +135,27 @@ class MomentLossWeights(Strict):
     giou: Weight = 1.0
     """Weight of the loss of the generalised overlap (gIoU) of the two spans."""
     label: Weight = 4.0
-    """Weight of the loss that tells moment queries with a moment from those without."""
+    """Weight of the classification loss: moment queries that were matched with a moment against those that were not."""
     saliency: Weight = 1.0
-    """Weight of the loss of the clips' saliency scores."""
+    """Weight of the loss of the saliency scores of clips."""
 
 
 class MomentQuerySettings(NetworkSettings):
-    """What methods have in common whose decoder predicts a window for each of its moment queries.
+    """The part that is common to the settings of methods with moment queries.
 
-    The numbers are those of the released systems, which agree in them.
+    The defaults are the values of the released systems, which are the same in all of them.
     """
 
     needs: ClassVar[Mapping[str, str]] = {
         **{f"loss_weights.{name}": "moments" for name in MOMENT_LOSSES},
-        # Without moments the decoder is never trained, and nothing looks at what it predicts.
+        # Without moments the decoder is never trained, and its predictions are never used.
         "queries": "moments",
         "decoder_layers": "moments",
     }
 
     queries: Positive = 10
-    """Moment queries of the decoder: the number of windows that are predicted for every text query."""
+    """Number of moment queries of the decoder, which is the number of windows that are predicted for every text
+    query."""
     encoder_layers: Positive = 2
     """Number of layers of the encoder."""
     decoder_layers: Positive = 2

@@ -1,1 +1,1 @@
-"""This room holds parts that methods share: layers, masks, matching, losses, labels, and batches and outputs."""
+"""The parts that methods share: layers, masks, matching, losses, labels, batches and outputs."""

@@ -29,7 +29,8 @@ def attend(
 ) -> Tensor:
     """Compute scaled dot-product attention over `heads`. Dropout acts on the weights, after the softmax.
 
-    plain: written out and scaled last, for a system whose figures depend on the last digits of sharp attention.
+    plain: the computation is written out, and scores are scaled after the product. A released system whose attention is
+    sharp needs the same rounding.
 
     query [B, Q, H·e], key [B, K, H·e], value [B, K, H·v] (e and v may differ). Returns [B, Q, H·v].
     """
@@ -44,7 +45,7 @@ def attend(
 def _written_out(
     query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, rate: float, *, scaled_last: bool
 ) -> Tensor:
-    """Compute the same without the fused kernel: [B, H, Q or K, e] to [B, H, Q, v].
+    """Compute attention without the fused kernel: [B, H, Q or K, e] to [B, H, Q, v].
 
     torch's fused kernels for a CPU have no dropout. The one for a GPU that accepts masks adds gradients up in any
     order, so its results could not be repeated.
@@ -71,9 +72,9 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None, packing: Packing | None = None
     ) -> Tensor:
-        """query [B, Q, d], key and value [B, K, d]. Returns [B, Q, d].
+        """Return [B, Q, d]. query: [B, Q, d]. key, value: [B, K, d].
 
-        With a packing all three are its rows [1, R, d], and rows attend only to rows of their own sample.
+        With a packing, all three are its rows [1, R, d], and rows attend only to rows of their own sample.
         """
         weights, biases = self.in_weight.chunk(3), self.in_bias.chunk(3)
         query, key, value = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))

@@ -1,6 +1,6 @@
-"""A batch is what goes into a network, its labels are what it should learn, and its outputs are what comes out.
+"""Batches (the inputs of a network), labels (its targets) and outputs (its predictions).
 
-All are padded, masked, and have the batch axis first.
+All of them are padded and masked, and their first axis is the batch.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ R = TypeVar("R")
 class Labels:
     """The targets of a batch of B queries, padded to its L clips with zeros.
 
-    spans: [B, W, 2], centre and width as fractions of n_clips × clip length, the first n_spans[b] of sample b.
-    saliency: [B, L] float, the clip scores y (0 to 12). clip_mask: [B, L] float, 1 where the query is relevant (C).
-    saliency_pos, saliency_neg: [B, P] long, clips of which the first ought to score above the second.
+    spans: [B, W, 2], centre and width as fractions of n_clips × clip length. The first n_spans[b] spans of sample b are
+    valid. saliency: [B, L] float, the clip scores y (0 to 12). clip_mask: [B, L] float, 1 where the query is relevant
+    (C). saliency_pos, saliency_neg: [B, P] long, pairs of clips; the first clip should score above the second.
     """
 
     spans: Tensor
@@ -32,7 +32,7 @@ class Labels:
     saliency_neg: Tensor
 
     def to(self, device: torch.device | str) -> Labels:
-        """The same labels on `device`."""
+        """Return the same labels on `device`."""
         return with_tensors(self, lambda _, tensor: sent(tensor, device))
 
 
@@ -69,7 +69,7 @@ class Batch:
     labels: Any = None
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors (labels too) on `device`."""
+        """Return the same batch with all its tensors, also those of its labels, on `device`."""
         return with_tensors(self, lambda _, tensor: sent(tensor, device))
 
 
@@ -77,10 +77,10 @@ class Batch:
 class Outputs:
     """What a network with moment queries predicts for a batch (Q queries of the decoder). All float32.
 
-    logits: [B, Q, 2], index 0 = foreground. spans: [B, Q, 2], centre and width as fractions of the video.
-    aux_logits, aux_spans: [decoder layers - 1, B, Q, 2], the earlier layers'.
-    saliency: [B, L], one unbounded score per clip, meaningless at padded clips.
-    negative_saliency: [B, L], scores under the next sample's query; None where the method has no such pass.
+    logits: [B, Q, 2], index 0 = foreground. spans: [B, Q, 2], centre and width as fractions of the video. aux_logits,
+    aux_spans: [decoder layers - 1, B, Q, 2], those of the earlier layers. saliency: [B, L], one unbounded score per
+    clip, meaningless at padded clips. negative_saliency: [B, L], scores with the next sample's query; None if the
+    method does not compute them.
     """
 
     logits: Tensor
@@ -92,7 +92,8 @@ class Outputs:
 
     @classmethod
     def of_layers(cls, logits: Tensor, spans: Tensor, **more: Tensor) -> Self:
-        """From the predictions of all layers [layers, B, Q, 2], in their order; float32, under autocast too."""
+        """Make outputs from the predictions of all layers [layers, B, Q, 2], in their order. They become float32, also
+        under autocast."""
         found = {"logits": logits[-1], "spans": spans[-1], "aux_logits": logits[:-1], "aux_spans": spans[:-1], **more}
         return cls(**{name: tensor.float() for name, tensor in found.items()})
 

@@ -56,9 +56,9 @@ class DecoderLayer(nn.Module):
         """Compute one layer. Returns the new state [B, Q, d].
 
         state, place (position of a query), anchor (its modulated sine embedding): [B, Q, d]. memory, positions: [B, L,
-        d]. keep: as in `attend`. content_place [B, Q, d]: given in the first layer only, whose states hold no content
-        yet. It is added to the content query, and the clips' positions are added to the content keys. between: what a
-        state passes between the two attentions.
+        d]. keep: as in `attend`. content_place [B, Q, d]: given only in the first layer, whose states have no content
+        yet. It is added to the content query, and the clips' positions are added to the content keys. between: a
+        function that changes the state between the two attentions.
         """
         dropout = self.weight_dropout if self.training else 0.0
         query = self.self_query(state) + self.self_query_place(place)
@@ -78,7 +78,8 @@ class DecoderLayer(nn.Module):
 
 
 class DabDecoder(nn.Module):
-    """The decoder's layers, its anchors, and the small networks that turn anchors into positions and move them."""
+    """The layers of the decoder, its anchors, and two small networks: one turns anchors into positions, and one moves
+    them."""
 
     def __init__(self, layer: DecoderLayer, dim: int, queries: int, n_layers: int) -> None:
         super().__init__()
@@ -92,10 +93,10 @@ class DabDecoder(nn.Module):
         self.anchors = nn.Parameter(torch.randn(queries, 2))
 
     def forward(self, memory: Tensor, positions: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """memory, positions [B, L, d]; keep as in `attend`.
-
-        Returns states [layers, B, Q, d] (normed) and references [layers, B, Q, 2]: the anchors (centre, width, in 0 …
-        1) from which each layer's prediction starts. The anchors of the first layer are the same for every sample.
+        """Return the states and the references of all layers. memory, positions: [B, L, d]. keep: the mask, as in
+        `attend`. The states are [layers, B, Q, d], normalised. The references are [layers, B, Q, 2]: the anchors
+        (centre, width, in 0 … 1) from which each layer's prediction starts. The anchors of the first layer are the same
+        for every sample.
         """
         anchor = self.anchors.sigmoid().expand(len(memory), -1, -1)
         state = memory.new_zeros(len(memory), len(self.anchors), memory.shape[-1])
@@ -130,9 +131,8 @@ class MomentHeads(nn.Module):
         self.span = Mlp(dim, dim, dim, 2)
 
     def forward(self, states: Tensor, references: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """states [..., d]; references [..., 2], from which spans start: none is the middle, half the video wide.
-
-        Returns logits [..., 2] (index 0 = foreground) and spans [..., 2].
+        """Return logits [..., 2] (index 0 = foreground) and spans [..., 2] from states [..., d]. references: [..., 2],
+        from which spans start. With None they start at the middle, with half the video's width.
         """
         moved = self.span(states)
         return self.label(states), (moved if references is None else moved + inverse_sigmoid(references)).sigmoid()

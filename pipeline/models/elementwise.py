@@ -1,8 +1,9 @@
-"""Dropout and PReLU, because torch's own versions are slow on a CPU.
+"""Dropout and PReLU for a CPU, where torch's own versions are slow.
 
 torch draws one random number per value, one after the other, which takes 1/6 of a training step. Here one 64-bit draw
-gives four 16-bit levels; dropout then takes 1/80 of a step. The draws come from a faster generator, which is seeded by
-torch's own. The slope of PReLU is one number, and torch first computes its gradient for every value.
+gives four 16-bit levels, and dropout takes 1/80 of a step. The draws come from a faster generator, which is seeded by
+torch's own. The slope of PReLU is one number, but torch computes its gradient for every value first. Here the sum is
+computed at once.
 """
 
 from __future__ import annotations
@@ -43,22 +44,22 @@ class PathDropout(nn.Module):
 
 
 def drop(x: Tensor, rate: float) -> Tensor:
-    """Set each value to zero with chance `rate`, and divide the others by 1 - rate. Randomness comes from torch's
-    generator."""
+    """Set each value to zero with probability `rate`, and divide the others by 1 - rate. x: any shape. Randomness comes
+    from torch's generator."""
     if not rate or x.device.type != "cpu":
         return F.dropout(x, rate)
     # torch's generator gives the seed, so torch.manual_seed still fixes every mask.
     seed = int(torch.randint(2**63 - 1, ()))
     # One number of 64 bits is read as four numbers of 16 bits. -(-n // 4) is n / 4, rounded up.
     bits = torch.from_numpy(np.random.SFC64(seed).random_raw(-(-x.numel() // 4)).view(np.int16))
-    # int16 counts from -LEVELS / 2, so the limit is moved by as much. A value is kept if its level is not below the
-    # limit.
+    # int16 counts from -LEVELS / 2, so the limit is moved by the same amount. A value is kept if its level is not below
+    # the limit.
     kept = bits[: x.numel()].view(x.shape).float().ge_(round(rate * LEVELS) - LEVELS // 2)
     return x * kept.mul_(1 / (1 - rate)).to(x.dtype)
 
 
 class PReLU(nn.PReLU):
-    """PReLU with one slope. It equals torch's and is faster on a CPU."""
+    """PReLU with one slope. It gives the same numbers as torch's PReLU and is faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [...] to [...]."""

@@ -18,7 +18,8 @@ from pipeline.models.packing import Packing
 
 
 class CrossLayer(nn.Module):
-    """Clips attend to words. A norm precedes the feed-forward layer, a residual goes around it, and a norm follows."""
+    """A layer in which clips attend to words. A norm precedes the feed-forward layer, a residual goes around it, and a
+    norm follows."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -28,13 +29,14 @@ class CrossLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, clips: Tensor, positions: Tensor, words: Tensor, keep: Tensor) -> Tensor:
-        """clips, positions [B, L, d], words [B, N, d], keep as in `attend`. Returns [B, L, d]."""
+        """Return the clips [B, L, d]. clips, positions: [B, L, d]. words: [B, N, d]. keep: the mask, as in `attend`."""
         clips = clips + self.dropout(self.attention(clips + positions, words, words, keep))
         return self.norm2(clips + self.dropout(self.feedforward(self.norm1(clips))))
 
 
 class SelfLayer(nn.Module):
-    """Clips attend to clips. Each residual is followed by a norm, and positions are added to queries and keys only."""
+    """A layer in which clips attend to clips. Each residual is followed by a norm, and positions are added to queries
+    and keys only."""
 
     def __init__(
         self,
@@ -52,17 +54,18 @@ class SelfLayer(nn.Module):
         self.dropout = residual(dropout)
 
     def forward(self, clips: Tensor, positions: Tensor, keep: Tensor, packing: Packing | None = None) -> Tensor:
-        """clips, positions [B, L, d] (packed: [1, R, d]), keep as in `attend`. Returns the same shape."""
+        """Return the clips in their shape. clips, positions: [B, L, d] (packed: [1, R, d]). keep: the mask, as in
+        `attend`."""
         placed = clips + positions
         clips = self.norm1(clips + self.dropout(self.attention(placed, placed, clips, keep, packing)))
         return self.norm2(clips + self.dropout(self.feedforward(clips)))
 
 
 class Stack(nn.Module):
-    """Copies of one encoder layer, one after the other. Their biases start equal and their matrices differ. No norm
-    follows.
+    """Copies of one encoder layer, one after the other, without a norm at the end. Their biases start equal and their
+    matrices start different.
 
-    alike: matrices start equal, too.
+    alike: whether matrices start equal, too.
     """
 
     def __init__(self, layer: CrossLayer | SelfLayer, n_layers: int, *, alike: bool = False) -> None:
@@ -72,17 +75,17 @@ class Stack(nn.Module):
             xavier(self)
 
     def forward(self, clips: Tensor, positions: Tensor, *context: Any) -> Tensor:
-        """clips, positions [B, L, d]; context: further arguments of the layer. Returns the shape of the clips."""
+        """Return the clips in their shape. clips, positions: [B, L, d]. context: further arguments of the layer."""
         for layer in self.layers:
             clips = layer(clips, positions, *context)
         return clips
 
 
 def sparing_padding(stack: Stack, rows: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-    """A stack of self layers over rows [B, L, d] of whose padding nothing comes that a loss looks at.
-
-    positions [B, L, d], mask [B, L], 1 = valid. While training on a CPU padded rows are spared, where there are enough
-    of them. A GPU works on whole batches: its recorded steps know their shapes alone.
+    """Run a stack of self layers over rows [B, L, d], and do not compute padded rows where this saves time. positions:
+    [B, L, d]. mask: [B, L], 1 = valid. The result at padded rows must not be used by any loss. They are left out while
+    training on a CPU, if there are enough of them. On a GPU they are computed, because a recorded step has fixed
+    shapes.
     """
     keep = keep_valid(mask)
     if stack.training and rows.device.type == "cpu" and (packing := Packing(mask)).is_worthwhile:

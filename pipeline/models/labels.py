@@ -1,11 +1,12 @@
-"""The labels of a query are what its annotation asks of the network: spans, clip scores, a mask, and pairs of clips.
+"""The labels of a query are the targets that follow from its annotation: spans, clip scores, a mask, and pairs of
+clips.
 
-Everything that does not depend on chance is computed once per query. A batch then costs a few gathers and its random
-draws. Axes: B samples, L clips of the batch, ℓ clips of one sample, P pairs.
+Everything that is not random is computed once per query. A batch then needs only a few gathers and its random draws.
+Axes: B samples, L clips of the batch, ℓ clips of one sample, P pairs.
 
-The rules depend on what a row holds: ratings of relevant clips (QVHighlights), twenty people's ratings of every clip
-(TVSum), or windows alone (Charades-STA; nothing was released for it, and the rule is lighthouse's). Hard pairs and the
-mask of TVSum depend on the order of equal values, which released code leaves to an unstable sort. The sort here is
+The rules depend on what a row has: ratings of relevant clips (QVHighlights), twenty people's ratings of every clip
+(TVSum), or only windows (Charades-STA; nothing was released for it, so the rule is that of lighthouse). Hard pairs and
+the mask of TVSum depend on the order of equal values, which released code leaves to an unstable sort. The sort here is
 stable, so that the result is the same on every machine.
 """
 
@@ -26,13 +27,13 @@ from pipeline.ragged import Ragged
 from pipeline.records import Query, Window
 
 STEPS, TOP = 4, 12
-"""A rating of 1 to 5 is up to four steps above 1. Sums of all people's steps are scaled to 0 … 12, which is what three
-ratings of 0 to 4 add up to."""
+"""The factor for ratings of 1 to 5. One is subtracted from each rating, and the sum over all people is scaled to 0 …
+12, which is the range of a sum of three ratings of 0 to 4."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryLabels:
-    """Everything about one query that no random draw changes.
+    """The part of the labels of one query that is not random.
 
     spans [k, 2] float32: centre and width as fractions of ℓ × clip length, not cut to the video. saliency, clip_mask:
     [ℓ] float32; under `released` one longer if a relevant clip lies just beyond the features. fixed [f, 2]: pairs
@@ -85,7 +86,8 @@ def spans_of(windows: Sequence[Window], duration_s: float) -> np.ndarray:
 def _from_ratings(spans: np.ndarray, ids: np.ndarray, sums: np.ndarray, n_clips: int, released: bool) -> QueryLabels:
     """Return the labels of a row of QVHighlights.
 
-    The released code has a bug, which `released` reproduces: a relevant clip at ℓ wipes the mask before it.
+    The released code has a bug, which `released` reproduces: a relevant clip at ℓ clears the mask of all clips before
+    it.
     """
     saliency = np.zeros(max(n_clips, int(ids.max()) + 1), np.float32)
     saliency[ids] = sums
@@ -111,7 +113,7 @@ def _from_ratings(spans: np.ndarray, ids: np.ndarray, sums: np.ndarray, n_clips:
 def _from_everybody(label: np.ndarray) -> QueryLabels:
     """Return the labels of a row that everybody rated, whose label is [ℓ, people] with values 1 to 5 (TVSum).
 
-    The mask is the better half of the clips. The best clip against the worst one is the only pair.
+    The mask has the better half of the clips. There is one pair: the best clip and the worst one.
     """
     total = (label - 1).sum(1)
     order = np.argsort(total, kind="stable")
@@ -130,11 +132,11 @@ def _from_everybody(label: np.ndarray) -> QueryLabels:
 
 
 def labels_from_windows(spans: np.ndarray, places: Sequence[tuple[float, float]], n_clips: int) -> QueryLabels:
-    """Return the labels of a row that has windows alone.
+    """Return the labels of a row that has only windows.
 
     spans: [k, 2], the spans to learn. places: start and end of each window in clips. n_clips: the number of clips.
-    Clips score 1 from the one in which a window begins to the last that ends inside it. The mask also has the clip in
-    which the window ends.
+    Clips have score 1 from the clip in which a window begins to the last clip that ends inside it. The mask also
+    contains the clip in which the window ends.
     """
     saliency, clip_mask = np.zeros(n_clips, np.float32), np.zeros(n_clips, np.float32)
     for start, end in places:
@@ -154,7 +156,8 @@ def labels_from_windows(spans: np.ndarray, places: Sequence[tuple[float, float]]
 
 
 LabelRule = Callable[[Query, int, float], QueryLabels]
-"""The way from a query, its number of clips and the seconds of a clip to its labels."""
+"""A function that returns the labels of a query. Its arguments are the query, its number of clips and the seconds of a
+clip."""
 
 
 class Targets:
@@ -169,8 +172,8 @@ class Targets:
         max_windows: int,
         rule: LabelRule = query_labels,
     ) -> None:
-        """Prepare the labels. queries: each with the number of clips of its features. rule: what gives the labels of
-        one query. Raises PipelineError as the rule does."""
+        """Prepare the labels. queries: each with the number of clips of its features. rule: the function that returns
+        the labels of one query. Raises PipelineError as the rule does."""
         each = [rule(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
         if len({(row.drawn, len(row.fixed)) for row in each}) != 1:
             raise PipelineError(
@@ -192,11 +195,12 @@ class Targets:
         self._fixed = np.stack([x.fixed for x in each])
 
     def draw(self, index: Sequence[int], rng: np.random.Generator) -> Labels:
-        """Return labels of the queries at `index`, padded to the longest of them. Every call draws anew, on the CPU.
+        """Return labels of the queries at `index`, padded to the longest of them. Every call draws new random numbers,
+        on the CPU.
 
-        Spans are padded to the largest number that any query has, so that batches of one length have one shape. Of a
-        query with more than `max_windows` windows, that many are drawn at random. The fixed pairs come first, then the
-        drawn ones.
+        Spans are padded to the largest number of windows of any query, so that batches of one length have one shape. If
+        a query has more than `max_windows` windows, `max_windows` of them are drawn at random. The fixed pairs come
+        first, then the drawn ones.
         """
         at = np.asarray(index)
         length = int(self.n_clips[at].max())
@@ -217,8 +221,8 @@ class Targets:
     def _drawn_pairs(self, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return [B, drawn, 2]: different clips inside, and different clips outside.
 
-        If too few clips lie outside, the fixed pair is used once more (released, QVHighlights). Without a fixed pair
-        the clips inside are paired with themselves (lighthouse, Charades-STA).
+        If there are too few clips outside, the fixed pair is used once more (as released for QVHighlights). Without a
+        fixed pair the clips inside are paired with themselves (as in lighthouse for Charades-STA).
         """
         above = self._inside.picked(at, _places(self._inside.lengths[at], self.drawn, rng))
         below = self._outside.picked(at, _places(self._outside.lengths[at], self.drawn, rng))
@@ -229,7 +233,8 @@ class Targets:
 
 
 def _places(lengths: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return [B, n], n at most 2: different positions in 0 … length-1, uniform. With one position it comes twice."""
+    """Return [B, n], n at most 2: different positions in 0 … length-1, uniform. If there is only one position, it is
+    returned twice."""
     chance = rng.random((len(lengths), n))
     places = (chance * np.maximum(lengths[:, None] - np.arange(n), 1)).astype(np.int64)
     if n == 2:

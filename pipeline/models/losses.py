@@ -1,4 +1,4 @@
-"""Losses that methods share: losses of matched moments, and losses of the clips' scores.
+"""Losses that methods share: losses of matched moments, and losses of clip scores.
 
 Axes: B samples, Q queries, L clips, P saliency pairs.
 """
@@ -79,9 +79,8 @@ def moment_losses(
 def span_losses(
     found: Tensor, spans: Tensor, matches: Tensor, span_weight: float, giou_weight: float
 ) -> dict[str, Tensor]:
-    """How far predicted spans lie from those they were matched to, as span and giou, [layers] each.
-
-    found [layers, B, Q, 2], spans [B, W, 2], matches [layers, B, Q]. A loss of weight 0 is not computed.
+    """Return the losses `span` and `giou` of predicted spans against those that they were matched with, [layers] each.
+    found: [layers, B, Q, 2]. spans: [B, W, 2]. matches: [layers, B, Q]. A loss of weight 0 is not computed.
     """
     matched = matches != NONE
     pairs = matched.sum((1, 2)).clamp(min=1)
@@ -97,7 +96,7 @@ def span_losses(
 def _assigned(spans: Tensor, matches: Tensor) -> Tensor:
     """Return the span of `spans` [B, W, 2] that each query is matched with: [layers, B, Q, 2].
 
-    A query without a match (NONE) gets (0.5, 0.5), which no division makes infinite.
+    A query without a match (NONE) gets (0.5, 0.5), which makes no division infinite.
     """
     index = matches.clamp(min=0)[..., None].expand(-1, -1, -1, 2)
     wanted = spans.expand(len(matches), -1, -1, -1).gather(2, index)
@@ -130,8 +129,8 @@ def cross_entropy(logits: Tensor, matched: Tensor) -> Tensor:
 def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: float) -> Tensor:
     """Return the hinge loss over the drawn pairs plus the rank-contrastive loss over all clips, a scalar.
 
-    video_mask: [B, L]. The hinge counts twice, as released. If there are scores under a wrong query, those clips are
-    added to the clips rated 0, and each of them is pushed below zero.
+    video_mask: [B, L]. The hinge counts twice, as released. If there are scores with a wrong query, these clips are
+    added to the clips rated 0, and each of their scores is pushed below zero.
     """
     scores, targets, mask = outputs.saliency, labels.saliency, video_mask
     loss = hinge(scores, labels, margin)
@@ -157,14 +156,14 @@ def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Return the contrastive loss of ranks: for each level from 1 to 11, the clips whose target is at least this level
     are compared with all clips of their video.
 
-    scores, targets (0 … 12) and mask: [B, L]. The target of a padded clip may be positive. Such a clip counts among the
-    positive clips only, as in the released system. A level that no sample reaches adds nothing. Returns a scalar.
+    scores, targets (0 … 12) and mask: [B, L]. The target of a padded clip may be positive. As in the released system,
+    such a clip counts only among the positive clips. A level that no sample reaches adds nothing. Returns a scalar.
     """
     return rank_terms(scores, targets, mask).mean(1).sum() / (RANKS + 1)
 
 
 def rank_terms(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Return the term of every level and every sample, [RANKS, B]. `rank_contrastive` says what it is."""
+    """Return the term of every level and every sample, [RANKS, B]. `rank_contrastive` explains it."""
     scores = (scores.masked_fill(mask == 0, PADDED_SCORE) / RANK_TEMPERATURE).float()
     scores = scores - scores.amax(1, keepdim=True)
     log_share = scores - (scores.exp().sum(1, keepdim=True) + 1e-6).log()

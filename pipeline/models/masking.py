@@ -1,4 +1,4 @@
-"""Masks say which values are padding. One function keeps a mistake of the released system, which lets padding through.
+"""Masks say which values are padding. One function reproduces a bug in a mask of the released system.
 
 Masks are float, 1 = valid; masks named `keep` are boolean and broadcast to attention's [B, H, Q, K].
 """
@@ -30,12 +30,12 @@ def keep_valid(mask: Tensor) -> Tensor:
 
 
 def keep_words_as_released(video_mask: Tensor, text_mask: Tensor, heads: int, among: Tensor | None = None) -> Tensor:
-    """Return the t2v mask of the released system, with its mistake: [B, H, L, N].
+    """Return the t2v mask of the released system, with its bug: [B, H, L, N].
 
     Padded words are dropped. In addition, head h of sample b loses the pairs (clip, word) in which both are padded in
     sample g = (H·b + h) mod B. The reason is that the released code builds a mask per sample, tiles it with heads
-    outermost and reads it with samples outermost. At least the first word always stays. among: [B], 1 = in the batch
-    that is meant; the masks of the others mean nothing.
+    outermost and reads it with samples outermost. The first word is always kept. among: [B], 1 for samples that are in
+    the batch; the result for other samples has no meaning.
     """
     n_samples = len(text_mask)
     other = torch.arange(n_samples * heads, device=text_mask.device).view(n_samples, heads)

@@ -1,4 +1,4 @@
-"""The matching decides which predicted span stands for which annotated one, by a bipartite matching per sample.
+"""Assigns predicted spans to annotated spans, by one bipartite matching per sample.
 
 Axes: B samples, Q queries, W annotated spans after padding; `…` stands for decoder layers, or nothing.
 """

@@ -1,4 +1,4 @@
-"""Optimizers that methods share are made here."""
+"""Makes the optimizers that methods share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ A = TypeVar("A", Adam, AdamW)
 
 
 def adamw(network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> AdamW:
-    """Return AdamW over all parameters. Norms and biases decay too, as released. On a GPU its whole state lies
+    """Return AdamW over all parameters. As released, norms and biases decay, too. On a GPU its whole state is kept
     there."""
     return _fused(AdamW, network, learning_rate, weight_decay, device)
 
@@ -26,7 +26,7 @@ def adam(network: nn.Module, learning_rate: float, weight_decay: float, device: 
 def _fused(kind: type[A], network: nn.Module, learning_rate: float, weight_decay: float, device: str) -> A:
     if device == "cpu":
         return kind(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    # Some steps are not recorded as a CUDA graph, on purpose; torch would warn that this is a mistake.
+    # Some steps are deliberately not recorded as a CUDA graph. torch would warn about each of them.
     warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
     rate = torch.tensor(learning_rate, device=device)
     return kind(network.parameters(), lr=rate, weight_decay=weight_decay, fused=True, capturable=True)

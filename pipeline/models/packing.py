@@ -1,11 +1,11 @@
-"""A packing lays the valid rows of a padded batch end to end, for layers that need not compute its padding."""
+"""A packing joins the valid rows of a padded batch to one long sample, so that layers need not compute padding."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 WORTHWHILE = 0.05
-"""Share of padded rows from which packing and unpacking cost less time than computing the padding."""
+"""Share of padded rows above which packing and unpacking take less time than computing the padding."""
 
 
 class Packing:

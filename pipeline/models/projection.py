@@ -1,4 +1,4 @@
-"""The projection brings features to the width of the network. It is the first part that every modality passes."""
+"""The projection of features to the width of the network. It is the first part of the network for every modality."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pipeline.models.elementwise import Dropout
 
 
 class Projection(nn.Module):
-    """Layers of norm, dropout and linear map, as many as asked for, with ReLU between them and none after the last.
+    """A number of layers (norm, dropout, linear map), with ReLU between them and none after the last.
 
-    Padded rows come out as one constant row, not as zeros.
+    All padded rows become the same row, which is not zero.
     """
 
     def __init__(self, input_dim: int, dim: int, dropout: float, n_layers: int) -> None:

@@ -1,6 +1,6 @@
-"""Spans are converted to windows in seconds, best first, as the released systems write them.
+"""Converts spans to windows in seconds, best first, as the released systems write them.
 
-How they are clamped depends on the dataset (`longest_s`). The released system clamps QVHighlights' to 150 s.
+The clamping depends on the dataset (`longest_s`). The released system clamps windows of QVHighlights to 150 s.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ def scored_windows(
     *,
     within_duration: bool = False,
 ) -> np.ndarray:
-    """Return all Q windows of every query, best first, ties in query order: [B, Q, 3] start_s, end_s, score.
+    """Return all Q windows of every query: [B, Q, 3] start_s, end_s, score. The best is first, and ties keep the order
+    of the moment queries.
 
     They are scaled by the annotated duration, cut to 4 decimals, clamped, and rounded (half to even) to multiples of
-    the clip. Where the dataset has a longest video, windows are clamped to 0 … `longest_s`, as released (QVHighlights).
-    Nothing was released for Charades-STA: elsewhere windows are clamped to the duration after the rounding, because the
-    duration ends between two clips. Windows of zero length and duplicates stay, as released.
-    within_duration: clamped to the annotated duration before all else, too.
+    the clip. If the dataset has a `longest_s`, windows are clamped to 0 … `longest_s`, as released (QVHighlights). For
+    other datasets they are clamped to the duration after the rounding, because the duration may end between two clips;
+    nothing was released for Charades-STA. As released, windows of zero length and duplicates are kept. within_duration:
+    whether windows are also clamped to the annotated duration before all other steps.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()
     duration = np.array([query.duration for query in queries], np.float32)[:, None, None]

@@ -1,1 +1,2 @@
-"""Reads files of released systems: imports their checkpoints, and compares our networks with the numbers they gave."""
+"""Reads files of released systems: imports their checkpoints, and compares our networks with the numbers that they
+computed."""

@@ -1,7 +1,7 @@
-"""A released checkpoint becomes a run that can be asked: its weights, and the card that it never had.
+"""Makes a run that can be asked from a released checkpoint: a folder with its weights and a card.
 
-A checkpoint says little of what it was trained on. Sizes of its tensors and its options are used where they are there;
-what they cannot say (which families, on which dataset) has to be given, and is compared with the tensors' sizes.
+A checkpoint says little about what it was trained on. The sizes of its tensors and its options are used, if it has
+them. The user has to give the rest (the families and the dataset), which is compared with the sizes of the tensors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.layout.runs import CARD, EPOCHS, weights_of
 from pipeline.released.checkpoint import Released, import_checkpoint, read_released
 
 ENDPOINTS = 2
-"""Number of columns of temporal endpoints beside the video's, and beside the audio's."""
+"""Number of columns of temporal endpoints that are added to video and to audio."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class TrainedOn:
 def import_run(source: Path, folder: Path, method: str, told: TrainedOn) -> Path:
     """Write `selected.safetensors` and `card.json` of a released checkpoint into a folder, and return the card's path.
 
-    Raises PipelineError as `import_checkpoint` does, for everything that was not told and that the checkpoint does not
-    say (all at once), for families whose widths are not those of its tensors, and for a folder with a trained run.
+    Raises PipelineError as `import_checkpoint` does, for facts that are neither given nor in the checkpoint (all in one
+    error), for families whose widths are not those of its tensors, and for a folder with a trained run.
     """
     _refuse_trained(folder)
     released = read_released(source, method)
@@ -125,7 +125,7 @@ def _refuse_other_widths(reads: config.Features, released: Released, source: Pat
 
 
 def _training(options: Mapping[str, Any]) -> config.Training:
-    """Return the training's limits of length, as far as the options say them; -1 means none, as released."""
+    """Return the limits of length of the training, as far as the options give them. As released, -1 means no limit."""
     limits = {"max_clips": options.get("max_v_l"), "max_tokens": options.get("max_q_l")}
     known = {key: value for key, value in limits.items() if isinstance(value, int) and not isinstance(value, bool)}
     return config.Training.model_validate({key: value if value > 0 else None for key, value in known.items()})

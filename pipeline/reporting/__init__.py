@@ -1,1 +1,1 @@
-"""This room writes what people read: tables of published and reproduced numbers side by side, and figures."""
+"""Writes the results for people: tables of published and reproduced numbers side by side, figures and pages."""

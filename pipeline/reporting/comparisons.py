@@ -1,7 +1,7 @@
-"""The comparisons that a table makes: verdicts and paired differences, their number, what survives Holm's correction.
+"""The comparisons of a table: verdicts and paired differences, how many they are, and which survive Holm's correction.
 
-A verdict about numbers of at least three runs is a test, and so is the difference to the authors' predictions, paired
-over videos. That two numbers have the same printed digits is none.
+Two things count as statistical tests: a verdict about the numbers of at least three runs, and the difference to the
+authors' predictions, paired over videos. That two numbers have the same printed digits is no test.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pipeline.reporting.published import ABOUT, Row
 from pipeline.reporting.reproduced import Reproduced
 
 PAIRED = "paired difference"
-"""Stands for the paired difference where columns stand for verdicts."""
+"""The key of the paired difference. The keys of verdicts are the names of columns."""
 
 
 @dataclass
 class Judged:
-    """What is said of one experiment (one sweep point) of a row.
+    """The comparisons of one experiment (or one point of its sweep) in a row.
 
-    verdicts: column → verdict. p: column, or `PAIRED`, → p of each test. paired: the first seed's run against the
-    authors' predictions, of which the label is `against`. differences: column → reproduced - published in points; where
-    the authors' predictions re-derive the published number, it is taken as they give it, with all its digits, so that
-    `compare` says the same. survives: the keys of p that stay below 0.05 after the correction.
+    verdicts: column → verdict. p: column, or `PAIRED`, → p of each test. paired: the run of the first seed against the
+    authors' predictions, whose label is `against`. differences: column → reproduced - published in points. If the
+    authors' predictions re-derive the published number, it is used with all the digits that they give, so that
+    `compare` prints the same difference. survives: the keys of p that stay below 0.05 after the correction.
     """
 
     verdicts: dict[str, str] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Judged:
     survives: set[str] = field(default_factory=set)
 
     def star(self, key: str) -> str:
-        """`*` for a p below 0.05, `**` where it survives the correction, else ''."""
+        """Return `*` for a p below 0.05, `**` if it survives the correction, and else ''."""
         return "**" if key in self.survives else "*" if self.p.get(key, 1.0) < 1 - LEVEL else ""
 
 
@@ -48,10 +48,10 @@ Key = tuple[str, str]
 
 
 def judge(rows: Mapping[int, Mapping[str, Sequence[Reproduced]]]) -> dict[Key, Judged]:
-    """Return what is said of everything that a table shows; the correction is for all of its comparisons.
+    """Return the comparisons of everything that a table shows. The correction is for all of them together.
 
-    rows: number of the paper's table → row key → what was reproduced for it. Raises PipelineError where two files that
-    should be compared cover other queries.
+    rows: number of the paper's table → row key → what was reproduced for it. Raises PipelineError if two files that
+    should be compared have different queries.
     """
     judged = dict(pair for number, of_rows in rows.items() for pair in _judged(number, of_rows))
     tests = [(one, key, p) for one in judged.values() for key, p in one.p.items()]
@@ -62,7 +62,8 @@ def judge(rows: Mapping[int, Mapping[str, Sequence[Reproduced]]]) -> dict[Key, J
 
 
 def note(judged: Mapping[Key, Judged]) -> list[str]:
-    """The line under a table that says how many comparisons it makes; none where it shows no reproduced number."""
+    """Return the line below a table that says how many comparisons it makes, or nothing if it shows no reproduced
+    number."""
     if not judged:
         return []
     paired = sum(PAIRED in one.p for one in judged.values())
@@ -114,7 +115,7 @@ def _of(number: int, row: Row, found: Reproduced, released: Reproduced | None) -
 
 
 def _exact(number: int, row: Row, released: Reproduced | None) -> dict[str, float]:
-    """Column → the published number with all its digits, where the authors' predictions re-derive it."""
+    """Return column → the published number with all its digits, for columns that the authors' predictions re-derive."""
     if released is None:
         return {}
     verdicts = _verdicts(number, row, released)
@@ -124,7 +125,7 @@ def _exact(number: int, row: Row, released: Reproduced | None) -> dict[str, floa
 def _verdicts(number: int, row: Row, found: Reproduced) -> dict[str, str]:
     """Return column → verdict for every column with a published and a reproduced number."""
     both = {column: values for column, values in found.selected.items() if row.values.get(column)}
-    # A domain of Table 3 stands on one video of its own, however many domains were run.
+    # Each domain of Table 3 has one video of its own, whatever number of domains was run.
     expected = ABOUT[number].queries if number != 3 else sum(domain in both for domain in DOMAINS)
     if found.n_queries != expected:
         return dict.fromkeys(both, verdict.OTHER_QUERIES)

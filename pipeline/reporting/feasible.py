@@ -1,4 +1,4 @@
-"""A config is checked, before anything is planned, against what other files say.
+"""Checks a config against other files before anything is planned.
 
 These files are the table of sources, the rows of the paper, and the layouts of released archives.
 """
@@ -15,7 +15,7 @@ from pipeline.reporting import published
 
 
 def check(cfg: Config, sources: Sources, where: str) -> None:
-    """Raise PipelineError for everything in a config that these files do not allow.
+    """Raise one PipelineError for everything in a config that does not agree with these files.
 
     That is: a name that no source has, annotations that nobody names, a row that the paper does not have, and a family
     that no released archive of the dataset holds.

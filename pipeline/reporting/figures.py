@@ -56,9 +56,10 @@ def draw(job: StageJob[Draw]) -> bool:
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:
-    """Return title → runs of each panel. Each sweep point and TVSum domain has a panel, with all its seeds.
+    """Return title → runs of each panel. There is a panel for each sweep point and each domain of TVSum, with all its
+    seeds.
 
-    The title is what people know: the row of the table, or the name of the point, and the domain.
+    The title is the row of the table, or the name of the point, and the domain.
     """
     found: dict[str, list[str]] = {}
     rows = published.keys_of(experiment) if "{point}" in (experiment.row or "") else {}
@@ -94,7 +95,7 @@ def _learning_curves(name: str, experiment: Experiment, logs: Mapping[str, Path]
 
 
 def _seeds(axis: Axes, curves: Mapping[str, pd.Series]) -> None:
-    """Draw every seed as a thin line with its selected epoch; of several seeds also the mean and the range."""
+    """Draw every seed as a thin line with its selected epoch. For several seeds draw also their mean and range."""
     import pandas as pd  # A job without work draws nothing, and needs no table.
 
     for run, curve in curves.items():
@@ -115,7 +116,7 @@ def _seeds(axis: Axes, curves: Mapping[str, pd.Series]) -> None:
 def published_beside(experiment: Experiment, run: RunId) -> float | None:
     """Return the published number that a learning curve may be compared with.
 
-    That is the one of its row and of the metric that selects, where the paper reports val; None elsewhere.
+    This is the number of its row in the metric that selects the epoch, if the paper reports val. Otherwise it is None.
     """
     if not experiment.table or experiment.report != "val":
         return None
@@ -217,7 +218,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: str) -> dict[str, Path]:
-    """Return run → the named file of it, for all runs of the experiment."""
+    """Return run → its file of this name, for all runs of the experiment."""
     listed = [path for manifest in manifests for path in files_of(manifest) if path.name == file]
     found = {of.run: path for path in listed if (of := RunFile.of(path))}
     if missing := [run for run in experiment.runs if run not in found]:

@@ -1,8 +1,9 @@
-"""The table of a dataset of one's own: a line for each experiment, mean ± standard deviation over seeds, intervals.
+"""The table of a user's own dataset: a line for each experiment with mean ± standard deviation over seeds, and
+intervals.
 
-No paper has printed a number to compare with, so there is no difference and no verdict. Beneath the means of several
-seeds stands half of the 95 % interval over videos of the first run: how far the number of one file may lie from that of
-other videos of the same kind.
+There is no published number to compare with, so there is no difference and no verdict. Below the means there is half of
+the 95 % interval over videos of the first run. It shows how much the number may change with other videos of the same
+kind.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NOTES = (
     "Numbers are means over seeds (± standard deviation from two seeds on), in per cent, on the split that the"
     " experiment reports.",
     "The line of the 95 % interval has half of the interval over the videos of the reported split, for the run of the"
-    " first seed alone. A smaller difference of two runs on the same queries can be real. The command `compare` tests"
+    " first seed only. A smaller difference of two runs on the same queries can be real. The command `compare` tests"
     " it.",
 )
 
@@ -34,7 +35,7 @@ def build(
 ) -> Table:
     """Return the table of all experiments of one dataset. name: `own_DATASET`.
 
-    Raises PipelineError where no experiment has numbers.
+    Raises PipelineError if no experiment has numbers.
     """
     found = gather(experiments, metrics, runs)
     columns = [column for column in METRIC_OF if any(column in row.selected for row in found)]
@@ -53,7 +54,7 @@ def gather(experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs:
 
 
 def _points(experiment: Experiment) -> dict[str, str]:
-    """Return the points of a sweep, each for itself; '' for an experiment without one."""
+    """Return the points of a sweep, each under its own name. An experiment without a sweep has the point ''."""
     return dict.fromkeys(experiment.sweep or [""], "all")
 
 

@@ -1,4 +1,4 @@
-"""A row of one's own beside the paper's rows, from a prediction file, with intervals and paired tests.
+"""Makes a row for a user's own prediction file beside the paper's rows, with intervals and paired tests.
 
 No workflow and no config are needed: the file is scored here, and so is every file that it is compared with.
 """
@@ -33,10 +33,11 @@ def own_table(
     *,
     features: str = "",
 ) -> Table:
-    """Return a table of the paper with rows of one's own beneath.
+    """Return a table of the paper with the user's own rows at its end.
 
-    rows: name → prediction file; the first is one's own, and the others are what it is compared with. features: of
-    one's own, as the column shows them. Raises PipelineError for files that cannot be scored on the table's dataset.
+    rows: name → prediction file. The first is the user's own, and it is compared with the others. features: the text in
+    the column of features for the user's own row. Raises PipelineError for files that cannot be scored on the table's
+    dataset.
     """
     dataset = next(name for name, about in datasets.DATASETS.items() if number in about.tables)
     results = {name: score_files(dataset, path, annotations) for name, path in rows.items()}
@@ -63,7 +64,7 @@ def own_table(
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write a table in all its forms, and return the files. Raises PipelineError where they cannot be written."""
+    """Write a table in all its forms, and return the files. Raises PipelineError if they cannot be written."""
     made = []
     for suffix, form in FORMATS.items():
         made.append(folder / f"{table.name}.{suffix}")
@@ -77,7 +78,7 @@ def _switches(number: int) -> tuple[str, ...]:
 
 
 def _metrics(number: int, dataset: str) -> dict[str, str]:
-    """Return the community's name → the column, for those that have an interval."""
+    """Return the community's name of a metric → its column, for metrics that have an interval."""
     if datasets.get(dataset).domains:
         return {TOP5: "Avg."}
     return {METRIC_OF[column]: column for column in published.columns(number)}

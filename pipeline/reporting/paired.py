@@ -1,8 +1,8 @@
-"""Who beats whom: matrices of the paired differences between everything that a table shows, in one headline metric.
+"""Matrices of the paired differences between all rows of a table, in one headline metric: which method beats which.
 
-A matrix holds what was scored on the same queries of one split, at one epoch. The difference of two methods is taken
-query by query, after the mean over the seeds of each, so its interval and its p stand on videos
-(`pipeline/evaluation/intervals.py`), and the correction for many comparisons is Holm's, over all pairs of the matrix.
+A matrix contains experiments that were scored on the same queries of one split, at one epoch. First the mean over the
+seeds of each experiment is taken, then the difference of two experiments is computed query by query. Its interval and
+its p are computed over videos (`pipeline/evaluation/intervals.py`). Holm's correction is for all pairs of the matrix.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from pipeline.reporting.reproduced import METRIC_OF, TOP5
 class Contestant:
     """One experiment (one point of its sweep) of a matrix.
 
-    label: the experiment's name, with the point's name if it has a sweep. row: the row of the table that it stands for.
-    seeds: the number of seeds that took part; 0 for released predictions. values: qid → the row of per-query results,
-    whose metric is the mean over seeds, from 0 to 1. Queries that do not take part in the metric are not among them.
+    label: the experiment's name, with the point's name if it has a sweep. row: the row of the table that it reproduces.
+    seeds: the number of seeds; 0 for released predictions. values: qid → the row of per-query results, whose metric is
+    the mean over seeds, from 0 to 1. Queries without a value of the metric are not in it.
     """
 
     label: str
@@ -50,9 +50,10 @@ class Contestant:
 class Matrix:
     """All pairs of a group of contestants, compared in one metric.
 
-    name: the name of its files. column: what people call the metric. pairs: (label of the row, label of the column) →
-    row - column, in percent, for the pairs in the order of the contestants; the way back has the opposite sign.
-    survives: pairs that Holm's correction leaves. left_out: sentences about experiments that stand on other queries.
+    name: the name of its files. column: the name of the metric in tables. pairs: (label of the row, label of the
+    column) → row - column, in percent, for the pairs in the order of the contestants; the reverse direction has the
+    opposite sign. survives: pairs that survive Holm's correction. left_out: sentences about experiments that were
+    scored on other queries.
     """
 
     name: str
@@ -78,10 +79,9 @@ class Matrix:
         epoch: str,
         left_out: Sequence[str] = (),
     ) -> Matrix:
-        """Compare every two contestants. All of them must stand on the same queries, and have the metric.
+        """Compare every two contestants. All of them must have been scored on the same queries, and have the metric.
 
-        column: what people call the metric.
-        """
+        column: the name of the metric in tables."""
         pairs = {(a.label, b.label): _compared(a, b, metric) for a, b in combinations(contestants, 2)}
         kept = holm([one.p for one in pairs.values()])
         survives = frozenset(pair for pair, survives in zip(pairs, kept, strict=True) if survives)
@@ -100,7 +100,7 @@ def matrices(
     """Yield the matrices of a table: one for each split that its experiments report, at the selected epoch, and one at
     the last epoch for the splits on which the epoch was selected.
 
-    number: the paper's table. metrics: manifests of `score`. A matrix needs two contestants at least.
+    number: the paper's table. metrics: manifests of `score`. A matrix needs at least two contestants.
     """
     scored: dict[MetricsFile, Path] = {
         of_run: path for path in files_of_all(metrics) if (of_run := MetricsFile.of(path))
@@ -122,8 +122,8 @@ def matrices(
 def _contestants(
     name: str, experiment: Experiment, split: str, epoch: str, metric: str, scored: Mapping[MetricsFile, Path]
 ) -> Iterator[Contestant]:
-    """Yield what an experiment (each point of its sweep) has on a split at an epoch. A seed without all of its domains
-    takes no part."""
+    """Yield the contestants of an experiment (one for each point of its sweep) on a split at an epoch. A seed that
+    lacks one of its domains is left out."""
     for point, key in published.keys_of(experiment).items():
         by_seed: dict[int, list[Path]] = {}
         expected = _runs(experiment, point)
@@ -155,7 +155,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _on_the_same_queries(found: Sequence[Contestant]) -> tuple[list[Contestant], list[str]]:
-    """Return the largest group of contestants that stand on the same queries, and a sentence for each other one."""
+    """Return the largest group of contestants that were scored on the same queries, and a sentence for each of the
+    others."""
     groups: dict[frozenset[Any], list[Contestant]] = {}
     for one in found:
         groups.setdefault(frozenset(one.values), []).append(one)

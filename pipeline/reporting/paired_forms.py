@@ -22,7 +22,7 @@ COLUMNS = (
 ROW_NAMES = ("Experiment", "Stands for")
 """Headings of the label and the row of a contestant."""
 DECIMALS = 2
-"""Means and differences have so many decimals in the forms for people."""
+"""Number of decimals of means and differences in the forms for people."""
 
 
 def as_table(matrix: Matrix, *, in_full: bool = True) -> Table:
@@ -96,7 +96,7 @@ def _any_trained(matrix: Matrix) -> bool:
 
 
 def _test(videos: set[int]) -> str:
-    """Return how p and the interval come about, for so many videos."""
+    """Return a sentence that says how p and the interval are computed. videos: the numbers of videos of the pairs."""
     n = max(videos)
     if n >= FEW:
         return f"Interval and p come from a bootstrap over {counted(n, 'video')}, paired."

@@ -1,7 +1,7 @@
 """The numbers that the paper prints: every row of Tables 1 to 4, in the paper's order and with its marks.
 
-It also tells what the marks should be, which rows the experiments stand for, and what else has been published: rows of
-methods that the paper does not compare with, and numbers that a method's own publication prints otherwise.
+It also computes the marks, finds the rows that experiments reproduce, and reads further published numbers: rows of
+methods that the paper does not compare with, and numbers for which a method's own publication has another value.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pipeline.errors import PipelineError
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 BEYOND = Path(__file__).with_name("beyond.csv")
-"""Rows of methods that the paper does not compare with, in the columns of PUBLISHED. Nothing marks their numbers."""
+"""Rows of methods that the paper does not compare with, in the columns of PUBLISHED. Their numbers have no marks."""
 REMARKS = Path(__file__).with_name("remarks.csv")
-"""What there is to say of rows. A line with `own` says which number the method's own publication prints, and `remark`
-says how that is known. A line without `own` is a sentence about the whole row."""
+"""Remarks about rows. In a line with `own` this is the number that the method's own publication prints, and `remark`
+says how it is known. A line without `own` is a sentence about the whole row."""
 FILES = (PUBLISHED, BEYOND, REMARKS)
 """Every file that a table takes published numbers from."""
 SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR": "hd2mr"}
@@ -30,9 +30,9 @@ SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR":
 
 @dataclass(frozen=True)
 class About:
-    """What a table shows. decimals: as the paper prints. queries: number behind the published values. ours:
-    TR-DETR's row. headline: the column that sentences name, and by which methods are compared in pairs. note: what a
-    reader has to know about its protocol."""
+    """Facts about a table. decimals: as the paper prints. queries: the number of queries of the published values. ours:
+    the row of TR-DETR. headline: the column that sentences name, and by which methods are compared in pairs. note: a
+    remark about its protocol."""
 
     subject: str
     decimals: int
@@ -86,12 +86,12 @@ def beyond(number: int) -> tuple[Row, ...]:
 
 
 def known(number: int) -> tuple[Row, ...]:
-    """Return every row that an experiment may stand for: the paper's, and those beyond it."""
+    """Return every row that an experiment may reproduce: those of the paper, and those of `beyond`."""
     return (*table(number), *beyond(number))
 
 
 def remarks(number: int, keys: Collection[str]) -> list[str]:
-    """Return a sentence for everything there is to say of the rows with these keys, in the order of the file."""
+    """Return a sentence for every remark about the rows with these keys, in the order of the file."""
     rows = {row.key: row for row in known(number) if row.key in keys}
     return [_remark(rows[line["row"]], line) for line in _lines(REMARKS, number) if line["row"] in rows]
 
@@ -138,13 +138,13 @@ def columns(number: int) -> list[str]:
 
 
 def keys_of(experiment: Experiment) -> dict[str, str]:
-    """Return sweep point ('' without a sweep) → key of the row that it stands for."""
+    """Return sweep point ('' without a sweep) → key of the row that it reproduces."""
     return {point: (experiment.row or "").replace("{point}", point) for point in experiment.sweep or [""]}
 
 
 def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
-    """Raise one PipelineError for all experiments whose table has no such row. They would run and no table would
-    show them."""
+    """Raise one PipelineError for all experiments whose table does not have their row. They would run, but no table
+    would show them."""
     complaints = []
     for name, experiment in experiments.items():
         keys = _keys(experiment.table) if experiment.table else []
@@ -163,7 +163,7 @@ def group(number: int, row: Row) -> str:
     """Return the name of the group of rows among which the paper marks the best.
 
     Rows of a group have similar features; in Table 2 rows with and without audio share a group. The C3D and I3D rows of
-    Table 2 are one group, because it marks the I3D row of TR-DETR and no C3D row.
+    Table 2 are one group, because the paper marks the I3D row of TR-DETR and no C3D row.
     """
     if number != 2:
         return row.features

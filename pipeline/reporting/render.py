@@ -1,7 +1,7 @@
-"""A table as data, and its plain forms: CSV, Markdown, and aligned text for a terminal.
+"""The data of a table, and its plain forms: CSV, Markdown, and aligned text for a terminal.
 
-What reproduced numbers stand on is long and often the same for many lines. So each such text stands once beneath the
-table, under a number, and the lines carry the number.
+The facts behind reproduced numbers (runs, queries, settings) are long and often the same for many lines. So each such
+text is written once below the table with a number, and lines refer to this number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pipeline import csv_file, spreadsheet
 
 WIDTH = 118
-"""The number of columns of a terminal that titles, rules and notes of a table are written for."""
+"""The width of titles, rules and notes of a table on a terminal, in characters."""
 
 NOTHING = "–"
 """The text in place of a number that does not exist."""
@@ -26,15 +26,15 @@ FOUND = "What was found"
 """The heading above the sentences of a table."""
 
 ON_TOP = ("published", "yardstick", "group", "paired")
-"""Kinds of lines that belong under no line above them."""
+"""Kinds of lines that do not belong to the line above them."""
 
 FACTS = ("luck", "runs", "queries", "source", "settings", "selection", "note")
-"""CSV columns that say what reproduced numbers stand on."""
+"""CSV columns with the facts behind reproduced numbers."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table. text: as people read it. plain: as a CSV reader needs it. mark: `best`, `second` or ''."""
+    """One number of a table. text: for people. plain: for programs that read CSV. mark: `best`, `second` or ''."""
 
     text: str
     plain: str
@@ -48,11 +48,11 @@ class TableLine:
 
     kind: `published`; under a published line `reproduced`, `interval`, `difference`, `verdict` or `last epoch`;
     `group`, a heading without cells, above rows that belong together; `yardstick` at the end; `paired` in a matrix of
-    differences. label: method or experiment. cells: column → cell; a column without a cell has no number.
-    switches: those of Table 4, `yes` or `no`. facts: what the numbers stand on. remark: words about the line. only_csv:
-    whether the line is left out of the forms for people, because it is too detailed. starts_group: whether a rule
-    stands above it. row: key of the published row that it stands under. heads: whether a reproduced line belongs under
-    no line above it, because the table has no published ones.
+    differences. label: method or experiment. cells: column → cell; a column without a cell has no number. switches:
+    those of Table 4, `yes` or `no`. facts: the facts behind the numbers. remark: a remark about the line. only_csv:
+    whether the line is left out of the forms for people, because it is too detailed. starts_group: whether there is a
+    rule above it. row: key of the published row that it belongs to. heads: whether a reproduced line stands alone,
+    because the table has no published lines.
     """
 
     kind: str
@@ -69,20 +69,20 @@ class TableLine:
 
     @property
     def is_on_top(self) -> bool:
-        """Whether the line belongs under no line above it."""
+        """Tell whether the line does not belong to a line above it."""
         return self.heads or self.kind in ON_TOP
 
     @property
     def stands_on(self) -> str:
-        """The text beneath the table that belongs to the line, or ''."""
+        """The text below the table that belongs to the line, or ''."""
         return self.remark or "; ".join(text for name, text in self.facts.items() if text and name != "luck")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A whole table. switches: names of Table 4's extra columns. notes: lines under the table. row_names: headings
-    of a line's label and of the words after it. name: of its files, and
-    of its label in LaTeX. caption: the title without whose table it is and without its number."""
+    """A whole table. switches: names of Table 4's extra columns. notes: lines below the table. row_names: headings of
+    the column of labels and of the column of remarks. name: the name of its files and of its label in LaTeX. caption:
+    the title without the number of the table."""
 
     title: str
     switches: Sequence[str]
@@ -100,12 +100,12 @@ class Table:
 
     @property
     def sentences(self) -> list[str]:
-        """What was found, in words: a sentence for each line of verdicts."""
+        """The results in words: a sentence for each line of verdicts."""
         return [line.remark for line in self.lines if line.kind == "verdict" and line.remark]
 
     @property
     def has_luck(self) -> bool:
-        """Whether a line says how lucky its selected epoch was."""
+        """Tell whether a line gives the luck of its selected epoch."""
         return any(line.facts.get("luck") for line in self.lines)
 
     @property
@@ -114,7 +114,7 @@ class Table:
         return [*self.row_names, *self.switches, *self.columns, *(["Luck"] if self.has_luck else [])]
 
     def remarks(self) -> dict[str, int]:
-        """Return what lines stand on → its number beneath the table."""
+        """Return each text of facts → its number below the table."""
         found = dict.fromkeys(line.stands_on for line in self.for_people if line.stands_on)
         return {text: number for number, text in enumerate(found, start=1)}
 
@@ -130,13 +130,14 @@ class Table:
 
 
 def half_width(points: float, decimals: int) -> Cell:
-    """Return the cell of half an interval: `±1.23`, or `none` where all videos are equal and it rounds to 0."""
+    """Return the cell of half an interval: `±1.23`, or `none` if all videos are equal and it rounds to 0."""
     text = f"{points:.{decimals}f}"
     return Cell(f"±{text}", text) if float(text) else Cell("none", "")
 
 
 def with_minus(text: str) -> str:
-    """Return a cell with minus signs, which are as wide as a plus, in place of the hyphens before numbers."""
+    """Return the text of a cell in which minus signs replace the hyphens before numbers. A minus sign is as wide as a
+    plus."""
     return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 

@@ -1,7 +1,7 @@
-"""A table as LaTeX for a paper: numbers and their spread, a caption, a label, and notes beneath.
+"""Writes a table as LaTeX for a paper: numbers and their spread, a caption, a label, and notes below.
 
-Differences, last epochs and the verdicts of single columns are left out: they stand in the other forms. What was found
-stands in a paragraph behind the table.
+Differences, last epochs and the verdicts of single columns are left out, because the other forms contain them. The
+sentences of the table are a paragraph after it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pipeline.reporting.render import BOLD, FOUND, Table, TableLine
 
 KINDS = ("published", "reproduced", "interval", "group", "yardstick", "paired")
-"""The kinds of lines that a paper prints."""
+"""The kinds of lines that are written for a paper."""
 
 MANY = 5
-"""A table with more columns than this has names of columns in two lines, so that it fits."""
+"""If a table has more columns than this, the names of columns take two lines, so that it fits."""
 
 PACKAGES = r"% needs \usepackage{booktabs,amssymb}"
 
@@ -43,8 +43,8 @@ EMPHASIS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
 def to_latex(table: Table) -> str:
     """Return a LaTeX `table` environment for booktabs, which fits in one column of text of 345 points.
 
-    The label is `tab:NAME`, where NAME is that of the table's files. The column of features is left out where all lines
-    have the same.
+    The label is `tab:NAME`, where NAME is that of the table's files. The column of features is left out if all lines
+    have the same features.
     """
     lines = [line for line in table.for_people if line.kind in KINDS]
     notes = dict.fromkeys(filter(None, map(_note, lines)))
@@ -83,16 +83,17 @@ def to_latex(table: Table) -> str:
 
 
 def _sentences(table: Table) -> list[str]:
-    """Return what was found as a paragraph of text behind the table, where it cannot make the table too large."""
+    """Return the sentences of the table as a paragraph after it, because inside the table they could make it too
+    large."""
     if not table.sentences:
         return []
     return [rf"\paragraph{{{FOUND}.}}", *map(_tex, table.sentences)]
 
 
 def _rows(table: Table, line: TableLine, number: str, *, has_features: bool) -> list[str]:
-    """Return a line, and a second one with the spread beneath its numbers where it has one.
+    """Return a line, and a second line with the spread below its numbers if it has one.
 
-    number: of its note, as LaTeX.
+    number: the number of its note, as LaTeX.
     """
     if line.kind == "group":
         return [rf"\multicolumn{{{len(table.header)}}}{{l}}{{\emph{{{_tex(line.label)}}}}} \\"]
@@ -104,7 +105,7 @@ def _rows(table: Table, line: TableLine, number: str, *, has_features: bool) -> 
     if not has_features:
         words.pop(1)
     n_cells = len(words)
-    if has_features and not words[1]:  # long names of yardsticks and experiments go on where no features stand
+    if has_features and not words[1]:  # a long name may use the empty column of features
         words[:2] = [rf"\multicolumn{{2}}{{l}}{{{words[0]}}}"]
     if line.kind == "interval":
         return [_spreads(n_cells, [text.removeprefix("±") for text, _ in texts[n_words:]])]
@@ -115,19 +116,19 @@ def _rows(table: Table, line: TableLine, number: str, *, has_features: bool) -> 
 
 
 def _spreads(n_words: int, spreads: Sequence[str]) -> str:
-    """Return a line that stands beneath numbers, without words."""
+    """Return the line with spreads below numbers. Its first `n_words` columns are empty."""
     cells = [rf"{{\tiny $\pm${_tex(text)}}}" if text[:1].isdigit() else "" for text in spreads]
     return " & ".join([*[""] * n_words, *cells]) + r" \\"
 
 
 def _note(line: TableLine) -> str:
-    """Return what a paper says of a line: its runs and queries, without schedules and families."""
+    """Return the note of a line for a paper: its runs and queries, without schedules and families."""
     told = (line.facts.get(name, "") for name in ("runs", "queries", "source", "selection", "note"))
     return "; ".join(filter(None, told))
 
 
 def _heading(name: str, *, stacked: bool) -> str:
-    """The name of a column, in two lines where the table has many columns."""
+    """Return the name of a column. stacked: whether it takes two lines."""
     above, mark, below = name.replace("@", " @").partition(" ")
     return rf"\shortstack[r]{{{_tex(above)}\\{_tex(below)}}}" if stacked and mark else _tex(name)
 

@@ -1,4 +1,4 @@
-"""What our runs gave for a row of a table: one value per seed and column, and what the values stand on."""
+"""The results of our runs for a row of a table: one value per seed and column, and the facts behind the values."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ METRIC_OF = {
 """Column of Tables 1, 2 and 4 → the community's name. The columns of Table 3 are domains and their mean, `Avg.`."""
 
 TOP5 = "top5-mAP"
-"""The metric of each video behind the columns of Table 3. No other metric of TVSum has an interval. Tables print it
-under `Avg.`, the mean of the columns."""
+"""The metric of each video behind the columns of Table 3. It is the only metric of TVSum with an interval. Tables print
+it under `Avg.`, the mean of the columns."""
 
 Scores = dict[str, list[float]]
 """Column → one value per seed, in percent at full precision. A column without values is absent."""
@@ -47,12 +47,12 @@ Scores = dict[str, list[float]]
 class Reproduced:
     """The runs of one experiment (or of one sweep point) for one row.
 
-    label: the experiment's name, with the point's name if several points stand for the row. settings: what the runs
-    were trained with, according to their manifests; None for released predictions. selected, last: scores of the
-    selected and of the last epoch; released predictions have no last epoch. luck: one value per seed, in percent.
-    still_rising: runs whose last evaluation is the selected one; they have no luck. n_queries: queries behind the
-    values (TVSum: videos, of the seed with most). half_widths: column → half of the 95 % interval over videos, of the
-    first run. queries: per-query results of that run. notes: remarks of the scorer, each once.
+    label: the experiment's name, with the point's name if several points belong to the row. settings: the settings of
+    the training, from the manifests of the runs; None for released predictions. selected, last: scores of the selected
+    and of the last epoch; released predictions have no last epoch. luck: one value per seed, in percent. still_rising:
+    runs whose last evaluation is the selected one; they have no luck. n_queries: the number of queries behind the
+    values (TVSum: videos; the largest number of any seed). half_widths: column → half of the 95 % interval over videos,
+    of the first run. queries: per-query results of that run. notes: remarks of the scorer, each once.
     """
 
     label: str
@@ -78,8 +78,8 @@ def collect(
 ) -> dict[str, list[Reproduced]]:
     """Return row key → what was reproduced for it, in the order of the experiments.
 
-    keys_of: from an experiment to its sweep points ('' without a sweep), each with the key of its row.
-    metrics, runs: manifests of the score and train stages. An experiment that they do not list is left out. The
+    keys_of: a function that returns the sweep points of an experiment ('' without a sweep), each with the key of its
+    row. metrics, runs: manifests of the score and train stages. An experiment that they do not list is left out. The
     settings of a run come from the manifest of its training, never from `experiments`. Raises PipelineError for a
     metrics file without the numbers of its dataset, and as `settings_behind` does.
     """
@@ -137,13 +137,13 @@ def _add_runs(
 
 
 def _cards_of(name: str, experiment: Experiment, point: str, cards: Mapping[RunFile, Path]) -> list[dict[str, Any]]:
-    """Return the content of the cards of a point's runs that are there."""
+    """Return the content of the cards of a point's runs, for cards that exist."""
     of_runs = (RunFile(name, run) for runs in _runs_by_seed(experiment, point).values() for run in runs)
     return [files.read_json(cards[of], files.MADE_HERE) for of in of_runs if of in cards]
 
 
 def _filled(cards: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return how many videos have released rows in place of rows made here, as one sentence, or nothing."""
+    """Return one sentence that says how many videos have released rows in place of rows made here, or nothing."""
     filled = [card["filled"] for card in cards if card.get("filled")]
     if not filled:
         return []
@@ -154,8 +154,8 @@ def _filled(cards: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _skipped_in_training(experiment: Experiment, contents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the runs could not learn from, as one sentence, or nothing if they learned from every query of
-    train. contents: the cards of the runs."""
+    """Return one sentence about the queries of train that the runs did not learn from, or nothing if there are none.
+    contents: the cards of the runs."""
     n_seeds = len(experiment.seeds)
     without = sum(len(skipped_in(card).get("train", ())) for card in contents) // n_seeds
     learned = sum(card.get("n_train", 0) for card in contents) // n_seeds

@@ -1,6 +1,6 @@
-"""What was found, in words: a sentence for each experiment under a row of the paper, and the verdicts column by column.
+"""The results in words: a sentence for each experiment below a row of the paper, and the verdicts of all columns.
 
-The words of a sentence are those of docs/statistics.md, which says when each is used.
+docs/statistics.md says when each wording is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def sentence(number: int, row: Row, found: Reproduced, judged: Judged) -> str:
-    """Return one sentence: what was found of a row, the leading numbers, and what they stand on.
+    """Return one sentence about a row: the verdict, the numbers of the headline column, and the facts behind them.
 
     It is '' for an experiment that shares no column of numbers with its row.
     """
@@ -29,7 +29,7 @@ def sentence(number: int, row: Row, found: Reproduced, judged: Judged) -> str:
 
 
 def _verdict(number: int, found: Reproduced, judged: Judged) -> str:
-    """Return the verdict of the leading column, or of all columns of a prediction file together."""
+    """Return the verdict of the headline column, or, for a prediction file, of all columns together."""
     kinds = list(judged.verdicts.values())
     if verdict.OTHER_QUERIES in kinds:
         unit, expected = "videos" if number == 3 else "queries", ABOUT[number].queries
@@ -50,7 +50,8 @@ def _columns(found: Reproduced, judged: Judged) -> str:
 
 
 def _leading(number: int, judged: Judged) -> str:
-    """Return the column whose numbers a sentence names: the table's headline, or else the first that both have."""
+    """Return the column whose numbers a sentence names: the headline of the table, or the first column that both
+    have."""
     headline = ABOUT[number].headline
     return headline if headline in judged.verdicts else next(iter(judged.verdicts))
 
@@ -62,7 +63,7 @@ def _share(n: int, of: int, done: str, when_all: str) -> str:
 
 
 def _numbers(number: int, row: Row, found: Reproduced, judged: Judged) -> str:
-    """Return our number and the published one, of the leading column or else of the first that both have."""
+    """Return our number and the published number of the headline column, or of the first column that both have."""
     column = _leading(number, judged)
     ours = f"{fmean(found.selected[column]):.{ABOUT[number].decimals}f}"
     return f"{column} {ours} against {row.values[column]} published"
@@ -73,7 +74,8 @@ def _runs(found: Reproduced) -> str:
 
 
 def _selection(found: Reproduced) -> str:
-    """Return on what the epoch was selected, or '' for released predictions, of which only their authors know."""
+    """Return the split on which the epoch was selected, or '' for released predictions, for which only their authors
+    know it."""
     if found.experiment.source == "predictions":
         return ""
     reported = "the reported video" if found.experiment.about.domains else "the reported split"
@@ -81,12 +83,13 @@ def _selection(found: Reproduced) -> str:
 
 
 def in_words(n: int, what: str) -> str:
-    """Return a count with its noun, in the plural where it is not one."""
+    """Return a small number in words with its noun, which gets an `s` if the number is not one."""
     return f"{NUMBERS[n] if n < len(NUMBERS) else n} {what}{'' if n == 1 else 's'}"
 
 
 def summary_of(judged: Judged, found: Reproduced) -> str:
-    """Return the verdicts in words: one verdict if all columns agree, else the columns of each verdict, starred."""
+    """Return the verdicts in words: one verdict if all columns agree, or else the columns of each verdict with their
+    stars."""
     verdicts = judged.verdicts
     kinds = list(dict.fromkeys(verdicts.values()))
     if kinds == [verdict.OTHER_QUERIES]:

@@ -1,4 +1,4 @@
-"""What reproduced numbers stand on, in words: runs, queries, source, settings, selection, and further notes."""
+"""The facts behind reproduced numbers, in words: runs, queries, source, settings, selection, and further notes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ON_REPORTED_SPLIT = "selected on the reported split"
 
 
 def facts(number: int, row: published.Row, found: Reproduced, judged: Judged) -> dict[str, str]:
-    """Return what reproduced numbers stand on, in the order of the CSV columns."""
+    """Return the facts behind reproduced numbers, in the order of the CSV columns."""
     other = [f"stand-in: {used} for {released}" for used, released in stand_ins(found.experiment).items()]
     experiment, n, unit = found.experiment, found.n_queries, "videos" if number == 3 else "queries"
     prediction = experiment.predictions.get(experiment.report, "")
@@ -50,7 +50,8 @@ def _paired(judged: Judged, found: Reproduced) -> str:
 
 
 def _settings(row: published.Row, found: Reproduced) -> str:
-    """Return the schedule, the features, and how the network differs from its row's; '' for released predictions."""
+    """Return the schedule, the features, and the settings of the network that differ from those of its row, or '' for
+    released predictions."""
     features = found.experiment.features
     if found.settings is None or features is None:
         return ""
@@ -82,13 +83,13 @@ def one_line(text: str) -> str:
 
 
 def stand_ins(experiment: Experiment) -> dict[str, str]:
-    """Return family that was used → the family that nobody can make again, in whose place it stands."""
+    """Return family that was used → the family in whose place it stands, because nobody can make that one again."""
     instead = {family: FAMILIES[family].instead_of for family in experiment.made}
     return {family: released for family, released in instead.items() if released}
 
 
 def _selection(experiment: Experiment) -> str:
-    """Return how the epoch was chosen, or '' when only the authors of released predictions could say."""
+    """Return how the epoch was chosen, or '' for released predictions, for which only their authors know it."""
     if experiment.report == "val":
         return ON_REPORTED_SPLIT
     return "" if experiment.source == "predictions" else "epoch selected on val"

@@ -1,8 +1,7 @@
-"""Tables 1 to 4 show every row of the paper with its published numbers, and our numbers under each row that has runs.
-
-A row without runs shows published numbers alone. Under a row with runs stand a line of reproduced numbers, a line of
-differences and, if the epoch was selected on the reported split, a line of the last epoch's numbers. A sentence beneath
-the table says what was found of each.
+"""Makes Tables 1 to 4: every row of the paper with its published numbers, and our numbers below each row that has runs.
+A row without runs shows only published numbers. Below a row with runs there is a line of reproduced numbers, a line of
+differences and, if the epoch was selected on the reported split, a line of the last epoch's numbers. Below the table
+there is a sentence for each of these results.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ LUCK = (
 def tabulate(job: StageJob[Tabulate]) -> bool:
     """Write a table into {results}/tables/{table}.{csv,md,tex,html,txt}.
 
-    table: `table1` … `table4`, `peers1` … `peers4`, `evidence`, or `own_DATASET` for a dataset of one's own.
+    table: `table1` … `table4`, `peers1` … `peers4`, `evidence`, or `own_DATASET` for a user's own dataset.
 
-    A table of `peers` shows the methods beyond the paper too, and matrices of paired differences are written beside it.
-    The annotations are those of TVSum val, for the yardsticks beneath Table 3. The predictions are the link between
-    metrics and runs. `evidence` holds only the rows that have runs, of any table. Returns whether there was work to do.
-    Raises PipelineError when metrics, predictions and runs do not belong together, or when the runs were trained with
-    other settings than the experiments have.
+    A table of `peers` also shows methods that the paper does not compare with, and matrices of paired differences are
+    written beside it. The annotations are those of TVSum val, for the yardsticks below Table 3. The manifests of
+    predictions connect metrics with runs. `evidence` has only the rows with runs, from all tables. Returns whether
+    there was work to do. Raises PipelineError when metrics, predictions and runs do not belong together, or when the
+    runs were trained with other settings than the experiments have.
     """
     name, settings = job.about["table"], job.settings
     metrics, predictions, runs = (job.inputs[kind] for kind in ("metrics", "predictions", "runs"))
@@ -72,7 +71,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
             for matrix in paired.matrices(int(name[-1]), settings.title, settings.experiments, metrics):
                 made += _written(job.layout, matrix.name, matrix, paired_forms.FORMATS)
             for left in set(job.layout.matrices(int(name[-1]))) - set(made):
-                left.unlink()  # A matrix of an earlier config stands on other runs than the table beside it.
+                left.unlink()  # A matrix of an earlier config was computed from other runs than the table beside it.
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
@@ -80,8 +79,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
 
 
 def is_of_peers(name: str) -> bool:
-    """Return whether a table shows the other methods that are trained here, beside what the table of that number
-    shows."""
+    """Tell whether a table also shows the other methods that are trained here."""
     return name.startswith("peers")
 
 
@@ -168,14 +166,14 @@ def build(
 def gather(
     numbers: Sequence[int], experiments: Mapping[str, Experiment], metrics: Sequence[Path], runs: Sequence[Path]
 ) -> tuple[dict[int, dict[str, list[Reproduced]]], dict[Key, Judged]]:
-    """Return table → row key → what was reproduced for it, and (row key, label) → what is said of it."""
+    """Return table → row key → what was reproduced for it, and (row key, label) → its verdicts and comparisons."""
     found = {n: collect({key: e for key, e in experiments.items() if e.table == n}, metrics, runs) for n in numbers}
     return found, comparisons.judge(found)
 
 
 def _yardstick_lines(annotations: Sequence[Path]) -> list[TableLine]:
-    """Return the scores of orders that no model made, on the videos of Table 3's annotations, or no lines without
-    them."""
+    """Return the scores of orders of clips that no model made (yardsticks), on the videos of Table 3's annotations.
+    Without annotations there are no lines."""
     paths = [path for manifest in annotations for path in files_of(manifest)]
     rows = [row for path in paths for _, row in records.read_jsonl(path)]
     if not rows:
@@ -210,8 +208,8 @@ def _published_line(
 
 
 def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Judged) -> list[TableLine]:
-    """Return reproduced numbers, their spread (CSV), differences, verdicts (CSV) and, where due, the last epoch's
-    numbers."""
+    """Return the lines of reproduced numbers, their spread (CSV), differences, verdicts (CSV) and, if the epoch was
+    selected on the reported split, the numbers of the last epoch."""
     about, columns = ABOUT[number], published.columns(number)
     lines = [
         TableLine(
@@ -241,7 +239,7 @@ def _lines_under(number: int, row: published.Row, found: Reproduced, judged: Jud
 
 
 def _interval_line(number: int, found: Reproduced) -> list[TableLine]:
-    """Return half of the 95 % interval over videos of each number, for a prediction file: it has no seeds."""
+    """Return half of the 95 % interval over videos of each number, for a prediction file, because it has no seeds."""
     if found.experiment.source != "predictions" or not found.half_widths:
         return []
     widths = {c: width for c, width in found.half_widths.items() if c in found.selected}
@@ -267,10 +265,9 @@ def _differences(judged: Judged, decimals: int) -> dict[str, Cell]:
 
 
 def _resolution(number: int, rows: Mapping[str, Sequence[Reproduced]]) -> list[str]:
-    """One line: half of the 95 % interval of one file's numbers, as videos were drawn; a metric of the table only.
-
-    It is not how far apart two files have to be: on the same queries their difference is surer than each of them.
-    `python -m pipeline compare`, and the notes of a row with released predictions, say what a pair resolves.
+    """Return one line with half of the 95 % interval over videos of one file, for each metric of the table. Two files
+    on the same queries can be told apart by a smaller difference, because their difference is more certain than each
+    number alone. `python -m pipeline compare`, and the notes of a row with released predictions, give this difference.
     """
     found = next((f for f in rows.get(ABOUT[number].ours, ()) if f.half_widths), None)
     if found is None:

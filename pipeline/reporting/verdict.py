@@ -1,5 +1,4 @@
-"""A verdict says whether a published number is what our runs give: it is compared with where one more run would
-fall."""
+"""A verdict says whether a published number agrees with our runs: whether it lies where one more run would fall."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ def against_runs(published: str, values: Sequence[float]) -> str:
 
 
 def p_against_runs(published: str, values: Sequence[float]) -> float:
-    """The p that belongs to `against_runs`, of at least two values: below 0.05 where the verdict is `outside`."""
+    """Return the p of `against_runs`, for at least two values. It is below 0.05 if the verdict is `outside`."""
     beyond, error = _beyond(published, values)
     if not error:
         return 1.0 if beyond <= 0 else 0.0
@@ -40,14 +39,16 @@ def p_against_runs(published: str, values: Sequence[float]) -> float:
 
 
 def _beyond(published: str, values: Sequence[float]) -> tuple[float, float]:
-    """How far the published number lies from the mean beyond half of its last digit; standard error of one more run."""
+    """Return by how much the published number differs from the mean by more than half of its last digit, and the
+    standard error of one more run."""
     half_a_digit = 0.5 * 10.0 ** -_decimals(published)
     distance = abs(float(published) - statistics.fmean(values))
     return distance - half_a_digit, statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
 
 
 def against_predictions(published: str, value: float) -> str:
-    """Compare a published number, as printed, with that of a released prediction file: equal at its decimals or not."""
+    """Compare a published number, as printed, with that of a released prediction file. They agree if they are equal at
+    the printed decimals."""
     return EXACT if published == f"{value:.{_decimals(published)}f}" else DIFFERENT
 
 
@@ -64,7 +65,8 @@ def paired(ours: Path, released: Path, metric: str) -> Comparison | None:
 
 
 def paired_text(row: Comparison, star: str = "") -> str:
-    """Metric, difference in points with its 95 % interval and star, and what the pair resolves."""
+    """Return the metric, its difference in points with the 95 % interval and star, and the resolution of the pair, as
+    one text."""
     low, high = row.difference.low, row.difference.high
     interval = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
     resolves = "" if row.resolution is None else f", such a pair resolves ±{row.resolution:.2f}"
@@ -72,7 +74,7 @@ def paired_text(row: Comparison, star: str = "") -> str:
 
 
 def signed(difference: float, decimals: int) -> str:
-    """A difference as every table and `compare`'s reader see it: rounded once, with its sign, zero without."""
+    """Return a difference as text, as in every table: rounded once, with its sign. Zero has no sign."""
     value = round(difference, decimals) + 0.0
     return f"{value:+.{decimals}f}" if value else f"{value:.{decimals}f}"
 

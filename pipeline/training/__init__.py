@@ -1,1 +1,1 @@
-"""This room trains and predicts, for every method alike: batches, the step, the loop, checkpoints, predictions."""
+"""Training and prediction, the same for every method: batches, the step, the loop, checkpoints, predictions."""

@@ -1,5 +1,4 @@
-"""Samples are put into a padded batch by index arithmetic: one gather for the videos, one for the words, and no
-loop."""
+"""Puts samples into a padded batch by index arithmetic: one gather for the videos, one for the words, and no loop."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ def collate(data: Data, index: Sequence[int], labels: Labels | None = None) -> B
     """Put the queries at `index` into one batch, padded with zeros to its longest video and its longest text.
 
     Every clip gets its temporal endpoints (i/n, i/n + 1/n), where n is the number of clips of its own video. With audio
-    the layout is [video | endpoints | audio | endpoints]. The batch lies on the device of the data's rows.
+    the layout is [video | endpoints | audio | endpoints]. The batch is on the device of the data's rows.
     """
     which = torch.as_tensor(index)
     shown = data.video_of[which]

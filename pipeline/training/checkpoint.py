@@ -1,4 +1,4 @@
-"""The files that a run leaves on disk. They let it be killed at any moment and continued to the same bits.
+"""The files of a run on disk. With them a run can be killed at any moment, and goes on to the same bits.
 
 While it trains there is `state.pt`: weights, optimizer, schedule and progress, as tensors and plain values only. When
 it is complete there are `selected.safetensors`, `last.safetensors`, `log.csv` and, written last, `card.json`. Beside
@@ -38,7 +38,7 @@ class Stateful(Protocol):
 
 @dataclass
 class Progress:
-    """How far a run has come: all that decides what happens next, besides weights, optimizer and schedule.
+    """The progress of a run: everything that decides how it goes on, besides weights, optimizer and schedule.
 
     epoch: number of finished epochs. best: largest value of the selection metric, at best_epoch; None before the first
     evaluation. without_gain: number of evaluations since then. log: one row per epoch. seconds: wall seconds per epoch.
@@ -88,7 +88,10 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
             return Progress()
         left_by = state.get("device", "cpu")  # States without this key are from before the first training on a GPU.
         if left_by != device:
-            print(f"{path}: left by a {left_by}, this is a {device}: the run begins anew", file=sys.stderr)
+            print(
+                f"{path}: written on a {left_by}, this is a {device}: the run starts anew",
+                file=sys.stderr,
+            )
             return Progress()
         for name, part in parts.items():
             part.load_state_dict(state[name])

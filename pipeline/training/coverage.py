@@ -1,4 +1,4 @@
-"""Before its first epoch a training decides and prints which queries it will do without.
+"""Before its first epoch a training finds out and prints which queries it cannot use.
 
 A missing video of train makes the training set smaller. A missing video of val, or of the reported split, makes numbers
 that cannot be compared with the published ones. So the config says whether to go on (`missing`).
@@ -16,7 +16,7 @@ from pipeline.records import Query
 from pipeline.training.data import BY_CHOICE, OpenFeatures, with_features
 
 SHOWN = 5
-"""Largest number of videos that a message names. The manifests under features/ list all."""
+"""Largest number of videos that a message names. The manifests under features/ list all of them."""
 
 Row = Mapping[str, str]
 
@@ -45,7 +45,7 @@ def check(
         if absent:
             # The workflow shows stdout on the terminal.
             print(
-                f"train: {name} does without {len(absent):,} of {counted(len(asked), 'query')} of {split}:"
+                f"train: {name} leaves out {len(absent):,} of {counted(len(asked), 'query')} of {split}:"
                 f" {_named(absent)}"
             )
         missing[split] = [row for row in absent if not row["why"].startswith(BY_CHOICE)]

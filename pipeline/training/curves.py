@@ -1,6 +1,6 @@
 """TensorBoard shows a run's log as curves while it trains: `tensorboard --logdir results/runs`.
 
-The event file holds the same as `log.csv`, and nothing here reads it.
+The event file has the same content as `log.csv`, and nothing here reads it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def drawn(folder: Path, log: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
 
     A run that continues after a kill draws all of its log in a new file. This file begins by telling readers to forget
     every step of the older ones, which may hold epochs that are not in the state, and lack others. The older files are
-    not deleted, because a TensorBoard that is reading one would stay with it.
-    Raises PipelineError if the file cannot be written.
+    not deleted, because a TensorBoard that is reading one of them would not change to the new file. Raises
+    PipelineError if the file cannot be written.
     """
     # This import takes a quarter of a second, and only training needs it.
     from torch.utils.tensorboard import SummaryWriter
@@ -73,8 +73,8 @@ def _wait_for_a_later_name(folder: Path) -> None:
 
 
 def _tagged(row: Row) -> Iterator[tuple[str, float]]:
-    """Return losses, the learning rate and metrics of the watched split, as a row has them, each with a section's
-    name."""
+    """Yield the losses, the learning rate and the metrics of the watched split in a row. Each name has the section of
+    TensorBoard in front."""
     section = "loss/"
     for name, value in row.items():
         if name == "learning_rate":

@@ -1,4 +1,4 @@
-"""`max_clips` shortens videos. This module says which moments and clip scores of such a query a network can see.
+"""`max_clips` shortens videos. This module finds the moments and clip scores that remain for a query of such a video.
 
 The released loaders keep the first `max_clips` rows and have no rule for labels after them. QVHighlights needs none:
 its longest video has 75 clips. So the rules here are ours.

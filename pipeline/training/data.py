@@ -1,4 +1,4 @@
-"""The features and annotations of one run are read once and kept in memory as packed tensors.
+"""Reads the features and annotations of one run once and keeps them in memory as packed tensors.
 
 All rows of all videos lie in one tensor and all tokens of all queries in another, at the precision of their stores. A
 sample is a slice (`packed.py`), and a batch costs one gather (`batches.py`).
@@ -36,7 +36,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Data:
-    """The queries of one split (and domain), with what a network sees of them.
+    """The queries of one split (and domain), with their features as a network gets them.
 
     video: one sample per vid, its families side by side, audio last. text: one sample per query. video_of: [queries]
     (CPU), the position of a query's video in `video`. video_dim, audio_dim, text_dim: widths without the endpoint
@@ -147,13 +147,12 @@ def load(
 ) -> Data:
     """Read what `queries` need: cut to the shortest family, `max_clips` and `max_tokens`, packed, with norms.
 
-    reading: how the method wants them normalised.
-    learns: whether to leave out queries whose moments all lie beyond the clips that `max_clips` keeps, because they
-    have nothing to learn from. All other queries see their moments as far as these clips go.
-    shared: whether the rows lie in memory that workers started later have in common with this process.
-    Raises PipelineError for families on two grids, for queries without features (all at once; queries whose extraction
-    was skipped on record are left out instead), and for lengths more than one row apart.
-    Source: the released loaders, x / (|x| + 1e-5) per family, or as `reading` says.
+    reading: how the method normalises them. learns: whether to leave out queries whose moments all lie beyond the clips
+    that `max_clips` keeps, because they have nothing to learn from. All other queries see their moments as far as these
+    clips go. shared: whether the rows lie in memory that workers started later have in common with this process. Raises
+    PipelineError for families on two grids, for queries without features (all at once; queries whose extraction was
+    skipped on record are left out instead), and for lengths more than one row apart. Source: the released loaders. They
+    compute x / (|x| + 1e-5) per family, or as `reading` says.
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: opened.stores[family].passport.grid for family in visual})

@@ -34,7 +34,7 @@ from pipeline.training.replay import CudaGraphs, Replays
 from pipeline.training.step import Learner, TakeStep
 
 SAVE_EVERY_S = 30.0
-"""Largest number of seconds of work that a kill may cost. States are written at ends of epochs. It changes no
+"""Largest number of seconds of work that a kill may cost. States are written at ends of epochs. This number changes no
 result."""
 
 CHECK_EVERY = 32
@@ -67,9 +67,10 @@ class Kept:
 def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: str, tell: Tell) -> None:
     """Train on `data`, evaluate on `watched`, and write weights, log and card into the run's folder.
 
-    A run that was killed continues. data, watched: on `device`. card: what the card says besides how the run went.
-    tell: a function that is called after every epoch. Raises PipelineError, which names epoch, step and qids, when a
-    loss is not finite, and before the first epoch for a query of `watched` that cannot be ground truth.
+    A run that was killed continues. data, watched: on `device`. card: the content of the card, to which the course of
+    the run is added. tell: a function that is called after every epoch. Raises PipelineError, which names epoch, step
+    and qids, when a loss is not finite, and before the first epoch for a query of `watched` that cannot be ground
+    truth.
     """
     training = run.settings.training
     truth = by_qid(run.dataset, map(records.to_row, watched.queries))
@@ -178,7 +179,7 @@ def _as_seen(data: Data) -> list[Query]:
 
 
 def _summary(run: Run, progress: Progress, data: Data, watched: Data) -> dict[str, Any]:
-    """Return what a card says about how the run went."""
+    """Return the part of a card that describes the course of the run."""
     metric = datasets.get(run.dataset).selected_by
     return {
         "made_from": run.made_from,

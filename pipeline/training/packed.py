@@ -1,6 +1,6 @@
-"""Samples of different lengths end to end in one tensor, with the norms they are divided by.
+"""Stores samples of different lengths end to end in one tensor, with the norms that they are divided by.
 
-The norms are taken once, here, so that a batch costs one gather (`batches.py`).
+The norms are computed once, here, so that a batch needs only one gather (`batches.py`).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _norms(rows: np.ndarray, blocks: Sequence[int], norm: Norm) -> np.ndarray:
 def as_array(value: Any) -> Any:
     """Return a tensor as an array that uses the same memory, and any other value unchanged.
 
-    Arrays are what is pickled for workers.
+    Workers get pickled arrays.
     """
     return value.numpy() if isinstance(value, Tensor) else value
 

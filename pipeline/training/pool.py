@@ -1,4 +1,4 @@
-"""Independent runs train side by side with few threads each on a CPU, and one after the other on a GPU.
+"""Trains independent runs: at the same time with few threads each on a CPU, and one after the other on a GPU.
 
 CPU seconds of a step were measured on two cores, with one thread and with two: shapes of TVSum 0.51 and 0.67, a batch
 of 32 videos of ten clips 0.34 and 0.46, of 75 clips 1.94 and 2.53. So a step needs about a third more CPU time with a
@@ -52,8 +52,8 @@ def shared_out(n_runs: int, device: str) -> tuple[int, int]:
 def run_all(
     work: Work, runs: Sequence[str], *, processes: int, threads: int, title: str, total: int, unit: str = "epoch"
 ) -> None:
-    """Do all runs, with one progress line (`total` rows to come, each one `unit`). A run that fails does not stop the
-    others.
+    """Do all runs, with one progress line. total: the number of rows that all runs will write. unit: what a row stands
+    for. A run that fails does not stop the others.
 
     Raises PipelineError at the end, with the reason of each run that failed.
     """

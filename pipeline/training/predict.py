@@ -1,4 +1,4 @@
-"""A network predicts windows and clip scores for the queries of one split."""
+"""Predicts windows and clip scores for the queries of one split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def method_for(settings: MethodSettings, data: Data, dataset: str, device: str) 
 
 
 def inputs_for(widths: tuple[int, int, int], clip_s: float, dataset: str) -> Inputs:
-    """Return what a network of that dataset is built for. widths: of video, audio and text."""
+    """Return the sizes and labels for which a network of this dataset is built. widths: those of video, audio and
+    text."""
     about = datasets.get(dataset)
     return Inputs(*widths, clip_s, about.moments, about.highlights is not None)
 

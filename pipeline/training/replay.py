@@ -23,7 +23,7 @@ SHAPES_KEPT = 128
 """Largest number of recordings. The shapes that come again first get one, and all others use ordinary steps."""
 
 Work = Callable[[], None]
-"""Work on tensors at fixed addresses. It is called without arguments."""
+"""A function that works on tensors at fixed addresses. It has no arguments."""
 
 Shape = tuple[torch.Size, ...]
 """The shapes of all tensors of a batch."""
@@ -33,10 +33,10 @@ class Recorder(Protocol):
     """Turns work on tensors at fixed addresses into a function that repeats the work."""
 
     def rehearse(self, work: Work) -> None:
-        """Do the work once, so that libraries set up what they set up at first use."""
+        """Do the work once, so that libraries do their set-up for the first use."""
 
     def record(self, work: Work) -> Work:
-        """Record the work without doing it. The function that is returned does it."""
+        """Record the work without doing it, and return a function that does it."""
 
 
 class CudaGraphs:
@@ -56,7 +56,7 @@ class CudaGraphs:
         torch.cuda.current_stream().wait_stream(self.stream)
 
     def record(self, work: Work) -> Work:
-        """Record the work as a CUDA graph. The function that is returned replays it."""
+        """Record the work as a CUDA graph, and return a function that replays it."""
         graph = torch.cuda.CUDAGraph()
         # A recording that fails does not restore the current stream by itself.
         here = torch.cuda.stream(torch.cuda.current_stream())
@@ -140,7 +140,7 @@ class Replays:
         return Recording(step, self.recorder.record(step.forward), self.recorder.record(after))
 
     def _still(self, name: str, tensor: Tensor) -> Tensor:
-        """Copy a tensor to a fixed address, which all recordings with a tensor of this name and shape share."""
+        """Copy a tensor to a fixed address. All recordings with a tensor of this name and shape share this address."""
         return self._places.setdefault((name, tensor.shape), torch.empty_like(tensor)).copy_(tensor)
 
 

@@ -1,4 +1,4 @@
-"""The runs of one training or prediction job: what each run reads, and what is done for it."""
+"""The runs of one training or prediction job: reads their features, trains them and predicts with them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from pipeline.training.predict import method_for, predict
 class Job:
     """Some runs of one experiment. A job is sent to worker processes, and it keeps what it has read.
 
-    features: the families that the runs read. annotations: split → JSONL file. places: family → where its stores lie.
-    manifests: those of the stores. fill: family → where the stores lie that fill missing videos. made_from: run →
-    digest of its settings and inputs. layout: where the runs go. shared: whether worker processes shall have the
-    features that were read before their start in common.
+    features: the families that the runs read. annotations: split → JSONL file. places: family → the place of its
+    stores. manifests: those of the stores. fill: family → the place of the stores that fill missing videos. made_from:
+    run → digest of its settings and inputs. layout: the layout of the results. shared: whether features are read into
+    memory that worker processes use together.
     """
 
     name: str
@@ -59,7 +59,8 @@ class Job:
         return self.layout.run(self.name, run)
 
     def data(self, split: str, run: str) -> tuple[Data, dict[str, Any]]:
-        """Return what a run sees of a split, on the job's device, and the passports of its features. Each is read once.
+        """Return the data of a run for a split, on the job's device, and the passports of its features. Each is read
+        once.
 
         Raises PipelineError when the split has no query of the run's domain, and as `load` does.
         """
@@ -94,10 +95,10 @@ class Job:
         return self._read[key]
 
     def read_ahead(self, runs: Sequence[str]) -> None:
-        """Read what training these runs needs, before workers are started that would each read it for themselves.
+        """Read the data that these runs need before workers are started. Otherwise each worker would read it again.
 
-        A run whose features cannot be read is passed over: it fails in its worker, with its own error, and the others
-        go on.
+        A run whose features cannot be read is ignored here. It fails later in its worker, with its own error, and the
+        others go on.
         """
         for run in runs:
             with suppress(PipelineError):
@@ -105,7 +106,7 @@ class Job:
                 self.data("val", run)
 
     def refuse_missing(self) -> None:
-        """Print what the runs will do without. Raises PipelineError as `coverage.check` does."""
+        """Print which queries the runs cannot use. Raises PipelineError as `coverage.check` does."""
         with open_features(self.places, self.manifests, self.fill) as opened:
             coverage.check(self.name, self.experiment, self.dataset, self.features, opened, self.annotations)
 
@@ -137,10 +138,9 @@ class Job:
         train(here, data, watched, card, device=self.device, tell=tell)
 
     def filled(self, seen: Mapping[str, Data]) -> dict[str, Any]:
-        """Return what a card says of filled videos, or nothing without `missing: fill`.
-
-        That is: the archive, its passports, and the vids of train and val. `others` are those of neither, among them
-        the videos of test.
+        """Return the facts about filled videos for a card. They are empty without `missing: fill`. They are the
+        archive, its passports, and the filled vids of train and of val. `others` are the other filled vids, such as
+        those of test.
         """
         if not self.fill:
             return {}
@@ -172,7 +172,7 @@ class Job:
                 tell(run, {})
 
     def skipped(self, run: str) -> Iterator[dict[str, str]]:
-        """Yield the queries of a split that a run had to do without."""
+        """Yield the queries that a run could not use."""
         for split in self.annotations:
             yield from self.data(split, run)[0].skipped
 
@@ -227,7 +227,7 @@ def be_exact(device: str) -> None:
     """Set torch so that equal runs on a GPU give equal bits and that float32 is computed as float32."""
     if device == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.allow_tf32 = False  # torch allows TF32 by default in cuDNN, which here only the GRU uses.
+        torch.backends.cudnn.allow_tf32 = False  # torch allows TF32 by default in cuDNN. Here only the GRU uses cuDNN.
 
 
 def _warn_of_slow_bfloat16(device: str) -> None:

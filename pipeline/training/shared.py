@@ -1,4 +1,4 @@
-"""An array that a process and its workers have in common, so that each worker does not need a copy.
+"""An array in memory that a process shares with its workers, so that the workers need no copies.
 
 The memory is made by Linux' `memfd_create` and belongs to no file system. So it is not limited by the size of /dev/shm,
 which is 64 MB in many containers. It is freed when the last process that uses it ends, even if that process is killed.
@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 SHARED_FROM = 1 << 24
-"""Size in bytes from which on an array is shared. Smaller arrays are copied to the workers.
+"""Smallest size in bytes of an array that is shared. Smaller arrays are copied to the workers.
 
 Each shared array needs a file descriptor, and only about 250 of them can be passed on when a worker is started.
 """
 
 
 class SharedArray:
-    """An array [shape] in memory that workers see too. Pickling it for a worker passes on a file descriptor."""
+    """An array [shape] in memory that workers can read, too. Pickling it for a worker passes on a file descriptor."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._descriptor = os.memfd_create("features")
@@ -41,12 +41,12 @@ class SharedArray:
 
 
 def is_worth_sharing(shape: tuple[int, ...], dtype: DTypeLike) -> bool:
-    """Whether an array is large enough to be shared, on a system that can."""
+    """Tell whether an array is large enough to be shared, and the system can share it."""
     return hasattr(os, "memfd_create") and prod(shape) * np.dtype(dtype).itemsize >= SHARED_FROM
 
 
 def _attached(handed_on: Any, shape: tuple[int, ...], dtype: str) -> SharedArray:
-    """Open the array in a worker. ACCESS_COPY keeps what a worker writes from the other processes."""
+    """Open the array in a worker. With ACCESS_COPY other processes do not see what a worker writes."""
     shared = SharedArray.__new__(SharedArray)
     shared._descriptor = handed_on.detach()
     size = prod(shape) * np.dtype(dtype).itemsize

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def train(job: StageJob[Train]) -> bool:
     """Train one part of an experiment's runs. Returns whether there was work.
 
-    Val selects the epoch. Of the features only the stores of the experiment's families count.
-    Raises PipelineError for a part that the experiment does not have, for a split or family that is missing and, after
-    all other runs, for runs that failed.
+    The epoch is selected on val. Only the stores of the experiment's families count as inputs. Raises PipelineError for
+    a part that the experiment does not have, for a split or family that is missing and, after all other runs, for runs
+    that failed.
     """
     want = asked.train(job)
 
@@ -81,8 +81,8 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
 
 
 def _of_run(want: provenance.Asked, run: str) -> dict[str, Any]:
-    """Return the settings of one run alone, so that a change of the experiment's other runs does not make it train
-    again."""
+    """Return the settings of one run without those of the others, so that a change of other runs does not train this
+    run again."""
     return {**asked.number_settings(want), "runs": {run: want.settings["runs"][run]}}
 
 

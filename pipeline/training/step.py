@@ -55,7 +55,7 @@ class Step:
         self.learner, self.batch = learner, batch
 
     def forward(self) -> None:
-        """Compute outputs from the batch, and the costs that queries are matched by."""
+        """Compute the outputs from the batch, and the costs of the matching."""
         half = self.learner.training.precision == "bfloat16"
         with torch.autocast(self.batch.video.device.type, torch.bfloat16, enabled=half):
             self.outputs = self.learner.method.outputs(self.batch)

@@ -1,1 +1,1 @@
-"""This room reads video files: exact facts, clip boundaries, frame grids, and one way to read frames."""
+"""Reads video files: exact facts, clip boundaries, frame grids, frames and sound."""

@@ -1,9 +1,8 @@
-"""A list of videos is decoded in other processes (`video.supervised`), a little ahead of the encoder that uses the
-frames.
+"""Decodes a list of videos in other processes (`video.supervised`), a little ahead of the encoder that uses the frames.
 
-Frames travel in shared memory because there are many of them: a pipe would cost a tenth of the decoding time. When
-there are enough cores, several videos are decoded at a time. Their events are taken in turns, so the order does not
-depend on which process is faster.
+Frames are passed on in shared memory because there are many of them: a pipe would cost a tenth of the decoding time.
+When there are enough cores, several videos are decoded at a time. Their events are taken in turns, so the order does
+not depend on which process is faster.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class FramesWanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """One video, or a part of a file, and the frames that are wanted of it, by family."""
+    """One video, or a part of a file, and the frames that each family needs of it."""
 
     path: Path | Part
     wanted: Mapping[str, FramesWanted]
@@ -80,8 +79,8 @@ def decode_ahead(
 ) -> Generator[tuple[int, Event], None, None]:
     """Yield (position of the request, event) for each video: a Plan, its Chunks, and then Done or Failed.
 
-    Each video is decoded once, and gives all frames that any of its families wants. `n_processes` videos are decoded at
-    a time, and each gives one event in turn. The frames of a Chunk are overwritten when the next event is asked for.
+    Each video is decoded once for all frames that any of its families needs. `n_processes` videos are decoded at a
+    time, and each gives one event in turn. The frames of a Chunk are overwritten when the next event is asked for.
     """
     numbered = list(enumerate(requests))
     decoders = [_Decoder(numbered[k::n_processes], seconds_per_video) for k in range(min(n_processes, len(numbered)))]
@@ -99,7 +98,7 @@ def sounds_ahead(
 ) -> Generator[tuple[int, SoundEvent], None, None]:
     """Yield (position of the path, event), video by video in order: samples, float32 [n], then Ended or Failed.
 
-    Sound is small, so it comes through the pipe, from one process.
+    Sound is small, so one process sends it through a pipe.
     """
     yield from one_by_one(paths, read_sound, seconds_per_video, "decoding its sound", Ended)
 
@@ -108,7 +107,7 @@ class _Decoder:
     """A decoding process and the memory that it shares with this one. When a video kills it, another process takes its
     place.
 
-    waiting: (position, request) of the videos that have not had their last event.
+    waiting: (position, request) of the videos whose last event has not come yet.
     """
 
     def __init__(self, requests: Sequence[tuple[int, Request]], seconds_per_video: float) -> None:
@@ -163,8 +162,8 @@ class _Decoder:
             self._free.send(slot)
 
     def _go_on_behind(self) -> Failed:
-        """Handle the death of the process: the current video has killed it, or somebody else has. A new one starts
-        after it."""
+        """Handle the end of the process, which the current video or something else has killed. A new process starts
+        after this video."""
         self._process.join()
         failed = death(self._process.exitcode, self._seconds, "decoding")
         self.stop()
@@ -209,7 +208,7 @@ def sampled(request: Request, facts: VideoFacts) -> dict[str, np.ndarray]:
 
 
 def by_view(wanted: Mapping[str, FramesWanted], rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """Return view → the source indices that any of its families wants, ascending."""
+    """Return view → the source indices that any of its families needs, ascending."""
     indices: dict[str, set[int]] = defaultdict(set)
     for family, what in wanted.items():
         indices[what.view].update(rows[family].ravel().tolist())

@@ -1,9 +1,9 @@
-"""The sound of videos is read as mono at 32 kHz, on the video's own clock, decoded once, one chunk at a time.
+"""Reads the sound of videos as mono at 32 kHz, on the video's own clock. It is decoded once, one chunk at a time.
 
-PyAV decodes, the channels are averaged, and soxr resamples. The result equals, bit for bit, what librosa makes of the
-whole track (`to_mono`, then `resample` with `soxr_hq`), which the published extractor used, but it needs little memory.
-decord was measured and is not used: its `mono` adds two channels at 1/√2 each, which is 3 dB louder than their mean,
-and it holds the whole track in memory.
+PyAV decodes, the channels are averaged, and soxr resamples. The result equals, bit for bit, that of librosa for the
+whole track (`to_mono`, then `resample` with `soxr_hq`), which the published extractor used. But this module needs
+little memory. decord was measured and is not used: its `mono` adds two channels at 1/√2 each, which is 3 dB louder than
+their mean, and it holds the whole track in memory.
 """
 
 from __future__ import annotations

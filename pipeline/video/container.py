@@ -1,8 +1,8 @@
-"""Media files are opened through PyAV here, with packets and frames on one clock, and errors that name the file.
+"""Opens media files with PyAV. Packets and frames have times on one clock, and errors name the file.
 
-Only this module makes times begin at 0. A file may start at any time (MPEG at half a second, a broadcast at twenty
-hours). FFmpeg's command line, which made the released features, subtracts the start of the file from every stream
-alike. So sound and picture stay together, and a picture that starts after its sound still does.
+Times are shifted to begin at 0 only in this module. A file may start at any time (MPEG at half a second, a broadcast at
+twenty hours). FFmpeg's command line, which made the released features, subtracts the start of the file from every
+stream equally. So sound and picture stay together, and a picture that starts later than its sound keeps this delay.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
     """Open a media file. FFmpeg's errors inside the block become PipelineErrors that name the file."""
     files.refuse_special(path)
     with _refusing(path, UNREADABLE):
-        # FFmpeg would read a relative path such as `a:b.mp4` as a protocol; an absolute path is never read so.
+        # FFmpeg would read the relative path `a:b.mp4` as a protocol. It never does so for an absolute path.
         container = av.open(str(path.absolute()), metadata_errors="replace")
     with container, _refusing(path, UNREADABLE, (av.error.FFmpegError, OSError)):
         yield container

@@ -1,11 +1,11 @@
-"""The frames of one video at given source indices are decoded, in the views that networks need, in one pass from the
-start.
+"""Decodes the frames of one video at given source indices, in the views that networks need, in one pass from the start.
 
 PyAV decodes every file from its first packet on, as FFmpeg's command line does, and never seeks. A reader that seeks
 (decord) may return pictures of another moment without any error: after a cut by stream copy, in MPEG-TS, after open
 GOPs, and with intra refresh. Only a decode from the start can tell which of its pictures are wrong. Seeking saves
 little: for one frame every 2 s of the six real videos of the tests, decord takes 1.2 times the CPU time of PyAV. So
-decord makes no rows. It is the second reader of the tests, and of a user who asks for it (`video/second_reader.py`).
+rows are never made with decord. It is a second reader in tests, and for users who ask for it
+(`video/second_reader.py`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ CHUNK = 16 * CROP * CROP * 3
 
 _HALF_TURN = (("hflip", ""), ("vflip", ""))
 _TURNS = {90: (("transpose", "cclock"),), -90: (("transpose", "clock"),), 180: _HALF_TURN, -180: _HALF_TURN}
-"""Filters that turn a frame, by the angle of the display matrix, counterclockwise. A mirrored picture is turned by
-its matrix's angle, as FFmpeg 4 does: left to right by a half turn, top to bottom not at all."""
+"""Angle of the display matrix, counterclockwise → the filters that rotate a frame. A mirrored picture is rotated by the
+angle of its matrix, as in FFmpeg 4: by a half turn if it is mirrored from left to right, and not at all if from top to
+bottom."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def read_frames(facts: VideoFacts, wanted: Mapping[str, Sequence[int]]) -> Itera
     """
     buffers = [_ChunkBuffer(view, indices) for view, indices in wanted.items()]
     last = max(buffer.last for buffer in buffers)
-    seen = -1 - facts.first  # Frames before a part have negative indices, and nobody wants them.
+    seen = -1 - facts.first  # Frames before a part have negative indices, and are never wanted.
     pictures_of: _ViewFilters | None = None
     with opened(facts.path) as container:
         stream = video_stream(container, facts.path)
@@ -94,7 +95,8 @@ class _ChunkBuffer:
 
 
 class _ViewFilters:
-    """The filters that turn one video's decoded frames into views. FFmpeg rotates them as the display matrix says."""
+    """The filters that make views from one video's decoded frames. FFmpeg rotates the frames as the display matrix
+    says."""
 
     def __init__(self, stream: VideoStream, rotation: int, facts: VideoFacts) -> None:
         self._size = size_224(facts.width, facts.height)

@@ -1,4 +1,4 @@
-"""Which source frame is shown at which time is worked out here, from presentation times, in exact rational arithmetic.
+"""Computes which source frame is shown at which time, from presentation times, in exact rational arithmetic.
 
 Every published extractor resamples with FFmpeg's `fps` filter, and the rules here are those of that filter. Floating
 point would decide ties wrongly: five of 350 frames from 30 to 25 fps.
@@ -25,7 +25,7 @@ ascending."""
 
 MOTION_RATE = 30
 MOTION_FRAMES = 32
-"""SlowFast's grid in frames per second, and the number of frames that it sees of a clip."""
+"""SlowFast's grid in frames per second, and its number of frames for each clip."""
 
 RATE16 = 16
 STACK16 = 32
@@ -39,7 +39,7 @@ SHORTEST_STACK = 17
 """Number of frames that I3D needs for three positions in time, and so for the two rows of such a stack."""
 
 EVERY = 4
-"""Distance between the frames of that grid that Charades-STA's VGG sees: every fourth one."""
+"""Distance between the frames of that grid that Charades-STA's VGG gets: every fourth one."""
 
 
 def frame_grid(pts: Sequence[int], time_base: Fraction, rate: Fraction, end: Fraction) -> tuple[int, list[int]]:
@@ -93,7 +93,7 @@ def motion_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
 
 
 def slow_frames(facts: VideoFacts, clip_s: Fraction) -> np.ndarray:
-    """Return the 8 motion frames of each clip that SlowFast's slow pathway sees, int64 [rows, 8].
+    """Return the 8 motion frames of each clip that SlowFast's slow pathway gets, int64 [rows, 8].
 
     From 30 fps they are 7 to 10 grid frames apart. This is as close as 2 s of video can come to pytorchvideo's "8
     frames at stride 8". Nobody has published features of its ResNet I3D.
@@ -118,7 +118,7 @@ def stacks_of_24_fps(facts: VideoFacts) -> np.ndarray:
     each.
 
     As published, the last frame is never used, and the last stack moves back until it is full. A video of less than 25
-    frames has one stack of all frames but the last. It is filled up with the one before where the network needs more.
+    frames has one stack of all frames but the last. If the network needs more, it is filled up with the last of them.
     """
     grid = _shown(facts, Fraction(RATE24))
     n_used = max(1, len(grid) - 1)

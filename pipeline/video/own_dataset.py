@@ -1,4 +1,5 @@
-"""The annotations of a dataset of one's own: its rows, compared with its videos, in the common form."""
+"""Makes the annotations of a user's own dataset: its rows are compared with its videos and written in the common
+form."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ from pipeline.stages import StageJob
 def annotate(job: StageJob[Annotate]) -> bool:
     """Write `{results}/annotations/{dataset}/{split}.jsonl`. Returns whether there was work.
 
-    The whole file is checked, whichever split is asked for. For a dataset of one's own it raises PipelineError with
-    every row that cannot be used. For the others it does what `acquire.annotations.annotate` does.
+    The whole file is checked, whichever split is asked for. For a user's own dataset it raises PipelineError with every
+    row that cannot be used. For other datasets it does the same as `acquire.annotations.annotate`.
     """
     dataset, split = job.about["dataset"], job.about["split"]
     about = datasets.get(dataset)
@@ -49,8 +50,8 @@ def annotate(job: StageJob[Annotate]) -> bool:
 def durations_of(table: Table, kept_in: Path | None = None) -> dict[str, Fraction | str]:
     """Return vid → seconds of every video that a row names, or the reason why it cannot be read.
 
-    kept_in: a JSON file that keeps the lengths while a video's size and time stay. Raises PipelineError where it cannot
-    be written.
+    kept_in: a JSON file with lengths that were read before. A length in it is used if size and time of the video are
+    unchanged. Raises PipelineError if the file cannot be written.
     """
     if kept_in is None:
         return {vid: _measured(table.files[vid]) for vid in _shown(table.vids)}
@@ -80,7 +81,7 @@ def remembered(path: Path) -> dict[str, float]:
 
 def changed_since(account: Path, rows: Iterable[Mapping[str, str]]) -> bool:
     """Tell whether a video of an account has another size, or was written after the account. A video that is gone
-    has changed."""
+    counts as changed."""
     written = account.stat().st_mtime_ns
     for row in rows:
         if row.get("status") != "ok":

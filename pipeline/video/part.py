@@ -1,8 +1,8 @@
-"""A part of a video file is read as if a file held it alone: its times begin at 0, and it ends where the part ends.
+"""Reads a part of a video file like a file of its own: its times begin at 0, and it ends where the part ends.
 
-Nothing is cut or encoded again. The frames of a part are those whose times lie in [start, end), as FFmpeg's exact cut
-has them. Decoding still begins at the start of the file, because a decoder that seeks may give pictures of another
-moment (`decode.py`).
+Nothing is cut or encoded again. The frames of a part are those whose times lie in [start, end), as in an exact cut by
+FFmpeg. Decoding still begins at the start of the file, because a decoder that seeks may give pictures of another moment
+(`decode.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A part of a file, from start_s to end_s, seconds in the file."""
+    """A part of a file. start_s, end_s: its bounds, in seconds of the file."""
 
     path: Path
     start_s: Fraction
@@ -32,8 +32,8 @@ class Part(NamedTuple):
 
 
 def facts_of(source: Path | Part) -> VideoFacts:
-    """Return the facts of a whole file or of a part. Raises PipelineError as `probe` does, and where no frame of the
-    file lies in the part."""
+    """Return the facts of a whole file or of a part. Raises PipelineError as `probe` does, and if no frame of the file
+    lies in the part."""
     from pipeline.video.probe import probe  # This loads FFmpeg, and the table of clips needs only `Part`.
 
     return within(probe(source.path), source) if isinstance(source, Part) else probe(source)

@@ -1,4 +1,4 @@
-"""Sound is cut into the pieces that an audio network expects: 2 s for each row of a grid."""
+"""Cuts sound into the pieces that an audio network expects: 2 s for each row of a grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of a video file are read from its packets: exact times, almost always without decoding a frame.
+"""Reads the facts of a video file from its packets: exact times, almost always without decoding a frame.
 
 Headers are wrong in two ways that matter here. A file that is cut short still claims its whole length, and an edit list
 hides frames that the index counts. So every packet is read (this takes seconds for an hour of video), and the result is
@@ -83,7 +83,8 @@ def probe(path: Path | str) -> VideoFacts:
         pts = []
         marks = _Marks()
         n_packets = n_timeless = 0
-        # Subtitles are read only for their ends: a container that claims one end for all its streams may mean theirs.
+        # Subtitles are read only for their ends. If a container claims one end for all its streams, it may be that of
+        # the subtitles.
         streams = [video, *container.streams.audio, *container.streams.subtitles]
         for packet, time in packets_of(container, streams, path):
             kind = packet.stream.type
@@ -148,7 +149,7 @@ class _Marks:
             self._open.append((time, 0))
 
     def end(self) -> None:
-        """Decide about the marked packets that still wait: no packet follows."""
+        """Decide about the marked packets that are still undecided, because no packet follows."""
         self._forget_all_but(0)
 
     def _forget_all_but(self, age: int) -> None:
@@ -160,7 +161,7 @@ class _Marks:
 
 @dataclass(frozen=True)
 class _Claims:
-    """What a file claims of its length, in seconds from its start. video: the end of the stream, if that is stored.
+    """The length that a file claims, in seconds from its start. video: the end of the stream, if that is stored.
 
     shortest, longest: the end of the whole file. Matroska counts from zero, whenever its first packet comes; other
     formats count from the first packet. is_guess: whether it is FFmpeg's guess, for a format that stores nothing.
@@ -172,8 +173,8 @@ class _Claims:
     is_guess: bool
 
     def duration(self, last_end: Fraction) -> Fraction:
-        """The duration T in seconds. A guess never cuts a frame off, and is not used when one picture stands beside
-        a long sound."""
+        """Return the duration T in seconds. A guess never cuts a frame off, and is not used for a single picture with a
+        long sound."""
         if self.video is None or (self.is_guess and not last_end <= self.video <= last_end + MISSING_S):
             return last_end
         return self.video

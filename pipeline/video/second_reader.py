@@ -1,8 +1,8 @@
-"""decord reads the 224-frames of a video once more, and says whether it finds the pictures that PyAV finds.
+"""Reads the 224-frames of a video once more with decord, and compares them with the pictures of PyAV.
 
-This is behind the setting `encoding.second_reader`. Rows are always made from PyAV's pictures, because these are what
-FFmpeg's command line shows. Where decord seeks rightly, its pictures are the same bytes, so the setting changes no row.
-Where it does not, features that other people made with decord belong to other moments of that video.
+The setting `encoding.second_reader` turns this on. Rows are always made from PyAV's pictures, because these are the
+pictures of FFmpeg's command line. So the setting changes no row. If decord seeks correctly, its pictures have the same
+bytes. If it does not, features that other people made with decord belong to other moments of that video.
 
 decord runs in a process of its own, because some files make it crash or hang.
 """
@@ -31,14 +31,15 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Opinion:
-    """What decord finds in one video. equal: every picture has the same bytes as PyAV's. why: the reason otherwise."""
+    """The result of decord for one video. equal: every picture has the same bytes as PyAV's. why: the reason
+    otherwise."""
 
     verdict: Literal["equal", "differs", "refuses"]
     why: str = ""
 
 
 def refuse_without_decord() -> None:
-    """Raise PipelineError where decord is not installed."""
+    """Raise PipelineError if decord is not installed."""
     if find_spec("decord") is None:
         raise PipelineError(
             "decord is not installed here",
@@ -54,7 +55,7 @@ def opinions(requests: Sequence[Request], seconds_per_video: float) -> Generator
 
 
 def opinion(request: Request) -> Iterator[Opinion]:
-    """Compare all 224-frames that the request wants. Raises PipelineError for a file that PyAV cannot read."""
+    """Compare all 224-frames of the request. Raises PipelineError for a file that PyAV cannot read."""
     facts = facts_of(request.path)
     wanted = by_view(request.wanted, sampled(request, facts)).get(FRAMES224)
     if not wanted:
@@ -100,8 +101,8 @@ def opened_by_decord(facts: VideoFacts) -> Any:
 
 
 def _check_times(reader: Any, facts: VideoFacts) -> None:
-    """Raise RefusedError where decord counts other frames than there are. decord counts from the first frame, and gives
-    frames that an edit list hides negative times."""
+    """Raise RefusedError if decord's frames are not those of the packets. decord counts from the first frame, and
+    frames that an edit list hides have negative times there."""
     times = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     times = times[times >= 0]
     exact = np.array(facts.pts) * float(facts.time_base)
@@ -110,5 +111,5 @@ def _check_times(reader: Any, facts: VideoFacts) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """decord's errors hold the path of its own source code, and a stack of calls below."""
+    """Return the first line of decord's error. The other lines are a path of its source code and a stack of calls."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rpartition("] ")[2]

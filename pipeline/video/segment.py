@@ -1,4 +1,4 @@
-"""Clip boundaries are the number of clips of a grid that each video has. Videos are never cut or encoded again.
+"""Computes the clips of each video on a grid: their start and their number. Videos are never cut or encoded again.
 
 A video that is longer or shorter than its annotations say shows other moments at the annotated times, so it gets no
 clips.
@@ -95,7 +95,7 @@ def read_videos(path: Path) -> dict[str, dict[str, str]]:
 
 
 def part_of(row: dict[str, str]) -> Part | None:
-    """Return the part of its file that a row of the video table stands for, or None for a whole file."""
+    """Return the part of a file that is the video of this row, or None if the video is a whole file."""
     path = Path(row["path"])
     if not row.get("start_s"):
         return None

@@ -1,8 +1,8 @@
-"""Unknown media files are decoded in a process of their own, because some of them make a decoder hang or crash.
+"""Decodes unknown media files in a separate process, because some files make a decoder hang or crash.
 
-The process carries an alarm that kills it when one file takes too long, even inside C code that never returns. The
-alarm stops while an event waits to be taken, so that a slow network does not count against a file. The process that
-started it sees it die, by alarm or crash, and starts another one for the next file.
+The process has an alarm that kills it when one file takes too long, even inside C code that never returns. The alarm is
+stopped while an event waits to be received, so that a slow receiver is not counted as time of the file. The parent
+process notices when the process dies, and starts another one for the next file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from pipeline.errors import PipelineError
 
 START = multiprocessing.get_context("spawn")
-"""How processes are started. A fork would inherit torch's threads in whatever state they are, and could hang."""
+"""How processes are started. A forked process would have copies of torch's threads in any state, and could hang."""
 
 
 _STARTING = threading.Lock()
@@ -36,7 +36,7 @@ Event = TypeVar("Event")
 
 
 Fault = Literal["file", "decoder", "outside"]
-"""The cause of a failure. An error of the file itself comes again. A decoder that crashed or took too long may
+"""The cause of a failure. An error of the file itself will occur again. A decoder that crashed or took too long may
 succeed the next time. A cause from outside (the file is not there, the decoder was killed) says nothing about the
 file."""
 
@@ -54,11 +54,11 @@ class Failed:
 
 @contextmanager
 def no_main_script() -> Iterator[None]:
-    """Within this block processes are started that do not run the main script again.
+    """Within this block, processes that are started do not run the main script again.
 
-    A spawned process runs the main script once more, up to its `if __name__ == "__main__":`. Somebody's script without
-    this line would begin its work anew in there and die of it, and the file at hand would bear the blame. The
-    pipeline's own functions need nothing of the main script, so none is named to their processes.
+    A spawned process runs the main script once more, up to its `if __name__ == "__main__":`. A user's script without
+    this line would start its work again in this process and fail, and the error would be reported for the current file.
+    The pipeline's functions need nothing from the main script, so its name is not passed on.
     """
     with _STARTING:
         main = sys.modules["__main__"]
@@ -98,7 +98,8 @@ def one_by_one(
     through a pipe.
 
     events_of: a function that another process can import; it raises PipelineError. last: the class of each task's last
-    event. doing: names the work where a task kills the process. Another process then begins behind that task.
+    event. doing: the name of the work, for the error about a task that kills the process. Another process then begins
+    after this task.
     """
     position = 0
     while position < len(tasks):

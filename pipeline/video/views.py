@@ -1,5 +1,5 @@
-"""A view is what a network sees of a frame: resized or not, cropped or not. The decoding process makes it, so that few
-pixels travel between processes.
+"""A view is the scaled and cropped form of a frame that a network gets. The decoding process makes views, so that few
+pixels are passed between processes.
 
 - `frames224` (CLIP, SlowFast, ResNet I3D): short side 224 by swscale while the decoder makes RGB; centre 224 × 224
 - `short256` (optical flow): short side 256, not cropped, so that its shape is the video's
@@ -20,8 +20,7 @@ import numpy as np
 from pipeline.errors import PipelineError
 
 View = Callable[[np.ndarray], np.ndarray]
-"""A function that turns a native RGB frame, uint8 [height, width, 3], into what a network sees, uint8 [height,
-width, 3]."""
+"""A function that makes a view of a native RGB frame: uint8 [height, width, 3] to uint8 [height, width, 3]."""
 
 FRAMES224 = "frames224"
 CROP = 224
@@ -87,7 +86,7 @@ _NAMED = re.compile(r"(short(?P<short>\d+)|exact(?P<height>\d+)x(?P<width>\d+))\
 
 
 def view_of(name: str) -> View:
-    """Return the view of a name: one of `VIEWS`, or one that says what is done.
+    """Return the view of a name: one of `VIEWS`, or a name that describes the view.
 
     `short336.bicubic.crop336` scales the short side to 336 (the long side is truncated) and keeps the centre 336 × 336.
     `exact128x171.linear.crop112` scales to height 128 and width 171, whatever the shape was. The filters `bicubic` and
@@ -121,14 +120,15 @@ def _scaled_and_cropped(
 
 
 def _resized(frame: np.ndarray, width: int, height: int, filter: str = "BILINEAR") -> np.ndarray:
-    """Scale a frame by one of PIL's filters. A frame that has the size already stays as it is."""
+    """Scale a frame by one of PIL's filters. A frame that already has this size is not changed."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling[filter]))
 
 
 def linear(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale a frame bilinearly between the two nearest pixels, however far it shrinks (torch, `antialias=False`)."""
+    """Scale a frame bilinearly between the two nearest pixels, also when it becomes much smaller (torch,
+    `antialias=False`)."""
     rows, columns = _neighbours(frame.shape[0], height), _neighbours(frame.shape[1], width)
     across = _between(frame.astype(np.float32), columns, 1)
     return np.rint(_between(across, rows, 0)).astype(np.uint8)

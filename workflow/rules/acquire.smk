@@ -20,7 +20,7 @@ rule fetch:
         mem_mb=growing(500),
     params:
         settings=written_settings("fetch"),
-        digest=lambda wc: SOURCES[wc.name].digest,  # the one change of the table that makes another file of it
+        digest=lambda wc: SOURCES[wc.name].digest,  # only a new digest in the table asks for another file
     shell:
         stage("fetch {wildcards.name} --settings {params.settings:q}" " --manifest {output.manifest:q} 2> {log:q}")
 
@@ -53,7 +53,7 @@ rule annotate:
         logs.annotate,
     localrule: True
     conda:
-        "../envs/extract.yaml"  # the videos of a dataset of one's own are looked at
+        "../envs/extract.yaml"  # the lengths of a user's own videos are read
     resources:
         mem_mb=growing(1_000),
     params:

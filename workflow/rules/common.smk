@@ -1,4 +1,4 @@
-"""Things that every rules file uses: the validated config, path patterns, and how a stage is called."""
+"""Everything that all rules files use: the validated config, path patterns, and the shell command of a stage."""
 
 import atexit
 import os
@@ -12,8 +12,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
-# The package lies beside this workflow, wherever Snakemake was started, and also when another workflow takes this one
-# as a module. The jobs' python is the one that runs Snakemake.
+# The package is beside this workflow, whatever folder Snakemake was started in, and also if another workflow uses this
+# one as a module. Jobs use the Python that runs Snakemake.
 CHECKOUT = Path(str(workflow.current_basedir)).parents[1]
 if not (CHECKOUT / "pipeline" / "__init__.py").is_file() or os.pathsep in str(CHECKOUT):
     raise WorkflowError(
@@ -60,14 +60,14 @@ if workflow.is_main_process:
             "leaderboards",
         ),
     )
-    atexit.register(told.say_summary, shlex.join(["snakemake", *sys.argv[1:]]))  # after Snakemake's own last word
+    atexit.register(told.say_summary, shlex.join(["snakemake", *sys.argv[1:]]))  # after Snakemake's last message
 
 try:
     if workflow.is_main_process and Path(sys.argv[0]).name in ("snakemake", "__main__.py"):
         yaml_file.check_command_line(sys.argv[1:])
     configfiles = ", ".join(map(str, workflow.configfiles))
     for configfile in workflow.configfiles:
-        yaml_file.read(configfile)  # Snakemake's own reading keeps the last of two equal keys without a word
+        yaml_file.read(configfile)  # Snakemake itself keeps the last of two equal keys without a message
     cfg = typed.load(config, configfiles)
     SOURCES = source_table.load(cfg.acquire.sources, cfg.acquire.mirror)
     feasible.check(cfg, SOURCES, configfiles)
@@ -87,7 +87,7 @@ wildcard_constraints:
 
 
 def below_results(patterns):
-    """Patterns of paths, each with the results folder before it, by kind."""
+    """Return kind → pattern of its paths, with the results folder in front."""
     return SimpleNamespace(**{kind: f"{cfg.results}/{pattern}" for kind, pattern in patterns.items()})
 
 
@@ -98,9 +98,9 @@ places = layout.Layout(Path(cfg.results))
 def stage(command):
     """Return the shell command that runs a stage. The command of every rule is made here.
 
-    The job sees the package of this checkout and the packages of its own environment, and none that PYTHONPATH,
-    PYTHONHOME, the user's own site-packages or the working directory hold: a cluster's modules set such things. The
-    checkout's path is no part of the command: Snakemake would start every job again where the checkout was moved.
+    The job uses the package of this checkout and the packages of its own environment. It ignores PYTHONPATH, PYTHONHOME,
+    the user's own site-packages and the working directory, because the modules of a cluster set such variables. The path
+    of the checkout is not in the command, because Snakemake would start every job again after the checkout was moved.
     """
     python = 'env -u PYTHONHOME PYTHONPATH="$PIPELINE_CHECKOUT" python -P -s -m pipeline'
     return f"{python} --results {shlex.quote(cfg.results)} {command}"
@@ -112,14 +112,14 @@ def growing(amount):
 
 
 def say_where_gpu_rules_run():
-    """Print a line once per invocation."""
+    """Print, once per invocation, whether rules with `gpu` run on a GPU or on the CPU."""
     if workflow.non_local_exec:
         print("gpu rules ask the cluster for a GPU each", file=sys.stderr)
         return
     if not any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
         return
     try:
-        devices.is_required()  # a wrong value of the switch ends the run now, not in its first gpu job
+        devices.is_required()  # a wrong value of the switch then ends the run now, and not in its first gpu job
         found = gpus.foreseen()
     except PipelineError as error:
         raise WorkflowError(str(error)) from None

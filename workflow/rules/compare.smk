@@ -1,7 +1,7 @@
-"""Existing manifests are compared with what their stages would be asked for. No file is written or moved here.
+"""Compares existing manifests with what their stages would be asked for. No file is written or moved here.
 
-Snakemake alone would leave such jobs out: its record of a failed job holds the new settings, and it knows nothing of
-deleted stores, raised revisions, and originals that were edited (`pipeline/stale.py`).
+Snakemake alone would leave out jobs whose manifests differ: its record of a failed job has the new settings, and it does
+not see deleted stores, raised revisions, and originals that were edited (`pipeline/stale.py`).
 """
 
 
@@ -18,7 +18,7 @@ def stage_job(stage, job):
 
 
 def asked_of(stage, job):
-    """What a stage is asked for by a job."""
+    """Return what a job asks its stage for."""
     if stage == "fetch":
         source = SOURCES[job.about["name"]]
         return asked.fetch(job, source.file, source.digest)
@@ -56,7 +56,7 @@ def did_not_come(job, manifest, record):
 
 
 def manifests_with_work(jobs):
-    """Return the existing manifests of a plan's jobs whose stage would have work to do all the same."""
+    """Return those existing manifests of a plan's jobs whose stage would find work."""
     snapshot = Snapshot()
     found = []
     for job in jobs:
@@ -69,10 +69,11 @@ def manifests_with_work(jobs):
 
 
 def force_jobs_with_work():
-    """Make Snakemake run these jobs, as `--forcerun` would, but without making them targets of their own.
+    """Make Snakemake run the jobs with work, as `--forcerun` would, but without making them targets.
 
-    This is the only place that reaches into Snakemake. A plan is complete when `DAG.init` calls `check_incomplete`,
-    where Snakemake itself forces the jobs of incomplete files; which jobs run is decided next, from `DAG.forcefiles`.
+    This is the only place that changes Snakemake's internals. `DAG.init` calls `check_incomplete` when the plan is
+    complete. There Snakemake itself forces the jobs of incomplete files. After that it decides from `DAG.forcefiles`
+    which jobs run.
     """
     prepare = workflow._prepare_dag
 
@@ -89,6 +90,6 @@ def force_jobs_with_work():
     workflow._prepare_dag = prepare_and_watch
 
 
-# A job's own process is told what to run, by the one that planned it.
+# Only the main process makes a plan. It tells the process of a job what to run.
 if workflow.is_main_process:
     force_jobs_with_work()

@@ -1,4 +1,4 @@
-"""Extract: one reader decodes a shard of videos once and makes one store per family of that reader.
+"""Extract: a job decodes a shard of videos once for one reader, and makes one store per family of this reader.
 
 reads   paths.segments (words: paths.annotations), the weights of this reader's families
 writes  paths.features, paths.archive (stores made from a released archive)
@@ -33,7 +33,7 @@ rule extract:
 
 
 rule import_archive:
-    """Stores of {wildcards.dataset} from the released archive {wildcards.name}."""
+    """Make stores of {wildcards.dataset} from the released archive {wildcards.name}."""
     input:
         unpacked=paths.unpacked,
         annotations=lambda wc: annotations_of(wc.dataset),

@@ -28,7 +28,7 @@ def annotations_of(dataset, splits=None):
 
 
 def annotated_file(wildcards):
-    """Return the manifest of the released file with a split's annotations, or the file of a dataset of one's own."""
+    """Return the manifest of the released file with a split's annotations, or the file of a user's own dataset."""
     if DATASETS[wildcards.dataset].own:
         return cfg.datasets[wildcards.dataset].annotations[wildcards.split]
     return expand(paths.fetched, name=cfg.datasets[wildcards.dataset].annotations[wildcards.split])
@@ -103,12 +103,12 @@ def shown_in(table):
 
 
 def tables_of_peers():
-    """Return the tables that show peers: one for each table of the paper that a peer stands in."""
+    """Return the tables that show peers: one for each table of the paper to which a peer belongs."""
     return [f"peers{number}" for number in sorted({cfg.experiments[name].table for name in cfg.peers})]
 
 
 def own_tables():
-    """Return the names of the tables of all datasets of one's own that have an experiment."""
+    """Return the names of the tables of all datasets of the user's own that have an experiment."""
     used = {experiment.dataset for experiment in cfg.experiments.values()}
     return [f"{layout.OWN_TABLE}{name}" for name in cfg.datasets if DATASETS[name].own and name in used]
 
@@ -136,7 +136,7 @@ def runs_behind(table):
 
 
 def annotations_behind(table):
-    """Return the annotations for the yardsticks beneath a table: val, where every clip is rated (TVSum for Table 3)."""
+    """Return the annotations for the yardsticks below a table: val, if every clip is rated (TVSum for Table 3)."""
     shown = {e.dataset for e in shown_in(table).values() if table != "evidence"}
     return [path for name in sorted(shown) if DATASETS[name].rates_every_clip for path in annotations_of(name, ["val"])]
 
@@ -154,7 +154,7 @@ def known_predictions(dataset, split):
 
 
 def leaderboards():
-    """Return the leaderboards of all splits of which two prediction files at least are known."""
+    """Return the leaderboards of all splits with at least two known prediction files."""
     splits = [(name, split) for name in cfg.datasets for split in cfg.datasets[name].annotations]
     return [
         paths.leaderboard.format(dataset=name, split=split)
@@ -164,7 +164,7 @@ def leaderboards():
 
 
 def annotations_shown():
-    """Return the annotations of every split that an experiment reports, and of val where every clip is rated."""
+    """Return the annotations of every split that an experiment reports, and those of val if every clip is rated."""
     splits = {(e.dataset, e.report) for e in cfg.experiments.values()}
     splits |= {(name, "val") for name, _ in splits if DATASETS[name].rates_every_clip}
     return [path for name, split in sorted(splits) for path in annotations_of(name, [split])]
@@ -182,7 +182,7 @@ def results_of(name):
 
 
 def say_how_to_see_numbers():
-    """Return a line for every experiment that was a target: the command that prints its numbers."""
+    """Print a line for every experiment that was a target: the command that prints its numbers."""
     for name, experiment in cfg.experiments.items():
         if f"experiment_{name}" in workflow.dag_settings.targets:
             manifest = shlex.quote(paths.metrics.format(experiment=name, split=experiment.report))
@@ -190,7 +190,7 @@ def say_how_to_see_numbers():
 
 
 def say_what_is_left_out():
-    """Return a line that names experiments without a table, if all tables were asked for."""
+    """Print a line that names the experiments without a table, if all tables were asked for."""
     targets = getattr(workflow.dag_settings, "targets", ["nothing: it came to no plan"])
     shown = {name for table in [*(f"table{i}" for i in range(1, 5)), *own_tables()] for name in shown_in(table)}
     left = [f"experiment_{name}" for name in cfg.experiments if name not in shown and name not in cfg.peers]
@@ -206,7 +206,7 @@ def say_what_is_left_out():
 
 
 def say_what_was_meant():
-    """Name the targets that a misspelt one may mean. Snakemake says only that there is no such rule."""
+    """Print the targets that the user may have meant. Snakemake only says that there is no such rule."""
     known = [rule.name for rule in workflow.rules]
     for target in getattr(workflow.dag_settings, "targets", ()):
         if target not in known and "/" not in target and not Path(target).exists():
@@ -218,12 +218,12 @@ def say_what_was_meant():
 
 
 def dataset_of(wildcards):
-    """The dataset a job works on."""
+    """Return the section of the dataset that a job works on."""
     return cfg.datasets[wildcards.get("dataset") or experiment_of(wildcards).dataset]
 
 
 def families_of(wildcards):
-    """The families a job makes: those of its reader, or of its archive."""
+    """Return the families that a job makes: those of its reader, or those of its archive."""
     if "reader" in wildcards.keys():
         return raw_families(wildcards.dataset, wildcards.reader)
     return archive_families(wildcards.dataset, wildcards.name)
@@ -246,13 +246,13 @@ SECTIONS = {
 
 
 def settings_of(stage, wildcards):
-    """The settings of a stage's job, in the one model that the rule writes, the stage reads and the plan compares."""
+    """Return the settings of a stage's job. The rule writes this model, the stage reads it, and the plan compares it."""
     model = STAGES[stage].settings_class()
     return model(**{key: SECTIONS[key](wildcards) for key in model.model_fields})
 
 
 def written_settings(stage):
-    """A function of the wildcards: it gives what a rule passes as `--settings`."""
+    """Return a function that takes the wildcards and returns the value of `--settings`."""
     return lambda wildcards: stage_settings.write(settings_of(stage, wildcards))
 
 

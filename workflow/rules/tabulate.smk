@@ -1,14 +1,14 @@
-"""Tabulate: write tables of published and reproduced numbers, with what each number stands on, draw figures, make the report.
+"""Tabulate: write tables of published and reproduced numbers with the facts behind them, draw figures, make the report.
 
-reads   paths.metrics, paths.predictions (do they belong to the runs?), paths.runs (settings; log.csv: last epoch, luck), pipeline/reporting/published.csv; for Table 3's
-        yardsticks paths.annotations
+reads   paths.metrics, paths.predictions (to check that they belong to the runs), paths.runs (settings; log.csv for the
+        last epoch and luck), pipeline/reporting/published.csv; for the yardsticks of Table 3 paths.annotations
 writes  paths.table, paths.figure, paths.page
 beside  results/tables/{table}.{csv,md,tex,html}, results/figures/{experiment}.svg, results/report/*.html
 """
 
 
 rule tabulate:
-    """Table {wildcards.table}."""
+    """Write {wildcards.table}."""
     input:
         metrics=lambda wc: metrics_behind(wc.table),
         predictions=lambda wc: predictions_behind(wc.table),
@@ -33,7 +33,7 @@ rule tabulate:
 
 
 rule draw:
-    """Learning curves of {wildcards.experiment}."""
+    """Draw the learning curves of {wildcards.experiment}."""
     input:
         runs=parts_of,
     output:
@@ -55,7 +55,7 @@ rule draw:
 
 
 rule page:
-    """The report."""
+    """Write the report."""
     input:
         metrics=lambda wc: metrics_behind("report"),
         predictions=lambda wc: predictions_behind("report"),
@@ -83,7 +83,7 @@ rule page:
 
 
 rule leaderboard:
-    """Every known prediction file of {wildcards.dataset} {wildcards.split}."""
+    """Compare every known prediction file of {wildcards.dataset} {wildcards.split}."""
     input:
         released=lambda wc: known_predictions(wc.dataset, wc.split),
         annotations=lambda wc: annotations_of(wc.dataset, [wc.split]),

@@ -1,6 +1,6 @@
 """Train and predict: one job for all runs of an experiment, or a fixed part of them (`jobs` in config.yaml).
 
-reads   paths.annotations (test only to predict: its labels are never looked at), paths.features
+reads   paths.annotations (those of test only to predict; their labels are never read), paths.features
 writes  paths.runs, paths.predictions
 beside  results/runs/{experiment}/{run}/: weights, state to resume from, log.csv, predictions/
 """

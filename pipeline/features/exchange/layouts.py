@@ -1,7 +1,7 @@
 """Finds the layouts of released archives that contain a family.
 
-Each dataset lists its layouts in its own file (`pipeline/datasets/`). A family that stands in for a released family
-takes the place of that family.
+Each dataset lists its layouts in its own file (`pipeline/datasets/`). A family that stands in for a released family has
+the same place in an archive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["ROWS_APART", "Layout", "layouts_of", "place_of"]
 
 
 def place_of(family: str) -> str:
-    """Return the family whose place in an archive this family takes.
+    """Return the family whose place in an archive this family has.
 
     This is the family itself, or the released family that it stands in for.
     Raises PipelineError for an unknown family.

@@ -1,6 +1,5 @@
-"""A shard's videos are read a second time, and what the second reader finds is said and counted.
-
-This stands apart from the making of rows, so that no file that the second reader crashes on loses its rows.
+"""Reads a shard's videos a second time with another reader, and reports and counts what it finds. This is done after
+the rows are made, so that a video on which the second reader crashes keeps its rows.
 """
 
 from __future__ import annotations

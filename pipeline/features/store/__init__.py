@@ -96,8 +96,8 @@ class Store:
     def fill_from(self, other: Store, keys: Iterable[str]) -> None:
         """Take the rows of `keys` from another store, in place of any rows of the same keys here. No file changes.
 
-        other: a store of the same family from another origin; it must stay open as long as this one. The caller has
-        the user's permission to let the two stand beside each other. Raises PipelineError when family, grid or width
+        other: a store of the same family from another origin. It must stay open as long as this one. The caller must
+        have the user's permission to use rows of two origins together. Raises PipelineError when family, grid or width
         differ, and for a key that the other store does not hold.
         """
         mine, theirs = self.passport, other.passport

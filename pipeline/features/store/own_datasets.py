@@ -92,7 +92,7 @@ def _check_chunks(
 
 
 def is_within(file: h5py.h5f.FileID, places: np.ndarray, row_bytes: int) -> bool:
-    """Whether all places lie in the file.
+    """Tell whether all places lie in the file.
 
     places: int64 [n, 2], the offset in bytes and the number of rows. row_bytes: the size of a row.
     """

@@ -1,1 +1,2 @@
-"""CG-DETR, as released. Clips take from the words as much as they correlate with them, and dummies take the rest."""
+"""CG-DETR, as released. A clip attends to the words as much as it correlates with them. The rest of its attention goes
+to dummies."""

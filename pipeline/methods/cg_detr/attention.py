@@ -1,4 +1,4 @@
-"""Adaptive cross-attention: clips attend to dummies and words, and take from the words alone.
+"""Adaptive cross-attention: clips attend to dummies and words, but only the words add values to them.
 
 Axes: B samples, L clips, D dummies, N words, H heads, d width.
 """
@@ -15,10 +15,10 @@ from pipeline.models.elementwise import PathDropout, drop
 
 
 class AdaptiveLayer(nn.Module):
-    """A layer whose attention has no matrices for query, key and value. What follows is as in the t2v layers of other
-    methods.
+    """A layer whose attention has no matrices for query, key and value. The rest of the layer is that of the t2v layers
+    of other methods.
 
-    The share of the attention that the dummies draw is lost, so that the weights of the words sum to less than one.
+    The dummies have no values. The weights of the words therefore sum to less than one.
     """
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
@@ -52,13 +52,13 @@ class AdaptiveLayer(nn.Module):
         clips = clips + self.path(mixed.expand_as(clips))
         return self.norm2(clips + self.path(self.feedforward(self.norm1(clips))))
 
-    def after_nothing(self, token: Tensor) -> Tensor:
+    def without_keys(self, token: Tensor) -> Tensor:
         """Return the token [B, 1, d] after an attention that sees no key: only the bias of its output is left."""
         return self.after(token, self.out.bias)
 
 
 class AdaptiveAttention(nn.Module):
-    """The layers of adaptive attention, and the way of the saliency token through them."""
+    """The layers of adaptive attention, which the clips and the saliency token pass."""
 
     def __init__(self, layer: AdaptiveLayer, n_layers: int) -> None:
         super().__init__()
@@ -78,5 +78,5 @@ class AdaptiveAttention(nn.Module):
     def token(self, token: Tensor) -> Tensor:
         """Return the saliency token [B, 1, d] after all layers. As in the released system, it sees no key."""
         for layer in self.layers:
-            token = layer.after_nothing(token)  # type: ignore[operator]
+            token = layer.without_keys(token)  # type: ignore[operator]
         return token

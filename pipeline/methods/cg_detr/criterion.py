@@ -1,7 +1,7 @@
-"""What CG-DETR minimises besides the losses of moments: saliency, alignment, distillation and orthogonality.
+"""The losses of CG-DETR beside those of moments: saliency, alignment, distillation and orthogonality.
 
 Axes: B samples, L clips, N words, D dummies, d width. As in the released system, entropies are computed from
-probabilities. Their logarithms end at -100, and where a float32 sigmoid is 0 or 1 there is no gradient.
+probabilities. Their logarithms are cut at -100, and a float32 sigmoid of exactly 0 or 1 gives no gradient.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pipeline.models.losses import RANKS, hinge, rank_terms
 def saliency_loss(
     outputs: CorrelatedOutputs, labels: SourceLabels, video_mask: Tensor, margin: float, attention_weight: float
 ) -> Tensor:
-    """Return the saliency loss, a scalar. With a weight, the words' share of the attention learns to rank the clips,
-    too.
+    """Return the saliency loss, a scalar. If `attention_weight` is not 0, the words' share of the attention learns to
+    rank the clips, too.
 
-    A sample whose next sample has another source is in R, and only samples in R have a wrong query. The released system
-    has two oddities, which are reproduced. Where some samples are in R, the rank loss of the others counts only if
-    there are two others or more. The rank loss of their attention does not count at all.
+    A sample whose next sample has another source is in R, and only samples in R have a wrong query. Two bugs of the
+    released system are reproduced. If some samples are in R, the rank loss of the others counts only if there are at
+    least two of them. The rank loss of their attention does not count at all.
     """
     among = labels.other_source
     n_others, nobody = (1 - among).sum(), (among.sum() == 0).float()
@@ -61,11 +61,11 @@ def _mean(values: Tensor, among: Tensor) -> Tensor:
 
 
 def alignment(outputs: CorrelatedOutputs, relevant: Tensor, video_mask: Tensor) -> Tensor:
-    """Return the alignment loss, a scalar. A moment is drawn to its own sentence and away from the dummies, and clips
+    """Return the alignment loss, a scalar. It pulls a moment to its own sentence and away from the dummies, and clips
     to their moment.
 
-    relevant, video_mask: [B, L]. As in the released system, the target of the dummies is the first column that is not
-    the sample's own, where all but its own were meant.
+    relevant, video_mask: [B, L]. A bug of the released system is reproduced: the target of the dummies is the first
+    column that is not the sample's own, although all columns but its own were meant.
     """
     sentence, rest, moment, other = (
         F.normalize(needed(x), dim=-1)
@@ -92,8 +92,8 @@ def distillation(outputs: CorrelatedOutputs, relevant: Tensor) -> Tensor:
 
 
 def orthogonality(dummies: Tensor, prompts: Tensor) -> Tensor:
-    """Return how alike different dummies of a sample are, and different prompts: a scalar. dummies: [B, D, d].
-    prompts: [P, d]."""
+    """Return the similarity of different dummies of a sample plus that of different prompts, a scalar. dummies: [B, D,
+    d]. prompts: [P, d]."""
     return _likeness(dummies) + _likeness(prompts[None])
 
 

@@ -1,4 +1,5 @@
-"""What CG-DETR learns from: the common labels, with a rule of its own for windows alone, and the source of each sample.
+"""The labels of CG-DETR: the common labels, a rule of its own for rows with windows only, and the source of each
+sample.
 
 The source is the video that a sample was cut from. The wrong query of a sample is that of the next sample in the batch,
 if that one has another source.
@@ -21,12 +22,12 @@ from pipeline.records import Query
 
 
 def labels_of_query(query: Query, n_clips: int, clip_s: float) -> QueryLabels:
-    """Return the labels of one query: the common ones, but for a row that has windows alone (Charades-STA).
+    """Return the labels of one query. They are the common ones, except for a row that has windows only (Charades-STA).
 
-    Of such a row the released system takes the first window only. Where it looks for the clips of the window, a clip
-    lasts the annotated duration over the number of clips, which is not exactly `clip_s`. The span to learn is a
-    fraction of n_clips × clip_s all the same. Nothing is rounded before a place becomes a whole number of clips, as
-    released. Raises PipelineError as `query_labels` does.
+    The released system uses only the first window of such a row. To find the clips of the window, it takes the
+    annotated duration divided by the number of clips as the length of a clip, which is not exactly `clip_s`. The span
+    to learn is nevertheless a fraction of n_clips × clip_s. As released, nothing is rounded before a time becomes a
+    whole number of clips. Raises PipelineError as `query_labels` does.
     """
     common = query_labels(query, n_clips, clip_s)
     if query.label is not None or query.saliency_scores is not None or query.relevant_windows is None:

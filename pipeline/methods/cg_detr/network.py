@@ -1,5 +1,5 @@
-"""The network of CG-DETR: dummies that have read the query, adaptive cross-attention, a saliency token, and parts for
-losses.
+"""The network of CG-DETR: dummies that attend to the query, adaptive cross-attention, a saliency token, and the parts
+that only losses need.
 
 Axes: B samples, L clips, N words, D dummies, P prompts, d width.
 """
@@ -29,10 +29,10 @@ FIXED_DROPOUT = 0.1
 
 
 class Read(NamedTuple):
-    """What is known of a video that was read under a query.
+    """What the network computes of a video and one query.
 
     memory: [B, L, d]. saliency: [B, L]. share: [B, L], the words' share of the attention. attention: [B, L, D + N].
-    picked: [B, P], 1 for the prompts that the saliency token is made of.
+    picked: [B, P], 1 for the prompts that were chosen for the saliency token.
     """
 
     memory: Tensor
@@ -44,15 +44,15 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelatedOutputs(Outputs):
-    """The outputs, with what correlates clips and words.
+    """The outputs, with the tensors that the correlation losses need.
 
     share, negative_share: [B, L], as `Read.share`. picked, negative_picked: [B, P]. attention: [B, L, D + N]. dummies:
-    [B, D, d]. prompts: [P, d]. The negative tensors, and the negative saliency, are there only where the batch has
-    labels. They hold every sample, but those whose next sample has the same source count in no loss.
+    [B, D, d]. prompts: [P, d]. The negative tensors, and the negative saliency, exist only if the batch has labels.
+    They have a row for every sample. A sample whose next sample has the same source counts in no loss of them.
 
     sentence, dummy_sentence, moment, other_moment: [B, d]. relevant_clips: [B, L, d], clips that attended to the
-    relevant ones. chosen_clips: [B, L, d], clips that each attended to their own kind. words: [B, D + N, d], of both
-    sentences. All of these are None without labels or without moments.
+    relevant ones. chosen_clips: [B, L, d]: relevant clips attended to relevant clips, and the others to the others.
+    words: [B, D + N, d], of both sentences. All of these are None without labels or without moments.
     """
 
     share: Tensor
@@ -75,8 +75,7 @@ class CgDetr(nn.Module):
     """The network. input_dim, text_dim: the widths of a batch's video and text. moments: whether there are any to
     learn.
 
-    In the released system a sample's outputs depend on the batch that it is in, and so they do here;
-    `keep_words_as_released` says how.
+    As in the released system, the outputs of a sample depend on its batch. `keep_words_as_released` explains this.
     """
 
     def __init__(self, settings: CgDetrSettings, input_dim: int, text_dim: int, moments: bool) -> None:
@@ -105,8 +104,8 @@ class CgDetr(nn.Module):
     def forward(self, batch: Batch) -> CorrelatedOutputs:
         """Predict spans with foreground logits, and clip scores, for every query of the batch.
 
-        Where the batch has labels, every video is also read under the next sample's query, and moments and sentences
-        are encoded. No prediction depends on either.
+        If the batch has labels, every video is also computed with the next sample's query, and moments and sentences
+        are encoded. No prediction depends on these two.
         """
         video = self.video_projection(batch.video) + self.types[1]
         text = self.text_projection(batch.text) + self.types[0]
@@ -132,7 +131,7 @@ class CgDetr(nn.Module):
         return CorrelatedOutputs.of_layers(logits, spans, **more)
 
     def _dummies(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """Return the dummies after they have read the query, [B, D, d]."""
+        """Return the dummies after they attended to the query, [B, D, d]."""
         rows = self.dummy_rows.expand(len(text), -1, -1)
         mask = torch.cat((text_mask.new_ones(rows.shape[:2]), text_mask), dim=1)
         places = torch.cat((self.dummy_places.expand_as(rows), torch.zeros_like(text)), dim=1)
@@ -141,7 +140,7 @@ class CgDetr(nn.Module):
     def _read(
         self, video: Tensor, positions: Tensor, video_mask: Tensor, dummies: Tensor, text: Tensor, keep_words: Tensor
     ) -> Read:
-        """Return what is known of the videos under these words.
+        """Return what the network computes of the videos with these words.
 
         video, positions: [B, L, d]. dummies: [B, D, d]. text: [B, N, d]. keep_words: [B, H, L, N].
         """
@@ -158,8 +157,8 @@ class CgDetr(nn.Module):
         return Read(memory, self.score(memory, token[:, 0]), share, attention, picked)
 
     def _token(self, video: Tensor, video_mask: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the saliency token [B, 1, d]: the mean clip, plus the prompts nearest to the clips that look at
-        words."""
+        """Return the saliency token [B, 1, d], and the prompts that were chosen for it [B, P]. The token is the mean
+        clip plus the prompts that are nearest to the clips that attend to words."""
         centre = masked_mean(video, video_mask)[:, None].detach()
         alike = F.normalize(video - centre, dim=-1) @ F.normalize(self.prompts, dim=-1).T
         weight = share.detach() * video_mask
@@ -169,18 +168,24 @@ class CgDetr(nn.Module):
         return ((near * picked) @ self.prompts)[:, None] + centre, picked
 
     def _sentences(self, text: Tensor, text_mask: Tensor, dummies: Tensor) -> dict[str, Tensor]:
-        """Return what the words say as one row, what the dummies say as one row, and the rows of both."""
-        whole = self._led(self.sentence_encoder, self.sentence_row, self.sentence_place, text, None, text_mask)
+        """Return one row that sums up the words, one that sums up the dummies, and the rows of both."""
+        whole = self._with_learned_row(
+            self.sentence_encoder, self.sentence_row, self.sentence_place, text, None, text_mask
+        )
         places, mask = self.dummy_places.expand_as(dummies), text_mask.new_ones(dummies.shape[:2])
-        rest = self._led(self.sentence_encoder, self.sentence_row, self.sentence_place, dummies, places, mask)
+        rest = self._with_learned_row(
+            self.sentence_encoder, self.sentence_row, self.sentence_place, dummies, places, mask
+        )
         words = torch.cat((rest[:, 1:], whole[:, 1:]), dim=1)
         return {"sentence": whole[:, 0], "dummy_sentence": rest[:, 0], "words": words}
 
     def _moments(self, video: Tensor, positions: Tensor, video_mask: Tensor, relevant: Tensor) -> dict[str, Tensor]:
-        """Return the relevant clips as one row, the others as one row, and the clips after they attended to their
-        own kind."""
+        """Return one row that sums up the relevant clips, one that sums up the others, and the clips after each
+        attended to clips of its own kind."""
         inside, outside = (
-            self._led(self.moment_encoder, self.moment_row, self.moment_place, video, positions, video_mask * side)
+            self._with_learned_row(
+                self.moment_encoder, self.moment_row, self.moment_place, video, positions, video_mask * side
+            )
             for side in (relevant, ~relevant)
         )
         return {
@@ -190,7 +195,7 @@ class CgDetr(nn.Module):
             "chosen_clips": torch.where(relevant[..., None], inside[:, 1:], outside[:, 1:]),
         }
 
-    def _led(
+    def _with_learned_row(
         self, encoder: Stack, row: Tensor, place: Tensor, rows: Tensor, places: Tensor | None, mask: Tensor
     ) -> Tensor:
         """Run an encoder over rows [B, K, d] with a learned row before them, which is always a key.
@@ -204,7 +209,7 @@ class CgDetr(nn.Module):
 
 
 def needed(tensor: Tensor | None) -> Tensor:
-    """Return an output that only batches with labels have. Raises ValueError where it is None."""
+    """Return an output that only batches with labels have. Raises ValueError if it is None."""
     if tensor is None:
         raise ValueError("this batch was made for prediction and holds no labels")
     return tensor

@@ -1,4 +1,4 @@
-"""What the authors of CG-DETR released, and how it is read: the names in their checkpoints and golden sets."""
+"""How the released files of CG-DETR are read: the names in its checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def labels_of_set(labels: Labels, told: Mapping[str, Any]) -> SourceLabels:
 
 
 def correlation(golden: GoldenSet, method: Method, calls: Calls, outputs: CorrelatedOutputs) -> Iterator[Check]:  # noqa: ARG001
-    """Compare which samples have a wrong query, what is read under it, and which prompts are picked."""
+    """Compare which samples have a wrong query, the outputs with it, and which prompts are chosen."""
     told, labels = golden.expected, golden.batch.labels
     among = labels.other_source > 0
     yield counted("samples that have a wrong query", int((among != (torch.tensor(told["real_negatives"]) > 0)).sum()))

@@ -13,7 +13,7 @@ from pipeline.settings import Positive, Weight
 
 
 class CgDetrLossWeights(MomentLossWeights):
-    """Weights of the losses in their sum, with those of the losses that make clips and words correlate."""
+    """Weights of the losses in their sum. They include the losses that make clips and words correlate."""
 
     alignment: Weight = 1.0
     """Weight of the loss that brings moments and their sentences together."""
@@ -24,10 +24,10 @@ class CgDetrLossWeights(MomentLossWeights):
 
 
 class CgDetrSettings(MomentQuerySettings):
-    """The settings of CG-DETR. The numbers are the released ones for QVHighlights; the released system takes other
-    numbers of dummies and prompts on other datasets.
+    """The settings of CG-DETR. The defaults are the released values for QVHighlights. The released system has other
+    numbers of dummies and prompts for other datasets.
 
-    Audio stands beside the video here, as the released network takes it; nothing released was trained with it.
+    Audio is put beside the video, as the released network expects it. No released checkpoint was trained with audio.
     """
 
     revision: ClassVar[int] = 2
@@ -45,13 +45,14 @@ class CgDetrSettings(MomentQuerySettings):
     name: Literal["cg_detr"] = "cg_detr"
     """The name of the method."""
     dummies: Positive = 45
-    """Number of learned words that stand for what the query does not say. The released number is 3 on TVSum."""
+    """Number of dummies: learned tokens that take the attention of clips to which the query does not apply. The
+    released number for TVSum is 3."""
     prompts: Positive = 10
     """Number of prompts in the bank from which the saliency token of a sample is made."""
     prompts_picked: Positive = 1
     """Number of prompts of which the saliency token of a sample is made."""
     dummy_layers: Positive = 2
-    """Number of layers in which the dummies read the query."""
+    """Number of layers in which the dummies attend to the query."""
     t2v_layers: Positive = 2
     """Number of layers in which clips attend to words, before the encoder."""
     encoder_layers: Positive = 3
@@ -59,7 +60,7 @@ class CgDetrSettings(MomentQuerySettings):
     decoder_layers: Positive = 3
     """Number of layers of the decoder."""
     attention_weight: Weight = 1.0
-    """Weight, inside the saliency loss, of the part that the words' share of the attention learns from."""
+    """Weight of one part of the saliency loss: the part that trains the words' share of the attention."""
     loss_weights: CgDetrLossWeights = CgDetrLossWeights()
     """Weights of the losses in their sum."""
 

@@ -1,1 +1,1 @@
-"""EaTR, as released. Moment queries begin as events of the video, which are found without the query."""
+"""EaTR, as released. Its moment queries start from events of the video, which are found without the text query."""

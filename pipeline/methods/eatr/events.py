@@ -1,4 +1,4 @@
-"""Events: boundaries where a video changes, and slots that share out its clips among themselves.
+"""Events of a video: boundaries at which the video changes, and slots among which its clips are divided.
 
 Axes: B samples, L clips, Q slots (moment queries), d width.
 """
@@ -12,18 +12,18 @@ from torch.nn import functional as F
 from pipeline.models.attention import Mlp, xavier
 
 ALWAYS = 100.0
-"""The change at the first and the last clip, which are boundaries whatever they show (the released value)."""
+"""The change at the first and at the last clip. It is so large that both are always boundaries (the released value)."""
 
 
 @torch.no_grad()
 def pseudo_events(video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the events between consecutive boundaries of every video: spans [B, L + 1, 2], and which of them there are
-    [B, L + 1].
+    """Return the events between consecutive boundaries of every video: spans [B, L + 1, 2], and a mask [B, L + 1] of
+    the spans that exist.
 
-    video: [B, L, D], as it enters the network. mask: [B, L], 1 = valid. The events that there are stand first, in their
-    order. The last one ends where the last clip begins. No value of a tensor is read on the host. A bug of the released
-    system is reproduced: in a batch of an odd number of samples the middle one has one more event. It stands first, and
-    goes backwards from the last sample's last boundary to the first clip.
+    video: [B, L, D], as it enters the network. mask: [B, L], 1 = valid. The events that exist come first, in order of
+    time. The last one ends where the last clip begins. No value of a tensor is read on the host. A bug of the released
+    system is reproduced: in a batch of an odd number of samples the middle one has one more event. It comes first, and
+    goes backwards from the last boundary of the last sample to the first clip.
     """
     n_clips = mask.sum(1, keepdim=True)
     boundary = _boundaries(video, mask)
@@ -42,12 +42,13 @@ def pseudo_events(video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _boundaries(video: Tensor, mask: Tensor) -> Tensor:
-    """Return the clips at which a video changes most, [B, L] bool.
+    """Return a mask of the clips at which a video changes most, [B, L] bool.
 
-    The mean that a change has to reach runs over padded clips, too, as in the released system.
+    A boundary has at least the mean change. As in the released system, padded clips count in this mean.
     """
     unit = video / (video.norm(dim=-1, keepdim=True) + 1e-8) * mask[..., None]
-    # The change at a clip is that from the two clips before it to the two after it. Beyond the ends stand zero rows.
+    # The change at a clip compares the two clips before it with the two clips after it. Rows of zeros stand beyond the
+    # ends.
     unit = F.pad(unit, (0, 0, 2, 2))
     pair = unit[:, :-1] + unit[:, 1:]
     change = (pair[:, :-3] - pair[:, 3:]).square().sum(-1)
@@ -59,11 +60,11 @@ def _boundaries(video: Tensor, mask: Tensor) -> Tensor:
 
 
 class Slots(nn.Module):
-    """Slots that compete for clips: each clip is shared out among the slots, and each slot takes the mean of its
-    shares.
+    """Slots that compete for clips: each clip is divided among the slots, and each slot becomes the weighted mean of
+    its clips.
 
-    As in the released system padded clips take part, and are shared out equally. So the slots of a shorter video depend
-    on its batch.
+    As in the released system, padded clips take part and are divided equally. So the slots of a shorter video depend on
+    its batch.
     """
 
     def __init__(self, dim: int, n_slots: int, iterations: int) -> None:

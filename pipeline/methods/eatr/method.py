@@ -1,4 +1,5 @@
-"""EaTR as a method: moments are matched as in other methods, and the events of the slots with those of the video."""
+"""EaTR as a method: moments are matched as in other methods, and the events of the slots are matched with those of the
+video."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from pipeline.models.matching import solve, span_costs
 
 
 class EatrMethod(MomentQueryMethod):
-    """EaTR, which learns clips' scores from the drawn pairs alone. Events are learned where moments are."""
+    """EaTR, which learns clip scores only from the drawn pairs of clips. It learns events only if the dataset has
+    moments."""
 
     settings: EatrSettings
 
@@ -28,7 +30,7 @@ class EatrMethod(MomentQueryMethod):
     def costs(self, outputs: EventOutputs, batch: Batch) -> tuple[Tensor, ...]:  # type: ignore[override]
         """Return the costs of two matchings: that of moments, over all decoder layers, and that of events.
 
-        A place without an event costs infinitely much.
+        A target that is no event has an infinite cost.
         """
         moments = super().costs(outputs, batch)
         if not moments:
@@ -38,8 +40,8 @@ class EatrMethod(MomentQueryMethod):
         return (*moments, costs.masked_fill(is_event[:, None] == 0, torch.inf))
 
     def match(self, costs: tuple[Tensor, ...], labels: Any) -> tuple[Tensor, ...]:
-        """Solve both matchings. Moments are matched as in other methods. A sample's events stand first, and as many
-        of them take part as there are."""
+        """Solve both matchings. Moments are matched as in other methods. The events of a sample come first in its row,
+        and only they are matched."""
         if not costs:
             return ()
         *moments, events = costs
@@ -47,7 +49,7 @@ class EatrMethod(MomentQueryMethod):
         return (*super().match(tuple(moments), labels), solve(events, n_events))
 
     def terms(self, outputs: EventOutputs, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:  # type: ignore[override]
-        """Return the losses, unweighted, with event_span and event_giou where there are moments."""
+        """Return the losses, unweighted. With moments they include event_span and event_giou."""
         losses = super().terms(outputs, batch, matches)
         if matches:
             weights, (events, _) = self.settings.loss_weights, outputs.wanted_events()

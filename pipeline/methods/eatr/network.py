@@ -30,7 +30,7 @@ from pipeline.models.projection import Projection
 class EventOutputs(Outputs):
     """The outputs, with the events that the slots found, event_spans [B, Q, 2].
 
-    events, is_event: the results of `pseudo_events`, [B, L + 1, 2] and [B, L + 1]; None where the batch has no labels.
+    events, is_event: the results of `pseudo_events`, [B, L + 1, 2] and [B, L + 1]; None if the batch has no labels.
     """
 
     event_spans: Tensor
@@ -38,7 +38,7 @@ class EventOutputs(Outputs):
     is_event: Tensor | None = None
 
     def wanted_events(self) -> tuple[Tensor, Tensor]:
-        """Return events and is_event. Raises ValueError where the batch was made for prediction."""
+        """Return events and is_event. Raises ValueError if the batch was made for prediction."""
         if self.events is None or self.is_event is None:
             raise ValueError("this batch was made for prediction and holds no labels")
         return self.events, self.is_event
@@ -47,8 +47,8 @@ class EventOutputs(Outputs):
 class Eatr(nn.Module):
     """The network. input_dim, text_dim: the widths of a batch's video and text.
 
-    In the released system the outputs of a shorter sample depend on its batch, and so they do here: see `Slots` and
-    `GatedFusion`.
+    As in the released system, the outputs of a shorter sample depend on its batch. `Slots` and `GatedFusion` explain
+    this.
     """
 
     def __init__(self, settings: EatrSettings, input_dim: int, text_dim: int) -> None:
@@ -64,7 +64,7 @@ class Eatr(nn.Module):
         self.video_projection = Projection(input_dim, dim, settings.input_dropout, 2)
         self.score = nn.Linear(dim, 1)
         self.event_norm, self.event_span, self.moments = nn.LayerNorm(dim), Mlp(dim, dim, dim, 2), MomentHeads(dim)
-        # With zeros, every span starts in the middle of the video and is half as long as it.
+        # With zeros, every span starts in the middle of the video and is half as long as the video.
         for head in (self.event_span, self.moments.span):
             for parameter in head.layers[-1].parameters():
                 nn.init.zeros_(parameter)
@@ -98,10 +98,10 @@ class Eatr(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """The part in which moment queries take from the words, gated by how they agree with them.
+    """Cross-attention from moment queries to words. A gate lets through more where the two are similar.
 
-    The words come as their maximum, which runs over padded rows, too, as in the released system. Attention to that one
-    row is constant but for the dropout on its weight, so half of its matrices never learn.
+    All words are first reduced to one row, their maximum. As in the released system, padded rows count in it. The
+    attention to a single row is always 1, except for dropout, so half of the matrices of this attention never learn.
     """
 
     def __init__(self, dim: int, dropout: float) -> None:

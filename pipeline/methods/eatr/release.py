@@ -1,4 +1,4 @@
-"""What the authors of EaTR released, and how it is read: the names in their checkpoints and golden sets."""
+"""How the released files of EaTR are read: the names in its checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ NAMES: dict[str, str] = {
     "class_embed.": "moments.label.",
     "saliency_proj.": "score.",
 }
-"""The table of tensors: released name (its beginning; * is a layer's number) → ours. The span heads stand twice in a
-checkpoint."""
+"""The table of tensors: released name (its beginning; * is a layer's number) → ours. A checkpoint contains the span
+heads twice."""
 
 
 def events(golden: GoldenSet, method: Method, calls: Calls, outputs: EventOutputs) -> Iterator[Check]:  # noqa: ARG001
-    """Compare the events of the video, and which of them the slots were matched with."""
+    """Compare the events of the video, and the matching of slots and events."""
     all_spans, is_event = outputs.wanted_events()
     n_found, wanted = is_event.sum(1).long().tolist(), golden.expected["pseudo_events"]
     if n_found != [len(each) for each in wanted]:

@@ -10,7 +10,8 @@ from pipeline.settings import Positive, Weight
 
 
 class EatrLossWeights(MomentLossWeights):
-    """Weights of the losses in their sum, with those of the events, which also weigh the costs of their matching."""
+    """Weights of the losses in their sum. The weights of the event losses are also the weights of the costs in the
+    matching of events."""
 
     event_span: Weight = 30.0
     """Weight of the distance between an event's predicted span and the span that it was matched with."""
@@ -19,8 +20,8 @@ class EatrLossWeights(MomentLossWeights):
 
 
 class EatrSettings(MomentQuerySettings):
-    """The settings of EaTR. The numbers are the released system's, which has options for QVHighlights alone and no
-    audio. Audio stands beside the video here, as other systems have it."""
+    """The settings of EaTR. The defaults are the released values. The released system has options only for QVHighlights
+    and reads no audio. Here audio is put beside the video, as in other systems."""
 
     implementation: ClassVar[str] = "pipeline.methods.eatr.method:EatrMethod"
     released: ClassVar[str | None] = "pipeline.methods.eatr.release:RELEASE"
@@ -40,11 +41,12 @@ class EatrSettings(MomentQuerySettings):
     decoder_layers: Positive = 3
     """Number of layers of the decoder."""
     slot_iterations: Positive = 3
-    """Number of times that the slots look at the clips."""
+    """Number of iterations in which the slots attend to the clips."""
     loss_weights: EatrLossWeights = EatrLossWeights()
     """Weights of the losses in their sum."""
 
     @classmethod
     def released_training(cls, dataset: str) -> dict[str, Any]:  # noqa: ARG003 - nothing else was released
-        """Return the batch when predicting, on which padded clips of the slots depend, and the drop of the rate."""
+        """Return the batch size of prediction, which changes the padding that the slots see, and the drop of the
+        learning rate."""
         return {"evaluation_batch_size": 50, "drop_learning_rate_after": 150}

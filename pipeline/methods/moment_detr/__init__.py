@@ -1,1 +1,1 @@
-"""Moment-DETR, as released. Moments and highlights come from one joint sequence of clips and words."""
+"""Moment-DETR, as released. It predicts moments and highlights from one joint sequence of clips and words."""

@@ -1,4 +1,4 @@
-"""Moment-DETR as a method, which learns clips' scores from pairs of clips."""
+"""Moment-DETR as a method. It learns clip scores from pairs of clips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.models.losses import hinge, labels_of
 
 
 class MomentDetrMethod(MomentQueryMethod):
-    """Moment-DETR learns clips' scores from the drawn pairs alone."""
+    """Moment-DETR, which learns clip scores only from the drawn pairs of clips."""
 
     settings: MomentDetrSettings
 

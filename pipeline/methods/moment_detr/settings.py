@@ -9,8 +9,8 @@ from pipeline.methods.settings import MomentQuerySettings
 
 
 class MomentDetrSettings(MomentQuerySettings):
-    """The settings of Moment-DETR. The numbers are the released system's, which has options for QVHighlights alone and
-    no audio. Audio stands beside the video here, as the later systems have it."""
+    """The settings of Moment-DETR. The defaults are the released values. The released system has options only for
+    QVHighlights and reads no audio. Here audio is put beside the video, as in later systems."""
 
     implementation: ClassVar[str] = "pipeline.methods.moment_detr.method:MomentDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.moment_detr.release:RELEASE"

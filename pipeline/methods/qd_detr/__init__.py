@@ -1,1 +1,1 @@
-"""QD-DETR, as released. Clips look at the query, and a wrong query has to lower their scores."""
+"""QD-DETR, as released. Clips attend to the query, and they learn low scores with a wrong query."""

@@ -1,5 +1,5 @@
-"""QD-DETR as a method. Its losses are those that methods with moment queries share. They include scores under a wrong
-query."""
+"""QD-DETR as a method. Its losses are those that methods with moment queries share. Its saliency loss also uses the
+clip scores with a wrong query."""
 
 from __future__ import annotations
 

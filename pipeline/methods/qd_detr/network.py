@@ -1,5 +1,5 @@
-"""The network of QD-DETR. Clips attend to words, a global row judges the clips, and every video is read under a wrong
-query, too.
+"""The network of QD-DETR. Clips attend to words, a global row scores the clips, and every video is also scored with a
+wrong query.
 
 Axes: B samples, L clips, N tokens, d width.
 """
@@ -22,8 +22,7 @@ from pipeline.models.scores import AdaptiveScore
 class QdDetr(nn.Module):
     """The network. input_dim, text_dim: the widths of a batch's video and text.
 
-    In the released system a sample's outputs depend on the batch that it is in, and so they do here;
-    `keep_words_as_released` says how.
+    As in the released system, the outputs of a sample depend on its batch. `keep_words_as_released` explains this.
     """
 
     def __init__(self, settings: QdDetrSettings, input_dim: int, text_dim: int) -> None:
@@ -43,8 +42,8 @@ class QdDetr(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Predict spans with foreground logits, and clip scores, for every query of the batch.
 
-        Where the batch has labels, every video is also scored under the next sample's query. In a batch of one sample
-        that is its own query, as in the released system. No prediction depends on these scores.
+        If the batch has labels, every video is also scored with the next sample's query. In a batch of one sample this
+        is its own query, as in the released system. No prediction depends on these scores.
         """
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
         positions = clip_positions(batch.video_mask, self.dim)

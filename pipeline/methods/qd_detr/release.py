@@ -1,4 +1,4 @@
-"""What the authors of QD-DETR released, and how it is read: the names in their checkpoints and golden sets."""
+"""How the released files of QD-DETR are read: the names in its checkpoints and golden sets."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from pipeline.settings import Positive
 
 
 class QdDetrSettings(MomentQuerySettings):
-    """The settings of QD-DETR. The numbers are the released system's, the same on every dataset that it has options
-    for."""
+    """The settings of QD-DETR. The defaults are the released values. They are the same for all datasets of the released
+    system."""
 
     implementation: ClassVar[str] = "pipeline.methods.qd_detr.method:QdDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.qd_detr.release:RELEASE"

@@ -1,1 +1,1 @@
-"""TR-DETR, as released and as printed. Moment retrieval and highlight detection help each other."""
+"""TR-DETR, as released and as printed. Its moment retrieval and its highlight detection use each other's results."""

@@ -17,7 +17,7 @@ TEMPERATURE = 0.07
 
 
 def local_alignment(video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor, clip_mask: Tensor) -> Tensor:
-    """Return the local loss in the released form of equations (3) and (4), a scalar. It asks of every clip whether the
+    """Return the local loss in the released form of equations (3) and (4), a scalar. Every clip learns whether the
     query is about it.
 
     A clip is compared with the mean of the words' directions. video: [B, L, d]. text: [B, N, d]. video_mask: [B, L].
@@ -35,9 +35,9 @@ def local_alignment_as_printed(
     """Return the local loss in the printed form of equations (3) and (4), a scalar. The arguments are those of
     `local_alignment`.
 
-    The chance of a clip is the sigmoid of every clip-word cosine, averaged over the words. The sum runs over the valid
-    clips. Over the samples, of which (4) does not speak, the mean is taken. Chances lie in 0.27 … 0.73, so the loss of
-    a clip cannot fall below 0.31.
+    The probability of a clip is the sigmoid of every clip-word cosine, averaged over the words. The loss is a sum over
+    the valid clips, and a mean over the samples, which (4) does not mention. Probabilities are between 0.27 and 0.73,
+    so the loss of a clip cannot fall below 0.31.
     """
     cosines = F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).transpose(1, 2)
     chance = masked_mean(cosines.sigmoid().transpose(1, 2), text_mask)
@@ -60,8 +60,8 @@ def global_alignment_as_printed(videos: Tensor, texts: Tensor) -> Tensor:
     """Return the global loss in the printed form of equation (5), a scalar: plain products without a temperature, each
     video against all queries.
 
-    videos, texts: [B, d], means over valid rows. In print the sum of the denominator runs over an index that is bound
-    outside already. It is read here as the sum over the queries j.
+    videos, texts: [B, d], means over valid rows. In the printed equation the sum of the denominator has an index that
+    is already in use outside the sum. Here it is read as the sum over the queries j.
     """
     logits = videos @ texts.T
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))

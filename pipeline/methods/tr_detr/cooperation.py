@@ -1,5 +1,5 @@
-"""Task cooperation: highlight scores that steer the retrieval (HD2MR), and retrieved moments that steer the scores
-(MR2HD).
+"""Task cooperation: highlight scores as an input of the retrieval (HD2MR), and the retrieved moment as an input of the
+highlight scores (MR2HD).
 
 Axes: B samples, L clips, Q queries, d width. They are equations (12)-(16) of the paper.
 """
@@ -17,8 +17,8 @@ from pipeline.models.masking import masked_softmax
 class ScoreHead(nn.Module):
     """A head that gives one score for each clip: the features of a linear layer, summed and divided by √d.
 
-    In effect this equals one linear layer from d features to one. The layer is kept wide because the released weights
-    are.
+    This equals one linear layer from d features to one. The layer has d outputs, because the released weights have this
+    shape.
     """
 
     def __init__(self, dim: int) -> None:
@@ -33,10 +33,10 @@ class ScoreHead(nn.Module):
 
 
 def inject_scores(base: Tensor, joint: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
-    """Return what enters the second pass of the encoder (HD2MR, equation (13)), [B, L, d].
+    """Return the input of the second pass of the encoder (HD2MR, equation (13)), [B, L, d].
 
-    base: [B, L, d], to which the weighted clips are added; the released system adds to the result of the first pass,
-    the paper to Z itself. joint: [B, L, d], the paper's Z. scores: [B, L]. counted: [B, L], the clips that take part in
+    base: [B, L, d], to which the weighted clips are added. It is the result of the first pass in the released system,
+    and Z in the paper. joint: [B, L, d], the paper's Z. scores: [B, L]. counted: [B, L], the clips that take part in
     the softmax; in the released system these are the padded ones, too.
     """
     return base + masked_softmax(scores, counted, dim=1)[..., None] * joint
@@ -45,7 +45,8 @@ def inject_scores(base: Tensor, joint: Tensor, scores: Tensor, counted: Tensor) 
 class MomentSimilarity(nn.Module):
     """MR2HD in the released form of equations (14) and (15): how much each clip resembles the best moment.
 
-    The GRU runs on through the zero rows behind the moment to the padded length L, and mostly forgets the moment.
+    The GRU continues through the rows of zeros behind the moment up to the padded length L, so it mostly forgets the
+    moment (docs/paper-vs-released.md).
     """
 
     def __init__(self, dim: int, clip_s: float) -> None:
@@ -64,16 +65,16 @@ class MomentSimilarity(nn.Module):
 
 
 class PrintedMomentSimilarity(MomentSimilarity):
-    """MR2HD in the printed form. The GRU reads the moment alone, and its last state is compared with the clips by
-    cosine, with a softmax over the video.
+    """MR2HD in the printed form. The GRU reads only the moment. Its last state is compared with the clips by cosine,
+    with a softmax over the video.
 
-    "The retrieved moments" of the paper are read as the best one. Its bounds are kept within the video, and it has at
-    least one clip.
+    The paper says "the retrieved moments". Here this is the best moment. Its bounds are clamped to the video, and it
+    has at least one clip.
     """
 
     def forward(self, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor) -> Tensor:
-        """Return weights [B, L] that sum to 1. The arguments are those of the released form, but counted [B, L] holds
-        the valid clips alone."""
+        """Return weights [B, L] that sum to 1. The arguments are those of the released form, but counted [B, L] is 1
+        only for valid clips."""
         last = counted.sum(1).long() - 1
         start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
         start, end = (torch.minimum(at.clamp(min=0), last) for at in (start, end))
@@ -87,7 +88,7 @@ def best_moment(logits: Tensor, spans: Tensor, n_clips: Tensor, clip_s: float) -
     """Return the first and the last clip of the moment query with the largest foreground probability, two long tensors
     [B].
 
-    logits, spans: [B, Q, 2]. n_clips: [B] float; the released system takes the padded length for all samples. The first
+    logits, spans: [B, Q, 2]. n_clips: [B] float; the released system uses the padded length for all samples. The first
     clip may be negative, and the last may lie beyond the video. The products are float32 and in this order, because
     rounding decides which clip the floor gives.
     """
@@ -101,9 +102,8 @@ def best_moment(logits: Tensor, spans: Tensor, n_clips: Tensor, clip_s: float) -
 def slice_rows(rows: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Return rows[start : end + 1] of every sample, followed by zero rows up to the full length: [B, L, d].
 
-    rows: [B, L, d]. start, end: [B] long. They have the meaning that slices of Python sequences have, as in the
-    released system: a negative bound counts from the back, what lies outside is cut, and an empty slice gives zeros
-    alone.
+    rows: [B, L, d]. start, end: [B] long. As in the released system, they work like slices of Python sequences: a
+    negative bound counts from the back, what is outside is cut off, and an empty slice gives only zeros.
     """
     length = rows.shape[1]
     # One gather takes the rows of all samples, so the host need not know where any moment lies.

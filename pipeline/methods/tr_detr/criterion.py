@@ -1,7 +1,7 @@
-"""What TR-DETR minimises: every loss, unweighted, and their weighted total, as released and as printed.
+"""The losses of TR-DETR, unweighted, and their weighted total, as released and as printed.
 
 They are equations (4), (5) and (17) of the paper. In the printed form the losses of moments and highlights are
-QD-DETR's: cross-entropy where the released system has a focal loss, and scores under a wrong query.
+QD-DETR's: cross-entropy in place of the focal loss, and clip scores with a wrong query.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from pipeline.models.masking import masked_mean
 def losses_of(
     outputs: AlignedOutputs, batch: Batch, matches: Tensor | None, settings: TrDetrSettings
 ) -> dict[str, Tensor]:
-    """Return every loss that has a weight, and `total`. No value of a tensor is read on the host, so the host does not
-    wait for a GPU.
+    """Return every loss whose weight is not 0, and `total`. No value of a tensor is read on the host, so the host does
+    not wait for a GPU.
 
-    matches: [layers, B, Q], of `losses.layers_of`; None without moments. The keys are unweighted scalars: those
-    of `moment_losses` (only with moments), saliency, global_alignment and local_alignment (only with
-    `settings.alignment`), and total, which is weighted by `settings.loss_weights`. A loss of weight 0 is not computed.
-    Raises ValueError where the batch has no labels.
+    matches: [layers, B, Q], of `losses.layers_of`; None without moments. The keys are unweighted scalars: those of
+    `moment_losses` (only with moments), saliency, global_alignment and local_alignment (only with
+    `settings.alignment`), and total, which is weighted by `settings.loss_weights`. Raises ValueError if the batch has
+    no labels.
     """
     labels, weights, printed = labels_of(batch), settings.loss_weights, settings.formulation == "paper"
     losses: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""TR-DETR as a method: the parts that a step and a prediction are made of."""
+"""TR-DETR as a method: its labels and its losses in both formulations."""
 
 from __future__ import annotations
 

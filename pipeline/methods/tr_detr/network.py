@@ -29,22 +29,23 @@ class AlignedOutputs(Outputs):
 class TrDetr(nn.Module):
     """The network in both formulations. Every module of Table 4 has a switch.
 
-    video_dim, audio_dim (0: none), text_dim: the widths of the raw features. A batch brings two more columns for video,
-    and two for audio: the temporal endpoints. clip_s: the seconds of a clip. A module that is switched off has no
-    parameters and costs nothing. `alignment` changes nothing in the network, because its two losses need only the
-    projected features. Without `refinement` the projected video goes straight on. Without `hd2mr` the encoder runs
-    once. Without `mr2hd` the scores of the first pass are the highlight scores.
+    video_dim, audio_dim (0: none), text_dim: the widths of the raw features. A batch adds two columns to video and two
+    to audio: the temporal endpoints. clip_s: the seconds of a clip. A module that is switched off has no parameters and
+    takes no time. `alignment` changes nothing in the network, because its two losses need only the projected features.
+    Without `refinement` the next part gets the projected video. Without `hd2mr` the encoder runs once. Without `mr2hd`
+    the scores of the first pass are the highlight scores.
 
-    Formulation `released` is what made the published numbers. There a sample's outputs depend on its batch in three
-    places: the head order of the t2v mask (`keep_words_as_released`), the softmax of HD2MR over padded clips
+    Formulation `released` is what made the published numbers. In it the outputs of a sample depend on its batch in
+    three places: the head order of the t2v mask (`keep_words_as_released`), the softmax of HD2MR over padded clips
     (`inject_scores`), and MR2HD (`MomentSimilarity`), which scales the moment with the padded length, may slice padded
     clips, and runs its GRU to the padded length. The global alignment loss averages over padded rows, and the local one
-    divides by their number. A batch whose videos (and, for that loss, texts) have one length shows none of this.
+    divides by their number. If all videos of a batch (and, for that loss, all texts) have the same length, nothing
+    depends on the batch.
 
-    Formulation `paper` is the printed equations (1)-(16). There padding changes nothing. The attention of (11) and the
-    MHA of (12) and (13) are read as what stands inside these encoder layers. What the paper does not mention
-    (positions, feed-forward layers, PReLU, decoder, endpoints, dropout) is the same in both. In training the printed
-    form also scores every video under the next sample's query, on the whole path, for the loss that it shares with
+    Formulation `paper` has the printed equations (1)-(16). In it padding changes nothing. The attention of (11) and the
+    MHA of (12) and (13) are the attention inside these encoder layers. What the paper does not mention (positions,
+    feed-forward layers, PReLU, decoder, endpoints, dropout) is the same in both. In training the printed form also
+    scores every video with the next sample's query, through the whole network, for the loss that it shares with
     QD-DETR.
     """
 

@@ -1,4 +1,4 @@
-"""Visual feature refinement: attention from both sides finds what of the video the query asks for.
+"""Visual feature refinement: attention in both directions emphasises those parts of the video that the query asks for.
 
 Axes: B samples, L clips, N tokens, d width. They are equations (6)-(10) of the paper.
 """
@@ -47,7 +47,7 @@ class Refinement(nn.Module):
 class PrintedRefinement(nn.Module):
     """The printed form: a scaled dot product of two projections, five parts, and one linear layer.
 
-    Of the text pool the paper says no more than "pooling". Here it is the mean that equation (5) uses.
+    The paper says only "pooling" about the pool of the text. Here it is the mean, as in equation (5).
     """
 
     def __init__(self, dim: int) -> None:

@@ -12,7 +12,7 @@ from pipeline.settings import Positive, Weight
 
 
 class LossWeights(MomentLossWeights):
-    """Weights of the losses in their sum, with those of the two alignment losses."""
+    """Weights of the losses in their sum. They include the two alignment losses."""
 
     global_alignment: Weight = 0.3
     """Weight of the loss that brings a video and its own query together, apart from the other queries of the batch."""
@@ -21,7 +21,7 @@ class LossWeights(MomentLossWeights):
 
 
 class TrDetrSettings(MomentQuerySettings):
-    """The settings of TR-DETR. The numbers are the released system's; the switches are the columns of Table 4."""
+    """The settings of TR-DETR. The defaults are the released values. The switches are the columns of Table 4."""
 
     implementation: ClassVar[str] = "pipeline.methods.tr_detr.method:TrDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.tr_detr.release:RELEASE"
@@ -36,24 +36,24 @@ class TrDetrSettings(MomentQuerySettings):
     formulation: Literal["released", "paper"] = "released"  # type: ignore[assignment] # one more than other methods
     """Whether the method computes as the released system does, or as the paper prints (docs/paper-vs-released.md)."""
     plain_masks: bool = False
-    """Whether `formulation: released` leaves out the released mistake in the words' mask, by which samples of a batch
-    change each other."""
+    """Whether `formulation: released` uses a correct mask of the words. The released mask has a bug: samples of a batch
+    change each other's results (docs/paper-vs-released.md)."""
     alignment: bool = True
-    """Whether there is LGAM: the local and the global alignment loss."""
+    """Whether LGAM is used: the local and the global alignment loss."""
     refinement: bool = True
-    """Whether there is VFR, in which clips are refined by the words."""
+    """Whether VFR is used: clips are refined by the words."""
     mr2hd: bool = True
-    """Whether there is MR2HD, in which the highlight scores look at the retrieved moment."""
+    """Whether MR2HD is used: the highlight scores depend on the retrieved moment."""
     hd2mr: bool = True
-    """Whether there is HD2MR, in which the moment retrieval looks at the highlight scores."""
+    """Whether HD2MR is used: the moment retrieval depends on the highlight scores."""
     t2v_layers: Positive = 2
     """Number of layers in which clips attend to words, before the encoder."""
     loss_weights: LossWeights = LossWeights()
     """Weights of the losses in their sum."""
 
     def never_read(self, *, moments: bool, highlights: bool = True, audio: bool = True) -> list[str]:
-        """Return the keys that were changed and that nothing reads. MR2HD looks at what the decoder predicts, on a
-        dataset without moments too."""
+        """Return the keys that were changed and that nothing reads. With MR2HD the decoder is used on a dataset without
+        moments, too."""
         found = super().never_read(moments=moments, highlights=highlights, audio=audio)
         return [key for key in found if not (self.mr2hd and key in ("queries", "decoder_layers"))]
 

@@ -1,1 +1,2 @@
-"""UMT, as released, without pre-training. Every clip is a query, and a moment is a peak among clips."""
+"""UMT, as released, without pre-training. Every clip is a query of the decoder, and moments are found at clips with a
+high probability of being a centre."""

@@ -1,4 +1,4 @@
-"""What UMT minimises: every loss, unweighted, and their weighted total. Nothing is matched."""
+"""The losses of UMT, unweighted, and their weighted total. Nothing is matched."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ EPSILON = 1e-12
 
 
 def losses_of(outputs: PeakOutputs, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
-    """Return every loss that has a head and a weight, and `total`. No value of a tensor is read on the host.
+    """Return every loss that has a head and a weight other than 0, and `total`. No value of a tensor is read on the
+    host.
 
-    The keys are saliency, centre, window and offset. Raises ValueError where the batch has no labels.
+    The keys are saliency, centre, window and offset. Raises ValueError if the batch has no labels.
     """
     labels: Any = labels_of(batch)
     losses: dict[str, Tensor] = {}
@@ -33,7 +34,7 @@ def losses_of(outputs: PeakOutputs, batch: Batch, weights: LossWeights) -> dict[
         found = getattr(outputs, name)
         if found is not None and getattr(weights, name):
             apart = (found - getattr(labels, name)).abs()
-            # A centre can lie on a padded clip of its sample. It counts all the same, as in the released system.
+            # A centre can lie on a padded clip of its sample. As in the released system, it still counts.
             losses[name] = (apart * labels.centres).sum() / labels.n_windows
     return with_total(losses, weights, outputs.scored)
 
@@ -45,8 +46,8 @@ def saliency_loss(logits: Tensor, saliency: Tensor, mask: Tensor) -> Tensor:
 
 
 def centre_loss(logits: Tensor, labels: PeakLabels, mask: Tensor) -> Tensor:
-    """Return the focal loss of the valid clips, divided by the number of windows. Centres are 1, and their
-    neighbours count less."""
+    """Return the focal loss of the valid clips, divided by the number of windows. The target of a centre is 1, and
+    clips near a centre have a lower weight."""
     chance = logits.sigmoid() * mask
     hit = -(chance + EPSILON).log() * (1 - chance) ** 2
     miss = -(1 - chance + EPSILON).log() * chance**2 * (1 - labels.heat) ** 4

@@ -1,7 +1,7 @@
-"""What UMT's golden sets hold beside outputs, losses and gradients: labels, values in between, and each sample alone.
+"""Checks of what only UMT's golden sets contain: labels, intermediate values, and each sample alone.
 
-The README of the sets is the source of their form. A step of the optimizer is one of Adam, on the batch of the set, in
-evaluation mode.
+The form is described in the README of the sets. The optimizer is Adam. Its steps are computed on the batch of the set,
+in evaluation mode.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ PROBED: dict[str, Callable[[Calls], Tensor]] = {
     "text_mapped": lambda calls: calls["text_norm"][0],
     "clip_queries": lambda calls: calls["asking"][0],
 }
-"""The table of tensors in between: released name → ours. Those of the decoder's layers are found by their numbers."""
+"""The table of intermediate tensors: released name → ours. Tensors of the decoder's layers are found by their
+numbers."""
 
 
 def rows_of_set(told: Mapping[str, Any]) -> tuple[Sequence[Query], PeakLabels]:
@@ -60,7 +61,7 @@ def _query(told: Mapping[str, Any], n: int, clip_s: float) -> Query:
 
 
 def further(golden: GoldenSet, method: UmtMethod, calls: Calls, outputs: PeakOutputs) -> Iterator[Check]:
-    """Compare everything that the sets of the other methods do not have. The weights change at the end."""
+    """Compare everything that the sets of the other methods do not have. The last check changes the weights."""
     told, network = golden.expected, method.network
     assert isinstance(network, Umt)  # noqa: S101 - for the type checker
     yield counted("outputs that one side lacks", len(golden.outputs.keys() ^ network.heads.keys()))
@@ -94,7 +95,8 @@ def _check_labels(labels: PeakLabels, told: Mapping[str, Any] | None, moments: b
 
 
 def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
-    """Compare products with one random direction, at some clips, or at the first and the last word of every sample."""
+    """Compare intermediate values by their products with one random direction, at some clips, or at the first and the
+    last word of every sample."""
     probe = torch.from_numpy((noise(f"{told['case']}/probe", (256,)) / 16).astype(np.float32))
     layers = {name: name.removeprefix("decoder_") for name in told["probes"] if name.startswith("decoder_")}
     yield counted("probes that are missing", len(PROBED.keys() - told["probes"].keys()) + (not layers))
@@ -109,7 +111,7 @@ def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _check_without_text_mask(golden: GoldenSet, method: UmtMethod, network: Umt) -> Iterator[Check]:
-    """Compare the losses with padded words as keys, which is what the published weights were trained with."""
+    """Compare the losses without a mask of padded words. The published weights were trained in this way."""
     network.text_mask = False
     try:
         with torch.no_grad():
@@ -171,8 +173,8 @@ def _windows(name: str, ours: Sequence[np.ndarray], wanted: Sequence[Any]) -> Ch
 
 
 def _check_steps(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
-    """Compare three steps, the total after them, and a row of positions that no clip reads, which the decay alone
-    changes."""
+    """Compare three steps, the total after them, and a row of positions that no clip reads. Only the weight decay
+    changes this row."""
     told, unread = golden.expected["adam_steps"], golden.expected["unused_position"]
     table = method.network.query_positions.table  # type: ignore[union-attr]
     norms = [float(table[unread["row"]].detach().norm())]  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""What UMT learns of every clip: how much of a highlight it is, and which moment has its centre there.
+"""The labels of UMT. Every clip has a highlight score, and the moment whose centre is in it.
 
 Axes: B samples, L clips of the batch, W windows.
 """
@@ -18,17 +18,17 @@ from pipeline.ragged import Ragged
 from pipeline.records import Query
 
 SALIENCY_RANGE = {"ratings": 12.0, "everybody": 80.0}
-"""The number that a clip's sum of ratings is divided by. Three people give 0 to 4 each; twenty people give up to
-four steps above 1 each."""
+"""The largest sum of ratings of a clip, by which sums are divided. On QVHighlights three people give 0 to 4 each. On
+TVSum twenty people give 1 to 5 each, which counts as 0 to 4."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeakLabels:
     """The targets of a batch, [B, L] float each, padded with zeros.
 
-    saliency: 0 … 1. heat: 1 at the centre of a window, falling off around it. window, offset: the width of the window,
-    and the place of its centre in its clip, both in clips, where `centres` is 1. n_windows: [], the number of windows
-    of the whole batch.
+    saliency: 0 … 1. heat: 1 at the centre of a window, and less around it. window, offset: the width of the window, and
+    the position of its centre within its clip, both in clips; they are set where `centres` is 1. n_windows: [], the
+    number of windows of the whole batch.
     """
 
     saliency: Tensor
@@ -48,7 +48,7 @@ def peaks(windows: np.ndarray, length: int, clip_s: float) -> np.ndarray:
 
     windows: [W, 2] float32, start and end in seconds. Every product is float32 and in the released order, because on a
     grid of a sixth of a second rounding decides in which clip a centre lies. The end is the start of the last clip, so
-    that a single clip has width 0. Of two windows whose centres lie in one clip the later counts.
+    that a single clip has width 0. If two windows have their centres in one clip, the later one counts.
     """
     found = np.zeros((4, length), np.float32)
     unit, fifth = np.float32(clip_s), np.float32(0.2)
@@ -78,8 +78,8 @@ def saliency_of(query: Query, n_clips: int, clip_s: float) -> np.ndarray:
 
 
 class PeakTargets:
-    """The labels of many queries of one dataset. Nothing is drawn at random; centres depend on how far a batch is
-    padded."""
+    """The labels of many queries of one dataset. Nothing is drawn at random. Centres depend on the padded length of a
+    batch."""
 
     def __init__(self, queries: Sequence[Query], n_clips: Sequence[int], clip_s: float) -> None:
         """Prepare the labels. queries: each with the number of clips of its features. Raises PipelineError as

@@ -1,5 +1,5 @@
-"""The layers of UMT: norms stand before each part, residuals are never normalised, and positions come from learned
-tables.
+"""The layers of UMT. There is a norm before each part, the sums of residuals are never normalised, and positions are
+learned tables.
 
 Axes: B samples, L clips, d width.
 """
@@ -41,7 +41,7 @@ class Positions(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Return the positions [B, L, d] of clips [B, L, d]. Raises PipelineError where a video is longer than the
+        """Return the positions [B, L, d] of clips [B, L, d]. Raises PipelineError if a video is longer than the
         table."""
         if clips.shape[1] > len(self.table):
             raise PipelineError(
@@ -53,7 +53,7 @@ class Positions(nn.Module):
 
 
 def feed_forward(dim: int, inner_dim: int, dropout: float) -> nn.Sequential:
-    """Two linear layers with ReLU, with dropout inside and after them."""
+    """Return two linear layers with a ReLU and dropout between them, and dropout after them."""
     return nn.Sequential(FeedForward(dim, inner_dim, dropout, nn.ReLU), Dropout(dropout))
 
 
@@ -74,7 +74,8 @@ class EncoderLayer(nn.Module):
 
 
 class BottleneckLayer(nn.Module):
-    """A layer in which video and audio see each other through a few tokens, which read both and are read by both."""
+    """A layer in which video and audio exchange information through a few tokens. The tokens attend to both, and both
+    attend to the tokens."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -100,8 +101,8 @@ class BottleneckLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """A layer in which clip queries attend to each other, then to the clips. Neither attention is masked, as
-    released."""
+    """A layer in which clip queries attend to each other, then to the clips. As released, neither attention is
+    masked."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()

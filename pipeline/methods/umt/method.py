@@ -1,4 +1,4 @@
-"""UMT as a method: its labels, its losses, its optimizer, and its way from peaks to windows."""
+"""UMT as a method: its labels, its losses, its optimizer, and how windows are made from the scores of clips."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ KEPT = 100
 """The largest number of windows of one query (the released value)."""
 
 DECAY = 0.5
-"""The number that decides how much an overlap lowers the score of a window: a larger one lowers it less (the
-released value)."""
+"""The width of the soft suppression: with a larger number an overlap lowers the score of a window less (the released
+value)."""
 
 
 class UmtMethod(Method):
-    """UMT. Its optimizer is part of the method: Adam, whose decay runs through its averages, and no gradient is
+    """UMT. Its optimizer is part of the method: Adam, whose weight decay is a part of the gradient. No gradient is
     clipped."""
 
     settings: UmtSettings
@@ -43,7 +43,7 @@ class UmtMethod(Method):
         n_clips: Sequence[int],
         training: Training,  # noqa: ARG002 - every window counts
     ) -> PeakTargets:
-        """Return highlight scores, and peaks at the centres of windows."""
+        """Return the highlight scores of clips, and the labels of the centres of windows."""
         return PeakTargets(queries, n_clips, self.inputs.clip_s)
 
     def losses(
@@ -62,10 +62,11 @@ class UmtMethod(Method):
         n_clips: Sequence[int],
         dataset: str,  # noqa: ARG002 - what the dataset has is known from `inputs`
     ) -> Found:
-        """Return the windows of the likeliest centres. Clip scores are chances: of a highlight, or else of a centre.
+        """Return the windows of the most probable centres. A clip score is the probability of a highlight, or, if
+        nobody rated clips, that of a centre.
 
-        Windows are held within the padded length. On Charades-STA the scores of windows that overlap better ones are
-        lowered, as in the released measure.
+        Windows are clamped to the padded length. On Charades-STA the scores of windows that overlap better ones are
+        lowered, as in the released evaluation.
         """
         chances = outputs.scored.detach().sigmoid().cpu().numpy()
         saliency = [row[:n] for row, n in zip(chances, n_clips, strict=True)]
@@ -94,7 +95,7 @@ class UmtMethod(Method):
         optimizer: Optimizer,
         training: Training,  # noqa: ARG002 - nothing drops
     ) -> ConstantLR:
-        """Return a schedule that keeps the rate constant."""
+        """Return a schedule that keeps the learning rate constant."""
         return ConstantLR(optimizer, factor=1.0, total_iters=1)
 
     def gradient_clip(self, training: Training) -> None:  # noqa: ARG002 - whatever it says
@@ -103,10 +104,11 @@ class UmtMethod(Method):
 
 
 def peak_windows(centre: np.ndarray, width: np.ndarray, offset: np.ndarray, clip_s: float) -> np.ndarray:
-    """Return the windows [k, 3] of the likeliest centres in seconds, the best first, as float32. Nothing is rounded.
+    """Return the windows [k, 3] of the most probable centres in seconds, the best first, as float32. Nothing is
+    rounded.
 
-    centre: [ℓ], the chances of the valid clips. width, offset: [L], in clips. Negative ones count as 0, so that every
-    window is at least a clip long.
+    centre: [ℓ], the probabilities of the valid clips. width, offset: [L], in clips. Negative values count as 0, so that
+    every window is at least a clip long.
     """
     best = np.argsort(-centre, kind="stable")[:KEPT]
     middle = best.astype(np.float32) + offset[best].clip(min=0)
@@ -117,8 +119,8 @@ def peak_windows(centre: np.ndarray, width: np.ndarray, offset: np.ndarray, clip
 
 
 def softly_suppressed(windows: np.ndarray) -> np.ndarray:
-    """Return windows [k, 3] in the order in which they are picked. Each time the best is picked, and the others lose
-    by their overlap with it."""
+    """Return windows [k, 3] after soft suppression, in the order in which they are picked. The best window is picked
+    again and again, and each time the scores of the others are lowered by their overlap with it."""
     left = windows.astype(np.float64)
     picked = []
     while len(left):

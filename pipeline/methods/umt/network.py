@@ -1,6 +1,7 @@
 """The network of UMT. Axes: B samples, L clips, N tokens, d width.
 
-A sample's outputs depend on how far its batch is padded, because the decoder takes padded clips for keys, as released.
+The outputs of a sample depend on the padded length of its batch because, as released, padded clips are keys of the
+decoder.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pipeline.models.elementwise import Dropout
 from pipeline.models.masking import keep_valid
 
 MOMENT_HEADS = ("centre", "window", "offset")
-"""The outputs by which a clip describes the moment whose centre it may be."""
+"""The outputs that describe the moment whose centre may be in a clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeakOutputs:
-    """What every clip says, [B, L] float32 each; None where the dataset has nothing to learn it from.
+    """The outputs for every clip, [B, L] float32 each. An output is None if the dataset has no labels for it.
 
     saliency, centre: the logits of being a highlight and of being the centre of a moment. window: the width of the
     moment. offset: the distance from the clip's start to the centre. Both are in clips, unbounded. mask: 1 = valid.
@@ -37,8 +38,7 @@ class PeakOutputs:
 
     @property
     def scored(self) -> Tensor:
-        """Return the logits that clips are scored by: those of highlights, or those of centres where nobody rated
-        clips."""
+        """Return the logits of the clip scores: those of highlights, or those of centres if nobody rated clips."""
         scored = self.saliency if self.saliency is not None else self.centre
         if scored is None:
             raise ValueError("a network needs moments or ratings to learn from")
@@ -46,7 +46,7 @@ class PeakOutputs:
 
 
 class Modality(nn.Module):
-    """The part that turns features of one modality into clips that have seen each other. No norm stands at its end."""
+    """The encoder of one modality, in which its clips attend to each other. It has no norm at its end."""
 
     def __init__(self, input_dim: int, settings: UmtSettings, layer: tuple[int, int, int, float]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Modality(nn.Module):
 
 
 class Umt(nn.Module):
-    """The network, with the heads that the dataset has labels for. Without audio the clips are the video's alone."""
+    """The network, with those heads for which the dataset has labels. Without audio only the video is encoded."""
 
     def __init__(self, settings: UmtSettings, inputs: Inputs) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Umt(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, batch: Batch) -> PeakOutputs:
-        """Return what every clip of the batch says."""
+        """Return the outputs for every clip of the batch."""
         memory = self._clips(batch)
         text = self.text_norm(self.text_linear(self.text_dropout(batch.text)))
         keep = keep_valid(batch.text_mask) if self.text_mask else None

@@ -1,4 +1,4 @@
-"""What the authors of UMT released, and how it is read: the names in their checkpoints."""
+"""How the released files of UMT are read: the names in its checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ OUTPUTS = {"saliency_logits": "saliency", "center_logits": "centre", "window": "
 def fitted(settings: MethodSettings, tensors: Mapping[str, Tensor]) -> UmtSettings:
     """Return the settings with the sizes that released weights have: Charades-STA and QVHighlights differ from TVSum.
 
-    Raises KeyError or IndexError where the tensors are not this system's, and ValueError for a network that cannot be.
+    Raises KeyError or IndexError if the tensors are not those of UMT, and ValueError if no such network can exist.
     """
     layers = {name.split(".")[2] for name in tensors if name.startswith("query_dec.decoder.")}
     sizes = {
@@ -92,7 +92,8 @@ def fitted(settings: MethodSettings, tensors: Mapping[str, Tensor]) -> UmtSettin
 
 
 def inputs_of(tensors: Mapping[str, Tensor]) -> Inputs:
-    """Return the widths and the heads of released weights. Raises KeyError where no tensor says them."""
+    """Return the widths of the features and the heads that fit released weights. Raises KeyError if no tensor shows
+    them."""
     video, text = (tensors[f"{part}.mapping.linear.weight"].shape[1] for part in ("video_enc", "query_gen"))
     sound = tensors.get("audio_enc.mapping.linear.weight")
     moments, highlights = (any(f".{head}_pred." in name for name in tensors) for head in ("center", "saliency"))

@@ -11,7 +11,7 @@ from pipeline.settings import Positive, Rate, Strict, Weight
 
 
 class LossWeights(Strict):
-    """Weights of the losses in their sum. The defaults are the released ones for QVHighlights.
+    """Weights of the losses in their sum. The defaults are the released values for QVHighlights.
 
     Released for Charades-STA: window 0.05, offset 0.5. Released for TVSum: saliency 1.
     """
@@ -27,8 +27,8 @@ class LossWeights(Strict):
 
 
 class UmtSettings(NetworkSettings):
-    """The settings of UMT. The numbers are the released ones for QVHighlights and Charades-STA; on TVSum the released
-    system has one decoder layer."""
+    """The settings of UMT. The defaults are the released values for QVHighlights and Charades-STA. On TVSum the
+    released system has one decoder layer."""
 
     implementation: ClassVar[str] = "pipeline.methods.umt.method:UmtMethod"
     released: ClassVar[str | None] = "pipeline.methods.umt.release:RELEASE"
@@ -45,16 +45,16 @@ class UmtSettings(NetworkSettings):
     name: Literal["umt"] = "umt"
     """The name of the method."""
     text_mask: bool = True
-    """Whether padded words are left out of the attention to words. The published numbers were trained before the
-    released system was repaired in this place, so with false."""
+    """Whether padded words are left out of the attention to words. The published weights were trained without this
+    mask. It was added to the released system later."""
     decoder_layers: Positive = 3
     """Number of layers of the decoder."""
     bottleneck_tokens: Positive = 4
-    """Number of tokens through which video and audio see each other."""
+    """Number of tokens through which video and audio exchange information."""
     positions: Positive = 5000
-    """Number of rows of every table of positions. A video may have so many clips."""
+    """Number of rows of every table of positions, which is the largest number of clips of a video."""
     text_dropout: Rate = 0.3
-    """Dropout rate on the features of words. That of video and audio is `input_dropout`."""
+    """Dropout rate on the features of words. The rate for video and audio is `input_dropout`."""
     loss_weights: LossWeights = LossWeights()
     """Weights of the losses in their sum."""
 
@@ -69,8 +69,8 @@ class UmtSettings(NetworkSettings):
 
     @classmethod
     def released_training(cls, dataset: str) -> dict[str, Any]:  # noqa: ARG003 - the same for each
-        """Return a batch of one when predicting, which is part of the released result: a clip's score depends on how
-        far its video is padded in the batch."""
+        """Return a batch size of one for prediction. The released results were made in this way, and the score of a
+        clip depends on how far its video is padded in the batch."""
         return {"evaluation_batch_size": 1}
 
     def reading(self, dataset: str) -> Reading:

@@ -1,2 +1,2 @@
-"""UniVTG, as released, without pre-training. Every clip says whether it is foreground and how far its moment
-reaches."""
+"""UniVTG, as released, without pre-training. For every clip it predicts whether the clip is foreground, and the bounds
+of its moment."""

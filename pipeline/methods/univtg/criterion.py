@@ -1,4 +1,4 @@
-"""What UniVTG minimises: every loss, unweighted, and their weighted total. Nothing is matched."""
+"""The losses of UniVTG, unweighted, and their weighted total. Nothing is matched."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def losses_of(
 ) -> dict[str, Tensor]:
     """Return every loss, and `total`. No value of a tensor is read on the host, so the host does not wait for a GPU.
 
-    The keys are span and giou (only with moments), foreground, inter and intra. Of the first three a loss of weight 0
-    is not computed. inter and intra are computed where one of them has a weight, as in the released system. Raises
-    ValueError where the batch has no labels.
+    The keys are span and giou (only with moments), foreground, inter and intra. span, giou and foreground are not
+    computed if their weight is 0. As in the released system, inter and intra are computed if one of the two has a
+    weight. Raises ValueError if the batch has no labels.
     """
     labels: Any = labels_of(batch)
     weights, losses = settings.loss_weights, dict[str, Tensor]()
@@ -49,8 +49,8 @@ def boundary_losses(outputs: ClipOutputs, labels: ClipLabels, mask: Tensor, clip
     inside = labels.foreground
     at = times(mask.sum(1), mask.shape[1], clip_s)[..., None]
     start, end = (at + outputs.offsets).unbind(-1)
-    # Clips of the background are not counted. They are given the whole video, so that no division by zero makes their
-    # gradient NaN.
+    # Clips of the background do not count. Their interval is set to the whole video, so that no division by zero makes
+    # their gradient NaN.
     wanted_start, wanted_end = labels.start * inside, torch.where(inside > 0, labels.end, 1.0)
     apart = F.smooth_l1_loss(start, wanted_start, reduction="none") + F.smooth_l1_loss(
         end, wanted_end, reduction="none"
@@ -79,8 +79,8 @@ def intra_loss(outputs: ClipOutputs, labels: ClipLabels, mask: Tensor) -> Tensor
     """Return the loss of the positive clip against the clips rated lower, and against the clips of the same number in
     the other videos.
 
-    The second direction is the released system's. Another video's clip counts where it is rated lower than that video's
-    positive clip, and it is compared with that video's query.
+    The second part is taken from the released system. A clip of another video counts if it is rated lower than the
+    positive clip of that video, and it is compared with the query of that video.
     """
     positive = labels.positive[:, None]
     is_positive = torch.arange(mask.shape[1], device=mask.device) == positive

@@ -1,4 +1,5 @@
-"""What UniVTG learns of every clip: whether it is foreground, of which window, and how it is rated; and one good clip.
+"""The labels of UniVTG: for every clip whether it is foreground, its window and its rating; and one positive clip for
+each query.
 
 Axes: B samples, L clips of the batch, ℓ clips of one sample.
 """
@@ -70,9 +71,9 @@ def clips_of(query: Query, n_clips: int, clip_s: float) -> QueryClips:
 def _in_windows(query: Query, n_clips: int, clip_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the foreground and the ends of each clip's window: three rows [ℓ] float32.
 
-    The comparison is done in float32, in which a clip's time may equal an end. Of several windows that hold a clip the
-    last counts. Where no window holds any clip, as a window shorter than a clip may not, the clip in which the first
-    window begins is foreground.
+    The comparison is done in float32, in which a clip's time may equal an end. If several windows contain a clip, the
+    last one counts. A window that is shorter than a clip may contain no clip. If no window contains a clip, the clip in
+    which the first window begins is foreground.
     """
     windows = np.asarray(query.relevant_windows, dtype=np.float32) / np.float32(n_clips * clip_s)
     at = times(torch.tensor([float(n_clips)]), n_clips, clip_s)[0].numpy()
@@ -86,10 +87,10 @@ def _in_windows(query: Query, n_clips: int, clip_s: float) -> tuple[np.ndarray, 
 
 
 def _from_everybody(label: np.ndarray, n_clips: int) -> QueryClips:
-    """Return the labels of a row of TVSum, whose ratings are taken about the mean of the whole video. label: [clips,
+    """Return the labels of a row of TVSum. The mean of the whole video is subtracted from its ratings. label: [clips,
     20].
 
-    Clips of equal ratings are equal here. In the released program rounding decides which of them is lower.
+    Here clips with equal ratings are equal. In the released program rounding decides which of them is lower.
     """
     sums = label.sum(1)
     ratings = ((sums - sums.mean()) / label.shape[1]).astype(np.float32)[:n_clips]

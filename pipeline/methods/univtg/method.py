@@ -1,4 +1,4 @@
-"""UniVTG as a method: its labels, its losses, its warm-up, and its way from clips to windows."""
+"""UniVTG as a method: its labels, its losses, its warm-up, and how windows are made from clips."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pipeline.models.batch import Batch
 from pipeline.records import Query
 
 CONSIDERED, KEPT = 1000, 10
-"""The number of windows that the suppression looks at, and the number that it leaves (the released values)."""
+"""The number of windows that enter the suppression, and the number that is kept (the released values)."""
 
 
 class UniVtgMethod(Method):
-    """UniVTG. Without moments the boundary head is never trained, and the clip scores are the foreground's alone."""
+    """UniVTG. Without moments the boundary head is never trained, and clip scores are the foreground probabilities."""
 
     settings: UniVtgSettings
 
@@ -57,10 +57,11 @@ class UniVtgMethod(Method):
         n_clips: Sequence[int],
         dataset: str,  # noqa: ARG002 - one rule for all
     ) -> Found:
-        """Return every clip's window, scored by its foreground chance. At most ten windows of a query are left.
+        """Return the window of every clip, scored by its foreground probability. At most ten windows of a query are
+        kept.
 
-        Padded clips give windows of score 0, as in the released system, and these fill the list up in short videos.
-        With moments a clip's score is the sum of its cosine (through float16) and its foreground chance.
+        As in the released system, padded clips give windows of score 0, which fill up the list for short videos. With
+        moments the score of a clip is the sum of its cosine (rounded to float16) and its foreground probability.
         """
         foreground = outputs.foreground.detach().cpu().numpy()
         if not self.inputs.moments:
@@ -76,8 +77,8 @@ class UniVtgMethod(Method):
         return Found(kept, [row[:n] for row, n in zip(scores, n_clips, strict=True)])
 
     def schedule(self, optimizer: Optimizer, training: Training) -> LambdaLR:
-        """Return a rate that rises over the first epochs, and is divided by ten after every
-        `drop_learning_rate_after`."""
+        """Return a schedule in which the learning rate rises over the first epochs, and is divided by ten after every
+        `drop_learning_rate_after` epochs."""
         rise, drop = self.settings.warmup_epochs, training.drop_learning_rate_after
         return LambdaLR(optimizer, lambda epoch: min(1.0, (epoch + 1) / rise) * 0.1 ** (epoch // drop))
 
@@ -94,7 +95,8 @@ def ranked(ends: np.ndarray, scores: np.ndarray, duration_s: float) -> np.ndarra
 
 
 def suppressed(windows: np.ndarray, overlap: float, n_kept: int) -> np.ndarray:
-    """Return the best windows [k, 3] of which none lies over a better one by more than `overlap` of their common hull.
+    """Return the best windows [k, 3]. A window is dropped if its IoU with a better one is above `overlap`; the union is
+    that of the smallest interval around both.
 
     windows: the best one first.
     """

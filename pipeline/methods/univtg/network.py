@@ -1,4 +1,4 @@
-"""The network of UniVTG: one sequence of clips and words, and what every clip says of itself.
+"""The network of UniVTG: an encoder over one sequence of clips and words, and heads that predict for every clip.
 
 Axes: B samples, L clips, N tokens, d width.
 """
@@ -22,11 +22,11 @@ from pipeline.models.masking import keep_valid, masked_softmax
 from pipeline.models.projection import Projection
 
 EXCLUDED = -103.27893
-"""The number that is added to the score of a clip that takes no part: the logarithm of float32's smallest number, as
+"""The number that is added to the score of a clip to exclude it: the logarithm of float32's smallest number, as
 released."""
 
 TEXT, VIDEO = range(2)
-"""The rows of the table of type vectors."""
+"""Number of rows of the table of type vectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +47,15 @@ class ClipOutputs:
 
 
 class DropPath(nn.Module):
-    """Dropout of whole branches. While training, a sample loses its branch with chance `rate`, and kept branches are
-    divided by 1 - rate."""
+    """Dropout of whole branches. While training, a sample loses its branch with probability `rate`, and kept branches
+    are divided by 1 - rate."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, branch: Tensor) -> Tensor:
-        """Return the branches [B, L, d] that are left."""
+        """Return the branches [B, L, d], with zeros for those that were dropped."""
         if not self.training or not self.rate:
             return branch
         return branch * drop(torch.ones(len(branch), 1, 1, device=branch.device), self.rate).to(branch.dtype)
@@ -71,8 +71,8 @@ class PathLayer(SelfLayer):
 
 
 class ClipHead(nn.Module):
-    """A head of three convolutions over time, with ReLU between them. Padded clips are convolved like others, as
-    released."""
+    """A head of three convolutions over time, with ReLU between them. As released, padded clips are convolved like
+    valid ones."""
 
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class ClipHead(nn.Module):
 
 
 class UniVtg(nn.Module):
-    """The network. The clip scores compare projected features alone, which see neither context nor positions."""
+    """The network. The clip scores compare only projected features, which contain neither context nor positions."""
 
     def __init__(self, settings: UniVtgSettings, inputs: Inputs) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class UniVtg(nn.Module):
         self.register_buffer("signs", torch.tensor([-1.0, 1.0]), persistent=False)
 
     def forward(self, batch: Batch) -> ClipOutputs:
-        """Return what every clip of the batch says."""
+        """Return the predictions for every clip of the batch."""
         video = self.video_projection(batch.video) + self.types[VIDEO]
         text = self.text_projection(batch.text) + self.types[TEXT]
         places = clip_positions(batch.video_mask, video.shape[-1])

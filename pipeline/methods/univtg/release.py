@@ -1,4 +1,4 @@
-"""What the authors of UniVTG released, and how it is read: the names in their checkpoints and golden sets."""
+"""How the released files of UniVTG are read: the names in its checkpoints and golden sets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ kept."""
 OPTIONS = {
     ours: SHARED_OPTIONS[ours] for ours in ("hidden_dim", "heads", "encoder_layers", "feedforward_dim", "input_dropout")
 }
-"""The table of options: our setting → the released option that says it."""
+"""The table of options: our setting → the released option with its value."""
 
 LOSSES = {
     "loss_b": "span",
@@ -85,8 +85,7 @@ def further(
     calls: Calls,  # noqa: ARG001 - the set holds nothing in between
     outputs: ClipOutputs,
 ) -> Iterator[Check]:
-    """Compare cosines of valid clips and of padded ones, labels, predictions or the measure of TVSum, and optimizer
-    steps."""
+    """Compare cosines of valid and of padded clips, labels, predictions (on TVSum: its metric), and optimizer steps."""
     told, mask, labels = golden.expected, golden.batch.video_mask > 0, golden.batch.labels
     reference = torch.tensor(told["outputs"]["saliency_scores"]).view(mask.shape)
     yield close("saliency of valid clips", outputs.saliency[mask], reference[mask])
@@ -112,7 +111,7 @@ def _check_predictions(
 ) -> Iterator[Check]:
     """Compare windows after the suppression to the last printed digit, and scores to one float16 step of the cosine.
 
-    To the step comes the tolerance of the scores themselves: another processor may round the sum otherwise.
+    The tolerance of the scores is added to the step, because another processor may round the sum differently.
     """
     wanted = [np.array(row["pred_relevant_windows"]) for row in rows]
     yield counted("windows, samples with another number", sum(map(lambda a, b: a.shape != b.shape, windows, wanted)))

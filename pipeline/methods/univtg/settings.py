@@ -11,7 +11,7 @@ from pipeline.settings import Positive, Rate, Strict, Weight
 
 
 class LossWeights(Strict):
-    """Weights of the losses in their sum. The defaults are the released script's for QVHighlights.
+    """Weights of the losses in their sum. The defaults are those of the released script for QVHighlights.
 
     Published for TVSum: foreground 1, inter 0, and intra per domain, searched on the video that is reported: VT 0.1,
     VU 0.5, GA 0.1, MS 0.1, PK 0, PR 0.6, FM 0.4, BK 0.7, BT 0.9, DS 0.6. Published for Charades-STA: intra 1, inter
@@ -27,11 +27,13 @@ class LossWeights(Strict):
     intra: Weight = 0.05
     """Weight of the loss that compares a clip with the clips of its video that are rated lower."""
     inter: Weight = 0.01
-    """Weight of the loss that compares a clip's own query with the queries of the batch, and the other way round."""
+    """Weight of the loss that compares a clip with all queries of the batch, and a query with the clips of the
+    batch."""
 
 
 class UniVtgSettings(NetworkSettings):
-    """The settings of UniVTG, trained from scratch. The numbers are those of the released script for QVHighlights."""
+    """The settings of UniVTG, trained without pre-training. The defaults are those of the released script for
+    QVHighlights."""
 
     implementation: ClassVar[str] = "pipeline.methods.univtg.method:UniVtgMethod"
     released: ClassVar[str | None] = "pipeline.methods.univtg.release:RELEASE"
@@ -50,14 +52,15 @@ class UniVtgSettings(NetworkSettings):
     encoder_layers: Positive = 4
     """Number of layers of the encoder."""
     dropout: Rate = 0.0
-    """Dropout rate on the weights of attention. Nothing else inside the network is dropped with it."""
+    """Dropout rate on the weights of attention. It applies to nothing else in the network."""
     drop_path: Rate = 0.1
-    """Chance that a sample skips a branch of an encoder layer."""
+    """Probability that a sample skips a branch of an encoder layer."""
     warmup_epochs: Positive = 10
-    """Number of epochs in which the learning rate rises to its full value. With 1 it starts with its full value."""
+    """Number of epochs in which the learning rate rises to its full value. With 1 training starts with the full
+    value."""
     overlap: Rate = 0.7
-    """Largest overlap of a window with a better one, as a share of their common hull. Beyond it the window is left
-    out."""
+    """Largest overlap of a window with a better one, as a share of the smallest interval around both. A window with a
+    larger overlap is left out."""
     loss_weights: LossWeights = LossWeights()
     """Weights of the losses in their sum."""
 
@@ -68,12 +71,13 @@ class UniVtgSettings(NetworkSettings):
 
     @classmethod
     def released_training(cls, dataset: str) -> dict[str, Any]:
-        """Return the evaluation batch of datasets with moments, where windows of padded clips fill the lists of short
-        videos, and the schedule of QVHighlights, whose learning rate drops after 80 epochs."""
+        """Return the keys of `training` with a released value. On datasets with moments this is the batch size of
+        evaluation, because windows of padded clips fill the lists of short videos. On QVHighlights the learning rate
+        drops after 80 epochs."""
         about = datasets.get(dataset)
         found = {"evaluation_batch_size": 4} if about.moments else {}
         return found | ({"drop_learning_rate_after": 80} if about.moments and about.highlights else {})
 
     def reading(self, dataset: str) -> Reading:  # noqa: ARG002 - one rule for all
-        """Return how features are normalised: every family and every word has length 1, on TVSum too."""
+        """Return how features are normalised: every family and every word is scaled to length 1 on all datasets."""
         return Reading()

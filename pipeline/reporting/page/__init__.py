@@ -1,4 +1,4 @@
-"""One page that shows what was found: every query with its windows, the mistakes, and how prediction files compare.
+"""Pages that show results: every query with its windows, the kinds of mistakes, and a comparison of prediction files.
 
-`own.py` makes the page of somebody's own prediction files. A page is one HTML file that asks nothing of any network.
+`own.py` makes the page of a user's own prediction files. A page is one HTML file that loads nothing from a network.
 """

@@ -1,7 +1,7 @@
-"""A page is put together from templates: one HTML file that holds its styles, its script and its data.
+"""Makes a page from templates: one HTML file that contains its styles, its script and its data.
 
-Everything that a template prints is escaped, because titles, labels and queries are strangers' text. A content policy
-in the page forbids every request but those for files beside it, and every script but its own.
+Everything that a template prints is escaped, because titles, labels and queries are texts of strangers. A content
+policy in the page forbids all requests except those for files beside it, and all scripts except its own.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).with_name("templates")
 SCRIPTS = ("tables.js", "queries.js", "detail.js", "stories.js")
-"""In the order in which the page holds them; `detail.js` begins what `queries.js` defines."""
+"""The scripts in the order of the page. `detail.js` uses what `queries.js` defines."""
 
 GENERATOR = "tr-detr-pipeline"
-"""What a page names as its maker, so that no other page is written over."""
+"""The generator that a page names. Only a file with it may be overwritten."""
 
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-"""Characters that could end a script block, as JSON writes them without harm."""
+"""Characters that could end a script block → their JSON escapes, which cannot."""
 
 
 def write(path: Path, template: str, context: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> None:
-    """Write a page. data: what its script reads. Raises PipelineError where it cannot be written."""
+    """Write a page. data: the data for its script. Raises PipelineError if the file cannot be written."""
     text = render(template, context, data)
     with files.atomic(path) as file:
         file.write(text)
 
 
 def render(template: str, context: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> str:
-    """Return the text of a page; arguments as in `write`."""
+    """Return the text of a page. The arguments are those of `write`."""
     from markupsafe import Markup
 
     script = "\n".join((TEMPLATES / name).read_text("utf-8") for name in SCRIPTS)
@@ -68,7 +68,8 @@ def is_page(path: Path) -> bool:
 
 @cache
 def environment() -> Environment:
-    """The templates of this package, escaped in every place; a name that a template misspells is an error."""
+    """Return the environment of this package's templates. Every value is escaped, and an unknown name in a template is
+    an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
@@ -83,7 +84,7 @@ def environment() -> Environment:
 
 
 def as_json(data: Mapping[str, Any]) -> str:
-    """Return JSON that can stand in a script block of a page whatever its texts are."""
+    """Return JSON that is safe in a script block of a page, whatever its texts are."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character, escaped in UNSAFE.items():
         text = text.replace(character, escaped)
@@ -91,18 +92,18 @@ def as_json(data: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, decimals: int = 2) -> str:
-    """A number as people read it, with a minus sign that is as wide as a plus; a dash for none."""
+    """Return a number as text, with a minus sign that is as wide as a plus, or a dash for None."""
     if value is None or value != value:  # noqa: PLR0124 - NaN
         return "–"
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def signed(value: float | None, decimals: int = 2) -> str:
-    """A difference: with its sign, a zero without."""
+    """Return a difference as text with its sign. Zero has no sign."""
     text = number(value, decimals)
     return f"+{text}" if value and text[0] not in "−–" and float(text) else text
 
 
 def count(value: int) -> str:
-    """A whole number with its thousands apart."""
+    """Return a whole number as text, with a comma between thousands."""
     return f"{value:,}"

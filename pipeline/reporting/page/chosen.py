@@ -1,4 +1,4 @@
-"""The counterparts of the paper's Figures 2 and 3: queries that a rule chooses, and nobody by hand.
+"""The counterparts of the paper's Figures 2 and 3. Their queries are chosen by a rule, not by hand.
 
 The rule: queries are sorted by the score of the first file, and those at the places 25 %, 50 % and 75 % are shown.
 Queries of equal score keep the order of the annotations.
@@ -27,15 +27,15 @@ WIDTH, CURVES = 1000.0, 80.0
 """Units of a drawing: its width, and the height of its curves."""
 
 RULE = (
-    "Shown are the queries at 25 %, 50 % and 75 % of the way from the worst to the best score of {label}; of equal "
-    "scores the one that the annotations list first comes first."
+    "Shown are the queries at 25 %, 50 % and 75 % of the way from the worst to the best score of {label}. Queries of "
+    "equal score keep the order of the annotations."
 )
 
 
 @dataclass(frozen=True)
 class Lane:
-    """What one file says of a query. place: of the file on its page. window: x and width of the first window.
-    curve: an SVG path of its saliency, as percentile; '' without saliency. score: percent."""
+    """The predictions of one file for a query. place: the index of the file on its page. window: x and width of the
+    first window. curve: an SVG path of its saliency, as percentile; '' without saliency. score: in percent."""
 
     label: str
     place: int
@@ -46,7 +46,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Chosen:
-    """One query of a figure. truth: x and width of each window. rated: x, width and height of each rated clip."""
+    """One query of a figure. truth: x and width of each true window. rated: x, width and height of each rated clip."""
 
     at: float
     qid: Any
@@ -60,7 +60,7 @@ class Chosen:
 
 
 def figure(benchmark: Benchmark, videos: Mapping[str, Path]) -> list[Chosen]:
-    """Return the queries of a benchmark's figure. videos: vid → file, of the videos that are there."""
+    """Return the queries of a benchmark's figure. videos: vid → file, for the videos that exist."""
     first = benchmark.files[0]
     order = np.argsort(first.values(first.leading, first.qids), kind="stable")
     places = {at: first.qids[int(order[round(at * (len(order) - 1))])] for at in PLACES}

@@ -1,4 +1,4 @@
-"""Prediction files are scored and dissected once, and every part of a page reads from here."""
+"""Scores prediction files and finds their mistakes once. All parts of a page use the result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADLINE = {metric: column for column, metric in METRIC_OF.items()} | {TOP5: "to
 """The community's name of a headline number → the name that tables print, in the order of the tables."""
 
 MOMENT, HIGHLIGHT = METRIC_OF["mAP Avg."], METRIC_OF["HD mAP"]
-"""The numbers by which queries are sorted, and then `TOP5`: the first that a file has."""
+"""The metrics by which queries are sorted, followed by `TOP5`. The first one that a file has is used."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Examined:
     """One prediction file on one benchmark.
 
     label: its name on the page. rows: qid → prediction row. scores: qid → per-query results, values from 0 to 1 or
-    None. intervals: headline number → percent with its 95 % interval. anatomy: of the queries `qids`, in their order;
-    None where the file has no windows or the dataset no moments.
+    None. intervals: headline number → percent with its 95 % interval. anatomy: the mistakes of the queries `qids`, in
+    their order; None if the file has no windows or the dataset has no moments.
     """
 
     label: str
@@ -45,23 +45,23 @@ class Examined:
 
     @property
     def qids(self) -> list[Qid]:
-        """The queries that were scored, in the order of the annotations."""
+        """The qids that were scored, in the order of the annotations."""
         return list(self.scores)
 
     @property
     def leading(self) -> str:
-        """The number by which its queries are sorted."""
+        """The metric by which its queries are sorted."""
         return next(name for name in (MOMENT, HIGHLIGHT, TOP5) if name in next(iter(self.scores.values())))
 
     def values(self, metric: str, qids: Sequence[Qid]) -> np.ndarray:
-        """Return one metric of some queries, 0 to 1, NaN where a query does not take part."""
+        """Return one metric of some queries, from 0 to 1, or NaN for a query that has no value."""
         found = (self.scores[qid].get(metric) if qid in self.scores else None for qid in qids)
         return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One split of a dataset with the prediction files that were examined on it. truth: qid → annotation row."""
+    """One split of a dataset, with the prediction files that were examined on it. truth: qid → annotation row."""
 
     dataset: Dataset
     name: str
@@ -75,7 +75,7 @@ class Benchmark:
 
     @property
     def videos(self) -> int:
-        """The number of videos, which are what intervals are drawn from."""
+        """The number of videos. Intervals are computed over videos."""
         return len({self.dataset.video_of(row["vid"]) for row in self.truth.values()})
 
     @property
@@ -92,11 +92,11 @@ def examine(
     name: str = "",
     scored: Mapping[str, Collection[str]] | None = None,
 ) -> Benchmark:
-    """Score and dissect prediction files.
+    """Score prediction files and find their mistakes.
 
-    predictions: label → file, or the files of all domains. name: what the page calls the split; the annotations' file
-    name without it. scored: label → qids, as text, that count in that file; all others of the annotations are on
-    record as left out. Raises PipelineError as `score_files` does.
+    predictions: label → file, or the files of all domains. name: the name of the split on the page; the default is the
+    file name of the annotations. scored: label → the qids, as text, that count in this file; earlier stages have
+    recorded why the others are left out. Raises PipelineError as `score_files` does.
     """
     truth = load_truth(dataset, annotations)
     every = {str(qid) for qid in truth}
@@ -110,9 +110,9 @@ def examine(
 def examine_file(
     dataset: str, label: str, path: Path | Sequence[Path], truth: Truth, skipped: Collection[str] = ()
 ) -> Examined:
-    """Score and dissect one prediction file, or those of several domains as one.
+    """Score one prediction file, or those of several domains as one, and find its mistakes.
 
-    Raises PipelineError that lists every error in it.
+    Raises one PipelineError that lists every error in the file.
     """
     paths = [path] if isinstance(path, Path) else list(path)
     rows: list[Row] = []
@@ -136,14 +136,15 @@ def examine_file(
 
 
 def has_saliency(one: Examined) -> bool:
-    """Tell whether a file holds saliency scores."""
+    """Tell whether a file has saliency scores."""
     return SALIENCY in next(iter(one.rows.values()))
 
 
 def labels_of(paths: Sequence[Path], names: Sequence[str] = ()) -> dict[str, Path]:
-    """Return label → file: the given names, or file names without their endings, longer where two are equal.
+    """Return label → file. A label is the given name, or the file name without suffix. If two are equal, folders are
+    added.
 
-    Raises PipelineError where there are not as many names as files, or where two are equal.
+    Raises PipelineError if there are not as many names as files, or if two are equal.
     """
     if names and (len(names) != len(paths) or len(set(names)) != len(names)):
         raise PipelineError(

@@ -1,4 +1,4 @@
-"""A few frames of a video as small pictures that a page can hold."""
+"""Makes small pictures of a few frames of a video, to be embedded in a page."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from pipeline.errors import PipelineError
 
 HEIGHT = 84
-"""Pixels of a picture's side. Frames are square crops of the middle, as the encoders see them."""
+"""Width and height of a picture in pixels. Frames are square centre crops, as encoders get them."""
 
 
 def frames_of(video: Path, n: int) -> list[str]:
     """Return addresses (`data:`) of `n` frames, each from the middle of an equal part of the video.
 
-    Returns an empty list where the video cannot be decoded, or where the installation has no decoder: a figure without
-    frames says less, but is not wrong.
+    Returns an empty list if the video cannot be decoded, or if the installation has no decoder. The figure is then
+    drawn without frames.
     """
     try:
         from PIL import Image

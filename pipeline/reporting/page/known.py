@@ -1,4 +1,5 @@
-"""The leaderboard: every prediction file of a split that the table of sources knows, scored here and compared."""
+"""Makes the leaderboard of a split: every prediction file in the table of sources is scored here, and all are
+compared."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from pipeline.stages import StageJob
 def leaderboard(job: StageJob[Nothing]) -> bool:
     """Write a page into {results}/report/leaderboard-{dataset}-{split}.html.
 
-    The files are named as in the table of sources, without the ending that they share. Returns whether there was work
-    to do. Raises PipelineError for a file with errors.
+    The files have their names from the table of sources, without the suffix that all of them share. Returns whether
+    there was work to do. Raises PipelineError for a file with errors.
     """
     dataset, split = job.about["dataset"], job.about["split"]
     ending = datasets.get(dataset).predictions_end.format(split=split)

@@ -1,4 +1,4 @@
-"""The part of a page where prediction files stand beside each other: numbers with intervals, and paired differences."""
+"""The part of a page that compares prediction files: numbers with intervals, and paired differences."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def ranked(benchmark: Benchmark) -> list[Examined]:
 
 
 def matrices(benchmark: Benchmark, metrics: tuple[str, ...]) -> list[Matrix]:
-    """Return the matrix of each metric that two files at least have.
+    """Return the matrix of each metric that at least two files have.
 
-    Two files are compared on the queries that both cover. Stars are corrected for all pairs of one matrix.
+    Two files are compared on the queries that both contain. Stars are corrected for all pairs of one matrix.
     """
     found = {metric: [one for one in ranked(benchmark) if metric in one.intervals] for metric in metrics}
     pairs: dict[tuple[str, str], dict[str, Comparison]] = {}

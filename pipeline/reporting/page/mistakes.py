@@ -14,15 +14,15 @@ from pipeline.reporting.page.examined import MOMENT, Benchmark, Examined
 
 AT = {"mAP@0.5": THRESHOLDS.index(0.5), "mAP@0.75": THRESHOLDS.index(0.75)}
 CHANGED = 0.005
-"""Two files differ on a query when its average precision differs by more than this, a half point."""
+"""Two files differ on a query if its average precision differs by more than this (half a point)."""
 MOST = 10
-"""Number of queries that a list of changes names in each direction."""
+"""Number of queries that are listed as better, and as worse."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One kind of mistake in one file. points: column → points of mAP that its repair alone would gain. queries:
-    number of queries that have it. main: number of queries whose costliest mistake it is."""
+    """One kind of mistake in one file. points: column → points of mAP that are gained if only this kind is repaired.
+    queries: number of queries that have it. main: number of queries whose costliest mistake it is."""
 
     kind: str
     meaning: str
@@ -32,7 +32,7 @@ class Cost:
 
     @property
     def average(self) -> float:
-        """The points of mAP Avg."""
+        """The cost of this kind in points of mAP Avg."""
         return self.points["mAP Avg."]
 
 
@@ -50,8 +50,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Changed:
-    """How the second of two files differs from the first. pairs: (kind in the first, in the second, queries), the
-    commonest first. better, worse: [qid, query, AP in percent in the first, in the second], largest change first."""
+    """The differences between two files. pairs: (kind in the first, in the second, queries), the commonest first.
+    better, worse: [qid, query, AP in percent in the first, in the second], largest change first."""
 
     first: str
     second: str
@@ -64,7 +64,7 @@ class Changed:
 
 
 def costs(one: Examined) -> list[Cost]:
-    """Return every kind of mistake of a file, in the order of `KINDS`. The file has an anatomy."""
+    """Return every kind of mistake of a file, in the order of `KINDS`. The file must have an anatomy."""
     if one.anatomy is None:
         return []
     main, has = one.anatomy.main_mistakes(), one.anatomy.has()
@@ -81,7 +81,8 @@ def costs(one: Examined) -> list[Cost]:
 
 
 def groups(benchmark: Benchmark, one: Examined) -> list[Group]:
-    """Return the queries of a file by length, place and number of their windows and by length of the query."""
+    """Return groups of the queries of a file: by length, position and number of their windows, and by length of the
+    query."""
     if one.anatomy is None:
         return []
     value, r1 = one.values(MOMENT, one.qids), one.values("MR-full-R1@0.7", one.qids)
@@ -95,7 +96,7 @@ def groups(benchmark: Benchmark, one: Examined) -> list[Group]:
 
 
 def changed(benchmark: Benchmark, first: Examined, second: Examined) -> Changed | None:
-    """Return how two files differ, query by query; None where one has no windows."""
+    """Return the differences between two files, query by query, or None if one of them has no windows."""
     if first.anatomy is None or second.anatomy is None:
         return None
     qids = [qid for qid in first.qids if qid in second.scores]

@@ -19,16 +19,15 @@ from pipeline.reporting.reproduced import Reproduced
 from pipeline.reporting.sentences import sentence
 
 STEPS = {"(a)": "neither", "(f)": "+ task cooperation", "(g)": "+ alignment (LGAM)", "(j)": "+ refinement (VFR)"}
-"""Rows of Table 4 that add one module after the other → what each adds."""
+"""Rows of Table 4 that add one module after another → the modules that each row adds."""
 
 
 @dataclass(frozen=True)
 class Coverage:
     """How much of one table was reproduced.
 
-    rows: the number of rows in the paper. with_runs: how many of them have runs here. sentence: what was found of
-    TR-DETR's row, or of the first row with runs. missing: the names of the rows of the paper's own method that have no
-    runs here.
+    rows: the number of rows in the paper. with_runs: how many of them have runs here. sentence: the result of TR-DETR's
+    row, or of the first row with runs. missing: the names of the rows of the paper's own method that have no runs here.
     """
 
     number: int
@@ -41,7 +40,8 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Step:
-    """A row of Table 4 as a step of the waterfall, mAP Avg. in percent. spread: over seeds, 0 for one."""
+    """A row of Table 4 as a step of the waterfall, mAP Avg. in percent. spread: standard deviation over seeds, 0 for
+    one seed."""
 
     key: str
     name: str
@@ -51,7 +51,7 @@ class Step:
 
 
 def coverage(number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapping[Key, Judged]) -> Coverage:
-    """Say what was reproduced of one table."""
+    """Return which part of one table was reproduced."""
     every = published.table(number)
     rows_of = {row.key: row for row in every}
     key = next((k for k in (ABOUT[number].ours, *rows) if k in rows_of and k in rows), None)
@@ -76,12 +76,12 @@ def steps(rows: Mapping[str, Sequence[Reproduced]]) -> list[Step]:
 
 
 def scale(found: Sequence[Step]) -> int:
-    """Return the end of an axis, a multiple of ten percent, that holds every step."""
+    """Return the end of an axis that is long enough for every step, as a multiple of ten percent."""
     return max((10 * (int(max(step.published, step.reproduced or 0)) // 10 + 1) for step in found), default=100)
 
 
 def seconds_of(layout: Layout, experiments: Mapping[str, Experiment]) -> tuple[int, float]:
-    """Return the number of trained runs that are there and the seconds that their epochs took."""
+    """Return the number of trained runs that exist, and the seconds that their epochs took."""
     n, total = 0, 0.0
     for name, experiment in experiments.items():
         for run in experiment.runs if experiment.source != "predictions" else []:
@@ -93,7 +93,7 @@ def seconds_of(layout: Layout, experiments: Mapping[str, Experiment]) -> tuple[i
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Return seconds as text in a suitable unit."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 2 * 3600:

@@ -1,4 +1,5 @@
-"""The page of somebody's own prediction files: queries, mistakes and how the files compare, without a workflow."""
+"""Makes the page of a user's own prediction files: queries, mistakes and a comparison of the files. It needs no
+workflow."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from pipeline.reporting.reproduced import TOP5
 
 PAGE = "index.html"
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".m4v", ".mov")
-"""Endings of video files that a browser may be able to play."""
+"""Suffixes of video files that a browser may be able to play."""
 COMPARED = (MOMENT, "MR-full-R1@0.7", HIGHLIGHT, TOP5)
 """The headline numbers that have a matrix of paired differences."""
 
@@ -35,8 +36,8 @@ def report(
 ) -> Path:
     """Write `output`/index.html about prediction files, and return its path.
 
-    names: what the page calls the files. videos: a folder with `{vid}.mp4` and the like, which the page plays from
-    where they lie. Raises PipelineError for files that cannot be scored, and for an output that cannot be written.
+    names: the names of the files on the page. videos: a folder with `{vid}.mp4` or similar files, which the page plays
+    from there. Raises PipelineError for files that cannot be scored, and for an output that cannot be written.
     """
     path = output / PAGE
     if path.exists() and not build.is_page(path):
@@ -47,12 +48,13 @@ def report(
 
 
 def write(path: Path, benchmark: Benchmark, videos: Mapping[str, str], back: str = "") -> None:
-    """Write the page of a benchmark. videos: vid → address. back: address of the page that leads here, if any."""
+    """Write the page of a benchmark. videos: vid → address. back: address of the page with a link to this page, if
+    any."""
     build.write(path, "benchmark.html", context(benchmark, back=back), queries.data(benchmark, videos))
 
 
 def context(benchmark: Benchmark, back: str = "") -> dict[str, Any]:
-    """Return what the templates of a benchmark's page print."""
+    """Return the values that the templates of a benchmark's page print."""
     with_windows = [one for one in benchmark.files if one.anatomy is not None]
     few = len({benchmark.dataset.video_of(row["vid"]) for row in benchmark.truth.values()}) < FEW
     return {
@@ -72,7 +74,7 @@ def context(benchmark: Benchmark, back: str = "") -> dict[str, Any]:
 
 
 def sentence(benchmark: Benchmark, one: Examined) -> str:
-    """Say in one sentence what a file is worth and what it loses most by."""
+    """Return one sentence with the headline number of a file and its costliest kind of mistake."""
     found = one.intervals[one.leading]
     interval = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
     text = f"{benchmark.metrics[one.leading]} is {found.value:.2f}{interval} on {counted(len(one.qids), 'query')}"
@@ -84,9 +86,9 @@ def sentence(benchmark: Benchmark, one: Examined) -> str:
 
 
 def videos_in(folder: Path, benchmark: Benchmark, page: Path) -> dict[str, str]:
-    """Return vid → address of its file as a page in the folder `page` names it, for the videos that are there.
+    """Return vid → address of its file relative to the folder `page`, for the videos that exist.
 
-    Raises PipelineError where there is no such folder.
+    Raises PipelineError if the folder does not exist.
     """
     if not folder.is_dir():
         raise PipelineError("is no folder", where=folder, remedy="name the folder with the video files, or none")
@@ -97,11 +99,11 @@ def videos_in(folder: Path, benchmark: Benchmark, page: Path) -> dict[str, str]:
 
 
 def address(path: Path, page: Path) -> str:
-    """Return the address of a file, as a page in the folder `page` names it."""
+    """Return the address of a file relative to the folder `page`."""
     return quote(Path(os.path.relpath(path.resolve(), page.resolve())).as_posix())
 
 
 def _changed(benchmark: Benchmark, with_windows: Sequence[Examined]) -> list[mistakes.Changed]:
-    """Return how every further file differs from the first."""
+    """Return the differences of every further file from the first."""
     pairs = (mistakes.changed(benchmark, with_windows[0], other) for other in with_windows[1:])
     return [pair for pair in pairs if pair is not None]

@@ -1,4 +1,4 @@
-"""The data of a page's list of queries: what is known of each query and what each file predicted, as small JSON."""
+"""Makes the data of a page's list of queries as small JSON: each query, and the predictions of each file for it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ SHOWN_AT = 0.7
 """The IoU threshold at which a predicted window of the list is called right or wrong."""
 
 LEVELS = "abcdefghijklm"
-"""A clip's mean rating in 13 steps: the lowest that a person can give is `a`, the highest `m`; `.` has no rating.
-
-Three raters and marks from 0 to 4 give 13 different means, so that QVHighlights loses nothing."""
+"""Letters for the mean rating of a clip in 13 steps: `a` is the lowest possible rating and `m` the highest. `.` means
+no rating. Three raters with ratings from 0 to 4 give 13 different means, so nothing is lost for QVHighlights."""
 
 
 def data(benchmark: Benchmark, videos: Mapping[str, str]) -> dict[str, Any]:
     """Return what the page's script reads. videos: vid → address of a video file, relative to the page.
 
-    Lists run over the queries in the order of the annotations. Times are seconds. A query that a file does not cover
-    has null there.
+    Lists have one entry for each query, in the order of the annotations. Times are in seconds. If a file lacks a query,
+    its entry is null.
     """
     rows = list(benchmark.truth.values())
     highlights = benchmark.dataset.highlights
@@ -47,7 +46,8 @@ def data(benchmark: Benchmark, videos: Mapping[str, str]) -> dict[str, Any]:
 
 
 def saliency_ranks(scores: Sequence[float]) -> list[int]:
-    """Return the rank of every clip among the clips of its video: 1 is the highest score; equal scores share one."""
+    """Return the rank of every clip among the clips of its video: 1 is the highest score, and equal scores have the
+    same rank."""
     values = np.asarray(scores, dtype=np.float64)
     ranks: list[int] = (len(values) - np.sort(values).searchsorted(values, side="right") + 1).tolist()
     return ranks
@@ -83,12 +83,12 @@ def _file(one: Examined, qids: Sequence[Qid]) -> dict[str, Any]:
 
 
 def _bits(has: Mapping[str, np.ndarray]) -> list[int]:
-    """Return for each query the sum of 2**k over its kinds of mistake, where k is the place of a kind in `KINDS`."""
+    """Return for each query the sum of 2**k over its kinds of mistake, where k is the index of a kind in `KINDS`."""
     return [sum(2**k for k, kind in enumerate(KINDS) if has[kind][n]) for n in range(len(next(iter(has.values()))))]
 
 
 def _windows(one: Examined, qid: Qid, place: int) -> list[list[float]]:
-    """Return [start, end, score, IoU, place in `FATES`] of each predicted window, best first."""
+    """Return [start, end, score, IoU, index in `FATES`] of each predicted window, best first."""
     assert one.anatomy is not None  # noqa: S101 - asked by `_file`
     listed = sorted(one.rows[qid][WINDOWS][: one.anatomy.iou.shape[1]], key=lambda window: -window[2])
     fates = one.anatomy.fates[place, :, THRESHOLDS.index(SHOWN_AT)]
@@ -113,6 +113,6 @@ def _percent(value: float) -> float | None:
 
 
 def _short(seconds: float) -> float:
-    """Seconds with two decimals at most, and none where they are whole."""
+    """Return seconds with at most two decimals, and as a whole number if they are whole."""
     value = round(float(seconds), 2)
     return int(value) if value.is_integer() else value

@@ -1,7 +1,7 @@
 """The page stage writes the report: an index with tables and figures, and a page of queries for each scored split.
 
-The report holds every experiment of the config. It is static: pages link to each other, to logs and to videos, and each
-holds its own styles, script and data.
+The report contains every experiment of the config. It is static: pages link to each other, to logs and to videos, and
+each page contains its own styles, script and data.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def page(job: StageJob[Page]) -> bool:
 def _index(
     job: StageJob[Page], benchmarks: Mapping[tuple[str, str], Benchmark]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the template of the index prints, and what its script reads."""
+    """Return the values that the template of the index prints, and the data for its script."""
     experiments = job.settings.experiments
     metrics, runs, folder = list(job.inputs["metrics"]), list(job.inputs["runs"]), job.layout.report()
     made, coverages = [], []
@@ -110,7 +110,7 @@ def _index(
 
 
 def _own(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Experiment]]:
-    """Return each dataset of one's own with its experiments."""
+    """Return each dataset of the user's own with its experiments."""
     names = dict.fromkeys(e.dataset for e in experiments.values() if e.about.own)
     return {dataset: {name: e for name, e in experiments.items() if e.dataset == dataset} for dataset in names}
 
@@ -126,9 +126,8 @@ def _stories(
 
 
 def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
-    """Return (dataset, split) → the prediction files to show: of each experiment and sweep point the first seed.
-
-    Those of TR-DETR's row come first. More files than `MOST_FILES` are left out.
+    """Return (dataset, split) → the prediction files to show: the first seed of each experiment and sweep point. The
+    files of TR-DETR's row come first. Files after the first `MOST_FILES` are left out.
     """
     predictions = {PredictionFile.of(path): path for path in files_of_all(job.inputs["predictions"])}
     metrics = {MetricsFile.of(path): path for path in files_of_all(job.inputs["metrics"])}
@@ -149,7 +148,7 @@ def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
 
 
 def _labels(experiments: Mapping[str, Experiment]) -> Iterator[tuple[str, str, Experiment, list[str]]]:
-    """Yield label, name, experiment and the runs of the first seed of each point; one for each domain of TVSum."""
+    """Yield label, name, experiment and the runs of the first seed of each point. TVSum has one run for each domain."""
     for name, experiment in experiments.items():
         if experiment.source == "predictions":
             yield name, name, experiment, [RELEASED_RUN]
@@ -163,7 +162,7 @@ def _labels(experiments: Mapping[str, Experiment]) -> Iterator[tuple[str, str, E
 
 
 def _is_other(labelled: tuple[str, str, Experiment, list[str]]) -> bool:
-    """Tell whether a prediction file stands for no row of TR-DETR."""
+    """Tell whether a prediction file does not belong to a row of TR-DETR."""
     label, name, experiment, _ = labelled
     key = published.keys_of(experiment).get(label.removeprefix(name).strip(), "")
     return not experiment.table or key != ABOUT[experiment.table].ours
@@ -185,7 +184,8 @@ def _is_rated(manifest: Path) -> bool:
 
 
 def _videos(job: StageJob[Page], dataset: str) -> dict[str, Path]:
-    """Return vid → file, of the videos that are here. They are no inputs: a page does without them.
+    """Return vid → file, for the videos that are here. They are no inputs of the stage, because a page also works
+    without them.
 
     A video that is a part of a longer file is left out, because a page would show the file from its start.
     """

@@ -1,4 +1,5 @@
-"""What a reproduced number stands on, in full: what a cell of the report's tables opens."""
+"""The story of a reproduced number: what it was computed from. It opens when a reader clicks on a number of the
+report."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ from pipeline.stages import STAGES
 def of_row(
     number: int, key: str, found: Reproduced, judged: Judged, layout: Layout, page: Path, values: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what is known of one reproduced line of the paper's tables, as JSON values.
+    """Return the story of one reproduced line of the paper's tables, as JSON values.
 
-    number, key: of the table and of its row. page: the folder of the page, from which links are named. values:
-    column → published.
+    number: of the table. key: of its row. page: the folder of the page, to which links are relative. values: column →
+    published.
     """
     points = [point for point, of in published.keys_of(found.experiment).items() if of == key]
     title = f"{found.label}, {key} of Table {number}"
@@ -34,9 +35,9 @@ def of_row(
 
 
 def of_own(found: Reproduced, layout: Layout, page: Path) -> dict[str, Any]:
-    """Return what is known of one line of the table of one's own dataset, where nothing is published.
+    """Return the story of one line of the table of a user's own dataset, for which nothing is published.
 
-    page: as `of_row` takes it.
+    page: as in `of_row`.
     """
     title = f"{found.label}, dataset {found.experiment.dataset}"
     return _story(title, found, list(found.experiment.sweep or [""]), layout, page, own.DECIMALS, Judged(), None)
@@ -93,7 +94,7 @@ def _epoch(card: Mapping[str, Any]) -> str:
 
 
 def _commits(runs: Iterable[str], name: str, layout: Layout) -> list[str]:
-    """Return each commit at which trainings ended, with its runs; nothing where none is recorded."""
+    """Return each commit at which trainings ended, with its runs, or an empty list if none is recorded."""
     found: dict[str, list[str]] = {}
     for run in runs:
         found.setdefault(_commit(layout.run(name, run) / COMMIT), []).append(run)
@@ -101,7 +102,7 @@ def _commits(runs: Iterable[str], name: str, layout: Layout) -> list[str]:
 
 
 def _commit(path: Path) -> str:
-    """Return what `commit.txt` says, in words; '' where it is absent or says no commit."""
+    """Return the content of `commit.txt` in words, or '' if it is absent or has no commit."""
     try:
         parts = re.fullmatch(r"([0-9a-f]{7,64})(\+?)\n?", path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
@@ -110,7 +111,7 @@ def _commit(path: Path) -> str:
 
 
 def _families(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the passports of what the first run learned from, a sentence each."""
+    """Return the passports of the features of the first run, a sentence for each."""
     for card in cards.values():
         return [
             f"{family}: {passport.get('dim')} numbers on a grid of {passport.get('grid')}, "
@@ -122,7 +123,7 @@ def _families(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _links(name: str, found: Reproduced, layout: Layout, page: Path) -> list[tuple[str, str]]:
-    """Return (what, address) of the files that are there."""
+    """Return (name, address) of the files that exist."""
     split = found.experiment.report
     wanted = {"log of scoring": layout.results / LOGS["score"].format(experiment=name, split=split)}
     if found.experiment.source != "predictions":

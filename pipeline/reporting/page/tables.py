@@ -1,4 +1,4 @@
-"""A table of published and reproduced numbers as a page of its own."""
+"""Writes a table of published and reproduced numbers as a page of its own."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pipeline.reporting.render import Table
 
 
 def to_html(table: Table) -> str:
-    """Return a complete HTML page that holds all it needs."""
+    """Return a complete HTML page, which needs no other file."""
     return render("table.html", {"title": table.title, "table": table})
