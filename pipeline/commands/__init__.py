@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from pipeline import config, provenance, stage_settings
-from pipeline.errors import PipelineError, readable
+from pipeline.errors import PipelineError
 from pipeline.stages import STAGES, StageJob
 
 
@@ -25,21 +25,6 @@ def stage(options: Namespace) -> None:
         {name: tuple(given) if isinstance(given, list) else (given,) for name, given in inputs.items()},
     )
     row.run(job)
-
-
-def probe(options: Namespace) -> None:
-    """What video files hold, a line each. Raises PipelineError at the end when one of them cannot be used."""
-    from pipeline.video.probe import probe as look
-
-    unusable = 0
-    for path in options.video:
-        try:
-            print(readable(f"{path}: {look(path)}"))
-        except PipelineError as error:
-            unusable += 1
-            print(error)
-    if unusable:
-        raise PipelineError(f"{unusable} of {len(options.video)} files cannot be used", remedy="see the line of each")
 
 
 def show(options: Namespace) -> None:
