@@ -20,6 +20,7 @@ from pipeline.commands import ask as ask_command
 from pipeline.commands import doctor as doctor_command
 from pipeline.commands import features as features_commands
 from pipeline.commands import new_dataset as new_dataset_command
+from pipeline.commands import probe as probe_command
 from pipeline.commands.parser import CommandParser
 from pipeline.commands.plain_output import print_anywhere
 from pipeline.datasets import DATASETS
@@ -223,8 +224,7 @@ def _around(parsers: argparse._SubParsersAction) -> None:
         _plain(parsers, "doctor", doctor_command.run, "can this machine run the config: what is missing, what to do")
     )
 
-    probe = _plain(parsers, "probe", commands.probe, "what a video file holds")
-    probe.add_argument("video", type=Path, nargs="+")
+    probe_command.add(_plain(parsers, "probe", probe_command.run, "what video files hold"))
 
     new_dataset_command.add(
         _plain(parsers, "new-dataset", new_dataset_command.run, "a CSV of your own: checked, described, made a config"),

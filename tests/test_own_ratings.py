@@ -83,3 +83,15 @@ def test_a_moment_without_a_score_may_lie_after_the_last_whole_clip(clip):
     table = Table(Path("my.csv"), Path("videos"), {}, [row], n_rows=1)
     check_durations(table, {"a": Fraction(repr(round(3.5 * length, 6)))}, clip)
     assert table.complaints == []
+
+
+def test_a_video_shorter_than_a_clip_is_told_with_its_length_and_with_what_helps():
+    row = Row(9, "a", "q", 0, 1, score=4)
+    table = Table(Path("my.csv"), Path("videos"), {}, [row], n_rows=1, raters=1)
+    check_durations(table, {"a": Fraction(2999, 3000)}, "1s")
+    said = r"line 9, video: 'a' lasts 0.9997 s, less than a clip of 1s, .*; clips may be shorter \(--clip, or `clip`"
+    with pytest.raises(PipelineError, match=said):
+        table.refuse()
+    again = Table(Path("my.csv"), Path("videos"), {}, [row], n_rows=1, raters=1)
+    check_durations(again, {"a": Fraction(2999, 3000)}, "0.5s")
+    assert not again.complaints

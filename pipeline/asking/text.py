@@ -4,6 +4,7 @@ line."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from pipeline.asking.answer import Answer, ScoredWindow
 from pipeline.asking.clock import clock
@@ -12,6 +13,9 @@ from pipeline.nouns import counted
 
 BAR = 48
 """Number of characters of a bar. A whole bar is the whole video."""
+
+WIDTH = 3 + 21 + 7 + 3 + BAR + 1
+"""Characters of a line with a bar; sentences are broken there."""
 
 RAMP = " .:-=+*#%@"
 """The characters for saliency, from the least salient clip of a video to the most salient one."""
@@ -31,9 +35,8 @@ def text(answer: Answer, most: int = 5) -> str:
     lines += [_line(number, window, answer) for number, window in enumerate(answer.shown(most), 1)]
     if answer.saliency:
         lines.append(f"   {'saliency':<28}|{ramp(answer.saliency, BAR)}|")
-    lines += [f"   {printable(note)}" for note in answer.notes]
-    if answer.rule:
-        lines.append(f"   {answer.rule}")
+    for sentence in filter(None, (*answer.notes, answer.rule)):
+        lines += wrap(printable(sentence), WIDTH, initial_indent="   ", subsequent_indent="   ")
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from pipeline import config, stage_settings
-from pipeline.errors import PipelineError, readable
+from pipeline.errors import PipelineError
 from pipeline.manifests import last_record
 from pipeline.nouns import counted
 from pipeline.stages import STAGES, StageJob
@@ -27,24 +27,6 @@ def stage(options: Namespace) -> None:
         {name: tuple(given) if isinstance(given, list) else (given,) for name, given in inputs.items()},
     )
     row.run(job)
-
-
-def probe(options: Namespace) -> None:
-    """Print the facts of video files, a line for each. Raises PipelineError at the end if one of them cannot be
-    used."""
-    from pipeline.video.probe import probe as look
-
-    unusable = 0
-    for path in options.video:
-        try:
-            print(readable(f"{path}: {look(path)}"))
-        except PipelineError as error:
-            unusable += 1
-            print(error)
-    if unusable:
-        raise PipelineError(
-            f"{unusable} of {counted(len(options.video), 'file')} cannot be used", remedy="see the line of each"
-        )
 
 
 def show(options: Namespace) -> None:

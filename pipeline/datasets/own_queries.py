@@ -38,7 +38,8 @@ def check_durations(table: Table, durations: Mapping[str, Fraction | str], clip:
 def _check_rated(row: Row, duration: Fraction, clip: str, table: Table) -> None:
     n = whole_clips(float(duration), float(grid_seconds(clip)))
     if n < 1:
-        table.complain(row.line, "video", row.vid, f"is shorter than a clip of {clip}, so no clip can be rated")
+        lasts = f"lasts {float(duration):.4f} s, less than a clip of {clip}, so no clip of it can be rated"
+        table.complain(row.line, "video", row.vid, f"{lasts}; clips may be shorter (--clip, or `clip` in the config)")
     elif beyond := [number for number in row.ratings or () if not 0 <= number < n]:
         table.complain(row.line, "relevant_clip_ids", beyond[0], "is no clip of the video")
     elif row.score is not None and not rated_clips(row, duration, clip):

@@ -56,8 +56,9 @@ class Table:
 
     def complain(self, line: int, column: str, value: object, why: str) -> None:
         """Add a complaint about a value."""
+        shown = f"{value:.10g}" if isinstance(value, float) else repr(value)[:80]
         self.bad.add(line)
-        self.complaints.append(f"line {line}, {column}: {printable(repr(value)[:80])} {why}")
+        self.complaints.append(f"line {line}, {column}: {printable(shown)} {why}")
 
     def refuse(self) -> None:
         """Raise PipelineError with every complaint, and with the number of rows that are good."""
