@@ -17,7 +17,7 @@ LIGHT := .venv-light/ready
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 
-.PHONY: help install demo test test-large test-slurm test-faults test-fuzz test-browser evidence lint format lock schema clean
+.PHONY: help install demo test test-workflow test-large test-slurm test-faults test-fuzz test-browser evidence lint format lock schema clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -28,8 +28,11 @@ install: $(FULL)  ## The environment alone, in .venv
 demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (about 5 minutes on 2 cores)
 	@$(RUN) GO_ON_WITH="make demo" python -m pipeline demo --cores $(CORES)
 
-test: $(FULL)  ## The whole test suite; uses ../shared/data where it is present, never the network
+test: $(FULL)  ## The tests of every part and of one whole workflow; uses ../shared/data if it exists, never the network
 	@$(RUN) python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+test-workflow: $(FULL)  ## The small workflow after each change of docs/reruns.md, after kills, full disks, own datasets
+	@$(RUN) python -m pytest -m workflow -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-large: $(FULL)  ## Every model of open_clip is built, and large ones encode a video (minutes, 8 GB of memory)
 	@$(RUN) python -m pytest -m large tests/test_library_models.py tests/test_own_encoders.py

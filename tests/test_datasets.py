@@ -135,7 +135,7 @@ def add_dataset(workflow):
     workflow.change_config(change)
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_a_dataset_of_ones_own_is_one_file_and_one_line_trained_and_scored(tmp_path):
     workflow = Workflow(tmp_path / "toy", make_videos(tmp_path / "videos")).prepare()
     workflow.own_code()

@@ -76,7 +76,7 @@ def snakefile(checkout):
     return ["--snakefile", checkout / "workflow" / "Snakefile"]
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_from_any_folder_with_a_checkout_that_nobody_may_write_to(place, checkout):
     before = sorted(path for path in checkout.rglob("*") if "__pycache__" not in path.parts)
     run(place, *snakefile(checkout), "annotations")
@@ -84,13 +84,13 @@ def test_from_any_folder_with_a_checkout_that_nobody_may_write_to(place, checkou
     assert sorted(path for path in checkout.rglob("*") if "__pycache__" not in path.parts) == before
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_with_the_option_for_another_folder(place):
     run(place, "annotations", "--directory", place, "--configfile", place / "config.yaml", cwd=ROOT)
     assert (place / MADE).is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 @pytest.mark.parametrize("variable", ["PYTHONSAFEPATH", "PYTHONPATH"])
 def test_nothing_that_a_site_puts_in_pythons_way_reaches_a_job(place, variable):
     """A job that met one of these packages would end with code 3."""
@@ -104,7 +104,7 @@ def test_nothing_that_a_site_puts_in_pythons_way_reaches_a_job(place, variable):
     assert (place / MADE).is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_as_a_module_of_another_workflow(place):
     """The way in which workflows of a catalogue are deployed."""
     (place / "Snakefile").write_text(f"""
@@ -127,7 +127,7 @@ rule own:
     assert f"'{ROOT}'" not in (place / "own.txt").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_a_snakefile_without_its_package_says_so(tmp_path, place):
     shutil.copytree(ROOT / "workflow", tmp_path / "bare" / "workflow")
     command = [sys.executable, "-m", "snakemake", "-n", "-s", str(tmp_path / "bare/workflow/Snakefile")]

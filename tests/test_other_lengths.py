@@ -55,7 +55,7 @@ def test_a_clip_more_or_less_is_normal_and_two_are_another_video(tmp_path, datas
     assert manifest["counts"]["other_length"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_the_workflow_goes_on_without_them_and_the_table_says_so(tmp_path):
     videos = make_videos(tmp_path / "videos")
     make_video(videos / f"{VIDS[1]}.mp4", range(0, 1320, 60), sound_s=2)  # of train, too short

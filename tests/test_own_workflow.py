@@ -14,6 +14,7 @@ from small_workflow import Workflow
 from pipeline import datasets, files
 from pipeline.datasets import own
 
+pytestmark = pytest.mark.workflow
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):

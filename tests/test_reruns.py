@@ -11,6 +11,9 @@ from changes import A_DEFINITION, A_FAMILY, A_METHOD, ANOTHER_FILE, CHANGES, as_
 
 pytestmark = pytest.mark.slow
 
+ALWAYS = ("the same command again", "the learning rate of `seen`")
+"""The changes that `make test` makes. `make test-workflow` makes all others."""
+
 
 def test_the_first_run_does_everything_once(finished):
     assert as_text(finished[1]) == matrix()["the first run"]
@@ -25,7 +28,14 @@ def test_a_plan_changes_nothing(finished, tmp_path):
     assert workflow.run() == {}
 
 
-@pytest.mark.parametrize("change", [change for change in CHANGES if "fails" not in change and "job dies" not in change])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(change, marks=() if change in ALWAYS else pytest.mark.workflow)
+        for change in CHANGES
+        if "fails" not in change and "job dies" not in change
+    ],
+)
 def test_a_change_costs_what_the_document_says(finished, tmp_path, change):
     assert costs(finished[0].copy(tmp_path / "case"), change) == matrix()[change]
 

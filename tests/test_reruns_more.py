@@ -25,7 +25,7 @@ from small_workflow import SECONDS, VIDS
 from pipeline import files
 from pipeline.features.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 
 @pytest.mark.parametrize("change", [change for change in CHANGES if "fails" in change or "job dies" in change])

@@ -12,7 +12,7 @@ from small_workflow import Workflow, make_videos, wait_for
 
 from pipeline import files
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 SEEN = "results/features/qvhighlights/frames224/00001.json"
 """Four videos of four clips, in batches of four: a batch is a video."""

@@ -129,7 +129,7 @@ def test_a_released_prediction_file_cannot_be_scored_on_a_sample():
         config.load(raw)
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_a_sample_goes_from_raw_videos_to_a_table_that_says_so(finished, tmp_path):
     workflow, share = finished[0].copy(tmp_path / "case"), 0.75
     kept = {vid for vid in VIDS if is_in_sample(youtube_video(vid), share)}
