@@ -157,7 +157,7 @@ def test_the_paired_difference_in_a_tables_note_is_compares_with_its_star_and_re
     assert fact == f"seed 1 - released, paired over videos: {verdict.paired_text(row, '**')}"
     assert fact.endswith(f"]**, such a pair resolves ±{row.resolution:.2f}")
     (line,) = notes_of(table)
-    assert "made here: 1 (0 verdicts, 1 paired differences)" in line
+    assert "made here: 1 (0 verdicts, 1 paired difference)" in line
     assert line.endswith(f"correction for all 1: mine {PAIRED}.")
 
 

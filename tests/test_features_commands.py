@@ -70,7 +70,7 @@ def test_a_store_of_other_videos_is_not_overwritten(tmp_path, video, capsys):
         *("features", "extract", "--video", video, "--family", "clip-vit-b32", "--random", "3"),
         *("--output", tmp_path / "own.h5"),
     )
-    assert "own.h5: holds 1 other arrays (other …) → name a new file" in said
+    assert "own.h5: holds 1 other array (other …) → name a new file" in said
     assert (tmp_path / "own.h5").read_bytes() == before
 
 

@@ -27,6 +27,7 @@ from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 from pipeline.layout import pin_beside
 from pipeline.manifests import last_record
+from pipeline.nouns import counted
 from pipeline.progress import length
 from pipeline.stage_settings import Fetch
 from pipeline.stages import StageJob
@@ -111,7 +112,7 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
             version = now or version
             if useless >= acquire.attempts:
                 raise PipelineError(
-                    f"{trouble}; {useless} tries without progress",
+                    f"{trouble}; {counted(useless, 'try')} without progress",
                     where=wanted.where,
                     remedy="run again to continue where it stopped, or name a mirror",
                 ) from trouble
@@ -150,7 +151,7 @@ def first_that_works(mirrors: list[Wanted], acquire: Acquire) -> None:
     reasons = "; ".join(f"{wanted.url}: {problem.what}" for wanted, problem in zip(mirrors, problems, strict=True))
     gone = all(isinstance(problem, NoSuchFileError) for problem in problems)
     raise (NoSuchFileError if gone else PipelineError)(
-        f"none of {len(mirrors)} addresses gave the file ({reasons})",
+        f"none of {counted(len(mirrors), 'address', 'addresses')} gave the file ({reasons})",
         where=mirrors[0].name,
         remedy=f"put the file ({mirrors[0].digest or mirrors[0].target.name}) into a folder named under acquire.local",
     )

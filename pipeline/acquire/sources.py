@@ -26,6 +26,7 @@ from typing import Literal, get_args
 
 from pipeline import csv_file, families
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 Kind = Literal["file", "archive", "video", "youtube"]
 
@@ -165,7 +166,9 @@ def _check_row(row: dict[str, str], where: str) -> None:
     algorithm, _, value = row["digest"].partition(":")
     if row["digest"] and len(value) != DIGEST_LENGTHS[algorithm]:
         raise PipelineError(
-            f"`digest` has {len(value)} characters", where=where, remedy=f"{algorithm} has {DIGEST_LENGTHS[algorithm]}"
+            f"`digest` has {counted(len(value), 'character')}",
+            where=where,
+            remedy=f"{algorithm} has {DIGEST_LENGTHS[algorithm]}",
         )
     if ("{vid}" in row["url"]) != (row["kind"] in ("video", "youtube")):
         raise PipelineError(

@@ -19,6 +19,7 @@ from pipeline.acquire.sections import Section, section_of
 from pipeline.acquire.transfer import NoSuchFileError, TransientError
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 __all__ = ["Section", "fetch_video", "section_of"]
 
@@ -77,7 +78,7 @@ def _try_often(youtube_id: str, url: str, options: dict[str, Any], acquire: Acqu
         except TransientError as trouble:
             if attempt == acquire.attempts:
                 raise PipelineError(
-                    f"{trouble}; {attempt} tries",
+                    f"{trouble}; {counted(attempt, 'try')}",
                     where=f"{youtube_id}: {url}",
                     remedy="run again later, or ask less often (acquire.requests_per_minute)",
                 ) from trouble

@@ -19,6 +19,7 @@ from pipeline.doctor import drawn
 from pipeline.doctor.case import Case
 from pipeline.doctor.findings import Finding, ok, problem
 from pipeline.errors import PipelineError
+from pipeline.nouns import counted
 
 NAME = "decoders"
 SECONDS_EACH = 60.0
@@ -88,7 +89,7 @@ def _compare_pictures(path: Path) -> Compared:
         stream = video_stream(container, path)
         found = [frame.to_ndarray(format="rgb24") for frame in frames_of(container, stream, path)]
     if len(found) != drawn.N_PICTURES or found[0].shape != drawn.picture(0).shape:
-        return Compared(f"{len(found)} pictures of {found[0].shape if found else 'no size'}", False)
+        return Compared(f"{counted(len(found), 'picture')} of {found[0].shape if found else 'no size'}", False)
     originals = np.stack([drawn.picture(k) for k in range(drawn.N_PICTURES)]).astype(np.int16)
     distances = np.array([np.abs(originals - picture).mean(axis=(1, 2, 3)) for picture in found])
     farthest = float(distances.diagonal().max())
@@ -105,7 +106,7 @@ def _compare_sound(path: Path) -> Compared:
     pieces = [piece for piece in read_sound(path) if not isinstance(piece, Ended)]
     samples = np.concatenate(pieces)[RATE // 4 : 3 * RATE // 4] if pieces else np.zeros(0, np.float32)
     if len(samples) < RATE // 2:
-        return Compared(f"{len(samples):,} samples of {RATE // 2:,}", False)
+        return Compared(f"{counted(len(samples), 'sample')} of {RATE // 2:,}", False)
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     hz = float(spectrum.argmax()) * RATE / len(samples)
     loudness = float(np.sqrt((samples**2).mean())) * 2**0.5 / drawn.LOUDNESS

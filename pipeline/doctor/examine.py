@@ -11,6 +11,7 @@ from pipeline.doctor import decoders, file_system, gpu, installation, network, p
 from pipeline.doctor.case import Asked, Case, read
 from pipeline.doctor.findings import Finding, of_error, ok, problem
 from pipeline.errors import PipelineError, printable
+from pipeline.nouns import counted
 
 Check = Callable[[Case], Iterator[Finding]]
 
@@ -25,8 +26,8 @@ def config(case: Case) -> Iterator[Finding]:
     elif case.needs is not None:
         names = case.needs.of_datasets
         extras = " and ".join(case.needs.extras) or "light installation"
-        n = len(case.needs.cfg.experiments)
-        text = f"{case.asked.configfile} can work; {case.asked.target} has {n} experiments on {', '.join(names)}"
+        n = counted(len(case.needs.cfg.experiments), "experiment")
+        text = f"{case.asked.configfile} can work; {case.asked.target} has {n} on {', '.join(names)}"
         yield ok("config", f"{text}; it needs: {extras}")
 
 

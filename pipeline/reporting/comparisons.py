@@ -13,6 +13,7 @@ from statistics import fmean
 from pipeline.config import DOMAINS
 from pipeline.evaluation.intervals import Comparison, holm
 from pipeline.evaluation.student import LEVEL
+from pipeline.nouns import counted
 from pipeline.reporting import published, verdict
 from pipeline.reporting.published import ABOUT, Row
 from pipeline.reporting.reproduced import Reproduced
@@ -77,7 +78,8 @@ def note(judged: Mapping[Key, Judged]) -> list[str]:
     names = {key: key[1] if labels.count(key[1]) == 1 else f"{key[1]} {key[0]}" for key in judged}
     survive = [f"{names[key]} {column}" for key, one in judged.items() for column in one.p if column in one.survives]
     return [
-        f"Comparisons made here: {number} ({number - paired} verdicts, {paired} paired differences). If nothing "
+        f"Comparisons made here: {number} ({counted(number - paired, 'verdict')},"
+        f" {counted(paired, 'paired difference')}). If nothing "
         f"differed, p < 0.05 would be expected in {number * (1 - LEVEL):.2g} of them. * p < 0.05; ** also after Holm's "
         f"correction for all {number}: {', '.join(survive) or 'none'}."
     ]

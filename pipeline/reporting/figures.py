@@ -18,6 +18,7 @@ from pipeline.evaluation.selection import selected
 from pipeline.layout.places import RunFile
 from pipeline.layout.runs import CARD, EVERYTHING, LOG, RunId
 from pipeline.manifests import files_of
+from pipeline.nouns import counted
 from pipeline.reporting import published
 from pipeline.reporting.reproduced import METRIC_OF, evaluations
 from pipeline.stage_settings import Draw
@@ -223,7 +224,7 @@ def _by_run(name: str, experiment: Experiment, manifests: Sequence[Path], file: 
     found = {of.run: path for path in listed if (of := RunFile.of(path))}
     if missing := [run for run in experiment.runs if run not in found]:
         raise PipelineError(
-            f"no {file} of {', '.join(missing)} is listed in the {len(manifests)} manifests that are named",
+            f"no {file} of {', '.join(missing)} is listed in the {counted(len(manifests), 'manifest')} named",
             where=name,
             remedy="train these runs, and name the manifests of `train` of all runs",
         )

@@ -35,7 +35,7 @@ def check(
     reported split are missing or cannot be read. It always raises when a run would have no query of train or of val.
     """
     if opened.filled:
-        print(f"train: {name} takes {len(opened.filled):,} missing videos from {dataset.fill_archive}")
+        print(f"train: {name} takes {counted(len(opened.filled), 'missing video')} from {dataset.fill_archive}")
     queries = {split: _of_domains(records.read_queries(annotations[split]), experiment) for split in ("train", "val")}
     missing: dict[str, Sequence[Row]] = {}
     for split, asked in queries.items():

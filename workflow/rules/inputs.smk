@@ -200,7 +200,7 @@ def say_what_is_left_out():
         print(f"all_tables leaves out what has no `table`; targets of their own: {' '.join(left)}", file=sys.stderr)
     if cfg.peers:
         print(
-            f"all_tables leaves out the {len(cfg.peers)} experiments under `peers`; their target: peers",
+            f"all_tables leaves out the {counted(len(cfg.peers), 'experiment')} under `peers`; their target: peers",
             file=sys.stderr,
         )
 

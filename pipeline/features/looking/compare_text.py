@@ -141,7 +141,7 @@ def _besides(comparison: Comparison) -> str:
         said.append(f"the families differ by name ({left.family}, {right.family})")
     strays = [pair for pair in comparison.pairs if len(pair.aligned) and np.median(pair.aligned) < CLOSE]
     if 0 < len(strays) < len(comparison.pairs) / 2:
-        said.append(f"{len(strays)} of {len(comparison.pairs)} vids stand apart, {strays[0].key} among them")
+        said.append(f"{len(strays)} of {counted(len(comparison.pairs), 'vid')} stand apart, {strays[0].key} among them")
     if short := sum(not len(pair.aligned) for pair in comparison.pairs):
         said.append(f"too short to be compared under that shift: {counted(short, 'vid')}")
     if longer := sum(abs(pair.n_rows[0] - pair.n_rows[1]) > ROWS_APART for pair in comparison.pairs):

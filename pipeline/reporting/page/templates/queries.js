@@ -97,7 +97,7 @@ class List {
     const orders = { worst: (a, b) => value(a) - value(b), best: (a, b) => value(b) - value(a), gain: (a, b) => gain(b) - gain(a), loss: (a, b) => gain(a) - gain(b), given: () => 0 };
     this.places.sort((a, b) => orders[order](a, b) || a - b);
     const n = DATA.qid.length;
-    byId("count").textContent = `${this.places.length.toLocaleString("en")} of ${n.toLocaleString("en")} queries`;
+    byId("count").textContent = `${this.places.length.toLocaleString("en")} of ${n.toLocaleString("en")} ${n === 1 ? "query" : "queries"}`;
     this.spacer.style.height = `${this.places.length * HEIGHT}px`;
     for (const line of this.lines.values()) line.remove();
     this.lines.clear();
