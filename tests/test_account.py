@@ -1,3 +1,5 @@
+"""The account of videos: every video of a shard is found, read or listed with the reason why not."""
+
 import csv
 import os
 import re

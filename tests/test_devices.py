@@ -1,4 +1,5 @@
-"""One job per GPU, whatever the scheduler thinks: shown with stand-ins for the driver's listing and for CUDA."""
+"""Only one job works on a GPU at a time, whatever the scheduler does. The driver's list of GPUs and CUDA are replaced
+by stand-ins."""
 
 from __future__ import annotations
 

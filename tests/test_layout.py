@@ -1,4 +1,4 @@
-"""One module knows where everything lies and what a run is called."""
+"""Only one module knows all paths and the names of runs."""
 
 from __future__ import annotations
 

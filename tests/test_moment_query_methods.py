@@ -1,4 +1,5 @@
-"""Methods with moment queries beside TR-DETR: each exact to its release, and what its release does to padding."""
+"""Methods with moment queries other than TR-DETR: each equals its released system, also in how padding changes
+results."""
 
 from __future__ import annotations
 

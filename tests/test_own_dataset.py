@@ -105,11 +105,11 @@ BAD = [
     ("start that is no number", "a,q,soon,2", r"line 7, start: 'soon' is no number of seconds"),
     ("end that is no number", "a,q,1,", r"line 7, end: '' is no number of seconds"),
     ("infinite end", "a,q,1,inf", r"line 7, end: 'inf' is no number of seconds"),
-    ("end before start", "a,q,4,2", r"line 7, end: 2.0 does not lie after the start at 4 s"),
-    ("no length", "a,q,4,4", r"line 7, end: 4.0 does not lie after the start at 4 s"),
-    ("negative start", "a,q,-1,2", r"line 7, start: -1.0 lies before the video begins"),
-    ("beyond the end", "a,q,1,9.2", r"line 7, end: 9.2 lies after the video's end at 8.000 s"),
-    ("all of it beyond the end", "a,q,8.01,8.04", r"line 7, start: 8.01 lies after the video's end at 8.000 s"),
+    ("end before start", "a,q,4,2", r"line 7, end: 2.0 is not after the start at 4 s"),
+    ("no length", "a,q,4,4", r"line 7, end: 4.0 is not after the start at 4 s"),
+    ("negative start", "a,q,-1,2", r"line 7, start: -1.0 is before the beginning of the video"),
+    ("beyond the end", "a,q,1,9.2", r"line 7, end: 9.2 is after the end of the video at 8.000 s"),
+    ("all of it beyond the end", "a,q,8.01,8.04", r"line 7, start: 8.01 is after the end of the video at 8.000 s"),
     ("unknown video", "e.mp4,q,1,2", r"line 7, video: 'e.mp4' is no video in the folder .*videos"),
     ("another suffix", "a.mkv,q,1,2", r"line 7, video: 'a.mkv' is no video in the folder .*there is a.mp4"),
     ("a slip of the pen", "dd.mp4,q,1,2", r"line 7, video: 'dd.mp4' is no video in the folder .*\(there is d.mp4\)"),
@@ -424,7 +424,7 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
     cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
     with pytest.raises(SystemExit, match=r"mine.yaml: is there already"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])
-    with pytest.raises(SystemExit, match=r"`tvsum` is no free name"):
+    with pytest.raises(SystemExit, match=r"`tvsum` cannot be the name of your dataset"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
     with pytest.raises(SystemExit, match=r"videos: is a folder and no file"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--output", "videos"])
@@ -438,9 +438,7 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
     cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "untested"])
     assert config.load_file(tmp_path / "untested.yaml").experiments["untested_clip"].report == "val"
     write(tmp_path, ["a,q,0,2", "b,r,1,3", "c,s,0,10.5", "z,t,0,1"])
-    said = (
-        r"2 of 4 rows .*\n  line 4, end: 10.5 lies after the video's end at 10.000 s\n  line 5, video: 'z' is no video"
-    )
+    said = r"2 of 4 rows .*\n  line 4, end: 10.5 is after the end of the video at 10.000 s\n  line 5, video: 'z'"
     with pytest.raises(SystemExit, match=said):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "other"])
 

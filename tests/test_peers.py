@@ -1,4 +1,4 @@
-"""The other methods: their rows, what each table shows of them, and who beats whom in pairs."""
+"""The other methods: their rows, the tables that show them, and the comparisons in pairs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_tables_of_the_paper_show_no_peer_and_those_of_peers_show_all(shippe
     [
         (["qd_detr_tvsum"], "`peers`: there is no experiment 'qd_detr_tvsum', but "),
         (["ablation", "ablation"], "`peers` names ablation twice"),
-        (["figure4"], "`peers` names figure4, which stands in no table: give `experiments.figure4` its `table`"),
+        (["figure4"], "`peers` names figure4, which is in no table: give `experiments.figure4` its `table`"),
     ],
 )
 def test_a_peer_that_cannot_be_shown_is_refused_by_name(peers, said):
@@ -322,7 +322,7 @@ def test_what_stands_on_other_queries_is_left_out_and_named(results):
     shown = {name: qvh("TR-DETR V", seeds=[1]) for name in ("fewer", "a", "b")}
     matrix = made(results, 1, shown)["paired1-test"]
     assert [one.label for one in matrix.contestants] == ["a", "b"]
-    assert "fewer is left out, because it stands on 19 queries" in paired_forms.FORMATS["txt"](matrix)
+    assert "fewer is left out, because it was scored on 19 queries" in paired_forms.FORMATS["txt"](matrix)
 
 
 def test_methods_that_do_not_differ_and_a_single_one_break_nothing(results):

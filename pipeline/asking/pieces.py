@@ -18,9 +18,9 @@ OVERLAP = 0.5
 RULE = (
     "The video is longer than the videos that the run was trained on, so it is divided into pieces of {seconds:g} s."
     " Each piece begins in the middle of the piece before. The saliency of a clip is the mean over the pieces that"
-    " contain it. The windows of all pieces are sorted by their scores. Two kinds of windows are left out: one that ends"
-    " where its piece was cut, if another piece contains it whole, and one whose IoU with a better window of another"
-    " piece is above one half. The best {kept} windows are kept."
+    " contain it. The windows of all pieces are sorted by their scores. Two kinds of windows are left out: one that"
+    " ends where its piece was cut, if another piece contains it whole, and one whose IoU with a better window of"
+    " another piece is above one half. The best {kept} windows are kept."
 )
 
 

@@ -53,7 +53,9 @@ def _row_of(raw: Mapping[str | None, Any], line: int, table: Table) -> Row | Non
     if None in raw or None in raw.values():
         values = [str(value) for key, value in raw.items() if key is not None and value is not None]
         values += raw.get(None, [])
-        why = f"has {len(values)} values for {len(raw.keys() - {None})} columns (a value with a comma stands in quotes)"
+        why = (
+            f"has {len(values)} values for {len(raw.keys() - {None})} columns (put quotes around a value with a comma)"
+        )
         table.complain(line, "row", ",".join(values), why)
         return None
     before = len(table.complaints)

@@ -159,8 +159,8 @@ def _on_the_same_queries(found: Sequence[Contestant]) -> tuple[list[Contestant],
     alike = max(groups.values(), key=len, default=[])
     here = len(alike[0].values) if alike else 0
     return alike, [
-        f"{one.label} is left out, because it stands on {len(one.values):,} queries, which are not the {here:,} queries"
-        " of this matrix."
+        f"{one.label} is left out, because it was scored on {len(one.values):,} queries, which are not the"
+        f" {here:,} queries of this matrix."
         for one in found
         if one not in alike
     ]

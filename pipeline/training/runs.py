@@ -72,7 +72,7 @@ class Job:
                 raise PipelineError(
                     f"none of the {len(queries)} queries belongs to domain {domain}",
                     where=self.annotations[split],
-                    remedy="make the annotations again, or take the domain out of `domains`",
+                    remedy="make the annotations again, or remove the domain from `domains`",
                 )
             with open_features(self.places, self.manifests, self.fill) as opened:
                 data = load(
