@@ -38,7 +38,7 @@ class Contestant:
     values: Mapping[Any, Mapping[str, Any]]
 
     def mean(self, metric: str) -> float:
-        """The headline number in percent, which is the mean over the queries."""
+        """Return the headline number in percent, which is the mean over the queries."""
         return 100 * fmean(row[metric] for row in self.values.values())
 
 

@@ -52,7 +52,7 @@ class Job:
     _released: dict[str, Any] = field(default_factory=dict)
 
     def folder(self, run: str) -> Path:
-        """The folder of one run."""
+        """Return the folder of one run."""
         return self.layout.run(self.name, run)
 
     def data(self, split: str, run: str) -> tuple[Data, dict[str, Any]]:
