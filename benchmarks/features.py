@@ -7,9 +7,9 @@ way.
 Videos are made here: 30 fps, H.264 with B-frames, sound. Everything runs on at most two cores, one for decoding and one
 for the networks. Every measurement has a process of its own, and the smallest value of `--rounds` is taken.
 
-overlap     wall time of decoding and encoding together, divided by max(only decode, only encode the same frames). A
+overlap     wall time of decoding and encoding together, divided by max(only decode, only encode the same frames); a
             stand-in for the networks takes as much time as decoding, because overlap is hardest then
-published   the work of the released extractors divided by ours, without the networks. They decode once for each encoder,
+published   the work of the released extractors divided by ours, without the networks; they decode once per encoder,
             resample and scale every frame of the grid, and keep the whole video. Here they use FFmpeg in this process,
             which makes them faster than they are
 shares      CPU seconds of each part and encoder, with the real networks (random weights)
