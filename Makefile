@@ -3,9 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 CORES ?= 2
-# A container that forbids bytecode makes every process compile torch afresh; the environments below keep theirs.
+# Where a container forbids bytecode, every process compiles torch again. So the environments below may write bytecode.
 unexport PYTHONDONTWRITEBYTECODE
-# A cluster's modules set these. Each of them puts other packages into the environments below, or takes them elsewhere.
+# The modules of a cluster set these variables. Each of them puts other packages into the environments below, or installs
+# packages into another place.
 unexport PYTHONPATH PYTHONHOME PYTHONUSERBASE PYTHONSTARTUP PYTHONSAFEPATH PYTHONPLATLIBDIR
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTHON PIP_CONSTRAINT PIP_REQUIREMENT
 unexport UV_TARGET UV_PREFIX UV_SYSTEM_PYTHON UV_PYTHON UV_CONSTRAINT UV_OVERRIDE UV_PROJECT_ENVIRONMENT
@@ -23,44 +24,44 @@ RUN_LIGHT := PATH="$(CURDIR)/.venv-light/bin:$$PATH"
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-install: $(FULL)  ## The environment alone, in .venv
+install: $(FULL)  ## Create the environment in .venv
 
-demo: $(FULL)  ## Small benchmarks, made here, from video files to Tables 1-4 (about 5 minutes on 2 cores)
+demo: $(FULL)  ## Make small benchmarks and run them from video files to Tables 1-4 (about 5 minutes on 2 cores)
 	@$(RUN) GO_ON_WITH="make demo" python -m pipeline demo --cores $(CORES)
 
-test: $(FULL)  ## The tests of every part and of one whole workflow; uses ../shared/data if it exists, never the network
+test: $(FULL)  ## Test every part and one whole workflow; reads ../shared/data if that exists, and never uses the network
 	@$(RUN) python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
-test-workflow: $(FULL)  ## The small workflow after each change of docs/reruns.md, after kills, full disks, own datasets
+test-workflow: $(FULL)  ## Run the small workflow after each change of docs/reruns.md, after kills and after full disks
 	@$(RUN) python -m pytest -m workflow -n $(CORES) --dist loadfile --no-loadscope-reorder
 
-test-large: $(FULL)  ## Every model of open_clip is built, and large ones encode a video (minutes, 8 GB of memory)
+test-large: $(FULL)  ## Build every model of open_clip, and encode a video with large ones (minutes, 8 GB of memory)
 	@$(RUN) python -m pytest -m large tests/test_library_models.py tests/test_own_encoders.py
 
-test-slurm: $(FULL)  ## A cut of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
+test-slurm: $(FULL)  ## Run a part of the demo on a real Slurm of one node (root on Debian; installs munge and Slurm by apt)
 	@$(RUN) python -m pytest -m slurm -s -rs tests/test_slurm.py
 
-test-faults: $(FULL)  ## Kills, full disks, damaged files at every stage against docs/faults.md (WRITE=1 writes the page)
+test-faults: $(FULL)  ## Compare kills, full disks and damaged files at every stage with docs/faults.md (WRITE=1 writes the page)
 	@$(RUN) WRITE=$(WRITE) python -m pytest -m faults -n $(CORES) -rs tests/test_faults.py
 
-test-fuzz: $(FULL)  ## Ten thousand damaged files for every parser (FUZZ=N: another number)
+test-fuzz: $(FULL)  ## Give ten thousand damaged files to every parser (FUZZ=N: another number)
 	@$(RUN) FUZZ=$(or $(FUZZ),10000) python -m pytest -m fuzz -n $(CORES) -s -rs tests/test_fuzz.py
 
-test-browser: $(FULL)  ## Pages in a real Chromium (root on Debian installs it by apt); pictures in results/screenshots
+test-browser: $(FULL)  ## Test pages in a real Chromium (root on Debian installs it by apt); pictures in results/screenshots
 	@$(RUN) SCREENSHOTS=results/screenshots python -m pytest -m browser -s -rs tests/test_browser.py
 
-evidence: $(LIGHT)  ## The released TR-DETR predictions against the paper's tables (EVIDENCE_FROM=DIR: local copies)
+evidence: $(LIGHT)  ## Score the released TR-DETR predictions beside the paper's tables (EVIDENCE_FROM=DIR: local copies)
 	@$(RUN_LIGHT) GO_ON_WITH="make evidence$(if $(EVIDENCE_FROM), EVIDENCE_FROM=$(EVIDENCE_FROM))" snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence
 	@$(RUN_LIGHT) python -m pipeline show results/tables/evidence.json
 
-lint: $(FULL)  ## ruff, ruff format, mypy, snakefmt, snakemake --lint
+lint: $(FULL)  ## Run ruff, ruff format, mypy, snakefmt, snakemake --lint
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy pipeline
 	@$(RUN) snakefmt --check workflow
 	@$(RUN) snakemake --lint
 
-format: $(FULL)  ## Let ruff and snakefmt lay the code out
+format: $(FULL)  ## Format the code with ruff and snakefmt
 	@$(RUN) ruff check --fix -q . ; $(RUN) ruff format -q . ; $(RUN) snakefmt workflow
 
 schema: $(LIGHT)  ## Write workflow/schemas/config.schema.json from the typed config
@@ -77,7 +78,7 @@ clean:  ## Remove the environments; results/ stays
 	rm -rf .venv .venv-light
 
 # One recipe for both environments. uv installs five times faster than pip and checks the same hashes.
-# --clear: an installation that broke off, by another Python perhaps, leaves a mixture behind.
+# --clear: an interrupted installation, perhaps by another Python, would leave a mixture of packages.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed, found " + sys.version.split()[0] + " -> make PYTHON=python3.12 ...")'
 	@echo "Installing $(1) from $(2) ($(3)); this happens once."

@@ -1,11 +1,12 @@
-"""Hundreds of small made videos from a server that fails one request in five, to their account and their clips.
+"""Fetches hundreds of small videos from a server that fails one request in five, and makes their account and their
+clips.
 
     python benchmarks/acquisition.py [--videos 500] [--rate 0.2] [--connections 1] [--at-once 4]
 
 The server answers a failing request with 500, with 429 or 503 and `Retry-After`, with a reset before or in the middle
 of the file, with a file that is cut short, with a wrong length, or not at all until the client hangs up. The stages
-`videos` and `segment` run shard by shard, as the workflow runs them. They are started again until nothing failed, as
-`snakemake` is after a break. At the end every file is compared with the one that was made.
+`videos` and `segment` run shard by shard, as the workflow runs them. They are started again until nothing failed, as a
+user starts `snakemake` again after an interruption. At the end every file is compared with the one that was made.
 """
 
 from __future__ import annotations

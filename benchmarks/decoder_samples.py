@@ -1,10 +1,10 @@
-"""The small files from which `python -m pipeline doctor` learns whether each decoder works: made once, and committed.
+"""Makes and checks the small files with which `python -m pipeline doctor` tests each decoder. The files are committed.
 
     python benchmarks/decoder_samples.py           # how far each committed file is from what was drawn
     python benchmarks/decoder_samples.py --write   # makes all files again, under pipeline/doctor/samples/
 
-Ten pictures or a second of a tone each, drawn in `pipeline/doctor/drawn.py` and encoded by the encoders in PyAV's
-wheel. The files of one encoder's version are not those of another, so they are committed and not made by the tests.
+Each file has ten pictures or one second of a tone. They are drawn in `pipeline/doctor/drawn.py` and encoded by the
+encoders in PyAV's wheel. Two versions of an encoder make different files, so tests do not make them again.
 """
 
 from __future__ import annotations

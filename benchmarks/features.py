@@ -1,17 +1,19 @@
-"""How fast videos become CLIP and SlowFast rows, beside the same work in parts and beside one pass per encoder.
+"""Measures how fast videos become CLIP and SlowFast rows, in comparison with parts of the work and with the released
+way.
 
     python benchmarks/features.py                        # everything; minutes, most of it the networks on a CPU
     python benchmarks/features.py overlap published      # chosen parts: overlap published shares memory
 
-Videos are made here: 30 fps, H.264 with B-frames, sound. Everything runs on two cores at most, one for decoding and
-one for the networks; every measurement has a process of its own, and the least of `--rounds` counts.
+Videos are made here: 30 fps, H.264 with B-frames, sound. Everything runs on at most two cores, one for decoding and one
+for the networks. Every measurement has a process of its own, and the smallest value of `--rounds` is taken.
 
-overlap     wall time of both together over max(only decode, only encode the same frames), with a stand-in for the
-            networks that costs as much as decoding, where overlap is hardest
-published   the released extractors' work over ours, networks stubbed: one pass per encoder, each resamples and scales
-            every frame of its grid and keeps the whole video; here with FFmpeg in process, which favours them
-shares      CPU seconds per part and encoder, with the real networks (random weights)
-memory      highest resident set of the two processes for videos of different length
+overlap     wall time of decoding and encoding together, divided by max(only decode, only encode the same frames); a
+            stand-in for the networks takes as much time as decoding, because overlap is hardest then
+published   the work of the released extractors divided by ours, without the networks; they decode once per encoder,
+            resample and scale every frame of the grid, and keep the whole video. Here they use FFmpeg in this process,
+            which makes them faster than they are
+shares      CPU seconds of each part and encoder, with the real networks (random weights)
+memory      largest resident set of the two processes for videos of different length
 """
 
 from __future__ import annotations

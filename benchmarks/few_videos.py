@@ -1,12 +1,12 @@
-"""How often `compare` is wrong where nothing differs, and how often its intervals hold the truth, by number of videos.
+"""Measures how often `compare` is wrong, and how often its intervals contain the true value, by number of videos.
 
     python benchmarks/few_videos.py              # prints the tables of docs/statistics.md
 
-Two files of 1 to 6 queries a video; a video's queries share a difficulty. The true difference is zero. `hits`: each
-query is hit or missed, and the true mean is 1/2. `rare`: the same with a true mean of 1/10. `precisions`: a query has a
-value between 0 and 1, as average precision has, and the true mean is 0.4. Beside each other: the bootstrap over videos
-(as `compare` works from 50 videos on) and what `compare` does at this number of videos. Of one file's interval also
-Student's t on the values themselves.
+Two files are compared whose true difference is zero. Each video has 1 to 6 queries, which share a difficulty. In `hits`
+each query is hit or missed, and the true mean is 1/2. `rare` is the same with a true mean of 1/10. In `precisions` a
+query has a value between 0 and 1, as average precision has, and the true mean is 0.4. The columns show the bootstrap
+over videos (which `compare` uses from 50 videos on) and what `compare` does at this number of videos. For the interval
+of one file they also show Student's t on the values themselves.
 """
 
 from __future__ import annotations

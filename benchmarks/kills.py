@@ -1,10 +1,10 @@
-"""The demo, killed at random moments and started again, beside an undisturbed one: the same bytes?
+"""Kills the demo at random moments, starts it again, and compares its files with those of an undisturbed demo.
 
     python benchmarks/kills.py --kills 20 [--seed 0]
 
-Two clones of this commit run `python -m pipeline demo`. One is left alone. The other gets SIGKILL at random moments:
-every second time its whole process group, every other time the driver alone, so that its Snakemake and jobs live on.
-At the end all files under results/demo are compared, but for logs, locks, states and seconds.
+Two clones of this commit run `python -m pipeline demo`. One is not disturbed. The other gets SIGKILL at random moments.
+The signal goes in turn to its whole process group, and to the driver only, so that Snakemake and its jobs live on. At
+the end all files under results/demo are compared, except logs, locks, states and seconds.
 """
 
 from __future__ import annotations

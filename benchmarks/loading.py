@@ -1,9 +1,10 @@
-"""How fast feature stores of QVHighlights' shape come into memory, beside reading the same bytes in sequence.
+"""Measures how fast feature stores of QVHighlights' shape are read into memory, and the same bytes in sequence.
 
     python benchmarks/loading.py                  # a tenth of QVHighlights; --videos 10148 is all of it
 
-Two families (2,304 and 512 numbers a row), 75 rows a video, float16, four shards each, into one array as training
-reads them. `disk`: the kernel was told to forget the files before each reading. The least of `--rounds` counts.
+There are two families (2,304 and 512 numbers a row) with 75 rows a video, in float16, in four shards each. They are
+read into one array, as in training. For `disk` the kernel drops the files from its cache before each reading. The
+smallest value of `--rounds` is taken.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""TR-DETR's losses with the matching before them, as one function to be timed. A training job times and repeats both
-apart (`pipeline/training/step.py`)."""
+"""The losses of TR-DETR with the matching before them, as one function to be timed. In a training job the two are
+separate parts (`pipeline/training/step.py`)."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""How long scoring takes, and how much memory, for 1,550, 15,500 and 155,000 queries, beside the plain reference.
+"""Measures time and memory of scoring for 1,550, 15,500 and 155,000 queries, in comparison with the plain reference.
 
     python benchmarks/metrics.py                                  # queries made here, shaped like QVHighlights val
-    python benchmarks/metrics.py --predictions P --annotations A  # the rows of two QVHighlights files, tiled
+    python benchmarks/metrics.py --predictions P --annotations A  # the rows of two QVHighlights files, repeated
 
-Seconds are CPU seconds of one process, rows already loaded; memory is what scoring needed above the loaded rows.
-Every size runs in its own process. `tests/reference_metrics.py` is the reference, run up to 1,550
-queries; it is written to be read, and several times slower than plain loops need be. ratio: reference / score.
+Times are CPU seconds of one process after the rows were loaded. Memory is what scoring needed in addition to the loaded
+rows. Every size runs in its own process. The reference is `tests/reference_metrics.py`, which runs for up to 1,550
+queries. It is written for readers, so it is several times slower than plain loops have to be. ratio: reference / score.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Where a training step of TR-DETR spends its time, for both formulations, in float32 and bfloat16.
+"""Measures the parts of a training step of TR-DETR, for both formulations, in float32 and bfloat16.
 
     python benchmarks/model.py                    # QVHighlights shapes: batch 32, 75 clips, 24 tokens, 2,818 inputs
     python benchmarks/model.py --device cuda      # with synchronisation around every part
 
-Median milliseconds of wall time over `--steps` steps after one that warms up; parts of the forward pass are timed
-by hooks in the same steps, `rest` is what no part covers (positions, masks, residual sums). bfloat16 is autocast:
-weights, optimiser and losses stay float32. Last, forward time and parameters of the ten settings of Table 4.
+The times are medians of wall time in milliseconds over `--steps` steps, after one step that warms up. Hooks time the
+parts of the forward pass in the same steps. `rest` is what belongs to no part (positions, masks, residual sums).
+bfloat16 is autocast: weights, optimizer and losses stay float32. The last table has the forward time and the parameters
+of the ten settings of Table 4.
 """
 
 from __future__ import annotations

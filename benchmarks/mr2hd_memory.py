@@ -1,10 +1,11 @@
-"""How much of the retrieved moment the released MR2HD still knows when its GRU has run through the zero rows behind it.
+"""Measures how much of the retrieved moment remains in the released MR2HD after its GRU ran through rows of zeros.
 
     python benchmarks/mr2hd_memory.py --figure docs/mr2hd-memory.svg [results/runs/…/last.safetensors …]
 
-For every network (ten fresh ones, and each file of trained weights): a moment of 15 projected clips, k zero rows
-behind it; the state is compared with that of a GRU that saw zero rows only. Printed and drawn: the distance over the
-norm of the latter, median of 20 moments (of the fresh networks: median of ten), against k.
+The networks are ten fresh ones and those of the named files of trained weights. Each gets a moment of 15 projected
+clips with k rows of zeros after it. Its state is compared with the state of a GRU that got only rows of zeros. The
+result is the distance of the two states divided by the norm of the latter, as the median of 20 moments (for the fresh
+networks also the median of ten), against k. It is printed and drawn.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""The study of docs/peers.md: curves as small CSV files, and who beats whom on TVSum, in Markdown.
+"""Makes the numbers of docs/peers.md: curves as small CSV files, and the comparison of methods on TVSum in Markdown.
 
     python benchmarks/peers.py results/peers-study docs/peers tr_detr_v=docs/table3/v tr_detr_va=docs/table3/va
 
-The first argument is the results folder of `docs/peers/study.yaml`, the second the folder of the CSV files. There is
+The first argument is the results folder of `docs/peers/study.yaml`. The second is the folder of the CSV files. There is
 one file for each experiment and seed, with a row for each evaluation and a column for each domain, top-5 mAP in
-percent. The other arguments add the files of another study, `NAME=FOLDER/EXPERIMENT`. Runs that are still going are
-taken as far as they came.
+percent. The other arguments add the files of another study, `NAME=FOLDER/EXPERIMENT`. Runs that are not finished are
+used as far as they are.
 
-It prints what each method reaches (best evaluation on the reported video, last evaluation, mean of the last 50, luck),
-the matrices of paired differences for the first three of these numbers, every domain's mean of the last 50, and how
-often a network stands at the value that equal scores for all clips have. With `--page FILE` the same is written into
-the page, between the lines `<!-- figures -->` and `<!-- end of figures -->`.
+It prints the numbers of each method (best evaluation on the reported video, last evaluation, mean of the last 50,
+luck), the matrices of paired differences for the first three of them, the mean of the last 50 in every domain, and the
+number of evaluations that have exactly the value of equal scores for all clips. With `--page FILE` the same is written
+into the page, between the lines `<!-- figures -->` and `<!-- end of figures -->`.
 """
 
 from __future__ import annotations

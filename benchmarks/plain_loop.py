@@ -1,8 +1,9 @@
-"""The same training step as this field writes it, for `training.py` to measure ours against.
+"""The training step as this field usually writes it. `training.py` compares our step with it.
 
-Every sample is read from its file, normalised and labelled anew each time it is asked for; a loader collates; modules
-are torch's own: attention in single products, `nn.Dropout`, `nn.PReLU`, `nn.GRU`, a loop over samples for the moment,
-a loop over levels for the ranking loss, a matching per sample, every layer on all padding, AdamW without fusion.
+A sample is read from its file, normalised and labelled each time it is used. A loader makes batches. The modules are
+torch's own: attention in single products, `nn.Dropout`, `nn.PReLU`, `nn.GRU`. There is a loop over samples for the
+moment, a loop over levels for the ranking loss, and a matching per sample. Every layer computes all padding, and AdamW
+is not fused.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""What `python -m pipeline estimate` multiplies: the cost of a row of every family, and of decoding a second of video.
+"""Measures what `python -m pipeline estimate` multiplies: the cost of a row of each family, and of decoding.
 
     python benchmarks/rates.py                    # everything; ten minutes, half of it optical flow
     python benchmarks/rates.py encoding vgg16-imagenet
     python benchmarks/rates.py decoding
 
-One thread, CPU seconds, random weights and random pictures: the cost hangs on neither. What it prints is carried into
-`pipeline/families.py` (encoding) and `pipeline/cost/rates.py` (decoding) by hand.
+It uses one thread, random weights and random pictures, because the cost depends on neither. Its numbers are copied by
+hand into `pipeline/families.py` (encoding) and `pipeline/cost/rates.py` (decoding).
 
-encoding    CPU seconds and multiply-adds of a row of each family (of words: of a query), the least of
-            three rounds (flow: one)
-decoding    CPU seconds for a second of a 30-fps H.264 video with sound, per reader of each dataset, two sizes; the
-            least of three rounds
+encoding    CPU seconds and multiply-adds of a row of each family (of words: of a query), the smallest of three
+            rounds (flow: one round)
+decoding    CPU seconds for one second of a 30-fps H.264 video with sound, per reader of each dataset, in two sizes; the
+            smallest of three rounds
 """
 
 from __future__ import annotations

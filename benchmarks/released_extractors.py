@@ -1,7 +1,9 @@
-"""The work of the released CLIP and SlowFast extractors on one video: a pass each, frames of a whole grid in memory.
+"""Does the work of the released CLIP and SlowFast extractors on one video: one decode for each, with all frames of a
+grid in memory.
 
-Written from the description of what they do (resample, scale and crop to raw RGB, cut, sample, normalise in batches),
-for comparison of time alone; FFmpeg runs in process here, theirs is a program at the other end of a pipe.
+It is written from a description of these extractors (resample, scale and crop to raw RGB, cut, sample, normalise in
+batches), only to compare times. Here FFmpeg runs in this process. The released extractors use the program FFmpeg
+through a pipe.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How much memory one and four workers of a training job need for the packed rows that they have in common.
+"""Measures the memory that one and four workers of a training job need for the packed rows that they share.
 
     python benchmarks/shared_rows.py [--share 0.125] [--workers 1 4]
 
-The rows are made: QVHighlights' 8,768 videos of train and val with 75 clips each, SlowFast, CLIP and PANN side by side
-(4,864 numbers), float16. `--share` is the part of the videos that is made. Every worker reads all rows, as an epoch
-does, and tells its memory when all of them have: the proportional set size (PSS), in which a page that n processes
-have in common counts as 1/n in each. The second table is the same with a copy of the rows in each worker.
+The rows are invented. They have the shape of QVHighlights: 8,768 videos of train and val with 75 clips each, and
+SlowFast, CLIP and PANN side by side (4,864 numbers) in float16. `--share` is the share of the videos that is made.
+Every worker reads all rows, as in an epoch, and then reports its memory: the proportional set size (PSS), in which a
+page that n processes share counts as 1/n in each. The second table is the same with a copy of the rows in each worker.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What every command costs before it does anything: start-up, and the end of a job whose inputs did not change.
+"""Measures what every command costs before it does any work: its start, and a job whose inputs did not change.
 
     python benchmarks/start_up.py
 
-A tiny benchmark (tests/small_workflow.py) is finished once; then every stage's own command line is run again on it, and
-the other commands on what it left. CPU seconds, the least of three.
+A tiny benchmark (tests/small_workflow.py) is finished once. Then the command line of every stage is run again on it,
+and the other commands are run on its results. The numbers are CPU seconds, the smallest of three rounds.
 """
 
 from __future__ import annotations

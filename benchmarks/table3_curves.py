@@ -1,12 +1,13 @@
-"""The curves of the study of Table 3 as small CSV files, and their summary beside the released program's.
+"""Writes the curves of the study of Table 3 as small CSV files, and summarises them beside the released program's.
 
     python benchmarks/table3_curves.py results/table3-study/runs docs/table3
 
-One file per experiment and seed, a row per evaluation, a column per domain: top-5 mAP in percent. Runs that are still
-going are taken as far as they came. Printed: per domain the best evaluation on the test video (how the published
-numbers were selected), its epoch, the last one, mean and standard deviation of the last 50, and the wall seconds; then,
-from all the files in the folder, every experiment with three numbers' mean and standard deviation over its seeds, and
-its difference to `v` with the standard error that the seeds' spread in each domain gives.
+There is one file for each experiment and seed, with a row for each evaluation and a column for each domain: top-5 mAP
+in percent. Runs that are not finished are used as far as they are. For each domain it prints the best evaluation on the
+test video (the published numbers were selected in this way), its epoch, the last evaluation, mean and standard
+deviation of the last 50, and the wall seconds. Then it prints, for all files of the folder, three numbers of every
+experiment as mean and standard deviation over its seeds. Their differences to `v` have the standard error that follows
+from the spread of the seeds in each domain.
 """
 
 from __future__ import annotations

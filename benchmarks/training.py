@@ -1,19 +1,19 @@
-"""How a training step compares with a plain loop that is measured in the same process, as ratios alone.
+"""Compares a training step with a plain loop that is measured in the same process. It prints only ratios.
 
     python benchmarks/training.py                # QVHighlights' shapes, one and two threads; TVSum's ten domains
     python benchmarks/training.py --precision bfloat16
     python benchmarks/training.py --method qd_detr umt   # whole steps of these methods
     python benchmarks/training.py --method all
 
-QVHighlights: batch 32, 75 clips, 24 tokens, 2,818 inputs. TVSum: the clips and tokens of each domain's four training
-videos and its val video; one epoch is one step, every fifth is evaluated. Features are random: time does not hang on
-them. The reference is the plain loop (`plain_loop.py`), not the released program: the same method of torch's own parts,
-every sample read from its file each time, AdamW without fusion. Both sides take turns in this process, in the same
-precision, and of each part the median over the steps is taken. A ratio above 1 says that the plain loop takes longer.
-Where both precisions are measured, the last column divides our step in float32 by our step in bfloat16, in wall time.
-With --method, matching and losses that no module shares are the method's own on both sides. A method's step is also
-given in products of a 2400 × 2818 and a 2818 × 256 matrix in float32, which this process multiplies in turns with the
-steps. The specifications give released steps in the same unit, so that machines compare.
+QVHighlights has a batch of 32, 75 clips, 24 tokens and 2,818 inputs. TVSum has the clips and tokens of each domain's
+four training videos and its val video; one epoch is one step, and every fifth epoch is evaluated. Features are random,
+because the time does not depend on them. The reference is the plain loop (`plain_loop.py`), not the released program.
+It is the same method made of torch's own parts: every sample is read from its file each time, and AdamW is not fused.
+Both sides take turns in this process, in the same precision, and the median over the steps is taken for each part. With
+a ratio above 1 the plain loop takes longer. If both precisions are measured, the last column divides our step in
+float32 by our step in bfloat16, in wall time. With --method, both sides use the method's own matching and losses, if no
+shared module has them. The step of a method is also given in products of a 2400 × 2818 and a 2818 × 256 matrix in
+float32, which this process multiplies in turns with the steps. So the steps of two machines can be compared.
 """
 
 from __future__ import annotations

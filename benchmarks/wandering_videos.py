@@ -1,4 +1,4 @@
-"""Videos for the benchmarks of decoding: a view that wanders over a coarse random picture, 30 fps, with a tone."""
+"""Makes videos for the benchmarks of decoding: a view that moves over a coarse random picture, 30 fps, with a tone."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What a plan costs (`snakemake -n`): of the paper, and of made-up datasets of 1e3, 1e4 and 1e5 videos.
+"""Measures what a plan costs (`snakemake -n`): for the paper, and for invented datasets of 1e3, 1e4 and 1e5 videos.
 
-    python benchmarks/workflow.py                        # --videos 1000 10000 for less
+    python benchmarks/workflow.py                        # --videos 1000 10000 for fewer
 
-The paper is config.yaml on a machine that has nothing. A made-up dataset takes QVHighlights' place in it, with as many
-videos a shard (317) and the experiments that read it: first with nothing there, then with everything there up to
-features, one video in twenty left out, and Snakemake's records of it. Printed per plan: jobs, CPU seconds, wall
-seconds, peak memory of the process.
+The paper is config.yaml on a machine that has nothing yet. An invented dataset replaces QVHighlights in it, with the
+same number of videos in a shard (317) and the experiments that read it. It is planned first with nothing there, and
+then with everything up to features, one video in twenty left out, and Snakemake's records. For each plan it prints
+jobs, CPU seconds, wall seconds, and the peak memory of the process.
 """
 
 from __future__ import annotations

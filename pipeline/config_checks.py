@@ -43,8 +43,8 @@ def unworkable(cfg: Config) -> Iterator[str]:
             continue
         if experiment.source == "predictions" and cfg.datasets[experiment.dataset].sample:
             yield (
-                f"`{place}`: a released prediction file is about all videos, and `datasets.{experiment.dataset}.sample`"
-                " takes some: leave one of the two out"
+                f"`{place}`: a released prediction file is about all videos, and"
+                f" `datasets.{experiment.dataset}.sample` uses only some: leave one of the two out"
             )
         yield from _wrong_table(place, experiment)
         yield from _wrong_grids(place, experiment, cfg)
@@ -72,7 +72,7 @@ def _odd_peers(cfg: Config) -> Iterator[str]:
         elif name in cfg.peers[:i]:
             yield f"`peers` names {name} twice"
         elif cfg.experiments[name].table is None:
-            yield f"`peers` names {name}, which stands in no table: give `experiments.{name}` its `table` and `row`"
+            yield f"`peers` names {name}, which is in no table: give `experiments.{name}` its `table` and `row`"
 
 
 def _rated_grid(dataset: str) -> str | None:

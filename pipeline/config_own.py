@@ -55,7 +55,7 @@ def _section(name: str, section: Mapping[str, Any], where: str) -> tuple[dict[st
     place = f"datasets.{name}"
     if name in datasets.PAPERS or not NAME.fullmatch(name):
         taken = "is a dataset of the paper" if name in datasets.PAPERS else "is no name for a dataset"
-        remedy = "name it with small letters, digits and `_`, as no dataset of the paper is named"
+        remedy = "use small letters, digits and `_`, and not the name of a dataset of the paper"
         raise PipelineError(f"`{place}` {taken}", where=where, remedy=remedy)
     for key, what in (("annotations", "a CSV or JSONL file"), ("videos", "a folder of videos")):
         if not isinstance(section.get(key), str):

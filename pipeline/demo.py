@@ -82,7 +82,7 @@ def _run(cores: int, results: Path, command: str) -> None:
             raise PipelineError(
                 f"the workflow ended with code {code}",
                 where=Layout(results).logs(),
-                remedy=f"correct what the lines above name, then go on with: {command}",
+                remedy=f"correct the errors above, then go on with: {command}",
             )
     print(
         "Demo 3/4: the slow encoders on one clip of 2 s (seconds for each row on a CPU; flow: a minute)",
@@ -94,7 +94,7 @@ def _run(cores: int, results: Path, command: str) -> None:
     for table in TABLES:
         print(texts(Layout(results).manifest("table", table=table)))
     print(_what_was_learned(results))
-    print(f"Everything lies under {results}: tables/table*.{{md,html,csv}}, figures/*.svg (learning curves)")
+    print(f"All results are under {results}: tables/table*.{{md,html,csv}}, figures/*.svg (learning curves)")
     page = (Layout(results).report() / "index.html").resolve()
     print(f"To look at it all, and at every query, open this in a browser: {page}")
 

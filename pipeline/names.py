@@ -21,7 +21,7 @@ def name_problem(name: object) -> str:
     if not isinstance(name, str):
         return f"is a {type(name).__name__}, not a text"
     if name in ("", ".", "..") or "/" in name:
-        return "names no file of its own"
+        return "cannot be the name of a file"
     if not is_printable(name):
         return "holds characters that cannot be printed"
     if len(name.encode()) > MOST_BYTES:

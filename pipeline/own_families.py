@@ -112,7 +112,7 @@ def _open_clip_model(definition: Definition, where: str) -> OpenClipModel:
         raise PipelineError(
             f"`weights` is {definition['weights']}, and open_clip's models are read from {SAFETENSORS}",
             where=where,
-            remedy=f"take the file of these weights that ends in {SAFETENSORS}",
+            remedy=f"name the file of these weights whose name ends in {SAFETENSORS}",
         )
     if tag is not None:
         if found := [row for row in rows if tag in row.pretrained]:
@@ -242,6 +242,6 @@ def checked(definition: Any, where: object) -> Definition:
         and definition["encoder"] in ("open_clip", "torchvision_video")
     )
     if not is_one:
-        remedy = "run the workflow again: it writes them anew"
+        remedy = "run the workflow again: it writes them again"
         raise PipelineError(f"holds a family that is no definition ({definition!r})", where=where, remedy=remedy)
     return dict(definition)

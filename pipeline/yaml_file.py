@@ -84,7 +84,7 @@ def with_entries(raw: Mapping[str, Any], entries: Sequence[str]) -> dict[str, An
             why = f"is no YAML ({' '.join(str(error).split())})"
             raise PipelineError(why, where=f"--config {name}", remedy="put quotes around the entry") from error
         if not equals or not name:
-            remedy = "write KEY=VALUE, with quotes around the whole where a value has blanks"
+            remedy = "write KEY=VALUE, with quotes around all of it if a value has blanks"
             raise PipelineError("is no KEY=VALUE", where=f"--config {entry}", remedy=remedy)
         found[name] = _over(found.get(name), value)
     return found
@@ -107,7 +107,7 @@ def check_command_line(arguments: Sequence[str]) -> None:
         groups = list(_values_of(option, arguments))
         if len(groups) > 1:
             dropped = " ".join(value for group in groups[:-1] for value in group)
-            complaints.append(f"`{option}` stands {len(groups)} times, and Snakemake would drop {dropped}")
+            complaints.append(f"`{option}` is given {len(groups)} times, and Snakemake would drop {dropped}")
         elif option == "--config":
             complaints += [complaint for group in groups for complaint in _entry_complaints(group)]
     if complaints:
@@ -151,7 +151,7 @@ def _entry_complaints(entries: Sequence[str]) -> Iterator[str]:
     import yaml
 
     names = [entry.partition("=")[0] for entry in entries]
-    yield from (f"`{name}` stands twice behind `--config`" for name in names if names.count(name) > 1)
+    yield from (f"`{name}` is given twice after `--config`" for name in names if names.count(name) > 1)
     for name, entry in zip(names, entries, strict=True):
         with suppress(yaml.YAMLError, RecursionError, ValueError):
             node = yaml.compose(entry.partition("=")[2], Loader=yaml.BaseLoader)
@@ -185,7 +185,7 @@ def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, l
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in found]
-        complaints.extend(f"`{name}` stands twice in one object" for name in names if names.count(name) > 1)
+        complaints.extend(f"`{name}` is given twice in one object" for name in names if names.count(name) > 1)
         return dict(found)
 
     try:
@@ -218,7 +218,7 @@ def _complaints(node: Any, place: str, seen: set[int]) -> Iterator[str]:
         # `1` and `1.0` are written differently but are the same key. `0.1` and `"0.1"` are two keys but the same name.
         spellings = {key.value, yaml.SafeLoader("").construct_object(key)}
         if first := next((lines[spelling] for spelling in spellings if spelling in lines), None):
-            yield f"`{name}` stands twice, on lines {first} and {line}"
+            yield f"`{name}` is given twice, on lines {first} and {line}"
         lines |= {spelling: lines.get(spelling, line) for spelling in spellings}
         yield from _complaints(value, name, seen)
 

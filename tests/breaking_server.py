@@ -1,4 +1,5 @@
-"""A local server that breaks, lies and crawls, as told: for the tests of downloads and the benchmark of acquisition."""
+"""A local server that breaks off, sends wrong data or sends slowly, as a test asks for. Tests of downloads and a
+benchmark use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes to a finished workflow, each by its name in docs/reruns.md, and the work that the page says they cost."""
+"""Changes to a finished workflow, by their names in docs/reruns.md, and the work that this page lists for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every test may use: the one place that looks for real data, and quiet single-threaded numerics."""
+"""Fixtures and settings for all tests. Only this file looks for real data. Numerical libraries use one thread."""
 
 from __future__ import annotations
 

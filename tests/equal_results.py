@@ -1,4 +1,4 @@
-"""Two results folders, file by file: which must be equal, and which differ."""
+"""Compares two results folders file by file, and lists the files that must be equal and differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders without a network: what extraction does shows in their rows."""
+"""Encoders without a network, whose rows show what the extraction did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families of features on disk, and what a training would read of them."""
+"""Writes families of features to disk, and reads them as a training does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/faults.md: its cells are read from it, and written into it."""
+"""Reads and writes the cells of docs/faults.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frames that FFmpeg's own fps filter shows, which the frame grid is compared with."""
+"""Returns the frames that FFmpeg's own fps filter shows, as the reference for the frame grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotations and predictions of QVHighlights that tests of pages make, and what a page holds."""
+"""Makes annotations and predictions like those of QVHighlights for tests of pages, and reads the data of a page."""
 
 from __future__ import annotations
 

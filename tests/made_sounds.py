@@ -1,4 +1,4 @@
-"""Sound files for the tests, and what is heard of them."""
+"""Makes sound files for the tests, and measures what was decoded from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was recorded of the work that was done (`pipeline.work_record`)."""
+"""Reads what jobs recorded of their work (`pipeline.work_record`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The community's metrics in plain loops, one query, one threshold, one annotator at a time: slow and obviously right.
+"""The community's metrics in plain loops, one query, one threshold and one annotator at a time. They are slow, and easy
+to check by reading.
 
 Written from the description of the scorer, independently of pipeline.evaluation, which is tested against it.
 """

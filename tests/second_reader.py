@@ -1,4 +1,5 @@
-"""decord, the second reader: it seeks, so it is fast where few frames are wanted, and sometimes wrong."""
+"""Reads frames with decord, the second reader. It seeks, so it is fast for few frames, and sometimes gives wrong
+ones."""
 
 from __future__ import annotations
 

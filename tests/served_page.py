@@ -1,4 +1,4 @@
-"""A served page of a video whose answers are made up, by a process of its own.
+"""Serves a page with invented answers about a video, in a separate process.
 
 A query says what happens: `slow 2` takes two seconds, `refused` and `broken` end in errors of both kinds.
 """

@@ -1,4 +1,5 @@
-"""The real workflow on a benchmark of seconds: six videos in two shards, two experiments, fake encoders, counted work.
+"""Runs the real workflow on a very small benchmark: six videos in two shards, two experiments, and fake encoders. Its
+work is counted.
 
 `Workflow.run` starts Snakemake in a folder of its own and returns what its jobs recorded (`pipeline.work_record`).
 """

@@ -1,4 +1,4 @@
-"""Annotations: the real files come through whole, and a row that contradicts itself is refused with its place."""
+"""Annotations: the real files are read completely, and a row that contradicts itself is refused with its line."""
 
 from __future__ import annotations
 

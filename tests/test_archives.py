@@ -1,3 +1,5 @@
+"""Archives are unpacked into a folder that no member can leave, and damaged or harmful ones are refused."""
+
 import io
 import os
 import re
@@ -271,7 +273,7 @@ def test_an_archive_that_nothing_comes_out_of_is_an_error_with_the_reason(home, 
         locked = [part[: flags_at - 4] + b"\x01" + part[flags_at - 3 :] for part in rest]
         content = signature.join([head, *locked])
     archive.write_bytes(content)
-    with pytest.raises(PipelineError, match=r"no file came out of it \(needs a password\)"):
+    with pytest.raises(PipelineError, match=r"it contains no file that can be unpacked \(needs a password\)"):
         unpacked(archive)
     with pytest.raises(PipelineError, match="it is empty"):
         unpacked(make_tar(home / "b.tar", {}))

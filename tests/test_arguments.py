@@ -1,4 +1,4 @@
-"""A command's options and its other arguments may stand in any order."""
+"""The options and the other arguments of a command may be given in any order."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def test_a_long_video_is_asked_in_pieces_and_the_rule_is_told(long):
     assert moments.longest_clips == N_CLIPS
     assert answer.n_pieces == 9
     assert len(answer.saliency) == 5 * N_CLIPS
-    assert f"in pieces of {SECONDS} s" in answer.rule
+    assert f"into pieces of {SECONDS} s" in answer.rule
     assert answer.windows
     assert all(0 <= window.start_s <= window.end_s <= 5 * SECONDS for window in answer.windows)
     assert [window.score for window in answer.windows] == sorted((w.score for w in answer.windows), reverse=True)

@@ -1,4 +1,5 @@
-"""Sound: librosa's numbers in bounded chunks, on the video's clock, and pieces that lie where rows do."""
+"""Sound has librosa's numbers, comes in bounded chunks on the video's clock, and is cut into the pieces that rows
+need."""
 
 from __future__ import annotations
 

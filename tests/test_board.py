@@ -1,4 +1,5 @@
-"""One line for each stage: counts, time left, what a failure says, and what of Snakemake's talk is left out."""
+"""The board shows one line for each stage: counts, time left and failures. Messages of Snakemake about single jobs are
+left out."""
 
 from __future__ import annotations
 

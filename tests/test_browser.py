@@ -1,7 +1,7 @@
 """Pages in a real browser: no complaint, no request, sorting, filters, the keyboard, both schemes, three widths.
 
-Asked for by `make test-browser` alone, since it installs Chromium where it may (root on Debian). Where it cannot run it
-is skipped with the reason, and failed under CI=true. Pictures for people are written into $SCREENSHOTS.
+Only `make test-browser` runs these tests, because they install Chromium if they may (root on Debian). Where it cannot
+run it is skipped with the reason, and failed under CI=true. Pictures for people are written into $SCREENSHOTS.
 """
 
 from __future__ import annotations

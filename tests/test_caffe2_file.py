@@ -120,8 +120,8 @@ HARM = {
     "a name that takes for ever to look up": (table(b"N" + b"})" + b"2\x86" * 60 + b"Ns0"), "names are no texts"),
     "a deep name": (table(b"N" + b"})" + b"\x85" * 10**5 + b"Ns0"), "names are no texts"),
     "two million empty tables": (b"\x80\x02" + b"}" * 2_000_000 + b".", "more than 1,000,000 instructions"),
-    "an empty stack": (b"\x80\x020.", "takes more than it put down"),
-    "a mark that is taken for a value": (b"\x80\x02N(a.", "takes more than it put down"),
+    "an empty stack": (b"\x80\x020.", "removes more from its stack than it put there"),
+    "a mark that is taken for a value": (b"\x80\x02N(a.", "removes more from its stack than it put there"),
     "no end": (b"\x80\x02}", "."),
     "no table": (b"\x80\x02].", "no table `blobs`"),
 }

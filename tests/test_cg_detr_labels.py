@@ -1,4 +1,4 @@
-"""What CG-DETR learns from rows that have windows alone, by a rule of its own. Other rows are labelled as usual."""
+"""CG-DETR's labels of rows that have only windows, which follow a rule of its own. Other rows have the usual labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UniVTG and UMT, whose clips say everything themselves: what holds for both."""
+"""Tests that hold for both UniVTG and UMT, which predict moments for every clip and match nothing."""
 
 from __future__ import annotations
 

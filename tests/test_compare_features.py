@@ -1,4 +1,4 @@
-"""Comparing stores: what was done to features is said in one line."""
+"""Comparing stores: one line says how the features of two stores differ."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_missing_vids_and_other_lengths_are_counted(tmp_path):
     fewer = {"v0": rows["v0"], "v1": rows["v1"][:6], "w": rows["v2"]}
     said = text(compare_stores(write(tmp_path / "a", rows), write(tmp_path / "b", fewer)), "a", "b")
     assert "in both: 2 vids, 1 of another length; only in A: 2 (v2, v3); only in B: 1 (w)" in said
-    assert said.endswith("1 vid with a length that differs by more than 1; 3 vids in one of them alone")
+    assert said.endswith("1 vid with a length that differs by more than 1; 3 vids in only one of them")
 
 
 def test_pooled_vectors_are_compared_too(tmp_path):

@@ -1,4 +1,4 @@
-"""Videos that are not there: refused or left out before training, by the config's word, and counted to the table."""
+"""Missing videos: the config decides whether a training refuses them or leaves them out, and tables count them."""
 
 from __future__ import annotations
 

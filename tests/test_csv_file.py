@@ -1,4 +1,4 @@
-"""CSV files: text stays as it is, and what is no table ends in one sentence."""
+"""CSV files: text is read unchanged, and a file that is no table ends with an error of one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset is one object: nothing else knows its name, and a dataset of one's own is a file and a line."""
+"""A dataset is one object: no other code knows its name, and a new dataset needs one file and one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A killed demo stands in nobody's way: the next one ends or awaits what was left, undoes its lock, and goes on."""
+"""After a killed demo the next one works: it ends or waits for the old processes, removes the lock, and goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README and docs/ say is so: families, figures, and every command."""
+"""The facts in README and docs/ are true: families, figures, and every command."""
 
 from __future__ import annotations
 

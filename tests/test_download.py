@@ -1,3 +1,5 @@
+"""Downloads: mirrors, digests, pins, interrupted transfers, and the errors when no address gives the file."""
+
 import gzip
 import hashlib
 import os
@@ -454,7 +456,7 @@ def test_a_mirror_changes_no_digest_and_no_pin(at_mirror, tmp_path):
     at_mirror(mirrored(tmp_path / "m", BODY), digest="")
     (tmp_path / "results/resources/a-file/fetch.json").unlink()
     (tmp_path / "results/resources/a-file/file.bin").unlink()
-    with pytest.raises(PipelineError, match="changed since it was first seen"):
+    with pytest.raises(PipelineError, match="changed since it was first fetched"):
         at_mirror(mirrored(tmp_path / "m", b"another"), digest="")
 
 
@@ -484,7 +486,7 @@ def test_a_file_without_a_known_digest_is_pinned_at_first_sight(stage, server):
     stage.manifest.unlink()
     stage.target.unlink()
     offer.body = b"changed"
-    with pytest.raises(PipelineError, match="changed since it was first seen"):
+    with pytest.raises(PipelineError, match="changed since it was first fetched"):
         stage("/a")
     offer.body = BODY
     assert stage("/a")

@@ -1,4 +1,5 @@
-"""The parts that are written out for speed on a CPU: the same values and gradients as torch's, the same chances."""
+"""Dropout and PReLU, which are written out for speed on a CPU, have the values, gradients and probabilities of
+torch's."""
 
 from __future__ import annotations
 

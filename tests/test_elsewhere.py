@@ -1,4 +1,4 @@
-"""The workflow runs wherever it is started, whatever a site puts into Python's way: jobs find their package.
+"""The workflow runs from any folder and with any Python variables of a site: jobs find their package.
 
 Every case starts real jobs of seconds (the annotations of a small dataset); the hostile ones would fail in each job.
 """

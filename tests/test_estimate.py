@@ -1,4 +1,5 @@
-"""What experiments will cost: sums that a hand can follow, nothing twice, nothing assumed passed off as measured."""
+"""The estimate: its sums can be checked by hand, nothing is counted twice, and assumed figures are marked as
+assumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Export: the released layouts, out and in again, and nothing of ours that could pass for published."""
+"""Export: stores are written in the released layouts and read again, and our features cannot be taken for published
+ones."""
 
 from __future__ import annotations
 
@@ -130,7 +131,9 @@ def test_two_kinds_of_one_family_never_share_a_folder(tmp_path):
     first = write(tmp_path / "a.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"))
     other = write(tmp_path / "b.h5", "qvhighlights", "clip-vit-b32", rows_of("clip-vit-b32"), weights="random:4")
     export([first], "qvhighlights", tmp_path / "out")
-    with pytest.raises(PipelineError, match=r"out: holds clip-vit-b32 of another kind: weights: random:4 ≠ random:3"):
+    with pytest.raises(
+        PipelineError, match=r"out: has clip-vit-b32 with another passport: weights: random:4 ≠ random:3"
+    ):
         export([other], "qvhighlights", tmp_path / "out")
 
 

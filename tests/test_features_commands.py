@@ -80,7 +80,7 @@ def test_a_store_of_another_family_or_other_weights_is_not_overwritten(tmp_path,
     before = (tmp_path / "own.h5").read_bytes()
     asked = ("features", "extract", "--video", video, "--output", tmp_path / "own.h5")
     said = fails(capsys, *asked, "--family", "pann-cnn14", "--random", "3")
-    assert "own.h5: holds another kind: family: pann-cnn14 ≠ clip-vit-b32; " in said
+    assert "own.h5: has another passport: family: pann-cnn14 ≠ clip-vit-b32; " in said
     assert "weights: random:4 ≠ random:3 → name a new file" in fails(
         capsys, *asked, "--family", "clip-vit-b32", "--random", "4"
     )
@@ -115,7 +115,7 @@ def test_two_extractions_into_one_file_are_not_at_work_at_once(tmp_path, video, 
         ("--video x.mp4 --family clip-vit-b32 --output o --random -1", "(found 'random:-1') → correct that option"),
         (
             "--video x.mp4 --family clip-vit-b32 --output o --weights a b",
-            "takes a file each of clip-vit-b32; 2 are given",
+            "needs one file for each of clip-vit-b32, and 2 are given",
         ),
     ],
 )

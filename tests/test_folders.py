@@ -1,4 +1,4 @@
-"""A folder of this machine does wherever an archive of its files does."""
+"""A folder of this machine can be used in place of an archive of its files."""
 
 from __future__ import annotations
 

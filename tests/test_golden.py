@@ -1,4 +1,4 @@
-"""The released system's figures, met by ours."""
+"""Our networks compute the numbers of the released systems."""
 
 from __future__ import annotations
 
@@ -141,11 +141,11 @@ def test_an_array_of_another_shape_in_a_plain_set_is_named(shared_data, tmp_path
 
 
 def test_a_place_without_a_set_is_named(tmp_path):
-    with pytest.raises(PipelineError, match="no golden set lies here"):
+    with pytest.raises(PipelineError, match="there is no golden set here"):
         verify(tmp_path)
 
 
 def test_a_set_that_lacks_a_key_is_refused(tmp_path):
     (tmp_path / "half.json").write_text(json.dumps({"case": "half"}))
-    with pytest.raises(PipelineError, match="is not whole"):
+    with pytest.raises(PipelineError, match="is incomplete"):
         verify(tmp_path / "half.json")

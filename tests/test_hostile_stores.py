@@ -1,4 +1,5 @@
-"""Stores that were made to do harm: no array of another file, no name that leads elsewhere, no row out of nothing."""
+"""Stores that were made to do harm are refused: arrays in other files, names that lead elsewhere, and rows without
+bytes."""
 
 from __future__ import annotations
 

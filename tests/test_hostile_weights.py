@@ -1,4 +1,4 @@
-"""Weight files of torch that claim more than they hold: refused before a number is made of them."""
+"""Weight files of torch that claim more numbers than they have are refused before memory is allocated."""
 
 from __future__ import annotations
 

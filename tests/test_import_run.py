@@ -1,4 +1,5 @@
-"""A released checkpoint becomes a run with a card: what its file says, what must be told, and what does not fit."""
+"""A released checkpoint becomes a run with a card: facts from the file, facts that the user must give, and facts that
+do not fit."""
 
 from __future__ import annotations
 

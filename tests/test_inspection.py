@@ -1,4 +1,4 @@
-"""Looking at features: a store in words, a video's rows as a picture beside its frames."""
+"""Looking at features: a store is described in words, and a video's rows are drawn beside its frames."""
 
 from __future__ import annotations
 

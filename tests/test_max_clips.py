@@ -1,4 +1,4 @@
-"""`max_clips` below a video's length cuts by configuration: nothing is missing, and seconds stay seconds."""
+"""`max_clips` below a video's length cuts the video: this does not count as missing data, and times stay in seconds."""
 
 from __future__ import annotations
 

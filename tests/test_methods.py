@@ -1,4 +1,4 @@
-"""Methods as the config knows them: told apart by name, and recorded by what differs from their defaults."""
+"""Methods in the config are distinguished by name, and recorded by the settings that differ from their defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of one's own that the workflow takes by `file:///`: when they change, whatever stands on them changes."""
+"""A user's files with `file:///` addresses: when they change, everything that depends on them is made again."""
 
 from __future__ import annotations
 

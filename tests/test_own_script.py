@@ -1,4 +1,4 @@
-"""Somebody's own script calls the pipeline's functions at its top level, without an `if __name__ == "__main__":`."""
+"""A user's script may call the pipeline's functions at its top level, without an `if __name__ == "__main__":`."""
 
 from __future__ import annotations
 

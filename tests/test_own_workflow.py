@@ -16,6 +16,7 @@ from pipeline.datasets import own
 
 pytestmark = pytest.mark.workflow
 
+
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
     monkeypatch.setenv(own.VARIABLE, "")

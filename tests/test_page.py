@@ -165,7 +165,7 @@ def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(two_files, tmp_pat
     made = report("qvhighlights", *two_files, tmp_path / "out")
     assert report("qvhighlights", *two_files, tmp_path / "out") == made
     made.write_text("<!doctype html><title>mine</title>")
-    with pytest.raises(PipelineError, match="is there and is no page made here"):
+    with pytest.raises(PipelineError, match="exists and is not a page of this program"):
         report("qvhighlights", *two_files, tmp_path / "out")
     assert "mine" in made.read_text()
 

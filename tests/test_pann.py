@@ -1,4 +1,5 @@
-"""Cnn14: its front end is librosa's, its weights are read without running anything, its package stays out of sight."""
+"""Cnn14: its front end equals librosa's, its weights are read without running code, and importing it has no side
+effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The other methods: their rows, what each table shows of them, and who beats whom in pairs."""
+"""The other methods: their rows, the tables that show them, and the comparisons in pairs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_tables_of_the_paper_show_no_peer_and_those_of_peers_show_all(shippe
     [
         (["qd_detr_tvsum"], "`peers`: there is no experiment 'qd_detr_tvsum', but "),
         (["ablation", "ablation"], "`peers` names ablation twice"),
-        (["figure4"], "`peers` names figure4, which stands in no table: give `experiments.figure4` its `table`"),
+        (["figure4"], "`peers` names figure4, which is in no table: give `experiments.figure4` its `table`"),
     ],
 )
 def test_a_peer_that_cannot_be_shown_is_refused_by_name(peers, said):

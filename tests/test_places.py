@@ -1,4 +1,4 @@
-"""The index of a store: what HDF5 itself says, without asking it, and not believed where it may be wrong."""
+"""The index of a store has the same places as HDF5, and it is not used if it may be wrong."""
 
 from __future__ import annotations
 

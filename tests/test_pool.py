@@ -1,4 +1,4 @@
-"""The processes that share a job's runs: what is said when one of them dies."""
+"""The processes that train the runs of a job: the error when one of them dies."""
 
 from __future__ import annotations
 

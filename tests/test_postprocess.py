@@ -1,4 +1,4 @@
-"""From outputs to the prediction file."""
+"""The outputs of a network become the rows of a prediction file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Predictions of trained runs: the community's form, in annotation order, worth what the card says."""
+"""Predictions of trained runs have the community's form and the order of the annotations, and score what the card
+says."""
 
 from __future__ import annotations
 

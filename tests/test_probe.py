@@ -1,4 +1,4 @@
-"""Facts of video files, exact, and a plain word about files that are not what they claim."""
+"""The facts of video files are exact, and files that are not what they claim are refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One plain line every so many seconds in a log, a bar on a terminal, nothing for short work."""
+"""Progress is one plain line every 30 seconds in a log, a bar on a terminal, and nothing for short work."""
 
 from __future__ import annotations
 

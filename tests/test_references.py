@@ -1,4 +1,4 @@
-"""Names in a config that lead nowhere are told together, by key, before anything is planned."""
+"""Names in a config that match no source are reported together, with their keys, before anything is planned."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def test_plain_numbers_of_numpy_are_let_in_as_what_they_are(tmp_path, value, zip
 )
 def test_what_is_not_let_in_is_named_with_a_way_out_and_without_terminal_codes(tmp_path, value, name):
     torch.save({"model": {}, "opt": argparse.Namespace(out=value)}, tmp_path / "odd.ckpt")
-    with pytest.raises(PipelineError, match=rf"{name}.*nothing in it was executed.*save it anew") as caught:
+    with pytest.raises(PipelineError, match=rf"{name}.*nothing in it was executed.*save it again") as caught:
         read_released(tmp_path / "odd.ckpt")
     assert str(caught.value).isprintable()
 

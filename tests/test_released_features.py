@@ -1,4 +1,4 @@
-"""Released archives into stores: every file accounted for, and look-alikes kept apart."""
+"""Released archives become stores: every file is counted or listed, and families of the same shape are not mixed."""
 
 from __future__ import annotations
 

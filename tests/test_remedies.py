@@ -1,4 +1,4 @@
-"""Advice in error messages names what exists: keys, commands, options, targets, files and switches."""
+"""Remedies in error messages name only keys, commands, options, targets, files and switches that exist."""
 
 from __future__ import annotations
 

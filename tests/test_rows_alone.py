@@ -1,5 +1,5 @@
-"""A video's rows and a query's are the same bits alone, in company, in any order, after a kill, and on any number of
-cores.
+"""The rows of a video and of a query have the same bits alone, among others, in any order, after a kill, and on any
+number of cores.
 
 The networks are the real ones with random numbers, at the size that they have.
 """

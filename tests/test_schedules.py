@@ -1,4 +1,4 @@
-"""The section `training` of an experiment: what lies under it, and what its method never reads."""
+"""The section `training` of an experiment: which values it inherits, and which keys its method never reads."""
 
 from __future__ import annotations
 

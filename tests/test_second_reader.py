@@ -1,4 +1,4 @@
-"""decord behind its setting: it says in which videos it finds other pictures, and it changes no row."""
+"""The second reader decord: it reports the videos in which it finds other pictures, and it changes no row."""
 
 from __future__ import annotations
 

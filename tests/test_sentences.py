@@ -70,13 +70,14 @@ def test_some_columns_within_are_counted(results):
 @pytest.mark.parametrize(("seeds", "words"), [([1], "one seed;"), ([1, 2], "two seeds;")])
 def test_too_few_runs_give_no_verdict(results, seeds, words):
     (said,) = found(results, 1, "TR-DETR V", {"": 0.1}, seeds=seeds)
-    assert said.startswith("TR-DETR V, mine: no verdict, for that takes three seeds: mAP Avg. 42.72 against 42.62")
+    verdict = "no verdict, because a verdict needs three seeds"
+    assert said.startswith(f"TR-DETR V, mine: {verdict}: mAP Avg. 42.72 against 42.62")
     assert words in said
 
 
 def test_other_queries_give_no_verdict(results):
     (said,) = found(results, 1, "TR-DETR V", {"": 0.1}, queries=1529)
-    assert "no verdict, for it stands on 1,529 queries, and the published row on 1,542: mAP Avg. 42.72 against" in said
+    assert "no verdict, because it has 1,529 queries and the published row has 1,542: mAP Avg. 42.72 against" in said
 
 
 @pytest.mark.parametrize(

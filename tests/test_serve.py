@@ -1,4 +1,5 @@
-"""The page of `ask --serve`: this machine alone, one video, one question at a time, and an end without a traceback."""
+"""The page of `ask --serve` is open to this machine only, shows one video, answers one question at a time, and ends
+without a traceback."""
 
 from __future__ import annotations
 

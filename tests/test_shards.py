@@ -1,3 +1,5 @@
+"""A video always belongs to the same shard, whatever other videos there are."""
+
 import json
 
 import pytest

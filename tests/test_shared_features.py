@@ -1,4 +1,4 @@
-"""Workers of one training job have the features in common; none of them holds a copy."""
+"""The workers of one training job share the features in memory, without copies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A cut of the demo on a real Slurm: one GPU job at a time, a cancelled job, a job that outgrows its memory.
 
-Asked for by `make test-slurm` alone, since it installs Slurm where it may (root on Debian). Where it cannot run it is
-skipped with the reason, and failed under CI=true. The cut is one Snakemake run, made once, on which every test looks.
+Only `make test-slurm` runs these tests, because they install Slurm if they may (root on Debian). Where it cannot run it
+is skipped with the reason, and failed under CI=true. The cut is one Snakemake run, made once, on which every test
+looks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sound into stores: rows on every grid, only what is stale, nothing built for nothing."""
+"""Sound becomes rows in stores on every grid. Only stale rows are made again, and no network is built without need."""
 
 from __future__ import annotations
 

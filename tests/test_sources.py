@@ -1,3 +1,5 @@
+"""The table of sources: its rows are checked, and an error names line and column."""
+
 import re
 
 import pytest
@@ -110,7 +112,7 @@ def test_mirrors_that_disagree_about_the_file_are_refused(table, column):
 
 
 def test_an_address_that_stands_twice_is_refused(table):
-    with pytest.raises(PipelineError, match="stands twice"):
+    with pytest.raises(PipelineError, match="is listed twice"):
         sources.load(table({}, {}))
 
 

@@ -1,4 +1,4 @@
-"""A manifest that does not say what is asked for has work, and asking changes nothing."""
+"""A manifest that differs from what is asked for has work, and the comparison changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training step: whole and as replayed halves, and what of it looks at a value of a tensor."""
+"""One training step: whole and as replayed halves, and which of its parts read the value of a tensor."""
 
 from __future__ import annotations
 

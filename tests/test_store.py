@@ -1,4 +1,4 @@
-"""Feature stores: what goes in comes out, mixtures are refused, and a killed job loses only the video at hand."""
+"""Feature stores return what was written, refuse mixtures of passports, and lose only one video in a killed job."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_half_a_file_and_a_foreign_file_are_refused_with_their_names(tmp_path):
     (tmp_path / "folder.h5").mkdir()
     os.mkfifo(tmp_path / "pipe.h5")
     for name, message in (
-        ("half", "no whole HDF5"),
+        ("half", "no complete HDF5"),
         ("foreign", "has no passport"),
         ("none", "is missing"),
         ("film", "is no feature store"),

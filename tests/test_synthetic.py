@@ -1,4 +1,5 @@
-"""The demo's benchmarks: shaped like the released ones, made the same way every time, and showing what they say."""
+"""The demo's benchmarks have the form of the released ones, are the same every time, and their videos show what the
+queries say."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def test_evidence_of_several_tables_has_the_columns_of_all(results):
 
 
 def test_evidence_without_a_row_of_a_table_is_refused(results):
-    with pytest.raises(PipelineError, match="evidence: no experiment that stands in a table"):
+    with pytest.raises(PipelineError, match="evidence: none of these experiments is in a table"):
         results.build("evidence", {})
 
 

@@ -1,4 +1,5 @@
-"""The last thing on a terminal after a failure: each failed job's own error, its log, and the command that goes on."""
+"""After a failure, the last lines on a terminal are the error of each failed job, its log, and the command to go on
+with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UMT: labels to the bit, windows from peaks, its optimizer, its way with features, and its released checkpoints."""
+"""UMT: exact labels, windows from peaks, its optimizer, its normalisation of features, and its released checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a config may not ask for: every key with a value that cannot work is refused when the config is read."""
+"""Configs that cannot work: every key with such a value is refused when the config is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that a user edits: a byte-order mark is skipped, and what a file is, its content decides, not its name."""
+"""Text files of users: a byte-order mark is skipped, and the content of a file decides what it is, not its name."""
 
 from __future__ import annotations
 

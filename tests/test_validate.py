@@ -1,4 +1,4 @@
-"""Every rule of validation, found where it happens, with line and qid; and what a file may look like."""
+"""Every rule of validation reports line and qid. All forms of files that are allowed are accepted."""
 
 from __future__ import annotations
 
@@ -372,7 +372,7 @@ def test_an_output_that_would_take_the_place_of_an_input_is_refused(tmp_path, in
     predictions, annotations = inputs
     for name in ("p.json", "a.queries.jsonl"):
         moved = annotations.rename(tmp_path / name)
-        with pytest.raises(PipelineError, match="is an input, not to be overwritten"):
+        with pytest.raises(PipelineError, match="is an input and must not be overwritten"):
             score_files("qvhighlights", predictions, moved, tmp_path / f"{name[0]}.json")
         annotations = moved
 
@@ -382,6 +382,6 @@ def test_an_output_that_is_there_and_no_plain_file_is_refused(tmp_path, inputs):
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "link.json").symlink_to(tmp_path / "elsewhere.json")
     for name in ("folder.json", "pipe.json", "link.json"):
-        with pytest.raises(PipelineError, match=f"{name}: is there and is no plain file"):
+        with pytest.raises(PipelineError, match=f"{name}: exists and is not a plain file"):
             score_files("qvhighlights", *inputs, tmp_path / name)
     assert (tmp_path / "link.json").is_symlink()

@@ -1,4 +1,4 @@
-"""What networks see of native frames, against PIL and PyAV used directly; several views in one pass."""
+"""The views of native frames equal those of PIL and PyAV, and several views are made in one pass."""
 
 from __future__ import annotations
 

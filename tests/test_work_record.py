@@ -1,4 +1,5 @@
-"""What jobs record of their work: whole lines, every kind explained, and nothing where nobody asks."""
+"""The record of work has whole lines, CONTRIBUTING.md explains every kind of line, and nothing is recorded by
+default."""
 
 from __future__ import annotations
 

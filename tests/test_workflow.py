@@ -1,4 +1,4 @@
-"""The workflow as its users start it: what it plans, and what it never runs at once."""
+"""The workflow as users start it: the jobs that it plans, and the jobs that it never runs at the same time."""
 
 from __future__ import annotations
 

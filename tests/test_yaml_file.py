@@ -1,4 +1,4 @@
-"""A config as written: equal keys, words that YAML takes for truth values, a byte-order mark, paths of a shell."""
+"""Reading a config: equal keys, words that YAML reads as booleans, a byte-order mark, and paths from a shell."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def written(tmp_path, text, name="config.yaml"):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("title: a\ntitle: b\n", "`title` stands twice, on lines 1 and 2"),
-        ("experiments:\n  a: {table: 1}\n  b: {}\n  a: {table: 2}\n", "`experiments.a` stands twice, on lines 2 and 4"),
-        ("experiments:\n  a:\n    sweep:\n      x: {}\n      'x': {}\n", "`experiments.a.sweep.x` stands twice, on li"),
-        ("sweep: {0.1: {}, '0.1': {}}\n", "`sweep.0.1` stands twice, on lines 1 and 1"),
-        ("sweep: {1: {}, 1.0: {}}\n", "`sweep.1.0` stands twice, on lines 1 and 1"),
-        ("datasets: {tvsum: {}, tvsum: {}}\n", "`datasets.tvsum` stands twice"),
-        ("training:\n  tvsum:\n    epochs: 1\n    epochs: 2\n", "`training.tvsum.epochs` stands twice, on lines 3"),
-        ("x: &x {a: 1}\ny:\n  <<: *x\n  b: 1\n  b: 2\n", "`y.b` stands twice, on lines 4 and 5"),
-        ("x:\n- {a: 1, a: 2}\n", "`x.0.a` stands twice"),
+        ("title: a\ntitle: b\n", "`title` is given twice, on lines 1 and 2"),
+        ("experiments:\n  a: {table: 1}\n  b: {}\n  a: {table: 2}\n", "`experiments.a` is given twice, on lines 2"),
+        ("experiments:\n  a:\n    sweep:\n      x: {}\n      'x': {}\n", "`experiments.a.sweep.x` is given twice, on"),
+        ("sweep: {0.1: {}, '0.1': {}}\n", "`sweep.0.1` is given twice, on lines 1 and 1"),
+        ("sweep: {1: {}, 1.0: {}}\n", "`sweep.1.0` is given twice, on lines 1 and 1"),
+        ("datasets: {tvsum: {}, tvsum: {}}\n", "`datasets.tvsum` is given twice"),
+        ("training:\n  tvsum:\n    epochs: 1\n    epochs: 2\n", "`training.tvsum.epochs` is given twice, on lines 3"),
+        ("x: &x {a: 1}\ny:\n  <<: *x\n  b: 1\n  b: 2\n", "`y.b` is given twice, on lines 4 and 5"),
+        ("x:\n- {a: 1, a: 2}\n", "`x.0.a` is given twice"),
         ("sweep: {on: {}, off: {}}\n", "`sweep.on` .line 1. is read by YAML as a truth value, .*; `sweep.off`"),
         ("experiments: {yes: {}}\n", "`experiments.yes` .line 1. is read by YAML as a truth value"),
         ("experiments: {null: {}}\n", "`experiments.null` .line 1. is read by YAML as nothing"),
-        ('{\n\t"a": 1,\n\t"a": 2\n}', "`a` stands twice in one object"),
+        ('{\n\t"a": 1,\n\t"a": 2\n}', "`a` is given twice in one object"),
         ("[1, 2]", "holds no keys"),
         ("", "holds no keys"),
         ("a: [", "is no YAML"),
@@ -76,24 +76,24 @@ def test_the_workflow_and_the_estimate_refuse_equal_keys(tmp_path):
             [sys.executable, "-m", *command, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 1
-        assert "`experiments.one` stands twice, on lines" in done.stdout + done.stderr
+        assert "`experiments.one` is given twice, on lines" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config", "training={tvsum: {epochs: 1}, tvsum: {epochs: 2}}"], "`training.tvsum` stands twice"),
-        (["-C", "training={tvsum: {epochs: 1, epochs: 2}}", "-n"], "`training.tvsum.epochs` stands twice"),
-        (["--config=training={tvsum: {epochs: 1, epochs: 2}}"], "`training.tvsum.epochs` stands twice"),
-        (["t", "--config", "results=a", "title=b", "results=c"], "`results` stands twice behind `--config`"),
-        (["--config", "results=a", "b=c", "-n", "--config", "d=e"], "`--config` stands 2 times, .* drop results=a b=c"),
-        (["--config", "results=a", "-C", "d=e"], "`--config` stands 2 times, .* drop results=a"),
-        (["--configfile", "a.yaml", "--configfile", "b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
-        (["--configfiles", "a.yaml", "--configfile=b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
-        (["--configf", "a.yaml", "--configfile=b.yaml"], "`--configfile` stands 2 times, .* drop a.yaml"),
-        (["-Cresults=a", "-Cd=e"], "`--config` stands 2 times, .* drop results=a"),
-        (["-nCresults=a", "-pC", "d=e"], "`--config` stands 2 times, .* drop results=a"),
-        (["-Ctraining={tvsum: {epochs: 1, epochs: 2}}"], "`training.tvsum.epochs` stands twice"),
+        (["--config", "training={tvsum: {epochs: 1}, tvsum: {epochs: 2}}"], "`training.tvsum` is given twice"),
+        (["-C", "training={tvsum: {epochs: 1, epochs: 2}}", "-n"], "`training.tvsum.epochs` is given twice"),
+        (["--config=training={tvsum: {epochs: 1, epochs: 2}}"], "`training.tvsum.epochs` is given twice"),
+        (["t", "--config", "results=a", "title=b", "results=c"], "`results` is given twice after `--config`"),
+        (["--config", "results=a", "b=c", "-n", "--config", "d=e"], "`--config` is given 2 times, .* drop results=a b"),
+        (["--config", "results=a", "-C", "d=e"], "`--config` is given 2 times, .* drop results=a"),
+        (["--configfile", "a.yaml", "--configfile", "b.yaml"], "`--configfile` is given 2 times, .* drop a.yaml"),
+        (["--configfiles", "a.yaml", "--configfile=b.yaml"], "`--configfile` is given 2 times, .* drop a.yaml"),
+        (["--configf", "a.yaml", "--configfile=b.yaml"], "`--configfile` is given 2 times, .* drop a.yaml"),
+        (["-Cresults=a", "-Cd=e"], "`--config` is given 2 times, .* drop results=a"),
+        (["-nCresults=a", "-pC", "d=e"], "`--config` is given 2 times, .* drop results=a"),
+        (["-Ctraining={tvsum: {epochs: 1, epochs: 2}}"], "`training.tvsum.epochs` is given twice"),
     ],
 )  # fmt: skip
 def test_nothing_on_the_command_line_is_lost_without_a_word(arguments, message):

@@ -1,4 +1,4 @@
-"""Yardsticks of Table 3: what orders score that no model made."""
+"""The yardsticks of Table 3: the scores of orders that no model made."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A method in one file, as CONTRIBUTING.md's recipe has it: copied to pipeline/methods/toy.py, it can be trained.
+"""A method in one file, as in CONTRIBUTING.md. A test copies it to pipeline/methods/toy.py and trains it.
 
-One linear layer looks at each clip beside the mean of the words and says how likely the clip is rated. A window is a
-row of clips whose chance lies above a threshold.
+One linear layer reads each clip together with the mean of the words, and predicts the probability that the clip is
+rated. A window is a sequence of clips whose probability is above a threshold.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""An encoder in one file, as CONTRIBUTING.md's recipe has it: copied to pipeline/encoders/toy.py, it makes two.
+"""An encoder in one file, as in CONTRIBUTING.md. A test copies it to pipeline/encoders/toy.py and makes two families
+with it.
 
 A row is one linear layer on three numbers of a frame, one for each colour.
 """

@@ -1,4 +1,4 @@
-"""Videos as strangers make them: odd lengths, clocks, codecs and damage, each with what is to come of it."""
+"""Videos with odd lengths, clocks, codecs and damage, each with the expected result."""
 
 from __future__ import annotations
 

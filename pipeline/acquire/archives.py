@@ -82,7 +82,7 @@ def unpack(job: StageJob[Nothing]) -> bool:
         if not unpacking.members:
             why = "; ".join(sorted({left["why"] for left in unpacking.skipped})) or "it is empty"
             remedy = f"remove {home}, with its pin.json, and name a mirror in the table of sources"
-            raise PipelineError(f"no file came out of it ({why})", where=archive, remedy=remedy)
+            raise PipelineError(f"it contains no file that can be unpacked ({why})", where=archive, remedy=remedy)
         write_index(layout.index(name), unpacking.members)
         counts = {"files": len(unpacking.members), "bytes": sum(unpacking.members.values())}
         return provenance.Outcome([layout.index(name)], counts, unpacking.skipped)

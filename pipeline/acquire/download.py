@@ -254,7 +254,7 @@ def _wanted(url: str, source: Source, target: Path, digest: str | None, acquire:
     Only a digest in the table of sources refuses a changed file of this machine.
     """
     if source.is_mirrored or not url.startswith("file:"):
-        remedy = f"it changed since it was first seen; to take it remove {target.parent}"
+        remedy = f"it changed since it was first fetched; to use the new file, remove {target.parent}"
         return Wanted(url, target, source.name, digest, source.n_bytes, ANOTHER_FILE if source.digest else remedy)
     table = acquire.sources or sources.PACKAGED
     remedy = f"put the file of that digest there, or correct `digest` and `bytes` of {source.name} in {table}"

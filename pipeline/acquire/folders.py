@@ -92,7 +92,7 @@ def _add(packed: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
             remedy="see that you may read it and that nothing writes there, and run again",
         ) from error
     if grew:
-        raise PipelineError("grows while it is read", where=f"{name}: {path}", remedy="run again when it is whole")
+        raise PipelineError("grows while it is read", where=f"{name}: {path}", remedy="run again when it is complete")
 
 
 def _no_link(path: str, flags: int) -> int:

@@ -181,7 +181,9 @@ def _check_row(row: dict[str, str], where: str) -> None:
 def _check_mirror(row: dict[str, str], earlier: list[dict[str, str]], where: str) -> None:
     for other in earlier:
         if row["url"] == other["url"]:
-            raise PipelineError(f"`url` stands twice under {row['name']}", where=where, remedy="remove one of the rows")
+            raise PipelineError(
+                f"`url` is listed twice for {row['name']}", where=where, remedy="remove one of the rows"
+            )
         for column in SHARED:
             if row.get(column) != other.get(column):
                 raise PipelineError(

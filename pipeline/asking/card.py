@@ -164,7 +164,7 @@ def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
         if settings.get("experiment") == experiment and settings.get("features"):
             return settings["features"]
     raise PipelineError(
-        "does not say in which order the network reads its families, and no manifest beside the runs says it",
+        "does not give the order in which the network reads its families, and no manifest beside the runs gives it",
         where=folder / CARD,
         remedy="train that run again, or copy the manifests runs/EXPERIMENT.*.json along with the run",
     )

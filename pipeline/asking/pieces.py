@@ -16,11 +16,11 @@ OVERLAP = 0.5
 """Two windows whose IoU is above this count as the same moment."""
 
 RULE = (
-    "The video is longer than what the run was trained on, so it is asked in pieces of {seconds:g} s, each of which"
-    " begins in the middle of the one before. A clip's saliency is the mean over the pieces that show it. Windows of"
-    " all pieces are put in the order of their scores. A window that ends where its piece is cut is left out when"
-    " another piece shows it whole, and a window that shares more than half of the union with a better one of another"
-    " piece is left out. The best {kept} stay."
+    "The video is longer than the videos that the run was trained on, so it is divided into pieces of {seconds:g} s."
+    " Each piece begins in the middle of the piece before. The saliency of a clip is the mean over the pieces that"
+    " contain it. The windows of all pieces are sorted by their scores. Two kinds of windows are left out: one that"
+    " ends where its piece was cut, if another piece contains it whole, and one whose IoU with a better window of"
+    " another piece is above one half. The best {kept} windows are kept."
 )
 
 

@@ -120,7 +120,9 @@ def _make(source: VideoFile, recipes: Sequence[Recipe], stores: Mapping[str, Pat
             tracks = [SoundRowMaker(recipe, writers[recipe.family], device, threads) for recipe in heard]
             skipped += encode_sounds([source], tracks, seconds)
         for row in skipped:
-            raise PipelineError(row.why, where=source.path, remedy="replace the file, or write it anew (ffmpeg -i)")
+            raise PipelineError(
+                row.why, where=source.path, remedy="replace the file, or encode it again (ffmpeg -i OLD NEW.mp4)"
+            )
 
 
 def _is_there(path: Path, source: VideoFile) -> bool:

@@ -164,7 +164,7 @@ async def _query(request: Request) -> str:
                     raise PipelineError(f"The body is longer than {MOST_BYTES:,} bytes.")
         content = json.loads(body)
     except TimeoutError:
-        raise PipelineError(f"The body did not come within {BODY_S:g} s.") from None
+        raise PipelineError(f"The body did not arrive within {BODY_S:g} s.") from None
     except ClientDisconnect:
         raise PipelineError("The page has gone.") from None
     except (ValueError, RecursionError):

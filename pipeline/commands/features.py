@@ -77,7 +77,7 @@ def _own_weights(own: stage_settings.OwnFile, options: Namespace) -> list[Weight
         return [Weights.named(own.weights, None) for _ in sources]
     if options.weights and len(options.weights) != len(sources):
         raise PipelineError(
-            f"{own.family} takes a file each of {', '.join(sources)}; {len(options.weights)} are given",
+            f"{own.family} needs one file for each of {', '.join(sources)}, and {len(options.weights)} are given",
             where="--weights",
             remedy="name them in that order",
         )

@@ -50,7 +50,10 @@ def run(options: Namespace) -> None:
 
     name = options.name or options.annotations.stem.lower().replace("-", "_")
     if name in PAPERS or not NAME.fullmatch(name):
-        raise PipelineError(f"`{name}` is no free name of a dataset", remedy="name it: --name mine")
+        raise PipelineError(
+            f"`{name}` cannot be the name of your dataset, because it is in use or not allowed",
+            remedy="name it: --name mine",
+        )
     for path in (options.annotations, options.videos):
         if "$" in str(path.absolute()):
             what = "holds a `$`, which begins a variable in a config"

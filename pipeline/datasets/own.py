@@ -67,7 +67,7 @@ def files_of(facts: Mapping[str, Any], where: object) -> OwnFiles:
     try:
         return _files(facts)
     except (ValueError, TypeError) as error:
-        remedy = "run the workflow again: it writes them anew"
+        remedy = "run the workflow again: it writes them again"
         raise PipelineError(f"these are no facts of a dataset ({error})", where=where, remedy=remedy) from error
 
 

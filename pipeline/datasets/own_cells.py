@@ -70,9 +70,9 @@ def number(value: Any, line: int, column: str, table: Table) -> float | None:
 def check_window(start: float, end: float, line: int, table: Table) -> None:
     """Report a window that begins before the video, and a window without a length. Times are in seconds."""
     if start < 0:
-        table.complain(line, "start", start, "lies before the video begins")
+        table.complain(line, "start", start, "is before the beginning of the video")
     if end <= start:
-        table.complain(line, "end", end, f"does not lie after the start at {start:g} s")
+        table.complain(line, "end", end, f"is not after the start at {start:g} s")
 
 
 def score(value: str, line: int, table: Table) -> int | None:

@@ -55,7 +55,7 @@ def _row_of(raw: Mapping[str | None, Any], line: int, table: Table) -> Row | Non
         values = [str(value) for key, value in raw.items() if key is not None and value is not None]
         values += raw.get(None, [])
         columns = counted(len(raw.keys() - {None}), "column")
-        why = f"has {counted(len(values), 'value')} for {columns} (a value with a comma stands in quotes)"
+        why = f"has {counted(len(values), 'value')} for {columns} (put quotes around a value with a comma)"
         table.complain(line, "row", ",".join(values), why)
         return None
     before = len(table.complaints)

@@ -28,9 +28,9 @@ def check_durations(table: Table, durations: Mapping[str, Fraction | str], clip:
             table.complain(row.line, "video", row.vid, f"cannot be used: {found}")
             continue
         if row.end > float(found) + BEYOND_S:
-            table.complain(row.line, "end", row.end, f"lies after the video's end at {float(found):.3f} s")
+            table.complain(row.line, "end", row.end, f"is after the end of the video at {float(found):.3f} s")
         elif row.start >= float(found):
-            table.complain(row.line, "start", row.start, f"lies after the video's end at {float(found):.3f} s")
+            table.complain(row.line, "start", row.start, f"is after the end of the video at {float(found):.3f} s")
         elif table.raters:
             _check_rated(row, found, clip, table)
 

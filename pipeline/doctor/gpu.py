@@ -55,7 +55,7 @@ def check(case: Case) -> Iterator[Finding]:
 
 def _without(case: Case) -> Finding:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    why = "none here" if allowed is None else f"none to be used: CUDA_VISIBLE_DEVICES is `{allowed}`"
+    why = "none here" if allowed is None else f"no GPU may be used: CUDA_VISIBLE_DEVICES is `{allowed}`"
     if not cpu_is_asked_for() and is_required():
         remedy = f"see what `nvidia-smi -L` says, or set {SWITCH}=optional to work on the CPU"
         return problem(NAME, f"{why}, but one is promised: jobs would fail", remedy)

@@ -119,7 +119,7 @@ def ffmpeg(case: Case) -> Finding:
     if told:
         return ok("ffmpeg", told + ("" if is_needed else "; not needed, no source of kind youtube is named"))
     kind = problem if is_needed else note
-    return kind("ffmpeg", "is there and does not say its version", "install ffmpeg again")
+    return kind("ffmpeg", "is installed, but does not print its version", "install ffmpeg again")
 
 
 def lock_of(installed: Iterable[str]) -> Path | None:

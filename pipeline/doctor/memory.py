@@ -18,7 +18,9 @@ def compared(asked_mb: int, by: str) -> Finding:
     rule."""
     total = memory_bytes()
     if total is None:
-        return note(NAME, "this system does not say how much there is", f"see that a job of `{by}` has {asked_mb} MB")
+        return note(
+            NAME, "this system does not tell how much memory there is", f"see that a job of `{by}` has {asked_mb} MB"
+        )
     text = f"{total / GB:,.1f} GB here; the largest job ({by}) asks for {asked_mb / 1e3:,.1f} GB"
     if total < asked_mb * 1e6:
         return note(

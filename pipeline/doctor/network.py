@@ -124,7 +124,9 @@ def _of_source(
         yield problem(LINKS, f"{source.name}: no address gives it ({told})", TO_BRING)
     elif wrong:
         here = "it is here already" if not is_lacking else "another address gives it"
-        remedy = f"go on: {here}" if source.kind != "youtube" else "go on: videos that do not come are listed by shard"
+        remedy = (
+            f"go on: {here}" if source.kind != "youtube" else "go on: videos that cannot be fetched are listed by shard"
+        )
         yield note(LINKS, f"{source.name}: {told}", remedy)
     if slow := [url for url, answer in answers.items() if answer.alive and answer.seconds > SLOW_S]:
         seconds = max(answers[url].seconds for url in slow)

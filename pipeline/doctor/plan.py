@@ -123,7 +123,7 @@ def at_work() -> Iterator[Finding]:
         what = f"another one is at work in this folder (process {process}), and only one can be"
         yield problem(LOCK, what, "wait until it ends")
     else:
-        what = "this folder is locked by one that was killed: none is at work here on this machine"
+        what = "a killed Snakemake left this folder locked, and no Snakemake is at work here on this machine"
         yield problem(LOCK, what, "`snakemake --unlock`, then the same command again (not while it runs elsewhere)")
 
 

@@ -179,9 +179,7 @@ def _pin(case: Case, source: Source) -> Iterator[Finding]:
         return
     again = "nothing has to be done: the run fetches it again"
     if source.digest and source.digest.startswith("sha256:") and source.digest != f"sha256:{entry['sha256']}":
-        yield note(
-            NAME, f"{source.name}: another digest stands in the table of sources than it was fetched with", again
-        )
+        yield note(NAME, f"{source.name}: the table of sources has another digest than the fetched file", again)
     pin = pin_beside(Path(entry["path"]))
     if source.digest is None and pin.is_file():
         try:

@@ -44,7 +44,7 @@ def _disk(case: Case, place: Path) -> Finding:
         try:
             found = estimate(case.needs.cfg, case.table)
         except PipelineError as error:
-            return note(DISK, f"{free / GB:,.1f} GB free; no estimate ({error})", "see that no disk becomes full")
+            return note(DISK, f"{free / GB:,.1f} GB free; no estimate ({error})", "watch the free space of the disk")
         total = GB * sum(quantity.total for quantity in found.costs if quantity.label == ON_DISK)
         unsized = [*found.unsized, *found.unknown]
     held = bytes_below(case.results)

@@ -30,7 +30,7 @@ def verdict(findings: Sequence[Finding], asked: Asked) -> str:
     counts = f"{n['ok']} ok, {counted(n['note'], 'note')}, {counted(n['problem'], 'problem')}"
     if can_start(findings):
         return f"{counts}. The run can start: {command(asked)}"
-    return f"{counts}. The run cannot start before each problem is solved: do what stands behind its →."
+    return f"{counts}. The run cannot start before each problem is solved. The text after → says how."
 
 
 def command(asked: Asked) -> str:

@@ -173,7 +173,11 @@ def _mended(one: Listed, first: str) -> tuple[str, bool]:
     if not one.is_video:
         return AGAIN, True
     if not one.is_needed:
-        return f"go on: its features are here; to have it, {first} delete {one.path} and {one.by}, and run again", True
+        return (
+            f"go on: its features are here. To get the file back, {first} delete {one.path} and {one.by},"
+            " and run again",
+            True,
+        )
     return f"{first} delete {one.path} and {one.by}: the run then fetches it again", False
 
 

@@ -122,7 +122,7 @@ class _Machine:
 
     def _pop(self) -> Any:
         if len(self._stack) <= (self._marks[-1] if self._marks else 0):
-            raise RefusedError("it takes more than it put down")
+            raise RefusedError("it removes more from its stack than it put there")
         return self._stack.pop()
 
     def _top(self, kind: type) -> Any:

@@ -86,7 +86,7 @@ def highlight_part(scores: HighlightScores) -> Part:
 
 
 def rounded(value: Any, decimals: int = 2) -> Any:
-    """Round every number of a tree as the community prints it: decimally, from its exact binary value."""
+    """Return a tree with every number rounded as the community prints it: in decimal, from its exact binary value."""
     if isinstance(value, dict):
         return {key: rounded(item, decimals) for key, item in value.items()}
     return None if value is None else float(f"{value:.{decimals}f}")

@@ -74,9 +74,11 @@ def _refuse_to_destroy(output: Path, inputs: Iterable[Path | str]) -> None:
     try:
         for path in (output, queries_beside(output)):
             if path.is_symlink() or (path.exists() and not path.is_file()):
-                raise PipelineError("is there and is no plain file", where=path, remedy="name another FILE.json")
+                raise PipelineError("exists and is not a plain file", where=path, remedy="name another FILE.json")
             if path.exists() and any(Path(other).exists() and path.samefile(other) for other in inputs):
-                raise PipelineError("is an input, not to be overwritten", where=path, remedy="name another FILE.json")
+                raise PipelineError(
+                    "is an input and must not be overwritten", where=path, remedy="name another FILE.json"
+                )
     except OSError as error:
         raise files.cannot_write(output, error) from error
 

@@ -43,7 +43,7 @@ SCALARS = {
 """The kinds of numbers that are accepted: NumPy's name of a kind, and the name that `struct` has for it."""
 
 SAVE_PLAIN = (
-    "where the file came from, save it anew with tensors and plain values alone: "
+    "on the machine where the file was made, save it again with only tensors and plain values: "
     'torch.save({"model": model.state_dict(), "opt": {k: str(v) for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
 )
 
@@ -177,7 +177,7 @@ def _other_kind(path: Path, head: bytes) -> tuple[str, str] | None:  # noqa: PLR
         )
     if head.startswith(b"version https://git-lfs"):
         return (
-            "a Git LFS pointer (the digest of a file that lies elsewhere)",
+            "a Git LFS pointer (the digest of a file that is stored elsewhere)",
             "run `git lfs pull` in its repository, or fetch the file from the repository's web page",
         )
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:

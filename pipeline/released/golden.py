@@ -206,11 +206,11 @@ def read_sets(path: Path | str) -> list[GoldenSet]:
             return [compact(each) for each in cases]
     except (*ODD, EOFError, BadZipFile) as error:
         raise PipelineError(
-            f"is not whole ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            f"is incomplete ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
             where=path,
             remedy=_REMEDY,
         ) from error
-    raise PipelineError("no golden set lies here", where=path, remedy="name a set's folder or its JSON file")
+    raise PipelineError("there is no golden set here", where=path, remedy="name a set's folder or its JSON file")
 
 
 @contextmanager

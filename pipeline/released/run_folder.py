@@ -68,7 +68,7 @@ def _card(released: Released, folder: Path, source: Path, told: TrainedOn) -> di
         raise PipelineError(
             f"does not say what it was trained on: {', '.join(asked)} must be given to make a run that can be asked",
             where=source,
-            remedy="name them; or name a FILE.safetensors for the weights alone",
+            remedy="give these options, or name a FILE.safetensors to get only the weights",
         )
     reads = _features(told)
     _refuse_other_widths(reads, released, source)

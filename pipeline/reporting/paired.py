@@ -42,7 +42,7 @@ class Contestant:
     values: Mapping[Any, Mapping[str, Any]]
 
     def mean(self, metric: str) -> float:
-        """The headline number in percent, which is the mean over the queries."""
+        """Return the headline number in percent, which is the mean over the queries."""
         return 100 * fmean(row[metric] for row in self.values.values())
 
 
@@ -163,8 +163,8 @@ def _on_the_same_queries(found: Sequence[Contestant]) -> tuple[list[Contestant],
     alike = max(groups.values(), key=len, default=[])
     here = len(alike[0].values) if alike else 0
     return alike, [
-        f"{one.label} is left out, because it stands on {counted(len(one.values), 'query')}, not on the same"
-        f" {counted(here, 'query')} as this matrix."
+        f"{one.label} is left out, because it was scored on {counted(len(one.values), 'query')}, which are not the"
+        f" {counted(here, 'query')} of this matrix."
         for one in found
         if one not in alike
     ]

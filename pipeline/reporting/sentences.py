@@ -33,11 +33,11 @@ def _verdict(number: int, found: Reproduced, judged: Judged) -> str:
     kinds = list(judged.verdicts.values())
     if verdict.OTHER_QUERIES in kinds:
         unit, expected = "videos" if number == 3 else "queries", ABOUT[number].queries
-        return f"no verdict, for it stands on {found.n_queries:,} {unit}, and the published row on {expected:,}"
+        return f"no verdict, because it has {found.n_queries:,} {unit} and the published row has {expected:,}"
     if found.experiment.source == "predictions":
         return _share(kinds.count(verdict.EXACT), len(kinds), "re-derived", " exactly")
     if (kind := judged.verdicts[_leading(number, judged)]) == verdict.TOO_FEW:
-        return f"no verdict, for that takes {in_words(verdict.FEWEST_RUNS, 'seed')}"
+        return f"no verdict, because a verdict needs {in_words(verdict.FEWEST_RUNS, 'seed')}"
     return "reproduced" if kind == verdict.WITHIN else "not reproduced"
 
 

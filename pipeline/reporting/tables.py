@@ -100,7 +100,7 @@ def texts(manifest: Path) -> str:
         found = []
     if not found:
         raise PipelineError(
-            "is no manifest of a table, for it lists no table as text",
+            "is no manifest of a table, because it lists no table as text",
             where=manifest,
             remedy="name the manifest of a table, for example results/tables/table1.json",
         )
@@ -126,7 +126,7 @@ def build(
     numbers = [int(name[-1])] if name != "evidence" else sorted({e.table for e in experiments.values() if e.table})
     if not numbers:
         remedy = "give an experiment with `source: predictions` its `table` and `row`"
-        raise PipelineError("no experiment that stands in a table is among those asked for", where=name, remedy=remedy)
+        raise PipelineError("none of these experiments is in a table", where=name, remedy=remedy)
     lines: list[TableLine] = []
     notes: list[str] = []
     remarks: list[str] = []

@@ -58,7 +58,7 @@ def check(
                 f"{split} lacks {counted(n_videos, 'video')}: {_named(missing[split])}",
                 where=f"experiment {name}",
                 remedy="bring these videos and run again, or go on without them: write `missing: skip` under"
-                f" `datasets.{experiment.dataset}` of the config, and every table says on how many queries it stands",
+                f" `datasets.{experiment.dataset}` of the config, and every table gives the number of queries",
             )
 
 

@@ -55,7 +55,7 @@ class Job:
     _released: dict[str, Any] = field(default_factory=dict)
 
     def folder(self, run: str) -> Path:
-        """The folder of one run."""
+        """Return the folder of one run."""
         return self.layout.run(self.name, run)
 
     def data(self, split: str, run: str) -> tuple[Data, dict[str, Any]]:
@@ -75,7 +75,7 @@ class Job:
                 raise PipelineError(
                     f"none of the {counted(len(queries), 'query')} belongs to domain {domain}",
                     where=self.annotations[split],
-                    remedy="make the annotations again, or take the domain out of `domains`",
+                    remedy="make the annotations again, or remove the domain from `domains`",
                 )
             with open_features(self.places, self.manifests, self.fill) as opened:
                 data = load(

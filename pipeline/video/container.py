@@ -50,7 +50,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         best = next((stream for stream in container.streams.video if not _is_cover(stream)), None)
     if not isinstance(best, VideoStream):
         raise PipelineError(
-            "has no video stream (a picture on the cover of a song is none)",
+            "has no video stream (the cover picture of a song does not count)",
             where=path,
             remedy="replace the file, or leave it out (`skip` of its dataset)",
         )

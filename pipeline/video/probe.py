@@ -259,9 +259,9 @@ def _refuse_lies(path: Path, claims: _Claims, ends: Mapping[str, Fraction], fram
     latest = max(ends.values())
     if claims.longest is not None and latest > claims.longest + BEYOND_S:
         raise PipelineError(
-            f"has a damaged time in it: it claims to end at {float(claims.longest):.2f} s, and its packets go on to"
+            f"has a damaged time: it claims to end at {float(claims.longest):.2f} s, and its packets go on to"
             f" {float(latest):.2f} s",
             where=path,
-            remedy="put a good copy in its place, or leave it out (`skip` of its dataset); if it plays to that end,"
-            " write it anew (ffmpeg -i OLD -c copy NEW)",
+            remedy="put a good copy in its place, or leave it out (`skip` of its dataset);"
+            " if it plays to that end, write it again (ffmpeg -i OLD -c copy NEW)",
         )

@@ -54,7 +54,7 @@ class Failed:
 
 @contextmanager
 def no_main_script() -> Iterator[None]:
-    """Within this block, processes that are started do not run the main script again.
+    """Start processes within this block without running the main script again in them.
 
     A spawned process runs the main script once more, up to its `if __name__ == "__main__":`. A user's script without
     this line would start its work again in this process and fail, and the error would be reported for the current file.

@@ -67,7 +67,7 @@ def read_passports(top: Path) -> dict[str, Passport]:
 
 def _of_family(passport: Passport, family: str, path: Path) -> Passport:
     if passport.family != family or family not in FAMILIES:
-        why = f"lists `{family[:80]}` with a passport of `{passport.family}`, and knows of no such family"
+        why = f"lists `{family[:80]}` with a passport of `{passport.family}`, which is no family of this pipeline"
         raise PipelineError(why, where=path, remedy="export again")
     return passport
 

@@ -79,7 +79,7 @@ def _sign(output: Path, passport: Passport, layout: Layout) -> None:
         )
     if differ := passport_differences(passport, signed.setdefault(passport.family, passport)):
         raise PipelineError(
-            f"holds {passport.family} of another kind: {'; '.join(differ)}",
+            f"has {passport.family} with another passport: {'; '.join(differ)}",
             where=output,
             remedy="export into another folder",
         )

@@ -147,7 +147,7 @@ def _besides(comparison: Comparison) -> str:
     if longer := sum(abs(pair.n_rows[0] - pair.n_rows[1]) > ROWS_APART for pair in comparison.pairs):
         said.append(f"{counted(longer, 'vid')} with a length that differs by more than {ROWS_APART}")
     if any(comparison.only):
-        said.append(f"{counted(sum(map(len, comparison.only)), 'vid')} in one of them alone")
+        said.append(f"{counted(sum(map(len, comparison.only)), 'vid')} in only one of them")
     return "".join(f"; {text}" for text in said)
 
 

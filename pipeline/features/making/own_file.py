@@ -68,7 +68,7 @@ def _refuse_others(output: Path, stem: str, passport: Passport) -> None:
         )
     if differ:
         raise PipelineError(
-            f"holds another kind: {'; '.join(differ)}",
+            f"has another passport: {'; '.join(differ)}",
             where=output,
             remedy="name a new file as --output",
         )

@@ -249,7 +249,7 @@ def _unopened(path: Path, error: OSError) -> tuple[str, str]:
     except OSError as reason:
         return f"cannot be read ({reason.strerror or reason})", "give yourself the right to read that file"
     if is_begun:
-        return f"is no whole HDF5 file ({error})", "delete it and extract again"
+        return f"is no complete HDF5 file ({error})", "delete it and extract again"
     return "is no feature store: it does not begin as HDF5 files do", "name a store that `extract` or `import` wrote"
 
 

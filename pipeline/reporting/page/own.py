@@ -41,7 +41,7 @@ def report(
     """
     path = output / PAGE
     if path.exists() and not build.is_page(path):
-        raise PipelineError("is there and is no page made here", where=path, remedy="name another --output")
+        raise PipelineError("exists and is not a page of this program", where=path, remedy="name another --output")
     benchmark = examine(dataset, labels_of(predictions, names), annotations)
     write(path, benchmark, videos_in(videos, benchmark, output) if videos else {})
     return path

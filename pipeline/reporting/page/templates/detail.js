@@ -57,7 +57,7 @@ function saliency(place, files, duration) {
     children.push(make("path", { d: path, class: `curve f${number % 4}`, fill: "none", "vector-effect": "non-scaling-stroke" }));
   }
   const names = curves.map((number) => `${DATA.files[number].label}: best clip ${bestClip(DATA.files[number].saliency[place], duration)}`);
-  const legend = make("p", { class: "legend" }, `Curves: percentile of a clip's saliency among the ${curves.length ? DATA.files[curves[0]].saliency[place].length : ratings.length} clips of this video, the highest at the top; the sign and size of the raw scores mean nothing. ${ratings ? "Grey: the mean rating of people. " : ""}${names.join(". ")}.`);
+  const legend = make("p", { class: "legend" }, `Curves: percentile of a clip's saliency among the ${curves.length ? DATA.files[curves[0]].saliency[place].length : ratings.length} clips of this video, the highest at the top. The sign and size of the raw scores have no meaning. ${ratings ? "Grey: the mean rating of people. " : ""}${names.join(". ")}.`);
   return [make("h4", {}, "Saliency"), track(children, height, duration), ticks(duration), legend];
 }
 
