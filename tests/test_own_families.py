@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from documented import commands
 
 from pipeline import cli, config, families, own_families
 from pipeline.acquire import references, sources
@@ -279,3 +282,14 @@ def test_the_command_for_a_file_of_ones_own_reads_the_definition_from_a_config(t
     Path("mine.yaml").rename("config.yaml")
     with pytest.raises(SystemExit, match=r"a\.mp4: no such video file"):
         cli.main(arguments)
+
+
+def test_qvhighlights_with_a_stronger_encoder_is_planned_as_the_page_says(tmp_path):
+    pytest.importorskip("snakemake")
+    (command,) = (c for c in commands() if c.program == "snakemake" and "families=" in str(c))
+    words = [sys.executable, "-m", *command.words, f"results={tmp_path}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = done.stdout + done.stderr
+    assert Counter(re.findall(r"reader=(\w+)", text)) == {"frames224": 32, "native": 32, "words": 32}
+    assert re.search(r"^total +177$", text, re.MULTILINE)
