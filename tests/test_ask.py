@@ -78,7 +78,7 @@ def test_every_method_answers_a_long_video_in_pieces_and_tells_the_rule(of_a_met
     assert answer.windows
     assert all(0 <= window.start_s <= window.end_s <= 5 * SECONDS for window in answer.windows)
     assert [window.score for window in answer.windows] == sorted((w.score for w in answer.windows), reverse=True)
-    assert f"in pieces of {SECONDS} s" in answer.rule
+    assert f"into pieces of {SECONDS} s" in answer.rule
     told = text.text(answer).splitlines()
     assert max(map(len, told[2:])) == text.WIDTH
     assert answer.rule in " ".join(line.strip() for line in told)
