@@ -149,7 +149,7 @@ def test_the_overview_says_what_was_reproduced_what_not_and_what_it_cost(made):
     text = " ".join((made.results / "report/index.html").read_text().split())
     assert "1 of 10 rows have runs." in text
     assert "0 of 13 rows have runs." in text
-    assert "</b> (j), mine: no verdict, for" in text
+    assert "</b> (j), mine: no verdict, because" in text
     assert "Without runs here: TR-DETR V, TR-DETR V+A." in text
     assert "2 trained runs are here. Their epochs took 2 min in all." in text
 
