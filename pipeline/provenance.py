@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, stages, work_record
+from pipeline import files, seal, stages, work_record
 from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.layout import results_of
 
@@ -26,6 +26,8 @@ STAGES: dict[str, int] = {"benchmark": 1} | {name: stage.revision for name, stag
 
 MANIFEST_BEGINS = b"{\n"
 """The first bytes of every manifest. No line of JSONL has them, so large JSONL files need not be parsed."""
+
+CHANGED = "was changed or damaged after it was written: its content does not fit its own digest"
 
 SMALL_BYTES = 1 << 20
 """A file of up to 1 MiB is compared by its digest whenever its manifest is. Larger ones are compared by their size, and
@@ -51,6 +53,7 @@ class Snapshot:
     def __init__(self) -> None:
         self._json: dict[Path, Any] = {}
         self._sha256: dict[Path, str] = {}
+        self._unbroken: set[Path] = set()
 
     def json(self, path: Path) -> Any:
         """Return the content of a JSON file. Raises PipelineError as `files.read_json` does."""
@@ -59,7 +62,10 @@ class Snapshot:
         return self._json[path]
 
     def manifest(self, path: Path) -> dict[str, Any] | None:
-        """Return the content of a manifest, or None for another file. Raises PipelineError if it cannot be read."""
+        """Return the content of a manifest, or None for another file.
+
+        Raises PipelineError if it cannot be read, and if it has another content than when it was written (`seal.py`).
+        """
         if path not in self._json:
             try:
                 with open(path, "rb") as file:
@@ -67,10 +73,17 @@ class Snapshot:
                         return None
             except OSError as error:
                 raise files.cannot_read(path, error) from error
-        with suppress(PipelineError):
+        try:
             content = self.json(path)
-            return content if isinstance(content, dict) else None
-        return None
+        except PipelineError:
+            return None
+        if not isinstance(content, dict):
+            return None
+        if "stage" in content and path not in self._unbroken:
+            if seal.is_broken(content):
+                raise PipelineError(CHANGED, where=path, remedy=files.MADE_HERE)
+            self._unbroken.add(path)
+        return content
 
     def sha256(self, path: Path) -> str:
         """Return the digest of a file. Raises PipelineError as `files.sha256` does."""
@@ -142,15 +155,12 @@ def run_stage(
             begun(manifest).touch()
         work_record.note("began", stage=stage, manifest=manifest)
         outcome = work()
-        files.write_json(
-            manifest,
-            header
-            | {
-                "files": [describe(path) for path in sorted(map(Path, outcome.files))],
-                "counts": dict(outcome.counts),
-                "skipped": outcome.skipped,
-            },
-        )
+        made = {
+            "files": [describe(path) for path in sorted(map(Path, outcome.files))],
+            "counts": dict(outcome.counts),
+            "skipped": outcome.skipped,
+        }
+        files.write_json(manifest, seal.sealed(header | made))
         begun(manifest).unlink(missing_ok=True)
         _sweep(manifest)
     return True
@@ -259,8 +269,7 @@ def is_done(manifest: Path, header: Mapping[str, Any], snapshot: Snapshot | None
 def last_record(manifest: Path, snapshot: Snapshot | None = None) -> dict[str, Any]:
     """Return the manifest of a stage's last work. It is empty if there is none, or if it is damaged."""
     with suppress(PipelineError):
-        found = (snapshot or Snapshot()).json(manifest)
-        return found if isinstance(found, dict) else {}
+        return (snapshot or Snapshot()).manifest(manifest) or {}
     return {}
 
 

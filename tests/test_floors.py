@@ -38,6 +38,8 @@ FLOORS = (
         "version",
         "orphans",
         "spreadsheet",
+        "memory",
+        "seal",
     },
     {"datasets"},
     {
