@@ -1,10 +1,10 @@
 """The account of a shard says of every video where it is and what it is, or why it is not here.
 
 A video can fail in three ways, and none of them stops the job: it does not exist (`missing`), it could not be fetched
-this time (`failed`), or it cannot be decoded (`corrupt`). Whenever the stage is started again, it asks again for the
-videos that did not come, and only for those. A file that stands in the last account and was not touched since is not
-read again, so one more video costs the work of one video. A video whose original on this machine changed is copied
-again.
+or looked at this time (`failed`), or it cannot be decoded (`corrupt`). Whenever the stage is started again, it asks
+again for the videos that did not come, and only for those. A file that stands in the last account and was not touched
+since is not read again, so one more video costs the work of one video. A video whose original on this machine changed
+is copied again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ from pipeline.stages import StageJob
 from pipeline.video.own_dataset import changed_since
 
 if TYPE_CHECKING:
+    from pipeline.video.looking import Facts
     from pipeline.video.part import Part
+    from pipeline.video.supervised import Failed
+
+    Look = Callable[[Path | Part], Facts | Failed]
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 OWN = "own"
@@ -97,18 +101,22 @@ def videos(job: StageJob[Videos]) -> bool:
     skip = asked.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
+        from pipeline.video.looking import Looking
+
         listed = [path for made in job.inputs["inputs"] for path in provenance.files_of(made)]
-        finders = {name: partial(_take_again, finder(name, job.layout, listed, acquire), changed) for name in named}
-        if own:
-            finders[OWN] = partial(_in_folder, Path(own.videos))
         annotated = durations_in(listed)
         refuse_unknown(skip, annotated, dataset_name)
         vids = vids_of_shard(annotated, shard, dataset.shards)
         shown = progress.lines(vids, unit="videos", what=f"{dataset_name} {shard}")
-        rows = [
-            replace(_by_choice(vid) if vid in skip else account(vid, finders, known), annotated_s=annotated[vid])
-            for vid in shown
-        ]
+        with Looking() as look:
+            found = {name: finder(name, job.layout, listed, acquire, look) for name in named}
+            finders = {name: partial(_take_again, find, changed) for name, find in found.items()}
+            if own:
+                finders[OWN] = partial(_in_folder, Path(own.videos))
+            rows = [
+                replace(_by_choice(v) if v in skip else account(v, finders, look, known), annotated_s=annotated[v])
+                for v in shown
+            ]
         write_account(target, rows)
         for video in changed.values():
             video.keep_time()
@@ -203,12 +211,12 @@ def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) 
         )
 
 
-def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
+def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire, look: Look) -> Callable[[str], Path]:
     """Return the function that brings a vid's video to this machine and returns its path. The kind of the source
     decides it.
 
-    listed: the files that the input manifests list, an archive's index among them. The function raises NoSuchFileError
-    for a video that does not exist and PipelineError for one that did not come.
+    listed: the files that the input manifests list, an archive's index among them. look: `video.looking.Looking`. The
+    function raises NoSuchFileError for a video that does not exist and PipelineError for one that did not come.
     """
     source = sources.load(acquire.sources, acquire.mirror)[name]
     home = layout.unpacked(source.name)
@@ -222,7 +230,7 @@ def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) 
             )
         return partial(_in_archive, _by_vid(read_index(index)), home, source.name)
     if source.kind in ("video", "youtube"):
-        return partial(_one_by_one, source, home, acquire, originals.local_copies(acquire.local))
+        return partial(_one_by_one, source, home, acquire, originals.local_copies(acquire.local), look)
     raise PipelineError(
         f"this source holds no videos: its kind is {source.kind}, not archive, video or youtube",
         where=source.name,
@@ -230,11 +238,13 @@ def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) 
     )
 
 
-def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mapping[str, Video] | None = None) -> Video:
+def account(
+    vid: str, finders: Mapping[str, Callable[[str], Path]], look: Look, known: Mapping[str, Video] | None = None
+) -> Video:
     """Find one video in the first source that has it, and read its facts. What goes wrong is written in the row.
 
     finders: by source name, in the order in which they are asked. A video is `missing` when every source says so.
-    known: rows of files that were read already, by vid.
+    look: `video.looking.Looking`. known: rows of files that were read already, by vid.
     """
     reasons: dict[str, str] = {}
     status = "missing"
@@ -242,7 +252,7 @@ def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mappi
         try:
             path = find(vid)
             row = (known or {}).get(vid)
-            return row if row and row.path == str(path) else _looked_at(vid, path, source)
+            return row if row and row.path == str(path) else _looked_at(vid, path, source, look)
         except NoSuchFileError as problem:
             reasons[source] = problem.what
         except PipelineError as problem:
@@ -267,19 +277,23 @@ def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
         print("videos: a corrupt file is read again when it was replaced, and fetched again when it was deleted")
 
 
-def _looked_at(vid: str, path: Path, source: str) -> Video:
-    # This import loads FFmpeg, which is slow, so it waits until a video is read.
-    from pipeline.video.part import facts_of
+def _looked_at(vid: str, path: Path, source: str, look: Look) -> Video:
+    """Return the row of a file.
+
+    A file that made its reader crash or take too long has no path there, so that it is read again at the next start.
+    """
+    from pipeline.video.supervised import Failed
 
     if readable(path) != str(path):
         return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
     work_record.note("probed", path=path)
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
     part = _part_of(vid, path)
-    try:
-        facts = facts_of(part or path)
-    except PipelineError as problem:
-        return replace(known, status="corrupt", why=problem.what)
+    facts = look(part or path)
+    if isinstance(facts, Failed) and facts.fault == "file":
+        return replace(known, status="corrupt", why=facts.why)
+    if isinstance(facts, Failed):
+        return Video(vid, "failed", facts.why, source=source)
     return replace(known, duration_s=facts.duration, fps=facts.rate, start_s=part.start_s if part else "")
 
 
@@ -337,7 +351,7 @@ def has_changed_in_place(dataset: str, account: Path) -> bool:
     return changed_since(account, csv_file.read(account))
 
 
-def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:
+def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], look: Look, vid: str) -> Path:
     if source.kind == "youtube":
         section_of(vid)  # Another vid is refused before anything is asked for.
     videos = videos_with(vid, source)
@@ -354,18 +368,15 @@ def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[st
         return path
     addresses = [Wanted(url.replace("{vid}", videos[-1]), path, vid) for url in source.addresses]
     first_that_works(addresses, acquire)
-    if not addresses[0].url.startswith("file:") and _is_corrupt(path):
+    if not addresses[0].url.startswith("file:") and _is_corrupt(path, look):
         # No digest of such a file is known, and a server may have stated too small a size. So it is asked once more.
         path.unlink()
         first_that_works(addresses, acquire)
     return path
 
 
-def _is_corrupt(path: Path) -> bool:
-    from pipeline.video.probe import probe
+def _is_corrupt(path: Path, look: Look) -> bool:
+    from pipeline.video.supervised import Failed
 
-    try:
-        probe(path)
-    except PipelineError:
-        return True
-    return False
+    found = look(path)
+    return isinstance(found, Failed) and found.fault == "file"
