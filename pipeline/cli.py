@@ -11,13 +11,12 @@ import argparse
 import codecs
 import io
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import commands, datasets, files
+from pipeline import commands, datasets, files, memory
 from pipeline.commands import ask as ask_command
 from pipeline.commands import doctor as doctor_command
 from pipeline.commands import features as features_commands
@@ -37,8 +36,6 @@ SCRIPT = "tr-detr"
 SPLITS = ("train", "val", "test")
 TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
 STORE = "a feature store, or a folder with all shards of a family"
-NO_MEMORY = re.compile("not enough memory|can't allocate memory|can't start new thread|CUDA out of memory")
-"""What libraries say in a RuntimeError where memory for numbers, or for the stack of a thread, is lacking."""
 PLAIN = {
     "→": "->",
     "–": "-",
@@ -89,16 +86,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     try:
         _refuse_names_that_are_no_text(options)
-        options.run(options)
+        with memory.threads_watched(f"{options.command}: {memory.FULL}"):
+            options.run(options)
     except PipelineError as error:
         sys.exit(f"{options.command}: {error}")
-    except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
-            raise
-        remedy = "give the job more memory (`mem_mb`, or `ulimit -v`), and run again"
-        sys.exit(f"{options.command}: the memory that this process may use is full → {remedy}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        if not memory.is_lacking(error):
+            raise
+        sys.exit(f"{options.command}: {memory.FULL}")
 
 
 def _learn_datasets(arguments: list[str] | None) -> None:
