@@ -93,9 +93,14 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (MemoryError, RuntimeError, OSError, ImportError) as error:
-        if not memory.is_lacking(error):
-            raise
-        sys.exit(f"{options.command}: {memory.FULL}")
+        if memory.is_lacking(error):
+            sys.exit(f"{options.command}: {memory.FULL}")
+        if (
+            isinstance(error, OSError) and error.errno in files.NO_ROOM
+        ):  # most often of the log, which all else writes to
+            remedy = "make room, or raise the quota or the limit (`ulimit -f`), and run again"
+            sys.exit(f"{options.command}: nothing more can be written ({error.strerror}) → {remedy}")
+        raise
 
 
 def _learn_datasets(arguments: list[str] | None) -> None:
