@@ -31,6 +31,8 @@ FOLDERS = {
     "Snakemake's markers of incomplete files": "incomplete",
     "Snakemake's folder": "",
 }
+LONGEST_S = 300.0
+"""A Snakemake with its jobs that takes longer hangs."""
 EPOCHS = 4
 """What the config asks for when the records are damaged. The weights that are there were trained for 2 epochs."""
 
@@ -66,7 +68,7 @@ def advised(ended: Ended, words: str) -> str:
 
 def run(chain: Chain, *arguments: str) -> Ended:
     """Run Snakemake to its end."""
-    return chain.wait(chain.snakemake(*arguments))
+    return chain.wait(chain.snakemake(*arguments), LONGEST_S)
 
 
 def must_finish(chain: Chain, target: str) -> None:
