@@ -1,13 +1,14 @@
-"""Where memory is lacking, a command ends with one line, also where a thread finds it out."""
+"""Where memory or room on the disk is lacking, a command ends with one line, whoever finds it out."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from pipeline import memory
+from pipeline import cli, commands, files, memory
 
 STARTS_THREADS = """
 import threading
@@ -68,3 +69,13 @@ def test_another_error_of_a_thread_is_told_as_ever():
 )
 def test_what_says_that_memory_is_lacking(error, expected):
     assert memory.is_lacking(error) == expected
+
+
+@pytest.mark.parametrize("number", files.NO_ROOM)
+def test_a_log_that_cannot_grow_is_no_traceback(monkeypatch, number):
+    def say(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(commands, "schema", say)
+    with pytest.raises(SystemExit, match=r"^schema: nothing more can be written .* → make room"):
+        cli.main(["schema"])
