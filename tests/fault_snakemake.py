@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -13,18 +14,18 @@ from pathlib import Path
 import psutil
 from equal_results import contents, differences
 from fault_chain import Chain, Ended
-from fault_files import damage
+from fault_files import HOWS, damage
 from fault_outcome import AGAIN, EQUAL, JOBS, plain, undo
 
 from pipeline import files
 
 RECORDS = {
-    "Snakemake's metadata": ("deleted", "truncated", "one bit flipped"),
-    "Snakemake's locks": ("deleted", "truncated", "one bit flipped"),
-    "Snakemake's markers of incomplete files": ("deleted",),
+    "Snakemake's metadata": HOWS,
+    "Snakemake's locks": HOWS,
+    "Snakemake's markers of incomplete files": HOWS,
     "Snakemake's folder": ("deleted",),
 }
-"""Which records, all of a kind at once → what is done to them. A marker is empty, so nothing in it can be damaged."""
+"""Which records, all of a kind at once → what is done to them."""
 FOLDERS = {
     "Snakemake's metadata": "metadata",
     "Snakemake's locks": "locks",
@@ -71,6 +72,11 @@ def run(chain: Chain, *arguments: str) -> Ended:
     return chain.wait(chain.snakemake(*arguments), LONGEST_S)
 
 
+def target_of(chain: Chain, stage: str) -> str:
+    """What Snakemake is asked for. The predictions lie in the folder of the run, so they are made again with it."""
+    return chain.job(JOBS["predict" if stage == "train" else stage]).manifest
+
+
 def must_finish(chain: Chain, target: str) -> None:
     """The same command comes to a good end, and no byte of the results differs."""
     ended = run(chain, target)
@@ -88,7 +94,7 @@ def unlock(chain: Chain, target: str) -> str:
 def group_killed(stage: str, chain: Chain, dice: random.Random) -> str:
     """Kill Snakemake and its job while the stage works."""
     undo(chain, stage)
-    target = chain.job(JOBS[stage]).manifest
+    target = target_of(chain, stage)
     kill_group(chain, held(chain, target, BREAK=f"{stage}:hold"))
     line = unlock(chain, target)
     must_finish(chain, target)
@@ -98,7 +104,7 @@ def group_killed(stage: str, chain: Chain, dice: random.Random) -> str:
 def driver_killed(stage: str, chain: Chain, dice: random.Random) -> str:
     """Kill Snakemake alone while the stage works. Its job goes on, and keeps others away until it ends."""
     undo(chain, stage)
-    target = chain.job(JOBS[stage]).manifest
+    target = target_of(chain, stage)
     child = held(chain, target, BREAK=f"{stage}:hold")
     orphans = psutil.Process(child).children(recursive=True)
     os.kill(child, signal.SIGKILL)
@@ -160,15 +166,22 @@ def records_damaged(how: str, records: str, chain: Chain, dice: random.Random) -
     case = found.chain.copy(chain.folder.with_name("damaged"))
     damage_all(how, case.folder / ".snakemake" / FOLDERS[records], dice)
     target = chain.job(JOBS["train"]).manifest
-    ended = run(case, target)
-    outcome = AGAIN
-    if ended.code:
-        outcome = f"refused: `{plain(case, advised(ended, '--unlock'))}`"
-        assert run(case, "--unlock").code == 0
-        ended = run(case, target)
-    assert ended.code == 0, ended.said
+    lines = []
+    while (ended := run(case, target)).code:
+        lines.append(obeyed(case, ended))
+        assert len(lines) < 3, lines
     assert differences(found.whole, contents(case.results)) == []
-    return outcome
+    return f"refused: `{plain(case, lines[0])}`" if lines else AGAIN
+
+
+def obeyed(chain: Chain, ended: Ended) -> str:
+    """Do what a Snakemake advises that found its records damaged or locked. Returns its line."""
+    if folder := re.search(r"delete the folder (\S+),", ended.said):
+        shutil.rmtree(chain.folder / folder[1])
+        return advised(ended, "delete the folder")
+    line = advised(ended, "--unlock")
+    assert run(chain, "--unlock").code == 0
+    return line
 
 
 def damage_all(how: str, folder: Path, dice: random.Random) -> None:

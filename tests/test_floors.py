@@ -40,6 +40,7 @@ FLOORS = (
         "spreadsheet",
         "memory",
         "seal",
+        "snakemake_records",
     },
     {"datasets"},
     {
