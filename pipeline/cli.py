@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import commands, datasets, files
+from pipeline import commands, datasets, files, memory
 from pipeline.commands import ask as ask_command
 from pipeline.commands import doctor as doctor_command
 from pipeline.commands import features as features_commands
@@ -37,8 +36,6 @@ SCRIPT = "tr-detr"
 SPLITS = ("train", "val", "test")
 TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
 STORE = "a feature store, or a folder with all shards of a family"
-NO_MEMORY = re.compile("not enough memory|can't allocate memory|can't start new thread|CUDA out of memory")
-"""What libraries say in a RuntimeError where memory for numbers, or for the stack of a thread, is lacking."""
 
 
 def _grid(name: str) -> str:
@@ -75,16 +72,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     try:
         _refuse_names_that_are_no_text(options)
-        options.run(options)
+        with memory.threads_watched(f"{options.command}: {memory.FULL}"):
+            options.run(options)
     except PipelineError as error:
         sys.exit(f"{options.command}: {error}")
-    except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
-            raise
-        remedy = "give the job more memory (`mem_mb`, or `ulimit -v`), and run again"
-        sys.exit(f"{options.command}: the memory that this process may use is full → {remedy}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        if memory.is_lacking(error):
+            sys.exit(f"{options.command}: {memory.FULL}")
+        if (
+            isinstance(error, OSError) and error.errno in files.NO_ROOM
+        ):  # most often of the log, which all else writes to
+            remedy = "make room, or raise the quota or the limit (`ulimit -f`), and run again"
+            sys.exit(f"{options.command}: nothing more can be written ({error.strerror}) → {remedy}")
+        raise
 
 
 def _learn_datasets(arguments: list[str] | None) -> None:

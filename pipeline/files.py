@@ -24,6 +24,9 @@ seconds."""
 MADE_HERE = "delete it and run again"
 """The advice for a damaged file that one of our stages wrote. It is never given for a file of the user."""
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a full disk, of a quota that is used up, and of a limit on the size of files."""
+
 PARTIAL = re.compile(r"\.(.+)\.\d+\.partial|\.\d+\.partial\.(.+)", re.DOTALL)
 """The name of a file that is being written, and in it that of the file to be. The number is the process's."""
 

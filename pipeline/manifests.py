@@ -12,11 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, seal
 from pipeline.errors import PipelineError, is_printable, printable
 
 MANIFEST_BEGINS = b"{\n"
 """The first bytes of every manifest. No line of JSONL has them, so large JSONL files need not be parsed."""
+
+CHANGED = "was changed or damaged after it was written: its content does not fit its own digest"
 
 SMALL_BYTES = 1 << 20
 """A file of up to 1 MiB is compared by its digest whenever its manifest is. Larger ones are compared by their size, and
@@ -29,6 +31,7 @@ class Snapshot:
     def __init__(self) -> None:
         self._json: dict[Path, Any] = {}
         self._sha256: dict[Path, str] = {}
+        self._unbroken: set[Path] = set()
 
     def json(self, path: Path) -> Any:
         """Return the content of a JSON file. Raises PipelineError as `files.read_json` does."""
@@ -37,7 +40,10 @@ class Snapshot:
         return self._json[path]
 
     def manifest(self, path: Path) -> dict[str, Any] | None:
-        """Return the content of a manifest, or None for another file. Raises PipelineError if it cannot be read."""
+        """Return the content of a manifest, or None for another file.
+
+        Raises PipelineError if it cannot be read, and if it has another content than when it was written (`seal.py`).
+        """
         if path not in self._json:
             try:
                 with open(path, "rb") as file:
@@ -45,10 +51,17 @@ class Snapshot:
                         return None
             except OSError as error:
                 raise files.cannot_read(path, error) from error
-        with suppress(PipelineError):
+        try:
             content = self.json(path)
-            return content if isinstance(content, dict) else None
-        return None
+        except PipelineError:
+            return None
+        if not isinstance(content, dict):
+            return None
+        if "stage" in content and path not in self._unbroken:
+            if seal.is_broken(content):
+                raise PipelineError(CHANGED, where=path, remedy=files.MADE_HERE)
+            self._unbroken.add(path)
+        return content
 
     def sha256(self, path: Path) -> str:
         """Return the digest of a file. Raises PipelineError as `files.sha256` does."""
@@ -104,8 +117,7 @@ def describe(path: Path) -> dict[str, Any]:
 def last_record(manifest: Path, snapshot: Snapshot | None = None) -> dict[str, Any]:
     """Return the manifest of a stage's last work. It is empty if there is none, or if it is damaged."""
     with suppress(PipelineError):
-        found = (snapshot or Snapshot()).json(manifest)
-        return found if isinstance(found, dict) else {}
+        return (snapshot or Snapshot()).manifest(manifest) or {}
     return {}
 
 

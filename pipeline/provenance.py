@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, locks, stages, work_record
+from pipeline import files, locks, seal, stages, work_record
 from pipeline.layout import results_of
 from pipeline.manifests import (
     SMALL_BYTES,
@@ -111,15 +111,12 @@ def run_stage(
             begun(manifest).touch()
         work_record.note("began", stage=stage, manifest=manifest)
         outcome = work()
-        files.write_json(
-            manifest,
-            header
-            | {
-                "files": [describe(path) for path in sorted(map(Path, outcome.files))],
-                "counts": dict(outcome.counts),
-                "skipped": outcome.skipped,
-            },
-        )
+        made = {
+            "files": [describe(path) for path in sorted(map(Path, outcome.files))],
+            "counts": dict(outcome.counts),
+            "skipped": outcome.skipped,
+        }
+        files.write_json(manifest, seal.sealed(header | made))
         begun(manifest).unlink(missing_ok=True)
         _sweep(manifest)
     return True

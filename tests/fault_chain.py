@@ -19,12 +19,15 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from equal_results import contents, differences
 from small_workflow import Workflow
 
 from pipeline import cli, files, work_record
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # Threads that spin while they wait take the cores from others.
 
 COMMAND = re.compile(r"python -P -s -m pipeline (?P<rest>--results results .*?)(?: 2> \S+)?$", re.MULTILINE)
 THREADS = 2
@@ -67,8 +70,8 @@ class Job:
 class Chain:
     """A copy of the finished small workflow, and its jobs in the order of the data flow."""
 
-    def __init__(self, folder: Path, jobs: Iterable[Job], whole: dict[str, str]) -> None:
-        self.folder, self.jobs, self.whole = folder, tuple(jobs), whole
+    def __init__(self, folder: Path, jobs: Iterable[Job], whole: dict[str, str], snakefile: Path) -> None:
+        self.folder, self.jobs, self.whole, self.snakefile = folder, tuple(jobs), whole, snakefile
 
     @classmethod
     def of(cls, workflow: Workflow) -> Chain:
@@ -76,12 +79,13 @@ class Chain:
         process = workflow.start("-n", "--forceall", "--printshellcmds", "table1", "results/figures/seen.json")
         said, _ = process.communicate()
         assert process.returncode == 0, said
-        return cls(workflow.folder, map(_job, COMMAND.findall(said)), contents(workflow.results))
+        snakefile = workflow.code / "workflow/Snakefile"
+        return cls(workflow.folder, map(_job, COMMAND.findall(said)), contents(workflow.results), snakefile)
 
     def copy(self, folder: Path) -> Chain:
         """An equal chain elsewhere, with all times."""
         shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("checkout"))
-        return Chain(folder, self.jobs, self.whole)
+        return Chain(folder, self.jobs, self.whole, self.snakefile)
 
     @property
     def results(self) -> Path:
@@ -93,6 +97,25 @@ class Chain:
 
     def start(self, job: Job, before: Callable[[], None] = nothing, **env: str) -> int:
         """Fork a job; returns its process number. before: the fault, which happens in its process before it begins."""
+
+        def run() -> None:
+            before()
+            cli.main(list(job.arguments))
+
+        return self._fork(run, env)
+
+    def snakemake(self, *arguments: str, **env: str) -> int:
+        """Fork a Snakemake with two cores; returns its process number. Its jobs are processes of their own."""
+
+        def run() -> None:
+            from snakemake.cli import main
+
+            sys.argv = ["snakemake", "--snakefile", str(self.snakefile), "--cores", str(THREADS), *arguments]
+            main()
+
+        return self._fork(run, {work_record.VARIABLE: str(self.folder / "work.jsonl")} | env)
+
+    def _fork(self, run: Callable[[], None], env: dict[str, str]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
@@ -107,7 +130,7 @@ class Chain:
             os.dup2(log, 2)
             sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
             os.environ.update(env)
-            code = _exit_code(job, before)
+            code = _exit_code(run)
         finally:
             with suppress(Exception):
                 sys.stdout.flush()
@@ -131,11 +154,18 @@ class Chain:
         """Start a job and wait for it."""
         return self.wait(self.start(job, before, **env))
 
-    def again(self, first: str = "") -> Ended | None:
-        """Start every job in order, from the one whose name begins with `first`. Returns how the first one ended that
-        failed, or None."""
-        begin = self.jobs.index(self.job(first))
-        return next((ended for job in self.jobs[begin:] if (ended := self.run(job)).code), None)
+    def again(self, first: str = "", *, all_jobs: bool = False) -> Ended | None:
+        """Start every job in order, from the one whose name begins with `first`, until nothing differs any more.
+
+        The later jobs have no work then, because their inputs are as they were. all_jobs: start them all the same.
+        Returns how the first job ended that failed, or None.
+        """
+        for job in self.jobs[self.jobs.index(self.job(first)) :]:
+            if (ended := self.run(job)).code:
+                return ended
+            if not all_jobs and not self.differences():
+                break
+        return None
 
     def differences(self) -> list[str]:
         """What differs from the undisturbed results."""
@@ -159,16 +189,17 @@ def _job(rest: str) -> Job:
     return Job(name, tuple(arguments), words[words.index("--manifest") + 1])
 
 
-def _exit_code(job: Job, before: Callable[[], None]) -> int:
-    """Run the command as Python would and return its exit code."""
+def _exit_code(run: Callable[[], None]) -> int:
+    """Run a command as Python would and return its exit code."""
     try:
-        before()
-        cli.main(list(job.arguments))
+        run()
     except SystemExit as stop:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         traceback.print_exc()
         return 1
     return 0
@@ -181,6 +212,7 @@ def import_all() -> None:
     import matplotlib.pyplot  # noqa: F401
     import scipy.optimize
     import scipy.stats  # noqa: F401
+    import snakemake.cli  # noqa: F401
     import torch
 
     from pipeline.reporting import tables  # noqa: F401
@@ -223,6 +255,21 @@ def killed_at(number: int) -> Callable[[], None]:
         sys.addaudithook(count)
 
     return when_work_begins(fault)
+
+
+def killed_in_the_second_epoch() -> None:
+    """Kill a training when it has trained two epochs, and has kept its state after the first."""
+    from pipeline.training import loop
+
+    loop.SAVE_EVERY_S = 0.0
+    note, epochs = work_record.note, count(1)
+
+    def and_kill(what: str, **fields: object) -> None:
+        note(what, **fields)
+        if what == "epoch" and next(epochs) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    work_record.note = and_kill
 
 
 def no_memory_left(spare_bytes: int) -> Callable[[], None]:

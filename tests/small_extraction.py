@@ -6,6 +6,7 @@ import stage_jobs
 
 from pipeline import config, files, provenance, records
 from pipeline.video.account import account, write_account
+from pipeline.video.looking import Looking
 
 SETTINGS = config.Dataset(shards=1, annotations={"val": "x"}, grids={})
 RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
@@ -13,7 +14,8 @@ RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
 
 def write_videos(results, paths):
     table = results / "videos" / "qvhighlights" / "00000.csv"
-    rows = [account(vid, {"here": paths.__getitem__}) for vid in paths]
+    with Looking() as look:
+        rows = [account(vid, {"here": paths.__getitem__}, look) for vid in paths]
 
     def work():
         write_account(table, rows)

@@ -1,11 +1,14 @@
-"""The account of videos: what is there, what is not and why, and what another look costs."""
+"""The account of videos: every video of a shard is found, read or listed with the reason why not."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import threading
+import time
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +24,7 @@ from pipeline import files
 from pipeline.acquire import archives, originals, patience
 from pipeline.errors import PipelineError
 from pipeline.manifests import describe
+from pipeline.video import looking, part
 from pipeline.video.account import COLUMNS
 
 
@@ -83,6 +87,36 @@ def test_missing_failed_and_corrupt_are_told_apart_and_the_job_goes_on(stage, se
     assert "Too many requests" in stage.rows()["page"]["why"]
     assert "cut short" in stage.rows()["half"]["why"]
     assert "a codec that FFmpeg does not know" in stage.rows()["alien"]["why"]
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "why"),
+    [
+        (lambda: time.sleep(60), "reading its facts took longer than 0.3 s"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "reading its facts was killed (SIGKILL)"),
+    ],
+    ids=["hangs", "dies"],
+)
+def test_a_video_that_makes_its_reader_hang_or_die_costs_itself_alone_and_is_looked_at_again(
+    stage, server, film, monkeypatch, misbehave, why
+):
+    def facts_of(source):
+        if source.stem == "b":
+            misbehave()
+        return part.facts_of(source)
+
+    for vid in "abc":
+        shutil.copy(film, server.folder / f"{vid}.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(looking, "facts_of", facts_of)
+        patch.setattr(looking, "START", multiprocessing.get_context("fork"))  # so that the process sees it
+        patch.setattr(looking, "LONGEST_S", 0.3)
+        assert stage("a", "b", "c")
+    assert {vid: row["status"] for vid, row in stage.rows().items()} == {"a": "ok", "b": "failed", "c": "ok"}
+    assert stage.rows()["b"]["why"] == why
+    assert stage("a", "b", "c")
+    assert stage.rows()["b"]["status"] == "ok"
+    assert not stage("a", "b", "c")
 
 
 @pytest.mark.parametrize("way", ["deleted", "replaced"])

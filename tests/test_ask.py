@@ -120,11 +120,11 @@ def test_a_second_question_reads_no_video_and_a_query_asked_before_needs_no_netw
     def must_not(*_, **__):
         raise AssertionError
 
+    again = Moments.load(run)
     for name in ("probe", "encode_videos", "encode_sounds"):
         monkeypatch.setattr(asking_rows, name, must_not)
     monkeypatch.setattr(asking_rows.files, "sha256", must_not)
     monkeypatch.setattr(fake_encoders.Letters, "encode", must_not)
-    again = Moments.load(run)
     assert again.ask(again.encode(own.videos[3]), "a dog") == first
 
 

@@ -10,7 +10,7 @@ import pytest
 from own_videos import own_videos, recipe
 from tiny_benchmark import FEATURES
 
-from pipeline import cli, datasets, files
+from pipeline import cli, datasets, files, seal
 from pipeline.asking.moments import Moments
 from pipeline.errors import PipelineError
 
@@ -32,7 +32,7 @@ def with_card(run, tmp_path, **changes):
     folder.mkdir(parents=True)
     for name in ("selected.safetensors", "last.safetensors"):
         (folder / name).write_bytes((run / name).read_bytes())
-    files.write_json(folder / "card.json", files.read_json(run / "card.json") | changes)
+    files.write_json(folder / "card.json", seal.sealed(files.read_json(run / "card.json") | changes))
     return folder
 
 
@@ -119,7 +119,7 @@ def test_a_card_that_is_damaged_is_named(run, tmp_path, text):
 @pytest.mark.parametrize("changes", [{"longest_clips": float("inf")}, {"longest_clips": -5}, {"threads": 0}])
 def test_a_card_with_an_impossible_number_is_named(run, tmp_path, changes):
     copy = shutil.copytree(run, tmp_path / "a/b")
-    (copy / "card.json").write_text(json.dumps(files.read_json(run / "card.json") | changes))
+    (copy / "card.json").write_text(json.dumps(seal.sealed(files.read_json(run / "card.json") | changes)))
     with pytest.raises(PipelineError, match=f"`{next(iter(changes))}` is .*, which is no number from 1 on"):
         Moments.load(copy)
 
@@ -130,13 +130,40 @@ def test_weights_that_are_gone_or_of_another_network_are_named(run, tmp_path):
     with pytest.raises(PipelineError, match=r"selected.safetensors: is missing beside the run's card"):
         Moments.load(folder)
     card = files.read_json(run / "card.json")
-    files.write_json(folder / "card.json", card | {"model": card["model"] | {"hidden_dim": 16}})
+    files.write_json(folder / "card.json", seal.sealed(card | {"model": card["model"] | {"hidden_dim": 16}}))
     with pytest.raises(PipelineError, match=r"last.safetensors: does not fit the network of its card"):
         Moments.load(folder, epoch="last")
 
 
+@pytest.mark.parametrize("epoch", ["selected", "last"])
+def test_weights_of_which_one_bit_is_another_are_refused_and_a_whole_copy_is_asked(run, tmp_path, epoch):
+    folder = with_card(run, tmp_path)
+    weights = bytearray((run / f"{epoch}.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / f"{epoch}.safetensors").write_bytes(weights)
+    with pytest.raises(PipelineError, match=rf"{epoch}.safetensors: was changed .* → copy the folder of the run anew"):
+        Moments.load(folder, epoch=epoch)
+    shutil.copy(run / f"{epoch}.safetensors", folder)
+    assert Moments.load(folder, epoch=epoch).card.name == "other/all-s2017"
+
+
+def test_a_card_of_which_one_number_is_another_is_refused(run, tmp_path):
+    folder = with_card(run, tmp_path)
+    card = (folder / "card.json").read_text()
+    (folder / "card.json").write_text(card.replace('"threads": 1', '"threads": 3'))
+    with pytest.raises(PipelineError, match=r"card.json: was changed .* → copy the folder of the run anew"):
+        Moments.load(folder)
+
+
+def test_a_run_of_before_cards_gave_digests_is_asked_as_ever(run, tmp_path):
+    folder = with_card(run, tmp_path)
+    card = files.read_json(folder / "card.json")
+    files.write_json(folder / "card.json", {key: card[key] for key in card if key not in ("files", "seal")})
+    assert Moments.load(folder).card.digests == {}
+
+
 def test_an_old_card_takes_the_order_of_its_families_from_the_manifest_or_says_so(own, run, tmp_path):
-    old = {key: value for key, value in files.read_json(run / "card.json").items() if key != "reads"}
+    old = {key: value for key, value in files.read_json(run / "card.json").items() if key not in ("reads", "seal")}
     folder = with_card(run, tmp_path)
     files.write_json(folder / "card.json", old)
     with pytest.raises(PipelineError, match="the order in which the network reads its families"):

@@ -41,6 +41,9 @@ FLOORS = (
         "version",
         "orphans",
         "spreadsheet",
+        "memory",
+        "seal",
+        "snakemake_records",
     },
     {"datasets"},
     {

@@ -157,8 +157,6 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
     cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "untested"])
     assert config.load_file(tmp_path / "untested.yaml").experiments["untested_clip"].report == "val"
     write(tmp_path, ["a,q,0,2", "b,r,1,3", "c,s,0,10.5", "z,t,0,1"])
-    said = (
-        r"2 of 4 rows .*\n  line 4, end: 10.5 is after the end of the video at 10.000 s\n  line 5, video: 'z'"
-    )
+    said = r"2 of 4 rows .*\n  line 4, end: 10.5 is after the end of the video at 10.000 s\n  line 5, video: 'z'"
     with pytest.raises(SystemExit, match=said):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "other"])

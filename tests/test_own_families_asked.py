@@ -7,7 +7,7 @@ import pytest
 from made_videos import make_video
 from tiny_benchmark import N_CLIPS, Benchmark, experiment, list_stores
 
-from pipeline import config, families, files
+from pipeline import config, families, files, seal
 from pipeline.encoders.base import Weights
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
@@ -89,6 +89,6 @@ def test_a_card_with_a_definition_that_cannot_be_is_refused(asked, tmp_path):
         ({"encoder": "os"}, "holds a family that is no definition"),
         ({"encoder": "open_clip", "model": "../x", "weights": "random:1"}, "open_clip has no model '../x'"),
     ):
-        files.write_json(tmp_path / "run/card.json", card | {"own_families": {"weak": definition}})
+        files.write_json(tmp_path / "run/card.json", seal.sealed(card | {"own_families": {"weak": definition}}))
         with pytest.raises(PipelineError, match=said):
             Moments.load(tmp_path / "run")

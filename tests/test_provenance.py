@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from pipeline import files, provenance
+from pipeline import files, provenance, seal
 from pipeline.errors import PipelineError
 from pipeline.manifests import describe, input_digests, known_digest
 
@@ -76,9 +78,45 @@ def test_a_failed_stage_leaves_the_old_manifest(stage, tmp_path):
 def test_a_manifest_holds_what_was_made_counted_and_skipped_and_no_time(stage):
     stage()
     content = files.read_json(stage.manifest)
-    assert set(content) == {"stage", "revision", "settings", "inputs", "files", "counts", "skipped"}
+    assert set(content) == {"stage", "revision", "settings", "inputs", "files", "counts", "skipped", "seal"}
     assert content["files"] == [{"path": str(stage.product), "bytes": 4, "sha256": files.sha256(stage.product)}]
     assert content["skipped"] == [{"vid": "x", "why": "404"}]
+
+
+def test_whatever_value_of_a_manifest_was_changed_the_work_is_done_again_and_nobody_reads_it(stage):
+    """Strings, numbers and keys all over a manifest get another character."""
+    stage()
+    whole = stage.manifest.read_text()
+    places = [place for place, letter in enumerate(whole) if letter.isalnum()]
+    for place in {*places[::11], *range(whole.index("404"), whole.index("404") + 3), whole.index("seal")}:
+        other = "7" if whole[place] in "01" else "1"
+        stage.manifest.write_text(whole[:place] + other + whole[place + 1 :])
+        done = stage()
+        assert stage.manifest.read_text() == whole, whole[place - 20 : place + 20]
+        assert stage() == done
+
+
+def test_a_manifest_that_was_changed_is_no_input(stage, tmp_path):
+    stage()
+    stage.manifest.write_text(stage.manifest.read_text().replace("404", "405"))
+    with pytest.raises(PipelineError, match=r"m.json: was changed or damaged .* → delete it and run again"):
+        provenance.run_stage("extract", tmp_path / "next.json", provenance.Outcome, inputs=[stage.manifest])
+
+
+def test_a_manifest_of_before_there_were_seals_is_as_good_as_ever(stage):
+    stage()
+    content = files.read_json(stage.manifest)
+    del content["seal"]
+    files.write_json(stage.manifest, content)
+    assert stage() == 1
+    assert files.read_json(stage.manifest) == content
+
+
+def test_a_seal_is_that_of_what_is_read_again():
+    content = {"tuple": (1, 2.5), 10: "key", 9: "é", "none": None}
+    again = json.loads(json.dumps(seal.sealed(content)))
+    assert not seal.is_broken(again)
+    assert seal.sealed(again) == again
 
 
 def test_a_manifest_as_input_stands_for_those_of_its_files_that_are_read(tmp_path):

@@ -25,6 +25,7 @@ PROGRAMS = {
     "nvidia-smi -L",
     "mem_mb",
     "ulimit -v",
+    "ulimit -f",
     "snakemake --unlock",
     "git lfs pull",
     "flock",

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from small_workflow import Workflow, make_videos, wait_for
 
-from pipeline import files
+from pipeline import files, seal
 
 pytestmark = pytest.mark.workflow
 
@@ -125,7 +125,8 @@ def test_two_starts_at_once_the_second_stops_and_the_first_is_not_disturbed(work
 def test_plans_beside_a_running_workflow_change_nothing_and_it_ends_well(workflow, raised):
     account = workflow.results / "videos/qvhighlights/00001.json"
     content = files.read_json(account)
-    files.write_json(account, content | {"counts": content["counts"] | {"failed": 1}})  # a video nobody has
+    asks_again = content | {"counts": content["counts"] | {"failed": 1}}  # a video nobody has
+    files.write_json(account, seal.sealed(asks_again))
     running = extracting(workflow)
     before = state_of(workflow)
     for arguments in (["-n", SEEN], ["-n", "table1"], ["--summary", SEEN]):

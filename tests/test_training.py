@@ -159,10 +159,28 @@ def test_curves_of_a_run_that_goes_on_hold_no_step_twice_and_miss_none(tmp_path,
     assert curves_of(tmp_path) == scalars(reader.Reload()) == wanted
 
 
-def test_a_job_started_again_does_only_the_runs_that_are_missing(benchmark, tmp_path):
+def flip_a_bit_of(path):
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: (run / "last.safetensors").unlink(),
+        lambda run: flip_a_bit_of(run / "last.safetensors"),
+        lambda run: (run / "card.json").write_text(
+            (run / "card.json").read_text().replace('"n_train": ', '"n_train": 1')
+        ),
+    ],
+    ids=["a file is gone", "weights are damaged", "the card is damaged"],
+)
+def test_a_job_started_again_does_only_the_runs_that_are_missing(benchmark, tmp_path, damage):
     runs = benchmark.train(experiment(seeds=[0, 1]), results=tmp_path)
     before = {run: (runs / run / "card.json").stat().st_mtime_ns for run in ("all-s0", "all-s1")}
-    (runs / "all-s1/last.safetensors").unlink()
+    damage(runs / "all-s1")
+    (tmp_path / "runs/tiny.1of1.json").unlink()  # as if the job had been killed before its end
     benchmark.train(experiment(seeds=[0, 1]), results=tmp_path)
     after = {run: (runs / run / "card.json").stat().st_mtime_ns for run in before}
     assert after["all-s0"] == before["all-s0"]
@@ -272,6 +290,16 @@ def test_a_card_says_what_the_weights_stand_on(trained):
     assert card["features"]["clip-vit-b32"]["weights"] == "random:0"
     assert (card["experiment"], card["seed"], card["n_train"], card["n_watched"]) == ("tiny", 2017, 24, 8)
     assert card["metric"] == "MR-full-mAP" and card["selected_on"] == "val"
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-9], lambda whole: whole[:999] + b"?" + whole[1000:]])
+def test_a_state_that_does_not_fit_its_digest_is_refused(tmp_path, damage):
+    network = torch.nn.Linear(100, 10)
+    checkpoint.save_state(tmp_path, "digest", {"model": network}, checkpoint.Progress(epoch=3), "cpu")
+    assert checkpoint.load_state(tmp_path, "digest", {"model": network}, "cpu").epoch == 3
+    (tmp_path / "state.pt").write_bytes(damage((tmp_path / "state.pt").read_bytes()))
+    with pytest.raises(PipelineError, match=r"state.pt: .* was damaged after it was written → delete it and run again"):
+        checkpoint.load_state(tmp_path, "digest", {"model": network}, "cpu")
 
 
 def test_a_damaged_state_is_named_with_its_remedy(benchmark, tmp_path):

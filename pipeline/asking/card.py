@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline import config, datasets, families, files
+from pipeline import config, datasets, families, files, manifests, seal
 from pipeline.datasets.definition import Dataset
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
@@ -26,6 +26,10 @@ from pipeline.layout.runs import CARD, EPOCHS, runs_below, weights_of
 from pipeline.own_families import checked
 
 NO_CARD = "name the folder of a finished run, such as results/runs/EXPERIMENT/RUN"
+WHOLE_AGAIN = (
+    "copy the folder of the run anew from where it is whole; or delete this file and run the workflow again, which"
+    " trains that run again"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class RunCard:
     folder: the folder of the run. results: the results folder that contains it. features: the families in the order in
     which the network reads them. passports: family → passport of the rows that it was trained on. threads: number of
     CPU threads among which sums were divided. longest_clips: number of clips of the longest video in training; None if
-    the card does not give it.
+    the card does not give it. digests: name of a file of the run → its SHA-256; empty if an older version wrote the
+    card.
     """
 
     folder: Path
@@ -46,6 +51,7 @@ class RunCard:
     settings: config.SweepPoint
     threads: int
     longest_clips: int | None
+    digests: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -87,8 +93,9 @@ class RunCard:
 def read_card(folder: Path | str) -> RunCard:
     """Read the card of a run, and check that all its families can be made from a video.
 
-    Raises PipelineError for a folder without a finished run, for a card with an impossible value, and for a run whose
-    features cannot be made from a video here. The last error names every such family with the reason.
+    Raises PipelineError for a folder without a finished run, for a card that was changed or has an impossible value,
+    and for a run whose features cannot be made from a video here. The last error names every such family with the
+    reason.
     """
     folder = Path(folder)
     path = folder / CARD
@@ -97,6 +104,8 @@ def read_card(folder: Path | str) -> RunCard:
     raw = files.read_json(path, "train that run again")
     if not isinstance(raw, dict):
         raise PipelineError("is no card of a run", where=path, remedy=NO_CARD)
+    if seal.is_broken(raw):
+        raise PipelineError(manifests.CHANGED, where=path, remedy=WHOLE_AGAIN)
     card = _card(raw, Path(os.path.abspath(folder)), path)  # absolute, so that `.` has its experiment above it
     if complaints := list(_unmakeable(card)):
         raise PipelineError(
@@ -108,7 +117,10 @@ def read_card(folder: Path | str) -> RunCard:
 
 
 def weights_file_of(card: RunCard, epoch: str) -> Path:
-    """Return the weights of one epoch of the run. Raises PipelineError if they do not exist."""
+    """Return the weights of one epoch of the run.
+
+    Raises PipelineError if they do not exist, and if their digest is not the one that the card gives.
+    """
     if epoch not in EPOCHS:
         raise PipelineError(
             f"there is no epoch `{epoch}`", where=card.folder, remedy=f"name one of {', '.join(EPOCHS)}"
@@ -116,6 +128,10 @@ def weights_file_of(card: RunCard, epoch: str) -> Path:
     path = weights_of(card.folder, epoch)
     if not path.is_file():
         raise PipelineError("is missing beside the run's card", where=path, remedy="train that run again")
+    digest = card.digests.get(path.name)
+    if digest is not None and (found := files.sha256(path)) != digest:
+        why = f"was changed or damaged after it was made: its SHA-256 is {found}, and {CARD} beside it gives {digest}"
+        raise PipelineError(why, where=path, remedy=WHOLE_AGAIN)
     return path
 
 
@@ -138,6 +154,7 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
             settings=config.SweepPoint.model_validate({"model": raw["model"], "training": raw["training"]}),
             threads=_count(raw.get("threads", 1), "threads"),
             longest_clips=None if (longest := raw.get("longest_clips")) is None else _count(longest, "longest_clips"),
+            digests={str(name): str(digest) for name, digest in dict(raw.get("files", {})).items()},
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         what = error.args[0] if isinstance(error, KeyError) else str(error).splitlines()[0]

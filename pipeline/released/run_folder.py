@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline import config, datasets, files
+from pipeline import config, datasets, files, seal
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
@@ -49,8 +49,9 @@ def import_run(source: Path, folder: Path, method: str, told: TrainedOn) -> Path
     _refuse_trained(folder)
     released = read_released(source, method)
     card = _card(released, folder, source, told)
-    import_checkpoint(source, weights_of(folder, EPOCHS[0]), method)
-    files.write_json(folder / CARD, card)
+    weights = weights_of(folder, EPOCHS[0])
+    import_checkpoint(source, weights, method)
+    files.write_json(folder / CARD, seal.sealed(card | {"files": {weights.name: files.sha256(weights)}}))
     return folder / CARD
 
 

@@ -8,6 +8,8 @@ them stand `seconds.csv`, `commit.txt` (the commit of the checkout when training
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 import sys
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pipeline import csv_file, files
+from pipeline import csv_file, files, seal
 from pipeline.errors import PipelineError
 from pipeline.layout.runs import CARD, COMMIT, EPOCHS, LOG, SECONDS, STATE, weights_of
 from pipeline.version import commit
@@ -63,11 +65,14 @@ class Progress:
 def save_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], progress: Progress, device: str) -> None:
     """Write everything that is needed to continue. The file is replaced completely or not at all.
 
-    made_from: digest of settings and inputs.
+    made_from: digest of settings and inputs. The first line of the file is the digest of the rest.
     """
     state = {"made_from": made_from, "device": device, "progress": vars(progress)}
+    content = io.BytesIO()
+    torch.save(state | {name: part.state_dict() for name, part in parts.items()}, content)
     with files.atomic(folder / STATE, "wb") as file:
-        torch.save(state | {name: part.state_dict() for name, part in parts.items()}, file)
+        file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode() + b"\n")
+        file.write(content.getbuffer())
     if not (folder / CARD).exists():  # A complete run of other settings keeps its log until this run is complete.
         _write_logs(folder, progress)
 
@@ -77,13 +82,13 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
 
     A state that was made from other settings or inputs is ignored. A state of another kind of device is ignored too,
     and this is printed: its optimizer is another one, and its sums differ. Raises PipelineError for a file that is no
-    state.
+    state, and for one that was damaged.
     """
     path = folder / STATE
     if not path.exists():
         return Progress()
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(io.BytesIO(_whole(path.read_bytes())), map_location=device, weights_only=True)
         if state["made_from"] != made_from:
             return Progress()
         left_by = state.get("device", "cpu")  # States without this key are from before the first training on a GPU.
@@ -96,16 +101,31 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return Progress(**state["progress"])
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         # torch's own error text advises to load the file without the check against running code, so it is not shown.
-        kind = type(error).__name__
-        raise PipelineError(
-            f"is no training state ({kind})", where=path, remedy="delete it; that run starts again"
-        ) from error
+        why = "is no training state, or was damaged after it was written"
+        raise PipelineError(why, where=path, remedy="delete it and run again; that run starts from its seed") from error
+
+
+def _whole(content: bytes) -> bytes:
+    """Return a state without the line of its digest, which it must fit: torch's reader checks no bits.
+
+    Raises ValueError if it does not. A state of before there were digests begins as every ZIP file does, and is
+    returned as it is.
+    """
+    if content.startswith(b"PK"):
+        return content
+    digest, _, state = content.partition(b"\n")
+    if hashlib.sha256(state).hexdigest().encode() != digest:
+        raise ValueError("the state does not fit its digest")
+    return state
 
 
 def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str, Any]) -> None:
-    """Write weights, log and card of a complete run, the card last, and delete the state."""
+    """Write weights, log and card of a complete run, the card last, and delete the state.
+
+    The card is sealed (`pipeline/seal.py`), and gives the digests of the other files.
+    """
     # From here until the end the folder may hold files of two runs, so an older card goes first.
     (folder / CARD).unlink(missing_ok=True)
     last = model.state_dict()
@@ -114,7 +134,8 @@ def finish(folder: Path, model: Stateful, progress: Progress, card: Mapping[str,
             file.write(save({key: tensor.contiguous() for key, tensor in weights.items()}))
     _write_logs(folder, progress)
     _write_commit(folder)
-    files.write_json(folder / CARD, card)
+    made = {path.name: files.sha256(path) for path in outputs(folder) if path.name != CARD}
+    files.write_json(folder / CARD, seal.sealed({**card, "files": made}))
     (folder / STATE).unlink(missing_ok=True)
 
 
@@ -124,10 +145,13 @@ def outputs(folder: Path) -> list[Path]:
 
 
 def is_complete(folder: Path, made_from: str) -> bool:
-    """Tell whether a run with these settings and inputs was completed here and all its files still exist."""
+    """Tell whether a run with these settings and inputs was completed here and all its files are as they were then."""
     if not all(path.is_file() for path in outputs(folder)):
         return False
-    return bool(files.read_json(folder / CARD, files.MADE_HERE).get("made_from") == made_from)
+    card = files.read_json(folder / CARD, files.MADE_HERE)
+    if seal.is_broken(card) or card.get("made_from") != made_from:
+        return False
+    return all(files.sha256(folder / name) == digest for name, digest in card.get("files", {}).items())
 
 
 def read_weights(folder: Path, epoch: str, device: str) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
 """The account of a shard says of every video where it is and what it is, or why it is not here.
 
 A video can fail in three ways, and none of them stops the job: it does not exist (`missing`), it could not be fetched
-this time (`failed`), or it cannot be decoded (`corrupt`). Whenever the stage is started again, it asks again for the
-videos that did not come, and only for those. A file that stands in the last account and was not touched since is not
-read again, so one more video costs the work of one video. A video whose original on this machine changed is copied
-again.
+or looked at this time (`failed`), or it cannot be decoded (`corrupt`). Whenever the stage is started again, it asks
+again for the videos that did not come, and only for those. A file that stands in the last account and was not touched
+since is not read again, so one more video costs the work of one video. A video whose original on this machine changed
+is copied again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pipeline.video.finding import changed_originals, find_or_copy_again, finder
 from pipeline.video.own_dataset import changed_since
 
 if TYPE_CHECKING:
+    from pipeline.video.finding import Look
     from pipeline.video.part import Part
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
@@ -92,20 +93,22 @@ def videos(job: StageJob[Videos]) -> bool:
     skip = asked.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
+        from pipeline.video.looking import Looking
+
         listed = [path for made in job.inputs["inputs"] for path in files_of(made)]
-        finders = {
-            name: partial(find_or_copy_again, finder(name, job.layout, listed, acquire), changed) for name in named
-        }
-        if own:
-            finders[OWN] = partial(in_folder, Path(own.videos))
         annotated = durations_in(listed)
         refuse_unknown(skip, annotated, dataset_name)
         vids = vids_of_shard(annotated, shard, dataset.shards)
         shown = progress.lines(vids, unit="video", what=f"{dataset_name} {shard}")
-        rows = [
-            replace(_by_choice(vid) if vid in skip else account(vid, finders, known), annotated_s=annotated[vid])
-            for vid in shown
-        ]
+        with Looking() as look:
+            found = {name: finder(name, job.layout, listed, acquire, look) for name in named}
+            finders = {name: partial(find_or_copy_again, find, changed) for name, find in found.items()}
+            if own:
+                finders[OWN] = partial(in_folder, Path(own.videos))
+            rows = [
+                replace(_by_choice(v) if v in skip else account(v, finders, look, known), annotated_s=annotated[v])
+                for v in shown
+            ]
         write_account(target, rows)
         for video in changed.values():
             video.keep_time()
@@ -176,11 +179,13 @@ def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) 
         )
 
 
-def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mapping[str, Video] | None = None) -> Video:
+def account(
+    vid: str, finders: Mapping[str, Callable[[str], Path]], look: Look, known: Mapping[str, Video] | None = None
+) -> Video:
     """Find one video in the first source that has it, and read its facts. What goes wrong is written in the row.
 
     finders: by source name, in the order in which they are asked. A video is `missing` when every source says so.
-    known: rows of files that were read already, by vid.
+    look: `video.looking.Looking`. known: rows of files that were read already, by vid.
     """
     reasons: dict[str, str] = {}
     status = "missing"
@@ -188,7 +193,7 @@ def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mappi
         try:
             path = find(vid)
             row = (known or {}).get(vid)
-            return row if row and row.path == str(path) else _looked_at(vid, path, source)
+            return row if row and row.path == str(path) else _looked_at(vid, path, source, look)
         except NoSuchFileError as problem:
             reasons[source] = problem.what
         except PipelineError as problem:
@@ -213,19 +218,23 @@ def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
         print("videos: a corrupt file is read again when it was replaced, and fetched again when it was deleted")
 
 
-def _looked_at(vid: str, path: Path, source: str) -> Video:
-    # This import loads FFmpeg, which is slow, so it waits until a video is read.
-    from pipeline.video.part import facts_of
+def _looked_at(vid: str, path: Path, source: str, look: Look) -> Video:
+    """Return the row of a file.
+
+    A file that made its reader crash or take too long has no path there, so that it is read again at the next start.
+    """
+    from pipeline.video.supervised import Failed
 
     if readable(path) != str(path):
         return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
     work_record.note("probed", path=path)
     known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
     part = _part_of(vid, path)
-    try:
-        facts = facts_of(part or path)
-    except PipelineError as problem:
-        return replace(known, status="corrupt", why=problem.what)
+    facts = look(part or path)
+    if isinstance(facts, Failed) and facts.fault == "file":
+        return replace(known, status="corrupt", why=facts.why)
+    if isinstance(facts, Failed):
+        return Video(vid, "failed", facts.why, source=source)
     return replace(known, duration_s=facts.duration, fps=facts.rate, start_s=part.start_s if part else "")
 
 

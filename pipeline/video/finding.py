@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
@@ -19,13 +20,20 @@ from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.nouns import counted
 
+if TYPE_CHECKING:
+    from pipeline.video.looking import Facts
+    from pipeline.video.part import Part
+    from pipeline.video.supervised import Failed
 
-def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
+    Look = Callable[[Path | Part], Facts | Failed]
+
+
+def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire, look: Look) -> Callable[[str], Path]:
     """Return the function that brings a vid's video to this machine and returns its path. The kind of the source
     decides it.
 
-    listed: the files that the input manifests list, an archive's index among them. The function raises NoSuchFileError
-    for a video that does not exist and PipelineError for one that did not come.
+    listed: the files that the input manifests list, an archive's index among them. look: `video.looking.Looking`. The
+    function raises NoSuchFileError for a video that does not exist and PipelineError for one that did not come.
     """
     source = sources.load(acquire.sources, acquire.mirror)[name]
     home = layout.unpacked(source.name)
@@ -39,7 +47,7 @@ def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) 
             )
         return partial(_in_archive, _by_vid(read_index(index)), home, source.name)
     if source.kind in ("video", "youtube"):
-        return partial(_one_by_one, source, home, acquire, originals.local_copies(acquire.local))
+        return partial(_one_by_one, source, home, acquire, originals.local_copies(acquire.local), look)
     raise PipelineError(
         f"this source holds no videos: its kind is {source.kind}, not archive, video or youtube",
         where=source.name,
@@ -97,7 +105,7 @@ def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Pat
     return path
 
 
-def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:
+def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], look: Look, vid: str) -> Path:
     if source.kind == "youtube":
         section_of(vid)  # Another vid is refused before anything is asked for.
     videos = videos_with(vid, source)
@@ -114,18 +122,15 @@ def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[st
         return path
     addresses = [Wanted(url.replace("{vid}", videos[-1]), path, vid) for url in source.addresses]
     first_that_works(addresses, acquire)
-    if not addresses[0].url.startswith("file:") and _is_corrupt(path):
+    if not addresses[0].url.startswith("file:") and _is_corrupt(path, look):
         # No digest of such a file is known, and a server may have stated too small a size. So it is asked once more.
         path.unlink()
         first_that_works(addresses, acquire)
     return path
 
 
-def _is_corrupt(path: Path) -> bool:
-    from pipeline.video.probe import probe
+def _is_corrupt(path: Path, look: Look) -> bool:
+    from pipeline.video.supervised import Failed
 
-    try:
-        probe(path)
-    except PipelineError:
-        return True
-    return False
+    found = look(path)
+    return isinstance(found, Failed) and found.fault == "file"

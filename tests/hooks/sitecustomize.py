@@ -4,9 +4,10 @@ Networks are replaced by fakes, so that a job takes little longer than its impor
 jobs record (`pipeline.work_record`), just before the line is written.
 
 $BREAK: `STAGE:HOW`. The jobs of that stage come to no end: `error` raises one when the work begins, `kill` kills the
-process then (as a machine out of memory does), `start` ends it before it knows what it is to do (no module, no
-environment). $RAISED: a stage or family whose revision is one higher. $HOLD: a job waits when so many batches or
-epochs are recorded (each with a state on disk) and goes on when it finds a file `go`; it leaves a file `held`.
+process then (as a machine out of memory does), `hold` lets it wait then for a file `go` and leaves a file `held`,
+`start` ends it before it knows what it is to do (no module, no environment). $RAISED: a stage or family whose revision
+is one higher. $HOLD: a job waits when so many batches or epochs are recorded (each with a state on disk) and goes on
+when it finds a file `go`; it leaves a file `held`.
 """
 
 from __future__ import annotations
@@ -37,10 +38,15 @@ def note(what, **fields):
     if what == "began":
         begin(fields["stage"])
     if what in ("encoded", "epoch") and next(NOTED) == int(os.environ.get("HOLD", "-1")):
-        Path("held").touch()
-        while not Path("go").exists():
-            time.sleep(0.05)
+        hold()
     record(what, **fields)
+
+
+def hold():
+    """Wait until a file `go` is there."""
+    Path("held").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
 
 
 def begin(stage):
@@ -49,6 +55,8 @@ def begin(stage):
         raise PipelineError("broken by the test")
     if f"{stage}:kill" == BREAK:
         os.kill(os.getpid(), signal.SIGKILL)
+    if f"{stage}:hold" == BREAK:
+        hold()
     if stage == "extract":
         fakes = import_module("fake_encoders")
         fakes.take_the_place(fakes.FAKES)

@@ -27,7 +27,7 @@ os.environ.update(
 )
 
 from pipeline import config as typed
-from pipeline import asked, devices, gpus, layout, stage_settings, stale, terminal, yaml_file
+from pipeline import asked, devices, gpus, layout, snakemake_records, stage_settings, stale, terminal, yaml_file
 from pipeline.families import FAMILIES, choice_of
 from pipeline.acquire import originals
 from pipeline.datasets import DATASETS
@@ -65,6 +65,7 @@ if workflow.is_main_process:
 try:
     if workflow.is_main_process and Path(sys.argv[0]).name in ("snakemake", "__main__.py"):
         yaml_file.check_command_line(sys.argv[1:])
+        snakemake_records.refuse_damaged()
     configfiles = ", ".join(map(str, workflow.configfiles))
     for configfile in workflow.configfiles:
         yaml_file.read(configfile)  # Snakemake itself keeps the last of two equal keys without a message

@@ -1,0 +1,141 @@
+"""Faults that come from outside: a video whose decoder hangs, and a server that dies half-way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from breaking_server import breaking
+from fault_chain import Chain, Job
+from fault_outcome import AGAIN, JOBS, must_be_equal, refused, undo
+from small_workflow import VIDS
+
+from pipeline import files
+
+IN_SHARD = [VIDS[k] for k in (1, 3, 4, 5)]
+"""The videos of the shard that gets the faults."""
+HANGS = IN_SHARD[0]
+LIMIT_S = 1.0
+WITHIN_S = 60.0
+"""A job with a limit of a second for each video ends within this time, on a slow machine too."""
+
+
+def with_settings(job: Job, section: str, **changes: object) -> Job:
+    """The same job with other values in a section of its settings."""
+    arguments = list(job.arguments)
+    place = arguments.index("--settings") + 1
+    settings = json.loads(arguments[place])
+    arguments[place] = json.dumps(settings | {section: settings[section] | changes})
+    return replace(job, arguments=tuple(arguments))
+
+
+def hang_in_account() -> None:
+    """The reader of facts comes to no end with one video."""
+    from pipeline.video import looking
+
+    facts_of = looking.facts_of
+
+    def never(source):
+        if source.stem == HANGS:
+            time.sleep(3600)
+        return facts_of(source)
+
+    looking.facts_of, looking.LONGEST_S = never, LIMIT_S
+    looking.START = multiprocessing.get_context("fork")  # so that the process sees it
+
+
+def hang_in_extract() -> None:
+    """The decoder of pictures comes to no end with one video."""
+    from pipeline.video import ahead, frame_grid
+
+    samplings = dict(frame_grid.SAMPLINGS)
+
+    def never(name):
+        def sampling(facts, clip_s):
+            if facts.path.stem == HANGS:
+                time.sleep(3600)
+            return samplings[name](facts, clip_s)
+
+        return sampling
+
+    frame_grid.SAMPLINGS.update({name: never(name) for name in samplings})
+    ahead.START = multiprocessing.get_context("fork")
+
+
+def hanging_decoder(stage: str, chain: Chain, dice: random.Random) -> str:
+    """One of the shard's videos hangs. The others are done, and it is tried again at the next start."""
+    undo(chain, stage)
+    job = chain.job(JOBS[stage])
+    if stage == "extract":
+        job = with_settings(job, "encoding", seconds_per_video=LIMIT_S)
+    before = {"videos": hang_in_account, "extract": hang_in_extract}[stage]
+    ended = chain.wait(chain.start(job, before), WITHIN_S)
+    assert ended.code == 0, ended
+    skipped = files.read_json(chain.folder / job.manifest)["skipped"]
+    assert [row["vid"] for row in skipped] == [HANGS]
+    assert "took longer than 1 s" in skipped[0]["why"]
+    must_be_equal(chain, JOBS[stage])
+    return AGAIN
+
+
+@contextmanager
+def served(chain: Chain) -> Iterator:
+    """The sources of a chain on a server. `server.dead`: it cuts the answer at hand in half and gives no other."""
+    folder = chain.folder / "served"
+    folder.mkdir()
+    with open(chain.folder / "sources.csv", newline="") as file:
+        columns, *rows = csv.reader(file)
+    for row in rows:
+        original = row[3].removeprefix("file://")
+        if row[1] == "file":
+            shutil.copy(original, folder)
+        else:
+            for path in (chain.results / "resources/videos/files").iterdir():
+                shutil.copy(path, folder)
+    answers = iter(("reset half-way",))
+
+    def fault_of(_: str) -> str | None:
+        return next(answers, "reset") if server.dead else None
+
+    with breaking(folder, fault_of) as server:
+        server.dead = True
+        with files.atomic(chain.folder / "sources.csv") as file:
+            for row in rows:
+                row[3] = f"{server.url}/{row[3].rpartition('/')[2]}"
+            csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+        yield server
+
+
+def no_patience() -> None:
+    """Do not wait between two tries."""
+    from pipeline.acquire import patience
+
+    patience.BACKOFF_S = 0.0
+
+
+def dying_server(stage: str, chain: Chain, dice: random.Random) -> str:
+    """The server dies in the middle of its first answer, and is there again when the same command is started again."""
+    undo(chain, stage)
+    with served(chain) as server:
+        if stage == "videos":
+            for vid in IN_SHARD:
+                (chain.results / f"resources/videos/files/{vid}.mp4").unlink()
+        job = with_settings(chain.job(JOBS[stage]), "acquire", attempts=2, timeout_s=5)
+        ended = chain.wait(chain.start(job, no_patience), WITHIN_S)
+
+        def be_there_again() -> None:
+            server.dead = False
+
+        if ended.code:
+            return refused(chain, ended, be_there_again, JOBS[stage])
+        assert "are not usable" in ended.said
+        be_there_again()
+        must_be_equal(chain, JOBS[stage])
+        return AGAIN
