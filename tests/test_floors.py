@@ -22,6 +22,7 @@ FLOORS = (
         "names",
         "nouns",
         "files",
+        "limits",
         "records",
         "devices",
         "progress",

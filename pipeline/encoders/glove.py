@@ -25,7 +25,7 @@ from typing import cast
 
 import numpy as np
 
-from pipeline import files, work_record
+from pipeline import files, limits, work_record
 from pipeline.encoders.base import Weights, Words
 from pipeline.errors import PipelineError
 
@@ -44,6 +44,7 @@ _DAMAGE = (
     RuntimeError,
     NotImplementedError,
     UnicodeDecodeError,
+    limits.TooLongError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -148,10 +149,8 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
         with zipfile.ZipFile(archive) as zipped, zipped.open(MEMBER) as member, files.atomic(path, "wb") as file:
             reader = BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES)
             is_first = True
-            while line := reader.readline(LONGEST_LINE):
-                if len(line) == LONGEST_LINE:
-                    raise _not_glove(archive, f"a line of it is longer than {LONGEST_LINE:,} bytes")
-                line, is_first = (line.removeprefix(codecs.BOM_UTF8) if is_first else line), False
+            for whole in limits.lines_of(reader.readline, LONGEST_LINE):
+                line, is_first = (whole.removeprefix(codecs.BOM_UTF8) if is_first else whole), False
                 word = line.partition(b" ")[0]
                 if word in wanted:
                     wanted.discard(word)
