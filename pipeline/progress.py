@@ -110,9 +110,10 @@ class Progress:
             self._ended.set()
 
 
-def lines(iterable: Iterable[Item], *, unit: str, what: str) -> Iterator[Item]:
-    """Pass the items on, and show how many were done, of how many where `iterable` knows its length."""
-    total = len(iterable) if isinstance(iterable, Sized) else None
+def lines(iterable: Iterable[Item], *, unit: str, what: str, total: int | None = None) -> Iterator[Item]:
+    """Pass the items on, and show how many were done, of how many where `iterable` knows its length or `total` says
+    it."""
+    total = len(iterable) if isinstance(iterable, Sized) else total
     with Progress(total, unit, what) as progress:
         for item in iterable:
             yield item

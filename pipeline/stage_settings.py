@@ -45,6 +45,8 @@ class Videos(Strict):
 
     dataset: Dataset
     acquire: Acquire
+    seconds_per_video: float = Encoding().seconds_per_video
+    """Seconds that the reading of one video may take, as its decoding."""
 
 
 class Segment(Strict):

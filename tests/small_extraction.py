@@ -5,7 +5,7 @@ from __future__ import annotations
 import stage_jobs
 
 from pipeline import config, files, provenance, records
-from pipeline.video.account import account, write_account
+from pipeline.video.account import Found, accounts, write_account
 
 SETTINGS = config.Dataset(shards=1, annotations={"val": "x"}, grids={})
 RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
@@ -13,7 +13,7 @@ RANDOM = config.Encoding(dtype="float32", weights={"clip-vit-b32": "random:7"})
 
 def write_videos(results, paths):
     table = results / "videos" / "qvhighlights" / "00000.csv"
-    rows = [account(vid, {"here": paths.__getitem__}) for vid in paths]
+    rows = accounts(paths, {"here": lambda vid: Found(paths[vid])}, {}, 60.0)
 
     def work():
         write_account(table, rows)

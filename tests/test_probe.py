@@ -15,7 +15,7 @@ from made_videos import cut_from, make_video, with_hidden_frames, with_subtitle
 from numbered_videos import packets, steady, written
 
 from pipeline.errors import PipelineError
-from pipeline.video.account import account, write_account
+from pipeline.video.account import Found, accounts, write_account
 from pipeline.video.audio import read_sound
 from pipeline.video.container import packets_of
 from pipeline.video.probe import probe
@@ -375,7 +375,7 @@ def test_the_account_says_of_such_a_name_what_to_do(tmp_path):
     path = tmp_path / "f\udcfcr" / "a.mp4"
     path.parent.mkdir()
     make_video(tmp_path / "a.mp4", [0, 20]).rename(path)
-    row = account("a", {"here": lambda vid: path})
+    (row,) = accounts(["a"], {"here": lambda vid: Found(path)}, {}, 60.0)
     assert (row.status, row.path) == ("failed", "")
     assert r"f\xfcr/a.mp4): give it another" in row.why
     write_account(tmp_path / "account.csv", [row])

@@ -13,17 +13,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from fractions import Fraction
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from pipeline import asked, csv_file, datasets, files, progress, provenance, records, work_record
+from pipeline import asked, csv_file, datasets, progress, provenance, records
 from pipeline.acquire import originals, sources, youtube
 from pipeline.acquire.archives import read_index
 from pipeline.acquire.download import copy_checked, first_that_works
-from pipeline.acquire.sections import is_section, section_of, videos_with
+from pipeline.acquire.sections import section_of, videos_with
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import NoSuchFileError, Wanted
 from pipeline.config import Acquire
@@ -33,10 +32,8 @@ from pipeline.layout import Layout
 from pipeline.shards import vids_of_shard
 from pipeline.stage_settings import Videos
 from pipeline.stages import StageJob
+from pipeline.video.looking import COLUMNS, START, Brought, Video, look_at
 from pipeline.video.own_dataset import changed_since
-
-if TYPE_CHECKING:
-    from pipeline.video.part import Part
 
 STATUSES = ("ok", "missing", "failed", "corrupt")
 OWN = "own"
@@ -49,32 +46,15 @@ SHOWN = 3
 """Largest number of absent videos that the terminal names for each shard. The account names all."""
 
 
-@dataclass(frozen=True)
-class Video:
-    """One row of the account.
+class Found(NamedTuple):
+    """The file of a video that a source brought. is_sure: as of `Brought`."""
 
-    status: `ok`, or what went wrong. why: the reason for a status that is not `ok`. path: the path of the file,
-    relative to the working folder. duration_s, fps: exact fractions (`460460/15000`) of the video stream. source: name
-    in the table of sources. annotated_s: the duration that the annotations give, in seconds. start_s: where the video
-    is a part of a longer file, the second in that file at which it starts; duration_s is then that of the part.
-    """
-
-    vid: str
-    status: str
-    why: str = ""
-    path: str = ""
-    bytes: int | str = ""
-    duration_s: Fraction | str = ""
-    fps: Fraction | str = ""
-    sha256: str = ""
-    source: str = ""
-    annotated_s: float | str = ""
-    start_s: Fraction | str = ""
+    path: Path
+    is_sure: bool = True
 
 
-START = "start_s"
-"""The column that is written only where a video is a part of a file, so that it makes no older account stale."""
-COLUMNS = tuple(field.name for field in fields(Video) if field.name != START)
+Finders = Mapping[str, Callable[[str], Found]]
+"""Name of a source → the function that brings a vid's video to this machine."""
 
 
 def videos(job: StageJob[Videos]) -> bool:
@@ -104,11 +84,10 @@ def videos(job: StageJob[Videos]) -> bool:
         annotated = durations_in(listed)
         refuse_unknown(skip, annotated, dataset_name)
         vids = vids_of_shard(annotated, shard, dataset.shards)
-        shown = progress.lines(vids, unit="videos", what=f"{dataset_name} {shard}")
-        rows = [
-            replace(_by_choice(vid) if vid in skip else account(vid, finders, known), annotated_s=annotated[vid])
-            for vid in shown
-        ]
+        wanted = [vid for vid in vids if vid not in skip]
+        seconds = job.settings.seconds_per_video
+        made = {row.vid: row for row in accounts(wanted, finders, known, seconds, f"{dataset_name} {shard}")}
+        rows = [replace(made.get(vid) or _by_choice(vid), annotated_s=annotated[vid]) for vid in vids]
         write_account(target, rows)
         for video in changed.values():
             video.keep_time()
@@ -155,14 +134,15 @@ def _changed(taken: Iterable[originals.CopiedFile]) -> dict[str, originals.Copie
     return changed
 
 
-def _take_again(find: Callable[[str], Path], changed: Mapping[str, originals.CopiedFile], vid: str) -> Path:
-    path = find(vid)
+def _take_again(find: Callable[[str], Found], changed: Mapping[str, originals.CopiedFile], vid: str) -> Found:
+    found = find(vid)
+    path = found.path
     if video := changed.get(str(path)):
         copy_checked(video.original, Wanted(video.original.resolve().as_uri(), path, vid))
         # The time is set to 0 until the account knows the new file. So a job that is killed before that cannot take it
         # for the old file.
         os.utime(path, ns=(0, 0))
-    return path
+    return found
 
 
 def write_account(path: Path, rows: Iterable[Video]) -> None:
@@ -203,9 +183,8 @@ def refuse_unknown(skip: Iterable[str], annotated: Iterable[str], dataset: str) 
         )
 
 
-def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Path]:
-    """Return the function that brings a vid's video to this machine and returns its path. The kind of the source
-    decides it.
+def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) -> Callable[[str], Found]:
+    """Return the function that brings a vid's video to this machine. The kind of the source decides it.
 
     listed: the files that the input manifests list, an archive's index among them. The function raises NoSuchFileError
     for a video that does not exist and PipelineError for one that did not come.
@@ -230,26 +209,62 @@ def finder(name: str, layout: Layout, listed: Iterable[Path], acquire: Acquire) 
     )
 
 
-def account(vid: str, finders: Mapping[str, Callable[[str], Path]], known: Mapping[str, Video] | None = None) -> Video:
-    """Find one video in the first source that has it, and read its facts. What goes wrong is written in the row.
+def accounts(
+    vids: Iterable[str], finders: Finders, known: Mapping[str, Video], seconds_each: float, what: str = "videos"
+) -> list[Video]:
+    """Return the row of each video: the first source that has it brings it, and its facts are read.
+
+    known: rows of files that were read already, by vid. seconds_each: the time after which the reading of one video is
+    given up. what: names the work on the progress line.
+    """
+    found = {vid: bring(vid, finders, known) for vid in progress.lines(list(vids), unit="videos", what=what)}
+    rows = _rows(found, seconds_each, what)
+    brought = [one for one in found.values() if isinstance(one, Brought)]
+    doubtful = {one.path for one in brought if not one.is_sure and rows[one.vid].status == "corrupt"}
+    # No digest of such a file is known, and a server may have stated too small a size. So it is asked once more.
+    for path in doubtful:
+        path.unlink()
+    again = {one.vid: bring(one.vid, finders, known) for one in brought if one.path in doubtful}
+    rows |= _rows(again, seconds_each, what)
+    return [rows[vid] for vid in found]
+
+
+def _rows(found: Mapping[str, Video | Brought], seconds_each: float, what: str) -> dict[str, Video]:
+    brought = [one for one in found.values() if isinstance(one, Brought)]
+    looked_at = look_at(brought, seconds_each)
+    shown = progress.lines(looked_at, unit="videos", what=f"{what}, reading them", total=len(brought))
+    read = {row.vid: row for row in shown}
+    return {vid: one if isinstance(one, Video) else read[vid] for vid, one in found.items()}
+
+
+def bring(vid: str, finders: Finders, known: Mapping[str, Video]) -> Video | Brought:
+    """Find one video in the first source that has it. What goes wrong is written in the row that is returned then.
 
     finders: by source name, in the order in which they are asked. A video is `missing` when every source says so.
-    known: rows of files that were read already, by vid.
     """
     reasons: dict[str, str] = {}
     status = "missing"
     for source, find in finders.items():
         try:
-            path = find(vid)
-            row = (known or {}).get(vid)
-            return row if row and row.path == str(path) else _looked_at(vid, path, source)
+            found = find(vid)
         except NoSuchFileError as problem:
             reasons[source] = problem.what
         except PipelineError as problem:
             reasons[source] = problem.what
             status = "failed"
+        else:
+            return _brought_by(source, vid, found, known.get(vid))
     why = "; ".join(reasons.values()) if len(reasons) == 1 else "; ".join(f"{s}: {w}" for s, w in reasons.items())
     return Video(vid, status, why, source=", ".join(reasons))
+
+
+def _brought_by(source: str, vid: str, found: Found, known: Video | None) -> Video | Brought:
+    if known and known.path == str(found.path):
+        return known
+    if readable(found.path) != str(found.path):
+        why = f"its name is no UTF-8 ({readable(found.path)}): give it another"
+        return Video(vid, "failed", why, source=source)
+    return Brought(vid, found.path, source, found.is_sure)
 
 
 def _by_choice(vid: str) -> Video:
@@ -265,32 +280,6 @@ def _say(dataset: str, shard: str, rows: Sequence[Video]) -> None:
         print(f"videos: {len(absent)} of {len(rows)} of {dataset}, shard {shard}, are not usable: {named}{more}")
     if any(row.status == "corrupt" for row in absent):
         print("videos: a corrupt file is read again when it was replaced, and fetched again when it was deleted")
-
-
-def _looked_at(vid: str, path: Path, source: str) -> Video:
-    # This import loads FFmpeg, which is slow, so it waits until a video is read.
-    from pipeline.video.part import facts_of
-
-    if readable(path) != str(path):
-        return Video(vid, "failed", f"its name is no UTF-8 ({readable(path)}): give it another", source=source)
-    work_record.note("probed", path=path)
-    known = Video(vid, "ok", "", str(path), path.stat().st_size, sha256=files.sha256(path), source=source)
-    part = _part_of(vid, path)
-    try:
-        facts = facts_of(part or path)
-    except PipelineError as problem:
-        return replace(known, status="corrupt", why=problem.what)
-    return replace(known, duration_s=facts.duration, fps=facts.rate, start_s=part.start_s if part else "")
-
-
-def _part_of(vid: str, path: Path) -> Part | None:
-    """Return the part of a file that a vid names, or None where the file holds the video alone."""
-    from pipeline.video.part import Part
-
-    if path.stem == vid or not is_section(vid, path.stem):
-        return None
-    section = section_of(vid)
-    return Part(path, Fraction(str(section.start_s)), Fraction(str(section.end_s)))
 
 
 def _known_files(table: Path, manifest: Path) -> dict[str, Video]:
@@ -314,20 +303,20 @@ def _by_vid(index: dict[str, int]) -> dict[str, str]:
     return {member.stem: str(member) for member in found}
 
 
-def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Path:
+def _in_archive(members: dict[str, str], home: Path, name: str, vid: str) -> Found:
     if vid not in members:
         raise NoSuchFileError(f"not among the {len(members):,} videos of {name}")
     path = home / members[vid]
     if not path.is_file():
         raise PipelineError(f"was unpacked from {name}, but is gone: delete resources/{name}/unpack.json and run again")
-    return path
+    return Found(path)
 
 
-def _in_folder(folder: Path, vid: str) -> Path:
+def _in_folder(folder: Path, vid: str) -> Found:
     found = [path for path in sorted(folder.glob(f"{vid}.*")) if path.stem == vid and path.suffix.lower() in SUFFIXES]
     if not found:
         raise NoSuchFileError(f"not among the videos of {folder}")
-    return found[0]
+    return Found(found[0])
 
 
 def has_changed_in_place(dataset: str, account: Path) -> bool:
@@ -337,35 +326,21 @@ def has_changed_in_place(dataset: str, account: Path) -> bool:
     return changed_since(account, csv_file.read(account))
 
 
-def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Path:
+def _one_by_one(source: Source, home: Path, acquire: Acquire, copies: Mapping[str, Path], vid: str) -> Found:
     if source.kind == "youtube":
         section_of(vid)  # Another vid is refused before anything is asked for.
     videos = videos_with(vid, source)
     names = [source.file.replace("{vid}", video) for video in videos]
     for path in (home / name for name in names):
         if path.is_file():  # The file gets its name only when it is complete, so one of that name needs no check.
-            return path
+            return Found(path)
     for copy in filter(None, map(copies.get, names)):
         copy_checked(copy, Wanted(copy.resolve().as_uri(), home / copy.name, vid))
-        return home / copy.name
+        return Found(home / copy.name)
     path = home / names[-1]
     if source.kind == "youtube" and not source.is_mirrored:
         youtube.fetch_video(section_of(vid).youtube_id, source.addresses[0], path, acquire)
-        return path
+        return Found(path)
     addresses = [Wanted(url.replace("{vid}", videos[-1]), path, vid) for url in source.addresses]
     first_that_works(addresses, acquire)
-    if not addresses[0].url.startswith("file:") and _is_corrupt(path):
-        # No digest of such a file is known, and a server may have stated too small a size. So it is asked once more.
-        path.unlink()
-        first_that_works(addresses, acquire)
-    return path
-
-
-def _is_corrupt(path: Path) -> bool:
-    from pipeline.video.probe import probe
-
-    try:
-        probe(path)
-    except PipelineError:
-        return True
-    return False
+    return Found(path, is_sure=addresses[0].url.startswith("file:"))

@@ -239,6 +239,7 @@ SECTIONS = {
     "families": families_of,
     "grids": lambda wildcards: grids_of(wildcards.dataset),
     "sample": lambda wildcards: dataset_of(wildcards).sample,
+    "seconds_per_video": lambda wildcards: cfg.encoding.seconds_per_video,
     "skip": lambda wildcards: dataset_of(wildcards).skip,
     "title": lambda wildcards: cfg.heading,
 }
