@@ -26,7 +26,9 @@ MANY = int(os.environ.get("FUZZ", "10000"))
 """Number of inputs of each parser in `make test-fuzz`."""
 
 LONGEST_S = 10.0
-"""An input that takes longer hangs."""
+"""An input that takes more seconds of a processor hangs. On a busy machine they take longer than seconds of a clock."""
+LONGEST_WAIT_S = 600.0
+"""An input that takes more seconds of a clock waits for something that does not come."""
 
 MOST_FAULTS = 5
 """Number of faults after which no more inputs are tried."""
@@ -84,8 +86,8 @@ def fuzzed(
     """Let another process parse `count` files one after the other, and tell what came of it.
 
     inputs: a file's content by its number. refusals: exceptions by which the parser may refuse. Any other exception and
-    a file written outside the folder are faults. A crash, and an input that takes longer than LONGEST_S, end the
-    process; another one then goes on behind that input.
+    a file written outside the folder are faults. A crash ends the process, and so does an input that takes longer than
+    LONGEST_S or LONGEST_WAIT_S. Another process then goes on behind that input.
     """
     folder.mkdir()
     told, answer = Told(), folder.with_suffix(".answer")
@@ -101,7 +103,8 @@ def fuzzed(
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         told = pickle.loads(answer.read_bytes())  # noqa: S301 - our own process wrote it
         if code:
-            how = "takes too long" if code == -signal.SIGALRM else f"ended its process with code {code}"
+            is_slow = code in (-signal.SIGPROF, -signal.SIGALRM)
+            how = "takes too long" if is_slow else f"ended its process with code {code}"
             told.died.append((inputs(told.turn), how))
             told.turn += 1
     return told
@@ -124,15 +127,17 @@ def _work(parse, inputs, count, path, refusals, answer, told) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for alarm in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(alarm, signal.SIG_DFL)
     before = _most_memory()
     for turn in range(told.turn, count):
         told.turn, content = turn, inputs(turn)
         path.write_bytes(content)
         told.peak_bytes = max(told.peak_bytes, _most_memory() - before)
         answer.write_bytes(pickle.dumps(told))
-        begun = time.perf_counter()
-        signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+        begun = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
+        signal.setitimer(signal.ITIMER_REAL, LONGEST_WAIT_S)
         armed = True
         try:
             parse(path)
@@ -144,8 +149,9 @@ def _work(parse, inputs, count, path, refusals, answer, told) -> None:
         except BaseException:
             told.faults.append((content, traceback.format_exc(limit=-4)))
         armed = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        taken = time.perf_counter() - begun
+        taken = time.process_time() - begun
         told.seconds += taken
         told.slowest_s = max(told.slowest_s, taken)
         told.faults += [(content, fault) for fault in outside]
