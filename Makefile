@@ -45,7 +45,7 @@ test-faults: $(FULL)  ## Compare kills, full disks and damaged files at every st
 	@$(RUN) WRITE=$(WRITE) python -m pytest -m faults -n $(CORES) -rs tests/test_faults.py
 
 test-fuzz: $(FULL)  ## Give ten thousand damaged files to every parser (FUZZ=N: another number)
-	@$(RUN) FUZZ=$(or $(FUZZ),10000) python -m pytest -m fuzz -n $(CORES) -s -rs tests/test_fuzz.py
+	@$(RUN) FUZZ=$(or $(FUZZ),10000) python -m pytest -m fuzz -n $(CORES) -s -rs tests/test_fuzz.py tests/test_caffe2_file.py
 
 test-browser: $(FULL)  ## Test pages in a real Chromium (root on Debian installs it by apt); pictures in results/screenshots
 	@$(RUN) SCREENSHOTS=results/screenshots python -m pytest -m browser -s -rs tests/test_browser.py

@@ -65,6 +65,10 @@ class Acquire(Strict):
     longest_wait_s: Annotated[float, Field(ge=0)] = 900.0
     """Largest number of seconds that a server may ask to wait (`Retry-After`). A server that asks for more ends the
     download, and the error says when to run again."""
+    largest_archive_gb: Annotated[float, Field(gt=0)] = 200.0
+    """Largest archive in gigabytes (10⁹ bytes) that is fetched where the table of sources does not list its size."""
+    largest_file_gb: Annotated[float, Field(gt=0)] = 20.0
+    """Largest other file that is fetched so: annotations, weights, or one video."""
     requests_per_minute: dict[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.-]+)$")], Annotated[float, Field(gt=0)]] = {}
     """Host (`www.youtube.com`) → the largest number of requests per minute, of all jobs on this machine together. `*`
     stands for every host that is not named. For YouTube a request is one video."""
@@ -85,7 +89,8 @@ class Encoding(Strict):
     weights: dict[str, RandomOrReleased] = {}
     """Name of weights in sources.csv → `released`, or `random:SEED` (for the demo and tests only)."""
     seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
-    """Seconds that decoding one video may take. A video that takes longer is skipped and reported."""
+    """Seconds that decoding one video may take, and that reading its facts for the account may take. A video that takes
+    longer is skipped and reported."""
     second_reader: Literal["decord"] | None = None
     """`decord` reads every 224-frame once more and compares it with PyAV's, byte by byte. In both cases rows are made
     with PyAV. The log names the videos in which decord finds other pictures, and the manifests of the features count

@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import files
+from pipeline import files, limits
 from pipeline.errors import PipelineError
+
+LONGEST_LINE = 1 << 20
+"""Longest line in characters, 1 MiB. A cell may have 131,072 characters, the limit of Python's csv module."""
 
 
 def read(path: Path, remedy: str = files.MADE_HERE, columns: Iterable[str] = ()) -> list[dict[str, str]]:
@@ -41,12 +44,12 @@ def reader(path: Path, remedy: str) -> Iterator[csv.DictReader[str]]:
     """Open a table row by row, for callers that report the line of a mistake.
 
     A row that is too long has the key None, and one that is too short has values that are None. Raises PipelineError
-    for a file that cannot be read, also while its rows are read.
+    for a file that cannot be read, also while its rows are read, and for a line longer than LONGEST_LINE.
     """
     try:
         with files.open_text(path) as file:
-            yield csv.DictReader(file, strict=True)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            yield csv.DictReader(limits.lines_of(file.readline, LONGEST_LINE), strict=True)
+    except (OSError, UnicodeDecodeError, limits.TooLongError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelineError(f"cannot be read ({reason})", where=path, remedy=remedy) from error
 

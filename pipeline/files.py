@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline import work_record
+from pipeline import limits, work_record
 from pipeline.errors import PipelineError, printable
 
 CHUNK_BYTES = 1 << 20
@@ -178,16 +178,24 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def read_json(path: Path | str, remedy: str = "correct it, or name another file") -> Any:
-    """Read JSON, a byte-order mark skipped. Raises PipelineError for a missing file or text that is no JSON (with the
-    line). remedy: what a user can do about the latter; only who knows that a stage wrote the file may say "delete".
+    """Read JSON, a byte-order mark skipped.
+
+    remedy: what a user can do about a file that is no JSON; only who knows that a stage wrote the file may say
+    "delete". Raises PipelineError for a missing file, for text that is no JSON (with the line), and for JSON that is
+    nested too deeply.
     """
     try:
         with open_text(path) as file:
-            return json.loads(file.read())
+            value = json.loads(file.read())
     except OSError as error:
         raise cannot_read(path, error) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise PipelineError(limits.TOO_DEEP, where=path, remedy=remedy) from error
+    except ValueError as error:
         raise PipelineError(f"is no JSON ({error})", where=path, remedy=remedy) from error
+    if limits.is_too_deep(value):
+        raise PipelineError(limits.TOO_DEEP, where=path, remedy=remedy)
+    return value
 
 
 def sha256(path: Path | str) -> str:

@@ -11,6 +11,7 @@ import gzip
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from io import BufferedReader
@@ -19,7 +20,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, limits
 from pipeline.errors import PipelineError, is_printable, printable
 from pipeline.names import name_problem
 
@@ -35,6 +36,10 @@ printed."""
 
 NO_TEXT = ("is not UTF-8", "holds half a character (an unpaired surrogate)")
 """The message for a line whose bytes are no text."""
+
+LONGEST_LINE = 1 << 24
+"""Longest line in bytes, 16 MiB. A line holds one query. The ratings of 20 people for every second of a day take 4 MB.
+Memory grows with it: JSON can take twenty times the bytes that it is written in."""
 
 LONGEST_S = 1_000_000
 """Longest duration of a video, in seconds: 11 days. Work and memory of the scorer grow with it."""
@@ -96,7 +101,8 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
     bad line.
 
     A row that contains NaN, Infinity or a key twice is yielded with its problem. A byte-order mark is skipped. Raises
-    PipelineError if the file cannot be read, or if it is one JSON list or object over several lines.
+    PipelineError if the file cannot be read, if it has a line longer than LONGEST_LINE, or if it is one JSON list or
+    object over several lines.
     """
     odd: list[str] = []
     twice: list[str] = []
@@ -108,26 +114,28 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(found)
         if len(row) < len(found):
-            names = [name for name, _ in found]
-            twice.extend(name for name in row if names.count(name) > 1)
+            twice.extend(name for name, n in Counter(name for name, _ in found).items() if n > 1)
         return row
 
     decoder = json.JSONDecoder(parse_constant=remember, object_pairs_hook=pairs)
     try:
         with _opened(path) as file:
             is_first = True
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(limits.lines_of(file.readline, LONGEST_LINE), start=1):
                 text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if text.strip():
                     odd.clear()
                     twice.clear()
                     row, problem = _parse(decoder, text)
-                    if row is None and is_first and not problem.startswith(NO_TEXT):
+                    if row is None and is_first and not problem.startswith((*NO_TEXT, limits.TOO_DEEP)):
                         _refuse_one_value(path)
                     is_first = False
                     if twice:
                         problem = problem or f"holds the key `{printable(twice[0])}` twice"
                     yield number, row, problem or (f"holds {odd[0]}, which is no JSON number" if odd else "")
+    except limits.TooLongError as error:
+        remedy = "write each row on a line of its own; one row holds one query"
+        raise PipelineError(f"cannot be read ({error})", where=path, remedy=remedy) from error
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelineError(
@@ -144,10 +152,14 @@ def _opened(path: Path | str) -> gzip.GzipFile | BufferedReader:
 
 def _refuse_one_value(path: Path | str) -> None:
     """Raise PipelineError if the whole file is one JSON value. The user then sees one sentence instead of one for every
-    line."""
+    line. A file that is longer than a line may be is not read as a whole.
+    """
     with _opened(path) as file:
+        content = file.read(LONGEST_LINE + 1)
+        if len(content) > LONGEST_LINE:
+            return
         try:
-            value = json.loads(file.read().decode("utf-8-sig"))
+            value = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             return
     if isinstance(value, list | dict):
@@ -246,6 +258,10 @@ def _parse(decoder: json.JSONDecoder, line: bytes) -> tuple[dict[str, Any] | Non
         return None, NO_TEXT[0]
     except UnicodeEncodeError:
         return None, NO_TEXT[1]
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        return None, limits.TOO_DEEP
+    except ValueError as error:
         return None, f"is no JSON ({error})"
+    if limits.is_too_deep(row):
+        return None, limits.TOO_DEEP
     return (row, "") if isinstance(row, dict) else (None, f"is a {type(row).__name__}, not a JSON object")

@@ -2,31 +2,38 @@
 
 If there are two equal keys, YAML keeps the last one and drops the first. An experiment that was copied and not renamed
 would then disappear. YAML also reads `on`, `off`, `yes` and `no` as booleans, and these cannot be names.
+
+A value of YAML can be used in several places through an alias (`*name`). A few lines of aliases to aliases stand for
+more values than any memory holds. So a file is measured as if every alias were written out.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, limits
 from pipeline.errors import PipelineError
 
 MERGE = "tag:yaml.org,2002:merge"
 NO_NAMES = {"tag:yaml.org,2002:bool": "a truth value", "tag:yaml.org,2002:null": "nothing"}
 """YAML's tags of keys that look like words but are not read as text → what YAML reads instead."""
 
-MOST_NESTED = 100
-"""The largest accepted number of brackets that are open at a time. The time that YAML needs grows faster than the
-square of this number."""
+MOST_CHARACTERS = 1 << 20
+"""The largest accepted file. The config of all experiments of the paper takes a fiftieth of it."""
 
-MOST_BYTES = 1 << 20
-"""The largest accepted file, 1 MiB. The config of all experiments of the paper takes a fiftieth of it."""
+MOST_VALUES = 50_000
+"""The largest accepted number of keys and values, with every alias written out. YAML reads ten thousand in a
+second. The config of the paper has 3,000."""
+
+LIKE_OURS = "name a file that is built like config.yaml"
+"""The advice for a file that no config of this project can be."""
 
 _SHORT_CONFIG = re.compile(r"-[DFSafklnpt]*C(?P<value>.*)", re.DOTALL)
 """The pattern of `-C`: letters of options without a value may be before it (`-nC`), and its value may follow directly
@@ -38,18 +45,16 @@ def read(path: Path | str) -> dict[str, Any]:
 
     Raises PipelineError for a file that cannot be read, that is neither YAML nor JSON, or that holds no keys. It also
     raises PipelineError if a key stands twice, or if YAML reads a key as a boolean or as null. That error names all
-    such keys with their lines.
+    such keys with their lines. A file beyond MOST_CHARACTERS, MOST_VALUES or `limits.MOST_NESTED` is refused.
     """
     import yaml
 
     text = _text(path)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        complaints = list(_complaints(node, "", set()))
-        raw = None if complaints else yaml.safe_load(text)
+        raw, complaints = _read_yaml(text, path)
     except yaml.YAMLError as error:
         raw, complaints = _read_json(text, path, error)
-    except (RecursionError, ValueError) as error:  # for example a date that does not exist, or lists nested too deeply
+    except ValueError as error:  # for example a date that does not exist
         remedy = "correct that value; write a text that looks like a date or a number in quotes"
         raise PipelineError(f"is no YAML ({error})", where=path, remedy=remedy) from error
     if complaints:
@@ -59,7 +64,7 @@ def read(path: Path | str) -> dict[str, Any]:
         raise PipelineError(
             f"holds no keys: it is a {type(raw).__name__}, and a config consists of keys with values",
             where=path,
-            remedy="name a file that is built like config.yaml",
+            remedy=LIKE_OURS,
         )
     return raw
 
@@ -159,21 +164,68 @@ def _entry_complaints(entries: Sequence[str]) -> Iterator[str]:
 
 
 def _text(path: Path | str) -> str:
-    remedy = "name a file that is built like config.yaml"
     try:
         with files.open_text(path) as file:
-            text = file.read(MOST_BYTES + 1)
+            text = file.read(MOST_CHARACTERS + 1)
     except OSError as error:
         raise files.cannot_read(path, error) from error
     except UnicodeDecodeError as error:
         what = f"is no YAML, for it is not written in UTF-8 ({error})"
         raise PipelineError(what, where=path, remedy="save it in the encoding UTF-8") from error
-    if len(text) > MOST_BYTES:
-        raise PipelineError(f"is longer than {MOST_BYTES:,} characters", where=path, remedy=remedy)
-    open_now = accumulate((char in "[{") - (char in "]}") for char in text)
-    if max(open_now, default=0) > MOST_NESTED:
-        raise PipelineError(f"has more than {MOST_NESTED} brackets open at a time", where=path, remedy=remedy)
+    if len(text) > MOST_CHARACTERS:
+        raise PipelineError(f"is longer than {MOST_CHARACTERS:,} characters", where=path, remedy=LIKE_OURS)
     return text
+
+
+def _read_yaml(text: str, path: Path | str) -> tuple[Any, list[str]]:
+    """Return the value of a text and what is wrong with its keys; with such keys, no value.
+
+    Raises PipelineError for a text that is nested too deeply or stands for too many values, and what PyYAML raises.
+    """
+    import yaml
+
+    too_many = f"has more than {MOST_VALUES:,} keys and values, with each `*alias` written out"
+
+    class Loader(yaml.SafeLoader):
+        """A loader that stops at a list or a section that lies too deep, and at one value too many."""
+
+        depth = n_values = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.depth += 1
+            self.n_values += 1
+            if self.n_values > MOST_VALUES:
+                raise PipelineError(too_many, where=path, remedy=LIKE_OURS)
+            if self.depth > limits.MOST_NESTED and self.check_event(yaml.CollectionStartEvent):
+                raise PipelineError(limits.TOO_DEEP, where=path, remedy=LIKE_OURS)
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+    loader = Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, []
+        if _n_values(node, {}) > MOST_VALUES:
+            raise PipelineError(too_many, where=path, remedy=LIKE_OURS)
+        complaints = list(_complaints(node, "", set()))
+        return None if complaints else loader.construct_document(node), complaints
+    finally:
+        loader.dispose()
+
+
+def _n_values(node: Any, known: dict[int, float]) -> float:
+    """Return the number of nodes below a node and itself, each as often as aliases name it. known: those of nodes.
+
+    It is infinite for a node that an alias puts into itself.
+    """
+    if id(node) not in known:
+        known[id(node)] = inf
+        below = node.value if isinstance(node.value, list) else []
+        parts = (part for one in below for part in (one if isinstance(one, tuple) else (one,)))
+        known[id(node)] = 1 + sum(_n_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, list[str]]:
@@ -184,15 +236,20 @@ def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, l
     complaints: list[str] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in found]
-        complaints.extend(f"`{name}` is given twice in one object" for name in names if names.count(name) > 1)
+        times = Counter(name for name, _ in found)
+        complaints.extend(f"`{name}` is given twice in one object" for name, n in times.items() if n > 1)
         return dict(found)
 
     try:
-        return json.loads(text, object_pairs_hook=pairs), complaints
-    except (ValueError, RecursionError):
+        value = json.loads(text, object_pairs_hook=pairs)
+    except RecursionError:
+        raise PipelineError(limits.TOO_DEEP, where=path, remedy=LIKE_OURS) from None
+    except ValueError:
         what = f"is no YAML ({' '.join(str(not_yaml).split())})"
         raise PipelineError(what, where=path, remedy="correct the place that this reason names") from not_yaml
+    if limits.is_too_deep(value):
+        raise PipelineError(limits.TOO_DEEP, where=path, remedy=LIKE_OURS)
+    return value, complaints
 
 
 def _complaints(node: Any, place: str, seen: set[int]) -> Iterator[str]:

@@ -92,7 +92,11 @@ class _Handler(BaseHTTPRequestHandler):
         said = len(part) + {"says more bytes": 1000, "says fewer bytes": -(len(part) // 2)}.get(fault, 0)
         self.send_response(200 if whole else 206)
         self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Content-Length", str(said))
+        if self.server.says_size:
+            self.send_header("Content-Length", str(said))
+        else:
+            self.close_connection = True
+            self.send_header("Connection", "close")
         self.send_header("ETag", self._tag(body))
         if not whole:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(body)}")
@@ -158,13 +162,14 @@ def breaking(
     """A running server. bodies: path → content, or the folder with the files.
 
     fault_of: what happens to the next request for a path; None answers it well. The server has `url`, `seen` (fault →
-    number of requests), `asked` (path → number), and the settings `lie` (of LIES), `bytes_per_s` (per connection) and
-    `later_s` (what it asks to wait).
+    number of requests), `asked` (path → number), and the settings `lie` (of LIES), `bytes_per_s` (per connection),
+    `later_s` (what it asks to wait) and `says_size` (of what it sends).
     """
     with _Server(("127.0.0.1", 0), _Handler) as server:
         guard = threading.Lock()
         server.seen, server.asked = Counter(), Counter()
         server.lie, server.bytes_per_s, server.over, server.later_s = None, 0, threading.Event(), 1
+        server.says_size = True
         server.url = f"http://127.0.0.1:{server.server_port}"
 
         def body_of(path):

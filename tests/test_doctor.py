@@ -91,7 +91,8 @@ def test_an_empty_machine_without_a_network_is_told_what_is_missing(ready, quick
     assert not ready.results.exists()
 
 
-def test_a_broken_machine_names_every_problem_with_what_to_do(ready, quick, capsys):
+def test_a_broken_machine_names_every_problem_with_what_to_do(ready, quick, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "_planned", lambda *_: iter(()))  # other tests plan, and a plan takes seconds
     flip(next(ready.results.glob("features/**/slowfast*/00000.h5")))
     video = videos_of(ready)[0]
     video.write_bytes(video.read_bytes()[:1000])

@@ -22,6 +22,7 @@ FLOORS = (
         "names",
         "nouns",
         "files",
+        "limits",
         "locks",
         "records",
         "gpus",

@@ -220,7 +220,7 @@ def test_a_file_in_which_no_word_of_the_queries_is_found_is_refused(tmp_path, ki
 
 
 def test_a_line_without_an_end_takes_no_memory(tmp_path):
-    with pytest.raises(PipelineError, match="a line of it is longer than 65,536 bytes"):
+    with pytest.raises(PipelineError, match="its line 1 is longer than 65,536 bytes"):
         STRIPPED(Weights.named("released", zipped(tmp_path, "a" * 3_000_000)), "cpu", ["a"])
     assert not list(tmp_path.glob("*.txt"))
 

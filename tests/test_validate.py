@@ -233,7 +233,7 @@ def test_plain_and_gzipped_files_load_without_a_final_newline_and_with_extra_key
         (b"{'qid': 8}", "is no JSON"),
         (b"[1, 2]", "is a list, not a JSON object"),
         (b'{"qid": 8, "query": "caf\xe9"}', "is not UTF-8"),
-        (b"[" * 100_000, "is no JSON"),
+        (b"[" * 100_000, "has more than 100 lists and objects inside each other"),
         (b'{"qid": 8, "query": "\\ud800"}', "half a character"),
     ],
 )

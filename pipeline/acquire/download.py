@@ -100,7 +100,7 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
                     return sha256
                 parts = None
             patience.wait_for_turn(wanted.url, acquire)
-            return receive(wanted, partial, acquire.timeout_s)
+            return receive(wanted, partial, acquire)
         except TransientError as trouble:
             now = parts.version if parts else partial.version(wanted.url)
             # These are the bytes that the next try can continue from.

@@ -99,6 +99,7 @@ class Parts:
             except (KeyError, ValueError):
                 return False
         self.wanted.check_size(self.total)
+        self.wanted.refuse_beyond(self.total, self.acquire)
         return self.version is not None and self.total >= FEWEST * SEGMENT and ends[0][OVERLAP:] == ends[1][:OVERLAP]
 
     def _begin(self) -> None:

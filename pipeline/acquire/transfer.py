@@ -18,6 +18,7 @@ import requests
 from pipeline import files
 from pipeline.acquire.partial import Partial
 from pipeline.acquire.patience import asked_to_wait_s
+from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress
 
@@ -87,28 +88,43 @@ class Wanted:
         if self.n_bytes is not None and found != self.n_bytes:
             raise PipelineError(f"has {found:,} bytes, not {self.n_bytes:,}", where=self.where, remedy=self.remedy)
 
+    def refuse_beyond(self, n_bytes: int, acquire: Acquire) -> None:
+        """Raise PipelineError for more bytes than the file has, or than one of unknown size may have."""
+        if self.n_bytes is not None and n_bytes > self.n_bytes:
+            what = f"the server sends more than the {self.n_bytes:,} bytes of the file"
+            raise PipelineError(what, where=self.where, remedy=self.remedy)
+        key = "largest_archive_gb" if self.target.name.endswith(ARCHIVE_SUFFIXES) else "largest_file_gb"
+        limit_gb = getattr(acquire, key)
+        if self.n_bytes is None and n_bytes > limit_gb * 1e9:
+            raise PipelineError(
+                f"has more than {limit_gb:g} GB, and the table of sources does not list its size",
+                where=self.where,
+                remedy=f"if it is the right file, raise acquire.{key}; otherwise name a mirror",
+            )
 
-def receive(wanted: Wanted, partial: Partial, timeout_s: float) -> str:
+
+def receive(wanted: Wanted, partial: Partial, acquire: Acquire) -> str:
     """Get the rest of `wanted` over http or https, put the whole file under its target, and return its SHA-256.
 
     Raises NoSuchFileError, TransientError, or PipelineError (the server refuses, sends a web page, or sends another
-    size or digest, or the file cannot be written).
+    size or digest or too many bytes, or the file cannot be written).
     """
     version = partial.version(wanted.url)
     headers = HEADERS
     if version:
         headers = headers | {"Range": f"bytes={partial.size}-", "If-Range": version}
     try:
-        with requests.get(wanted.url, headers=headers, stream=True, timeout=timeout_s) as response:
+        with requests.get(wanted.url, headers=headers, stream=True, timeout=acquire.timeout_s) as response:
             _refuse_no_file(response, wanted, partial)
             _settle_coding(response, wanted)
             resumed = _is_rest(response, partial, version)
             total = _total(response)
             if total is not None:
                 wanted.check_size(total)
-            _write(response, wanted, partial, resumed, total)
+                wanted.refuse_beyond(total, acquire)
+            _write(response, wanted, partial, acquire, resumed, total)
     except requests.RequestException as error:
-        raise TransientError(reason_of(error, timeout_s)) from error
+        raise TransientError(reason_of(error, acquire.timeout_s)) from error
     except OSError as error:
         raise files.cannot_write(partial.path, error) from error
     if total is not None and partial.size != total:
@@ -205,7 +221,9 @@ def version_of(response: requests.Response) -> str | None:
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _write(response: requests.Response, wanted: Wanted, partial: Partial, resumed: bool, total: int | None) -> None:
+def _write(
+    response: requests.Response, wanted: Wanted, partial: Partial, acquire: Acquire, resumed: bool, total: int | None
+) -> None:
     pieces = response.iter_content(PIECE_BYTES)
     if not resumed:  # The beginning is looked at before `start` deletes what an earlier try brought.
         beginning = _beginning(pieces)
@@ -222,6 +240,12 @@ def _write(response: requests.Response, wanted: Wanted, partial: Partial, resume
         if response.status_code == 416:
             return
         for piece in pieces:
+            held += len(piece)
+            try:
+                wanted.refuse_beyond(held, acquire)
+            except PipelineError:
+                partial.drop()
+                raise
             partial.write(file, piece)
             shown.add(len(piece))
 

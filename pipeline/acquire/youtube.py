@@ -16,7 +16,7 @@ from typing import Any
 from pipeline import files, locks
 from pipeline.acquire import patience
 from pipeline.acquire.sections import Section, section_of
-from pipeline.acquire.transfer import NoSuchFileError, TransientError
+from pipeline.acquire.transfer import NoSuchFileError, TransientError, Wanted
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 from pipeline.nouns import counted
@@ -62,7 +62,7 @@ def fetch_video(youtube_id: str, address: str, target: Path, acquire: Acquire) -
             return
         folder = target.with_name(f".youtube-{youtube_id}")
         files.make_folder(folder)
-        _try_often(youtube_id, url, _options(folder, acquire), acquire)
+        _try_often(youtube_id, url, _options(folder, Wanted(url, target, youtube_id), acquire), acquire)
         found = [path for path in folder.iterdir() if path.suffix == ".mp4" and path.stem == "video"]
         if not found:
             raise PipelineError("yt-dlp left no MP4 file", where=f"{youtube_id}: {url}", remedy="run again")
@@ -106,7 +106,11 @@ def _run(youtube_id: str, url: str, options: dict[str, Any]) -> None:
         ) from error
 
 
-def _options(folder: Path, acquire: Acquire) -> dict[str, Any]:
+def _options(folder: Path, wanted: Wanted, acquire: Acquire) -> dict[str, Any]:
+    def look(told: dict[str, Any]) -> None:
+        """Stop a video that becomes too large. yt-dlp calls this while it receives one."""
+        wanted.refuse_beyond(int(told.get("downloaded_bytes") or 0), acquire)
+
     return {
         "format": FORMATS,
         "format_sort": [f"+res:{SHORT_SIDE}"],
@@ -117,6 +121,7 @@ def _options(folder: Path, acquire: Acquire) -> dict[str, Any]:
         "cachedir": False,
         "quiet": True,
         "noprogress": True,
+        "progress_hooks": [look],
         "continuedl": True,
         "logger": _Silent(),
         "retries": acquire.attempts,

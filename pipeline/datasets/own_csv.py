@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def _check_header(header: Sequence[str], path: Path) -> None:
         raise PipelineError(what, where=f"{path}, line 1", remedy="separate them by commas")
     missing = [name for name in COLUMNS if name not in header]
     unknown = [name for name in header if name not in (*COLUMNS, *OPTIONAL)]
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, n in Counter(header).items() if n > 1)
     if missing or unknown or twice:
         said = [f"lacks {', '.join(missing)}"] * bool(missing)
         said += [f"has the unknown columns {', '.join(map(printable, unknown))}"] * bool(unknown)

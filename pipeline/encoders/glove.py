@@ -25,7 +25,7 @@ from typing import cast
 
 import numpy as np
 
-from pipeline import files, locks, work_record
+from pipeline import files, limits, locks, work_record
 from pipeline.encoders.base import Weights, Words
 from pipeline.errors import PipelineError
 from pipeline.nouns import counted
@@ -45,6 +45,7 @@ _DAMAGE = (
     RuntimeError,
     NotImplementedError,
     UnicodeDecodeError,
+    limits.TooLongError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -150,10 +151,8 @@ def _copy_lines(archive: Path, wanted: set[bytes], path: Path) -> None:
         with zipfile.ZipFile(archive) as zipped, zipped.open(MEMBER) as member, files.atomic(path, "wb") as file:
             reader = BufferedReader(cast("BufferedReader", member), files.CHUNK_BYTES)
             is_first = True
-            while line := reader.readline(LONGEST_LINE):
-                if len(line) == LONGEST_LINE:
-                    raise _not_glove(archive, f"a line of it is longer than {LONGEST_LINE:,} bytes")
-                line, is_first = (line.removeprefix(codecs.BOM_UTF8) if is_first else line), False
+            for whole in limits.lines_of(reader.readline, LONGEST_LINE):
+                line, is_first = (whole.removeprefix(codecs.BOM_UTF8) if is_first else whole), False
                 word = line.partition(b" ")[0]
                 if word in wanted:
                     wanted.discard(word)

@@ -28,6 +28,12 @@ av.logging.set_level(av.logging.PANIC)
 
 UNREADABLE = "cannot be read as video"
 
+MOST_PIXELS = 35_651_584
+"""The largest accepted picture, in pixels, 8192 × 4352. It is the largest one of H.264 (139,264 blocks of 256 pixels at
+level 6.2) and of the levels 6 of HEVC and AV1. A decoded one takes 53 MB, and a decoder may keep 17 of them."""
+
+_LIMITED = {"max_pixels": str(MOST_PIXELS)}
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
@@ -35,7 +41,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
     files.refuse_special(path)
     with _refusing(path, UNREADABLE):
         # FFmpeg would read the relative path `a:b.mp4` as a protocol. It never does so for an absolute path.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
+        # A decoder that is given the limit refuses a larger picture before it takes the memory for it.
+        container = av.open(str(path.absolute()), options=_LIMITED, metadata_errors="replace")
     with container, _refusing(path, UNREADABLE, (av.error.FFmpegError, OSError)):
         yield container
 
@@ -43,7 +50,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """Return the stream that a player would show. The cover picture of a song does not count.
 
-    Raises PipelineError when there is no video stream, or none that can be decoded.
+    Raises PipelineError when there is no video stream, none that can be decoded, or one of more than MOST_PIXELS.
     """
     best = container.streams.best("video")
     if isinstance(best, VideoStream) and _is_cover(best):
@@ -60,7 +67,20 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
             where=path,
             remedy="encode it again, or leave it out (`skip` of its dataset)",
         )
+    width, height = best.codec_context.width, best.codec_context.height
+    if width * height > MOST_PIXELS:
+        raise too_large(path, f"has pictures of {width:,} × {height:,} pixels")
+    best.codec_context.options = {**best.codec_context.options, **_LIMITED}
     return best
+
+
+def too_large(path: Path, what: str) -> PipelineError:
+    """Make the error for pictures beyond MOST_PIXELS."""
+    return PipelineError(
+        f"{what}; at most {MOST_PIXELS:,} are accepted (8192 × 4352)",
+        where=path,
+        remedy="make it smaller (ffmpeg -i OLD -vf scale=-2:1080 NEW.mp4), or leave it out (`skip` of its dataset)",
+    )
 
 
 def _is_cover(stream: VideoStream) -> bool:

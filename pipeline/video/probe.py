@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.errors import PipelineError
-from pipeline.video.container import frames_of, opened, packets_of, start_ticks, video_stream
+from pipeline.video.container import frames_of, opened, packets_of, start_ticks, too_large, video_stream
 
 MISSING_S = Fraction(1, 2)
 """A file is called cut short when its packets end more than this many seconds and a frame before its claimed end."""
@@ -108,6 +108,8 @@ def probe(path: Path | str) -> VideoFacts:
                 where=path,
                 remedy="replace the file, or leave it out (`skip` of its dataset)",
             )
+        if not video.codec_context.width:
+            _decode_one(path)
         rate = video.average_rate or _mean_rate(sorted(pts), base)
         _refuse_lies(path, claims, ends, 1 / rate)
         _refuse_damage(path, marks, base)
@@ -233,11 +235,21 @@ def _refuse_damage(path: Path, marks: _Marks, base: Fraction) -> None:
         )
 
 
+def _decode_one(path: Path) -> None:
+    """Decode a frame of a video of which FFmpeg found no size: there may be none, or the decoder refused it because it
+    is beyond `container.MOST_PIXELS`. Raises PipelineError then."""
+    try:
+        with opened(path) as container:
+            next(frames_of(container, video_stream(container, path), path), None)
+    except PipelineError as error:
+        raise too_large(path, "has pictures of no size that FFmpeg accepts, or of too many pixels") from error
+
+
 def _decodes_whole(path: Path) -> bool:
     try:
         with opened(path) as container:
             stream = video_stream(container, path)
-            stream.codec_context.options = {"err_detect": "explode"}
+            stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
             for _ in frames_of(container, stream, path):
                 pass
     except PipelineError:
