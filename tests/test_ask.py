@@ -426,7 +426,7 @@ def test_an_old_card_takes_the_order_of_its_families_from_the_manifest_or_says_s
     old = {key: value for key, value in files.read_json(run / "card.json").items() if key != "reads"}
     folder = with_card(run, tmp_path)
     files.write_json(folder / "card.json", old)
-    with pytest.raises(PipelineError, match="in which order the network reads its families"):
+    with pytest.raises(PipelineError, match="the order in which the network reads its families"):
         Moments.load(folder)
     manifest = files.read_json(own.results / "runs/tiny.1of1.json")
     files.write_json(tmp_path / "results/runs/tiny.1of1.json", manifest)
