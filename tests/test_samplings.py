@@ -11,13 +11,16 @@ import pytest
 from grid_of_ffmpeg import facts_of, last_packet_end, shown_by_ffmpeg
 from hypothesis import given
 from hypothesis import strategies as st
+from made_videos import make_video
 
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.frame_grid import (
     SAMPLINGS,
     every_fourth,
     motion_frames,
+    sampling_of,
     slow_frames,
     stacks_of_16_fps,
     stacks_of_24_fps,
@@ -144,3 +147,25 @@ def test_every_family_of_frames_names_a_sampling_and_a_view_that_exist():
     assert {family.sampling for family in of_frames} == SAMPLINGS.keys()
     assert {family.view for family in of_frames} == {FRAMES224, *VIEWS}
     assert all(family.rows_per_input in (1, 2) for family in of_frames)
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "grid"), [(16, "15", "2s"), (16, "7.5", "0.5s"), (128, "15", "2s"), (5, "2", "1s")]
+)
+def test_a_clip_of_frames_lies_around_the_middle_of_each_clip(tmp_path, n, rate, grid):
+    facts = probe(make_video(tmp_path / "a.mp4", range(0, 600 * 9, 20), 64, 48))  # 30 frames a second
+    clip_s = grid_seconds(grid)
+    found = sampling_of(f"centred{n}at{rate}")(facts, clip_s)
+    assert found.shape == (n_clips(facts.duration, clip_s), n)
+    for row, indices in enumerate(found):
+        middle = (row + 0.5) * float(clip_s)
+        for place, index in enumerate(indices):
+            wanted = middle + (place - (n - 1) / 2) / float(rate)
+            wanted = min(max(wanted, 0), float(facts.duration))
+            assert abs(index / 30 - wanted) <= 1 / float(rate) + 1 / 30
+
+
+@pytest.mark.parametrize("name", ["centred0at15", "centred16", "centred16at0", "centred16at-1", "x", ""])
+def test_another_name_names_no_sampling(name):
+    with pytest.raises(PipelineError, match="names no sampling"):
+        sampling_of(name)

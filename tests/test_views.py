@@ -130,3 +130,26 @@ def test_frames_of_any_size_reach_the_encoder(tmp_path, size, through_the_pipe):
     assert (max(event.frames.nbytes for event in events) > CHUNK) == through_the_pipe
     assert len(events) > ahead.AHEAD or not through_the_pipe
     assert events[0].frames.shape[1:3] == short256(noise(*size)).shape[:2]
+
+
+def test_frames_of_any_view_come_of_one_decode_and_are_the_same_sparse_and_dense(tmp_path):
+    facts = probe(make_video(tmp_path / "b.mp4", range(0, 600 * 2, 40), 96, 72))
+    views = [
+        "frames224",
+        "short256",
+        "short224.bicubic.crop224",
+        "exact128x171.linear.crop112",
+        "short336.bicubic.crop336",
+    ]
+    dense = {view: list(range(facts.n_frames)) for view in views}
+
+    def read(wanted):
+        found = {}
+        for chunk in read_frames(facts, wanted):
+            found |= {(chunk.view, i): frame.copy() for i, frame in zip(chunk.indices, chunk.frames, strict=True)}
+        return found
+
+    every, few = read(dense), read({view: [3, 17] for view in views})
+    assert {frame.shape[0] for (view, _), frame in every.items() if view == views[-1]} == {336}
+    for key, frame in few.items():
+        np.testing.assert_array_equal(frame, every[key])

@@ -107,7 +107,7 @@ class Moments:
             n_clips = int(data.video.lengths[0])
             pieces = pieces_of(n_clips, self.longest_clips)
             found = self._found(data, pieces)
-        windows = () if found.windows is None else self._windows(found.windows, pieces, n_clips, encoded.duration_s)
+        windows = () if found.windows is None else self._windows(found.windows, found.saliency, pieces, encoded)
         saliency = merged_saliency(found.saliency, pieces, n_clips).tolist()
         if found.windows is None:
             notes.append("The run was trained without moments, so it scores clips and predicts no windows.")
@@ -138,11 +138,11 @@ class Moments:
         return Prediction(qid, answer.query, vid, windows or None, saliency)
 
     def _windows(
-        self, found: Sequence[np.ndarray], pieces: list[Piece], n_clips: int, duration_s: float
+        self, found: Sequence[np.ndarray], saliency: Sequence[np.ndarray], pieces: list[Piece], encoded: Encoded
     ) -> list[list[float]]:
-        windows = merged_windows(found, pieces, self.card.clip_s, n_clips)
+        windows = merged_windows(found, saliency, pieces, self.card.clip_s)
         if len(pieces) > 1:
-            windows[:, :2] = windows[:, :2].clip(0, duration_s)
+            windows[:, :2] = windows[:, :2].clip(0, encoded.duration_s)
         rows: list[list[float]] = windows.tolist()
         return rows
 
