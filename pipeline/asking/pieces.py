@@ -3,10 +3,11 @@
 Every page prints the rule in the words of `RULE`. A run reads at most `max_clips` clips. If a longer video were cut
 there, only its beginning would be answered, and spans would be scaled by a length that the network did not read.
 
-A run was trained on videos that all contain what is asked for. Its scores of windows therefore order the windows of one
-piece. They are as high in a piece that contains nothing of it, so they cannot order the windows of several pieces. The
-saliency can: where nothing answers the query, no clip stands out (`stands_out`). On ten videos of the demo in a row, this
-order finds the event six times as often as the order of the scores (`benchmarks/concatenations.py`).
+A run was trained on videos that all contain what is asked for. Its scores of windows therefore order the windows of
+one piece. They are as high in a piece that contains nothing of it, so they cannot order the windows of several
+pieces. The saliency can: where nothing answers the query, no clip stands out (`stands_out`). On ten videos of the
+demo in a row, this order finds the event six times as often as the order of the scores
+(`benchmarks/concatenations.py`).
 """
 
 from __future__ import annotations
