@@ -118,7 +118,11 @@ BAD = [
     ("unprintable query", "a,q\x1b[31m,1,2", r"line 7, query: .*cannot be printed"),
     ("duplicate", "b,somebody sits,1,3.0", r"line 7, row: 'somebody sits' is the same window as line 4"),
     ("too few columns", "a,q,1", r"line 7, row: 'a,q,1' has 3 values for 4 columns"),
-    ("too many columns", "a,q,1,2,3", r"line 7, row: 'a,q,1,2,3' has 5 values for 4 columns \(put quotes around a value"),
+    (
+        "too many columns",
+        "a,q,1,2,3",
+        r"line 7, row: 'a,q,1,2,3' has 5 values for 4 columns",
+    ),
     ("a comma for a point", 'a,q,1,"2,5"', r"line 7, end: '2,5' is no number of seconds \(write 2.5\)"),
     ("minutes", "a,q,1,1:05.5", r"line 7, end: '1:05.5' is no number of seconds \(write 65.5\)"),
     ("hours", "a,q,1,1:00:05", r"line 7, end: '1:00:05' is no number of seconds \(write 3605\)"),
