@@ -68,7 +68,12 @@ def test_the_cluster_profile_plans_the_same_jobs_and_each_says_what_it_takes(tmp
 
 @pytest.mark.parametrize(
     ("target", "absent"),
-    [("table2", "score_test"), ("table3", "score_test"), ("evidence", "train"), ("table4", "import_archive")],
+    [
+        pytest.param("table2", "score_test", marks=pytest.mark.workflow),
+        ("table3", "score_test"),
+        ("evidence", "train"),
+        pytest.param("table4", "import_archive", marks=pytest.mark.workflow),
+    ],
 )
 def test_a_target_plans_its_own_part(tmp_path, target, absent):
     code, text = snakemake("--cores", 2, "-n", target, "--config", f"results={tmp_path}")
@@ -81,11 +86,11 @@ def test_a_target_plans_its_own_part(tmp_path, target, absent):
     ("key", "value", "said"),
     [
         ("sedes", [1], "`experiments.tvsum_v.sedes` is an unknown key"),
-        ("row", "TR-DETR  V", "`experiments.tvsum_v.row`: Table 3 has no row 'TR-DETR  V'"),
-        (
+        pytest.param(
             "report",
             "test",
             "`datasets.tvsum.annotations.test` is missing, and `experiments.tvsum_v` has `report: test`",
+            marks=pytest.mark.workflow,
         ),
     ],
 )
@@ -132,7 +137,7 @@ def words_only(tmp_path):
     return tmp_path / "config.yaml", targets
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 @pytest.mark.parametrize("cap", [["--resources", "gpu=1"], []], ids=["--resources gpu=1", "the default profile's cap"])
 def test_no_two_gpu_jobs_run_at_once(words_only, cap, tmp_path):
     config, targets = words_only
@@ -199,7 +204,7 @@ def at(folder, *arguments):
     return answer.returncode, answer.stdout + answer.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_an_experiment_without_a_table_has_a_target_and_says_how_to_see_its_numbers(outside_tables):
     code, text = at(outside_tables, "experiment_released")
     assert code == 0, text
@@ -222,7 +227,7 @@ def test_one_domain_of_local_features_is_planned_by_its_experiments_target(outsi
     assert {"unpack": 1, "import_archive": 1, "train": 1, "score": 1, "draw": 1}.items() <= planned(text).items()
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_one_domain_of_local_features_is_trained_scored_and_drawn(outside_tables):
     """From a folder of `.npy` files to the numbers of one domain, by nothing but the experiment's own target."""
     rng = np.random.default_rng(0)
@@ -258,7 +263,12 @@ def save(path, rows=None, **arrays):
 
 @pytest.mark.parametrize(
     ("targets", "told"),
-    [([], True), (["all_tables"], True), (["annotations"], False), (["experiment_released"], False)],
+    [
+        ([], True),
+        pytest.param(["all_tables"], True, marks=pytest.mark.workflow),
+        pytest.param(["annotations"], False, marks=pytest.mark.workflow),
+        (["experiment_released"], False),
+    ],
 )
 def test_all_tables_says_what_it_leaves_out(outside_tables, targets, told):
     _, text = at(outside_tables, "-n", *targets)
