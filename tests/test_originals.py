@@ -84,7 +84,7 @@ class Own:
         return files.read_json(path)["brief"]["MR-full-R1@0.5"]
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_ones_own_files_changed_in_any_way_change_the_table(tmp_path):
     own = Own(tmp_path / "own")
     own.run()
