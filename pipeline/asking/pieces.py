@@ -5,9 +5,9 @@ there, only its beginning would be answered, and spans would be scaled by a leng
 
 A run was trained on videos that all contain what is asked for. Its scores of windows therefore order the windows of
 one piece. They are as high in a piece that contains nothing of it, so they cannot order the windows of several
-pieces. The saliency can: where nothing answers the query, no clip stands out (`stands_out`). On ten videos of the
-demo in a row, this order finds the event six times as often as the order of the scores
-(`benchmarks/concatenations.py`).
+pieces. The saliency can: where nothing answers the query, no clip stands out (`stands_out`). With a run that reads
+colours, on ten videos of the demo in a row of which one has the colour, this order finds the event seven times as often
+as the order of the scores (`benchmarks/concatenations.py`).
 """
 
 from __future__ import annotations
