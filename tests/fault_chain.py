@@ -66,6 +66,11 @@ class Job:
     arguments: tuple[str, ...]
     manifest: str
 
+    @property
+    def command(self) -> str:
+        """The first word of the command, with which its errors begin."""
+        return self.arguments[self.arguments.index("--results") + 2]
+
 
 class Chain:
     """A copy of the finished small workflow, and its jobs in the order of the data flow."""

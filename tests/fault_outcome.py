@@ -44,12 +44,15 @@ class Cell:
         return self.happens(chain, random.Random(self.name))
 
 
-def undo(chain: Chain, stage: str) -> None:
-    """Delete what the job of a stage made, so that it has all its work to do."""
+def undo(chain: Chain, stage: str, *, all_of_run: bool = True) -> None:
+    """Delete what the job of a stage made, so that it has all its work to do.
+
+    all_of_run: of a training, delete the whole folder of the run, the predictions too.
+    """
     manifest = chain.folder / chain.job(JOBS[stage]).manifest
     for path in listed(manifest):
         (chain.folder / path).unlink()
-    if stage == "train":
+    if stage == "train" and all_of_run:
         shutil.rmtree(chain.results / "runs/seen")
     manifest.unlink()
 

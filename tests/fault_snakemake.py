@@ -72,11 +72,6 @@ def run(chain: Chain, *arguments: str) -> Ended:
     return chain.wait(chain.snakemake(*arguments), LONGEST_S)
 
 
-def target_of(chain: Chain, stage: str) -> str:
-    """What Snakemake is asked for. The predictions lie in the folder of the run, so they are made again with it."""
-    return chain.job(JOBS["predict" if stage == "train" else stage]).manifest
-
-
 def must_finish(chain: Chain, target: str) -> None:
     """The same command comes to a good end, and no byte of the results differs."""
     ended = run(chain, target)
@@ -93,8 +88,8 @@ def unlock(chain: Chain, target: str) -> str:
 
 def group_killed(stage: str, chain: Chain, dice: random.Random) -> str:
     """Kill Snakemake and its job while the stage works."""
-    undo(chain, stage)
-    target = target_of(chain, stage)
+    undo(chain, stage, all_of_run=False)
+    target = chain.job(JOBS[stage]).manifest
     kill_group(chain, held(chain, target, BREAK=f"{stage}:hold"))
     line = unlock(chain, target)
     must_finish(chain, target)
@@ -103,8 +98,8 @@ def group_killed(stage: str, chain: Chain, dice: random.Random) -> str:
 
 def driver_killed(stage: str, chain: Chain, dice: random.Random) -> str:
     """Kill Snakemake alone while the stage works. Its job goes on, and keeps others away until it ends."""
-    undo(chain, stage)
-    target = target_of(chain, stage)
+    undo(chain, stage, all_of_run=False)
+    target = chain.job(JOBS[stage]).manifest
     child = held(chain, target, BREAK=f"{stage}:hold")
     orphans = psutil.Process(child).children(recursive=True)
     os.kill(child, signal.SIGKILL)
