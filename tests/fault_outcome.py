@@ -76,8 +76,9 @@ def refused(chain: Chain, ended: Ended, cure: Callable[[], object], first: str =
 
 
 def plain(chain: Chain, line: str) -> str:
-    """A line without what differs from run to run: the folder, digests, process numbers."""
+    """A line without what differs from run to run: the folder, digests, process numbers, Snakemake's records."""
     line = line.replace(f"{chain.folder}/", "").replace(str(chain.folder), "")
     line = re.sub(r"\b[0-9a-f]{40,64}\b", "DIGEST", line)
+    line = re.sub(r"(\.snakemake/\w+)/[^\s:]+:", r"\1/RECORD:", line)
     line = re.sub(r"127\.0\.0\.1:\d+", "SERVER", line)
     return re.sub(r"\.\d+\.partial", ".N.partial", line).replace("|", "/")

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from equal_results import contents, differences
 from fault_chain import Chain, Ended
-from fault_files import HOWS, damage
+from fault_files import HOWS, damage, flip
 from fault_outcome import AGAIN, EQUAL, JOBS, plain, undo
 
 from pipeline import files
@@ -26,6 +26,8 @@ RECORDS = {
     "Snakemake's folder": ("deleted",),
 }
 """Which records, all of a kind at once → what is done to them."""
+TOP = 7
+"""The bit of a byte with which a record is no text any more. Snakemake passes over text that is no JSON."""
 FOLDERS = {
     "Snakemake's metadata": "metadata",
     "Snakemake's locks": "locks",
@@ -187,4 +189,7 @@ def damage_all(how: str, folder: Path, dice: random.Random) -> None:
         shutil.rmtree(folder)
         return
     for path in paths:
-        damage(how, path, dice)
+        if how == "one bit flipped":
+            flip(path, dice, bit=TOP)
+        else:
+            damage(how, path, dice)
