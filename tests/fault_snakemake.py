@@ -45,7 +45,8 @@ def held(chain: Chain, target: str, **env: str) -> int:
     child = chain.snakemake(target, **env)
     end = time.monotonic() + 120
     while not (chain.folder / "held").exists():
-        assert time.monotonic() < end, "it did not come to that"
+        if time.monotonic() > end:
+            raise AssertionError(f"it did not come to that: {chain.wait(child, 0, kill=True).said}")
         time.sleep(0.02)
     return child
 
