@@ -30,6 +30,7 @@ from pipeline import cli, files, work_record
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # Threads that spin while they wait take the cores from others.
 
 COMMAND = re.compile(r"python -P -s -m pipeline (?P<rest>--results results .*?)(?: 2> \S+)?$", re.MULTILINE)
+TARGETS = ("table1", "results/figures/seen.json")
 THREADS = 2
 """What Snakemake gives a job of `train` on the two cores of the small workflow. Sums depend on it."""
 LONGEST_S = 120.0
@@ -66,6 +67,11 @@ class Job:
     arguments: tuple[str, ...]
     manifest: str
 
+    @property
+    def command(self) -> str:
+        """The first word of the command, with which its errors begin."""
+        return self.arguments[self.arguments.index("--results") + 2]
+
 
 class Chain:
     """A copy of the finished small workflow, and its jobs in the order of the data flow."""
@@ -74,13 +80,23 @@ class Chain:
         self.folder, self.jobs, self.whole, self.snakefile = folder, tuple(jobs), whole, snakefile
 
     @classmethod
-    def of(cls, workflow: Workflow) -> Chain:
-        """The chain of a finished workflow. Snakemake itself is asked for its commands."""
-        process = workflow.start("-n", "--forceall", "--printshellcmds", "table1", "results/figures/seen.json")
-        said, _ = process.communicate()
-        assert process.returncode == 0, said
-        snakefile = workflow.code / "workflow/Snakefile"
-        return cls(workflow.folder, map(_job, COMMAND.findall(said)), contents(workflow.results), snakefile)
+    def of(cls, finished: Workflow) -> Chain:
+        """The chain of a copy of a finished workflow, with learning curves. Snakemake itself is asked for its commands.
+
+        The first process that asks for it makes the copy, and the others share it.
+        """
+        folder = finished.folder.with_name("chain")
+        commands = folder.with_name("chain.commands")
+        with files.lock(folder, wait=True):
+            if not commands.exists():
+                workflow = finished.copy(folder)
+                workflow.run(*TARGETS)
+                process = workflow.start("-n", "--forceall", "--printshellcmds", *TARGETS)
+                said, _ = process.communicate()
+                assert process.returncode == 0, said
+                commands.write_text(said)
+        jobs = map(_job, COMMAND.findall(commands.read_text()))
+        return cls(folder, jobs, contents(folder / "results"), finished.code / "workflow/Snakefile")
 
     def copy(self, folder: Path) -> Chain:
         """An equal chain elsewhere, with all times."""

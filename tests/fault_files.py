@@ -55,10 +55,10 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def flip(path: Path, dice: random.Random) -> None:
-    """Turn one bit round, as a disk does: size and time stay."""
+def flip(path: Path, dice: random.Random, bit: int | None = None) -> None:
+    """Turn one bit round, as a disk does: size and time stay. bit: which of the byte's, or any."""
     state, content = path.stat(), bytearray(path.read_bytes())
-    content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    content[dice.randrange(len(content))] ^= 1 << (dice.randrange(8) if bit is None else bit)
     path.write_bytes(content)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 

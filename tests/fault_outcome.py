@@ -44,12 +44,15 @@ class Cell:
         return self.happens(chain, random.Random(self.name))
 
 
-def undo(chain: Chain, stage: str) -> None:
-    """Delete what the job of a stage made, so that it has all its work to do."""
+def undo(chain: Chain, stage: str, *, all_of_run: bool = True) -> None:
+    """Delete what the job of a stage made, so that it has all its work to do.
+
+    all_of_run: of a training, delete the whole folder of the run, the predictions too.
+    """
     manifest = chain.folder / chain.job(JOBS[stage]).manifest
     for path in listed(manifest):
         (chain.folder / path).unlink()
-    if stage == "train":
+    if stage == "train" and all_of_run:
         shutil.rmtree(chain.results / "runs/seen")
     manifest.unlink()
 
@@ -73,8 +76,9 @@ def refused(chain: Chain, ended: Ended, cure: Callable[[], object], first: str =
 
 
 def plain(chain: Chain, line: str) -> str:
-    """A line without what differs from run to run: the folder, digests, process numbers."""
+    """A line without what differs from run to run: the folder, digests, process numbers, Snakemake's records."""
     line = line.replace(f"{chain.folder}/", "").replace(str(chain.folder), "")
     line = re.sub(r"\b[0-9a-f]{40,64}\b", "DIGEST", line)
+    line = re.sub(r"(\.snakemake/\w+)/[^\s:]+:", r"\1/RECORD:", line)
     line = re.sub(r"127\.0\.0\.1:\d+", "SERVER", line)
     return re.sub(r"\.\d+\.partial", ".N.partial", line).replace("|", "/")

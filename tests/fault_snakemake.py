@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from equal_results import contents, differences
 from fault_chain import Chain, Ended
-from fault_files import HOWS, damage
+from fault_files import HOWS, damage, flip
 from fault_outcome import AGAIN, EQUAL, JOBS, plain, undo
 
 from pipeline import files
@@ -26,6 +26,8 @@ RECORDS = {
     "Snakemake's folder": ("deleted",),
 }
 """Which records, all of a kind at once → what is done to them."""
+TOP = 7
+"""The bit of a byte with which a record is no text any more. Snakemake passes over text that is no JSON."""
 FOLDERS = {
     "Snakemake's metadata": "metadata",
     "Snakemake's locks": "locks",
@@ -43,7 +45,8 @@ def held(chain: Chain, target: str, **env: str) -> int:
     child = chain.snakemake(target, **env)
     end = time.monotonic() + 120
     while not (chain.folder / "held").exists():
-        assert time.monotonic() < end, "it did not come to that"
+        if time.monotonic() > end:
+            raise AssertionError(f"it did not come to that: {chain.wait(child, 0, kill=True).said}")
         time.sleep(0.02)
     return child
 
@@ -72,11 +75,6 @@ def run(chain: Chain, *arguments: str) -> Ended:
     return chain.wait(chain.snakemake(*arguments), LONGEST_S)
 
 
-def target_of(chain: Chain, stage: str) -> str:
-    """What Snakemake is asked for. The predictions lie in the folder of the run, so they are made again with it."""
-    return chain.job(JOBS["predict" if stage == "train" else stage]).manifest
-
-
 def must_finish(chain: Chain, target: str) -> None:
     """The same command comes to a good end, and no byte of the results differs."""
     ended = run(chain, target)
@@ -93,8 +91,8 @@ def unlock(chain: Chain, target: str) -> str:
 
 def group_killed(stage: str, chain: Chain, dice: random.Random) -> str:
     """Kill Snakemake and its job while the stage works."""
-    undo(chain, stage)
-    target = target_of(chain, stage)
+    undo(chain, stage, all_of_run=False)
+    target = chain.job(JOBS[stage]).manifest
     kill_group(chain, held(chain, target, BREAK=f"{stage}:hold"))
     line = unlock(chain, target)
     must_finish(chain, target)
@@ -103,8 +101,8 @@ def group_killed(stage: str, chain: Chain, dice: random.Random) -> str:
 
 def driver_killed(stage: str, chain: Chain, dice: random.Random) -> str:
     """Kill Snakemake alone while the stage works. Its job goes on, and keeps others away until it ends."""
-    undo(chain, stage)
-    target = target_of(chain, stage)
+    undo(chain, stage, all_of_run=False)
+    target = chain.job(JOBS[stage]).manifest
     child = held(chain, target, BREAK=f"{stage}:hold")
     orphans = psutil.Process(child).children(recursive=True)
     os.kill(child, signal.SIGKILL)
@@ -192,4 +190,7 @@ def damage_all(how: str, folder: Path, dice: random.Random) -> None:
         shutil.rmtree(folder)
         return
     for path in paths:
-        damage(how, path, dice)
+        if how == "one bit flipped":
+            flip(path, dice, bit=TOP)
+        else:
+            damage(how, path, dice)
