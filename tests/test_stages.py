@@ -31,6 +31,7 @@ SECTIONS = {
     "experiment": EXPERIMENT,
     "experiments": {"x": EXPERIMENT},
     "sample": 0.5,
+    "seconds_per_video": 900.0,
     "skip": ["a"],
     "title": "T",
 }
