@@ -125,7 +125,7 @@ def yaml() -> list[bytes]:
         b"acquire: {sources: s.csv}\ntraining:\n  tvsum: {epochs: 2, seeds: [1, 2]}\n"
         b"experiments: {a: &x {row: 1}, b: *x}\n",
         b'{"a": {"b": [1, 2, null]}, "c": "2020-01-01"}\n\t',
-        b"a: " + b"[" * 900 + b"]" * 900,
+        b"a: " + b"[" * 150 + b"]" * 150,
         b"? {a: 1}\n: 2\n<<: [{b: 1}, {c: !!python/object/apply:os.system [ls]}]\n",
         bomb,
         b"a: 0x" + b"9" * 5_000 + b"\nb: 1" + b":59" * 400,
