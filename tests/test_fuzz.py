@@ -40,7 +40,7 @@ MEMORY = 400 << 20
 """What the files of one parser may cost in memory at a time, beyond what its libraries take: 400 MiB."""
 
 
-HDF5_LOOPS = 3
+HDF5_LOOPS = 20
 """HDF5 reads texts from a heap of its own. It walks for ever through one whose object has no length."""
 CRASHES_OF_FFMPEG = 3
 """The stage `videos` survives a file that crashes FFmpeg or makes it hang (`video/supervised.py`)."""
