@@ -32,6 +32,8 @@ LONGEST_WAIT_S = 600.0
 
 MOST_FAULTS = 5
 """Number of faults after which no more inputs are tried."""
+MOST_DEATHS = 20
+"""Number of inputs that ended the process, after which no more are tried. A hanging one takes LONGEST_S."""
 
 
 def mutated(dice: Random, content: bytes, interesting: Sequence[bytes] = INTERESTING) -> bytes:
@@ -91,7 +93,7 @@ def fuzzed(
     """
     folder.mkdir()
     told, answer = Told(), folder.with_suffix(".answer")
-    while told.turn < count and len(told.faults) <= MOST_FAULTS and len(told.died) <= MOST_FAULTS:
+    while told.turn < count and len(told.faults) <= MOST_FAULTS and len(told.died) <= MOST_DEATHS:
         child = os.fork()
         if not child:
             code = 1

@@ -75,7 +75,7 @@ def test_a_finished_run_needs_nothing_and_nothing_of_it_is_changed(ready, quick,
     found = {finding["check"]: finding["what"] for finding in told["findings"]}
     assert found["plan"] == "table1 is finished: nothing has to be done"
     assert found["qvhighlights"].endswith("extract 6 of 6, train 2 of 2, predict 2 of 2, score 2 of 2; 6 videos usable")
-    assert found["sources"] == "2 of 3 are here; 1 copied from this machine"
+    assert found["sources"] == "3 of 3 are here"
     assert bytes_below(ready.results) == before
 
 
@@ -204,6 +204,19 @@ def test_many_damaged_files_take_few_lines(ready):
     found = bad(faults())
     assert len(found) == results.SHOWN or "more are missing or damaged" in found[-1].what
     assert {finding.level for finding in found} == {"problem"}
+
+
+def test_videos_that_came_one_by_one_are_here_while_no_account_misses_one(ready):
+    def names():
+        return [source.name for source in present.sorted_out(case.read(case.Asked(target="table1"))).here]
+
+    assert names() == ["train", "val", "videos"]
+    manifest = ready.results / "videos/qvhighlights/00001.json"
+    told = files.read_json(manifest)
+    files.write_json(manifest, told | {"counts": told["counts"] | {"missing": 1}})
+    assert names() == ["train", "val"]
+    manifest.unlink()
+    assert names() == ["train", "val"]
 
 
 @pytest.mark.parametrize(

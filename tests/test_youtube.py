@@ -36,7 +36,7 @@ def library(monkeypatch, film):
         pass
 
     class Library:
-        asked, found, trouble, troubles, killed = [], [], None, [], False
+        asked, found, trouble, troubles, killed, received = [], [], None, [], False, 0
 
         def __init__(self, options):
             self.options = options
@@ -58,6 +58,8 @@ def library(monkeypatch, film):
                 raise Error(Library.troubles.pop())
             if Library.trouble:
                 raise Error(Library.trouble)
+            for hook in self.options["progress_hooks"]:
+                hook({"status": "downloading", "downloaded_bytes": Library.received})
             shutil.copy(film, folder / "video.mp4")
 
     monkeypatch.setitem(sys.modules, "yt_dlp", types.SimpleNamespace(YoutubeDL=Library))
@@ -111,6 +113,15 @@ def test_a_youtube_that_asks_for_patience_is_asked_again_and_not_for_ever(stage,
     stage("_xMr-HKMfVA", kind="youtube", url=PAGE, attempts=5)
     row = stage.rows()["_xMr-HKMfVA"]
     assert (row["status"], len(library.asked)) == (("ok", 3) if n_troubles == 2 else ("failed", 5))
+
+
+@pytest.mark.parametrize(("received", "status"), [(1_000, "ok"), (1_001, "failed")])
+def test_a_video_of_youtube_has_a_largest_size(stage, library, received, status):
+    library.received = received
+    stage("_xMr-HKMfVA", kind="youtube", url=PAGE, largest_file_gb=1e-6)
+    row = stage.rows()["_xMr-HKMfVA"]
+    assert row["status"] == status
+    assert row["why"].startswith("has more than 1e-06 GB" if status == "failed" else "")
 
 
 def test_what_a_killed_fetch_left_is_gone_on_with(stage, library):

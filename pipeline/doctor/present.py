@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline import files
 from pipeline.acquire.download import find_local
@@ -19,6 +20,7 @@ from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
 from pipeline.layout import pin_beside
 from pipeline.manifests import is_whole, last_record
+from pipeline.shards import shard_names
 
 NAME = "sources"
 READ_BYTES = 100_000_000
@@ -97,11 +99,30 @@ def _summary(case: Case, found: Present) -> str:
 
 
 def _is_here(case: Case, source: Source) -> bool:
-    """Tell whether a file was fetched as a whole. Videos that come one by one are counted by the accounts."""
+    """Tell whether a source was fetched as a whole."""
     if source.kind not in ("file", "archive"):
-        return False
+        return _are_videos_here(case, source)
     record = last_record(case.layout.manifest("fetched", name=source.name))
     return bool(record) and is_whole(record)
+
+
+def _are_videos_here(case: Case, source: Source) -> bool:
+    """Tell whether the accounts of all shards that ask for a source of single videos are here and miss none."""
+    if case.needs is None:
+        return False
+    shards = [
+        case.layout.manifest("videos", dataset=name, shard=shard)
+        for name in case.needs.of_datasets
+        if source.name in case.needs.cfg.datasets[name].videos
+        for shard in shard_names(case.needs.cfg.datasets[name].shards)
+    ]
+    return bool(shards) and all(_misses_none(last_record(manifest)) for manifest in shards)
+
+
+def _misses_none(account: Mapping[str, Any]) -> bool:
+    """Tell whether no video is missing or failed in an account. account: the content of its manifest."""
+    counts = account.get("counts", {})
+    return counts.get("missing") == counts.get("failed") == 0 and is_whole(account)
 
 
 def _file_of_machine(source: Source) -> bool:
