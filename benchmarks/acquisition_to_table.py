@@ -133,7 +133,7 @@ def to_a_table(folder: Path, n: int, rate: float, shards: int) -> dict[str, obje
         "equal to what was made": sum(files.sha256(folder / r["path"]) == files.sha256(vids[r["vid"]]) for r in rows),
         "videos in the feature stores": sum(counts["clip-vit-b32_arrays"] for counts in made),
         "seconds": round(seconds, 1),
-        "table": (layout.results / "tables/table1.md" if 0 in codes else folder / "snakemake.log").read_text(),
+        "table": (layout.table("table1", "md") if 0 in codes else folder / "snakemake.log").read_text(),
     }
 
 

@@ -1,7 +1,7 @@
 """Whether `ask` finds an event in ten held-out videos of the demo in a row (200 s), when training saw 20 s at once.
 
     make demo                                            # the run of qvhighlights_v, and the rows of its videos
-    python benchmarks/concatenations.py                  # prints the table of docs/own.md, "How right"
+    python benchmarks/concatenations.py                  # prints the table of docs/own.md
 
 Queries of the demo's val and test are asked. Their words of time ("First", "Near the end of the video") say where in a
 video of 20 s an event lies, and mean nothing in the row of ten. So a second run is trained on the same videos and the
@@ -43,13 +43,15 @@ from pipeline.datasets.synthetic_plan import COLOURS, HALVES, plan_qvhighlights
 from pipeline.demo import SEED
 from pipeline.encoders.base import Weights
 from pipeline.encoders.workers import Workers
-from pipeline.features.making.encode import Recipe
+from pipeline.features.making.recipe import Recipe
 from pipeline.features.making.words import encode_words
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
+from pipeline.layout import Layout
+from pipeline.layout.places import StorePlace
 from pipeline.records import Query
 
-EXPERIMENT, DATASET = "qvhighlights_v", "qvhighlights"
+EXPERIMENT, DATASET, RUN = "qvhighlights_v", "qvhighlights", "all-s2017"
 SECONDS, IN_A_ROW = 20.0, 10
 COLOUR = re.compile("|".join(COLOURS))
 OF_TIME = re.compile(f"^({'|'.join(HALVES)}) ")
@@ -65,12 +67,11 @@ class Timeless(Benchmark):
         self.queries = {split: _without_time(path) for split, path in _annotations(demo).items()}
         self.annotations = {split: self._annotate(split, rows) for split, rows in self.queries.items()}
         recipe = Recipe(TEXT, "tokens", Weights.named("random:0", None), "float16")
-        words = self.results / f"features/{DATASET}/tokens/{TEXT}/00000.h5"
+        words = Layout(self.results).store(DATASET, StorePlace(TEXT, "tokens"), "00000")
         texts = {str(query.qid): query.query for rows in self.queries.values() for query in rows}
         with Workers(1) as threads, StoreWriter(words, recipe.passport) as store:
             encode_words(texts, recipe, store, "cpu", list(texts.values()), threads)
-        listed = self.results / f"features/{DATASET}/all/00000.json"
-        self.features = [list_stores(listed, [*map(Path.absolute, stores), words])]
+        self.features = [list_stores(folder / "stores.json", [*map(Path.absolute, stores), words])]
         self.annotations.pop("test")
 
 
@@ -79,17 +80,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("results/demo"), help="of the demo")
     options = parser.parse_args()
-    stores = sorted(options.results.glob(f"features/{DATASET}/2s/{VIDEO}/*.h5"))
+    layout = Layout(options.results)
+    stores = sorted(layout.store(DATASET, StorePlace(VIDEO, "2s"), "00000").parent.glob("*.h5"))
     with Store(stores) as store:
         rows = {vid: store.read(vid) for vid in store.keys()}  # noqa: SIM118 - no dict
     of_demo = {split: records.read_queries(path) for split, path in _annotations(options.results).items()}
     print("| queries | alone | other colour | any nine | nine without |", "|---" * 5 + "|", sep="\n")
     with tempfile.TemporaryDirectory() as folder:
-        runs = options.results / f"runs/{EXPERIMENT}"
-        print(_line("as in the demo", Rows(Path(folder), runs / "all-s2017", rows), of_demo), flush=True)
+        run = layout.run(EXPERIMENT, RUN)
+        print(_line("as in the demo", Rows(Path(folder), run, rows), of_demo), flush=True)
         benchmark = Timeless(Path(folder), options.results, stores)
         runs = benchmark.train(config.load_file(PROFILE).experiments[EXPERIMENT], EXPERIMENT)
-        print(_line("without time", Rows(Path(folder), runs / "all-s2017", rows), benchmark.queries), flush=True)
+        print(_line("without time", Rows(Path(folder), runs / RUN, rows), benchmark.queries), flush=True)
 
 
 class Rows:
@@ -145,7 +147,7 @@ def _line(name: str, asked: Rows, queries: dict[str, list[Query]]) -> str:
 
 
 def _annotations(results: Path) -> dict[str, Path]:
-    return {split: results / f"annotations/{DATASET}/{split}.jsonl" for split in ("train", "val", "test")}
+    return {split: Layout(results).annotations(DATASET, split) for split in ("train", "val", "test")}
 
 
 def _without_time(path: Path) -> list[Query]:

@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 
 from tiny_benchmark import MODEL, experiment
 
-from pipeline import files, provenance
+from pipeline import files, provenance, seal
 from pipeline.errors import PipelineError
 from pipeline.layout.runs import RunId
 from pipeline.manifests import describe
@@ -101,7 +101,7 @@ def test_a_run_without_training_is_said_to_be_one_and_has_no_empty_axis(tmp_path
         (tmp_path / "runs/tiny" / run / "log.csv").write_text(log)
     listed = files.read_json(manifest)
     listed["files"] = [describe(Path(entry["path"])) for entry in listed["files"]]
-    files.write_json(manifest, listed)
+    files.write_json(manifest, seal.sealed(listed))
     redrawn(tmp_path, experiment(seeds=[0, 1]), manifest)
     assert ">not trained: 0 epochs</text>" in (tmp_path / "figures/tiny.svg").read_text()
 
