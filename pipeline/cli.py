@@ -145,54 +145,73 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _features(parsers: argparse._SubParsersAction) -> None:
-    group = parsers.add_parser("features", help="extract, import, export, compare and look at features")
+    group = parsers.add_parser("features", help="make, import, export, compare and inspect features")
     inner = group.add_subparsers(dest="features_command", metavar="WHAT", required=True)
 
     extract, weights = _extract(inner)
-    extract.add_argument("--video", type=Path, metavar="FILE", help="one file of your own instead of a shard")
-    extract.add_argument("--family", help="with --video: what to make of it")
-    extract.add_argument("--grid", type=_grid, help="with --video: length of a clip (the family's own grid, else 2s)")
-    extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store to make")
+    extract.add_argument("--video", type=Path, metavar="FILE", help="make the rows of this file, and of no shard")
+    extract.add_argument("--family", help="with --video: the family of the rows")
+    extract.add_argument("--grid", type=_grid, help="with --video: length of a clip (default: the family's, or 2s)")
+    extract.add_argument("--output", type=Path, metavar="STORE.h5", help="with --video: the store that is written")
     extract.add_argument(
         "--configfile",
         type=Path,
         metavar="FILE",
-        help="with --video: the config that defines the family (config.yaml)",
+        help="with --video: the config that defines the family (default: config.yaml)",
     )
-    weights.add_argument("--random", type=int, metavar="SEED", help="with --video: random weights, to try it out")
+    weights.add_argument("--random", type=int, metavar="SEED", help="with --video: use random weights")
     _stage(inner, STAGES["import"])
 
-    export = _plain(inner, "export", features_commands.export, "stores in the layout of the released archives")
+    export = _plain(inner, "export", features_commands.export, "write stores in the layout of the released archives")
     export.add_argument("stores", type=Path, nargs="+", metavar="STORE", help=STORE)
-    export.add_argument("--dataset", choices=DATASETS, required=True, help="whose archives' layout")
+    export.add_argument("--dataset", choices=DATASETS, required=True, help="the dataset whose layout is used")
     export.add_argument("--output", type=Path, required=True, metavar="DIR")
 
-    compare = _plain(inner, "compare", features_commands.compare, "two stores of one family: the same features?")
+    compare = _plain(
+        inner, "compare", features_commands.compare, "tell whether two stores of one family hold the same features"
+    )
     compare.add_argument("a", type=Path, help=STORE)
     compare.add_argument("b", type=Path)
-    compare.add_argument("--output", type=Path, metavar="FILE.csv", help="every vid, the worst first")
+    compare.add_argument(
+        "--output", type=Path, metavar="FILE.csv", help="write a row for each vid, the most different first"
+    )
 
-    inspect = _plain(inner, "inspect", features_commands.inspect, "what a store holds; one video's rows as a picture")
+    inspect = _plain(inner, "inspect", features_commands.inspect, "describe a store, or draw the rows of one video")
     inspect.add_argument("store", type=Path, help=STORE)
-    inspect.add_argument("vid", nargs="?", help="whose rows to draw (one that begins with -: `-- STORE VID`, last)")
-    inspect.add_argument("--video", type=Path, metavar="FILE", help="the video, for a contact sheet")
-    inspect.add_argument("--output", type=Path, metavar="DIR", help="where the picture goes (RESULTS/inspect)")
+    inspect.add_argument(
+        "vid", nargs="?", help="the video to draw; for a vid that begins with - end the command with `-- STORE VID`"
+    )
+    inspect.add_argument("--video", type=Path, metavar="FILE", help="add frames of this video to the picture")
+    inspect.add_argument("--output", type=Path, metavar="DIR", help="folder of the picture (default: RESULTS/inspect)")
 
 
 def _evaluation(parsers: argparse._SubParsersAction) -> None:
     evaluate = _plain(parsers, "evaluate", commands.evaluate, "score one prediction file")
     evaluate.add_argument("--dataset", choices=DATASETS, required=True)
     evaluate.add_argument("--predictions", type=Path, required=True, metavar="FILE", help=".jsonl or .jsonl.gz")
-    evaluate.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="released form or ours")
-    evaluate.add_argument("--output", type=Path, metavar="FILE.json", help="and FILE.queries.jsonl beside it")
-    evaluate.add_argument("--despite-errors", action="store_true", help="score what can be scored")
+    evaluate.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ground truth, in the released form or in this project's",
+    )
+    evaluate.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.json",
+        help="write the scores here, and those of each query into FILE.queries.jsonl",
+    )
+    evaluate.add_argument("--despite-errors", action="store_true", help="leave out rows that cannot be scored")
 
-    validate = _plain(parsers, "validate", commands.validate, "everything there is to say about a prediction file")
+    validate = _plain(parsers, "validate", commands.validate, "check a prediction file and list every problem")
     validate.add_argument("--dataset", choices=DATASETS, required=True)
     validate.add_argument("--predictions", type=Path, required=True, metavar="FILE")
     validate.add_argument("--annotations", type=Path, required=True, metavar="FILE")
 
-    compare = _plain(parsers, "compare", commands.compare, "two prediction files, metric by metric, paired")
+    compare = _plain(
+        parsers, "compare", commands.compare, "compare two prediction files in every metric, with paired tests"
+    )
     compare.add_argument("a", type=Path)
     compare.add_argument("b", type=Path)
     compare.add_argument("--dataset", choices=DATASETS, required=True)
@@ -200,64 +219,98 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     compare.add_argument("--resamples", type=int, default=10_000)
     compare.add_argument("--seed", type=int, default=0)
 
-    report = _plain(parsers, "report", commands.report, "a page about prediction files: queries, mistakes, leaderboard")
+    report = _plain(
+        parsers, "report", commands.report, "write a page about prediction files: queries, mistakes, leaderboard"
+    )
     report.add_argument("--dataset", choices=DATASETS, required=True)
     report.add_argument(
         "--predictions", type=Path, nargs="+", required=True, metavar="FILE", help=".jsonl or .jsonl.gz"
     )
-    report.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="released form or ours")
-    report.add_argument("--output", type=Path, required=True, metavar="DIR", help="index.html is written there")
-    report.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what the page calls the files")
-    report.add_argument("--videos", type=Path, metavar="DIR", help="folder with {vid}.mp4, which the page plays")
+    report.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ground truth, in the released form or in this project's",
+    )
+    report.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of index.html")
+    report.add_argument("--names", nargs="+", default=[], metavar="NAME", help="names of the files on the page")
+    report.add_argument(
+        "--videos", type=Path, metavar="DIR", help="folder with the videos {vid}.mp4, which the page plays"
+    )
 
-    table = _plain(parsers, "table", commands.table, "a row of your own beside the paper's, with interval and tests")
-    table.add_argument("--row", required=True, metavar="NAME", help="what the row is called")
-    table.add_argument("--predictions", type=Path, required=True, metavar="FILE", help="its prediction file")
-    table.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="released form or ours")
-    table.add_argument("--table", type=int, choices=(1, 2, 3, 4), default=1, help="of the paper (1)")
-    table.add_argument("--against", type=Path, nargs="+", default=[], metavar="FILE", help="files it is tested against")
-    table.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what the rows of --against are called")
-    table.add_argument("--features", default="", help="what the column `Features` shows in your row")
-    table.add_argument("--output", type=Path, metavar="DIR", help="write it as md, tex, html, csv and txt")
+    table = _plain(
+        parsers, "table", commands.table, "show a row of your own beside the paper's, with interval and tests"
+    )
+    table.add_argument("--row", required=True, metavar="NAME", help="name of the row")
+    table.add_argument("--predictions", type=Path, required=True, metavar="FILE", help="prediction file of the row")
+    table.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ground truth, in the released form or in this project's",
+    )
+    table.add_argument("--table", type=int, choices=(1, 2, 3, 4), default=1, help="table of the paper (default: 1)")
+    table.add_argument(
+        "--against", type=Path, nargs="+", default=[], metavar="FILE", help="prediction files to compare with"
+    )
+    table.add_argument("--names", nargs="+", default=[], metavar="NAME", help="names of the rows of --against")
+    table.add_argument("--features", default="", help="text of the column `Features`")
+    table.add_argument("--output", type=Path, metavar="DIR", help="write the table as md, tex, html, csv and txt")
 
 
 def _around(parsers: argparse._SubParsersAction) -> None:
     doctor_command.add(
-        _plain(parsers, "doctor", doctor_command.run, "can this machine run the config: what is missing, what to do")
+        _plain(
+            parsers, "doctor", doctor_command.run, "check whether this machine can run the config, and say what to do"
+        )
     )
 
-    probe_command.add(_plain(parsers, "probe", probe_command.run, "what video files hold"))
+    probe_command.add(_plain(parsers, "probe", probe_command.run, "print the facts of video files"))
 
     new_dataset_command.add(
-        _plain(parsers, "new-dataset", new_dataset_command.run, "a CSV of your own: checked, described, made a config"),
+        _plain(
+            parsers,
+            "new-dataset",
+            new_dataset_command.run,
+            "check and describe a CSV of your own, and write its config",
+        ),
         _grid,
     )
-    ask_command.add(_plain(parsers, "ask", ask_command.run, "what a trained run finds in a video of your own"))
+    ask_command.add(_plain(parsers, "ask", ask_command.run, "ask a trained run about a video of your own"))
 
     show = _plain(
         parsers, "show", commands.show, "print the tables, or the numbers of an experiment, that a manifest lists"
     )
     show.add_argument("manifest", type=Path, nargs="+")
 
-    demo = _plain(parsers, "demo", commands.demo, "small benchmarks made here, from videos to tables")
+    demo = _plain(parsers, "demo", commands.demo, "make small benchmarks, and run them from videos to tables")
     demo.add_argument("--cores", type=int, default=2)
 
     golden = _plain(
-        parsers, "verify-golden", commands.verify_golden, "our network against what the released one computes"
+        parsers,
+        "verify-golden",
+        commands.verify_golden,
+        "compare our network with recorded numbers of the released one",
     )
     golden.add_argument("path", type=Path, help="a golden set: a folder or a .json file")
 
-    released = _plain(parsers, "import-checkpoint", commands.import_checkpoint, "a released .ckpt to our weights")
+    released = _plain(
+        parsers, "import-checkpoint", commands.import_checkpoint, "turn a released .ckpt into a run or into weights"
+    )
     released.add_argument("checkpoint", type=Path, metavar="FILE.ckpt")
-    released.add_argument("output", type=Path, metavar="RUN_DIR", help="a run for `ask`; or FILE.safetensors, weights")
-    released.add_argument("--method", choices=tuple(METHODS), default=DEFAULT, help="whose checkpoint it is")
-    released.add_argument("--dataset", choices=DATASETS, help="what it was trained on, where its options do not say")
-    released.add_argument("--video", nargs="+", default=[], metavar="FAMILY", help="its families, in order")
+    released.add_argument(
+        "output", type=Path, metavar="RUN_DIR", help="folder of the run to write; or FILE.safetensors for weights alone"
+    )
+    released.add_argument("--method", choices=tuple(METHODS), default=DEFAULT, help="the method of the checkpoint")
+    released.add_argument("--dataset", choices=DATASETS, help="its dataset, if its options do not name it")
+    released.add_argument("--video", nargs="+", default=[], metavar="FAMILY", help="its video families, in order")
     released.add_argument("--audio", nargs="+", default=[], metavar="FAMILY")
     released.add_argument("--text", metavar="FAMILY", help="the family of its words")
-    released.add_argument("--grid", type=_grid, help="length of its clips, where its options do not say")
+    released.add_argument("--grid", type=_grid, help="length of its clips, if its options do not give it")
 
-    cost = _plain(parsers, "estimate", commands.estimate, "before a run: gigabytes, core hours, GPU hours, jobs")
+    cost = _plain(parsers, "estimate", commands.estimate, "estimate a run: gigabytes, core hours, GPU hours, jobs")
     cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))
 
     _plain(parsers, "schema", commands.schema, "print the JSON schema of config.yaml")
@@ -294,8 +347,8 @@ def _about_and_settings(parser: argparse.ArgumentParser, stage: Stage, *, requir
     for key in stage.about:
         flag, how = ABOUT[key]
         parser.add_argument(flag, **(how if required else how | {"required": False}))
-    parser.add_argument("--manifest", type=Path, required=required, help="written last; equal work is not done again")
-    parser.add_argument("--settings", default="{}", help="resolved settings, JSON (the workflow passes them)")
+    parser.add_argument("--manifest", type=Path, required=required, help="the manifest to write; it is written last")
+    parser.add_argument("--settings", default="{}", help="settings as JSON, which the workflow passes")
     parser.set_defaults(stage=stage.name)
 
 
