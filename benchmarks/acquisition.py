@@ -66,9 +66,17 @@ def _comment(k: int) -> bytes:
 
 
 def fault_one_in(rate: float, seed: int) -> Callable[[str], str | None]:
-    """What happens to each request: one of the faults with this probability, else nothing."""
-    draw = random.Random(seed)
-    return lambda _path: draw.choice(FAULTS) if draw.random() < rate else None
+    """Return what decides on each request: one of the faults with this probability, else nothing.
+
+    Each file has a sequence of its own. So what happens to a file does not depend on the order in which threads ask.
+    """
+    draws: dict[str, random.Random] = {}
+
+    def fault_of(path: str) -> str | None:
+        draw = draws.setdefault(path, random.Random(f"{seed} {path}"))
+        return draw.choice(FAULTS) if draw.random() < rate else None
+
+    return fault_of
 
 
 def annotations(layout: Layout, vids: dict[str, Path]) -> Path:
