@@ -25,7 +25,7 @@ from pathlib import Path
 from equal_results import contents, differences
 from small_workflow import Workflow
 
-from pipeline import cli, files, work_record
+from pipeline import cli, files, locks, work_record
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # Threads that spin while they wait take the cores from others.
 
@@ -87,7 +87,7 @@ class Chain:
         """
         folder = finished.folder.with_name("chain")
         commands = folder.with_name("chain.commands")
-        with files.lock(folder, wait=True):
+        with locks.lock(folder, wait=True):
             if not commands.exists():
                 workflow = finished.copy(folder)
                 workflow.run(*TARGETS)
