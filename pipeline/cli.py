@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{options.command}: {error}")
     except BrokenPipeError:  # somebody read enough (`… | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError, SystemError) as error:
         if memory.is_lacking(error):
             sys.exit(f"{options.command}: {memory.FULL}")
         if (

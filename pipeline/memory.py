@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import sys
@@ -15,6 +16,9 @@ FULL = (
 )
 """What a user is told."""
 
+ROOM = 16 << 20
+"""A thread is started only if so many bytes are free: 8 MiB are for its stack, the others for its first steps."""
+
 _SAID = re.compile(
     "not enough memory|can.t allocate memory|cannot allocate memory|can't start new thread|CUDA out of memory"
     "|failed to map segment",
@@ -25,8 +29,19 @@ _SAID = re.compile(
 
 def is_lacking(error: BaseException) -> bool:
     """Tell whether an error says that there is no memory left."""
+    if isinstance(error, SystemError):  # Python's own C code lost an error, as it does when an allocation failed.
+        return not _has_room()
     is_of_library = isinstance(error, RuntimeError | OSError | ImportError)
     return isinstance(error, MemoryError) or (is_of_library and bool(_SAID.search(str(error))))
+
+
+def _has_room() -> bool:
+    """Tell whether this process may take ROOM more bytes. They are not touched, so this costs no memory."""
+    try:
+        mmap.mmap(-1, ROOM).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -43,6 +58,9 @@ def threads_watched(line: str) -> Iterator[None]:
 
     Python ends such a thread alone. If it has not yet begun, whoever started it waits for ever for it to begin. What
     the process was writing stays behind half written, as after a kill, and the next start deletes it.
+
+    A thread without the memory for this line would make its starter wait for ever. So `Thread.start` raises MemoryError
+    if less than ROOM is free.
     """
     said = f"{line}\n".encode()  # now, because there is no memory for it later
 
@@ -55,9 +73,18 @@ def threads_watched(line: str) -> Iterator[None]:
 
         return end
 
+    start = threading.Thread.start
+
+    def start_with_room(thread: threading.Thread) -> None:
+        if not _has_room():
+            raise MemoryError("no room for a thread")
+        start(thread)
+
     hooks = sys.unraisablehook, threading.excepthook
+    threading.Thread.start = start_with_room  # type: ignore[assignment, method-assign]
     sys.unraisablehook, threading.excepthook = ending(hooks[0]), ending(hooks[1])
     try:
         yield
     finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
         sys.unraisablehook, threading.excepthook = hooks

@@ -48,6 +48,22 @@ def test_a_thread_without_memory_ends_the_process_with_one_line(what, before):
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "probe: full\n")
 
 
+NO_ROOM = "import resource; resource.setrlimit(resource.RLIMIT_AS, (memory.ROOM, resource.RLIM_INFINITY))"
+
+
+def test_no_thread_is_started_where_it_would_find_no_memory():
+    ended = said_by("pass", before=NO_ROOM)
+    assert ended.stderr.endswith("MemoryError: no room for a thread\n")
+    assert (ended.returncode, ended.stdout) == (1, "")
+
+
+def test_an_error_that_python_lost_is_a_full_memory_only_where_there_is_none(monkeypatch):
+    lost = SystemError("error return without exception set")
+    assert not memory.is_lacking(lost)
+    monkeypatch.setattr(memory, "ROOM", 1 << 60)
+    assert memory.is_lacking(lost)
+
+
 def test_another_error_of_a_thread_is_told_as_ever():
     ended = said_by("raise ValueError('no')")
     assert "ValueError: no" in ended.stderr
