@@ -403,7 +403,7 @@ def test_serve_says_errors_and_turns_in_one_line(asked, served_page):
     other.start()
     time.sleep(0.4)
     type_query(asked, "a dog")
-    until(asked, f"{STATE} === 'Questions are answered one at a time. Before yours: 1. It waits for its turn.'")
+    until(asked, f"{STATE} === 'Questions are answered one at a time. Questions before yours: 1.'")
     until(asked, f"{STATE}.startsWith('Answered in ')")
     other.join()
 
