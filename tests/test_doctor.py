@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 from small_workflow import VIDS
 
 from pipeline import cli, files, gpus
-from pipeline.doctor import aside, case, drawn, examine, file_system, plan, present, results, table, whole
+from pipeline.doctor import case, drawn, examine, file_system, isolated, plan, present, results, table, whole
 from pipeline.doctor.findings import Finding, can_start
 from pipeline.manifests import begun, is_whole
 
@@ -27,7 +27,7 @@ FACTS = {"torch": "2", "cuda": "13", "available": False, "gpus": []}
 @pytest.fixture
 def quick(monkeypatch):
     """No import of torch, and one sample of each kind in place of all. test_doctor_machine.py tries both."""
-    monkeypatch.setattr(aside, "run", lambda *_: FACTS)
+    monkeypatch.setattr(isolated, "run", lambda *_: FACTS)
     monkeypatch.setattr(drawn, "pictures", lambda: [drawn.SAMPLES / "h264.mp4"])
     monkeypatch.setattr(drawn, "sounds", lambda: [drawn.SAMPLES / "aac.m4a"])
     monkeypatch.setattr("pipeline.doctor.gpu.foreseen", lambda limit_s: 0)

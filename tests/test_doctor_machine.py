@@ -15,7 +15,7 @@ import pytest
 from made_machine import Machine
 
 from pipeline import gpus, methods, programs
-from pipeline.doctor import aside, case, decoders, drawn, file_system, gpu, installation, memory, space
+from pipeline.doctor import case, decoders, drawn, file_system, gpu, installation, isolated, memory, space
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,7 +170,7 @@ FACTS = {"torch": "2.12", "cuda": "13.0", "available": True,
 
 def told_by(monkeypatch, facts=FACTS, wrong=None):
     answers = {"facts": facts, "take": wrong or dict.fromkeys(methods.METHODS, "")}
-    monkeypatch.setattr(aside, "run", lambda function, *_: answers[function.rpartition(":")[2]])
+    monkeypatch.setattr(isolated, "run", lambda function, *_: answers[function.rpartition(":")[2]])
 
 
 def test_without_a_gpu_the_cost_of_the_cpu_is_named(machine, paper, monkeypatch):
@@ -232,8 +232,8 @@ def test_a_torch_that_hangs_crashes_or_cannot_be_imported_is_an_error(machine, t
     (tmp_path / "torch.py").write_text(body)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     limit_s = 3 if "sleep" in body else 120
-    with pytest.raises(aside.AsideError, match=re.escape(said)) as error:
-        aside.run("pipeline.doctor.steps:facts", None, limit_s, "the import of torch", gpu.TO_REPAIR)
+    with pytest.raises(isolated.IsolatedError, match=re.escape(said)) as error:
+        isolated.run("pipeline.doctor.steps:facts", None, limit_s, "the import of torch", gpu.TO_REPAIR)
     assert error.value.remedy == gpu.TO_REPAIR
 
 

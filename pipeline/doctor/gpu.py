@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import programs
 from pipeline.cost.estimate import CPU_HOURS, GPU_HOURS, estimate
 from pipeline.devices import is_required
-from pipeline.doctor import aside
+from pipeline.doctor import isolated
 from pipeline.doctor.case import Case
 from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
@@ -47,10 +47,12 @@ def check(case: Case) -> Iterator[Finding]:
         return
     if not find_spec("torch"):
         return  # the check of the packages names it
-    about = aside.run("pipeline.doctor.steps:facts", None, TORCH_S, "torch, asked for the GPUs,", TO_REPAIR)
+    about = isolated.run("pipeline.doctor.steps:facts", None, TORCH_S, "torch, asked for the GPUs,", TO_REPAIR)
     yield _usable(about, found)
     if about["available"]:
-        yield _steps(aside.run("pipeline.doctor.steps:take", "cuda", STEPS_S, "a training step on the GPU", TO_REPAIR))
+        yield _steps(
+            isolated.run("pipeline.doctor.steps:take", "cuda", STEPS_S, "a training step on the GPU", TO_REPAIR)
+        )
 
 
 def _without(case: Case) -> Finding:
@@ -76,7 +78,7 @@ def _hours(case: Case) -> str:
 
 
 def _torch_alone() -> Finding:
-    about = aside.run("pipeline.doctor.steps:facts", None, TORCH_S, "the import of torch", TO_REPAIR)
+    about = isolated.run("pipeline.doctor.steps:facts", None, TORCH_S, "the import of torch", TO_REPAIR)
     return ok(TORCH, f"{about['torch']} can be imported")
 
 
