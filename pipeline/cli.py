@@ -81,9 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (MemoryError, RuntimeError, OSError, ImportError, SystemError) as error:
         if memory.is_lacking(error):
             sys.exit(f"{options.command}: {memory.FULL}")
-        if (
-            isinstance(error, OSError) and error.errno in files.NO_ROOM
-        ):  # most often of the log, which all else writes to
+        if isinstance(error, OSError) and error.errno in files.NO_ROOM:
+            # A stage reports its own files with their names. This is most often the log of the job.
             remedy = "make room, or raise the quota or the limit (`ulimit -f`), and run again"
             sys.exit(f"{options.command}: nothing more can be written ({error.strerror}) → {remedy}")
         raise
@@ -189,13 +188,7 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     evaluate = _plain(parsers, "evaluate", commands.evaluate, "score one prediction file")
     evaluate.add_argument("--dataset", choices=DATASETS, required=True)
     evaluate.add_argument("--predictions", type=Path, required=True, metavar="FILE", help=".jsonl or .jsonl.gz")
-    evaluate.add_argument(
-        "--annotations",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="ground truth, in the released form or in this project's",
-    )
+    _annotations(evaluate)
     evaluate.add_argument(
         "--output",
         type=Path,
@@ -207,7 +200,7 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     validate = _plain(parsers, "validate", commands.validate, "check a prediction file and list every problem")
     validate.add_argument("--dataset", choices=DATASETS, required=True)
     validate.add_argument("--predictions", type=Path, required=True, metavar="FILE")
-    validate.add_argument("--annotations", type=Path, required=True, metavar="FILE")
+    _annotations(validate)
 
     compare = _plain(
         parsers, "compare", commands.compare, "compare two prediction files in every metric, with paired tests"
@@ -215,7 +208,7 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     compare.add_argument("a", type=Path)
     compare.add_argument("b", type=Path)
     compare.add_argument("--dataset", choices=DATASETS, required=True)
-    compare.add_argument("--annotations", type=Path, required=True, metavar="FILE")
+    _annotations(compare)
     compare.add_argument("--resamples", type=int, default=10_000)
     compare.add_argument("--seed", type=int, default=0)
 
@@ -226,13 +219,7 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     report.add_argument(
         "--predictions", type=Path, nargs="+", required=True, metavar="FILE", help=".jsonl or .jsonl.gz"
     )
-    report.add_argument(
-        "--annotations",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="ground truth, in the released form or in this project's",
-    )
+    _annotations(report)
     report.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of index.html")
     report.add_argument("--names", nargs="+", default=[], metavar="NAME", help="names of the files on the page")
     report.add_argument(
@@ -244,13 +231,7 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     )
     table.add_argument("--row", required=True, metavar="NAME", help="name of the row")
     table.add_argument("--predictions", type=Path, required=True, metavar="FILE", help="prediction file of the row")
-    table.add_argument(
-        "--annotations",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="ground truth, in the released form or in this project's",
-    )
+    _annotations(table)
     table.add_argument("--table", type=int, choices=(1, 2, 3, 4), default=1, help="table of the paper (default: 1)")
     table.add_argument(
         "--against", type=Path, nargs="+", default=[], metavar="FILE", help="prediction files to compare with"
@@ -258,6 +239,16 @@ def _evaluation(parsers: argparse._SubParsersAction) -> None:
     table.add_argument("--names", nargs="+", default=[], metavar="NAME", help="names of the rows of --against")
     table.add_argument("--features", default="", help="text of the column `Features`")
     table.add_argument("--output", type=Path, metavar="DIR", help="write the table as md, tex, html, csv and txt")
+
+
+def _annotations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ground truth, in the released form or in this project's",
+    )
 
 
 def _around(parsers: argparse._SubParsersAction) -> None:
