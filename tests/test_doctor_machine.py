@@ -169,7 +169,7 @@ FACTS = {"torch": "2.12", "cuda": "13.0", "available": True,
 
 
 def told_by(monkeypatch, facts=FACTS, wrong=None):
-    answers = {"facts": facts, "take": wrong or dict.fromkeys(methods.METHODS, "")}
+    answers = {"facts": facts, "problems_by_method": wrong or dict.fromkeys(methods.METHODS, "")}
     monkeypatch.setattr(isolated, "run", lambda function, *_: answers[function.rpartition(":")[2]])
 
 
@@ -241,7 +241,7 @@ def test_a_torch_that_hangs_crashes_or_cannot_be_imported_is_an_error(machine, t
 def test_a_step_of_each_method_is_taken(torch_one_thread):
     from pipeline.doctor import steps
 
-    assert steps.take("cpu") == dict.fromkeys(methods.METHODS, "")
+    assert steps.problems_by_method("cpu") == dict.fromkeys(methods.METHODS, "")
     assert steps.facts()["torch"] == torch_one_thread.__version__
     assert steps.judged("moment_detr", "cpu") == steps.judged("moment_detr", "cpu")
 
@@ -259,7 +259,7 @@ def test_a_method_that_breaks_is_named_and_the_others_are_tried(torch_one_thread
         return real(settings, inputs)
 
     monkeypatch.setattr(methods, "build", breaks)
-    assert steps.take("cpu") == {first: "RuntimeError: no kernel image is available", second: ""}
+    assert steps.problems_by_method("cpu") == {first: "RuntimeError: no kernel image is available", second: ""}
 
 
 def test_a_disk_that_is_too_small_is_a_problem(paper, evidence, monkeypatch):

@@ -51,7 +51,9 @@ def check(case: Case) -> Iterator[Finding]:
     yield _usable(about, found)
     if about["available"]:
         yield _steps(
-            isolated.run("pipeline.doctor.steps:take", "cuda", STEPS_S, "a training step on the GPU", TO_REPAIR)
+            isolated.run(
+                "pipeline.doctor.steps:problems_by_method", "cuda", STEPS_S, "a training step on the GPU", TO_REPAIR
+            )
         )
 
 

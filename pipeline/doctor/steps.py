@@ -46,8 +46,8 @@ def facts(_: Any = None) -> dict[str, Any]:
     }
 
 
-def take(device: str) -> dict[str, str]:
-    """Do one step of each method. Returns name of a method → what is wrong with it, for methods with a mistake only."""
+def problems_by_method(device: str) -> dict[str, str]:
+    """Train one step of each method. Return the name of each method → what is wrong with it, or '' if nothing is."""
     be_exact(device)
     torch.set_num_threads(1)  # with such small products several threads would mostly wait for each other
     found = {}
