@@ -1,12 +1,13 @@
-"""Runs another program, with a limit of time that holds even if nothing can end the program."""
+"""Limits of time for work that may hang: for another program, and for a call of a library in this process."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import Thread
 
 
@@ -33,3 +34,28 @@ def answer(command: Sequence[str], limit_s: float) -> subprocess.CompletedProces
         Thread(target=process.wait, daemon=True).start()
         raise
     return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+
+@contextmanager
+def ended_if_stuck(limit_s: float, line: str) -> Iterator[None]:
+    """Kill this process if the block takes longer than the limit. The line goes to stderr before.
+
+    A library may loop in its own code and never return to Python, so no signal handler and no thread of this process
+    could end it. A forked process watches the block. It does nothing but wait, write and kill, so that the threads that
+    it has not inherited do not matter.
+    """
+    parent = os.getpid()
+    watched, watching = os.pipe()
+    watcher = os.fork()
+    if watcher == 0:
+        os.close(watching)
+        if not select.select([watched], [], [], limit_s)[0]:
+            os.write(2, f"{line}\n".encode())
+            os.kill(parent, signal.SIGKILL)
+        os._exit(0)
+    os.close(watched)
+    try:
+        yield
+    finally:
+        os.close(watching)
+        os.waitpid(watcher, 0)

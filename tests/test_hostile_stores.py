@@ -3,17 +3,22 @@ bytes."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import zlib
 from dataclasses import asdict, replace
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.cli import main
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
-from pipeline.features.store import POOLED, Store
+from pipeline.features.store import POOLED, Store, open_stores
 from pipeline.features.store.bulk import read_packed
 from pipeline.features.store.places import PLACES
 from pipeline.features.store.writer import StoreWriter
@@ -320,3 +325,43 @@ def test_a_family_that_nobody_knows_has_no_place_in_an_export(tmp_path, capsys):
         main(["features", "export", str(path), "--dataset", "tvsum", "--output", str(tmp_path / "out")])
     assert "unheard-of" in str(stop.value)
     assert "→ name one of" in str(stop.value)
+
+
+ENDLESS = """
+import sys
+from pipeline import cli
+from pipeline.features import store
+
+store.OPEN_S = 0.5
+cli.main(["features", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [["inspect"], ["compare", "STORE"], ["export", "--dataset", "tvsum", "--output", "x"]]
+)
+def test_a_store_that_hdf5_never_finishes_reading_ends_the_command_with_one_line(tmp_path, command):
+    path = made(tmp_path / "a.h5")
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 16 : heap + 32] = bytes(16)  # the first object of the heap: without a number and without a length
+    path.write_bytes(content)
+    arguments = [str(path) if one == "STORE" else one for one in command]
+    done = subprocess.run(
+        [sys.executable, "-c", ENDLESS, *arguments, str(path)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stderr == f"{path}: opening it takes longer than 0.5 s: it is damaged → extract or fetch it again\n"
+
+
+def test_a_store_that_opens_leaves_no_watcher_behind(tmp_path):
+    before = psutil.Process().children()
+    with open_stores(made(tmp_path / "a.h5")) as store:
+        assert store.keys() == ["a"]
+        assert psutil.Process().children() == before

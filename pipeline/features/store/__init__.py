@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 import h5py
 import numpy as np
 
-from pipeline import files, names
+from pipeline import files, names, programs
 from pipeline.errors import PipelineError, printable
 from pipeline.families import Passport
 from pipeline.features.store.own_datasets import check_array, names_in
@@ -30,6 +30,8 @@ POOLED = "pooled"
 """The group that holds one vector per query beside its tokens."""
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """The first bytes of every store."""
+OPEN_S = 300.0
+"""Longest time to open a store that a user names. Ten thousand videos take a second from a local disk."""
 
 
 @dataclass(frozen=True)
@@ -214,14 +216,20 @@ class Store:
 
 
 def open_stores(path: Path | str) -> Store:
-    """Open the store at a path: a file, or the folder of a family's shards. Raises PipelineError if there is none."""
+    """Open the store at a path: a file, or the folder of a family's shards. Raises PipelineError if there is none.
+
+    HDF5 never returns from some damaged files, and no manifest vouches for a store that a user names. So the process is
+    ended with one line after OPEN_S seconds.
+    """
     path = Path(path)
     paths = sorted(path.glob("*.h5")) if path.is_dir() else [path]
     if not paths:
         raise PipelineError(
             "holds no feature store (*.h5)", where=path, remedy="name a store, or the folder of a family's shards"
         )
-    return Store(paths)
+    stuck = f"{printable(path)}: opening it takes longer than {OPEN_S:g} s: it is damaged → extract or fetch it again"
+    with programs.ended_if_stuck(OPEN_S, stuck):
+        return Store(paths)
 
 
 def _array(shard: _Shard, name: str, axes: int = 2) -> np.ndarray:
