@@ -30,7 +30,9 @@ from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.video.container import opened
+from pipeline.video.looking import DOING, LONGEST_S
 from pipeline.video.probe import probe
+from pipeline.video.supervised import in_other_process
 
 FACTS = "video.json"
 """The file with facts about the video, in the folder of its rows."""
@@ -157,8 +159,8 @@ def _note_of(video: Path, folder: Path) -> VideoNote:
         known = _remembered(path)
         if known is not None and (known.bytes, known.changed_ns) == (state.st_size, state.st_mtime_ns):
             return known
-    duration = probe(video).duration
-    note = VideoNote(state.st_size, state.st_mtime_ns, files.sha256(video), str(duration), _title(video))
+    duration, title = in_other_process(_duration_and_title, video, LONGEST_S, DOING, video)
+    note = VideoNote(state.st_size, state.st_mtime_ns, files.sha256(video), str(duration), title)
     try:
         files.write_json(path, asdict(note))
     except PipelineError as error:
@@ -174,6 +176,10 @@ def _remembered(path: Path) -> VideoNote | None:
     except (PipelineError, TypeError, ValueError, ZeroDivisionError):
         return None
     return note if is_sound else None
+
+
+def _duration_and_title(video: Path) -> tuple[Fraction, str]:
+    return probe(video).duration, _title(video)
 
 
 def _title(video: Path) -> str:

@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.nouns import counted
 
 if TYPE_CHECKING:
-    from pipeline.video.probe import VideoFacts
+    from pipeline.video.looking import Facts
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +39,15 @@ def run(options: Namespace) -> None:
         raise PipelineError(f"{unusable} of {counted(len(seen), 'file')} cannot be used", remedy="see the line of each")
 
 
-def _looked_at(paths: Sequence[Path]) -> Iterator[tuple[Path, VideoFacts | PipelineError]]:
+def _looked_at(paths: Sequence[Path]) -> Iterator[tuple[Path, Facts | PipelineError]]:
     """Yield each file with its facts, or with the reason why it cannot be used."""
-    from pipeline.video.probe import probe
+    from pipeline.video.looking import Looking
+    from pipeline.video.supervised import BROKEN, Failed
 
-    for path in paths:
-        try:
-            yield path, probe(path)
-        except PipelineError as error:
-            yield path, error
+    with Looking() as look:
+        for path in paths:
+            found = look(path)
+            if isinstance(found, Failed):
+                yield path, PipelineError(found.why, where=path, remedy=found.remedy or BROKEN)
+            else:
+                yield path, found

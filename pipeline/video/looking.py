@@ -1,4 +1,4 @@
-"""The facts that the account gives of a video are read in a process of its own, because a file may make FFmpeg hang.
+"""Reads the facts of video files in a process of its own, because a file may make FFmpeg hang or crash.
 
 One process reads one file after the other. It is started when the first file is asked for, and again when a file has
 killed it (`supervised.py`).
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.video.part import Part, facts_of
-from pipeline.video.supervised import START, Failed, death, no_main_script, work
+from pipeline.video.supervised import START, Failed, death, in_other_process, no_main_script, work
 
 LONGEST_S = 900.0
 """Time to read the facts of one file, after which it is given up. An hour of video takes seconds from a local disk."""
@@ -26,10 +26,15 @@ DOING = "reading its facts"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the account gives of a video stream. duration: seconds. rate: average frames per second."""
+    """The facts of a video stream without the times of its frames, as `probe.VideoFacts` describes them."""
 
-    duration: Fraction
+    codec: str
+    width: int
+    height: int
+    n_frames: int
     rate: Fraction
+    duration: Fraction
+    stored_duration: bool
 
 
 class Looking:
@@ -86,5 +91,26 @@ def _asked(pipe: Connection) -> Iterator[Path | Part]:
 
 
 def _facts(source: Path | Part) -> Iterator[Facts]:
+    yield facts_in_this_process(source)
+
+
+def facts_in_this_process(source: Path | Part) -> Facts:
+    """Read the facts of a video. Raises the errors of `probe`."""
     found = facts_of(source)
-    yield Facts(found.duration, found.rate)
+    return Facts(
+        found.codec,
+        found.width,
+        found.height,
+        found.n_frames,
+        found.rate,
+        found.duration,
+        found.stored_duration,
+    )
+
+
+def duration_of(video: Path) -> Fraction:
+    """Return the length of one video in seconds. Another process reads it.
+
+    Raises the errors of `probe`, and PipelineError for a file that makes FFmpeg crash or take more than LONGEST_S.
+    """
+    return in_other_process(facts_in_this_process, video, LONGEST_S, DOING, video).duration

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import asked, datasets, files, locks, progress, provenance, records
 from pipeline.acquire import annotations as released
@@ -17,6 +17,10 @@ from pipeline.datasets.own_rows import Table
 from pipeline.errors import PipelineError
 from pipeline.stage_settings import Annotate
 from pipeline.stages import StageJob
+from pipeline.video.supervised import Failed
+
+if TYPE_CHECKING:
+    from pipeline.video.finding import Look
 
 
 def annotate(job: StageJob[Annotate]) -> bool:
@@ -51,10 +55,19 @@ def durations_of(table: Table, kept_in: Path | None = None) -> dict[str, Fractio
     """Return vid → seconds of every video that a row names, or the reason why it cannot be read.
 
     kept_in: a JSON file with lengths that were read before. A length in it is used if size and time of the video are
-    unchanged. Raises PipelineError if the file cannot be written.
+    unchanged. Another process reads the lengths, so a video that makes FFmpeg hang or crash is one with a reason.
+    Raises PipelineError if the file cannot be written.
     """
-    if kept_in is None:
-        return {vid: _measured(table.files[vid]) for vid in _shown(table.vids)}
+    # This import loads FFmpeg, which is slow, so it waits until a video is read.
+    from pipeline.video.looking import Looking
+
+    with Looking() as look:
+        if kept_in is None:
+            return {vid: _measured(table.files[vid], look) for vid in _shown(table.vids)}
+        return _kept_durations(table, kept_in, look)
+
+
+def _kept_durations(table: Table, kept_in: Path, look: Look) -> dict[str, Fraction | str]:
     with locks.lock(kept_in, wait=True):
         old = _read(kept_in)
         found: dict[str, Fraction | str] = {}
@@ -67,7 +80,7 @@ def durations_of(table: Table, kept_in: Path | None = None) -> dict[str, Fractio
             if row and row[:2] == mark:
                 found[vid] = Fraction(row[2])
             else:
-                found[vid] = _measured(path)
+                found[vid] = _measured(path, look)
             if isinstance(found[vid], Fraction):
                 kept[path.name] = [*mark, str(found[vid])]
         files.write_json(kept_in, kept)
@@ -99,14 +112,9 @@ def _shown(vids: Iterable[str]) -> Iterable[str]:
     return progress.lines(list(vids), unit="video", what="lengths of videos")
 
 
-def _measured(path: Path) -> Fraction | str:
-    # This import loads FFmpeg, which is slow, so it waits until a video is read.
-    from pipeline.video.probe import probe
-
-    try:
-        return probe(path).duration
-    except PipelineError as error:
-        return error.what
+def _measured(path: Path, look: Look) -> Fraction | str:
+    found = look(path)
+    return found.why if isinstance(found, Failed) else found.duration
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, printable, readable
-from pipeline.video.probe import VideoFacts
+from pipeline.video.looking import Facts
 
 HEAD = f"{'seconds':>10}  {'frames':>8}  {'fps':>7}  {'pixels':>9}  {'codec':8}  file"
 """The names of the columns."""
 
 
-def line(path: Path, found: VideoFacts | PipelineError) -> str:
+def line(path: Path, found: Facts | PipelineError) -> str:
     """Return the line of one file: its facts, or why it cannot be used."""
     if isinstance(found, PipelineError):
         return f"{'unusable':>10}  {found}"
@@ -25,7 +25,7 @@ def line(path: Path, found: VideoFacts | PipelineError) -> str:
     return f"{numbers}  {found.codec:8}  {printable(path)}"
 
 
-def rows(every: Sequence[tuple[Path, VideoFacts | PipelineError]]) -> list[dict[str, Any]]:
+def rows(every: Sequence[tuple[Path, Facts | PipelineError]]) -> list[dict[str, Any]]:
     """Return a JSON object for each file, with its facts or with `problem` and `remedy`.
 
     `seconds` is the length as a number, and `duration` is the same as an exact fraction. `stored` says whether the file
@@ -34,7 +34,7 @@ def rows(every: Sequence[tuple[Path, VideoFacts | PipelineError]]) -> list[dict[
     return [{"file": readable(path), **_facts(found)} for path, found in every]
 
 
-def _facts(found: VideoFacts | PipelineError) -> dict[str, Any]:
+def _facts(found: Facts | PipelineError) -> dict[str, Any]:
     if isinstance(found, PipelineError):
         return {"problem": found.what, "remedy": found.remedy}
     return {

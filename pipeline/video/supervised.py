@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -33,7 +34,11 @@ class NotThereError(PipelineError):
 
 Task = TypeVar("Task")
 Event = TypeVar("Event")
+Result = TypeVar("Result")
 
+
+BROKEN = "put a good copy in its place, or encode it again (ffmpeg -i OLD NEW.mp4)"
+"""What to do about a file that makes a decoder crash or hang."""
 
 Fault = Literal["file", "decoder", "outside"]
 """The cause of a failure. An error of the file itself will occur again. A decoder that crashed or took too long may
@@ -46,10 +51,12 @@ _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Failed:
-    """The last event of a file that was not read completely, with the reason and the cause."""
+    """The last event of a file that was not read completely, with the reason, the cause and what to do now, if that is
+    known."""
 
     why: str
     fault: Fault = "file"
+    remedy: str | None = None
 
 
 @contextmanager
@@ -123,6 +130,24 @@ def one_by_one(
             ours.close()
 
 
+def in_other_process(
+    work_on: Callable[[Task], Result], task: Task, seconds: float, doing: str, where: object
+) -> Result:
+    """Return the small result of one task that another process works on.
+
+    work_on: a function that another process can import. doing: the name of the work. where: the file, for the error.
+    Raises PipelineError if the function does, if it crashes, and if it takes longer than `seconds`.
+    """
+    [(_, found)] = one_by_one([task], partial(_only_event, work_on), seconds, doing, object)
+    if isinstance(found, Failed):
+        raise PipelineError(found.why, where=where, remedy=found.remedy or BROKEN)
+    return found
+
+
+def _only_event(work_on: Callable[[Task], Result], task: Task) -> Iterator[Result]:
+    yield work_on(task)
+
+
 def _send_all(
     events: Connection, tasks: Sequence[Task], events_of: Callable[[Task], Iterator[Event]], seconds_each: float
 ) -> None:
@@ -145,4 +170,4 @@ def _or_failed(events: Iterator[Event]) -> Iterator[Event | Failed]:
     try:
         yield from events
     except PipelineError as error:
-        yield Failed(error.what, "outside" if isinstance(error, NotThereError) else "file")
+        yield Failed(error.what, "outside" if isinstance(error, NotThereError) else "file", error.remedy)

@@ -31,6 +31,9 @@ THUMB = 112
 ACROSS = 10
 """Number of frames beside each other on the contact sheet."""
 
+LONGEST_S = 900.0
+"""Time to read the frames of the contact sheet, after which the video is refused."""
+
 MAX_FRAMES = 200
 """The largest number of rows that a contact sheet shows. They are spread evenly over the video."""
 
@@ -115,6 +118,13 @@ def _frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) ->
     """
     if grid == "tokens":
         raise PipelineError("words have no frames", where=vid, remedy="leave out --video")
+    from pipeline.video.supervised import in_other_process
+
+    middles = partial(_middle_frames, grid=grid, n_rows=n_rows, vid=vid, shown=shown)
+    return in_other_process(middles, video, LONGEST_S, "reading its frames", video)
+
+
+def _middle_frames(video: Path, grid: str, n_rows: int, vid: str, shown: np.ndarray) -> np.ndarray:
     from pipeline.video.decode import read_frames
     from pipeline.video.frame_grid import middle_frames
     from pipeline.video.probe import probe

@@ -18,7 +18,7 @@ from pipeline.features.store.passports import passport_differences
 from pipeline.features.store.writer import StoreWriter
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.nouns import counted
-from pipeline.video.probe import probe
+from pipeline.video.looking import duration_of
 
 
 def extract_own(video: Path, family: str, grid: str, weights: Weights, output: Path) -> Store:
@@ -30,7 +30,7 @@ def extract_own(video: Path, family: str, grid: str, weights: Weights, output: P
     made_of_video(family)
     names.file_name(own_vid(video), "the name", video, "rename the file: its name is the vid")
     recipe = Recipe(family, grid, weights, Encoding().dtype)
-    clips = n_clips(probe(video).duration, grid_seconds(grid))
+    clips = n_clips(duration_of(video), grid_seconds(grid))
     source = VideoFile(own_vid(video), video, files.sha256(video), {grid: clips})
     with locks.lock(output):
         _refuse_others(output, source.vid, recipe.passport)
