@@ -26,12 +26,12 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline import asked, config, files
+from pipeline import config, files, stage_requests
 from pipeline.acquire import originals, sources
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
 from pipeline.layout.places import StorePlace
-from pipeline.provenance import Asked
+from pipeline.provenance import StageRequest
 from pipeline.shards import shard_names
 from pipeline.stages import STAGES, StageJob
 
@@ -136,17 +136,17 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
     with contextlib.chdir(folder):
         for name in sorted({*dataset.annotations.values(), *dataset.videos, *set().union(*weights.values())}):
             source = table[name]
-            want = asked.fetch(job("fetch", name=name), source.file, source.digest)
+            want = stage_requests.fetch(job("fetch", name=name), source.file, source.digest)
             leave(want, fetched(name), [RESULTS.resource(name) / source.file])
         for name in dataset.videos:
-            want = asked.unpack(job("unpack", {"fetched": [fetched(name)]}, name=name))
+            want = stage_requests.unpack(job("unpack", {"fetched": [fetched(name)]}, name=name))
             leave(want, unpacked(name), [RESULTS.index(name)])
         for split, name in dataset.annotations.items():
-            want = asked.annotate(job("annotate", {"fetched": [fetched(name)]}, **QVHIGHLIGHTS, split=split))
+            want = stage_requests.annotate(job("annotate", {"fetched": [fetched(name)]}, **QVHIGHLIGHTS, split=split))
             leave(want, annotated(split), [RESULTS.annotations("qvhighlights", split)])
         annotations = [annotated(split) for split in dataset.annotations]
         archives = [unpacked(name) for name in dataset.videos]
-        looked_for = originals.asked(dataset.videos, table)
+        looked_for = originals.searched_addresses(dataset.videos, table)
         for shard in shard_names(dataset.shards):
             vids = [f"{shard}-{i:05d}_60.0_210.0" for i in range(n_videos // dataset.shards // LEFT_OUT)]
             why = {"why": "missing: not among the videos of the archive", "asked": looked_for}
@@ -154,15 +154,15 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
             account, clips = of_shard("videos", shard), of_shard("segments", shard)
             place = QVHIGHLIGHTS | {"shard": shard}
             sections = {"dataset": dataset, "acquire": settings.acquire}
-            want = asked.videos(job("videos", {"inputs": annotations + archives}, sections, **place))
+            want = stage_requests.videos(job("videos", {"inputs": annotations + archives}, sections, **place))
             leave(want, account, [RESULTS.account("qvhighlights", shard)], skipped)
-            want = asked.segment(job("segment", {"videos": [account]}, **place, grids="2s", clip=dataset.clip))
+            want = stage_requests.segment(job("segment", {"videos": [account]}, **place, grids="2s", clip=dataset.clip))
             leave(want, clips, [RESULTS.segments("qvhighlights", "2s", shard)], skipped)
             for reader, families in readers(settings).items():
                 inputs = {"inputs": annotations if reader == "words" else [clips]}
                 inputs["weights"] = [fetched(name) for name in weights[reader]]
                 sections = {"dataset": dataset, "families": families, "encoding": settings.encoding}
-                want = asked.extract(job("extract", inputs, sections, **place, reader=reader))
+                want = stage_requests.extract(job("extract", inputs, sections, **place, reader=reader))
                 places = [StorePlace(family, dataset.grid_of(family)) for family in families]
                 stores = [RESULTS.store("qvhighlights", one, shard) for one in places]
                 leave(want, feature_manifest(reader, shard), stores, skipped)
@@ -210,7 +210,7 @@ def remember_everything(folder: Path, settings: config.Config) -> None:
     snakemake(folder, folder / "config.yaml", "--touch", "--forceall", "--", *features(settings))
 
 
-def leave(want: Asked, manifest: Path, made: Sequence[Path], skipped: Sequence[dict[str, str]] = ()) -> None:
+def leave(want: StageRequest, manifest: Path, made: Sequence[Path], skipped: Sequence[dict[str, str]] = ()) -> None:
     """Leave what a stage would: its files, then the manifest that lists them."""
     for path in made:
         path.parent.mkdir(parents=True, exist_ok=True)

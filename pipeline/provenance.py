@@ -49,7 +49,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Asked:
+class StageRequest:
     """What a stage is asked for, in the form in which its manifest will record it.
 
     The stage passes it to `run_stage`, and the plan of the workflow compares it with the existing manifest. So both
@@ -99,7 +99,7 @@ def run_stage(
     """
     manifest, read = Path(manifest), tuple(map(Path, inputs))
     with locks.lock(manifest, wait=wait):
-        header = Asked(stage, settings or {}, read, only).header()
+        header = StageRequest(stage, settings or {}, read, only).header()
         if not again and is_done(manifest, header):
             begun(manifest).unlink(missing_ok=True)
             os.utime(manifest)  # Snakemake takes an output that is older than its inputs for out of date
@@ -122,17 +122,17 @@ def run_stage(
     return True
 
 
-def run_asked(
-    asked: Asked, manifest: Path | str, work: Callable[[], Outcome], *, again: bool = False, wait: bool = False
+def run_request(
+    request: StageRequest, manifest: Path | str, work: Callable[[], Outcome], *, again: bool = False, wait: bool = False
 ) -> bool:
-    """Do what `run_stage` does, for a stage whose settings and inputs were put together in `asked.py`."""
+    """Do what `run_stage` does, for a stage whose settings and inputs were put together in `stage_requests.py`."""
     return run_stage(
-        asked.stage,
+        request.stage,
         manifest,
         work,
-        inputs=asked.inputs,
-        settings=asked.settings,
-        only=asked.only,
+        inputs=request.inputs,
+        settings=request.settings,
+        only=request.only,
         again=again,
         wait=wait,
     )

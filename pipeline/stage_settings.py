@@ -1,8 +1,8 @@
 """The settings of every stage. A rule writes them into `--settings`, and the command reads them from there.
 
-The workflow makes the same models for its plan. `asked.py` takes those settings that can change a result into the
-manifest. An unknown or missing key is refused. A key has a default only if the command may be called by hand without
-it.
+The workflow makes the same models for its plan. `stage_requests.py` takes those settings that can change a result into
+the manifest. An unknown or missing key is refused. A key has a default only if the command may be called by hand
+without it.
 """
 
 from __future__ import annotations

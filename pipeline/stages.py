@@ -1,8 +1,8 @@
 """The table of stages of the data flow. The command, revision, settings and function of a stage follow from its row.
 
 A job of a stage is one object, `StageJob`. The command line makes it from options, and the plan of the workflow makes
-it from wildcards and input files, so both ask for the same work (`asked.py`). Rows name settings and functions by text,
-so that a command imports only what it runs.
+it from wildcards and input files, so both ask for the same work (`stage_requests.py`). Rows name settings and functions
+by text, so that a command imports only what it runs.
 """
 
 from __future__ import annotations

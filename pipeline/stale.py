@@ -16,10 +16,10 @@ from pipeline import methods
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.manifests import Snapshot
-from pipeline.provenance import STAGES, Asked, is_done
+from pipeline.provenance import STAGES, StageRequest, is_done
 
 
-def has_work(asked: Asked, manifest: Path, snapshot: Snapshot | None = None) -> bool:
+def has_work(request: StageRequest, manifest: Path, snapshot: Snapshot | None = None) -> bool:
     """Tell whether the stage of an existing manifest would find work if it were started now.
 
     snapshot: the content of other manifests that were read already. An input that is missing or damaged does not count
@@ -27,7 +27,7 @@ def has_work(asked: Asked, manifest: Path, snapshot: Snapshot | None = None) -> 
     """
     snapshot = snapshot or Snapshot()
     try:
-        header = asked.header(snapshot)
+        header = request.header(snapshot)
     except PipelineError:
         return False
     return not is_done(manifest, header, snapshot)

@@ -72,7 +72,7 @@ def test_losses_fall_on_every_kind_of_labels(name, dataset, torch_one_thread):
     method.network.eval()  # without dropout
     totals = [float(learner.step(labelled)["total"]) for _ in range(30)]
     assert totals[-1] < 0.9 * totals[0]
-    found = method.found(method.outputs(batch), queries, batch.n_clips, dataset)
+    found = method.decode(method.outputs(batch), queries, batch.n_clips, dataset)
     assert [len(row) for row in found.saliency] == [12, 9]
     assert all(np.isfinite(row).all() for row in found.saliency)
     if dataset == "tvsum":

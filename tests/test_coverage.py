@@ -10,7 +10,7 @@ import pytest
 import stage_jobs
 from tiny_benchmark import DATASET, Benchmark, experiment, list_stores
 
-from pipeline import asked, files, records
+from pipeline import files, records, stage_requests
 from pipeline.config_dataset import Fill
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
@@ -249,8 +249,8 @@ def test_where_nothing_is_filled_no_setting_of_a_run_knows_of_it():
         settings=SimpleNamespace(experiment=experiment(), dataset=DATASET),
         inputs={"annotations": (), "runs": (), "features": ()},
     )
-    assert "fill" not in asked.predict(job).settings
+    assert "fill" not in stage_requests.predict(job).settings
     job.settings.dataset = DATASET.model_copy(
         update={"missing": "fill", "fill": Fill(archive="old-features", beside=["clip-vit-b32"])}
     )
-    assert asked.predict(job).settings["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}
+    assert stage_requests.predict(job).settings["fill"] == {"clip-vit-b32": "/2s/clip-vit-b32+old-features/"}

@@ -56,7 +56,7 @@ def doctor(capsys, *arguments):
 
 
 def faults(**asked):
-    return list(results.check(case.read(case.Asked(target="table1", **asked))))
+    return list(results.check(case.read(case.Invocation(target="table1", **asked))))
 
 
 def bad(findings):
@@ -109,7 +109,7 @@ def test_a_broken_machine_names_every_problem_with_what_to_do(ready, quick, caps
 
 def test_what_the_run_does_first_is_named(ready):
     next(ready.results.glob("metrics/seen/*/val-selected.json")).unlink()
-    found = {finding.check: finding for finding in plan.check(case.read(case.Asked(target="table1")))}
+    found = {finding.check: finding for finding in plan.check(case.read(case.Invocation(target="table1")))}
     assert found["plan"].what == "2 jobs; first: score (experiment=seen split=val); then tabulate 1"
     assert found["memory"].what.endswith("the largest job (score) asks for 2.0 GB")
 
@@ -208,7 +208,7 @@ def test_many_damaged_files_take_few_lines(ready):
 
 def test_videos_that_came_one_by_one_are_here_while_no_account_misses_one(ready):
     def names():
-        return [source.name for source in present.sorted_out(case.read(case.Asked(target="table1"))).here]
+        return [source.name for source in present.sorted_out(case.read(case.Invocation(target="table1"))).here]
 
     assert names() == ["train", "val", "videos"]
     manifest = ready.results / "videos/qvhighlights/00001.json"
@@ -231,7 +231,7 @@ def test_an_original_that_is_not_what_the_table_says_is_a_problem(ready, text, s
     ready.annotate([VIDS[0]])
     path = ready.folder / "train.jsonl"
     path.unlink() if text is None else path.write_text(text)
-    (found,) = bad(present.check(case.read(case.Asked(target="table1"))))
+    (found,) = bad(present.check(case.read(case.Invocation(target="table1"))))
     assert (found.check, found.level) == ("sources", "problem")
     assert said in found.what
     assert advice in found.remedy
@@ -241,7 +241,7 @@ def test_another_pin_than_the_manifests_is_a_problem(ready):
     digest = files.sha256(ready.results / "resources/train/train.jsonl")
     ready.write("sources.csv", (ready.folder / "sources.csv").read_text().replace(f"sha256:{digest}", ""))
     files.write_json(ready.results / "resources/train/pin.json", {"sha256": "0" * 64, "bytes": 1})
-    (found,) = bad(present.check(case.read(case.Asked(target="table1"))))
+    (found,) = bad(present.check(case.read(case.Invocation(target="table1"))))
     assert "its pin says another digest" in found.what
     assert found.remedy == "remove results/resources/train to fetch the file again"
 
@@ -262,7 +262,7 @@ def test_a_clock_that_was_set_back_is_found_by_our_own_files(ready):
         (found,) = [finding for finding in file_system.check(asked) if finding.check == file_system.CLOCK]
         return found
 
-    manifest, asked = ready.results / "runs/seen.1of1.json", case.read(case.Asked())
+    manifest, asked = ready.results / "runs/seen.1of1.json", case.read(case.Invocation())
     assert clock().level == "ok"
     for ahead_s, level in ((100, "note"), (3 * 86_400, "problem")):
         os.utime(manifest, (time.time() + ahead_s,) * 2)
@@ -289,16 +289,16 @@ def test_a_config_that_cannot_work_is_a_problem_and_the_rest_is_examined(tmp_pat
     change(raw)
     Path("config.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.setattr(examine, "CHECKS", {"config": examine.config, "files": results.check})
-    found = examine.examine(case.Asked())
+    found = examine.examine(case.Invocation())
     assert [(finding.check, finding.level) for finding in found] == [("config", "problem"), ("files", "ok")]
     assert said in found[0].what
     assert found[0].remedy
 
 
 def test_a_target_that_does_not_exist_is_refused(ready):
-    found = case.read(case.Asked(target="table5")).refused
+    found = case.read(case.Invocation(target="table5")).refused
     assert "is no target" in str(found)
-    assert case.read(case.Asked(target="experiment_heard")).needs.cfg.experiments.keys() == {"heard"}
+    assert case.read(case.Invocation(target="experiment_heard")).needs.cfg.experiments.keys() == {"heard"}
 
 
 def test_a_check_that_raises_or_hangs_is_a_line(tmp_path, monkeypatch):
@@ -313,7 +313,7 @@ def test_a_check_that_raises_or_hangs_is_a_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(examine, "CHECKS", {"a": breaks, "b": hangs})
     monkeypatch.setattr(examine, "LIMIT_S", 0.3)
-    found = examine.examine(case.Asked())
+    found = examine.examine(case.Invocation())
     assert [(finding.check, finding.level) for finding in found] == [("a", "ok"), ("a", "problem"), ("b", "problem")]
     assert "RuntimeError: something" in found[1].what
     assert "did not end within 0.3 s" in found[2].what
@@ -321,7 +321,7 @@ def test_a_check_that_raises_or_hangs_is_a_line(tmp_path, monkeypatch):
 
 def test_the_table_has_a_line_for_each_finding_and_its_remedy_beneath():
     found = [Finding("a", "ok", "fine"), Finding("bcd", "problem", "word " * 40, "do this")]
-    lines = table.text(found, case.Asked()).splitlines()
+    lines = table.text(found, case.Invocation()).splitlines()
     assert lines[2] == "ok       a    fine"
     assert max(map(len, lines)) <= table.WIDTH
     assert lines[5].strip() == "→ do this" or lines[4].strip() == "→ do this"

@@ -19,7 +19,7 @@ from pipeline.doctor import case, decoders, drawn, file_system, gpu, installatio
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPER = case.Asked(configfile=ROOT / "config.yaml")
+PAPER = case.Invocation(configfile=ROOT / "config.yaml")
 FULL = installation.pins_of(ROOT / "requirements/full.lock")
 LIGHT = installation.pins_of(ROOT / "requirements/light.lock")
 Usage = namedtuple("Usage", "total used free")

@@ -94,7 +94,7 @@ def made(server, tmp_path, monkeypatch):
         }  # fmt: skip
         with files.atomic("config.yaml") as out:
             yaml.safe_dump(config, out)
-        asked = case.read(case.Asked(target="experiment_e", links=links))
+        asked = case.read(case.Invocation(target="experiment_e", links=links))
         assert asked.refused is None, asked.refused
         return asked
 
@@ -255,7 +255,7 @@ def test_a_local_file_of_another_name_is_known_by_its_digest(made, tmp_path):
     made("gone")
     table = tmp_path / "sources.csv"
     table.write_text(table.read_text().replace(",,100,", f",sha256:{hashlib.sha256(BODY).hexdigest()},100,"))
-    asked = case.read(case.Asked(target="experiment_e", entries=("acquire={local: [mine]}",)))
+    asked = case.read(case.Invocation(target="experiment_e", entries=("acquire={local: [mine]}",)))
     assert [source.name for source in present.sorted_out(asked).offered] == ["predictions"]
     (tmp_path / "mine/other.txt").write_bytes(BODY.upper())
     assert present.sorted_out(asked).offered == []

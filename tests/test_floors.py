@@ -48,8 +48,8 @@ FLOORS = (
     },
     {"datasets"},
     {
-        "asked",
-        "behind",
+        "stage_requests",
+        "recorded_settings",
         "config",
         "config_checks",
         "config_dataset",

@@ -217,7 +217,7 @@ def test_cg_detrs_windows_are_clamped_to_the_duration_before_they_are_rounded():
     method = small("cg_detr")
     nothing = torch.zeros(0, 1, 1, 2)
     given = Outputs(logits=logits, spans=spans, aux_logits=nothing, aux_spans=nothing, saliency=torch.zeros(1, 50))
-    assert method.found(given, [query], [50], "qvhighlights").windows[0][0, :2].tolist() == within
+    assert method.decode(given, [query], [50], "qvhighlights").windows[0][0, :2].tolist() == within
 
 
 def test_more_prompts_picked_than_there_are_are_refused():

@@ -249,7 +249,9 @@ def test_a_missing_video_whose_file_was_put_there_is_worth_a_question(tmp_path, 
         "local": tmp_path / "local/below",
     }
     table = sources_of(tmp_path)
-    missing = {"skipped": [{"vid": "a", "why": "missing: none", "asked": originals.asked(["films"], table)}]}
+    missing = {
+        "skipped": [{"vid": "a", "why": "missing: none", "asked": originals.searched_addresses(["films"], table)}]
+    }
     arguments = missing, ["films"], table, [str(tmp_path / "local")], Layout(tmp_path / "home")
     assert not originals.may_come_now(*arguments)
     folder[place].mkdir(parents=True)

@@ -37,7 +37,7 @@ def predict(spans, *, dataset="qvhighlights", clip_s=2.0, duration=150.0, logits
     )
     method = TrDetrMethod(SETTINGS, Inputs(4, 0, 4, clip_s, moments=dataset != "tvsum"))
     query = Query(qid=3, query="a dog", vid="v", duration=duration)
-    return predictions(method.found(outputs, [query], [n_clips or saliency.shape[1]], dataset), [query], dataset)[0]
+    return predictions(method.decode(outputs, [query], [n_clips or saliency.shape[1]], dataset), [query], dataset)[0]
 
 
 def test_windows_are_fractions_of_the_annotated_duration():

@@ -125,7 +125,7 @@ def outcome(settings, dataset, audio, training=TRAINING):
         losses["total"].backward()
         trained = {n: p for n, p in method.network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
         yield {name: (tuple(p.shape), float(p.grad.norm())) for name, p in trained.items()}
-    found = method.found(outputs, queries, CLIPS, dataset)
+    found = method.decode(outputs, queries, CLIPS, dataset)
     yield np.concatenate(found.saliency).tobytes(), found.windows and np.concatenate(found.windows).tobytes()
 
 

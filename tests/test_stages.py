@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import asked, provenance, stage_settings
+from pipeline import provenance, stage_requests, stage_settings
 from pipeline.cli import ABOUT, build_parser, main
 from pipeline.settings import Strict
 from pipeline.stages import STAGES
@@ -62,7 +62,7 @@ def test_a_stage_of_the_table_has_a_command_a_revision_settings_and_a_function(s
     assert callable(getattr(import_module(module), name))
     assert provenance.STAGES[stage] == row.revision
     assert issubclass(row.settings_class(), Strict)
-    assert callable(getattr(asked, "import_archive" if stage == "import" else stage))
+    assert callable(getattr(stage_requests, "import_archive" if stage == "import" else stage))
     options = build_parser().parse_args(command(stage, "{}", "m.json"))
     assert options.stage == stage
 

@@ -11,7 +11,7 @@ from pipeline import files, provenance, stale
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.manifests import Snapshot
-from pipeline.provenance import Asked
+from pipeline.provenance import StageRequest
 
 SHARDS = [f"features/tvsum/words/0000{i}" for i in (0, 1)]
 
@@ -25,9 +25,9 @@ class Results:
     def asked(self):
         """Manifest name → what its stage is asked for."""
         revision = {"clip-text": {"revision": FAMILIES["clip-text"].revision}}
-        shards = {n: Asked("extract", {"families": revision, "clip": c}) for n, c in self.clips.items()}
-        train = Asked("train", {"families": {"clip-text": "/tokens/"}}, [self.manifest(name) for name in shards])
-        return shards | {"runs/one": train, "tables/table3": Asked("tabulate", {}, [self.manifest("runs/one")])}
+        shards = {n: StageRequest("extract", {"families": revision, "clip": c}) for n, c in self.clips.items()}
+        train = StageRequest("train", {"families": {"clip-text": "/tokens/"}}, [self.manifest(name) for name in shards])
+        return shards | {"runs/one": train, "tables/table3": StageRequest("tabulate", {}, [self.manifest("runs/one")])}
 
     def manifest(self, name):
         return self.folder / f"{name}.json"
@@ -35,7 +35,7 @@ class Results:
     def make(self):
         self.done.clear()
         for name, asked in self.asked().items():
-            provenance.run_asked(asked, self.manifest(name), lambda name=name: self.work(name))
+            provenance.run_request(asked, self.manifest(name), lambda name=name: self.work(name))
         return list(self.done)
 
     def work(self, name):
@@ -113,7 +113,7 @@ def test_other_settings_give_work_to_their_stage_and_then_to_what_reads_it(resul
 def test_changed_inputs_give_work_though_the_manifest_is_newer(results):
     results.clips[SHARDS[0]] = 2
     (name, asked), *_ = results.asked().items()
-    provenance.run_asked(asked, results.manifest(name), lambda: results.work(name))
+    provenance.run_request(asked, results.manifest(name), lambda: results.work(name))
     results.manifest("runs/one").touch()  # as Snakemake does when it restores the manifest of a failed job
     assert results.with_work() == ["runs/one"]
 
@@ -132,7 +132,7 @@ def test_after_a_failure_settings_changed_back_give_work_only_where_files_were_o
 
     results.clips[SHARDS[0]] = 2
     with pytest.raises(PipelineError):
-        provenance.run_asked(results.asked()[SHARDS[0]], results.manifest(SHARDS[0]), fail)
+        provenance.run_request(results.asked()[SHARDS[0]], results.manifest(SHARDS[0]), fail)
     assert results.with_work() == [SHARDS[0]]
     results.clips[SHARDS[0]] = old
     assert results.with_work() == expected

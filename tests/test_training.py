@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_benchmark import DATASET, MODEL, PEERS, Benchmark, experiment, log_of, train_with_states
 
-from pipeline import asked, config, files
+from pipeline import config, files, stage_requests
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Method
 from pipeline.models import matching
@@ -334,7 +334,9 @@ def test_a_part_is_one_of_as_many_as_the_experiment_has_jobs():
     settings = Train(experiment=experiment(seeds=[0, 1, 2, 3], jobs=3), dataset=DATASET)
 
     def runs_of(part):
-        return asked.runs_of_part(StageJob(Path("r"), Path("m"), settings, {"experiment": "x", "part": part}, {}))
+        return stage_requests.runs_of_part(
+            StageJob(Path("r"), Path("m"), settings, {"experiment": "x", "part": part}, {})
+        )
 
     assert runs_of("1of3") == ["all-s0", "all-s3"]
     assert [runs_of(part) for part in ("2of3", "3of3")] == [["all-s1"], ["all-s2"]]

@@ -124,7 +124,7 @@ def test_a_dataset_has_the_heads_that_it_can_teach(moments, highlights, audio, h
     method = methods.build(TINY, inputs)
     outputs = method.outputs(batch(inputs=inputs))
     assert len(method.network.heads) == heads
-    found = method.found(outputs, (), [7, 4], "qvhighlights" if highlights else "charades_sta")
+    found = method.decode(outputs, (), [7, 4], "qvhighlights" if highlights else "charades_sta")
     assert [len(row) for row in found.saliency] == [7, 4]
     if not moments:
         assert found.windows is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from pipeline.methods.contract import Found, Inputs, Method
+from pipeline.methods.contract import Decoded, Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.records import Query
 from pipeline.settings import Rate
@@ -60,13 +60,13 @@ class Toy(Method):
         loss = binary_cross_entropy_with_logits(outputs.float(), rated, weight=batch.video_mask)
         return {"rated": loss, "total": loss}
 
-    def found(self, outputs: Tensor, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:
+    def decode(self, outputs: Tensor, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Decoded:
         """Chances as clip scores; rows of clips above the threshold as windows, scored with their mean."""
         chances = outputs.float().sigmoid().cpu().numpy()
         saliency = [row[:n] for row, n in zip(chances, n_clips, strict=True)]
         if not self.inputs.moments:
-            return Found(None, saliency)
-        return Found([self._windows(row, q.duration) for row, q in zip(saliency, queries, strict=True)], saliency)
+            return Decoded(None, saliency)
+        return Decoded([self._windows(row, q.duration) for row, q in zip(saliency, queries, strict=True)], saliency)
 
     def _windows(self, chances: np.ndarray, duration: float) -> np.ndarray:
         """[k, 3], the best first; the likeliest clip alone where none lies above the threshold."""

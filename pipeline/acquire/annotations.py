@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import asked, datasets, files, provenance, records
+from pipeline import datasets, files, provenance, records, stage_requests
 from pipeline.datasets import rows
 from pipeline.errors import PipelineError
 from pipeline.manifests import files_behind
@@ -35,8 +35,8 @@ def annotate(job: StageJob[Annotate]) -> bool:
         records.write_jsonl(target, map(records.to_row, queries))
         return provenance.Outcome([target], count(queries))
 
-    want = asked.annotate(job)
-    return provenance.run_asked(want, job.manifest, work)
+    want = stage_requests.annotate(job)
+    return provenance.run_request(want, job.manifest, work)
 
 
 def sampled(dataset: str, split: str, queries: Sequence[records.Query], share: float) -> list[records.Query]:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from pipeline import asked, csv_file, files, progress, provenance
+from pipeline import csv_file, files, progress, provenance, stage_requests
 from pipeline.errors import PipelineError, printable
 from pipeline.layout import Layout
 from pipeline.manifests import files_of, input_digests
@@ -88,8 +88,8 @@ def unpack(job: StageJob[Nothing]) -> bool:
         return provenance.Outcome([layout.index(name)], counts, unpacking.skipped)
 
     _forget_if_short(layout, name)
-    want = asked.unpack(job)
-    return provenance.run_asked(want, job.manifest, work)
+    want = stage_requests.unpack(job)
+    return provenance.run_request(want, job.manifest, work)
 
 
 def allowed_bytes(packed: int) -> int:

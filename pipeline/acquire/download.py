@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from pipeline import asked, files, locks, provenance
+from pipeline import files, locks, provenance, stage_requests
 from pipeline.acquire import folders, originals, patience, sources
 from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
@@ -58,8 +58,8 @@ def fetch(job: StageJob[Fetch]) -> bool:
         _fetch(source, target, acquire, again=again)
         return provenance.Outcome([target], {"bytes": target.stat().st_size})
 
-    want = asked.fetch(job, source.file, source.digest)
-    return provenance.run_asked(want, manifest, work, again=again, wait=True)
+    want = stage_requests.fetch(job, source.file, source.digest)
+    return provenance.run_request(want, manifest, work, again=again, wait=True)
 
 
 def download(wanted: Wanted, acquire: Acquire) -> str:

@@ -155,7 +155,7 @@ def have_changed(taken: Iterable[CopiedFile]) -> bool:
     return any(one.has_changed() for one in suspects)
 
 
-def asked(names: Sequence[str], table: Sources) -> str:
+def searched_addresses(names: Sequence[str], table: Sources) -> str:
     """Return, in one line, where the videos of a dataset are searched. This line is recorded with each video that was
     not found."""
     return " ".join(address for name in names for address in (table[name].addresses if name in table.by_name else ()))
@@ -174,7 +174,7 @@ def may_come_now(
     gone = [row for row in record.get("skipped", ()) if str(row.get("why", "")).startswith("missing")]
     if not gone:
         return False
-    if any(row.get("asked") != asked(names, table) for row in gone):
+    if any(row.get("asked") != searched_addresses(names, table) for row in gone):
         return True
     sources = [table[name] for name in names if table[name].kind in ("video", "youtube")]
     copies = local_copies(local) if sources else {}

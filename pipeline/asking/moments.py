@@ -25,7 +25,7 @@ from pipeline.errors import PipelineError, printable
 from pipeline.features.making.recipe import Recipe
 from pipeline.features.store import Store
 from pipeline.layout.runs import EPOCHS
-from pipeline.methods.contract import Found, Method
+from pipeline.methods.contract import Decoded, Method
 from pipeline.records import Prediction, Query
 from pipeline.training import checkpoint
 from pipeline.training.batches import collate
@@ -167,7 +167,7 @@ class Moments:
             yield load(OpenFeatures(stores, {}), self.card.features, [asked], training=training, reading=reading)
 
     @torch.inference_mode()
-    def _found(self, data: Data, pieces: list[Piece]) -> Found:
+    def _found(self, data: Data, pieces: list[Piece]) -> Decoded:
         """Run the network on every piece. A piece that is the whole video keeps its exact duration, as in `predict`."""
         shown = _in_pieces(data, pieces)
         windows: list[np.ndarray] | None = []
@@ -176,10 +176,10 @@ class Moments:
             for first in range(0, len(pieces), AT_ONCE):
                 batch = collate(shown, range(first, min(first + AT_ONCE, len(pieces))))
                 here = shown.queries[first : first + AT_ONCE]
-                found = self.method.found(self.method.outputs(batch), here, batch.n_clips, self.card.dataset)
+                found = self.method.decode(self.method.outputs(batch), here, batch.n_clips, self.card.dataset)
                 saliency += found.saliency
                 windows = None if windows is None or found.windows is None else [*windows, *found.windows]
-        return Found(windows, saliency)
+        return Decoded(windows, saliency)
 
 
 def _named(stores: Mapping[str, Path]) -> str:

@@ -1,7 +1,7 @@
 """Serves a page on this machine on which a user can ask many queries about an encoded video.
 
-Starlette and uvicorn (the extra `serve`) handle HTTP. `served.py` is the application. `turns.py` makes sure that one
-question is answered at a time.
+Starlette and uvicorn (the extra `serve`) handle HTTP. `served.py` is the application. `waiting_line.py` makes sure
+that one question is answered at a time.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def serve(served: Served, found: socket.socket) -> None:
     import uvicorn
 
     from pipeline.asking.served import application
-    from pipeline.asking.turns import Turns
+    from pipeline.asking.waiting_line import WaitingLine
 
-    port, turns = found.getsockname()[1], Turns(served.ask)
+    port, line = found.getsockname()[1], WaitingLine(served.ask)
     config = uvicorn.Config(
-        application(served, turns, port),
+        application(served, line, port),
         http="h11",
         ws="none",
         lifespan="off",
@@ -76,5 +76,5 @@ def serve(served: Served, found: socket.socket) -> None:
     print("Open this address in a browser on this machine. Ctrl-C ends it.", flush=True)
     with suppress(KeyboardInterrupt):  # uvicorn ends its work first and then lets the signal through
         uvicorn.Server(config).run(sockets=[found])
-    turns.close()
+    line.close()
     print("Ended.", flush=True)

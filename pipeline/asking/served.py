@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.asking import page
 from pipeline.asking.answer import Answer
-from pipeline.asking.turns import Turns
+from pipeline.asking.waiting_line import WaitingLine
 from pipeline.asking.words import LONGEST
 from pipeline.errors import PipelineError
 
@@ -79,7 +79,7 @@ class Served:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
 
-def application(served: Served, turns: Turns, port: int) -> ASGIApp:
+def application(served: Served, line: WaitingLine, port: int) -> ASGIApp:
     """Return the application. port: the port on which the server listens."""
 
     async def show(_: Request) -> Response:
@@ -103,10 +103,10 @@ def application(served: Served, turns: Turns, port: int) -> ASGIApp:
     async def ask(request: Request) -> Response:
         try:
             query = await _query(request)
-            question = turns.take(query)
+            question = line.add(query)
         except PipelineError as error:
             return PlainTextResponse(_one_line(error), 400)
-        lines = _told(question, turns, served)
+        lines = _told(question, line, served)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     routes = [Route("/{token}/", show), Route("/{token}/video", play), Route("/{token}/ask", ask, methods=["POST"])]
@@ -174,7 +174,7 @@ async def _query(request: Request) -> str:
     return str(content["query"])
 
 
-async def _told(question: Future[Answer], turns: Turns, served: Served) -> AsyncIterator[str]:
+async def _told(question: Future[Answer], line: WaitingLine, served: Served) -> AsyncIterator[str]:
     """Yield lines of JSON: how many questions are before this one while it waits, and at the end its answer or the
     reason why there is none.
 
@@ -187,7 +187,7 @@ async def _told(question: Future[Answer], turns: Turns, served: Served) -> Async
             if left <= 0:
                 yield _line(error=f"The question was not answered within {served.question_s:g} s.")
                 return
-            yield _line(before=turns.before(question))
+            yield _line(before=line.before(question))
             await asyncio.wait([waiting], timeout=min(left, TOLD_EVERY_S))
         yield _outcome(waiting, begun, served.most)
     finally:

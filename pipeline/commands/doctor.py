@@ -25,14 +25,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     """Print the table. The exit code is 0 if the run can start, and 1 if it cannot."""
     from pipeline.doctor import table
-    from pipeline.doctor.case import Asked
+    from pipeline.doctor.case import Invocation
     from pipeline.doctor.examine import examine
     from pipeline.doctor.findings import can_start
 
-    asked = Asked(
+    invocation = Invocation(
         options.configfile, tuple(options.config), options.target, options.results, options.links, options.digests
     )
-    findings = examine(asked)
-    print(table.as_json(findings, asked) if options.json else table.text(findings, asked), flush=True)
+    findings = examine(invocation)
+    print(table.as_json(findings, invocation) if options.json else table.text(findings, invocation), flush=True)
     if not can_start(findings):
         sys.exit(1)

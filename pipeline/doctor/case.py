@@ -21,7 +21,7 @@ CHECKOUT = PROJECT.parent
 
 
 @dataclass(frozen=True)
-class Asked:
+class Invocation:
     """The options of the command line. entries: `KEY=VALUE` after `--config`. links: whether every source is asked.
     digests: whether every file is read."""
 
@@ -37,7 +37,7 @@ class Asked:
 class Case:
     """The input of every check. needs, table: None if the config cannot work; `refused` then has the reason."""
 
-    asked: Asked
+    invocation: Invocation
     layout: Layout
     needs: Needs | None = None
     table: Sources | None = None
@@ -59,14 +59,14 @@ class Case:
         return self.needs.cfg.acquire.timeout_s if self.needs else config.Acquire().timeout_s
 
 
-def read(asked: Asked) -> Case:
+def read(invocation: Invocation) -> Case:
     """Read the config. One that cannot work is kept with its error, so that the rest of the machine is examined."""
     try:
-        raw = yaml_file.with_entries(yaml_file.read(asked.configfile), asked.entries)
-        cfg = config.load(raw, str(asked.configfile))
+        raw = yaml_file.with_entries(yaml_file.read(invocation.configfile), invocation.entries)
+        cfg = config.load(raw, str(invocation.configfile))
         table = sources.load(cfg.acquire.sources)
-        feasible.check(cfg, table, str(asked.configfile))
-        needs = Needs.of(cfg, table, asked.target)
+        feasible.check(cfg, table, str(invocation.configfile))
+        needs = Needs.of(cfg, table, invocation.target)
     except PipelineError as error:
-        return Case(asked, Layout(asked.results), refused=error)
-    return Case(asked, Layout(Path(cfg.results)), needs, table)
+        return Case(invocation, Layout(invocation.results), refused=error)
+    return Case(invocation, Layout(Path(cfg.results)), needs, table)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from threading import Thread
 
 from pipeline.doctor import decoders, file_system, gpu, installation, network, plan, present, results, space
-from pipeline.doctor.case import Asked, Case, read
+from pipeline.doctor.case import Case, Invocation, read
 from pipeline.doctor.findings import Finding, of_error, ok, problem
 from pipeline.errors import PipelineError, printable
 from pipeline.nouns import counted
@@ -27,7 +27,7 @@ def config(case: Case) -> Iterator[Finding]:
         names = case.needs.of_datasets
         extras = " and ".join(case.needs.extras) or "light installation"
         n = counted(len(case.needs.cfg.experiments), "experiment")
-        text = f"{case.asked.configfile} can work; {case.asked.target} has {n} on {', '.join(names)}"
+        text = f"{case.invocation.configfile} can work; {case.invocation.target} has {n} on {', '.join(names)}"
         yield ok("config", f"{text}; it needs: {extras}")
 
 
@@ -46,9 +46,9 @@ CHECKS: dict[str, Check] = {
 """The name of a check, which its line has if the check itself fails → the check, in the order of the table."""
 
 
-def examine(asked: Asked) -> list[Finding]:
+def examine(invocation: Invocation) -> list[Finding]:
     """Run all checks at the same time, and return their findings in the order of the table."""
-    case = read(asked)
+    case = read(invocation)
     found: dict[str, list[Finding]] = {name: [] for name in CHECKS}
     threads = {
         name: Thread(target=_collect, args=(name, check, case, found[name]), daemon=True)
@@ -58,7 +58,7 @@ def examine(asked: Asked) -> list[Finding]:
         thread.start()
     end = time.monotonic() + LIMIT_S
     for name, thread in threads.items():
-        thread.join(None if asked.digests else max(0.0, end - time.monotonic()))
+        thread.join(None if invocation.digests else max(0.0, end - time.monotonic()))
         if thread.is_alive():
             what = f"this check did not end within {LIMIT_S:g} s"
             found[name].append(

@@ -38,12 +38,12 @@ def check(case: Case) -> Iterator[Finding]:
     if case.needs is None:
         return
     lacking = present.sorted_out(case).to_fetch
-    wanted = list(case.needs.sources.values()) if case.asked.links else lacking
+    wanted = list(case.needs.sources.values()) if case.invocation.links else lacking
     addresses = {source.name: [url for url in source.addresses if url.startswith("http")] for source in wanted}
     if not any(addresses.values()):
         yield ok(NAME, "not needed: every source is on this machine" if case.needs.sources else "not needed")
         return
-    if case.asked.links:
+    if case.invocation.links:
         yield from _links(case, wanted, {source.name for source in lacking})
     else:
         yield from _hosts(lacking, min(PATIENCE_S, case.timeout_s))

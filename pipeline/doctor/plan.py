@@ -61,14 +61,14 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def _command(case: Case, workflow: Path) -> list[str]:
-    asked = case.asked
-    config = ["--config", *asked.entries] if asked.entries else []
-    plan = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow), "-n", asked.target]
-    return [*plan, "--configfile", str(asked.configfile), *config]
+    invocation = case.invocation
+    config = ["--config", *invocation.entries] if invocation.entries else []
+    plan = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow), "-n", invocation.target]
+    return [*plan, "--configfile", str(invocation.configfile), *config]
 
 
 def _planned(case: Case, command: list[str]) -> Iterator[Finding]:
-    shown = f"snakemake -n {case.asked.target}"
+    shown = f"snakemake -n {case.invocation.target}"
     try:
         told = programs.answer(command, PLAN_S)
     except subprocess.TimeoutExpired:
@@ -84,11 +84,11 @@ def _planned(case: Case, command: list[str]) -> Iterator[Finding]:
         return
     jobs, counts = jobs_in(said), jobs_of(said)
     if not jobs:
-        yield ok(NAME, f"{case.asked.target} is finished: nothing has to be done")
+        yield ok(NAME, f"{case.invocation.target} is finished: nothing has to be done")
         return
     largest = max(jobs, key=lambda job: job.memory_mb)
     yield memory.compared(largest.memory_mb, largest.rule)
-    yield ok(NAME, first_step(jobs, counts, case.asked.target))
+    yield ok(NAME, first_step(jobs, counts, case.invocation.target))
 
 
 def jobs_in(said: str) -> list[Job]:

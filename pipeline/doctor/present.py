@@ -175,7 +175,7 @@ def _original(case: Case, source: Source) -> Iterator[Finding]:
         yield problem(
             NAME, f"{source.name}: {path} has {size:,} bytes, not {source.n_bytes:,}", _to_correct(source, table)
         )
-    elif source.digest and (size <= READ_BYTES or case.asked.digests):
+    elif source.digest and (size <= READ_BYTES or case.invocation.digests):
         algorithm, _, wanted = source.digest.partition(":")
         try:
             has = files.digest(path, algorithm)

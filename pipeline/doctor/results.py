@@ -68,7 +68,7 @@ def expected(name: str, cfg: Config, layout: Layout) -> dict[str, list[Path]]:
 
 
 def _faults(case: Case) -> Iterator[Finding]:
-    found = examine(case.layout, all_digests=case.asked.digests)
+    found = examine(case.layout, all_digests=case.invocation.digests)
     faults = sorted(found.faults, key=lambda fault: fault.is_found)  # those that the run does not find come first
     for fault in faults[:SHOWN]:
         kind = note if fault.is_found else problem

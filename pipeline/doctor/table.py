@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from textwrap import wrap
 
-from pipeline.doctor.case import Asked
+from pipeline.doctor.case import Invocation
 from pipeline.doctor.findings import Finding, can_start
 from pipeline.errors import readable
 from pipeline.nouns import counted
@@ -16,34 +16,38 @@ WIDTH = 118
 LEVELS = ("ok", "note", "problem")
 
 
-def text(findings: Sequence[Finding], asked: Asked) -> str:
+def text(findings: Sequence[Finding], invocation: Invocation) -> str:
     """Return the table: a line per check with its remedy below it, and a last line that says whether the run can
     start."""
     column = max((len(finding.check) for finding in findings), default=0)
     lines = [line for finding in findings for line in _lines(finding, column)]
-    return readable("\n".join([f"{asked.configfile}, target {asked.target}", "", *lines, "", verdict(findings, asked)]))
+    return readable(
+        "\n".join(
+            [f"{invocation.configfile}, target {invocation.target}", "", *lines, "", verdict(findings, invocation)]
+        )
+    )
 
 
-def verdict(findings: Sequence[Finding], asked: Asked) -> str:
+def verdict(findings: Sequence[Finding], invocation: Invocation) -> str:
     """Return the last line of the table."""
     n = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
     counts = f"{n['ok']} ok, {counted(n['note'], 'note')}, {counted(n['problem'], 'problem')}"
     if can_start(findings):
-        return f"{counts}. The run can start: {command(asked)}"
+        return f"{counts}. The run can start: {command(invocation)}"
     return f"{counts}. The run cannot start before each problem is solved. The text after → says how."
 
 
-def command(asked: Asked) -> str:
+def command(invocation: Invocation) -> str:
     """Return the command of the run that was examined."""
-    other = "" if str(asked.configfile) == "config.yaml" else f" --configfile {asked.configfile}"
-    entries = "".join(f" '{entry}'" for entry in asked.entries)
-    return f"snakemake --cores 8 {asked.target}{other}" + (f" --config{entries}" if entries else "")
+    other = "" if str(invocation.configfile) == "config.yaml" else f" --configfile {invocation.configfile}"
+    entries = "".join(f" '{entry}'" for entry in invocation.entries)
+    return f"snakemake --cores 8 {invocation.target}{other}" + (f" --config{entries}" if entries else "")
 
 
-def as_json(findings: Sequence[Finding], asked: Asked) -> str:
+def as_json(findings: Sequence[Finding], invocation: Invocation) -> str:
     """Return the findings as JSON: `target`, `can_start`, and a list of `check`, `level`, `what` and `remedy`."""
     content = {
-        "target": asked.target,
+        "target": invocation.target,
         "can_start": can_start(findings),
         "findings": [asdict(finding) for finding in findings],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline import asked, behind, files, progress, provenance, records
+from pipeline import files, progress, provenance, recorded_settings, records, stage_requests
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import format_headline, score_files
@@ -29,7 +29,7 @@ def score_experiment(job: StageJob[Score]) -> bool:
     name, split = job.about["experiment"], job.about["split"]
     experiment, predictions = job.settings.experiment, job.input("predictions")
     if experiment.source != "predictions":
-        behind.settings_behind(name, experiment, [predictions])
+        recorded_settings.recorded_settings(name, experiment, [predictions])
     found = _prediction_files(experiment, split, predictions)
 
     def work() -> provenance.Outcome:
@@ -43,7 +43,7 @@ def score_experiment(job: StageJob[Score]) -> bool:
             made += [output, queries_beside(output)]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
-    return provenance.run_asked(asked.score(job), job.manifest, work)
+    return provenance.run_request(stage_requests.score(job), job.manifest, work)
 
 
 def _skipped(experiment: Experiment, predictions: Path, truth: Path, skip: Collection[str]) -> set[str]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline import asked, devices, provenance
+from pipeline import devices, provenance, stage_requests
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.layout import unpacked_beside
@@ -40,9 +40,9 @@ def extract(job: StageJob[Extract]) -> bool:
     dataset_name, shard, reader = (job.about[key] for key in ("dataset", "shard", "reader"))
     for family in job.settings.families:
         _check_reader(family, reader)
-    grids = asked.grids_of(job.settings)
-    choices = asked.choices_of(grids, encoding)
-    weight_files = asked.released_weights(job)
+    grids = stage_requests.grids_of(job.settings)
+    choices = stage_requests.choices_of(grids, encoding)
+    weight_files = stage_requests.released_weights(job)
     layout = job.layout
     stores = {f: layout.store(dataset_name, StorePlace(f, grid), shard) for f, grid in grids.items()}
 
@@ -53,7 +53,7 @@ def extract(job: StageJob[Extract]) -> bool:
         from pipeline.features.making.sound import fill_from_sounds
         from pipeline.features.making.words import fill_from_queries
 
-        is_read_twice = encoding.second_reader is not None and reader == asked.SECOND_READ
+        is_read_twice = encoding.second_reader is not None and reader == stage_requests.SECOND_READ
         if is_read_twice:
             from pipeline.features.making.second_reading import read_again, refuse_without_decord
 
@@ -73,7 +73,7 @@ def extract(job: StageJob[Extract]) -> bool:
         return outcome
 
     again = bool(last_record(job.manifest).get("counts", {}).get("failed"))
-    return provenance.run_asked(asked.extract(job), job.manifest, work, again=again)
+    return provenance.run_request(stage_requests.extract(job), job.manifest, work, again=again)
 
 
 def import_archive(job: StageJob[ImportArchive]) -> bool:
@@ -85,7 +85,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
     family, and for a vid under `skip` that no annotation has.
     """
     dataset, archive = job.settings.dataset, job.about["name"]
-    grids = asked.grids_of(job.settings)
+    grids = stage_requests.grids_of(job.settings)
     unpacked, annotations = job.input("unpacked"), job.inputs["annotations"]
     folder = unpacked
     read = [*annotations]
@@ -102,7 +102,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
         place = job.results, job.about["dataset"], archive
         return fill_from_archive(*place, grids, folder, _behind(annotations), dataset.shards, dataset.skip)
 
-    return provenance.run_asked(asked.import_archive(job, read), job.manifest, work)
+    return provenance.run_request(stage_requests.import_archive(job, read), job.manifest, work)
 
 
 def _is_asked_for(path: Path) -> bool:

@@ -49,7 +49,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Found:
+class Decoded:
     """The windows and clip scores that a method predicts for the queries of a batch.
 
     windows: for each query rows [k, 3] of start_s, end_s and score, the best row first; None if the dataset has no
@@ -62,7 +62,7 @@ class Found:
 
 class Method:
     """A network, and the rules for training it and for reading its outputs. A subclass sets `network` and defines
-    `losses` and `found`.
+    `losses` and `decode`.
 
     A step has three parts: first `outputs` and `costs`, then `match`, which runs on the CPU, then `losses`. On a GPU
     the parts before and after the matching are recorded once for each shape of a batch, and replayed
@@ -88,7 +88,7 @@ class Method:
         return Targets(queries, n_clips, self.inputs.clip_s, max_windows=training.max_windows)
 
     def outputs(self, batch: Batch) -> Any:
-        """Return the result of one forward pass, in a form that `costs`, `losses` and `found` of this method
+        """Return the result of one forward pass, in a form that `costs`, `losses` and `decode` of this method
         understand."""
         return self.network(batch)
 
@@ -117,7 +117,7 @@ class Method:
         """
         raise NotImplementedError
 
-    def found(self, outputs: Any, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:
+    def decode(self, outputs: Any, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Decoded:
         """Return windows and clip scores from the outputs of a batch. n_clips: the number of valid clips of each
         query's video."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from pipeline.methods.contract import Found, Method
+from pipeline.methods.contract import Decoded, Method
 from pipeline.methods.settings import MomentQuerySettings
 from pipeline.models.batch import Batch, Outputs
 from pipeline.models.losses import (
@@ -65,7 +65,7 @@ class MomentQueryMethod(Method):
         """Return the loss of the clip scores, a scalar."""
         return saliency_loss(outputs, labels_of(batch), batch.video_mask, self.settings.saliency_margin)
 
-    def found(self, outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Found:
+    def decode(self, outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Decoded:
         """Return the windows of all moment queries, scored by softmax, and the clip scores, rounded to float16 as the
         released systems do."""
         windows = None
@@ -73,4 +73,4 @@ class MomentQueryMethod(Method):
             found = outputs.logits, outputs.spans, queries, dataset, self.inputs.clip_s
             windows = list(scored_windows(*found, within_duration=self.within_duration))
         scores = outputs.saliency.detach().float().cpu().numpy().astype(np.float16)
-        return Found(windows, [row[:n] for row, n in zip(scores, n_clips, strict=True)])
+        return Decoded(windows, [row[:n] for row, n in zip(scores, n_clips, strict=True)])

@@ -51,18 +51,18 @@ def close(name: str, ours: Tensor, reference: Tensor) -> Check:
     If the shapes differ, the check fails.
     """
     if ours.shape != reference.shape:
-        return apart(f"{name}: shape {_shape(ours)}, in the set {_shape(reference)}")
+        return incomparable(f"{name}: shape {_shape(ours)}, in the set {_shape(reference)}")
     difference = float((ours.detach() - reference).abs().max())
     tolerance = RELATIVE * float(reference.abs().max())
     return Check(name, difference, tolerance, difference <= tolerance)
 
 
-def counted(name: str, wrong: int) -> Check:
+def none_differ(name: str, wrong: int) -> Check:
     """Return the check of a number of things that differ. None may differ."""
     return Check(name, float(wrong), 0.0, wrong == 0)
 
 
-def apart(name: str) -> Check:
+def incomparable(name: str) -> Check:
     """Return the failed check of a quantity that cannot be compared at all."""
     return Check(name, float("inf"), 0.0, False)
 

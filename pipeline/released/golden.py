@@ -20,7 +20,7 @@ from pipeline import methods
 from pipeline.config import Training
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Method
-from pipeline.methods.release import RELATIVE, Check, GoldenSet, Release, apart, check_steps, close, counted
+from pipeline.methods.release import RELATIVE, Check, GoldenSet, Release, check_steps, close, incomparable, none_differ
 from pipeline.models.matching import NONE
 from pipeline.released.checkpoint import release_of
 from pipeline.released.golden_compact import compact
@@ -72,7 +72,7 @@ def _verify(golden: GoldenSet, release: Release) -> Iterator[Check]:
     network.load_state_dict(release.renamed(golden.weights, network.state_dict()))
     if golden.n_parameters is not None:
         ours = sum(p.numel() for p in network.parameters()) + sum(golden.weights[name].numel() for name in release.dead)
-        yield counted("number of parameters, the dead ones included", abs(ours - golden.n_parameters))
+        yield none_differ("number of parameters, the dead ones included", abs(ours - golden.n_parameters))
     with _recorded(network) as calls:
         outputs = method.outputs(golden.batch)
     for name, reference in golden.outputs.items():
@@ -102,11 +102,11 @@ def _check_losses(golden: GoldenSet, release: Release, method: Method, outputs: 
         name = f"matching{' of the earlier layer' if layer else ''}, samples that differ"
         ours = list(map(_as_pairs, matches[0][layer]))
         wrong = sum(a != b for a, b in zip(ours, pairs, strict=False)) + abs(len(ours) - len(pairs))
-        yield counted(name, wrong)
+        yield none_differ(name, wrong)
     for name in [*found, *(name for name in golden.losses if name not in found)]:
         both = (found | logged).get(name), golden.losses.get(name)
         if both[0] is None or both[1] is None:
-            yield apart(f"loss {name}: only {'the set' if both[0] is None else 'ours'} has it")
+            yield incomparable(f"loss {name}: only {'the set' if both[0] is None else 'ours'} has it")
         else:
             difference, tolerance = abs(both[0] - both[1]), RELATIVE * abs(both[1])
             yield Check(f"loss {name}", difference, tolerance, difference <= tolerance)
@@ -130,8 +130,8 @@ def _check_gradients(golden: GoldenSet, release: Release, network: nn.Module) ->
                 shares.append(abs(norm - reference) / (1e-4 * reference + 2e-6))
     worst = float(np.max(shares))  # unlike Python's max, NumPy's returns NaN if one of the values is NaN
     yield Check("gradient norms, share of the tolerance 1e-4·norm + 2e-6", worst, 1.0, worst <= 1)
-    yield counted("tensors with a gradient on one side only", one_sided)
-    yield counted("tensors without a gradient norm in the set", len(gradients))
+    yield none_differ("tensors with a gradient on one side only", one_sided)
+    yield none_differ("tensors without a gradient norm in the set", len(gradients))
 
 
 def _check_inputs(golden: GoldenSet) -> Iterator[Check]:
@@ -159,7 +159,7 @@ def _check_labels(golden: GoldenSet, method: Method) -> Iterator[Check]:
     targets = method.targets(golden.queries, golden.batch.n_clips, Training(max_windows=windows))
     ours = targets.draw(range(len(golden.queries)), np.random.default_rng(0))
     yield close("labels: scores of all clips", ours.saliency, reference.saliency)
-    yield counted("labels: clip mask", int((ours.clip_mask != reference.clip_mask).sum()))
+    yield none_differ("labels: clip mask", int((ours.clip_mask != reference.clip_mask).sum()))
     for side in ("saliency_pos", "saliency_neg"):
         found, wanted = (labels.saliency.gather(1, getattr(labels, side)[:, :1]) for labels in (ours, reference))
         yield close(f"labels: score of the hard pair, {side}", found, wanted)
@@ -175,7 +175,7 @@ def _check_predictions(golden: GoldenSet, method: Method, outputs: Any) -> Itera
     The files hold saliency rounded to float16. Two such numbers may lie apart by a step, half of one for each rounding,
     and by the tolerance of the scores themselves. The check is in units of that sum.
     """
-    found = method.found(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
+    found = method.decode(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
     ours = predictions(found, golden.queries, golden.dataset)
     rows = list(zip(ours, golden.expected["predictions"], strict=True))
     scores = [(np.array(a.pred_saliency_scores), np.array(b["pred_saliency_scores"])) for a, b in rows]
@@ -185,7 +185,9 @@ def _check_predictions(golden: GoldenSet, method: Method, outputs: Any) -> Itera
     yield Check("predictions: saliency, in float16 steps", steps, 1.0, steps <= 1)
     if method.inputs.moments:
         windows = [(np.array(a.pred_relevant_windows), np.array(b["pred_relevant_windows"])) for a, b in rows]
-        yield counted("predictions: windows that differ", sum(int((a != b)[:, :2].any(1).sum()) for a, b in windows))
+        yield none_differ(
+            "predictions: windows that differ", sum(int((a != b)[:, :2].any(1).sum()) for a, b in windows)
+        )
         largest = float(np.max([np.abs(a - b)[:, 2].max() for a, b in windows]))
         yield Check("predictions: scores of windows", largest, 1.01e-4, largest <= 1.01e-4)
 

@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import asked, files, provenance
+from pipeline import files, provenance, stage_requests
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import selected
@@ -53,7 +53,7 @@ def draw(job: StageJob[Draw]) -> bool:
             _sweep(name, experiment, numbers, cards, made[1])
         return provenance.Outcome(made, {"runs": len(logs)})
 
-    return provenance.run_asked(asked.draw(job), job.manifest, work)
+    return provenance.run_request(stage_requests.draw(job), job.manifest, work)
 
 
 def panels(experiment: Experiment) -> dict[str, list[str]]:

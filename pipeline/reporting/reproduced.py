@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pipeline import datasets, files
-from pipeline.behind import settings_behind, skipped_in
 from pipeline.config import Experiment, SweepPoint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import luck, still_rising
@@ -19,6 +18,7 @@ from pipeline.layout.places import MetricsFile, RunFile
 from pipeline.layout.runs import CARD, LOG, RELEASED_RUN, RunId
 from pipeline.manifests import files_of_all
 from pipeline.nouns import counted
+from pipeline.recorded_settings import recorded_settings, skipped_in
 from pipeline.reporting import published
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def collect(
     keys_of: a function that returns the sweep points of an experiment ('' without a sweep), each with the key of its
     row. metrics, runs: manifests of the score and train stages. An experiment that they do not list is left out. The
     settings of a run come from the manifest of its training, never from `experiments`. Raises PipelineError for a
-    metrics file without the numbers of its dataset, and as `settings_behind` does.
+    metrics file without the numbers of its dataset, and as `recorded_settings` does.
     """
     runs = list(runs)
     scored = {of_run: path for path in files_of_all(metrics) if (of_run := MetricsFile.of(path))}
@@ -96,7 +96,7 @@ def collect(
             found = Reproduced(f"{name} {point}" if several else name, experiment)
             _add_runs(found, name, _runs_by_seed(experiment, point), scored, logs)
             if found.selected and experiment.source != "predictions":
-                made_with = settings_behind(name, experiment, runs)
+                made_with = recorded_settings(name, experiment, runs)
                 # All runs of a point have the same settings, because each was compared with what the point asks for.
                 found.settings = made_with[next(iter(_runs_by_seed(experiment, point).values()))[0]]
             of_runs_here = _cards_of(name, experiment, point, cards)

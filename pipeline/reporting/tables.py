@@ -12,14 +12,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from pipeline import asked, datasets, files, provenance, records
-from pipeline.behind import check_chain
+from pipeline import datasets, files, provenance, records, stage_requests
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.layout import OWN_TABLE, Layout
 from pipeline.manifests import files_of
 from pipeline.nouns import counted
+from pipeline.recorded_settings import check_chain
 from pipeline.reporting import comparisons, own, paired, paired_forms, published, render, verdict
 from pipeline.reporting.comparisons import Judged, Key
 from pipeline.reporting.forms import FORMATS
@@ -75,7 +75,7 @@ def tabulate(job: StageJob[Tabulate]) -> bool:
         reproduced = sum(line.kind == "reproduced" for line in table.lines)
         return provenance.Outcome(made, {"lines": len(table.lines), "reproduced": reproduced})
 
-    return provenance.run_asked(asked.tabulate(job, published.FILES), job.manifest, work)
+    return provenance.run_request(stage_requests.tabulate(job, published.FILES), job.manifest, work)
 
 
 def is_of_peers(name: str) -> bool:

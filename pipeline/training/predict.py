@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from pipeline import datasets, methods
-from pipeline.methods.contract import Found, Inputs, Method
+from pipeline.methods.contract import Decoded, Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.records import Prediction, Query
 from pipeline.training.batches import collate
@@ -42,7 +42,7 @@ def predict(method: Method, data: Data, *, dataset: str, batch_size: int) -> lis
     for start in range(0, len(data.queries), batch_size):
         batch = collate(data, range(start, min(start + batch_size, len(data.queries))))
         here = data.queries[start : start + batch_size]
-        found = method.found(method.outputs(batch), [*_as_seen(data, here, batch.n_clips)], batch.n_clips, dataset)
+        found = method.decode(method.outputs(batch), [*_as_seen(data, here, batch.n_clips)], batch.n_clips, dataset)
         rows += predictions(found, here, dataset, data.cut)
     return rows
 
@@ -55,7 +55,7 @@ def _as_seen(data: Data, queries: Sequence[Query], n_clips: Sequence[int]) -> It
 
 
 def predictions(
-    found: Found, queries: Sequence[Query], dataset: str, cut: Container[str] = frozenset()
+    found: Decoded, queries: Sequence[Query], dataset: str, cut: Container[str] = frozenset()
 ) -> list[Prediction]:
     """Return the predictions for `queries` in the community's form. cut: vids that `max_clips` shortened."""
     clips = [scores.tolist() for scores in found.saliency]

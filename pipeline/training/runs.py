@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from pipeline import config, records
-from pipeline.behind import skipped_in
 from pipeline.errors import PipelineError
 from pipeline.families import own_definitions
 from pipeline.files import MADE_HERE, read_json
@@ -21,6 +20,7 @@ from pipeline.layout.places import StorePlace
 from pipeline.layout.runs import CARD, EPOCHS, RunId
 from pipeline.nouns import counted
 from pipeline.provenance import Outcome
+from pipeline.recorded_settings import skipped_in
 from pipeline.training import checkpoint, coverage, pool
 from pipeline.training.data import Data, load, open_features
 from pipeline.training.loop import Run, train

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline import asked, behind, devices, provenance
+from pipeline import devices, provenance, recorded_settings, stage_requests
 from pipeline.layout import annotations_by_split
 from pipeline.manifests import files_behind, input_digests
 from pipeline.stage_settings import Predict, Train
@@ -25,10 +25,10 @@ def train(job: StageJob[Train]) -> bool:
     a part that the experiment does not have, for a split or family that is missing and, after all other runs, for runs
     that failed.
     """
-    want = asked.train(job)
+    want = stage_requests.train(job)
 
     def work() -> provenance.Outcome:
-        runs = asked.runs_of_part(job)
+        runs = stage_requests.runs_of_part(job)
         digests = input_digests(want.inputs, want.only)
         made_from = {run: _digest(_of_run(want, run) | {"inputs": digests}) for run in runs}
         with devices.claimed_for_torch() as device:
@@ -36,7 +36,7 @@ def train(job: StageJob[Train]) -> bool:
 
             return train_all(_runs_of(job, made_from, device), runs)
 
-    return provenance.run_asked(want, job.manifest, work)
+    return provenance.run_request(want, job.manifest, work)
 
 
 def predict(job: StageJob[Predict]) -> bool:
@@ -47,7 +47,7 @@ def predict(job: StageJob[Predict]) -> bool:
     experiment has.
     """
     experiment = job.settings.experiment
-    behind.settings_behind(job.about["experiment"], experiment, job.inputs["runs"])
+    recorded_settings.recorded_settings(job.about["experiment"], experiment, job.inputs["runs"])
 
     def work() -> provenance.Outcome:
         with devices.claimed_for_torch() as device:
@@ -55,7 +55,7 @@ def predict(job: StageJob[Predict]) -> bool:
 
             return predict_all(_runs_of(job, {}, device), experiment.runs)
 
-    return provenance.run_asked(asked.predict(job), job.manifest, work)
+    return provenance.run_request(stage_requests.predict(job), job.manifest, work)
 
 
 def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) -> Job:
@@ -68,11 +68,11 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
     return Job(
         name=name,
         experiment=experiment,
-        features=asked.features_of(name, experiment),
+        features=stage_requests.features_of(name, experiment),
         dataset=job.settings.dataset,
         annotations={split: files_behind(path)[0] for split, path in annotations.items()},
-        places=asked.store_places(job),
-        fill=asked.fill_places(job),
+        places=stage_requests.store_places(job),
+        fill=stage_requests.fill_places(job),
         manifests=job.inputs["features"],
         made_from=made_from,
         layout=job.layout,
@@ -80,10 +80,10 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
     )
 
 
-def _of_run(want: provenance.Asked, run: str) -> dict[str, Any]:
+def _of_run(want: provenance.StageRequest, run: str) -> dict[str, Any]:
     """Return the settings of one run without those of the others, so that a change of other runs does not train this
     run again."""
-    return {**asked.number_settings(want), "runs": {run: want.settings["runs"][run]}}
+    return {**stage_requests.number_settings(want), "runs": {run: want.settings["runs"][run]}}
 
 
 def _digest(value: Any) -> str:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import asked, csv_file, datasets, files, progress, provenance, records, work_record
+from pipeline import csv_file, datasets, files, progress, provenance, records, stage_requests, work_record
 from pipeline.acquire import originals, sources
 from pipeline.acquire.sections import is_section, section_of
 from pipeline.acquire.transfer import NoSuchFileError
@@ -90,7 +90,7 @@ def videos(job: StageJob[Videos]) -> bool:
             remedy="list there names of rows of sources.csv that hold its videos",
         )
     target = job.layout.account(dataset_name, shard)
-    skip = asked.skipped_in(dataset, shard)
+    skip = stage_requests.skipped_in(dataset, shard)
 
     def work() -> provenance.Outcome:
         from pipeline.video.looking import Looking
@@ -123,7 +123,7 @@ def videos(job: StageJob[Videos]) -> bool:
     own = datasets.get(dataset_name).own
     named = [] if own else dataset.videos
     table = sources.load(acquire.sources, acquire.mirror)
-    looked_for = own.videos if own else originals.asked(named, table)
+    looked_for = own.videos if own else originals.searched_addresses(named, table)
     changed = changed_originals(originals.videos(target, table))
     known = {vid: row for vid, row in _known_files(target, manifest).items() if row.path not in changed}
     counts = last_record(manifest).get("counts", {})
@@ -132,7 +132,7 @@ def videos(job: StageJob[Videos]) -> bool:
         or originals.corrupt_replaced(target)
         or has_changed_in_place(dataset_name, target)
     )
-    return provenance.run_asked(asked.videos(job), manifest, work, again=again)
+    return provenance.run_request(stage_requests.videos(job), manifest, work, again=again)
 
 
 def _left_out(row: Video, looked_for: str) -> dict[str, str]:

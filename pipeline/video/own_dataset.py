@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import asked, datasets, files, locks, progress, provenance, records
+from pipeline import datasets, files, locks, progress, provenance, records, stage_requests
 from pipeline.acquire import annotations as released
 from pipeline.datasets import own_table
 from pipeline.datasets.own_queries import check_durations, queries_of
@@ -48,7 +48,7 @@ def annotate(job: StageJob[Annotate]) -> bool:
         files.write_json(job.layout.own_dataset(dataset), own._asdict())
         return provenance.Outcome([target], released.count(queries))
 
-    return provenance.run_asked(asked.annotate(job), job.manifest, work)
+    return provenance.run_request(stage_requests.annotate(job), job.manifest, work)
 
 
 def durations_of(table: Table, kept_in: Path | None = None) -> dict[str, Fraction | str]:

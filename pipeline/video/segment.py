@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline import asked, csv_file, provenance
+from pipeline import csv_file, provenance, stage_requests
 from pipeline.errors import PipelineError
 from pipeline.grids import grid_seconds, n_clips
 from pipeline.nouns import counted
@@ -72,8 +72,8 @@ def segment(job: StageJob[Segment]) -> bool:
         skipped = [{"vid": row["vid"], "why": _why(row)} for row in videos if row["status"] != "ok"]
         return provenance.Outcome(tables, counts, skipped)
 
-    want = asked.segment(job)
-    return provenance.run_asked(want, job.manifest, work)
+    want = stage_requests.segment(job)
+    return provenance.run_request(want, job.manifest, work)
 
 
 def write_segments(path: Path, rows: Iterable[Segments]) -> None:

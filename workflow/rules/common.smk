@@ -27,7 +27,17 @@ os.environ.update(
 )
 
 from pipeline import config as typed
-from pipeline import asked, devices, gpus, layout, snakemake_records, stage_settings, stale, terminal, yaml_file
+from pipeline import (
+    stage_requests,
+    devices,
+    gpus,
+    layout,
+    snakemake_records,
+    stage_settings,
+    stale,
+    terminal,
+    yaml_file,
+)
 from pipeline.families import FAMILIES, choice_of
 from pipeline.acquire import originals
 from pipeline.datasets import DATASETS

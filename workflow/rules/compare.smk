@@ -17,16 +17,16 @@ def stage_job(stage, job):
     )
 
 
-def asked_of(stage, job):
+def request_of(stage, job):
     """Return what a job asks its stage for."""
     if stage == "fetch":
         source = SOURCES[job.about["name"]]
-        return asked.fetch(job, source.file, source.digest)
+        return stage_requests.fetch(job, source.file, source.digest)
     if stage == "import":
-        return asked.import_archive(job, [*job.inputs["annotations"], job.input("unpacked")])
+        return stage_requests.import_archive(job, [*job.inputs["annotations"], job.input("unpacked")])
     if stage in ("tabulate", "page"):
-        return getattr(asked, stage)(job, published.FILES)
-    return getattr(asked, stage)(job)
+        return getattr(stage_requests, stage)(job, published.FILES)
+    return getattr(stage_requests, stage)(job)
 
 
 STAGE_OF = {name: name for name in STAGES} | {"import_archive": "import", "score_test": "score"}
@@ -61,7 +61,7 @@ def manifests_with_work(jobs):
     found = []
     for job in jobs:
         if (name := STAGE_OF.get(job.rule.name)) and (manifest := Path(job.output.manifest)).is_file():
-            want = asked_of(name, stage_job(name, job))
+            want = request_of(name, stage_job(name, job))
             record = last_record(manifest, snapshot)
             if stale.has_work(want, manifest, snapshot) or did_not_come(job, manifest, record):
                 found.append(job.output.manifest)

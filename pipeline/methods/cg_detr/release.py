@@ -13,7 +13,7 @@ from pipeline.methods.cg_detr.network import CorrelatedOutputs, needed
 from pipeline.methods.cg_detr.settings import CgDetrSettings
 from pipeline.methods.contract import Method
 from pipeline.methods.moment_query_release import DAB_DECODER, HEADS, encoder_layers, moment_query_release
-from pipeline.methods.release import Calls, Check, GoldenSet, close, counted
+from pipeline.methods.release import Calls, Check, GoldenSet, close, none_differ
 from pipeline.models.batch import Labels
 
 NAMES: dict[str, str] = {
@@ -72,7 +72,9 @@ def correlation(golden: GoldenSet, method: Method, calls: Calls, outputs: Correl
     """Compare which samples have a wrong query, the outputs with it, and which prompts are chosen."""
     told, labels = golden.expected, golden.batch.labels
     among = labels.other_source > 0
-    yield counted("samples that have a wrong query", int((among != (torch.tensor(told["real_negatives"]) > 0)).sum()))
+    yield none_differ(
+        "samples that have a wrong query", int((among != (torch.tensor(told["real_negatives"]) > 0)).sum())
+    )
     for name, ours in (
         ("saliency_scores_neg", needed(outputs.negative_saliency)[among]),
         ("t2vattnvalues_neg", needed(outputs.negative_share)[among]),
@@ -81,7 +83,9 @@ def correlation(golden: GoldenSet, method: Method, calls: Calls, outputs: Correl
         yield close(name, ours, torch.tensor(told["outputs"][name]).reshape(ours.shape))
     for name, picked in (("prompts", outputs.picked), ("prompts_neg", needed(outputs.negative_picked)[among])):
         found = [set(row.nonzero().flatten().tolist()) for row in picked]
-        yield counted(f"{name}, samples that differ", sum(a != set(b) for a, b in zip(found, told[name], strict=True)))
+        yield none_differ(
+            f"{name}, samples that differ", sum(a != set(b) for a, b in zip(found, told[name], strict=True))
+        )
     margin = method.settings.saliency_margin
     alone = criterion.saliency_loss(outputs, labels, golden.batch.video_mask, margin, 0.0)
     wanted = torch.tensor(told["extra"]["loss_saliency_without_attention_part"])

@@ -10,7 +10,7 @@ from pipeline.methods.contract import Method
 from pipeline.methods.eatr.network import EventOutputs
 from pipeline.methods.eatr.settings import EatrSettings
 from pipeline.methods.moment_query_release import DAB_LAYERS, encoder_layers, moment_query_release
-from pipeline.methods.release import Calls, Check, GoldenSet, apart, close, counted
+from pipeline.methods.release import Calls, Check, GoldenSet, close, incomparable, none_differ
 from pipeline.models.matching import NONE
 
 NAMES: dict[str, str] = {
@@ -48,14 +48,14 @@ def events(golden: GoldenSet, method: Method, calls: Calls, outputs: EventOutput
     all_spans, is_event = outputs.wanted_events()
     n_found, wanted = is_event.sum(1).long().tolist(), golden.expected["pseudo_events"]
     if n_found != [len(each) for each in wanted]:
-        yield apart("pseudo events: another number of them")
+        yield incomparable("pseudo events: another number of them")
         return
     found = [spans[:n] for spans, n in zip(all_spans, n_found, strict=True)]
     yield close("pseudo events", torch.cat(found), torch.tensor([span for each in wanted for span in each]))
     matched = method.match(method.costs(outputs, golden.batch), golden.batch.labels)[1]
     pairs = [[(row != NONE).nonzero().flatten().tolist(), row[row != NONE].tolist()] for row in matched]
     differ = sum(ours != theirs for ours, theirs in zip(pairs, golden.expected["event_matcher"], strict=True))
-    yield counted("matching of events, samples that differ", differ)
+    yield none_differ("matching of events, samples that differ", differ)
 
 
 RELEASE = moment_query_release(

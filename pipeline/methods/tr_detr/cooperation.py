@@ -32,14 +32,14 @@ class ScoreHead(nn.Module):
         return (clips @ weight + bias) / clips.shape[-1] ** 0.5
 
 
-def inject_scores(base: Tensor, joint: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
+def inject_scores(base: Tensor, joint: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
     """Return the input of the second pass of the encoder (HD2MR, equation (13)), [B, L, d].
 
     base: [B, L, d], to which the weighted clips are added. It is the result of the first pass in the released system,
-    and Z in the paper. joint: [B, L, d], the paper's Z. scores: [B, L]. counted: [B, L], the clips that take part in
+    and Z in the paper. joint: [B, L, d], the paper's Z. scores: [B, L]. mask: [B, L], the clips that take part in
     the softmax; in the released system these are the padded ones, too.
     """
-    return base + masked_softmax(scores, counted, dim=1)[..., None] * joint
+    return base + masked_softmax(scores, mask, dim=1)[..., None] * joint
 
 
 class MomentSimilarity(nn.Module):
@@ -54,12 +54,12 @@ class MomentSimilarity(nn.Module):
         self.clip_s = clip_s
         self.gru = nn.GRU(dim, dim, batch_first=True)
 
-    def forward(self, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, spans: Tensor, video: Tensor, mask: Tensor) -> Tensor:
         """Return plain dot products [B, L].
 
-        logits, spans: [B, Q, 2]. video: [B, L, d], projected. counted: [B, L], all clips, padded ones too.
+        logits, spans: [B, Q, 2]. video: [B, L, d], projected. mask: [B, L], all clips, padded ones too.
         """
-        start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
+        start, end = best_moment(logits, spans, mask.sum(1), self.clip_s)
         state = last_state(self.gru, slice_rows(video, start, end))
         return torch.einsum("bld,bd->bl", video, state.to(video.dtype))
 
@@ -72,15 +72,15 @@ class PrintedMomentSimilarity(MomentSimilarity):
     has at least one clip.
     """
 
-    def forward(self, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor) -> Tensor:
-        """Return weights [B, L] that sum to 1. The arguments are those of the released form, but counted [B, L] is 1
+    def forward(self, logits: Tensor, spans: Tensor, video: Tensor, mask: Tensor) -> Tensor:
+        """Return weights [B, L] that sum to 1. The arguments are those of the released form, but mask [B, L] is 1
         only for valid clips."""
-        last = counted.sum(1).long() - 1
-        start, end = best_moment(logits, spans, counted.sum(1), self.clip_s)
+        last = mask.sum(1).long() - 1
+        start, end = best_moment(logits, spans, mask.sum(1), self.clip_s)
         start, end = (torch.minimum(at.clamp(min=0), last) for at in (start, end))
         states, _ = run_gru(self.gru, slice_rows(video, start, end))
         state = states[torch.arange(len(end), device=end.device), end - start]
-        return masked_softmax(F.cosine_similarity(video, state[:, None], dim=-1), counted, dim=1)
+        return masked_softmax(F.cosine_similarity(video, state[:, None], dim=-1), mask, dim=1)
 
 
 @torch.no_grad()

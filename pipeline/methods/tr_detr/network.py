@@ -84,7 +84,7 @@ class TrDetr(nn.Module):
     def _predict(self, video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> AlignedOutputs:
         """Predict from projected features [B, L, d] and [B, N, d]."""
         positions, keep = clip_positions(video_mask, self.dim), keep_valid(video_mask)
-        counted = video_mask if self.printed else torch.ones_like(video_mask)
+        mask = video_mask if self.printed else torch.ones_like(video_mask)
         refined = video if self.refinement is None else self.refinement(video, text, video_mask, text_mask)
         joint = self.t2v(refined, positions, text, self._keep_words(video_mask, text_mask))
         scores = None
@@ -92,13 +92,13 @@ class TrDetr(nn.Module):
             memory = self.encoder(joint, positions, keep)
             scores = self.score(memory)
             base = joint if self.printed else memory
-            joint_again = inject_scores(base, joint, scores, counted)
+            joint_again = inject_scores(base, joint, scores, mask)
             memory = sparing_padding(self.encoder, joint_again, positions, video_mask)
         else:
             memory = sparing_padding(self.encoder, joint, positions, video_mask)
         logits, spans = self.moments(*self.decoder(memory, positions, keep))
         if self.mr2hd is not None:
-            base, weight = joint if self.printed else memory, self.mr2hd(logits[-1], spans[-1], video, counted)
+            base, weight = joint if self.printed else memory, self.mr2hd(logits[-1], spans[-1], video, mask)
             scores = self.score(base + weight[..., None] * memory)
         elif scores is None:
             scores = self.score(memory)

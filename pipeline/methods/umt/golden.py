@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluation.top5 import top5_average_precision
-from pipeline.methods.release import RELATIVE, Calls, Check, GoldenSet, check_steps, close, counted, noise
+from pipeline.methods.release import RELATIVE, Calls, Check, GoldenSet, check_steps, close, noise, none_differ
 from pipeline.methods.umt.labels import PeakLabels, PeakTargets
 from pipeline.methods.umt.method import UmtMethod
 from pipeline.methods.umt.network import PeakOutputs, Umt
@@ -64,7 +64,7 @@ def further(golden: GoldenSet, method: UmtMethod, calls: Calls, outputs: PeakOut
     """Compare everything that the sets of the other methods do not have. The last check changes the weights."""
     told, network = golden.expected, method.network
     assert isinstance(network, Umt)  # noqa: S101 - for the type checker
-    yield counted("outputs that one side lacks", len(golden.outputs.keys() ^ network.heads.keys()))
+    yield none_differ("outputs that one side lacks", len(golden.outputs.keys() ^ network.heads.keys()))
     yield from _check_labels(golden.batch.labels, told.get("targets"), method.inputs.moments)
     yield from _check_between(calls, told)
     yield from _check_without_text_mask(golden, method, network)
@@ -87,11 +87,11 @@ def _check_labels(labels: PeakLabels, told: Mapping[str, Any] | None, moments: b
     for sample, clip, width, offset in told["window_offset"]:
         marks[:, sample, clip] = torch.tensor([width, offset, 1.0])
     yield close("labels: heat", labels.heat, heat)
-    yield counted("labels: clips of heat", int(((labels.heat > 0) != (heat > 0)).sum()))
+    yield none_differ("labels: clips of heat", int(((labels.heat > 0) != (heat > 0)).sum()))
     yield close("labels: widths", labels.window, marks[0])
     yield Check("labels: offsets", gap := float((labels.offset - marks[1]).abs().max()), 1e-6, gap <= 1e-6)
-    yield counted("labels: centre clips", int((labels.centres != marks[2]).sum()))
-    yield counted("labels: windows", int(labels.n_windows) - told["n_windows"])
+    yield none_differ("labels: centre clips", int((labels.centres != marks[2]).sum()))
+    yield none_differ("labels: windows", int(labels.n_windows) - told["n_windows"])
 
 
 def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
@@ -99,7 +99,7 @@ def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
     last word of every sample."""
     probe = torch.from_numpy((noise(f"{told['case']}/probe", (256,)) / 16).astype(np.float32))
     layers = {name: name.removeprefix("decoder_") for name in told["probes"] if name.startswith("decoder_")}
-    yield counted("probes that are missing", len(PROBED.keys() - told["probes"].keys()) + (not layers))
+    yield none_differ("probes that are missing", len(PROBED.keys() - told["probes"].keys()) + (not layers))
     for name, values in told["probes"].items():
         found = calls[f"decoder.{layers[name]}"][0] if name in layers else PROBED[name](calls)
         if name == "text_mapped":
@@ -131,7 +131,7 @@ def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
         batch, query = alone(golden.batch, n), golden.queries[n : n + 1]
         with torch.no_grad():
             outputs = method.outputs(batch)
-        plain = method.found(outputs, query, batch.n_clips, golden.dataset)
+        plain = method.decode(outputs, query, batch.n_clips, golden.dataset)
         peaks = method.windows_at_peaks(outputs, batch.n_clips)
         if method.inputs.highlights:
             yield close(
@@ -145,7 +145,7 @@ def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
             yield _windows(f"sample {n} alone: suppressed windows", [picked[0][: len(wanted)]], [wanted])
         if "top5_map" in told:
             value = float(top5_average_precision(plain.saliency[0].tolist(), query[0].label or ()).mean())
-            yield counted(f"sample {n} alone: top-5 mAP", int(round(value, 5) != told["top5_map"]))
+            yield none_differ(f"sample {n} alone: top-5 mAP", int(round(value, 5) != told["top5_map"]))
 
 
 def alone(batch: Batch, n: int) -> Batch:
@@ -167,7 +167,7 @@ def _windows(name: str, ours: Sequence[np.ndarray], wanted: Sequence[Any]) -> Ch
     """Compare the windows of some samples, in their order, by the largest difference of an end or a score."""
     pairs = [(found, np.array(rows)) for found, rows in zip(ours, wanted, strict=True)]
     if any(found.shape != rows.shape for found, rows in pairs):
-        return counted(f"{name}, samples with another number", sum(a.shape != b.shape for a, b in pairs))
+        return none_differ(f"{name}, samples with another number", sum(a.shape != b.shape for a, b in pairs))
     largest = float(np.max([np.abs(found - rows).max() for found, rows in pairs]))
     return Check(name, largest, WINDOW, largest <= WINDOW)
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR
 
 from pipeline.config import Training
-from pipeline.methods.contract import Found, Inputs, Method
+from pipeline.methods.contract import Decoded, Inputs, Method
 from pipeline.methods.umt.criterion import losses_of
 from pipeline.methods.umt.labels import PeakTargets
 from pipeline.methods.umt.network import PeakOutputs, Umt
@@ -55,13 +55,13 @@ class UmtMethod(Method):
         """Return the losses of `criterion.losses_of`."""
         return losses_of(outputs, batch, self.settings.loss_weights)
 
-    def found(
+    def decode(
         self,
         outputs: PeakOutputs,
         queries: Sequence[Query],  # noqa: ARG002 - their durations do not matter
         n_clips: Sequence[int],
         dataset: str,  # noqa: ARG002 - what the dataset has is known from `inputs`
-    ) -> Found:
+    ) -> Decoded:
         """Return the windows of the most probable centres. A clip score is the probability of a highlight, or, if
         nobody rated clips, that of a centre.
 
@@ -73,7 +73,7 @@ class UmtMethod(Method):
         windows = self.windows_at_peaks(outputs, n_clips)
         if windows is not None and not self.inputs.highlights:
             windows = [softly_suppressed(rows) for rows in windows]
-        return Found(windows, saliency)
+        return Decoded(windows, saliency)
 
     def windows_at_peaks(self, outputs: PeakOutputs, n_clips: Sequence[int]) -> list[np.ndarray] | None:
         """Return the windows of each query before any is suppressed, or None where the dataset has no moments."""

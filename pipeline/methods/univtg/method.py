@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pipeline.config import Training
-from pipeline.methods.contract import Found, Inputs, Method
+from pipeline.methods.contract import Decoded, Inputs, Method
 from pipeline.methods.univtg.criterion import losses_of
 from pipeline.methods.univtg.labels import ClipTargets
 from pipeline.methods.univtg.network import ClipOutputs, UniVtg, times
@@ -50,13 +50,13 @@ class UniVtgMethod(Method):
         """Return the losses of `criterion.losses_of`."""
         return losses_of(outputs, batch, self.settings, clip_s=self.inputs.clip_s, moments=self.inputs.moments)
 
-    def found(
+    def decode(
         self,
         outputs: ClipOutputs,
         queries: Sequence[Query],
         n_clips: Sequence[int],
         dataset: str,  # noqa: ARG002 - one rule for all
-    ) -> Found:
+    ) -> Decoded:
         """Return the window of every clip, scored by its foreground probability. At most ten windows of a query are
         kept.
 
@@ -65,7 +65,7 @@ class UniVtgMethod(Method):
         """
         foreground = outputs.foreground.detach().cpu().numpy()
         if not self.inputs.moments:
-            return Found(None, [row[:n] for row, n in zip(foreground, n_clips, strict=True)])
+            return Decoded(None, [row[:n] for row, n in zip(foreground, n_clips, strict=True)])
         at = times(torch.tensor(n_clips), foreground.shape[1], self.inputs.clip_s)[..., None]
         ends = (at + outputs.offsets.detach().cpu()).numpy()
         scores = outputs.saliency.detach().cpu().numpy().astype(np.float16).astype(np.float32) + foreground
@@ -74,7 +74,7 @@ class UniVtgMethod(Method):
             for n, query in enumerate(queries)
         ]
         kept = [suppressed(rows[:CONSIDERED], self.settings.overlap, KEPT) for rows in windows]
-        return Found(kept, [row[:n] for row, n in zip(scores, n_clips, strict=True)])
+        return Decoded(kept, [row[:n] for row, n in zip(scores, n_clips, strict=True)])
 
     def schedule(self, optimizer: Optimizer, training: Training) -> LambdaLR:
         """Return a schedule in which the learning rate rises over the first epochs, and is divided by ten after every

@@ -21,7 +21,7 @@ from pipeline.methods.release import (
     Release,
     check_steps,
     close,
-    counted,
+    none_differ,
 )
 from pipeline.methods.univtg.labels import ClipLabels, ClipTargets
 from pipeline.methods.univtg.network import ClipOutputs
@@ -91,16 +91,16 @@ def further(
     yield close("saliency of valid clips", outputs.saliency[mask], reference[mask])
     if not mask.all():
         yield close("saliency of padded clips", outputs.saliency[~mask], reference[~mask])
-    yield counted("labels: foreground", int((labels.foreground != torch.tensor(told["clip_mask"])).sum()))
+    yield none_differ("labels: foreground", int((labels.foreground != torch.tensor(told["clip_mask"])).sum()))
     yield close("labels: ratings", labels.ratings, torch.tensor(told["saliency"]))
-    found = method.found(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
+    found = method.decode(outputs, golden.queries, golden.batch.n_clips, golden.dataset)
     if found.windows is None:
         rows = zip(found.saliency, golden.queries, told["top5_map"], strict=True)
         wrong = sum(
             round(float(top5_average_precision(ours.tolist(), query.label or ()).mean()), 5) != wanted
             for ours, query, wanted in rows
         )
-        yield counted("top-5 mAP, samples that differ", wrong)
+        yield none_differ("top-5 mAP, samples that differ", wrong)
     else:
         yield from _check_predictions(found.windows, found.saliency, told["predictions"], reference.numpy())
     yield from check_steps(method, golden, told["steps_eval_mode"], **STEP)
@@ -114,7 +114,9 @@ def _check_predictions(
     The tolerance of the scores is added to the step, because another processor may round the sum differently.
     """
     wanted = [np.array(row["pred_relevant_windows"]) for row in rows]
-    yield counted("windows, samples with another number", sum(map(lambda a, b: a.shape != b.shape, windows, wanted)))
+    yield none_differ(
+        "windows, samples with another number", sum(map(lambda a, b: a.shape != b.shape, windows, wanted))
+    )
     largest = float(np.max([np.abs(a - b).max() for a, b in zip(windows, wanted, strict=True)]))
     yield Check("windows: ends and scores", largest, 1.01e-4, largest <= 1.01e-4)
     noise = RELATIVE * max(np.abs(row["pred_saliency_scores"]).max() for row in rows)

@@ -3,7 +3,7 @@ compared."""
 
 from __future__ import annotations
 
-from pipeline import asked, datasets, provenance
+from pipeline import datasets, provenance, stage_requests
 from pipeline.layout import sources_by_name
 from pipeline.manifests import files_of
 from pipeline.reporting.page import own
@@ -29,4 +29,4 @@ def leaderboard(job: StageJob[Nothing]) -> bool:
         own.write(page, examine(dataset, files, truth, name=split), {})
         return provenance.Outcome([page], {"files": len(files)})
 
-    return provenance.run_asked(asked.leaderboard(job), job.manifest, work)
+    return provenance.run_request(stage_requests.leaderboard(job), job.manifest, work)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import asked, csv_file, datasets, provenance, records, version
-from pipeline.behind import check_chain
+from pipeline import csv_file, datasets, provenance, records, stage_requests, version
 from pipeline.config import Experiment
 from pipeline.layout import OWN_TABLE, queries_beside, sources_by_name
 from pipeline.layout.places import AnnotationFile, MetricsFile, PredictionFile
 from pipeline.layout.runs import RELEASED_RUN, RunId
 from pipeline.manifests import files_of, files_of_all
+from pipeline.recorded_settings import check_chain
 from pipeline.reporting import own as own_dataset
 from pipeline.reporting import published, tables
 from pipeline.reporting.comparisons import Judged, Key
@@ -61,7 +61,7 @@ def page(job: StageJob[Page]) -> bool:
         build.write(made[-1], "report.html", *_index(job, benchmarks))
         return provenance.Outcome(made, {"pages": len(made)})
 
-    return provenance.run_asked(asked.page(job, published.FILES), job.manifest, work)
+    return provenance.run_request(stage_requests.page(job, published.FILES), job.manifest, work)
 
 
 def _index(

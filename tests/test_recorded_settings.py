@@ -7,8 +7,8 @@ import re
 import pytest
 
 from pipeline import config, files
-from pipeline.behind import check_chain, settings_behind, skipped_in
 from pipeline.errors import PipelineError
+from pipeline.recorded_settings import check_chain, recorded_settings, skipped_in
 
 SECTIONS = {"dataset": "qvhighlights", "features": {"video": ["clip-vit-b32"]}, "model": {}, "training": {}}
 WEIGHTS, PREDICTED = "results/runs/one/all-s1/last.safetensors", "results/runs/one/all-s1/predictions/val-last.jsonl"
@@ -45,7 +45,7 @@ def spoil(manifests, change):
 def test_what_belongs_together_is_accepted_and_gives_its_settings(made):
     check_chain(*made)
     experiments, *_, runs = made
-    assert settings_behind("one", experiments["one"], runs)["all-s1"].training.epochs == 200
+    assert recorded_settings("one", experiments["one"], runs)["all-s1"].training.epochs == 200
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_link_that_does_not_hold_names_both_manifests(made, stage, said):
 def test_runs_made_with_other_settings_than_asked_are_refused(made, lines, said):
     *_, runs = made
     with pytest.raises(PipelineError, match=re.escape(said)) as error:
-        settings_behind("one", experiment(**lines), runs)
+        recorded_settings("one", experiment(**lines), runs)
     assert str(runs[0]) in str(error.value)
 
 
@@ -85,20 +85,20 @@ def test_a_manifest_without_settings_is_refused(made, damage):
     experiments, *_, runs = made
     spoil(runs, lambda content: content.update(settings=damage))
     with pytest.raises(PipelineError, match=r"does not say what its runs were made with|is recorded"):
-        settings_behind("one", experiments["one"], runs)
+        recorded_settings("one", experiments["one"], runs)
 
 
 def test_a_setting_that_is_new_since_the_training_has_its_default(made):
     experiments, *_, runs = made
     assert "max_windows" not in files.read_json(runs[0])["settings"]["runs"]["all-s1"]["training"]
-    assert settings_behind("one", experiments["one"], runs)["all-s1"].training.max_windows == 5
+    assert recorded_settings("one", experiments["one"], runs)["all-s1"].training.max_windows == 5
 
 
 def test_runs_of_an_older_revision_of_their_method_are_refused(made):
     experiments, *_, runs = made
     spoil(runs, lambda content: content["settings"]["runs"]["all-s1"]["model"].update(revision=0))
     with pytest.raises(PipelineError, match="the revision of tr_detr is 0 in these runs"):
-        settings_behind("one", experiments["one"], runs)
+        recorded_settings("one", experiments["one"], runs)
 
 
 def test_released_predictions_stand_on_no_runs(made):

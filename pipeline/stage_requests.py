@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, choice_of
 from pipeline.layout import annotations_by_split, sources_by_name
 from pipeline.layout.places import AnnotationFile, PredictionFile, RunFile, StorePlace
-from pipeline.provenance import Asked
+from pipeline.provenance import StageRequest
 from pipeline.shards import shard_name, shard_of
 from pipeline.stages import StageJob
 
@@ -28,20 +28,20 @@ MISSING = "missing"
 """The setting of `train` about missing videos. It changes no number."""
 
 
-def fetch(job: StageJob[of.Fetch], file: str, digest: str | None) -> Asked:
+def fetch(job: StageJob[of.Fetch], file: str, digest: str | None) -> StageRequest:
     """Return what the fetch of a file of sources.csv depends on.
 
     Its address is no setting, because a file is the same wherever it came from.
     """
-    return Asked("fetch", {"name": job.about["name"], "file": file, "digest": digest})
+    return StageRequest("fetch", {"name": job.about["name"], "file": file, "digest": digest})
 
 
-def unpack(job: StageJob[of.Nothing]) -> Asked:
+def unpack(job: StageJob[of.Nothing]) -> StageRequest:
     """Return what the files of an archive depend on."""
-    return Asked("unpack", {"name": job.about["name"]}, [job.input("fetched")])
+    return StageRequest("unpack", {"name": job.about["name"]}, [job.input("fetched")])
 
 
-def annotate(job: StageJob[of.Annotate]) -> Asked:
+def annotate(job: StageJob[of.Annotate]) -> StageRequest:
     """Return what annotations in the common form depend on. A sample is recorded only if there is one, so that older
     manifests without a sample do not become stale."""
     settings: dict[str, Any] = {key: job.about[key] for key in ("dataset", "split")}
@@ -49,14 +49,14 @@ def annotate(job: StageJob[of.Annotate]) -> Asked:
         settings |= {"videos": own.videos, "clip": own.clip}
     if job.settings.sample is not None:
         settings["sample"] = job.settings.sample
-    return Asked("annotate", settings, [job.input("fetched")])
+    return StageRequest("annotate", settings, [job.input("fetched")])
 
 
-def videos(job: StageJob[of.Videos]) -> Asked:
+def videos(job: StageJob[of.Videos]) -> StageRequest:
     """Return what the account of a shard's videos depends on."""
     dataset, shard = job.settings.dataset, job.about["shard"]
     settings = {"dataset": job.about["dataset"], "shard": shard, "shards": dataset.shards, "videos": dataset.videos}
-    return Asked("videos", settings | _skip(skipped_in(dataset, shard)), job.inputs["inputs"])
+    return StageRequest("videos", settings | _skip(skipped_in(dataset, shard)), job.inputs["inputs"])
 
 
 def skipped_in(dataset: Dataset, shard: str) -> list[str]:
@@ -64,12 +64,12 @@ def skipped_in(dataset: Dataset, shard: str) -> list[str]:
     return [vid for vid in dataset.skip if shard_name(shard_of(vid, dataset.shards)) == shard]
 
 
-def segment(job: StageJob[of.Segment]) -> Asked:
+def segment(job: StageJob[of.Segment]) -> StageRequest:
     """Return what the clip boundaries of a shard's videos depend on, for every grid."""
-    return Asked("segment", job.settings.model_dump(mode="json"), [job.input("videos")])
+    return StageRequest("segment", job.settings.model_dump(mode="json"), [job.input("videos")])
 
 
-def extract(job: StageJob[of.Extract]) -> Asked:
+def extract(job: StageJob[of.Extract]) -> StageRequest:
     """Return what the rows of one reader's families depend on, for one shard."""
     encoding, dataset = job.settings.encoding, job.settings.dataset
     grids = grids_of(job.settings)
@@ -82,7 +82,7 @@ def extract(job: StageJob[of.Extract]) -> Asked:
     }
     is_text = job.about["reader"] == "words"
     accounts = [] if is_text else [job.layout.account(job.about["dataset"], job.about["shard"])]
-    return Asked("extract", settings, [*job.inputs["inputs"], *accounts, *released_weights(job).values()])
+    return StageRequest("extract", settings, [*job.inputs["inputs"], *accounts, *released_weights(job).values()])
 
 
 def _second_reader(job: StageJob[of.Extract]) -> dict[str, Any]:
@@ -110,15 +110,15 @@ def released_weights(job: StageJob[of.Extract]) -> dict[str, Path]:
     return {name: given[name] for name in choices if choices[name] == "released" and name in given}
 
 
-def import_archive(job: StageJob[of.ImportArchive], read: Sequence[Path]) -> Asked:
+def import_archive(job: StageJob[of.ImportArchive], read: Sequence[Path]) -> StageRequest:
     """Return what stores from a released archive depend on. read: the manifests of the annotations of all splits, and
     the files of the archive that are read."""
     dataset, families = job.settings.dataset, _with_revisions(grids_of(job.settings))
     settings = {"archive": job.about["name"], "families": families, "shards": dataset.shards}
-    return Asked("import", settings | _skip(dataset.skip), read)
+    return StageRequest("import", settings | _skip(dataset.skip), read)
 
 
-def train(job: StageJob[of.Train]) -> Asked:
+def train(job: StageJob[of.Train]) -> StageRequest:
     """Return what one part of an experiment's runs depends on.
 
     Raises PipelineError for an experiment without features, for a part that it does not have, and if annotations of
@@ -127,7 +127,7 @@ def train(job: StageJob[of.Train]) -> Asked:
     stores = [*store_places(job).values(), *fill_places(job).values()]
     inputs = [*splits(job, ("train", "val")).values(), *job.inputs["features"]]
     settings = _runs(job, runs_of_part(job)) | _allowed_missing(job.settings.dataset)
-    return Asked("train", settings, inputs, _learned_from(stores))
+    return StageRequest("train", settings, inputs, _learned_from(stores))
 
 
 def _allowed_missing(dataset: Dataset) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _allowed_missing(dataset: Dataset) -> dict[str, Any]:
     return {} if dataset.missing == "fail" else {MISSING: dataset.missing}
 
 
-def number_settings(want: Asked) -> dict[str, Any]:
+def number_settings(want: StageRequest) -> dict[str, Any]:
     """Return the settings that the numbers of runs depend on."""
     return {key: value for key, value in want.settings.items() if key != MISSING}
 
@@ -157,7 +157,7 @@ def runs_of_part(job: StageJob[of.Train]) -> list[str]:
     return experiment.runs[parts.index(text) :: experiment.n_parts]
 
 
-def predict(job: StageJob[of.Predict]) -> Asked:
+def predict(job: StageJob[of.Predict]) -> StageRequest:
     """Return what the predictions of every run of an experiment depend on."""
     learned_from = _learned_from([*store_places(job).values(), *fill_places(job).values()])
 
@@ -166,10 +166,10 @@ def predict(job: StageJob[of.Predict]) -> Asked:
         return learned_from(path) or (of_run is not None and of_run.experiment == job.about["experiment"])
 
     inputs = [*job.inputs["annotations"], *job.inputs["runs"], *job.inputs["features"]]
-    return Asked("predict", _runs(job, job.settings.experiment.runs), inputs, is_read)
+    return StageRequest("predict", _runs(job, job.settings.experiment.runs), inputs, is_read)
 
 
-def score(job: StageJob[of.Score]) -> Asked:
+def score(job: StageJob[of.Score]) -> StageRequest:
     """Return what the numbers of every run on one split depend on."""
     experiment, split = job.settings.experiment, job.about["split"]
 
@@ -180,28 +180,30 @@ def score(job: StageJob[of.Score]) -> Asked:
     settings = {"experiment": job.about["experiment"], "dataset": experiment.dataset, "split": split}
     inputs = [job.input("predictions"), job.input("annotations")]
     only = None if experiment.source == "predictions" else is_read
-    return Asked("score", settings | _skip(job.settings.skip), inputs, only)
+    return StageRequest("score", settings | _skip(job.settings.skip), inputs, only)
 
 
-def tabulate(job: StageJob[of.Tabulate], published: Iterable[Path]) -> Asked:
+def tabulate(job: StageJob[of.Tabulate], published: Iterable[Path]) -> StageRequest:
     """Return what a table depends on.
 
     published: the files with published numbers. They are part of the code, so they are recorded by digest and not by
     path.
     """
     inputs = [path for kind in ("metrics", "predictions", "runs", "annotations") for path in job.inputs[kind]]
-    return Asked("tabulate", _shown(job.settings, published), inputs)
+    return StageRequest("tabulate", _shown(job.settings, published), inputs)
 
 
-def draw(job: StageJob[of.Draw]) -> Asked:
+def draw(job: StageJob[of.Draw]) -> StageRequest:
     """Return what the learning curves of an experiment depend on."""
     settings = {"name": job.about["experiment"], "experiment": job.settings.experiment.recorded()}
-    return Asked("draw", settings, job.inputs["runs"])
+    return StageRequest("draw", settings, job.inputs["runs"])
 
 
-def page(job: StageJob[of.Page], published: Iterable[Path]) -> Asked:
+def page(job: StageJob[of.Page], published: Iterable[Path]) -> StageRequest:
     """Return what the report depends on. published: as for `tabulate`."""
-    return Asked("page", _shown(job.settings, published), [path for paths in job.inputs.values() for path in paths])
+    return StageRequest(
+        "page", _shown(job.settings, published), [path for paths in job.inputs.values() for path in paths]
+    )
 
 
 def _shown(settings: of.Tabulate, published: Iterable[Path]) -> dict[str, Any]:
@@ -214,10 +216,10 @@ def _shown(settings: of.Tabulate, published: Iterable[Path]) -> dict[str, Any]:
     }
 
 
-def leaderboard(job: StageJob[of.Nothing]) -> Asked:
+def leaderboard(job: StageJob[of.Nothing]) -> StageRequest:
     """Return what the leaderboard of a split depends on."""
     settings = {key: job.about[key] for key in ("dataset", "split")}
-    return Asked("leaderboard", settings, [*job.inputs["released"], job.input("annotations")])
+    return StageRequest("leaderboard", settings, [*job.inputs["released"], job.input("annotations")])
 
 
 def features_of(name: str, experiment: Experiment) -> Features:

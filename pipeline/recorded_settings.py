@@ -29,7 +29,7 @@ def skipped_in(card: Mapping[str, Any]) -> Mapping[str, list[dict[str, str]]]:
     return found
 
 
-def settings_behind(name: str, experiment: Experiment, runs: Iterable[Path]) -> dict[str, SweepPoint]:
+def recorded_settings(name: str, experiment: Experiment, runs: Iterable[Path]) -> dict[str, SweepPoint]:
     """Return run → the settings that it was trained with, for one experiment. runs: manifests of train (or predict),
     also of other experiments.
 
@@ -51,11 +51,11 @@ def settings_behind(name: str, experiment: Experiment, runs: Iterable[Path]) -> 
         if experiment.features != features:
             raise _differs("features", features.model_dump(), experiment.features, manifest, remedy)
         for run in sorted(of_runs.keys() & set(experiment.runs)):
-            asked = experiment.settings_of(run)
-            _check_equal(run, of_runs[run], asked, manifest, remedy)
-            if revisions[run] != asked.model.revision:
-                revision = f"{run}: the revision of {asked.model.name}"
-                raise _differs(revision, revisions[run], asked.model.revision, manifest, remedy)
+            now = experiment.settings_of(run)
+            _check_equal(run, of_runs[run], now, manifest, remedy)
+            if revisions[run] != now.model.revision:
+                revision = f"{run}: the revision of {now.model.name}"
+                raise _differs(revision, revisions[run], now.model.revision, manifest, remedy)
         made |= of_runs
     if missing := [run for run in experiment.runs if run not in made]:
         where = ", ".join(map(str, runs)) or f"runs of {name}"
@@ -76,7 +76,7 @@ def check_chain(
     for name, experiment in experiments.items():
         if experiment.source == "predictions":
             continue
-        settings_behind(name, experiment, trained)
+        recorded_settings(name, experiment, trained)
         for path in _of(name, scored):
             _check_link(path, scored[path], {p: predicted[p] for p in _of(name, predicted)}, name, "predictions")
         for path in _of(name, predicted):

@@ -12,7 +12,7 @@ MOST = 16
 """Largest number of open questions: one that is being answered, and those that wait."""
 
 
-class Turns:
+class WaitingLine:
     """One thread that answers, and the questions that wait for it.
 
     A question cannot be stopped once its computation has begun, because the computation of a network cannot be
@@ -24,7 +24,7 @@ class Turns:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="questions")
         self._there: list[Future[Answer]] = []
 
-    def take(self, query: str) -> Future[Answer]:
+    def add(self, query: str) -> Future[Answer]:
         """Put a question behind all others. Raises PipelineError if there are too many."""
         self._there = self._unanswered()
         if len(self._there) >= MOST:
