@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import config, csv_file, files, locks, methods, provenance, records
+from pipeline import config, csv_file, files, locks, methods, provenance, records, snakemake_records
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.features.store import Store
+from pipeline.grids import grid_seconds, whole_clips
 from pipeline.layout import Layout
 from pipeline.nouns import counted
 from pipeline.reporting.tables import texts
+from pipeline.stage_settings import OwnFile
+from pipeline.targets import TABLES
 from pipeline.terminal import GO_ON_WITH
 
 SEED = 0
@@ -40,11 +43,8 @@ DEAR_FAMILIES = {
 """Families that take seconds for each row on a CPU → their grids."""
 
 TARGETS = ("all_tables", "figures", "report")
-TABLES = ("table1", "table2", "table3", "table4")
 DOWNLOADING = ("fetch", "videos")
 """Stages whose jobs download from the server that a demo runs."""
-SNAKEMAKE_LOCKS = Path(".snakemake/locks")
-"""The folder in which Snakemake keeps a file for each start, with the names of the files that it locks."""
 
 
 def run(cores: int, results: Path = Path("results/demo")) -> None:
@@ -69,33 +69,33 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
 
 
 def _run(cores: int, results: Path, command: str) -> None:
-    benchmark = Layout(results).benchmark()
+    layout = Layout(results)
     print("Demo 1/4: making 126 short videos with their annotations (once)", flush=True)
-    make_benchmark(benchmark)
+    make_benchmark(layout)
     print(
         "Demo 2/4: videos → clips → features → training → predictions → metrics → tables, figures, report", flush=True
     )
-    with _served(benchmark) as address:
-        write_sources(benchmark, address)
+    with _served(layout.benchmark()) as address:
+        write_sources(layout, address)
         workflow = [sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE, "--cores", str(cores), *TARGETS]
         if code := subprocess.run(workflow, check=False, env={**os.environ, GO_ON_WITH: ""}).returncode:
             raise PipelineError(
                 f"the workflow ended with code {code}",
-                where=Layout(results).logs(),
+                where=layout.logs(),
                 remedy=f"correct the errors above, then go on with: {command}",
             )
     print(
         "Demo 3/4: the slow encoders on one clip of 2 s (seconds for each row on a CPU; flow: a minute)",
         flush=True,
     )
-    for line in _encode_dearly(benchmark, Layout(results).one_clip()):
+    for line in _encode_dearly(layout):
         print(line, flush=True)
     print("Demo 4/4: the tables", flush=True)
     for table in TABLES:
-        print(texts(Layout(results).manifest("table", table=table)))
+        print(texts(layout.manifest("table", table=table)))
     print(_what_was_learned(results))
     print(f"All results are under {results}: tables/table*.{{md,html,csv}}, figures/*.svg (learning curves)")
-    page = (Layout(results).report() / "index.html").resolve()
+    page = layout.report_index().resolve()
     print(f"To look at it all, and at every query, open this in a browser: {page}")
 
 
@@ -122,7 +122,7 @@ def end_what_was_left(results: Path) -> None:
                     process.terminate()
         psutil.wait_procs(left, timeout=10)
         left = _left_behind(results)
-    for lock in SNAKEMAKE_LOCKS.glob("*.lock"):
+    for lock in snakemake_records.LOCKS.glob("*.lock"):
         # Another Snakemake may be at work in this folder, on other results. Its locks are kept.
         if any(line.startswith(f"{results}/") for line in lock.read_text(encoding="utf-8").splitlines()):
             lock.unlink(missing_ok=True)
@@ -142,8 +142,9 @@ def _left_behind(results: Path) -> list[Any]:
     return found
 
 
-def make_benchmark(folder: Path) -> None:
-    """Make videos, annotations, features and random predictions of the demo under `folder`, unless they are there."""
+def make_benchmark(layout: Layout) -> None:
+    """Make videos, annotations, features and random predictions of the demo, unless they are there."""
+    folder = layout.benchmark()
 
     def work() -> provenance.Outcome:
         from pipeline.datasets.synthetic import INDEX, QVHIGHLIGHTS_NAMES, make_benchmarks
@@ -154,14 +155,14 @@ def make_benchmark(folder: Path) -> None:
         listed = [folder / INDEX, folder / RANDOM_WINDOWS, *(folder / entry["path"] for entry in made)]
         return provenance.Outcome(listed, {"files": len(listed)})
 
-    provenance.run_stage("benchmark", folder / "manifest.json", work, settings={"seed": SEED})
+    provenance.run_stage("benchmark", layout.benchmark_manifest(), work, settings={"seed": SEED})
 
 
 def random_predictions(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
     """Yield ten random windows on the 2-second grid, and random scores, for every annotation row."""
     random = np.random.default_rng(seed)
     for row in rows:
-        n_clips = int(row["duration"] / 2)
+        n_clips = whole_clips(row["duration"], float(grid_seconds("2s")))
         starts = random.integers(0, n_clips, 10)
         ends = random.integers(starts, n_clips) + 1
         scores = np.sort(random.random(10))[::-1]
@@ -172,27 +173,28 @@ def random_predictions(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[s
         }
 
 
-def _encode_dearly(benchmark: Path, folder: Path) -> Iterator[str]:
+def _encode_dearly(layout: Layout) -> Iterator[str]:
     """Make features of one clip with the command for a user's own file, and yield a line about each family."""
     from pipeline.datasets.synthetic import ONE_CLIP
 
-    video = benchmark / ONE_CLIP
+    video = layout.benchmark() / ONE_CLIP
     for family, grid in DEAR_FAMILIES.items():
-        store = folder / f"{family}.h5"
-        manifest, settings = folder / f"{family}.json", {"family": family, "grid": grid}
-        work = partial(_encode_one, video, family, grid, store)
-        provenance.run_stage("extract", manifest, work, inputs=[video], settings=settings)
+        settings = OwnFile(family=family, grid=grid, weights=f"random:{SEED}")
+        store = layout.one_clip_store(family)
+        work = partial(_encode_one, video, settings, store)
+        manifest = store.with_suffix(".json")
+        provenance.run_stage("extract", manifest, work, inputs=[video], settings=settings.model_dump())
         with Store([store]) as made:
             yield f"  {family}: {made.read(video.stem).shape}, weights {made.passport.weights}"
 
 
-def _encode_one(video: Path, family: str, grid: str, store: Path) -> provenance.Outcome:
+def _encode_one(video: Path, settings: OwnFile, store: Path) -> provenance.Outcome:
     from pipeline.encoders.base import Weights
     from pipeline.features.making.own_file import extract_own
 
-    random = Weights.named(f"random:{SEED}", None)
-    weights = Weights.joined(*(random for _ in FAMILIES[family].weights))
-    extract_own(video, family, grid, weights, store).close()
+    random = Weights.named(settings.weights, None)
+    weights = Weights.joined(*(random for _ in FAMILIES[settings.family].weights))
+    extract_own(video, settings.family, settings.grid, weights, store).close()
     return provenance.Outcome([store])
 
 
@@ -233,18 +235,13 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Print nothing, because the workflow shows its own progress on the terminal."""
 
 
-def write_sources(benchmark: Path, address: str) -> None:
+def write_sources(layout: Layout, address: str) -> None:
     """Write the demo's table of sources. Addresses change with the port. Digests do not, and only they get into
     results."""
     from pipeline.acquire.sources import COLUMNS
     from pipeline.datasets import synthetic
 
-    known = {entry["path"]: entry for entry in files.read_json(benchmark / "manifest.json")["files"]}
-    annotated = {
-        "qvhighlights": synthetic.QVHIGHLIGHTS_NAMES,
-        "charades": synthetic.CHARADES_NAMES,
-        "tvsum": synthetic.TVSUM_NAMES,
-    }
+    known = {entry["path"]: entry for entry in files.read_json(layout.benchmark_manifest())["files"]}
     archives = {
         "qvhighlights-videos": synthetic.QVHIGHLIGHTS_ARCHIVE,
         "qvhighlights-features": synthetic.QVHIGHLIGHTS_FEATURES,
@@ -255,15 +252,17 @@ def write_sources(benchmark: Path, address: str) -> None:
         "tvsum-features": synthetic.TVSUM_FEATURES,
     }
     named = {
-        f"demo-{kind}-{split}": ("file", name) for kind, names in annotated.items() for split, name in names.items()
+        f"demo-{kind}-{split}": ("file", name)
+        for kind, names in synthetic.ANNOTATIONS.items()
+        for split, name in names.items()
     }
     named |= {f"demo-{name}": ("archive", path) for name, path in archives.items()}
     named["demo-random-windows"] = ("file", RANDOM_WINDOWS)
     rows: list[tuple[object, ...]] = []
     for name, (kind, path) in named.items():
-        entry = known[str(benchmark / path)]
+        entry = known[str(layout.benchmark() / path)]
         digest = f"sha256:{entry['sha256']}"
         rows.append((name, kind, path, f"{address}/{path}", digest, entry["bytes"], "MIT", "made by the demo"))
     url = f"{address}/{synthetic.TVSUM_VIDEOS}/{{vid}}.mp4"
     rows.append(("demo-tvsum-videos", "video", "{vid}.mp4", url, "", "", "MIT", "made by the demo"))
-    csv_file.write(benchmark / "sources.csv", COLUMNS, rows)
+    csv_file.write(layout.benchmark_sources(), COLUMNS, rows)

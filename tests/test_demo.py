@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import demo, locks
+from pipeline import demo, locks, snakemake_records
 from pipeline.errors import PipelineError
 
 RESULTS = Path("results/demo")
@@ -28,7 +28,7 @@ BUSY = "import time; print('ready', flush=True); time.sleep(1); open('ended', 'a
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     (tmp_path / demo.PROFILE).mkdir(parents=True)
-    demo_locks = tmp_path / demo.SNAKEMAKE_LOCKS
+    demo_locks = tmp_path / snakemake_records.LOCKS
     demo_locks.mkdir(parents=True)
     (demo_locks / "0.input.lock").write_text("results/demo/resources/a/fetch.json\n")
     (demo_locks / "0.output.lock").write_text("results/demo/tables/table1.json\n")
@@ -55,7 +55,7 @@ def start(place):
 
 def test_a_lock_that_a_killed_demo_left_is_undone_and_another_runs_is_not(place):
     demo.end_what_was_left(RESULTS)
-    assert [path.name for path in demo.SNAKEMAKE_LOCKS.iterdir()] == ["1.output.lock"]
+    assert [path.name for path in snakemake_records.LOCKS.iterdir()] == ["1.output.lock"]
 
 
 def test_a_workflow_left_behind_is_told_to_end_and_its_jobs_are_waited_for(place, start, capsys):
@@ -80,13 +80,13 @@ def test_a_second_demo_beside_a_running_one_says_so_and_ends(place, monkeypatch)
     monkeypatch.setenv("GO_ON_WITH", "make demo")
     with locks.lock(RESULTS / "demo"), pytest.raises(PipelineError, match=r"another demo is at work.*make demo$"):
         demo.run(1)
-    assert len(list(demo.SNAKEMAKE_LOCKS.iterdir())) == 3
+    assert len(list(snakemake_records.LOCKS.iterdir())) == 3
 
 
 def test_the_workflow_is_started_by_this_python_whatever_path_says_and_a_failure_names_what_goes_on(place, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(demo, "make_benchmark", lambda folder: None)
-    monkeypatch.setattr(demo, "write_sources", lambda folder, address: None)
+    monkeypatch.setattr(demo, "make_benchmark", lambda layout: None)
+    monkeypatch.setattr(demo, "write_sources", lambda layout, address: None)
     (place / "results/demo/benchmark").mkdir(parents=True)
     with pytest.raises(PipelineError, match=r"ended with code \d.*python -m pipeline demo --cores 1$"):
         demo.run(1)

@@ -45,6 +45,7 @@ FLOORS = (
         "memory",
         "seal",
         "snakemake_records",
+        "targets",
     },
     {"datasets"},
     {

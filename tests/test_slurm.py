@@ -22,6 +22,7 @@ from slurm.one_node import ask, install, one_node
 
 from pipeline import demo, records
 from pipeline.features.store import Store
+from pipeline.layout import Layout
 
 pytestmark = pytest.mark.slurm
 
@@ -102,13 +103,17 @@ def cut_demo(folder: Path) -> None:
     """The demo's benchmark and config, cut to: text features of two shards, an account of videos, a short training."""
     for name in ("workflow", "pipeline"):
         (folder / name).symlink_to(ROOT / name)
-    benchmark = folder / "results/benchmark"
-    demo.make_benchmark(benchmark)
-    demo.write_sources(benchmark, benchmark.as_uri())
+    layout = Layout(folder / "results")
+    demo.make_benchmark(layout)
+    demo.write_sources(layout, layout.benchmark().as_uri())
     config = yaml.safe_load((ROOT / "workflow/profiles/demo/demo.yaml").read_text())
     experiments = {name: config["experiments"][name] for name in ("qvhighlights_v", "qvhighlights_va")}
     experiments["qvhighlights_va"]["training"] = {"epochs": 2, "evaluate_every": 1}
-    config |= {"results": "results", "acquire": {"sources": str(benchmark / "sources.csv")}, "experiments": experiments}
+    config |= {
+        "results": "results",
+        "acquire": {"sources": str(layout.benchmark_sources())},
+        "experiments": experiments,
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 

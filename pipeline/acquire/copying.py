@@ -15,13 +15,14 @@ FICLONE = 0x40049409
 
 def copy(source: Path, target: Path) -> None:
     """Copy a file's content into `target`, by reflink where the file system has them. Raises OSError."""
-    if not _reflinked(source, target):
+    if not reflinked(source, target):
         with open(source, "rb") as original, open(target, "wb") as new:
             for chunk in files.read_shown(original, f"copying {printable(source.name)}"):
                 new.write(chunk)
 
 
-def _reflinked(source: Path, target: Path) -> bool:
+def reflinked(source: Path, target: Path) -> bool:
+    """Make `target` a reflink of `source`. Returns whether the file system can do this. Raises OSError."""
     with open(source, "rb") as original, open(target, "wb") as new, suppress(OSError):
         fcntl.ioctl(new, FICLONE, original.fileno())
         return True

@@ -24,7 +24,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipeline import csv_file, families
+from pipeline import csv_file, datasets, families
 from pipeline.errors import PipelineError
 from pipeline.nouns import counted
 
@@ -88,6 +88,11 @@ class Sources:
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self.by_name.values())
+
+    def predictions_of(self, dataset: str, split: str) -> list[str]:
+        """Return the names of all prediction files for a split of a dataset, in the order of the alphabet."""
+        ending = datasets.get(dataset).predictions_end.format(split=split)
+        return sorted(name for name in self.by_name if ending and name.endswith(ending))
 
     def is_archive(self, name: str) -> bool:
         """Tell whether that source is unpacked after fetching. Raises PipelineError for an unknown name."""

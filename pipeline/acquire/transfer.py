@@ -118,7 +118,7 @@ def receive(wanted: Wanted, partial: Partial, acquire: Acquire) -> str:
             _refuse_no_file(response, wanted, partial)
             _settle_coding(response, wanted)
             resumed = _is_rest(response, partial, version)
-            total = _total(response)
+            total = size_of(response)
             if total is not None:
                 wanted.check_size(total)
                 wanted.refuse_beyond(total, acquire)
@@ -203,7 +203,7 @@ def _is_rest(response: requests.Response, partial: Partial, version: str | None)
     return True
 
 
-def _total(response: requests.Response) -> int | None:
+def size_of(response: requests.Response) -> int | None:
     """Return the size of the whole file in bytes, or None when the server does not say it."""
     if response.status_code != 200:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
@@ -288,7 +288,12 @@ def reason_of(error: requests.RequestException, timeout_s: float) -> str:
     """Return the innermost cause of a failed request, in one line."""
     if isinstance(error, requests.Timeout):
         return f"no answer for {timeout_s:g} s"
+    return f"the connection failed ({innermost(error).rpartition(': ')[2]})"
+
+
+def innermost(error: Exception) -> str:
+    """Return the text of the error that caused the other ones around it."""
     cause: BaseException = error
     while isinstance(inner := getattr(cause, "reason", None) or next(iter(cause.args), None), BaseException):
         cause = inner
-    return f"the connection failed ({str(cause.args[-1] if cause.args else cause).rpartition(': ')[2]})"
+    return str(cause.args[-1] if cause.args else cause)

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline import files, orphans
-from pipeline.datasets import synthetic_features, synthetic_plan, synthetic_video
+from pipeline.datasets import qvhighlights, synthetic_features, synthetic_plan, synthetic_video, tvsum
 from pipeline.datasets.synthetic_plan import Benchmark, Video, one_clip
 
 QVHIGHLIGHTS_NAMES = {
@@ -27,6 +27,12 @@ QVHIGHLIGHTS_NAMES = {
 }
 CHARADES_NAMES = {"train": "charades_sta_train_tvr_format.jsonl", "val": "charades_sta_test_tvr_format.jsonl"}
 TVSUM_NAMES = {"train": "tvsum_train.jsonl", "val": "tvsum_val.jsonl"}
+ANNOTATIONS = {
+    qvhighlights.DATASET.name: QVHIGHLIGHTS_NAMES,
+    "charades": CHARADES_NAMES,
+    tvsum.DATASET.name: TVSUM_NAMES,
+}
+"""Word in the names of sources → the annotation file of each split."""
 QVHIGHLIGHTS_ARCHIVE = "qvhilights_videos.tar.gz"
 TVSUM_VIDEOS = "tvsum_videos"
 TVSUM_FEATURES = "tvsum_features.zip"

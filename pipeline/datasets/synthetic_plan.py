@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from pipeline.datasets import qvhighlights, tvsum
 from pipeline.datasets.tvsum import DOMAINS
 from pipeline.grids import grid_seconds
 
@@ -106,7 +107,7 @@ def plan_qvhighlights(seed: int) -> Benchmark:
     Each query of all splits has a different qid. No two splits share a YouTube video. The first piece of each split has
     one query, and every other piece has two.
     """
-    chance = _chance("qvhighlights", seed)
+    chance = _chance(qvhighlights.DATASET.name, seed)
     youtube_ids = _youtube_ids(chance, sum(QVHIGHLIGHTS_PIECES.values()) // PIECES_PER_YOUTUBE_VIDEO)
     vids = [f"{name}_{60 + 20 * i}.0_{80 + 20 * i}.0" for name in youtube_ids for i in range(PIECES_PER_YOUTUBE_VIDEO)]
     benchmark = Benchmark([], {split: [] for split in QVHIGHLIGHTS_PIECES})
@@ -157,7 +158,7 @@ def plan_tvsum(seed: int) -> Benchmark:
     Each domain has a theme: a colour and a shape. The rating of a clip that shows the theme grows with the size of the
     shape. Other clips are rated low.
     """
-    chance = _chance("tvsum", seed)
+    chance = _chance(tvsum.DATASET.name, seed)
     benchmark = Benchmark([], {"train": [], "val": []})
     vids = iter(_youtube_ids(chance, len(DOMAINS) * len(TVSUM_SPLITS)))
     for number, domain in enumerate(DOMAINS):

@@ -15,11 +15,10 @@ from urllib.parse import urlsplit
 
 import requests
 
-HEADERS = {"Accept-Encoding": "identity", "User-Agent": "tr-detr-pipeline"}
+from pipeline.acquire.transfer import HEADERS, RETRIED, innermost, size_of
+
 NO_HEAD = (400, 401, 403, 404, 405, 501)
 """Statuses with which some servers answer to HEAD, although they send the file: the first byte is then asked for."""
-BUSY = (408, 425, 429, 500, 502, 503, 504)
-"""Statuses after which a download tries again, after the time that the server asks for."""
 HOSTS_AT_ONCE = 8
 SLOW_S = 3.0
 """An answer that takes at least this number of seconds counts as slow."""
@@ -55,7 +54,13 @@ def ask(url: str, timeout_s: float) -> Answer:
     except (requests.RequestException, UnicodeError, ValueError) as error:
         return Answer(False, _reason(error), seconds=time.monotonic() - began, has_said=False)
     return Answer(
-        answer.alive, answer.why, answer.n_bytes, time.monotonic() - began, True, answer.is_page, answer.status in BUSY
+        answer.alive,
+        answer.why,
+        answer.n_bytes,
+        time.monotonic() - began,
+        True,
+        answer.is_page,
+        answer.status in RETRIED,
     )
 
 
@@ -75,27 +80,15 @@ def _asked(method: str, url: str, timeout_s: float) -> _Said:
     ) as response:
         status, alive = response.status_code, response.status_code in (200, 206)
         why = "" if alive else f"{status} {response.reason}"
-        if status in BUSY and (after := response.headers.get("Retry-After")):
+        if status in RETRIED and (after := response.headers.get("Retry-After")):
             why += f", asks to wait {after}" + (" s" if after.isdigit() else "")
         is_page = "html" in response.headers.get("Content-Type", "")
-        return _Said(status, alive, why, _size(response), is_page)
-
-
-def _size(response: requests.Response) -> int | None:
-    """Return the size of the whole file in bytes, or None if the server does not give it or compresses the file."""
-    if response.status_code == 206:
-        size = response.headers.get("Content-Range", "").rpartition("/")[2]
-    else:
-        size = "" if "Content-Encoding" in response.headers else response.headers.get("Content-Length", "")
-    return int(size) if size.isdigit() else None
+        return _Said(status, alive, why, size_of(response), is_page)
 
 
 def _reason(error: Exception) -> str:
     """Return the innermost cause of a failed request, in a few words."""
-    cause: BaseException = error
-    while isinstance(inner := getattr(cause, "reason", None) or next(iter(cause.args), None), BaseException):
-        cause = inner
-    said = str(cause.args[-1] if cause.args else cause)
+    said = innermost(error)
     if "resolve" in said:
         return "its name cannot be resolved"
     said = said.rpartition(": ")[2]

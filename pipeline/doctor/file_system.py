@@ -6,7 +6,6 @@ in the nearest folder above it. How other machines see a shared file system cann
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline import files, locks, programs
+from pipeline.acquire.copying import reflinked
 from pipeline.doctor.case import CHECKOUT, Case
 from pipeline.doctor.findings import Finding, note, ok, problem
 from pipeline.doctor.space import existing
@@ -35,8 +35,6 @@ SKEW_S = 2.0
 BEHIND_S = 86_400.0
 """Seconds by which this machine's clock may be behind the newest of our files. Beyond a day, servers' certificates are
 refused as not valid yet."""
-FICLONE = 0x40049409
-"""The request of Linux that makes a second file share the bytes of a first one (a reflink)."""
 _TRY_LOCK = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -86,7 +84,7 @@ def _writing(folder: Path, place: Path) -> Finding:
             return problem(WRITING, f"{place}: a file that was renamed over another one did not replace it", remedy)
     except PipelineError as error:
         return problem(WRITING, f"{place}: {error.what}", error.remedy or "check its permissions and space")
-    able = [what for what, can in (("hard links", _links(target)), ("reflinks", _clones(target))) if can]
+    able = [what for what, can in (("hard links", _links(target)), ("reflinks", _makes_reflinks(target))) if can]
     kind = type_of(place)
     shared = ", shared with other machines perhaps" if kind in SHARED else ""
     extras = f"; {' and '.join(able)} too" if able else ""
@@ -100,10 +98,9 @@ def _links(target: Path) -> bool:
     return False
 
 
-def _clones(target: Path) -> bool:
-    with suppress(OSError), open(target, "rb") as old, open(target.with_name("clone"), "wb") as new:
-        fcntl.ioctl(new, FICLONE, old.fileno())
-        return True
+def _makes_reflinks(target: Path) -> bool:
+    with suppress(OSError):
+        return reflinked(target, target.with_name("clone"))
     return False
 
 

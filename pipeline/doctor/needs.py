@@ -15,11 +15,10 @@ from pipeline.config import Config
 from pipeline.cost import need
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.targets import TABLES, TARGETS
 
-TABLES = ("table1", "table2", "table3", "table4")
-TARGETS = ("all_tables", *TABLES, "peers", "evidence", "annotations", "figures", "report")
-"""The targets of the workflow that can be named here. `experiment_NAME` for every experiment is one, too."""
 OF_EXPERIMENT = "experiment_"
+LEADERBOARDS = "leaderboards"
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,10 @@ class Needs:
         """Return the needs of a target. Raises PipelineError for a target that the workflow does not have."""
         cut = cut_to(cfg, target)
         used = tuple(dict.fromkeys(experiment.dataset for experiment in cut.experiments.values()))
-        of_datasets = tuple(cfg.datasets) if target == "annotations" else used
+        of_datasets = tuple(cfg.datasets) if target in ("annotations", LEADERBOARDS) else used
         names = [name for dataset in of_datasets for name in need.to_fetch(dataset, cut)]
+        if target == LEADERBOARDS:
+            names += [name for dataset in of_datasets for name in _compared(dataset, cfg, table)]
         names += [file.source.name for file in need.weights(cut, table)]
         return cls(cut, {name: table[name] for name in dict.fromkeys(names)}, of_datasets)
 
@@ -88,7 +89,7 @@ def cut_to(cfg: Config, target: str) -> Config:
             return _with(cfg, [name])
     shown = [name for table in _tables_of(cfg, target) for name in cfg.of_table(table)]
     match target:
-        case "annotations":
+        case "annotations" | "leaderboards":
             return _with(cfg, [])
         case "figures":
             return _with(
@@ -100,6 +101,12 @@ def cut_to(cfg: Config, target: str) -> Config:
             return _with(cfg, shown)
     known = f"{', '.join(TARGETS)}, or {OF_EXPERIMENT}NAME for an experiment of the config"
     raise PipelineError("is no target of this workflow", where=f"--target {target}", remedy=f"name one of {known}")
+
+
+def _compared(dataset: str, cfg: Config, table: Sources) -> list[str]:
+    """Return the names of the prediction files that leaderboards compare: at least two for a split."""
+    found = [table.predictions_of(dataset, split) for split in cfg.datasets[dataset].annotations]
+    return [name for names in found if len(names) > 1 for name in names]
 
 
 def _tables_of(cfg: Config, target: str) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline import programs
+from pipeline import programs, snakemake_records
 from pipeline.cost.planned import counted as jobs_of
 from pipeline.doctor import memory
 from pipeline.doctor.case import CHECKOUT, Case
@@ -29,8 +29,6 @@ PLAN_S = 240.0
 """Seconds that a plan may take. The plan of the whole paper takes five seconds on a machine without other work."""
 SHOWN = 3
 """Largest number of jobs that the first step names."""
-SNAKEMAKE_LOCKS = Path(".snakemake/locks")
-"""The folder in which Snakemake keeps a file for each start, with the names of the files that it locks."""
 
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)+)", re.MULTILINE)
 _MEMORY = re.compile(r"\bmem_mb=(\d+)")
@@ -115,7 +113,7 @@ def first_step(jobs: list[Job], counts: dict[str, int], target: str) -> str:
 
 def at_work() -> Iterator[Finding]:
     """Yield a finding if a Snakemake is at work in this folder, or if a killed one left its lock."""
-    locks = list(SNAKEMAKE_LOCKS.glob("*.lock"))
+    locks = list(snakemake_records.LOCKS.glob("*.lock"))
     if not locks:
         return
     process = _snakemake_here()

@@ -126,6 +126,11 @@ def holm(ps: Sequence[float | None]) -> list[bool]:
     return survives
 
 
+def star(p: float | None, survives: bool) -> str:
+    """Return `**` for a p that survives Holm's correction, `*` for another p below 0.05, and else ''."""
+    return "**" if survives else "*" if p is not None and p < 1 - LEVEL else ""
+
+
 def sign_flip_p(differences: np.ndarray, resamples: int, seed: int) -> float:
     """Return the two-sided p of a sum of independent differences, one for each video, [videos], under flips of their
     signs.

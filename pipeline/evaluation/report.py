@@ -6,9 +6,9 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from pipeline import files, records
+from pipeline import datasets, files, records
 from pipeline.errors import PipelineError
-from pipeline.evaluation.intervals import FEW, Comparison, Interval, compare, headline_intervals
+from pipeline.evaluation.intervals import FEW, Comparison, Interval, compare, headline_intervals, star
 from pipeline.evaluation.predictions import load_predictions, refuse_errors
 from pipeline.evaluation.scoring import Result, score
 from pipeline.evaluation.student import LEVEL
@@ -111,7 +111,9 @@ def compare_files(
 def format_headline(result: Result) -> str:
     """Return the headline numbers, one line each, with interval, number of queries and all notes about them."""
     metrics = result.metrics
-    numbers = {**(metrics.get("percent") or metrics["brief"]), **metrics.get("charades", {})}
+    numbers = dict(metrics.get("percent") or metrics["brief"])
+    for name in datasets.get(result.dataset).also_scored:
+        numbers |= metrics[name]
     videos = len({row["video"] for row in result.queries})
     stands_on = f"{counted(metrics['n_queries']['all'], 'query')} of {counted(videos, 'video')}"
     lines = [f"{result.dataset}: {stands_on}, percent [95 % interval]"]
@@ -136,9 +138,9 @@ def format_comparison(rows: Sequence[Comparison], name_a: str = "A", name_b: str
     lines = [f"A = {name_a}", f"B = {name_b}", head]
     for row in rows:
         cells = "".join(f"{_cell(interval):>24}" for interval in (row.a, row.b, row.difference))
-        star = "**" if row.holm else "* " if row.p is not None and row.p < 1 - LEVEL else "  "
+        mark = f"{star(row.p, row.holm):<2}"
         resolves = "none" if row.resolution is None else f"±{row.resolution:.2f}"
-        lines.append(f"{row.metric:<22}{cells}{resolves:>10}{star} {'–' if row.p is None else f'{row.p:.4f}'}")
+        lines.append(f"{row.metric:<22}{cells}{resolves:>10}{mark} {'–' if row.p is None else f'{row.p:.4f}'}")
     return "\n".join([*lines, *_comparison_notes(rows)])
 
 

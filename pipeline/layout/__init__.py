@@ -212,9 +212,17 @@ class Layout:
         """The folder with the small benchmarks that the demo makes."""
         return self.results / "benchmark"
 
-    def one_clip(self) -> Path:
-        """The folder with the demo's features of one clip."""
-        return self.results / "one_clip"
+    def benchmark_manifest(self) -> Path:
+        """Return the path of the manifest of the demo's benchmarks."""
+        return self.benchmark() / "manifest.json"
+
+    def benchmark_sources(self) -> Path:
+        """Return the path of the demo's table of sources."""
+        return self.benchmark() / "sources.csv"
+
+    def one_clip_store(self, family: str) -> Path:
+        """Return the path of the demo's store with a family's features of one clip."""
+        return self.results / "one_clip" / f"{family}.h5"
 
     def logs(self) -> Path:
         """The folder of all logs."""

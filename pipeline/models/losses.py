@@ -6,6 +6,7 @@ Axes: B samples, Q queries, L clips, P saliency pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch.nn import functional as F
 
 from pipeline.models.batch import Batch, Labels, Outputs
 from pipeline.models.matching import NONE, MomentWeights, giou
+
+T = TypeVar("T")
 
 FOCAL_ALPHA = 0.25
 """Weight α of the entries whose target is 1 in the focal loss; its exponent is 2. Both are the released values."""
@@ -48,11 +51,16 @@ def layers_of(outputs: Outputs) -> tuple[Tensor, Tensor]:
     return logits, spans
 
 
+def needed(value: T | None) -> T:
+    """Return a value that only batches with labels have. Raises ValueError if it is None."""
+    if value is None:
+        raise ValueError("this batch was made for prediction and holds no labels")
+    return value
+
+
 def labels_of(batch: Batch) -> Labels:
     """Return the labels of a batch. Raises ValueError for a batch that was made for prediction."""
-    if batch.labels is None:
-        raise ValueError("this batch was made for prediction and holds no labels")
-    return batch.labels
+    return needed(batch.labels)
 
 
 LabelLoss = Callable[[Tensor, Tensor], Tensor]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from pipeline.config import DOMAINS
-from pipeline.evaluation.intervals import Comparison, holm
+from pipeline.evaluation.intervals import Comparison, holm, star
 from pipeline.evaluation.student import LEVEL
 from pipeline.nouns import counted
 from pipeline.reporting import published, verdict
@@ -41,7 +41,7 @@ class Judged:
 
     def star(self, key: str) -> str:
         """Return `*` for a p below 0.05, `**` if it survives the correction, and else ''."""
-        return "**" if key in self.survives else "*" if self.p.get(key, 1.0) < 1 - LEVEL else ""
+        return star(self.p.get(key), key in self.survives)
 
 
 Key = tuple[str, str]
@@ -127,8 +127,9 @@ def _exact(number: int, row: Row, released: Reproduced | None) -> dict[str, floa
 def _verdicts(number: int, row: Row, found: Reproduced) -> dict[str, str]:
     """Return column → verdict for every column with a published and a reproduced number."""
     both = {column: values for column, values in found.selected.items() if row.values.get(column)}
-    # Each domain of Table 3 has one video of its own, whatever number of domains was run.
-    expected = ABOUT[number].queries if number != 3 else sum(domain in both for domain in DOMAINS)
+    # Each domain has one video of its own, whatever number of domains was run.
+    is_of_domains = ABOUT[number].unit == "video"
+    expected = sum(domain in both for domain in DOMAINS) if is_of_domains else ABOUT[number].queries
     if found.n_queries != expected:
         return dict.fromkeys(both, verdict.OTHER_QUERIES)
     if found.experiment.source == "predictions":

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import datasets, files
 from pipeline.evaluation import Result, compare, score_files
-from pipeline.evaluation.intervals import LABELS, Comparison, holm
+from pipeline.evaluation.intervals import LABELS, Comparison, holm, star
 from pipeline.evaluation.student import LEVEL
 from pipeline.nouns import counted
 from pipeline.reporting import published, render, verdict
@@ -141,10 +141,7 @@ def _stars(pairs: Mapping[str, Mapping[str, Comparison]]) -> dict[tuple[str, str
     """Return (name, column) → `**`, `*` or '', corrected for all comparisons of the table."""
     tests = [(name, column, row.p) for name, found in pairs.items() for column, row in found.items()]
     kept = holm([p for *_, p in tests])
-    return {
-        (name, column): "**" if survives else "*" if p is not None and p < 1 - LEVEL else ""
-        for (name, column, p), survives in zip(tests, kept, strict=True)
-    }
+    return {(name, column): star(p, survives) for (name, column, p), survives in zip(tests, kept, strict=True)}
 
 
 def _differences(

@@ -181,5 +181,5 @@ def _compared(a: Contestant, b: Contestant, metric: str) -> Comparison:
 
 def _title(number: int, title: str, split: str, epoch: str, column: str, n_queries: int) -> str:
     name = "mean over domains" if column == "Avg." else column
-    stands_on = f"{split}, {epoch} epoch, {counted(n_queries, 'video' if number == 3 else 'query')}"
+    stands_on = f"{split}, {epoch} epoch, {counted(n_queries, ABOUT[number].unit)}"
     return " ".join(f"{title}, Table {number} in pairs: row - column, {name} in points, {stands_on}".split())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline import csv_file, spreadsheet
-from pipeline.evaluation.intervals import ENUMERATED, FEW
+from pipeline.evaluation.intervals import ENUMERATED, FEW, star
 from pipeline.evaluation.student import LEVEL
 from pipeline.nouns import counted
 from pipeline.reporting import forms, verdict
@@ -68,9 +68,7 @@ def _cell(matrix: Matrix, row: str, column: str, *, in_full: bool) -> Cell:
 
 def _star(matrix: Matrix, row: str, column: str) -> str:
     one, _ = matrix.between(row, column)
-    if matrix.survives & {(row, column), (column, row)}:
-        return "**"
-    return "*" if one.p is not None and one.p < 1 - LEVEL else ""
+    return star(one.p, bool(matrix.survives & {(row, column), (column, row)}))
 
 
 def _notes(matrix: Matrix) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pipeline import csv_file
 from pipeline.config import Experiment
@@ -32,7 +33,8 @@ SWITCHES = {"LGAM": "alignment", "VFR": "refinement", "MR2HD": "mr2hd", "HD2MR":
 class About:
     """Facts about a table. decimals: as the paper prints. queries: the number of queries of the published values. ours:
     the row of TR-DETR. headline: the column that sentences name, and by which methods are compared in pairs. note: a
-    remark about its protocol."""
+    remark about its protocol. unit: what is counted. It is `video` if the table has a column for each domain, because
+    each domain has a video of its own, and `query` otherwise."""
 
     subject: str
     decimals: int
@@ -40,6 +42,7 @@ class About:
     ours: str
     headline: str
     note: str = ""
+    unit: Literal["query", "video"] = "query"
 
 
 ABOUT = {
@@ -53,7 +56,7 @@ ABOUT = {
         "the competition's server.",
     ),
     2: About("Charades-STA test, moment retrieval", 2, 3720, "TR-DETR SF+C", "R1@0.5"),
-    3: About("TVSum val, highlight detection, top-5 mAP of each domain", 1, 10, "TR-DETR V", "Avg."),
+    3: About("TVSum val, highlight detection, top-5 mAP of each domain", 1, 10, "TR-DETR V", "Avg.", unit="video"),
     4: About("QVHighlights val, the modules one by one", 2, 1550, "(j)", "mAP Avg."),
 }
 

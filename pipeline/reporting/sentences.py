@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from pipeline.nouns import counted
 from pipeline.reporting import verdict
 from pipeline.reporting.comparisons import Judged
 from pipeline.reporting.published import ABOUT, Row
@@ -32,8 +33,8 @@ def _verdict(number: int, found: Reproduced, judged: Judged) -> str:
     """Return the verdict of the headline column, or, for a prediction file, of all columns together."""
     kinds = list(judged.verdicts.values())
     if verdict.OTHER_QUERIES in kinds:
-        unit, expected = "videos" if number == 3 else "queries", ABOUT[number].queries
-        return f"no verdict, because it has {found.n_queries:,} {unit} and the published row has {expected:,}"
+        has, expected = counted(found.n_queries, ABOUT[number].unit), ABOUT[number].queries
+        return f"no verdict, because it has {has} and the published row has {expected:,}"
     if found.experiment.source == "predictions":
         return _share(kinds.count(verdict.EXACT), len(kinds), "re-derived", " exactly")
     if (kind := judged.verdicts[_leading(number, judged)]) == verdict.TOO_FEW:

@@ -25,18 +25,19 @@ ON_REPORTED_SPLIT = "selected on the reported split"
 
 def facts(number: int, row: published.Row, found: Reproduced, judged: Judged) -> dict[str, str]:
     """Return the facts behind reproduced numbers, in the order of the CSV columns."""
-    other = [f"stand-in: {used} for {released}" for used, released in stand_ins(found.experiment).items()]
-    experiment, n, unit = found.experiment, found.n_queries, "videos" if number == 3 else "queries"
+    instead = [f"stand-in: {used} for {released}" for used, released in stand_ins(found.experiment).items()]
+    experiment, n = found.experiment, found.n_queries
     prediction = experiment.predictions.get(experiment.report, "")
     expected = ABOUT[number].queries
+    other = "" if n == expected else f" (published: {expected:,}; not comparable)"
     return {
         "luck": f"{fmean(found.luck):.2f}" if found.luck else "still rising" if found.still_rising else "",
         "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),
-        "queries": f"{n:,} {unit}" + ("" if n == expected else f" (published: {expected:,}; not comparable)"),
+        "queries": counted(n, ABOUT[number].unit) + other,
         "source": SOURCES[experiment.source].format(archive=experiment.archive, prediction=prediction),
         "settings": _settings(row, found),
         "selection": _selection(experiment),
-        "note": one_line("; ".join(filter(None, [*other, experiment.note, *found.notes, _paired(judged, found)]))),
+        "note": one_line("; ".join(filter(None, [*instead, experiment.note, *found.notes, _paired(judged, found)]))),
     }
 
 

@@ -48,6 +48,7 @@ from pipeline.video import account
 from pipeline.manifests import Snapshot, last_record
 from pipeline.nouns import counted
 from pipeline.stages import STAGES, StageJob
+from pipeline.targets import TARGETS
 from pipeline.errors import PipelineError
 
 if workflow.is_main_process:
@@ -57,18 +58,7 @@ if workflow.is_main_process:
         logger,
         announce=is_quiet and not workflow.dryrun,
         one_line_each=not says_all and (is_quiet or sys.stderr.isatty()),
-        targets=(
-            "all_tables",
-            "table1",
-            "table2",
-            "table3",
-            "table4",
-            "evidence",
-            "annotations",
-            "figures",
-            "report",
-            "leaderboards",
-        ),
+        targets=TARGETS,
     )
     atexit.register(told.say_summary, shlex.join(["snakemake", *sys.argv[1:]]))  # after Snakemake's last message
 

@@ -149,8 +149,7 @@ def released_shown():
 
 def known_predictions(dataset, split):
     """Return the manifests of all prediction files of a split that the table of sources knows."""
-    ending = DATASETS[dataset].predictions_end.format(split=split)
-    return expand(paths.fetched, name=sorted(s.name for s in SOURCES if ending and s.name.endswith(ending)))
+    return expand(paths.fetched, name=SOURCES.predictions_of(dataset, split))
 
 
 def leaderboards():

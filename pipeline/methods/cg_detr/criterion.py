@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.methods.cg_detr.labels import SourceLabels
-from pipeline.methods.cg_detr.network import CorrelatedOutputs, needed
-from pipeline.models.losses import RANKS, hinge, rank_terms
+from pipeline.methods.cg_detr.network import CorrelatedOutputs
+from pipeline.models.losses import RANKS, hinge, needed, rank_terms
 
 
 def saliency_loss(

@@ -208,12 +208,5 @@ class CgDetr(nn.Module):
         return encoder(led, positions, keep_valid(F.pad(mask, (1, 0), value=1.0)))
 
 
-def needed(tensor: Tensor | None) -> Tensor:
-    """Return an output that only batches with labels have. Raises ValueError if it is None."""
-    if tensor is None:
-        raise ValueError("this batch was made for prediction and holds no labels")
-    return tensor
-
-
 def _row(dim: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(dim))

@@ -9,12 +9,13 @@ import torch
 
 from pipeline.methods.cg_detr import criterion
 from pipeline.methods.cg_detr.labels import SourceLabels
-from pipeline.methods.cg_detr.network import CorrelatedOutputs, needed
+from pipeline.methods.cg_detr.network import CorrelatedOutputs
 from pipeline.methods.cg_detr.settings import CgDetrSettings
 from pipeline.methods.contract import Method
 from pipeline.methods.moment_query_release import DAB_DECODER, HEADS, encoder_layers, moment_query_release
 from pipeline.methods.release import Calls, Check, GoldenSet, close, none_differ
 from pipeline.models.batch import Labels
+from pipeline.models.losses import needed
 
 NAMES: dict[str, str] = {
     **encoder_layers("transformer.mcls_encoder", "moment_encoder"),

@@ -22,6 +22,7 @@ from pipeline.models.batch import Batch, Outputs
 from pipeline.models.decoder import DecoderLayer, MomentHeads, inverse_sigmoid
 from pipeline.models.elementwise import Dropout
 from pipeline.models.encoder import SelfLayer, Stack, sparing_padding
+from pipeline.models.losses import needed
 from pipeline.models.masking import keep_valid
 from pipeline.models.projection import Projection
 
@@ -39,9 +40,7 @@ class EventOutputs(Outputs):
 
     def wanted_events(self) -> tuple[Tensor, Tensor]:
         """Return events and is_event. Raises ValueError if the batch was made for prediction."""
-        if self.events is None or self.is_event is None:
-            raise ValueError("this batch was made for prediction and holds no labels")
-        return self.events, self.is_event
+        return needed(self.events), needed(self.is_event)
 
 
 class Eatr(nn.Module):

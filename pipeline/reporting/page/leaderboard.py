@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.evaluation import Comparison, compare
-from pipeline.evaluation.intervals import LABELS, holm
+from pipeline.evaluation.intervals import LABELS, holm, star
 from pipeline.reporting.page.examined import Benchmark, Examined
 
 
@@ -77,10 +77,10 @@ def _matrix(metric: str, name: str, labels: list[str], pairs: dict[tuple[str, st
     cells: dict[str, dict[str, Difference]] = {label: {} for label in labels}
     for (a, b), row in shown.items():
         difference, p = row.difference, row.p
-        star = "**" if kept[a, b] else "*" if p is not None and p < 0.05 else ""
+        mark = star(p, kept[a, b])
         low, high = difference.low, difference.high
-        cells[a][b] = Difference(difference.value, low, high, p, star)
-        cells[b][a] = Difference(-difference.value, _opposite(high), _opposite(low), p, star)
+        cells[a][b] = Difference(difference.value, low, high, p, mark)
+        cells[b][a] = Difference(-difference.value, _opposite(high), _opposite(low), p, mark)
     return Matrix(metric, name, labels, cells, len(shown))
 
 

@@ -75,7 +75,7 @@ def _index(
     steps: list[overview.Step] = []
     for number in ABOUT:
         found, judged = tables.gather([number], experiments, metrics, runs)
-        rated = [path for path in job.inputs["annotations"] if number == 3 and _is_rated(path)]
+        rated = [path for path in job.inputs["annotations"] if ABOUT[number].unit == "video" and _is_rated(path)]
         made.append(tables.build(f"table{number}", job.settings.title, experiments, metrics, runs, rated))
         coverages.append(overview.coverage(number, found[number], judged))
         told |= dict(_stories(job, number, found[number], judged))
