@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from pipeline.nouns import counted
-from pipeline.progress import length, rate
+from pipeline.progress import duration_text, rate
 
 EVERY_S = 30.0
 WIDTH = 15
@@ -147,10 +147,10 @@ class Board:
         seconds = self._clock() - line.began
         parts = [rate(line.done / seconds, "job")] if line.done and seconds else []
         if line.done >= line.total:
-            return ", ".join([*parts, f"done in {length(seconds)}"])
+            return ", ".join([*parts, f"done in {duration_text(seconds)}"])
         if parts:
-            parts.append(f"{length(seconds / line.done * (line.total - line.done))} left")
-        return ", ".join([*parts, f"{length(seconds)} so far"])
+            parts.append(f"{duration_text(seconds / line.done * (line.total - line.done))} left")
+        return ", ".join([*parts, f"{duration_text(seconds)} so far"])
 
 
 class Quiet(logging.Filter):

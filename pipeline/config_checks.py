@@ -32,7 +32,7 @@ def unworkable(cfg: Config) -> Iterator[str]:
         if dataset.sample and datasets.get(dataset_name).own:
             yield f"`datasets.{dataset_name}.sample` is for datasets of the paper: name fewer videos in your file"
     for dataset_name, training in cfg.training.items():
-        for key, why in MethodSettings.passes_over(dataset_name).items():
+        for key, why in MethodSettings.ignored_training_keys(dataset_name).items():
             if key in training.model_fields_set:
                 yield f"`training.{dataset_name}.{key}` is never read, because {why}; leave it out"
     for name, experiment in cfg.experiments.items():

@@ -69,7 +69,7 @@ def prepared(raw: Mapping[str, Any], where: str) -> dict[str, own_families.Defin
         families.register(found)
     except PipelineError as error:
         raise PipelineError(f"`{error.where}`: {error.what}", where=where, remedy=error.remedy) from error
-    own_families.tell(found)
+    own_families.export_to_children(found)
     return found
 
 

@@ -107,7 +107,7 @@ def _settings_class(model: Any) -> type[MethodSettings] | None:
 
 def _passed_over(kind: type[MethodSettings] | None, experiment: Mapping[str, Any]) -> Mapping[str, str]:
     dataset = _dataset(experiment)
-    return kind.passes_over(dataset) if kind and dataset else {}
+    return kind.ignored_training_keys(dataset) if kind and dataset else {}
 
 
 def _released_training(kind: type[MethodSettings] | None, experiment: Mapping[str, Any]) -> Any:

@@ -43,7 +43,7 @@ def prepared(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         if isinstance(section, Mapping) and _is_own(section):
             changed[name], found[name] = _section(str(name), section, where)
     datasets.register(found)
-    own.tell(found)
+    own.export_to_children(found)
     return {**raw, "datasets": {**sections, **changed}}
 
 

@@ -227,7 +227,7 @@ def known_here() -> dict[str, Definition]:
         raise PipelineError(f"holds no families ({error})", where=VARIABLE, remedy=f"unset {VARIABLE}") from error
 
 
-def tell(definitions: Mapping[str, Definition]) -> None:
+def export_to_children(definitions: Mapping[str, Definition]) -> None:
     """Write these definitions into the environment variable, for the processes that this one starts."""
     os.environ[VARIABLE] = json.dumps({name: dict(definition) for name, definition in sorted(definitions.items())})
 

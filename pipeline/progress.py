@@ -98,8 +98,8 @@ class Progress:
         if new > 0 and seconds > 0:
             parts.append(rate(new / seconds, self.unit))
             if self.total is not None and self.total > self.done:
-                parts.append(f"{length((self.total - self.done) * seconds / new)} left")
-        parts.append(f"{length(seconds)} so far")
+                parts.append(f"{duration_text((self.total - self.done) * seconds / new)} left")
+        parts.append(f"{duration_text(seconds)} so far")
         return ", ".join([*parts, self._note] if self._note else parts)
 
     def _tell(self) -> None:
@@ -145,7 +145,7 @@ def rate(per_second: float, unit: str) -> str:
     return f"{per_second * 3600:.1f} {plural(unit)}/h"
 
 
-def length(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Return a length of time as text, such as `3 min 20 s`."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)

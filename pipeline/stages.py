@@ -235,7 +235,7 @@ _ROWS = (
         "leaderboard",
         2,
         "score and compare every known prediction file of a split",
-        "pipeline.reporting.page.known:leaderboard",
+        "pipeline.reporting.page.public_leaderboard:leaderboard",
         "Nothing",
         ("dataset", "split"),
         (

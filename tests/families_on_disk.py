@@ -47,8 +47,8 @@ class Shelf:
         manifest = list_stores(self.folder / "manifest.json", self.paths, skipped)
         families = {family: StorePlace(family, self.grids[family]) for family in features.all}
         with open_features(families, [manifest]) as shelf:
-            reading = TrDetrSettings().reading(dataset)
-            return load(shelf, features, queries(), training=config.Training(**cuts), reading=reading)
+            normalisation = TrDetrSettings().normalisation(dataset)
+            return load(shelf, features, queries(), training=config.Training(**cuts), normalisation=normalisation)
 
 
 def two_streams(folder: Path, **put) -> Shelf:

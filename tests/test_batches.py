@@ -12,7 +12,7 @@ from tiny_benchmark import list_stores, passport, write_store
 from pipeline import config
 from pipeline.errors import PipelineError
 from pipeline.layout.places import StorePlace
-from pipeline.methods.settings import Reading
+from pipeline.methods.settings import Normalisation
 from pipeline.records import Query
 from pipeline.training.batches import collate
 from pipeline.training.data import load, open_features
@@ -142,7 +142,7 @@ def test_the_released_loader_prepares_the_same_input(tmp_path, shared_data):
         places[family] = StorePlace(family, grid)
     annotated = [Query(m["qid"], m["query"], m["vid"], m["duration"]) for m in metas]
     with open_features(places, [list_stores(tmp_path / "all.json", paths)]) as shelf:
-        data = load(shelf, WORDS, annotated, training=config.Training(), reading=Reading())
+        data = load(shelf, WORDS, annotated, training=config.Training(), normalisation=Normalisation())
     batch = collate(data, range(len(metas)))
     ours = {"vid": batch.video, "vid_mask": batch.video_mask, "txt": batch.text, "txt_mask": batch.text_mask}
     for name, tensor in ours.items():

@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from pipeline.board import Board, Quiet
-from pipeline.progress import length
+from pipeline.progress import duration_text
 from pipeline.terminal import STREAM, watch
 
 
@@ -145,4 +145,4 @@ def test_rate_and_time_left_stand_within_80_columns(clock):
 
 
 def test_durations_are_said_as_people_say_them():
-    assert [length(seconds) for seconds in (5, 65, 3660)] == ["5 s", "1 min 5 s", "1 h 1 min"]
+    assert [duration_text(seconds) for seconds in (5, 65, 3660)] == ["5 s", "1 min 5 s", "1 h 1 min"]

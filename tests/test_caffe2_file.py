@@ -271,7 +271,7 @@ def test_no_damaged_pickle_crashes_imports_or_blows_up(tmp_path, watched, count)
 
 
 def test_the_limit_of_instructions_leaves_a_whole_network_room(monkeypatch, tmp_path):
-    monkeypatch.setattr(caffe2_file, "_MOST_STEPS", 100_000)
+    monkeypatch.setattr(caffe2_file, "MOST_STEPS", 100_000)
     blobs = {f"layer{k}": np.ones((2, 2), "f4") for k in range(662)}
     blobs |= {f"{key}_momentum": value.copy() for key, value in blobs.items()}
     assert len(read(pickle.dumps({"blobs": blobs}, 2), tmp_path / "x.pkl")) == 1324

@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 from small_workflow import VIDS
 
 from pipeline import cli, files, gpus
-from pipeline.doctor import case, drawn, examine, file_system, isolated, plan, present, results, table, whole
+from pipeline.doctor import case, drawn, examine, file_system, integrity, isolated, plan, present, results, table
 from pipeline.doctor.findings import Finding, can_start
 from pipeline.manifests import begun, is_whole
 
@@ -92,7 +92,7 @@ def test_an_empty_machine_without_a_network_is_told_what_is_missing(ready, quick
 
 
 def test_a_broken_machine_names_every_problem_with_what_to_do(ready, quick, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "_planned", lambda *_: iter(()))  # other tests plan, and a plan takes seconds
+    monkeypatch.setattr(plan, "planned_steps", lambda *_: iter(()))  # other tests plan, and a plan takes seconds
     flip(next(ready.results.glob("features/**/slowfast*/00000.h5")))
     video = videos_of(ready)[0]
     video.write_bytes(video.read_bytes()[:1000])
@@ -130,7 +130,7 @@ def test_whole_files_are_compared_by_digest(ready):
 
 
 def test_large_files_are_compared_by_size_unless_all_digests_are_asked_for(ready, monkeypatch):
-    monkeypatch.setattr(whole, "READ_BYTES", 0)
+    monkeypatch.setattr(integrity, "READ_BYTES", 0)
     flip(next(ready.results.glob("features/**/slowfast*/00000.h5")))
     found = faults()
     assert bad(found) == []
@@ -156,7 +156,7 @@ def test_after_its_remedy_the_run_finds_a_damaged_file_by_itself(ready):
     flip(store)
     store.unlink()
     (found,) = bad(faults())
-    assert (found.level, found.remedy) == ("note", whole.AGAIN)
+    assert (found.level, found.remedy) == ("note", integrity.AGAIN)
     manifest = ready.results / "features/qvhighlights/frames224/00000.json"
     assert not is_whole(files.read_json(manifest))
 
@@ -165,7 +165,7 @@ def test_a_truncated_store_is_made_again_by_the_run(ready):
     store = next(ready.results.glob("features/**/slowfast*/00000.h5"))
     store.write_bytes(store.read_bytes()[:-1])
     (found,) = bad(faults())
-    assert (found.level, found.remedy) == ("note", whole.AGAIN)
+    assert (found.level, found.remedy) == ("note", integrity.AGAIN)
     assert f"has {store.stat().st_size:,} bytes" in found.what
 
 
@@ -208,7 +208,7 @@ def test_many_damaged_files_take_few_lines(ready):
 
 def test_videos_that_came_one_by_one_are_here_while_no_account_misses_one(ready):
     def names():
-        return [source.name for source in present.sorted_out(case.read(case.Invocation(target="table1"))).here]
+        return [source.name for source in present.sources_at_hand(case.read(case.Invocation(target="table1"))).here]
 
     assert names() == ["train", "val", "videos"]
     manifest = ready.results / "videos/qvhighlights/00001.json"

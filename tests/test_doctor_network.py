@@ -256,9 +256,9 @@ def test_a_local_file_of_another_name_is_known_by_its_digest(made, tmp_path):
     table = tmp_path / "sources.csv"
     table.write_text(table.read_text().replace(",,100,", f",sha256:{hashlib.sha256(BODY).hexdigest()},100,"))
     asked = case.read(case.Invocation(target="experiment_e", entries=("acquire={local: [mine]}",)))
-    assert [source.name for source in present.sorted_out(asked).offered] == ["predictions"]
+    assert [source.name for source in present.sources_at_hand(asked).offered] == ["predictions"]
     (tmp_path / "mine/other.txt").write_bytes(BODY.upper())
-    assert present.sorted_out(asked).offered == []
+    assert present.sources_at_hand(asked).offered == []
 
 
 def test_proxies_are_named_without_their_passwords(made, monkeypatch):

@@ -11,7 +11,7 @@ import yaml
 from pipeline import cli, config, datasets, methods
 from pipeline.acquire import sources
 from pipeline.cost import planned, rates
-from pipeline.cost.estimate import Quantity, added, estimate, without_peers
+from pipeline.cost.estimate import Quantity, additional_costs, estimate, without_peers
 from pipeline.cost.text import text
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
@@ -157,7 +157,7 @@ def test_the_command_prints_a_page_for_the_shipped_config(capsys, monkeypatch):
 def test_what_the_peers_add_and_the_rest_make_the_whole():
     cfg, table = config.load(shipped()), sources.load()
     whole, base = flat(estimate(cfg, table).costs), flat(estimate(without_peers(cfg), table).costs)
-    more = flat(added(estimate(cfg, table), estimate(without_peers(cfg), table)).costs)
+    more = flat(additional_costs(estimate(cfg, table), estimate(without_peers(cfg), table)).costs)
     assert set(more) <= set(whole)
     for label, line in whole.items():
         before, after = base.get(label, Quantity(label)), more.get(label, Quantity(label))
@@ -215,7 +215,7 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, told):
 
 def test_jobs_are_those_of_a_dry_run_on_an_empty_machine(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert planned.counted(
+    assert planned.jobs_per_rule(
         "Job stats:\njob      count\n------  ------\nfetch       2\ntrain      11\ntotal      13\n"
     ) == {
         "fetch": 2,

@@ -112,7 +112,7 @@ def test_a_sweep_says_which_keys_it_changes():
         name: {"model": {"loss_weights": {"global_alignment": value}}, "training": {}}
         for name, value in weights.items()
     }
-    assert figures.swept(experiment(sweep=sweep)) == "loss_weights.global_alignment"
+    assert figures.keys_of_sweep(experiment(sweep=sweep)) == "loss_weights.global_alignment"
 
 
 def test_a_figure_that_stands_is_not_drawn_again(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.layout import LOGS, MANIFESTS, Layout, queries_beside, results_around
+from pipeline.layout import LOGS, MANIFESTS, Layout, queries_path_of, results_folder_of
 from pipeline.layout.places import AnnotationFile, MetricsFile, PredictionFile, RunFile, StorePlace
 from pipeline.layout.runs import CARD, EPOCHS, RunId, runs_below
 
@@ -46,10 +46,10 @@ def test_a_run_finds_the_results_folder_that_it_lies_in_also_from_within(tmp_pat
     (run / CARD).touch()
     layout.manifest("runs", experiment="seen", part="1of1").touch()
     layout.manifest("runs", experiment="seen_too", part="1of1").touch()
-    assert results_around(run) == tmp_path
+    assert results_folder_of(run) == tmp_path
     monkeypatch.chdir(run)
-    assert results_around(Path()) == tmp_path
-    assert results_around(tmp_path / "copied" / "all-s1") is None
+    assert results_folder_of(Path()) == tmp_path
+    assert results_folder_of(tmp_path / "copied" / "all-s1") is None
     assert layout.parts("seen") == [layout.manifest("runs", experiment="seen", part="1of1")]
     assert runs_below(tmp_path) == runs_below(run) == [run]
     assert runs_below(tmp_path / "nowhere") == []
@@ -64,7 +64,7 @@ def test_the_place_of_a_prediction_or_metrics_file_says_whose_it_is():
         assert MetricsFile.of(scored) == MetricsFile("x", "0.5-all-s1", "val", epoch)
     assert PredictionFile.of(layout.log("x", "all-s1")) is None
     assert RunFile.of(predicted) == RunFile("x", "0.5-all-s1")
-    assert MetricsFile.of(queries_beside(scored)) is None
+    assert MetricsFile.of(queries_path_of(scored)) is None
     assert RunFile.of(layout.log("x", "all-s1")) == RunFile("x", "all-s1")
     assert AnnotationFile.of(layout.annotations("tvsum", "val")) == AnnotationFile("tvsum", "val")
     assert AnnotationFile.of(predicted) is None

@@ -14,8 +14,8 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.anatomy import KINDS
 from pipeline.reporting.page import build, leaderboard, mistakes, queries
-from pipeline.reporting.page.examined import examine, labels_of
 from pipeline.reporting.page.own import report, videos_in
+from pipeline.reporting.page.scored_files import examine, named_files
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_every_link_leads_to_a_part_of_the_page(two_files, tmp_path):
 
 def test_the_list_holds_what_the_files_say(two_files):
     predictions, truth = two_files
-    found = queries.data(examine("qvhighlights", labels_of(predictions), truth), {})
+    found = queries.data(examine("qvhighlights", named_files(predictions), truth), {})
     assert [one["label"] for one in found["files"]] == ["good", "bad"]
     assert found["windows"] == [[[10, 20]], [[40, 80]], [[0, 6], [100, 110]]]
     bad = found["files"][1]
@@ -75,7 +75,7 @@ def test_saliency_is_a_rank_and_equal_scores_share_it():
 def test_queries_with_a_mistake_are_counted_beside_those_of_which_it_is_the_costliest(two_files):
     predictions, truth = two_files
     found = {
-        cost.kind: cost for cost in mistakes.costs(examine("qvhighlights", labels_of(predictions), truth).files[1])
+        cost.kind: cost for cost in mistakes.costs(examine("qvhighlights", named_files(predictions), truth).files[1])
     }
     counted = {kind: (cost.queries, cost.main) for kind, cost in found.items() if cost.queries}
     assert counted == {"elsewhere": (1, 1), "ranked low": (1, 0), "one of several missed": (1, 1)}
@@ -83,7 +83,7 @@ def test_queries_with_a_mistake_are_counted_beside_those_of_which_it_is_the_cost
 
 def test_a_changed_query_is_named_with_both_scores(two_files):
     predictions, truth = two_files
-    benchmark = examine("qvhighlights", labels_of(predictions), truth)
+    benchmark = examine("qvhighlights", named_files(predictions), truth)
     found = mistakes.changed(benchmark, *benchmark.files)
     assert (found.n_better, found.n_worse, found.n_equal) == (0, 1, 2)
     assert found.worse == [(1, HOSTILE, 100.0, 50.0)]
@@ -92,7 +92,7 @@ def test_a_changed_query_is_named_with_both_scores(two_files):
 
 def test_the_groups_of_each_division_hold_every_query_once(two_files):
     predictions, truth = two_files
-    benchmark = examine("qvhighlights", labels_of(predictions), truth)
+    benchmark = examine("qvhighlights", named_files(predictions), truth)
     numbers: dict[str, int] = {}
     for group in mistakes.groups(benchmark, benchmark.files[0]):
         numbers[group.of] = numbers.get(group.of, 0) + group.n
@@ -102,7 +102,7 @@ def test_the_groups_of_each_division_hold_every_query_once(two_files):
 
 def test_the_matrix_is_the_comparison_of_each_pair_read_both_ways(two_files):
     predictions, truth = two_files
-    benchmark = examine("qvhighlights", labels_of(predictions), truth)
+    benchmark = examine("qvhighlights", named_files(predictions), truth)
     (matrix,) = leaderboard.matrices(benchmark, ("MR-full-mAP",))
     rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in [*predictions, truth]]
     means = [evaluate("qvhighlights", one, rows[2]).metrics["unrounded"]["brief"]["MR-full-mAP"] for one in rows[:2]]
@@ -134,7 +134,7 @@ def test_videos_are_named_relative_to_the_page_and_only_those_that_are_there(two
     folder.mkdir()
     (folder / "video1_0.0_150.0.mp4").touch()
     (folder / "other.mp4").touch()
-    benchmark = examine("qvhighlights", labels_of(predictions), truth)
+    benchmark = examine("qvhighlights", named_files(predictions), truth)
     found = videos_in(folder, benchmark, tmp_path / "out")
     assert found == {"video1_0.0_150.0": "../my%20videos%231/video1_0.0_150.0.mp4"}
     with pytest.raises(PipelineError, match=r"is no folder"):
@@ -144,13 +144,13 @@ def test_videos_are_named_relative_to_the_page_and_only_those_that_are_there(two
 @pytest.mark.parametrize(("names", "said"), [(["a"], "1 name"), (["a", "a"], "1 different")])
 def test_names_that_do_not_fit_are_refused(tmp_path, names, said):
     with pytest.raises(PipelineError, match=said):
-        labels_of([tmp_path / "x.jsonl", tmp_path / "y.jsonl"], names)
+        named_files([tmp_path / "x.jsonl", tmp_path / "y.jsonl"], names)
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    assert list(labels_of([tmp_path / "a/p.jsonl.gz", tmp_path / "b/p.jsonl"])) == ["a/p", "b/p"]
+    assert list(named_files([tmp_path / "a/p.jsonl.gz", tmp_path / "b/p.jsonl"])) == ["a/p", "b/p"]
     with pytest.raises(PipelineError, match="--names"):
-        labels_of([tmp_path / "a/p.jsonl", tmp_path / "a/p.jsonl"])
+        named_files([tmp_path / "a/p.jsonl", tmp_path / "a/p.jsonl"])
 
 
 def test_a_file_with_errors_is_refused_before_anything_is_written(two_files, tmp_path):

@@ -48,14 +48,14 @@ def test_a_released_checkpoint_becomes_ours(tmp_path, weights):
         model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         assert file.metadata()["epoch"] == "155"
     assert torch.equal(model.refinement.mix.weight, weights["fuser.cq_attention.cqa_linear.conv1d.weight"][..., 0])
-    assert (released.input_dim, released.text_dim, released.dropped) == (2050, 512, RELEASE.dead)
+    assert (released.input_dim, released.text_dim, released.dropped) == (2050, 512, RELEASE.unused_tensors)
     assert released.options == {"hidden_dim": 256, "nheads": 8, "enc_layers": 2, "a_feat_dim": None, "device": "cpu"}
 
 
 def test_every_name_of_the_table_is_used_and_every_tensor_of_ours_is_named(weights):
     ours = {RELEASE.our_name(name) for name in weights} - {None}
     assert ours == TrDetr(Model(), 2048, 0, 512, 2.0).state_dict().keys()
-    assert len(ours) == len(weights) - len(RELEASE.dead)
+    assert len(ours) == len(weights) - len(RELEASE.unused_tensors)
     assert len(set(RELEASE.names.values())) == len(RELEASE.names)
 
 

@@ -14,8 +14,8 @@ from made_results import experiment
 
 from pipeline import datasets
 from pipeline.manifests import files_of
-from pipeline.reporting.page import chosen, overview
-from pipeline.reporting.page.examined import examine
+from pipeline.reporting.page import figure_queries, overview
+from pipeline.reporting.page.scored_files import examine
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_the_overview_says_what_was_reproduced_what_not_and_what_it_cost(made):
     assert "0 of 13 rows have runs." in text
     assert "</b> (j), mine: no verdict, because" in text
     assert "Without runs here: TR-DETR V, TR-DETR V+A." in text
-    assert "2 trained runs are here. Their epochs took 2 min in all." in text
+    assert "2 trained runs are here. Their epochs took 2 min 21 s in all." in text
 
 
 def test_files_of_the_papers_method_come_first_with_the_queries_that_were_scored(made):
@@ -178,7 +178,7 @@ def test_figures_2_and_3_show_queries_that_the_rule_chooses(tmp_path):
     paths = {"a": write(tmp_path / "a.jsonl", guess)}
     benchmark = examine("qvhighlights", paths, write(tmp_path / "val.jsonl", truth))
     scores = sorted((benchmark.files[0].scores[row["qid"]]["MR-full-mAP"], row["qid"]) for row in truth)
-    shown = chosen.figure(benchmark, {})
+    shown = figure_queries.figure(benchmark, {})
     assert [one.qid for one in shown] == [scores[2][1], scores[4][1], scores[6][1]]
     assert shown[0].frames == []
     assert shown[0].truth == [(66.7, 66.7)]

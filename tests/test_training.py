@@ -89,7 +89,7 @@ def test_another_seed_gives_other_weights(benchmark, trained):
 def test_runs_side_by_side_give_the_bytes_of_runs_one_after_the_other(benchmark, tmp_path, monkeypatch):
     two_seeds = experiment(seeds=[0, 1])
     alone = benchmark.train(two_seeds, "seeds")
-    monkeypatch.setattr(pool, "shared_out", lambda n_runs, device: (2, 1))
+    monkeypatch.setattr(pool, "processes_and_threads", lambda n_runs, device: (2, 1))
     monkeypatch.setattr(shared, "SHARED_FROM", 1)
     together = benchmark.train(two_seeds, "seeds", results=tmp_path)
     for run in ("all-s0", "all-s1"):

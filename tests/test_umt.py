@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 from pipeline.methods.contract import Inputs
 from pipeline.methods.release import noise
-from pipeline.methods.settings import Reading
+from pipeline.methods.settings import Normalisation
 from pipeline.methods.umt.labels import PeakTargets, peaks, saliency_of
 from pipeline.methods.umt.method import peak_windows, softly_suppressed
 from pipeline.methods.umt.settings import UmtSettings
@@ -166,18 +166,19 @@ def test_the_decay_runs_through_the_averages():
 
 
 @pytest.mark.parametrize(
-    ("reading", "norms"),
+    ("normalisation", "norms"),
     [
-        (Reading(), [lambda x: x + 1e-5] * 3),
-        (Reading(words=False, exact=True), [lambda x: x, lambda x: x, None]),
-        (Reading(video="stored", words=False), [None] * 3),
+        (Normalisation(), [lambda x: x + 1e-5] * 3),
+        (Normalisation(words=False, exact=True), [lambda x: x, lambda x: x, None]),
+        (Normalisation(video="stored", words=False), [None] * 3),
     ],
     ids=["most", "exact", "stored"],
 )
-def test_rows_are_normalised_as_the_method_reads_them(tmp_path, reading, norms):
+def test_rows_are_normalised_as_the_method_reads_them(tmp_path, normalisation, norms):
     benchmark = Benchmark(tmp_path, 2, 1)
     stores = dict(zip(WITH_SOUND.all, (Store([path]) for path in benchmark.stores), strict=True))
-    data = load(OpenFeatures(stores, {}), WITH_SOUND, benchmark.splits["train"], training=Training(), reading=reading)
+    queries = benchmark.splits["train"]
+    data = load(OpenFeatures(stores, {}), WITH_SOUND, queries, training=Training(), normalisation=normalisation)
     for (family, store), norm in zip(stores.items(), norms, strict=True):
         raw = store.read("0" if family == "clip-text" else "v0").astype(np.float32)
         wanted = raw / (norm(np.linalg.norm(raw, axis=1, keepdims=True)) if norm else 1)
@@ -195,8 +196,8 @@ def test_clips_beyond_the_duration_are_left_out_where_the_method_says_so(tmp_pat
     stores = {family: Store([path]) for family, path in zip(FEATURES.all, benchmark.stores[::2], strict=True)}
     asked = [query(0, 1, 2), query(1, 1, 2)]
     asked[1] = Query(**{name: getattr(asked[1], name) for name in Query.__slots__} | {"duration": 17.0})
-    for reading, lengths in ((Reading(), [12, 12]), (Reading(within_duration=True), [12, 8])):
-        data = load(OpenFeatures(stores, {}), FEATURES, asked, training=Training(), reading=reading)
+    for normalisation, lengths in ((Normalisation(), [12, 12]), (Normalisation(within_duration=True), [12, 8])):
+        data = load(OpenFeatures(stores, {}), FEATURES, asked, training=Training(), normalisation=normalisation)
         assert data.n_clips == lengths
 
 

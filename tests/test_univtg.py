@@ -13,7 +13,7 @@ from pipeline import methods
 from pipeline.config import Training
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Inputs
-from pipeline.methods.univtg.labels import ClipTargets, clips_of
+from pipeline.methods.univtg.labels import ClipTargets, clip_range
 from pipeline.methods.univtg.method import suppressed
 from pipeline.methods.univtg.network import DropPath
 from pipeline.methods.univtg.release import RELEASE
@@ -30,7 +30,7 @@ def rated(ids, windows, n_clips=10, **changes):
 
 
 def test_the_clip_before_a_window_is_foreground_as_released():
-    found = clips_of(rated([3, 4, 5, 8], [(6.0, 12.0), (16.0, 18.0)]), 10, 2.0)
+    found = clip_range(rated([3, 4, 5, 8], [(6.0, 12.0), (16.0, 18.0)]), 10, 2.0)
     assert np.flatnonzero(found.foreground).tolist() == [2, 3, 4, 5, 7, 8]
     assert found.start[[2, 5, 7]] == pytest.approx([0.3, 0.3, 0.8])
     assert found.end[[2, 5, 7]] == pytest.approx([0.6, 0.6, 0.9])
@@ -39,29 +39,29 @@ def test_the_clip_before_a_window_is_foreground_as_released():
 
 
 def test_where_every_clip_is_relevant_the_best_rated_one_is_the_positive():
-    found = clips_of(rated(range(5), [(0.0, 10.0)], 5), 5, 2.0)
+    found = clip_range(rated(range(5), [(0.0, 10.0)], 5), 5, 2.0)
     assert found.positives.tolist() == [4]
 
 
 @pytest.mark.parametrize(("window", "clip"), [((3.2, 3.3), 3), ((9.9, 12.0), 4)])
 def test_a_window_that_holds_no_clip_has_the_one_that_it_begins_in(window, clip):
-    found = clips_of(Query(1, "", "v", 5.0, relevant_windows=(window,)), 5, 1.0)
+    found = clip_range(Query(1, "", "v", 5.0, relevant_windows=(window,)), 5, 1.0)
     assert np.flatnonzero(found.foreground).tolist() == [clip] == found.positives.tolist()
     assert (found.start[clip], found.end[clip]) == pytest.approx((window[0] / 5, window[1] / 5))
 
 
 def test_clips_of_equal_ratings_are_equal_and_the_mean_is_the_whole_videos():
     label = tuple(tuple(float(r) for r in row) for row in [[3] * 20, [1, 5] * 10, [4] * 20, [2] * 20, [5] * 20])
-    found = clips_of(Query(1, "", "v", 10.0, label=label), 4, 2.0)
+    found = clip_range(Query(1, "", "v", 10.0, label=label), 4, 2.0)
     assert found.ratings[0] == found.ratings[1]
     assert found.ratings.tolist() == pytest.approx([-0.4, -0.4, 0.6, -1.4])
     assert found.positives.tolist() == [2]
 
 
 def test_a_clip_beyond_the_features_is_refused_and_one_at_their_end_is_cut():
-    assert len(clips_of(rated([8, 10], [(16.0, 22.0)]), 10, 2.0).ratings) == 10
+    assert len(clip_range(rated([8, 10], [(16.0, 22.0)]), 10, 2.0).ratings) == 10
     with pytest.raises(PipelineError, match="relevant clips up to 11, its features have 10"):
-        clips_of(rated([8, 11], [(16.0, 24.0)]), 10, 2.0)
+        clip_range(rated([8, 11], [(16.0, 24.0)]), 10, 2.0)
 
 
 def test_positives_are_drawn_from_all_that_fit_and_rows_are_padded():
@@ -151,10 +151,10 @@ def test_a_released_checkpoint_becomes_ours(tmp_path):
     network = methods.build(TINY, Inputs(6, 0, 5, 2.0, moments=True)).network
     network.load_state_dict(released.weights)
     assert (released.input_dim, released.text_dim, released.epoch) == (8, 5, 120)
-    assert released.dropped == RELEASE.dead
+    assert released.dropped == RELEASE.unused_tensors
     assert torch.equal(network.pool, weights["weightedpool.weight"][:, 0])
     assert torch.equal(network.boundary.layers[2].weight, weights["span_embed.layers.2.weight"])
-    assert len(network.state_dict()) == len(weights) - len(RELEASE.dead)
+    assert len(network.state_dict()) == len(weights) - len(RELEASE.unused_tensors)
 
 
 def test_a_checkpoint_of_another_system_is_refused(tmp_path):

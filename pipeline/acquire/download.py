@@ -25,10 +25,10 @@ from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import ANOTHER_FILE, ARCHIVE_SUFFIXES, NoSuchFileError, TransientError, Wanted, receive
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
-from pipeline.layout import pin_beside
+from pipeline.layout import pin_path_of
 from pipeline.manifests import last_record
 from pipeline.nouns import counted
-from pipeline.progress import length
+from pipeline.progress import duration_text
 from pipeline.stage_settings import Fetch
 from pipeline.stages import StageJob
 
@@ -125,10 +125,10 @@ def refuse_long_wait(trouble: TransientError, wanted: Wanted, acquire: Acquire) 
     the server, and waiting for hours would block a job."""
     if trouble.after_s > acquire.longest_wait_s:
         raise PipelineError(
-            f"{trouble}, and asks to wait {length(trouble.after_s)}; acquire.longest_wait_s allows"
-            f" {length(acquire.longest_wait_s)}",
+            f"{trouble}, and asks to wait {duration_text(trouble.after_s)}; acquire.longest_wait_s allows"
+            f" {duration_text(acquire.longest_wait_s)}",
             where=wanted.where,
-            remedy=f"run again in {length(trouble.after_s)} to continue where it stopped, or name a mirror",
+            remedy=f"run again in {duration_text(trouble.after_s)} to continue where it stopped, or name a mirror",
         ) from trouble
 
 
@@ -238,7 +238,7 @@ def _candidates(folder: Path, source: Source) -> Iterator[Path]:
 
 def _fetch(source: Source, target: Path, acquire: Acquire, *, again: bool = False) -> None:
     """Fetch a source. again: whether its original on this machine has changed, so that the copy is outdated."""
-    pin = pin_beside(target)
+    pin = pin_path_of(target)
     digest = source.digest or _pinned(pin)
     if again or not (target.is_file() and _has(target, digest)):
         local = None if again else find_local(source, acquire.local, digest)

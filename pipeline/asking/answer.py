@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.asking.pieces import OVERLAP, shared
+from pipeline.asking.pieces import OVERLAP, iou
 from pipeline.errors import readable
 
 BEST_CLIPS = 5
@@ -53,7 +53,7 @@ class Answer:
         kept: list[ScoredWindow] = []
         for window in self.windows:
             bounds = (window.start_s, window.end_s)
-            if window.end_s > window.start_s and all(shared(bounds, (k.start_s, k.end_s)) <= OVERLAP for k in kept):
+            if window.end_s > window.start_s and all(iou(bounds, (k.start_s, k.end_s)) <= OVERLAP for k in kept):
                 kept.append(window)
         return kept[:most]
 

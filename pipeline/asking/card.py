@@ -21,7 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.store.passports import passport_from
 from pipeline.grids import grid_seconds
-from pipeline.layout import Layout, results_around
+from pipeline.layout import Layout, results_folder_of
 from pipeline.layout.runs import CARD, EPOCHS, runs_below, weights_of
 from pipeline.own_families import checked
 
@@ -147,7 +147,7 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
         reads = raw.get("reads") or _features_of_experiment(raw, folder)
         card = RunCard(
             folder=folder,
-            results=results_around(folder) or Path("results"),
+            results=results_folder_of(folder) or Path("results"),
             dataset=dataset,
             features=config.Features.model_validate(reads),
             passports=passports,
@@ -175,7 +175,7 @@ def _count(value: Any, key: str) -> int:
 def _features_of_experiment(raw: Mapping[str, Any], folder: Path) -> Any:
     """Return the families in order from the manifest of the training, for a card that is older than this key."""
     experiment = Path(str(raw["experiment"])).name or "?"
-    results = results_around(folder)
+    results = results_folder_of(folder)
     for manifest in Layout(results).parts(experiment) if results else ():
         settings = files.read_json(manifest).get("settings", {})
         if settings.get("experiment") == experiment and settings.get("features"):

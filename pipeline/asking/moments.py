@@ -163,8 +163,10 @@ class Moments:
         asked = Query(qid=qid_of(query), query=query, vid=encoded.vid, duration=encoded.duration_s)
         with ExitStack() as stack:
             stores = {family: stack.enter_context(Store([paths[family]])) for family in self.card.features.all}
-            reading = self.card.settings.model.reading(self.card.dataset)
-            yield load(OpenFeatures(stores, {}), self.card.features, [asked], training=training, reading=reading)
+            normalisation = self.card.settings.model.normalisation(self.card.dataset)
+            yield load(
+                OpenFeatures(stores, {}), self.card.features, [asked], training=training, normalisation=normalisation
+            )
 
     @torch.inference_mode()
     def _found(self, data: Data, pieces: list[Piece]) -> Decoded:

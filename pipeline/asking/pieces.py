@@ -80,7 +80,7 @@ def merged_windows(
         if _is_cut(window, number, pieces, clip_s):
             continue
         others = [other for other, of_piece in kept if of_piece != number]
-        if not any(shared(window, other) > OVERLAP for other in others):
+        if not any(iou(window, other) > OVERLAP for other in others):
             kept.append((window, number))
     n_kept = max(map(len, found))
     return np.round(np.array([window for window, _ in kept[:n_kept]]).reshape(-1, 3), 4)
@@ -114,7 +114,7 @@ def stands_out(window: Sequence[float] | np.ndarray, saliency: np.ndarray, clip_
     return 0.0 if inside.all() else float(scores[inside].mean() - scores[~inside].mean())
 
 
-def shared(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
+def iou(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """Return the IoU (intersection over union) of two windows."""
     common = max(0.0, float(min(a[1], b[1]) - max(a[0], b[0])))
     union = float(a[1] - a[0]) + float(b[1] - b[0]) - common

@@ -84,9 +84,9 @@ def report(options: Namespace) -> None:
 def table(options: Namespace) -> None:
     """Print a table of the paper with a row of the user's own. With --output, write it in all forms."""
     from pipeline.reporting import own_row, render
-    from pipeline.reporting.page.examined import labels_of
+    from pipeline.reporting.page.scored_files import named_files
 
-    others = labels_of(options.against, options.names)
+    others = named_files(options.against, options.names)
     if options.row in others:
         raise PipelineError("names two rows", where=f"`{options.row}`", remedy="give another --row or --names")
     rows = {options.row: options.predictions, **others}
@@ -130,7 +130,7 @@ def import_checkpoint(options: Namespace) -> None:
 def estimate(options: Namespace) -> None:
     """Print the cost of the experiments of a config, their cost with one seed, and the additional cost of its peers."""
     from pipeline.acquire import sources
-    from pipeline.cost.estimate import added, changed, without_peers
+    from pipeline.cost.estimate import additional_costs, changed_lines, without_peers
     from pipeline.cost.estimate import estimate as costs
     from pipeline.cost.planned import jobs_of_peers, planned_jobs
     from pipeline.cost.text import HOW_KNOWN, text
@@ -142,11 +142,11 @@ def estimate(options: Namespace) -> None:
     base = costs(without_peers(cfg), table)
     print(text(base, f"{options.configfile}, from nothing to tables", planned_jobs(options.configfile)))
     quick = config.load_file(options.configfile, seeds=cfg.seeds[:1])
-    if (other := changed(costs(without_peers(quick), table), base)).facts:
+    if (other := changed_lines(costs(without_peers(quick), table), base)).facts:
         print(text(other, f"\nThe quick pass, `--config 'seeds={quick.seeds}'`, costs the same but for:"))
     if cfg.peers:
         where = f"\nWhat `snakemake peers` adds: {counted(len(cfg.peers), 'experiment')} under `peers`"
-        print(text(added(costs(cfg, table), base), where, jobs_of_peers(options.configfile)))
+        print(text(additional_costs(costs(cfg, table), base), where, jobs_of_peers(options.configfile)))
     if base.facts:
         print(f"\n{HOW_KNOWN}")
 

@@ -91,7 +91,7 @@ def without_peers(cfg: Config) -> Config:
     return cfg.model_copy(update={"experiments": kept, "peers": []})
 
 
-def added(whole: Estimate, base: Estimate) -> Estimate:
+def additional_costs(whole: Estimate, base: Estimate) -> Estimate:
     """Return what `whole` costs in addition to `base`. Quantities and lines that do not grow are left out.
 
     whole: the estimate of a config. base: the estimate of some of its experiments.
@@ -104,7 +104,7 @@ def added(whole: Estimate, base: Estimate) -> Estimate:
     )
 
 
-def changed(other: Estimate, base: Estimate) -> Estimate:
+def changed_lines(other: Estimate, base: Estimate) -> Estimate:
     """Return the lines of `other` whose amounts are not those of `base`, with their whole amounts.
 
     other: the estimate of the same experiments with other settings, such as fewer seeds.

@@ -42,7 +42,7 @@ def _jobs(config_file: Path, targets: tuple[str, ...]) -> dict[str, int] | str:
         done = subprocess.run(
             [*plan, "--config", f"results={empty}"], capture_output=True, text=True, check=False, encoding="utf-8"
         )
-    jobs = counted(done.stdout + done.stderr)
+    jobs = jobs_per_rule(done.stdout + done.stderr)
     if done.returncode or not jobs:
         return f"Jobs: not counted (`snakemake -n {' '.join(targets)}` ended with code {done.returncode})."
     return jobs
@@ -53,7 +53,7 @@ def _line(what: str, jobs: dict[str, int]) -> str:
     return f"{what}: {sum(jobs.values())} ({each})."
 
 
-def counted(plan: str) -> dict[str, int]:
+def jobs_per_rule(plan: str) -> dict[str, int]:
     """Read rule → number of jobs from the output of a dry run."""
     table = plan.partition("Job stats:")[2].partition("\ntotal")[0]
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+) *$", table, re.MULTILINE)}

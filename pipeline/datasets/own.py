@@ -56,7 +56,7 @@ def known_here() -> dict[str, OwnFiles]:
         raise PipelineError(f"holds no datasets ({error})", where=VARIABLE, remedy=f"unset {VARIABLE}") from error
 
 
-def tell(datasets: Mapping[str, OwnFiles]) -> None:
+def export_to_children(datasets: Mapping[str, OwnFiles]) -> None:
     """Write these datasets into the environment variable, for the processes that this one starts."""
     os.environ[VARIABLE] = json.dumps({name: own._asdict() for name, own in sorted(datasets.items())})
 

@@ -37,7 +37,7 @@ def check(case: Case) -> Iterator[Finding]:
     yield from proxies()
     if case.needs is None:
         return
-    lacking = present.sorted_out(case).to_fetch
+    lacking = present.sources_at_hand(case).to_fetch
     wanted = list(case.needs.sources.values()) if case.invocation.links else lacking
     addresses = {source.name: [url for url in source.addresses if url.startswith("http")] for source in wanted}
     if not any(addresses.values()):

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline import programs, snakemake_records
-from pipeline.cost.planned import counted as jobs_of
+from pipeline.cost.planned import jobs_per_rule
 from pipeline.doctor import memory
 from pipeline.doctor.case import CHECKOUT, Case
 from pipeline.doctor.findings import Finding, note, ok, problem
@@ -55,7 +55,7 @@ def check(case: Case) -> Iterator[Finding]:
     if not workflow.is_file():
         yield note(NAME, "no workflow is beside this package, so nothing is planned", "run the doctor in a checkout")
         return
-    yield from _planned(case, _command(case, workflow))
+    yield from planned_steps(case, _command(case, workflow))
 
 
 def _command(case: Case, workflow: Path) -> list[str]:
@@ -65,7 +65,8 @@ def _command(case: Case, workflow: Path) -> list[str]:
     return [*plan, "--configfile", str(invocation.configfile), *config]
 
 
-def _planned(case: Case, command: list[str]) -> Iterator[Finding]:
+def planned_steps(case: Case, command: list[str]) -> Iterator[Finding]:
+    """Yield what the plan of the workflow says: the jobs, their memory, and the first step. command: the dry run."""
     shown = f"snakemake -n {case.invocation.target}"
     try:
         told = programs.answer(command, PLAN_S)
@@ -80,7 +81,7 @@ def _planned(case: Case, command: list[str]) -> Iterator[Finding]:
             NAME, f"{shown}: {_last_words(said)}", "correct that; the rest of what Snakemake says names the place"
         )
         return
-    jobs, counts = jobs_in(said), jobs_of(said)
+    jobs, counts = jobs_in(said), jobs_per_rule(said)
     if not jobs:
         yield ok(NAME, f"{case.invocation.target} is finished: nothing has to be done")
         return

@@ -18,7 +18,7 @@ from pipeline.cost.need import file_of
 from pipeline.doctor.case import Case
 from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
-from pipeline.layout import pin_beside
+from pipeline.layout import pin_path_of
 from pipeline.manifests import is_whole, last_record
 from pipeline.shards import shard_names
 
@@ -42,7 +42,7 @@ class Present:
     to_fetch: list[Source] = field(default_factory=list)
 
 
-def sorted_out(case: Case) -> Present:
+def sources_at_hand(case: Case) -> Present:
     """Return the sources of the run by where they are.
 
     They are recognised by name and size. A file in a folder of `acquire.local` whose digest is known is recognised by
@@ -66,7 +66,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Say how many sources are here, and which originals on this machine are not what the table of sources says."""
     if case.needs is None:
         return
-    found = sorted_out(case)
+    found = sources_at_hand(case)
     missing = [folder for folder in case.local if not Path(folder).is_dir()]
     if missing:
         yield problem(NAME, f"acquire.local: {named(missing)} is no folder", "correct `acquire.local` in the config")
@@ -201,7 +201,7 @@ def _pin(case: Case, source: Source) -> Iterator[Finding]:
     again = "nothing has to be done: the run fetches it again"
     if source.digest and source.digest.startswith("sha256:") and source.digest != f"sha256:{entry['sha256']}":
         yield note(NAME, f"{source.name}: the table of sources has another digest than the fetched file", again)
-    pin = pin_beside(Path(entry["path"]))
+    pin = pin_path_of(Path(entry["path"]))
     if source.digest is None and pin.is_file():
         try:
             held = files.read_json(pin, files.MADE_HERE)

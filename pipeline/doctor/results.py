@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.doctor.case import Case
 from pipeline.doctor.findings import Finding, named, note, ok, problem
-from pipeline.doctor.whole import examine, rows_of
+from pipeline.doctor.integrity import examine, rows_of
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
 from pipeline.nouns import counted

@@ -65,7 +65,7 @@ def _wrong_with(name: str, device: str) -> str:
         return "its loss is not finite"
     if device == "cpu":
         return ""
-    here, there = judged(name, device), judged(name, "cpu")
+    here, there = loss_of(name, device), loss_of(name, "cpu")
     if abs(here - there) > FARTHEST * max(abs(there), 1.0):
         return f"its loss on this device is {here:.4f}, and {there:.4f} on the CPU"
     if _walk(Replays(_learner(name, device), CudaGraphs()).step, _batch(name).to(device)) != losses:
@@ -78,7 +78,7 @@ def _walk(step: Any, batch: Batch) -> list[float]:
     return [float(step(batch)["total"]) for _ in range(N_STEPS if batch.video.device.type == "cuda" else 1)]
 
 
-def judged(name: str, device: str) -> float:
+def loss_of(name: str, device: str) -> float:
     """Return the loss of a network without random numbers, before any step."""
     learner = _learner(name, device)
     learner.method.network.eval()

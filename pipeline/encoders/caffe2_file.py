@@ -69,7 +69,7 @@ _PLAIN = frozenset(f"{kind}{size}" for kind, sizes in {"f": "248", "i": "1248", 
 
 _MOST_AXES = 32
 
-_MOST_STEPS = 1_000_000
+MOST_STEPS = 1_000_000
 """The largest accepted number of instructions in one file.
 
 The released file with 662 arrays and their momentum has fewer than 100,000. Together with the limit on the bytes of the
@@ -104,8 +104,8 @@ class _Machine:
     def run(self, content: bytes) -> Any:
         """Run all instructions and return the object that the pickle describes."""
         for step, (opcode, argument, position) in enumerate(pickletools.genops(content)):
-            if step == _MOST_STEPS:
-                raise RefusedError(f"it has more than {_MOST_STEPS:,} instructions")
+            if step == MOST_STEPS:
+                raise RefusedError(f"it has more than {MOST_STEPS:,} instructions")
             if opcode.name == "STOP":
                 return self._pop()
             if opcode.name in _CONSTANTS:

@@ -33,7 +33,7 @@ LEAST = 1e-9
 MET = 0.1
 """A predicted window meets a true window if their IoU is at least this."""
 
-RIGHT, PADDING = "right", ""
+RIGHT = "right"
 BOUNDS = ("shifted", "too long", "too short")
 FATES = (RIGHT, "elsewhere", *BOUNDS, "duplicate")
 """The results for a predicted window at a threshold: right, or a kind of mistake. The index in this list is the number

@@ -11,7 +11,7 @@ the scale of log odds for the share of one file (docs/statistics.md has the simu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,9 +83,15 @@ def headline_intervals(
 
 
 def compare(
-    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], resamples: int = 10_000, seed: int = 0
+    a: Sequence[Mapping[str, Any]],
+    b: Sequence[Mapping[str, Any]],
+    resamples: int = 10_000,
+    seed: int = 0,
+    only: Container[str] | None = None,
 ) -> list[Comparison]:
     """Compare two files' `Result.queries` metric by metric on paired resamples of the videos.
+
+    only: the metrics that are compared; None stands for all that both files have. Each metric takes time.
 
     From 50 videos on, p is twice the smaller share of resampled differences on either side of zero, at least 2 /
     (resamples + 1). Below 50 videos, p is the share of sign patterns over whole videos whose summed difference is at
@@ -99,8 +105,8 @@ def compare(
             where="compare",
             remedy="score both on one annotation file",
         )
-    pair = [a, [of_b[row["qid"]] for row in a]]
-    metrics = _shared_metrics(*pair)
+    pair: list[Sequence[Mapping[str, Any]]] = [a, [of_b[row["qid"]] for row in a]]
+    metrics = [name for name in _shared_metrics(*pair) if only is None or name in only]
     if not metrics:
         raise PipelineError(
             "one file has windows only, the other saliency scores only",
@@ -245,7 +251,7 @@ class _Sample:
 
 
 def _sample(
-    queries: Sequence[dict[str, Any]], files: Sequence[Sequence[dict[str, Any]]], metrics: Sequence[str]
+    queries: Sequence[Mapping[str, Any]], files: Sequence[Sequence[Mapping[str, Any]]], metrics: Sequence[str]
 ) -> _Sample:
     table = np.array([[[row[metric] for metric in metrics] for row in rows] for rows in files], dtype=np.float64)
     table = 100 * table.transpose(1, 0, 2).reshape(len(queries), -1)
@@ -277,7 +283,7 @@ def _compared(sample: _Sample, means: np.ndarray, metric: str, i: int, n: int, r
     )
 
 
-def _shared_metrics(*files: Sequence[dict[str, Any]]) -> list[str]:
+def _shared_metrics(*files: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the metrics that all files have, if at least one query has a value."""
     names = [name for name in files[0][0] if name not in LABELS and all(name in rows[0] for rows in files)]
     return [name for name in names if any(row[name] is not None for row in files[0])]

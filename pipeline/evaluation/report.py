@@ -14,7 +14,7 @@ from pipeline.evaluation.scoring import Result, score
 from pipeline.evaluation.student import LEVEL
 from pipeline.evaluation.truth import load_truth
 from pipeline.evaluation.validate import NO_PREDICTION, Finding, errors
-from pipeline.layout import queries_beside
+from pipeline.layout import queries_path_of
 from pipeline.nouns import counted
 
 RESAMPLES = 10_000
@@ -61,7 +61,7 @@ def score_files(
 
 def write_result(result: Result, output: Path) -> None:
     """Write the metrics file, with its keys in the official order, and the per-query rows beside it."""
-    records.write_jsonl(queries_beside(output), result.queries)
+    records.write_jsonl(queries_path_of(output), result.queries)
     with files.atomic(output) as file:
         file.write(json.dumps(result.metrics, indent=2, ensure_ascii=False) + "\n")
 
@@ -72,7 +72,7 @@ def _refuse_to_destroy(output: Path, inputs: Iterable[Path | str]) -> None:
     if output.suffix != ".json":
         raise PipelineError("is no name for a metrics file", where=output, remedy="name a FILE.json")
     try:
-        for path in (output, queries_beside(output)):
+        for path in (output, queries_path_of(output)):
             if path.is_symlink() or (path.exists() and not path.is_file()):
                 raise PipelineError("exists and is not a plain file", where=path, remedy="name another FILE.json")
             if path.exists() and any(Path(other).exists() and path.samefile(other) for other in inputs):

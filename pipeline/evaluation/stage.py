@@ -10,7 +10,7 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.report import format_headline, score_files
 from pipeline.evaluation.scoring import Result
-from pipeline.layout import queries_beside
+from pipeline.layout import queries_path_of
 from pipeline.layout.places import MetricsFile, PredictionFile
 from pipeline.layout.runs import RELEASED_RUN
 from pipeline.manifests import files_of
@@ -40,7 +40,7 @@ def score_experiment(job: StageJob[Score]) -> bool:
             output = job.layout.metrics(name, run, split, epoch)
             domain = _domain(experiment, run)
             score_files(experiment.dataset, file, truth, output, domain=domain, skipped=skipped)
-            made += [output, queries_beside(output)]
+            made += [output, queries_path_of(output)]
         return provenance.Outcome(made, {"runs": len({run for run, _ in found}), "files": len(found)})
 
     return provenance.run_request(stage_requests.score(job), job.manifest, work)
@@ -63,7 +63,7 @@ def texts(manifest: Path) -> str:
     for path in files_of(manifest):
         of_run = MetricsFile.of(path)
         if of_run is not None and of_run.epoch == "selected":
-            queries = [row for _, row in records.read_jsonl(queries_beside(path))]
+            queries = [row for _, row in records.read_jsonl(queries_path_of(path))]
             shown.append(f"{of_run.run}, {format_headline(Result(dataset, files.read_json(path), queries))}")
     return "\n".join(shown)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline import devices, provenance, stage_requests
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
-from pipeline.layout import unpacked_beside
+from pipeline.layout import unpacked_path_of
 from pipeline.layout.places import StorePlace
 from pipeline.manifests import files_behind, files_of, known_digest, last_record
 from pipeline.names import name_problem
@@ -90,7 +90,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
     folder = unpacked
     read = [*annotations]
     if unpacked.suffix == ".json":
-        folder = unpacked_beside(files_of(unpacked)[0])
+        folder = unpacked_path_of(files_of(unpacked)[0])
         read.append(unpacked)
     else:
         kinds = ("*.npy", "*.npz", "*.txt", "passports.json")

@@ -238,12 +238,12 @@ def results_of(manifest: Path) -> Path | None:
     return None
 
 
-def pin_beside(fetched: Path) -> Path:
+def pin_path_of(fetched: Path) -> Path:
     """The digest that was seen first of a fetched file for which nobody publishes one; it lies beside that file."""
     return fetched.with_name("pin.json")
 
 
-def unpacked_beside(index: Path) -> Path:
+def unpacked_path_of(index: Path) -> Path:
     """The folder with the members of an archive. index: the table of them, which lies beside it."""
     return index.with_name(UNPACKED)
 
@@ -253,12 +253,12 @@ def matrix_name(number: int, split: str, epoch: str) -> str:
     return f"paired{number}-{split}" + ("" if epoch == EPOCHS[0] else f"-{epoch}")
 
 
-def queries_beside(metrics: Path) -> Path:
+def queries_path_of(metrics: Path) -> Path:
     """The results query by query, which lie beside a metrics file."""
     return metrics.with_suffix(".queries.jsonl")
 
 
-def results_around(run: Path) -> Path | None:
+def results_folder_of(run: Path) -> Path | None:
     """The results folder that the folder of a run lies in; None for a run that lies elsewhere."""
     place = run.absolute().parents
     return place[2] if len(place) > 2 and place[1].name == "runs" else None

@@ -129,12 +129,12 @@ class Release:
     """How the files of a released system are read.
 
     Checkpoints. title: the system's name in messages. tensors: the key of the weights in a checkpoint. names: the
-    beginning of a released tensor's name (* is a layer's number) → ours; what follows the beginning is kept. dead: the
-    released tensors that no output depends on. settings: the class of the method's settings. options: our setting → the
-    released option with its value; one option may give several of our settings. fitted: a function that returns the
-    settings with the sizes of the released tensors, for sizes that no option gives; it raises KeyError, IndexError or
-    ValueError. inputs_of: a function that returns the widths of the features that fit the tensors; it raises KeyError
-    or TypeError.
+    beginning of a released tensor's name (* is a layer's number) → ours; what follows the beginning is kept.
+    unused_tensors: the released tensors that no output depends on. settings: the class of the method's settings.
+    options: our setting → the released option with its value; one option may give several of our settings. fitted: a
+    function that returns the settings with the sizes of the released tensors, for sizes that no option gives; it raises
+    KeyError, IndexError or ValueError. inputs_of: a function that returns the widths of the features that fit the
+    tensors; it raises KeyError or TypeError.
 
     Golden sets. outputs, losses: a released name → the field of our outputs, or the name of our loss; losses that have
     one name of ours are added up. weights_apart: the loss weights that a set lists separately from the others, in its
@@ -151,7 +151,7 @@ class Release:
     title: str
     tensors: str
     names: Mapping[str, str]
-    dead: tuple[str, ...]
+    unused_tensors: tuple[str, ...]
     settings: type[MethodSettings]
     inputs_of: Callable[[Mapping[str, Tensor]], Inputs]
     outputs: Mapping[str, str]
@@ -189,13 +189,13 @@ class Release:
     def our_name(self, released: str, where: object = "checkpoint") -> str | None:
         """Return our name of a released tensor, or None for a tensor that no output depends on. Raises PipelineError
         for a name that is not in the table."""
-        if released in self.dead:
+        if released in self.unused_tensors:
             return None
         for theirs, ours in self.names.items():
             pattern = re.escape(theirs).replace(r"\*", r"(\d+)")
             if match := re.match(pattern, released):
                 return ours.replace("*", match[1] if match.lastindex else "*") + released[match.end() :]
-        raise self.odd(f"holds a tensor `{released[:100]}` that {self.title} does not have", where)
+        raise self.wrong_file(f"holds a tensor `{released[:100]}` that {self.title} does not have", where)
 
     def renamed(
         self, released: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object = "checkpoint"
@@ -210,17 +210,17 @@ class Release:
             ours: tensor for name, tensor in released.items() if (ours := self.our_name(name, where)) is not None
         }
         if missing := sorted(expected.keys() - renamed.keys()):
-            raise self.odd(f"lacks {nouns.counted(len(missing), 'tensor')}, the first is `{missing[0]}`", where)
+            raise self.wrong_file(f"lacks {nouns.counted(len(missing), 'tensor')}, the first is `{missing[0]}`", where)
         if surplus := sorted(renamed.keys() - expected.keys()):
-            raise self.odd(
+            raise self.wrong_file(
                 f"holds {nouns.counted(len(surplus), 'tensor')} too many, the first is `{surplus[0]}`", where
             )
         for name, tensor in renamed.items():
             if tensor.numel() != expected[name].numel():
-                raise self.odd(f"`{name}` has shape {_shape(tensor)}, expected {_shape(expected[name])}", where)
+                raise self.wrong_file(f"`{name}` has shape {_shape(tensor)}, expected {_shape(expected[name])}", where)
         return {name: renamed[name].float().reshape(tensor.shape) for name, tensor in expected.items()}
 
-    def odd(self, what: str, where: object) -> PipelineError:
+    def wrong_file(self, what: str, where: object) -> PipelineError:
         """Return the error for a file that is not of this system."""
         return PipelineError(
             what, where=where, remedy=f"name a checkpoint of the released {self.title}, all its modules on"

@@ -14,7 +14,7 @@ from pipeline import datasets
 from pipeline.settings import Positive, Rate, Strict, Weight
 
 
-class Reading(NamedTuple):
+class Normalisation(NamedTuple):
     """How the features are normalised before a method gets them.
 
     video: which part of a clip's row is scaled to length 1. With `family` each family is scaled separately, with `one`
@@ -65,7 +65,7 @@ class MethodSettings(Strict):
         return [key for key, needed in self.needs.items() if key in changed and not there[needed]]
 
     @classmethod
-    def passes_over(cls, dataset: str) -> dict[str, str]:
+    def ignored_training_keys(cls, dataset: str) -> dict[str, str]:
         """Return the keys of `training` that the method never reads on this dataset: key → the reason.
 
         An experiment that sets such a key is refused. If the section of the dataset sets it, for other methods, it is
@@ -81,10 +81,10 @@ class MethodSettings(Strict):
         """
         return {}
 
-    def reading(self, dataset: str) -> Reading:
+    def normalisation(self, dataset: str) -> Normalisation:
         """Return how features are normalised. The default is what most released systems do for this dataset."""
         about = datasets.get(dataset)
-        return Reading(video="one" if about.one_video_vector else "family", words=about.normalise_text)
+        return Normalisation(video="one" if about.one_video_vector else "family", words=about.normalise_text)
 
     def recorded(self) -> dict[str, Any]:
         """Return the record of the method in a manifest: its name, its revision, and the settings that differ from the

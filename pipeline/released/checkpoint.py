@@ -97,18 +97,20 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     held = container.read(path)
     tensors = held.get(release.tensors)
     if not isinstance(tensors, dict) or not all(isinstance(n, str) and _is_weight(t) for n, t in tensors.items()):
-        raise release.odd(f"holds no finite floating-point tensors under `{release.tensors}`", path)
+        raise release.wrong_file(f"holds no finite floating-point tensors under `{release.tensors}`", path)
     tensors = _without_prefixes(tensors, release, path)
     options = _plain_options(held.get("opt"), release, path)
     try:
         settings = release.settings_of(options)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise release.odd(f"`opt` describes a network that this pipeline cannot build ({reason})", path) from error
+        raise release.wrong_file(
+            f"`opt` describes a network that this pipeline cannot build ({reason})", path
+        ) from error
     try:
         settings, inputs = release.fitted(settings, tensors), release.inputs_of(tensors)
     except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise release.odd("lacks the input projections of video and text", path) from error
+        raise release.wrong_file("lacks the input projections of video and text", path) from error
     # Tensors on the device "meta" have shapes but no memory. Only names and shapes are needed here.
     with torch.device("meta"):
         expected = methods.build(settings, inputs).network.state_dict()
@@ -120,7 +122,7 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
         text_dim=inputs.text_dim,
         epoch=epoch + 1 if isinstance(epoch, int) else None,
         options=options,
-        dropped=tuple(name for name in release.dead if name in tensors),
+        dropped=tuple(name for name in release.unused_tensors if name in tensors),
     )
 
 
@@ -143,7 +145,7 @@ def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Pat
         found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     inner = {name.replace("._orig_mod.", "."): tensor for name, tensor in found.items()}  # a compiled part
     if len(inner) < len(found):
-        raise release.odd("holds tensors twice, with and without the prefix `_orig_mod.`", path)
+        raise release.wrong_file("holds tensors twice, with and without the prefix `_orig_mod.`", path)
     return inner
 
 
@@ -159,9 +161,9 @@ def _plain_options(options: object, release: Release, path: object) -> dict[str,
         return {}
     found = vars(options) if isinstance(options, argparse.Namespace) else options
     if not isinstance(found, dict):
-        raise release.odd(f"`opt` is a {type(found).__name__}", path)
+        raise release.wrong_file(f"`opt` is a {type(found).__name__}", path)
     named = {str(key): str(value) if isinstance(value, torch.device) else value for key, value in found.items()}
     try:
         return dict(json.loads(json.dumps(named)))
     except (TypeError, ValueError, RecursionError) as error:
-        raise release.odd(f"`opt` holds more than plain values ({error})", path) from error
+        raise release.wrong_file(f"`opt` holds more than plain values ({error})", path) from error

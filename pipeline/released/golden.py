@@ -71,7 +71,9 @@ def _verify(golden: GoldenSet, release: Release) -> Iterator[Check]:
     network = method.network.eval()
     network.load_state_dict(release.renamed(golden.weights, network.state_dict()))
     if golden.n_parameters is not None:
-        ours = sum(p.numel() for p in network.parameters()) + sum(golden.weights[name].numel() for name in release.dead)
+        ours = sum(p.numel() for p in network.parameters()) + sum(
+            golden.weights[name].numel() for name in release.unused_tensors
+        )
         yield none_differ("number of parameters, the dead ones included", abs(ours - golden.n_parameters))
     with _recorded(network) as calls:
         outputs = method.outputs(golden.batch)

@@ -30,7 +30,7 @@ from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
 from pipeline.methods.contract import Inputs
 from pipeline.methods.release import GoldenSet, Release
-from pipeline.methods.settings import Reading
+from pipeline.methods.settings import Normalisation
 from pipeline.models.batch import Batch, Labels, padded_spans
 from pipeline.models.labels import spans_of
 from pipeline.records import Query, query_from_row
@@ -92,7 +92,7 @@ def sharp(folder: Path) -> GoldenSet:
         arrays["lab_saliency_neg"],
     )
     settings = release.settings_of_set(*weights)
-    data = _from_raw(arrays, queries, settings.reading(dataset), training)
+    data = _from_raw(arrays, queries, settings.normalisation(dataset), training)
     return GoldenSet(
         name=folder.name,
         dataset=dataset,
@@ -117,7 +117,9 @@ def sharp(folder: Path) -> GoldenSet:
     )
 
 
-def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], reading: Reading, training: Training) -> Data:
+def _from_raw(
+    arrays: Mapping[str, Tensor], queries: tuple[Query, ...], normalisation: Normalisation, training: Training
+) -> Data:
     """Write the raw rows into stores and load them as a training does.
 
     Our loader refuses families of one video whose lengths differ by two rows or more, and the released loader cuts
@@ -138,7 +140,7 @@ def _from_raw(arrays: Mapping[str, Tensor], queries: tuple[Query, ...], reading:
                     else:
                         store.add(query.vid, rows[n][: min(len(arrays[f"raw_{s}_{n}"]) for s in video + audio)])
         stores = {stream: Store([Path(folder) / f"{stream}.h5"]) for stream in streams}
-        data = load(OpenFeatures(stores, {}), features, queries, training=training, reading=reading)
+        data = load(OpenFeatures(stores, {}), features, queries, training=training, normalisation=normalisation)
         for store_ in stores.values():
             store_.close()
     return data

@@ -150,13 +150,13 @@ def _sweep(
         end = of_points.index[-1], of_points["mean"].iloc[-1]
         axis.annotate(f"{epoch} epoch", end, (0, 5), textcoords="offset points", ha="right", color=colour,
                       fontsize="small")  # fmt: skip
-    axis.set(xlabel=swept(experiment), ylabel=f"{experiment.about.selected_by_label} on val, %")
+    axis.set(xlabel=keys_of_sweep(experiment), ylabel=f"{experiment.about.selected_by_label} on val, %")
     seeds = f"{len(experiment.seeds)} seeds, band: their range" if len(experiment.seeds) > 1 else "1 seed"
     axis.set_title(f"{name}: {seeds}", fontsize="medium")
     _save(figure, path)
 
 
-def swept(experiment: Experiment) -> str:
+def keys_of_sweep(experiment: Experiment) -> str:
     """Return the keys of the config that the points of a sweep over numbers change."""
     models = [point.model.model_dump() for point in experiment.sweep.values()]
     trainings = [point.training.model_dump() for point in experiment.sweep.values()]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline import datasets, files
 from pipeline.evaluation import Result, compare, score_files
-from pipeline.evaluation.intervals import LABELS, Comparison, holm, star
+from pipeline.evaluation.intervals import Comparison, holm, star
 from pipeline.evaluation.student import LEVEL
 from pipeline.nouns import counted
 from pipeline.reporting import published, render, verdict
@@ -130,11 +129,7 @@ def _facts(number: int, result: Result, file: str) -> dict[str, str]:
 
 def _compared(a: Result, b: Result, metrics: Mapping[str, str]) -> dict[str, Comparison]:
     """Return column → the paired comparison of two files, for the columns that both have."""
-
-    def rows(result: Result) -> list[dict[str, Any]]:
-        return [{k: v for k, v in row.items() if k in LABELS or k in metrics} for row in result.queries]
-
-    return {metrics[row.metric]: row for row in compare(rows(a), rows(b))}
+    return {metrics[row.metric]: row for row in compare(a.queries, b.queries, only=metrics)}
 
 
 def _stars(pairs: Mapping[str, Mapping[str, Comparison]]) -> dict[tuple[str, str], str]:

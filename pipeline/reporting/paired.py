@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import records
 from pipeline.config import Experiment
 from pipeline.evaluation.intervals import Comparison, compare, holm
-from pipeline.layout import matrix_name, queries_beside
+from pipeline.layout import matrix_name, queries_path_of
 from pipeline.layout.places import MetricsFile
 from pipeline.layout.runs import EPOCHS, RELEASED_RUN, RunId
 from pipeline.manifests import files_of_all
@@ -129,7 +129,7 @@ def _contestants(
         expected = _runs(experiment, point)
         for run, seed in expected.items():
             if path := scored.get(MetricsFile(name, run, split, epoch)):
-                by_seed.setdefault(seed, []).append(queries_beside(path))
+                by_seed.setdefault(seed, []).append(queries_path_of(path))
         complete = [paths for paths in by_seed.values() if len(paths) == len(expected) // len(set(expected.values()))]
         if not complete:
             continue
@@ -172,10 +172,7 @@ def _on_the_same_queries(found: Sequence[Contestant]) -> tuple[list[Contestant],
 
 def _compared(a: Contestant, b: Contestant, metric: str) -> Comparison:
     """Compare two contestants query by query, as the command `compare` does."""
-    first, second = (
-        [{key: row[key] for key in ("qid", "vid", "video", metric)} for row in one.values.values()] for one in (a, b)
-    )
-    (found,) = compare(first, second)
+    (found,) = compare(list(a.values.values()), list(b.values.values()), only={metric})
     return found
 
 

@@ -13,7 +13,7 @@ from pipeline import datasets, files
 from pipeline.config import Experiment, SweepPoint
 from pipeline.errors import PipelineError
 from pipeline.evaluation.selection import luck, still_rising
-from pipeline.layout import queries_beside
+from pipeline.layout import queries_path_of
 from pipeline.layout.places import MetricsFile, RunFile
 from pipeline.layout.runs import CARD, LOG, RELEASED_RUN, RunId
 from pipeline.manifests import files_of_all
@@ -132,7 +132,7 @@ def _add_runs(
         found.notes = list(dict.fromkeys([*found.notes, *(note for m in contents for note in m.get("notes", ()))]))
         found.n_queries = max(found.n_queries, sum(metrics["n_queries"]["all"] for metrics in contents))
         if len(found.seeds) == 1 and not experiment.about.domains:
-            found.queries = queries_beside(selected[0])
+            found.queries = queries_path_of(selected[0])
             _add_intervals(found, contents[0])
 
 

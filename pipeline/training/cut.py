@@ -13,7 +13,7 @@ from pipeline.grids import whole_clips
 from pipeline.records import Query
 
 
-def within(query: Query, n_clips: int, clip_s: float) -> Query:
+def cut_query(query: Query, n_clips: int, clip_s: float) -> Query:
     """Return the query as if its video ended after `n_clips` clips: windows are cut there, and what lies beyond is
     removed.
 

@@ -22,10 +22,10 @@ from pipeline.features.store import Store
 from pipeline.grids import grid_seconds
 from pipeline.layout.places import StorePlace
 from pipeline.manifests import files_of
-from pipeline.methods.settings import Reading
+from pipeline.methods.settings import Normalisation
 from pipeline.nouns import counted
 from pipeline.records import Query
-from pipeline.training.cut import has_moments, within
+from pipeline.training.cut import cut_query, has_moments
 from pipeline.training.packed import Packed, as_array, as_tensor, exact, pack, released
 
 BY_CHOICE = ("skipped: ", "length: ")
@@ -141,18 +141,18 @@ def load(
     queries: Sequence[Query],
     *,
     training: config.Training,
-    reading: Reading,
+    normalisation: Normalisation,
     learns: bool = False,
     shared: bool = False,
 ) -> Data:
     """Read what `queries` need: cut to the shortest family, `max_clips` and `max_tokens`, packed, with norms.
 
-    reading: how the method normalises them. learns: whether to leave out queries whose moments all lie beyond the clips
-    that `max_clips` keeps, because they have nothing to learn from. All other queries see their moments as far as these
-    clips go. shared: whether the rows lie in memory that workers started later have in common with this process. Raises
-    PipelineError for families on two grids, for queries without features (all at once; queries whose extraction was
-    skipped on record are left out instead), and for lengths more than one row apart. Source: the released loaders. They
-    compute x / (|x| + 1e-5) per family, or as `reading` says.
+    normalisation: how the method normalises them. learns: whether to leave out queries whose moments all lie beyond the
+    clips that `max_clips` keeps, because they have nothing to learn from. All other queries see their moments as far as
+    these clips go. shared: whether the rows lie in memory that workers started later have in common with this process.
+    Raises PipelineError for families on two grids, for queries without features (all at once; queries whose extraction
+    was skipped on record are left out instead), and for lengths more than one row apart. Source: the released loaders.
+    They compute x / (|x| + 1e-5) per family, or as `normalisation` says.
     """
     visual = [*features.video, *features.audio]
     clip_s = _clip_seconds({family: opened.stores[family].passport.grid for family in visual})
@@ -170,12 +170,12 @@ def load(
     video_dim, audio_dim = (sum(dims[family] for family in group) for group in (features.video, features.audio))
     vids = {vid: index for index, vid in enumerate(dict.fromkeys(query.vid for query in kept))}
     qids = [str(query.qid) for query in kept]
-    streams = [video_dim] if reading.video == "one" else [dims[family] for family in features.video]
+    streams = [video_dim] if normalisation.video == "one" else [dims[family] for family in features.video]
     counts = _clip_counts(opened, visual, list(vids), training.max_clips)
-    if reading.within_duration:
+    if normalisation.within_duration:
         durations = {query.vid: query.duration for query in kept}
         counts = [min(n, max(int(durations[vid] / clip_s), 1)) for n, vid in zip(counts, vids, strict=True)]
-    words = reading.words if training.normalise_text is None else training.normalise_text
+    words = normalisation.words if training.normalise_text is None else training.normalise_text
     return Data(
         queries=kept,
         video=pack(
@@ -183,7 +183,7 @@ def load(
             counts,
             [opened.stores[family] for family in visual],
             (*streams, *(dims[family] for family in features.audio)),
-            norm=None if reading.video == "stored" else exact if reading.exact else released,
+            norm=None if normalisation.video == "stored" else exact if normalisation.exact else released,
             shared=shared,
         ),
         text=pack(
@@ -191,7 +191,7 @@ def load(
             [_cut(opened.stores[features.text].n_rows(qid), training.max_tokens) for qid in qids],
             [opened.stores[features.text]],
             (dims[features.text],),
-            norm=(exact if reading.exact else released) if words else None,
+            norm=(exact if normalisation.exact else released) if words else None,
             shared=shared,
         ),
         video_of=torch.tensor([vids[query.vid] for query in kept]),
@@ -254,7 +254,7 @@ def _within(
     """Return the queries with something to learn in the first `max_clips` clips, and a row for each of the others."""
     kept, beyond = [], []
     for query in queries:
-        if query.vid not in cut or has_moments(within(query, max_clips, clip_s)):
+        if query.vid not in cut or has_moments(cut_query(query, max_clips, clip_s)):
             kept.append(query)
         else:
             why = f"max_clips: its moments lie beyond the first {counted(max_clips, 'clip')}"

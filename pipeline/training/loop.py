@@ -26,7 +26,7 @@ from pipeline.records import Query
 from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
-from pipeline.training.cut import within
+from pipeline.training.cut import cut_query
 from pipeline.training.data import Data
 from pipeline.training.pool import Tell
 from pipeline.training.predict import method_for, predict
@@ -175,7 +175,7 @@ def _metrics(run: Run, method: Method, watched: Data, truth: Truth) -> dict[str,
 def _as_seen(data: Data) -> list[Query]:
     """Return the queries. Those of videos that `max_clips` shortened have their moments as far as these clips go."""
     pairs = zip(data.queries, data.n_clips, strict=True)
-    return [within(query, n, data.clip_s) if query.vid in data.cut else query for query, n in pairs]
+    return [cut_query(query, n, data.clip_s) if query.vid in data.cut else query for query, n in pairs]
 
 
 def _summary(run: Run, progress: Progress, data: Data, watched: Data) -> dict[str, Any]:

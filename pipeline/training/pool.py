@@ -38,7 +38,7 @@ The second one is needed when an optimizer is made, and the third one at the fir
 _worker: tuple[Work, Tell]
 
 
-def shared_out(n_runs: int, device: str) -> tuple[int, int]:
+def processes_and_threads(n_runs: int, device: str) -> tuple[int, int]:
     """Return the number of processes, and of threads for each, for a job of `n_runs` runs.
 
     Complete runs are counted too. Sums depend on the number of threads, so a job that continues after a kill must

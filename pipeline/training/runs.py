@@ -65,8 +65,8 @@ class Job:
         Raises PipelineError when the split has no query of the run's domain, and as `load` does.
         """
         settings, domain = self.experiment.settings_of(run), self.experiment.domain_of(run)
-        training, reading = settings.training, settings.model.reading(self.experiment.dataset)
-        key = (split, domain, training.max_clips, training.max_tokens, training.normalise_text, reading)
+        training, normalisation = settings.training, settings.model.normalisation(self.experiment.dataset)
+        key = (split, domain, training.max_clips, training.max_tokens, training.normalise_text, normalisation)
         if key not in self._read:
             queries = records.read_queries(self.annotations[split])
             mine = [query for query in queries if domain in (None, query.domain)]
@@ -83,7 +83,7 @@ class Job:
                     self.features,
                     [query for query in mine if query.vid not in self.dataset.skip],
                     training=training,
-                    reading=reading,
+                    normalisation=normalisation,
                     learns=split == "train",
                     shared=self.shared,
                 )
@@ -186,7 +186,7 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     job.refuse_missing()
     folders = {run: job.folder(run) for run in runs}
     missing = [run for run in runs if not checkpoint.is_complete(folders[run], job.made_from[run])]
-    processes, threads = pool.shared_out(len(runs), job.device)
+    processes, threads = pool.processes_and_threads(len(runs), job.device)
     epochs = sum(job.experiment.settings_of(run).training.epochs for run in missing)
     if epochs and any(job.experiment.settings_of(run).training.precision == "bfloat16" for run in missing):
         _warn_of_slow_bfloat16(job.device)

@@ -97,7 +97,7 @@ RELEASE = moment_query_release(
     "CG-DETR",
     CgDetrSettings,
     NAMES,
-    dead=UNUSED_TEXT_LAYER,
+    unused_tensors=UNUSED_TEXT_LAYER,
     options=OWN_OPTIONS,
     losses=OWN_LOSSES,
     further=correlation,

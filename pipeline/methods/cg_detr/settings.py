@@ -65,11 +65,11 @@ class CgDetrSettings(MomentQuerySettings):
     """Weights of the losses in their sum."""
 
     @classmethod
-    def passes_over(cls, dataset: str) -> dict[str, str]:
+    def ignored_training_keys(cls, dataset: str) -> dict[str, str]:
         """Return the keys of `training` that CG-DETR never reads on this dataset."""
         rated = datasets.get(dataset).highlights is not None
         first = {} if rated else {"max_windows": f"cg_detr learns from the first window of a query on {dataset}"}
-        return first | super().passes_over(dataset)
+        return first | super().ignored_training_keys(dataset)
 
     @model_validator(mode="after")
     def _no_more_are_picked_than_there_are(self) -> Self:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pipeline import datasets
-from pipeline.methods.settings import NetworkSettings, Reading
+from pipeline.methods.settings import NetworkSettings, Normalisation
 from pipeline.settings import Positive, Rate, Strict, Weight
 
 
@@ -59,13 +59,13 @@ class UmtSettings(NetworkSettings):
     """Weights of the losses in their sum."""
 
     @classmethod
-    def passes_over(cls, dataset: str) -> dict[str, str]:
+    def ignored_training_keys(cls, dataset: str) -> dict[str, str]:
         """Return the keys of `training` that UMT never reads: its optimizer and its labels are part of the method."""
         return {
             "gradient_clip": "umt clips no gradient",
             "drop_learning_rate_after": "the learning rate of umt is constant",
             "max_windows": "umt learns from every window of a query",
-        } | super().passes_over(dataset)
+        } | super().ignored_training_keys(dataset)
 
     @classmethod
     def released_training(cls, dataset: str) -> dict[str, Any]:  # noqa: ARG003 - the same for each
@@ -73,10 +73,10 @@ class UmtSettings(NetworkSettings):
         clip depends on how far its video is padded in the batch."""
         return {"evaluation_batch_size": 1}
 
-    def reading(self, dataset: str) -> Reading:
+    def normalisation(self, dataset: str) -> Normalisation:
         """Return how features are normalised: on Charades-STA rows of video and audio have length 1, elsewhere all
         rows stay as they are stored."""
         about = datasets.get(dataset)
         if about.highlights is None:
-            return Reading(words=False, exact=True)
-        return Reading(video="stored", words=False, within_duration=about.moments)
+            return Normalisation(words=False, exact=True)
+        return Normalisation(video="stored", words=False, within_duration=about.moments)

@@ -54,7 +54,7 @@ class QueryClips(NamedTuple):
     positives: np.ndarray
 
 
-def clips_of(query: Query, n_clips: int, clip_s: float) -> QueryClips:
+def clip_range(query: Query, n_clips: int, clip_s: float) -> QueryClips:
     """Return the labels of one query over `n_clips` clips of `clip_s` seconds. Raises PipelineError as
     `query_labels` does."""
     rated = query_labels(query, n_clips, clip_s, formulation="paper")
@@ -105,8 +105,8 @@ class ClipTargets:
 
     def __init__(self, queries: Sequence[Query], n_clips: Sequence[int], clip_s: float) -> None:
         """Prepare the labels. queries: each with the number of clips of its features. Raises PipelineError as
-        `clips_of` does."""
-        each = [clips_of(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
+        `clip_range` does."""
+        each = [clip_range(query, n, clip_s) for query, n in zip(queries, n_clips, strict=True)]
         self.n_clips = np.asarray(n_clips)
         self._rows = [Ragged.of_arrays(rows) for rows in zip(*(clips[:4] for clips in each), strict=True)]
         self._positives = Ragged.of_arrays([clips.positives for clips in each])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pipeline import datasets
-from pipeline.methods.settings import NetworkSettings, Reading
+from pipeline.methods.settings import NetworkSettings, Normalisation
 from pipeline.settings import Positive, Rate, Strict, Weight
 
 
@@ -65,9 +65,9 @@ class UniVtgSettings(NetworkSettings):
     """Weights of the losses in their sum."""
 
     @classmethod
-    def passes_over(cls, dataset: str) -> dict[str, str]:
+    def ignored_training_keys(cls, dataset: str) -> dict[str, str]:
         """Return the keys of `training` that UniVTG never reads."""
-        return {"max_windows": "univtg learns from every window of a query"} | super().passes_over(dataset)
+        return {"max_windows": "univtg learns from every window of a query"} | super().ignored_training_keys(dataset)
 
     @classmethod
     def released_training(cls, dataset: str) -> dict[str, Any]:
@@ -78,6 +78,6 @@ class UniVtgSettings(NetworkSettings):
         found = {"evaluation_batch_size": 4} if about.moments else {}
         return found | ({"drop_learning_rate_after": 80} if about.moments and about.highlights else {})
 
-    def reading(self, dataset: str) -> Reading:  # noqa: ARG002 - one rule for all
+    def normalisation(self, dataset: str) -> Normalisation:  # noqa: ARG002 - one rule for all
         """Return how features are normalised: every family and every word is scaled to length 1 on all datasets."""
-        return Reading()
+        return Normalisation()

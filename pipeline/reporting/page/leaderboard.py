@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.evaluation import Comparison, compare
-from pipeline.evaluation.intervals import LABELS, holm, star
-from pipeline.reporting.page.examined import Benchmark, Examined
+from pipeline.evaluation.intervals import holm, star
+from pipeline.reporting.page.scored_files import Benchmark, Examined
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,8 @@ def _compared(a: Examined, b: Examined, metrics: list[str]) -> dict[str, Compari
     qids = [qid for qid in a.scores if qid in b.scores]
     if not qids:
         return {}
-
-    def rows(one: Examined) -> list[dict[str, Any]]:
-        return [{k: v for k, v in one.scores[qid].items() if k in LABELS or k in metrics} for qid in qids]
-
-    return {row.metric: row for row in compare(rows(a), rows(b))}
+    rows_a, rows_b = ([one.scores[qid] for qid in qids] for one in (a, b))
+    return {row.metric: row for row in compare(rows_a, rows_b, only=metrics)}
 
 
 def _matrix(metric: str, name: str, labels: list[str], pairs: dict[tuple[str, str], dict[str, Comparison]]) -> Matrix:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.evaluation.anatomy import KINDS
 from pipeline.evaluation.moments import RANGES, THRESHOLDS
-from pipeline.reporting.page.examined import MOMENT, Benchmark, Examined
+from pipeline.reporting.page.scored_files import MOMENT, Benchmark, Examined
 
 AT = {"mAP@0.5": THRESHOLDS.index(0.5), "mAP@0.75": THRESHOLDS.index(0.75)}
 CHANGED = 0.005

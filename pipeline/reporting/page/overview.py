@@ -92,15 +92,6 @@ def seconds_of(layout: Layout, experiments: Mapping[str, Experiment]) -> tuple[i
     return n, total
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as text in a suitable unit."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
 def _sum(path: Path) -> float:
     try:
         return sum(float(row["seconds"]) for row in csv_file.read(path))

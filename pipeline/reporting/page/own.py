@@ -15,7 +15,7 @@ from pipeline.evaluation.student import LEVEL
 from pipeline.names import name_problem
 from pipeline.nouns import counted
 from pipeline.reporting.page import build, leaderboard, mistakes, queries
-from pipeline.reporting.page.examined import HIGHLIGHT, MOMENT, Benchmark, Examined, examine, labels_of
+from pipeline.reporting.page.scored_files import HIGHLIGHT, MOMENT, Benchmark, Examined, examine, named_files
 from pipeline.reporting.reproduced import TOP5
 
 PAGE = "index.html"
@@ -42,7 +42,7 @@ def report(
     path = output / PAGE
     if path.exists() and not build.is_page(path):
         raise PipelineError("exists and is not a page of this program", where=path, remedy="name another --output")
-    benchmark = examine(dataset, labels_of(predictions, names), annotations)
+    benchmark = examine(dataset, named_files(predictions, names), annotations)
     write(path, benchmark, videos_in(videos, benchmark, output) if videos else {})
     return path
 

@@ -11,7 +11,7 @@ from pipeline.evaluation.anatomy import FATES, KINDS
 from pipeline.evaluation.moments import THRESHOLDS
 from pipeline.evaluation.truth import Qid
 from pipeline.evaluation.validate import SALIENCY, WINDOWS
-from pipeline.reporting.page.examined import Benchmark, Examined, has_saliency
+from pipeline.reporting.page.scored_files import Benchmark, Examined, has_saliency
 
 SHOWN_AT = 0.7
 """The IoU threshold at which a predicted window of the list is called right or wrong."""

@@ -14,16 +14,17 @@ from typing import Any
 
 from pipeline import csv_file, datasets, provenance, records, stage_requests, version
 from pipeline.config import Experiment
-from pipeline.layout import OWN_TABLE, queries_beside, sources_by_name
+from pipeline.layout import OWN_TABLE, queries_path_of, sources_by_name
 from pipeline.layout.places import AnnotationFile, MetricsFile, PredictionFile
 from pipeline.layout.runs import RELEASED_RUN, RunId
 from pipeline.manifests import files_of, files_of_all
+from pipeline.progress import duration_text
 from pipeline.recorded_settings import check_chain
 from pipeline.reporting import own as own_dataset
 from pipeline.reporting import published, tables
 from pipeline.reporting.comparisons import Judged, Key
-from pipeline.reporting.page import build, chosen, overview, own, stories
-from pipeline.reporting.page.examined import Benchmark, examine
+from pipeline.reporting.page import build, figure_queries, overview, own, stories
+from pipeline.reporting.page.scored_files import Benchmark, examine
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import Reproduced
 from pipeline.stage_settings import Page
@@ -98,13 +99,13 @@ def _index(
             for (d, s), one in benchmarks.items()
         ],
         "n_runs": n_runs,
-        "cost": overview.duration(seconds),
+        "cost": duration_text(seconds),
         "commit": commit,
         "steps": steps,
         "step_scale": overview.scale(steps),
         "curves": list(_curves(job)),
         "figures": _figures(job, benchmarks),
-        "rule": chosen.RULE,
+        "rule": figure_queries.RULE,
     }  # fmt: skip
     return context, {"stories": list(told.values()), "commit": commit}
 
@@ -142,7 +143,7 @@ def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
             shown.predictions[label] = [released[experiment.predictions[split]]]
         else:
             shown.predictions[label] = [predictions[PredictionFile(name, run, split, "selected")] for run in runs]
-        scored = (queries_beside(metrics[MetricsFile(name, run, split, "selected")]) for run in runs)
+        scored = (queries_path_of(metrics[MetricsFile(name, run, split, "selected")]) for run in runs)
         shown.scored[label] = {str(row["qid"]) for path in scored for _, row in records.read_jsonl(path)}
     return found
 
@@ -203,7 +204,7 @@ def _figures(job: StageJob[Page], benchmarks: Mapping[tuple[str, str], Benchmark
             one.dataset.figure,
             job.layout.queries_page(dataset, split).name,
             one,
-            chosen.figure(one, _videos(job, dataset)),
+            figure_queries.figure(one, _videos(job, dataset)),
         )
         for (dataset, split), one in benchmarks.items()
         if one.dataset.figure and split == "val"

@@ -15,9 +15,9 @@ import numpy as np
 
 from pipeline.evaluation.truth import Qid
 from pipeline.evaluation.validate import SALIENCY
-from pipeline.reporting.page.examined import Benchmark, Examined, has_saliency
 from pipeline.reporting.page.frames import frames_of
 from pipeline.reporting.page.queries import LEVELS, ratings, saliency_ranks
+from pipeline.reporting.page.scored_files import Benchmark, Examined, has_saliency
 
 PLACES = (0.25, 0.5, 0.75)
 FILES = 3

@@ -140,7 +140,7 @@ def has_saliency(one: Examined) -> bool:
     return SALIENCY in next(iter(one.rows.values()))
 
 
-def labels_of(paths: Sequence[Path], names: Sequence[str] = ()) -> dict[str, Path]:
+def named_files(paths: Sequence[Path], names: Sequence[str] = ()) -> dict[str, Path]:
     """Return label → file. A label is the given name, or the file name without suffix. If two are equal, folders are
     added.
 

@@ -7,7 +7,7 @@ from pipeline import datasets, provenance, stage_requests
 from pipeline.layout import sources_by_name
 from pipeline.manifests import files_of
 from pipeline.reporting.page import own
-from pipeline.reporting.page.examined import examine
+from pipeline.reporting.page.scored_files import examine
 from pipeline.stage_settings import Nothing
 from pipeline.stages import StageJob
 
