@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,18 @@ def test_every_module_imports_only_from_floors_below():
             if not same_room and FLOOR_OF[other] >= FLOOR_OF[room]:
                 upward.append(f"{path.relative_to(ROOT)} → {other}")
     assert upward == []
+
+
+def test_the_map_in_the_readme_has_every_room_on_its_floor():
+    lines = re.findall(r"^\| (\d+) \| `([^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    on_the_map = [set() for _ in FLOORS]
+    for floor, names in lines:
+        on_the_map[int(floor) - 1] |= {name.rstrip("/") for name in names.split()}
+    for shown, rooms in zip(on_the_map, FLOORS, strict=True):
+        one_by_one = rooms - {SETTINGS, "__main__"}
+        patterns = {name for name in shown if name.endswith("*")}
+        assert shown - patterns <= one_by_one
+        assert all(any(room == name or fnmatch(room, name) for name in shown) for room in one_by_one), one_by_one
 
 
 def test_the_rooms_of_features_know_the_store_and_not_each_other():
