@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.layout import unpacked_path_of
 from pipeline.layout.places import StorePlace
-from pipeline.manifests import files_behind, files_of, known_digest, last_record
+from pipeline.manifests import files_of, known_digest, last_record
 from pipeline.names import name_problem
 from pipeline.provenance import Outcome
 from pipeline.stage_settings import Extract, ImportArchive
@@ -64,7 +64,7 @@ def extract(job: StageJob[Extract]) -> bool:
         recipes = {stores[f]: Recipe(f, grid, joined[f], encoding.dtype) for f, grid in grids.items()}
         with devices.claimed_for_torch() as device:
             if reader == "words":
-                return fill_from_queries(recipes, _behind(job.inputs["inputs"]), shard, dataset.shards, device)
+                return fill_from_queries(recipes, _listed_in(job.inputs["inputs"]), shard, dataset.shards, device)
             fill = fill_from_sounds if reader == "sound" else fill_from_videos
             outcome = fill(recipes, job.results, dataset_name, shard, encoding.seconds_per_video, device)
         if is_read_twice:
@@ -84,8 +84,6 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
     Raises PipelineError for a family that no layout of the dataset has a place for, for a folder without a file of that
     family, and for a vid under `skip` that no annotation has.
     """
-    dataset, archive = job.settings.dataset, job.about["name"]
-    grids = stage_requests.grids_of(job.settings)
     unpacked, annotations = job.input("unpacked"), job.inputs["annotations"]
     folder = unpacked
     read = [*annotations]
@@ -99,8 +97,7 @@ def import_archive(job: StageJob[ImportArchive]) -> bool:
     def work() -> Outcome:
         from pipeline.features.exchange.released import fill_from_archive
 
-        place = job.results, job.about["dataset"], archive
-        return fill_from_archive(*place, grids, folder, _behind(annotations), dataset.shards, dataset.skip)
+        return fill_from_archive(job, folder, _listed_in(annotations))
 
     return provenance.run_request(stage_requests.import_archive(job, read), job.manifest, work)
 
@@ -120,5 +117,5 @@ def _check_reader(family: str, reader: str) -> None:
         )
 
 
-def _behind(paths: Sequence[Path]) -> list[Path]:
-    return [file for path in paths for file in files_behind(path)]
+def _listed_in(paths: Sequence[Path]) -> list[Path]:
+    return [file for path in paths for file in files_of(path)]

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import csv_file, records
+from pipeline import csv_file, records, stage_requests
 from pipeline.errors import PipelineError
 from pipeline.features.exchange.archive_files import read_released
 from pipeline.features.exchange.checked import CheckedFamily, ExpectedFile, Finding, checked_family, with_other_families
 from pipeline.features.store.writer import StoreWriter
-from pipeline.layout import Layout
 from pipeline.layout.places import StorePlace
 from pipeline.provenance import Outcome
 from pipeline.shards import shard_name, shard_names, shard_of
+from pipeline.stage_settings import ImportArchive
+from pipeline.stages import StageJob
 from pipeline.video.account import refuse_unknown
 from pipeline.video.segment import OTHER_LENGTH
 
@@ -30,36 +31,28 @@ SHOWN = 10
 REPORT_COLUMNS = ("family", "key", "finding", "file", "detail")
 
 
-def fill_from_archive(
-    results: Path,
-    dataset: str,
-    archive: str,
-    grids: Mapping[str, str],
-    folder: Path,
-    annotations: Iterable[Path],
-    n_shards: int,
-    skip: Sequence[str] = (),
-) -> Outcome:
+def fill_from_archive(job: StageJob[ImportArchive], folder: Path, annotations: Iterable[Path]) -> Outcome:
     """Check and import families of an archive, for all shards. Writes the report beside the manifest.
 
-    grids: the grid of each family that is imported.
-    folder: the folder that the archive was unpacked into.
-    skip: vids whose files are not read. They are listed in the manifest.
+    folder: the folder that the archive was unpacked into. annotations: the JSONL files with the queries. The files of
+    vids under `skip` of the dataset are not read. They are listed in the manifest.
     Raises PipelineError for a family that no layout has a place for, if no file of a family can be imported, for a grid
     that is not the files' own, and for a vid under `skip` that no annotation has.
     """
+    dataset, archive, skip = job.about["dataset"], job.about["name"], job.settings.dataset.skip
+    grids = stage_requests.grids_of(job.settings)
     asked = [query for path in annotations for query in records.read_queries(path)]
     refuse_unknown(skip, (query.vid for query in asked), dataset)
     queries = [query for query in asked if query.vid not in skip]
     checked = [checked_family(folder, dataset, archive, family, grid, queries) for family, grid in grids.items()]
     findings = [with_other_families(finding, checked) for family in checked for finding in family.findings]
-    places = Layout(results)
-    report = places.import_report(dataset, archive)
+    report = job.layout.import_report(dataset, archive)
     _write_report(report, findings)
     made = [report]
     for family in checked:
         place = StorePlace(family.family, family.passport.grid, archive)
-        made += _write(family, {shard: places.store(dataset, place, shard) for shard in shard_names(n_shards)})
+        shards = shard_names(job.settings.dataset.shards)
+        made += _write(family, {shard: job.layout.store(dataset, place, shard) for shard in shards})
     counts = {name: count for family in checked for name, count in family.counts.items()}
     skipped = [{"vid": vid, "why": "skipped: named under `skip` of its dataset"} for vid in sorted(skip)]
     skipped += [{"vid": f.vid, "why": f"{_kind(f)}{f.family}, {f.file}: {f.detail}"} for f in findings if f.is_fatal]
