@@ -71,7 +71,7 @@ def _trial(draw: Draw, mean: float, videos: int, seed: int, resamples: int) -> t
 def _compared(
     a: np.ndarray, b: np.ndarray, video: np.ndarray, resamples: int, seed: int, few: int
 ) -> intervals.Comparison:
-    """What `compare` says where it holds fewer than `few` videos for few."""
+    """Return the result of `compare` with `few` as the limit below which it uses exact tests."""
     files = [
         [{"qid": i, "video": v, "metric": x} for i, (v, x) in enumerate(zip(video, values.tolist(), strict=True))]
         for values in (a, b)

@@ -37,7 +37,7 @@ def with_settings(job: Job, section: str, **changes: object) -> Job:
 
 
 def hang_in_account() -> None:
-    """The reader of facts comes to no end with one video."""
+    """Let the reading of the facts of one video never end."""
     from pipeline.video import looking
 
     facts_of = looking.facts_of
@@ -52,7 +52,7 @@ def hang_in_account() -> None:
 
 
 def hang_in_extract() -> None:
-    """The decoder of pictures comes to no end with one video."""
+    """Let the decoding of one video's pictures never end."""
     from pipeline.video import ahead, frame_grid
 
     samplings = dict(frame_grid.SAMPLINGS)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
-BEGIN, END = "| fault | where | what comes of it |\n|---|---|---|\n", "\n## Limits"
+BEGIN, END = "| fault | where | what happens |\n|---|---|---|\n", "\n## Limits"
 
 
 def cells_of(text: str) -> dict[tuple[str, str], str]:

@@ -1,4 +1,4 @@
-"""Who beats whom: methods in pairs on the same queries, tested by whole videos, in every form of the matrix."""
+"""Pairwise comparison of methods on the same queries, tested by whole videos, in every form of the matrix."""
 
 from __future__ import annotations
 

@@ -217,7 +217,9 @@ def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -
     there = next(iter(signed), place_of(family))
     if there != family:
         raise PipelineError(
-            f"{layout.file} is {there} in this archive, not {family}", where=archive, remedy=f"ask for {there}"
+            f"the archive's {layout.file} contains the family {there}, not {family}",
+            where=archive,
+            remedy=f"name {there} under `features`",
         )
     made, dim = f"as its publisher made it: {layout.file}", FAMILIES[family].dim
     published = Passport(family, FAMILIES[family].revision, archive, "released", grid, dim, layout.dtype, made)

@@ -113,7 +113,7 @@ def _common_keys(left: Store, right: Store, a: Path, b: Path) -> list[str]:
     names = ("dim", "grid")
     if differ := [text for text in passport_differences(left.passport, right.passport) if text.startswith(names)]:
         raise PipelineError(
-            f"cannot be laid beside {b}: {'; '.join(differ)} ({left.passport.family}, {right.passport.family})",
+            f"cannot be compared with {b}: {'; '.join(differ)} ({left.passport.family}, {right.passport.family})",
             where=a,
             remedy="compare stores of one family and grid",
         )
