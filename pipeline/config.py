@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d+)$")]
-"""Which weights an encoder has: the released ones, or random ones from a seed."""
+"""The weights of an encoder: the released ones, or random ones from a seed."""
 
 S = TypeVar("S", bound="Strict")
 

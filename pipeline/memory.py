@@ -56,7 +56,7 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def threads_watched(line: str) -> Iterator[None]:
-    """Within the block, a thread that finds no memory ends the whole process, with this line on stderr and code 1.
+    """End the whole process if a thread inside the block finds no memory, with this line on stderr and exit code 1.
 
     Python ends such a thread alone. If it has not yet begun, whoever started it waits for ever for it to begin. What
     the process was writing stays behind half written, as after a kill, and the next start deletes it.

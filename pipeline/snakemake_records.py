@@ -8,7 +8,7 @@ from pipeline import files
 from pipeline.errors import PipelineError
 
 FOLDER = Path(".snakemake")
-"""Where Snakemake keeps its records, in its working folder."""
+"""The folder of Snakemake's records, in its working folder."""
 KINDS = ("metadata", "incomplete", "locks")
 """Folders of the records that Snakemake reads as text."""
 

@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 BROKEN = "put a good copy in its place, or encode it again (ffmpeg -i OLD NEW.mp4)"
-"""What to do about a file that makes a decoder crash or hang."""
+"""The advice for a file that makes a decoder crash or hang."""
 
 Fault = Literal["file", "decoder", "outside"]
 """The cause of a failure. An error of the file itself will occur again. A decoder that crashed or took too long may

@@ -66,7 +66,7 @@ class VideoFile:
 
     @property
     def to_read(self) -> Path | Part:
-        """What is decoded: the file, or the part of it."""
+        """The file that is decoded, or the part of it."""
         return self.part or self.path
 
 
