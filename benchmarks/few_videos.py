@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _trial(draw: Draw, mean: float, videos: int, seed: int, resamples: int) -> tuple[bool, ...]:
-    """One row of the table, as yes and no: two tests are wrong, three intervals hold the mean, one holds 0."""
+    """Return one row of the table, as yes and no: two tests are wrong, three intervals hold the mean, one holds 0."""
     random = np.random.default_rng([seed, videos])
     sizes = random.integers(1, 7, videos)
     video = np.repeat(np.arange(videos), sizes)
