@@ -1,4 +1,4 @@
-"""How many lines each method has, and which share of what it runs on is its own.
+"""Count the lines of each method, and compute which share of the lines that it runs on is its own.
 
     python benchmarks/method_lines.py
 

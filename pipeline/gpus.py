@@ -19,7 +19,7 @@ from pipeline.programs import answer
 
 NVIDIA_SMI_LIMIT_S = 60.0
 TORCH_LIMIT_S = 300.0
-"""How long torch may take to answer. Its first import from a shared file system can take minutes."""
+"""The time that torch may take to answer. Its first import from a shared file system can take minutes."""
 
 SWITCH = "TR_DETR_GPU"
 """The environment variable that decides what a job does without a GPU.

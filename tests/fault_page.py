@@ -10,7 +10,7 @@ BEGIN, END = "| fault | where | what happens |\n|---|---|---|\n", "\n## Limits"
 
 
 def cells_of(text: str) -> dict[tuple[str, str], str]:
-    """(fault, place) → outcome, as the page has them."""
+    """Return (fault, place) → outcome, as the page has them."""
     lines = text.partition(BEGIN)[2].partition(END)[0].splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
     return {(fault, place): outcome for fault, place, outcome in rows}

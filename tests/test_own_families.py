@@ -28,7 +28,7 @@ FEATURES = {"video": ["clip-vit-b32"], "text": "clip-text"}
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
-    """Every test ends without families of its own."""
+    """Remove all families of the user's own after every test."""
     monkeypatch.setenv(own_families.VARIABLE, "")
     yield
     families.register({})

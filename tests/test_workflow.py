@@ -29,7 +29,7 @@ def snakemake(*arguments, env=None):
 
 
 def planned(text):
-    """Jobs per rule of a dry run."""
+    """Return the number of jobs per rule of a dry run."""
     table = text.split("Job stats:")[1].split("total")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.MULTILINE)}
 
@@ -107,7 +107,7 @@ def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path, ke
 
 @pytest.fixture
 def words_only(tmp_path):
-    """A config whose cheapest gpu jobs are the text features of a two-shard dataset; returns (config, targets)."""
+    """Return (config, targets). The config's cheapest gpu jobs are the text features of a two-shard dataset."""
     rows = [
         {
             "qid": i,
@@ -161,7 +161,8 @@ def metadata(target):
 
 @pytest.fixture
 def outside_tables(tmp_path):
-    """A folder with a config whose experiments stand in no table: one released file, one domain of local features."""
+    """Return a folder with a config whose experiments are in no table: one released file, one domain of local
+    features."""
     row = {"qid": 1, "query": "a door opens", "vid": "aaaaaaaaaaa_0.0_10.0", "duration": 10}
     truth = row | {"relevant_windows": [[0, 4]], "relevant_clip_ids": [0, 1], "saliency_scores": [[1, 2, 3]] * 2}
     guess = row | {"pred_relevant_windows": [[0, 4, 1.0]], "pred_saliency_scores": [1, 0, 0, 0, 0]}

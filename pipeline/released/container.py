@@ -24,7 +24,8 @@ from pipeline.errors import PipelineError
 from pipeline.nouns import counted
 
 HEAD_BYTES = 512
-"""How many bytes at the start of a file are read to recognise its kind. The mark of a tar archive is at byte 257."""
+"""The number of bytes at the start of a file that are read to recognise its kind. The mark of a tar archive is at byte
+257."""
 
 SCALARS = {
     "b1": "?",

@@ -22,7 +22,8 @@ from typing import Any, Literal, TypeVar
 from pipeline.errors import PipelineError
 
 START = multiprocessing.get_context("spawn")
-"""How processes are started. A forked process would have copies of torch's threads in any state, and could hang."""
+"""The way in which processes are started. A forked process would have copies of torch's threads in any state, and could
+hang."""
 
 
 _STARTING = threading.Lock()

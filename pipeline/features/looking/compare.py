@@ -31,7 +31,7 @@ CONVINCING = 0.9
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the rows and columns of store A correspond to those of store B.
+    """The correspondence between the rows and columns of store A and those of store B.
 
     Row i of A is row i + lag of B. Column j of A is column j + turn of B, modulo the number of columns.
     """
