@@ -113,6 +113,7 @@ class Layout:
 
     def own_datasets(self) -> list[Path]:
         """Return the paths of the definitions of all datasets of one's own that have annotations, sorted."""
+        # With an empty name the path is `annotations/dataset.json`, whose folder has a folder for each dataset.
         return sorted(self.own_dataset("").parent.glob("*/dataset.json"))
 
     def account(self, dataset: str, shard: str) -> Path:
@@ -165,6 +166,7 @@ class Layout:
 
     def all_metrics(self, experiment: str, split: str, epoch: str) -> list[Path]:
         """Return the paths of the metrics of all runs of an experiment that exist, sorted."""
+        # With an empty name of a run the path is in the experiment's folder, which has a folder for each run.
         return sorted(self.metrics(experiment, "", split, epoch).parent.glob(f"*/{split}-{epoch}.json"))
 
     def tables(self) -> Path:
@@ -227,6 +229,8 @@ class Layout:
 def results_of(manifest: Path) -> Path | None:
     """Return the results folder that contains a manifest, or None if it is not at the place of a manifest."""
     for pattern in MANIFESTS.values():
+        # Only the last parts of the path are compared, because the results folder may have any name. A `+` in a pattern
+        # is the sign itself, as in the path of an imported archive.
         depth, place = pattern.count("/"), re.sub(r"\{\w+\}", "[^/]+", pattern.replace("+", r"\+"))
         if re.fullmatch(place, "/".join(manifest.parts[-depth - 1 :])):
             return manifest.parents[depth]
@@ -257,7 +261,7 @@ def queries_beside(metrics: Path) -> Path:
 
 def results_around(run: Path) -> Path | None:
     """Return the results folder that contains the folder of a run, or None for a run at another place."""
-    place = run.absolute().parents
+    place = run.absolute().parents  # the experiment's folder, `runs`, and the results folder
     return place[2] if len(place) > 2 and place[1].name == "runs" else None
 
 
