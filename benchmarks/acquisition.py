@@ -60,7 +60,8 @@ def made(folder: Path, n: int) -> dict[str, Path]:
 
 
 def _comment(k: int) -> bytes:
-    """A box of MP4 that players pass over, with noise in it. It is short, so that half a file is no whole video."""
+    """Return a box of MP4 that players skip, with noise in it. It is short, so that half a file is not a whole
+    video."""
     content = random.Random(k).randbytes(16)
     return (8 + len(content)).to_bytes(4, "big") + b"free" + content
 
@@ -80,7 +81,7 @@ def fault_one_in(rate: float, seed: int) -> Callable[[str], str | None]:
 
 
 def annotations(layout: Layout, vids: dict[str, Path]) -> Path:
-    """Annotations of val that name every video."""
+    """Return annotations of val that name every video."""
     file, manifest = layout.annotations(DATASET, "val"), layout.manifest("annotations", dataset=DATASET, split="val")
     rows = [{"qid": n, "query": "something moves", "vid": vid, "duration": SECONDS} for n, vid in enumerate(vids)]
     records.write_jsonl(file, rows)

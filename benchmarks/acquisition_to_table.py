@@ -73,7 +73,7 @@ def _renamed(videos: dict[str, Path]) -> dict[str, Path]:
 
 
 def _row(vid: str) -> dict[str, object]:
-    """An annotated query of a video of one clip."""
+    """Return an annotated query of a video of one clip."""
     return {
         "qid": int(vid[:11]),
         "query": f"thing {int(vid[:11])} moves",

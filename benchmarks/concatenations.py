@@ -1,4 +1,4 @@
-"""Whether `ask` finds an event in ten held-out videos of the demo in a row (200 s), when training saw 20 s at once.
+"""Measure whether `ask` finds one event in a row of ten held-out videos of the demo, after training on videos of 20 s.
 
     make demo                                            # the run of qvhighlights_v, and the rows of its videos
     python benchmarks/concatenations.py                  # prints the table of docs/own.md

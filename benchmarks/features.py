@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def overlap(folder: Path, options: argparse.Namespace) -> None:
-    """Together, and in parts."""
+    """Compare the time of decoding and encoding at the same time with the times of both alone."""
     for name in options.sizes:
         path = made(folder, *SIZES[name], options.seconds)
         decode = alone(only_decode, path, options)
@@ -101,7 +101,7 @@ def overlap(folder: Path, options: argparse.Namespace) -> None:
 
 
 def published(folder: Path, options: argparse.Namespace) -> None:
-    """One decode for all, and a pass per encoder."""
+    """Compare one decode for all encoders with one pass for each encoder."""
     for name in options.sizes:
         path = made(folder, *SIZES[name], options.seconds)
         ours = alone(run, [path] * options.videos, BOTH, options, 0.0)
@@ -118,7 +118,7 @@ def published(folder: Path, options: argparse.Namespace) -> None:
 
 
 def shares(folder: Path, options: argparse.Namespace) -> None:
-    """Where the time of each encoder goes."""
+    """Print how the time of each encoder is divided among its parts."""
     for name in options.sizes:
         path = made(folder, *SIZES[name], options.real_seconds)
         for family in BOTH:
@@ -129,7 +129,8 @@ def shares(folder: Path, options: argparse.Namespace) -> None:
 
 
 def memory(folder: Path, options: argparse.Namespace) -> None:
-    """Short and long videos, of many frames and few pixels, networks stubbed."""
+    """Print the memory for short and long videos, for many frames and few pixels. The networks are replaced by
+    stubs."""
     for minutes in options.minutes:
         path = made(folder, 96, 64, 60 * minutes)
         found = alone(run, [path], BOTH, options, 0.0, rounds=1)
@@ -145,7 +146,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
 
 
 def alone(work, *arguments, rounds: int | None = None) -> Counter:
-    """What `work` returns, the round with the least wall time."""
+    """Run `work` in processes of its own, and return the result of the round with the least wall time."""
     options = next((a for a in arguments if isinstance(a, argparse.Namespace)), None)
     found = []
     for _ in range(rounds or options.rounds):
@@ -155,7 +156,7 @@ def alone(work, *arguments, rounds: int | None = None) -> Counter:
 
 
 def two_cores() -> None:
-    """One for decoding, one for the networks, however many there are."""
+    """Use two cores: one for decoding and one for the networks, even if the machine has more."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     import torch
@@ -164,7 +165,7 @@ def two_cores() -> None:
 
 
 def only_decode(path: Path) -> dict[str, float]:
-    """Exact times, and every frame that both families want, scaled."""
+    """Decode and scale every frame that both families need, and compute the exact times."""
     wall, cpu = time.perf_counter(), time.process_time()
     facts = probe(path)
     n = sum(len(chunk.indices) for chunk in read_frames(facts, {FRAMES224: wanted(facts, BOTH)}))
@@ -172,7 +173,7 @@ def only_decode(path: Path) -> dict[str, float]:
 
 
 def only_encode(path: Path, cost: float) -> dict[str, float]:
-    """The same rows, from memory: a batch again and again."""
+    """Encode the same number of rows from memory, by encoding one batch again and again."""
     facts = probe(path)
     stub(cost)
     spent = Counter()
@@ -188,7 +189,7 @@ def only_encode(path: Path, cost: float) -> dict[str, float]:
 
 
 def run(paths: list[Path], families: tuple[str, ...], cost: float) -> dict[str, float]:
-    """Videos to stores."""
+    """Make stores from videos."""
     stub(cost)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -206,7 +207,7 @@ def run(paths: list[Path], families: tuple[str, ...], cost: float) -> dict[str, 
 
 
 def extract(videos: list[tuple[str, Path]], families: tuple[str, ...], folder: Path, stack: ExitStack) -> None:
-    """As the stage does."""
+    """Extract features as the stage does."""
     clips = {path: round(probe(path).duration / 2) for path in {path for _, path in videos}}
     sources = [VideoFile(vid, path, "0", {"2s": clips[path]}) for vid, path in videos]
     with workers("cpu") as threads:
@@ -216,7 +217,7 @@ def extract(videos: list[tuple[str, Path]], families: tuple[str, ...], folder: P
 
 
 def in_parts(path: Path, family: str) -> dict[str, float]:
-    """CPU seconds of each part of one encoder's work on one video; the rest is handing frames over."""
+    """Return the CPU seconds of each part of one encoder's work on one video. The rest is the transfer of frames."""
     spent = Counter()
     facts = probe(path)
     begun = time.process_time()
@@ -251,7 +252,7 @@ def in_parts(path: Path, family: str) -> dict[str, float]:
 
 
 def one_pass_per_encoder(path: Path) -> dict[str, float]:
-    """The same videos as the released extractors take them."""
+    """Encode the same video as the released extractors do."""
     stub(0.0)
     wall, cpu = time.perf_counter(), time.process_time()
     clip_then_slowfast(path, *(recipe(family).encoder(RANDOM, "cpu") for family in BOTH))
@@ -259,7 +260,7 @@ def one_pass_per_encoder(path: Path) -> dict[str, float]:
 
 
 def networks_memory() -> dict[str, float]:
-    """Both networks of this size, built, and a batch through each."""
+    """Build both networks of this size, and encode a batch with each. Return the memory."""
     encoders = [recipe(family).encoder(RANDOM, "cpu") for family in BOTH]
     for family, encoder, n_frames in zip(BOTH, encoders, (1, 32), strict=True):
         encoder.encode(np.zeros((FAMILIES[family].batch, n_frames, 224, 224, 3), np.uint8))
@@ -270,12 +271,12 @@ def networks_memory() -> dict[str, float]:
 
 
 def recipe(family: str) -> Recipe:
-    """A family at 2 s, random weights."""
+    """Return the recipe of a family at 2 s with random weights."""
     return Recipe(family, "2s", RANDOM, "float16")
 
 
 def wanted(facts, families) -> list[int]:
-    """VideoFile indices that the families' rows need, each once."""
+    """Return the indices of the frames that the families' rows need, each once."""
     rows = [sampling_of(FAMILIES[family].sampling)(facts, Fraction(2)).ravel() for family in families]
     return np.unique(np.concatenate(rows)).tolist()
 
@@ -303,7 +304,7 @@ def stub(cost: float) -> None:
 
 
 def timed(function, spent: Counter, part: str):
-    """The function, its CPU seconds added to a part."""
+    """Return a function that does the same and adds its CPU seconds to a part."""
 
     def wrapper(*arguments, **named):
         begun = time.thread_time()
@@ -316,7 +317,8 @@ def timed(function, spent: Counter, part: str):
 
 
 def peak(process: str) -> float:
-    """Highest resident set of a process, MiB. (`ru_maxrss` of a child begins with its parent's.)"""
+    """Return the highest resident memory of a process in MiB. `ru_maxrss` is not used, because that of a child begins
+    with its parent's."""
     found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 

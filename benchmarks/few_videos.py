@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _trial(draw: Draw, mean: float, videos: int, seed: int, resamples: int) -> tuple[bool, ...]:
-    """One row of the table, as yes and no: two tests are wrong, three intervals hold the mean, one holds 0."""
+    """Return one row of the table, as yes and no: two tests are wrong, three intervals hold the mean, one holds 0."""
     random = np.random.default_rng([seed, videos])
     sizes = random.integers(1, 7, videos)
     video = np.repeat(np.arange(videos), sizes)
@@ -71,7 +71,7 @@ def _trial(draw: Draw, mean: float, videos: int, seed: int, resamples: int) -> t
 def _compared(
     a: np.ndarray, b: np.ndarray, video: np.ndarray, resamples: int, seed: int, few: int
 ) -> intervals.Comparison:
-    """What `compare` says where it holds fewer than `few` videos for few."""
+    """Return the result of `compare` with `few` as the limit below which it uses exact tests."""
     files = [
         [{"qid": i, "video": v, "metric": x} for i, (v, x) in enumerate(zip(video, values.tolist(), strict=True))]
         for values in (a, b)

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def clone(folder: Path) -> Path:
-    """A fresh clone of this commit."""
+    """Return a fresh clone of this commit."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     return folder
 
@@ -79,7 +79,7 @@ def killed(folder: Path, n_kills: int, chance: random.Random) -> int:
 
 
 def tail(folder: Path) -> str:
-    """The last lines that the demo printed."""
+    """Return the last lines that the demo printed."""
     return "\n".join((folder / "demo.log").read_text(errors="replace").splitlines()[-30:])
 
 

@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def written(folder: Path, family: str, n_videos: int) -> list[Path]:
-    """The shards of one family."""
+    """Write the shards of one family, and return their paths."""
     dim = FAMILIES[family].dim
     passport = Passport(family, 1, "raw", "random:0", "2s", dim, "float16", "made here")
     rows = np.random.default_rng(0).standard_normal((CLIPS, dim)).astype(np.float16)
@@ -74,7 +74,7 @@ def written(folder: Path, family: str, n_videos: int) -> list[Path]:
 
 
 def in_sequence(paths: Sequence[Path]) -> None:
-    """Every byte once, in the order of the files."""
+    """Read every byte once, in the order of the files."""
     buffer = bytearray(8 * MIB)
     for path in paths:
         with open(path, "rb", buffering=0) as file:
@@ -83,7 +83,7 @@ def in_sequence(paths: Sequence[Path]) -> None:
 
 
 def packed(stores: dict[str, list[Path]], n_videos: int) -> np.ndarray:
-    """As training does: float16 [rows, all dims]."""
+    """Read the rows as training does, as float16 [rows, all dims]."""
     keys = [f"v{k:05d}" for k in range(n_videos)]
     rows = np.empty((n_videos * CLIPS, sum(FAMILIES[family].dim for family in BOTH)), np.float16)
     start = 0
@@ -96,7 +96,7 @@ def packed(stores: dict[str, list[Path]], n_videos: int) -> np.ndarray:
 
 
 def forget(paths: Sequence[Path]) -> None:
-    """Out of the page cache."""
+    """Remove the files from the page cache."""
     for path in paths:
         with open(path, "rb") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""How many lines each method has, and which share of what it runs on is its own.
+"""Count the lines of each method, and compute which share of the lines that it runs on is its own.
 
     python benchmarks/method_lines.py
 
@@ -34,7 +34,7 @@ def main() -> None:
 
 @cache
 def code_lines(path: Path) -> int:
-    """The number of lines that hold code."""
+    """Return the number of lines with code."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     words = {
         line
@@ -52,7 +52,7 @@ def code_lines(path: Path) -> int:
 
 
 def reached(files: list[Path]) -> set[Path]:
-    """The files of methods and models that these files import, and those that they import in turn."""
+    """Return the files of methods and models that these files import, directly or through other files."""
     found: set[Path] = set()
     waiting = list(files)
     while waiting:
@@ -64,7 +64,7 @@ def reached(files: list[Path]) -> set[Path]:
 
 
 def imported(path: Path) -> Iterator[Path]:
-    """The files of shared modules that a file imports by name."""
+    """Yield the files of shared modules that a file imports by name."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(SHARED):
             module = ROOT.joinpath(*node.module.split("."))

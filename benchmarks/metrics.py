@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def measure(n: int, predictions: Path | None, annotations: Path | None) -> str:
-    """One line of the table. Peak memory is the process's high-water mark, so the reference runs last."""
+    """Return one line of the table. Peak memory is the high-water mark of the process, so the reference runs last."""
     rows, truth_rows = tiled(n, *(load(predictions, annotations) if predictions else made()))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
@@ -77,7 +77,7 @@ def measure(n: int, predictions: Path | None, annotations: Path | None) -> str:
 
 
 def from_files(options: argparse.Namespace) -> float:
-    """CPU seconds from two files to the result."""
+    """Return the CPU seconds from two files to the result."""
     start = time.process_time()
     truth = load_truth("qvhighlights", options.annotations)
     rows, findings = load_predictions(options.predictions, truth, "qvhighlights")
@@ -86,14 +86,15 @@ def from_files(options: argparse.Namespace) -> float:
 
 
 def load(predictions: Path, annotations: Path) -> tuple[list[dict], list[dict]]:
-    """Prediction and annotation rows of two files, in the same order."""
+    """Return the rows of predictions and annotations of two files, in the same order."""
     rows, truth = ([json.loads(line) for line in path.read_text().splitlines()] for path in (predictions, annotations))
     by = {row["qid"]: row for row in rows}
     return [by[row["qid"]] for row in truth], truth
 
 
 def made() -> tuple[list[dict], list[dict]]:
-    """Predictions and annotations with the counts of QVHighlights val: 75 clips, 1 to 6 windows, float16 scores."""
+    """Return predictions and annotations with the counts of QVHighlights val: 75 clips, 1 to 6 windows, float16
+    scores."""
     random = np.random.default_rng(0)
     predictions, annotations = [], []
     for qid in range(BASE):
@@ -112,7 +113,7 @@ def made() -> tuple[list[dict], list[dict]]:
 
 
 def tiled(n: int, predictions: list[dict], annotations: list[dict]) -> tuple[list[dict], list[dict]]:
-    """n rows of each, repeating the given ones under new qids and, a round each, new videos."""
+    """Return n rows of each. The given rows are repeated with new qids, and with new videos in each repetition."""
     rows, truth = [], []
     for k in range(n):
         round_, place = divmod(k, len(predictions))

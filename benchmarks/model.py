@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def one_step(formulation: str, half: bool, batch: Batch, steps: int) -> dict[str, float]:
-    """Median milliseconds of each stage and part."""
+    """Return the median milliseconds of each stage and part."""
     settings, training = TrDetrSettings(formulation=formulation), Training()
     torch.manual_seed(0)
     model = TrDetr(settings, VIDEO_DIM, 0, TEXT_DIM, 2.0).to(batch.video.device)
@@ -113,7 +113,7 @@ class Clock:
             module.register_forward_hook(lambda *_, name=name: self._add(name, 1))
 
     def timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
-        """What `work` returns, and how long it took."""
+        """Return the result of `work` and its time."""
         begun = self._now()
         result = work()
         return result, self._now() - begun
@@ -128,7 +128,8 @@ class Clock:
 
 
 def ten_settings(batch: Batch, steps: int) -> None:
-    """Forward time in evaluation mode and parameters of Table 4's rows. The rows take turns, the least time counts."""
+    """Print the forward time in evaluation mode and the number of parameters of Table 4's rows. The rows take turns,
+    and the least time counts."""
     models = {
         row: TrDetr(TrDetrSettings(**{x: x in on.split() for x in TABLE_4["j"].split()}), VIDEO_DIM, 0, TEXT_DIM, 2.0)
         .to(batch.video.device)
@@ -149,7 +150,7 @@ def ten_settings(batch: Batch, steps: int) -> None:
 
 
 def made(n: int, clips: int, tokens: int) -> Batch:
-    """Random features of one length, two windows a sample."""
+    """Return random features of one length, with two windows for each sample."""
     generator = torch.Generator().manual_seed(0)
     saliency = torch.randint(0, 13, (n, clips), generator=generator).float()
     pairs = torch.randint(0, clips, (2, n, 2), generator=generator)

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def fresh() -> Tensor:
-    """Median curve of ten fresh networks of QVHighlights size."""
+    """Return the median curve of ten untrained networks of QVHighlights size."""
     curves = []
     for seed in range(10):
         torch.manual_seed(seed)
@@ -54,7 +54,7 @@ def fresh() -> Tensor:
 
 
 def trained(path: Path) -> Tensor:
-    """Curve of a network of the released formulation with all modules on, its widths taken from the file."""
+    """Return the curve of a network of the released formulation with all modules. The file gives its widths."""
     from safetensors.torch import load_file
 
     weights = load_file(path)
@@ -66,7 +66,8 @@ def trained(path: Path) -> Tensor:
 
 @torch.no_grad()
 def curve_of(model: TrDetr) -> Tensor:
-    """[LONGEST]: relative distance of states after 1 … LONGEST zero rows, with and without a moment before them."""
+    """Return [LONGEST]: the relative distance of states after 1 … LONGEST zero rows, with and without a moment before
+    them."""
     model.eval()
     generator = torch.Generator().manual_seed(0)
     width = len(model.video_projection.norms[0].weight)
@@ -80,7 +81,7 @@ def curve_of(model: TrDetr) -> Tensor:
 
 
 def draw(curves: Mapping[str, Tensor], path: Path) -> None:
-    """One panel, logarithmic."""
+    """Draw one panel with logarithmic axes."""
     import matplotlib as mpl
 
     mpl.use("svg")

@@ -87,12 +87,12 @@ def _written(layout: Layout, output: Path) -> Iterator[tuple[str, float]]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The experiments that a folder of CSV files holds."""
+    """Return the experiments in a folder of CSV files."""
     return sorted({experiment_of(path) for path in folder.glob("*-s*.csv")})
 
 
 def read(paths: Iterator[Path]) -> list[Curves]:
-    """The curves of every seed. A domain that has not come as far as the others is cut where it ends."""
+    """Return the curves of every seed. If a domain has fewer evaluations than the others, its curve is shorter."""
     found = []
     for path in sorted(paths):
         table = pd.read_csv(path).reindex(columns=DOMAINS)
@@ -103,12 +103,12 @@ def read(paths: Iterator[Path]) -> list[Curves]:
 
 
 def number(curve: Sequence[float], name: str) -> float:
-    """One of `NUMBERS` of a curve."""
+    """Return one of `NUMBERS` of a curve."""
     return {"best": max(curve), "last": curve[-1], "level": fmean(curve[-LAST:])}[name]
 
 
 def collapsed(results: Path) -> dict[str, float]:
-    """Domain → the top-5 mAP of equal scores for all clips of its val video, in percent."""
+    """Return domain → the top-5 mAP of equal scores for all clips of its val video, in percent."""
     (path,) = files_of(Layout(results).manifest("annotations", dataset="tvsum", split="val"))
     rows = [row for _, row in records.read_jsonl(path)]
     equal = [{"qid": row["qid"], "pred_saliency_scores": [0.0] * len(row["label"])} for row in rows]
@@ -118,7 +118,7 @@ def collapsed(results: Path) -> dict[str, float]:
 def page(
     found: Mapping[str, Sequence[Curves]], spent: Mapping[str, float], equal: Mapping[str, float]
 ) -> Iterator[str]:
-    """The figures, in Markdown, line by line."""
+    """Yield the lines of the page, in Markdown."""
     yield from reached(found, spent)
     for name, called in NUMBERS.items():
         contestants = [_contestant(label, seeds, name) for label, seeds in found.items()]
@@ -135,7 +135,7 @@ def _contestant(label: str, seeds: Sequence[Curves], name: str) -> Contestant:
 
 
 def reached(found: Mapping[str, Sequence[Curves]], spent: Mapping[str, float]) -> Iterator[str]:
-    """A line for each method: its numbers, the published one, and what training took."""
+    """Yield a line for each method: its numbers, the published number, and the time of training."""
     yield f"| method | seeds | evaluations | best | last | mean of the last {LAST} | luck | published | wall s |"
     yield "|:--|--:|--:|--:|--:|--:|--:|--:|--:|"
     printed = {row.key: row.values["Avg."] for row in published.known(3)}
@@ -156,7 +156,8 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def by_domain(found: Mapping[str, Sequence[Curves]], equal: Mapping[str, float]) -> Iterator[str]:
-    """The mean of the last 50 in every domain, beside equal scores and how many evaluations stand exactly there."""
+    """Yield the mean of the last 50 evaluations in every domain, the number for equal scores, and how many evaluations
+    have exactly this number."""
     yield f"| mean of the last {LAST} | {' | '.join(DOMAINS)} | mean |"
     yield "|:--" + "|--:" * (len(DOMAINS) + 1) + "|"
     for label, seeds in found.items():

@@ -33,7 +33,7 @@ from pipeline.records import Query
 
 
 def write_files(folder: Path, query: Query, families: Sequence[np.ndarray], words: np.ndarray) -> None:
-    """One file per video and family, and one per query."""
+    """Write one file for each video and family, and one for each query."""
     for number, rows in enumerate(families):
         np.savez(folder / f"{query.vid}_{number}.npz", features=rows)
     np.savez(folder / f"qid{query.qid}.npz", token=words)
@@ -43,7 +43,8 @@ class Files(Dataset):
     """Samples as read from their files."""
 
     def __init__(self, folder: Path, queries: Sequence[Query], *, apart: bool, clip_s: float = 2.0) -> None:
-        """apart: whether families and words are normalised, each alone (QVHighlights), or the whole row (TVSum)."""
+        """Remember the files. apart: whether families and words are normalised alone (QVHighlights), or the whole row
+        (TVSum)."""
         self.folder, self.queries, self.apart, self.clip_s = folder, queries, apart, clip_s
 
     def __len__(self) -> int:
@@ -72,17 +73,17 @@ class Files(Dataset):
 
 
 def draw_pair(labels: object) -> list[int]:
-    """A clip inside the windows and one outside."""
+    """Return a random clip inside the windows and one outside."""
     return [np.random.choice(labels.inside), np.random.choice(labels.outside)]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1."""
+    """Scale rows to length 1."""
     return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-5)
 
 
 def loader(files: Files, batch_size: int) -> DataLoader:
-    """In this process, so that its CPU seconds are counted."""
+    """Return a loader that works in this process, so that its CPU seconds are counted."""
     return DataLoader(files, batch_size, shuffle=True, collate_fn=collate)
 
 
@@ -112,7 +113,7 @@ def collate(samples: list[dict]) -> Batch:
 
 @contextmanager
 def plain_parts() -> Iterator[None]:
-    """Within this block the network and its losses are made of, and run with, torch's own parts."""
+    """Replace the parts of the network and of its losses by torch's own parts inside the block."""
     with ExitStack() as stack:
         for module in (projection, attention, decoder, encoder, refinement):
             if hasattr(module, "Dropout"):
@@ -132,7 +133,7 @@ def plain_parts() -> Iterator[None]:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, *, heads: int, keep: Tensor | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """Two batched products with a softmax and a dropout between."""
+    """Compute attention by two batched products, with a softmax and a dropout between them."""
     n, q, k = len(query), query.shape[1], key.shape[1]
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2).flatten(0, 1) for x in (query, key, value))
     weights = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2)).view(n, heads, q, k)
@@ -143,14 +144,14 @@ def attend(
 
 
 def score(self: cooperation.ScoreHead, clips: Tensor) -> Tensor:
-    """The layer, then the sum of its features."""
+    """Apply the linear layer, then sum its features."""
     return self.linear(clips).sum(-1) / clips.shape[-1] ** 0.5
 
 
 def moment_similarity(
     self: cooperation.MomentSimilarity, logits: Tensor, spans: Tensor, video: Tensor, counted: Tensor
 ) -> Tensor:
-    """Sample by sample."""
+    """Compute the similarity to the moment for one sample after the other."""
     rows = []
     for n in range(len(video)):
         start, end = cooperation.best_moment(
@@ -163,7 +164,7 @@ def moment_similarity(
 
 
 def rank_contrastive(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Level by level."""
+    """Compute the loss for one level after the other."""
     total = scores.new_zeros(())
     for level in range(1, RANKS + 1):
         positive = (targets >= level).float()

@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def encoding(families: list[str]) -> None:
-    """A line per family."""
+    """Print a line for each family."""
     print(f"{'a row of':32}{'CPU s':>9}{'G multiply-adds':>17}")
     for family in families:
         work, rows = _row_maker(family)
@@ -83,7 +83,7 @@ def encoding(families: list[str]) -> None:
 
 
 def decoding() -> None:
-    """A line per reader and size."""
+    """Print a line for each reader and size."""
     print(f"\n{'a second of video':24}" + "".join(f"{f'{w}x{h}, CPU s':>20}" for w, h in SIZES))
     with tempfile.TemporaryDirectory() as folder:
         paths = [made(Path(folder), *size, SECONDS) for size in SIZES]
@@ -95,7 +95,7 @@ def decoding() -> None:
 
 
 def _row_maker(family: str) -> tuple[Callable[[], Any], int]:
-    """What makes rows of a family, and how many."""
+    """Return a function that makes rows of a family, and the number of its rows."""
     kind, (first, *further) = FAMILIES[family], [Weights.named("random:0", None) for _ in FAMILIES[family].weights]
     weights, random = Weights.joined(first, *further), np.random.default_rng(0)
     if FAMILIES[family].reader == "words":
@@ -127,7 +127,7 @@ def _least(work: Callable[[], Any]) -> float:
 
 
 def _read(path: Path, grids: dict[str, str]) -> None:
-    """Exact times, and every frame that the families want, as they see it."""
+    """Compute the exact times, and decode every frame that the families need, in the size that they need."""
     facts = probe(path)
     wanted: dict[str, set[int]] = {}
     for family, grid in grids.items():

@@ -20,7 +20,7 @@ from pipeline.video.views import size_224
 
 
 def clip_then_slowfast(path: Path, clip: FrameEncoder, slowfast: FrameEncoder, clip_s: int = 2) -> None:
-    """Both passes; the encoders normalise and do what their networks do."""
+    """Run both passes. The encoders normalise and compute as their networks do."""
     frames = resampled(path, f"1/{clip_s}")
     for start in range(0, len(frames), FAMILIES["clip-vit-b32"].batch):
         clip.encode(frames[start : start + FAMILIES["clip-vit-b32"].batch, None])
@@ -35,7 +35,7 @@ def clip_then_slowfast(path: Path, clip: FrameEncoder, slowfast: FrameEncoder, c
 
 
 def resampled(path: Path, rate: str) -> np.ndarray:
-    """All frames of a grid, by FFmpeg's fps, scale and crop filters: uint8 [n, 224, 224, 3]."""
+    """Return all frames of a grid, made by FFmpeg's filters fps, scale and crop: uint8 [n, 224, 224, 3]."""
     frames = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

@@ -52,13 +52,13 @@ class Reading:
 
 
 def pss_mib() -> float:
-    """The proportional set size of this process, in MiB."""
+    """Return the proportional set size of this process, in MiB."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def made(n_videos: int, *, shared: bool) -> Packed:
-    """Rows of `n_videos` videos."""
+    """Return rows of `n_videos` videos."""
     shape = (n_videos * CLIPS, DIM)
     memory = SharedArray(shape, np.float16) if shared else None
     rows = np.empty(shape, np.float16) if memory is None else memory.array
@@ -68,7 +68,7 @@ def made(n_videos: int, *, shared: bool) -> Packed:
 
 
 def measured(packed: Packed, workers: int) -> list[float]:
-    """The PSS of each worker in MiB."""
+    """Return the PSS of each worker in MiB."""
     told: dict[str, float] = {}
     with TemporaryDirectory() as folder:
         names = [f"worker-{number}" for number in range(workers)]

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def commands_of_jobs(workflow: Workflow) -> dict[str, list[str]]:
-    """One command line per stage and reader, as the rules write them."""
+    """Return one command line for each stage and reader, in the form in which the rules write it."""
     planned = workflow.start("-n", "-p", "--forceall", "--", "table1", FIGURE)
     said, _ = planned.communicate()
     found: dict[str, list[str]] = {}
@@ -81,7 +81,7 @@ def show(name: str, arguments: Sequence[str], workflow: Workflow) -> None:
 
 
 def measured(arguments: Sequence[str], folder: Path) -> tuple[int, float]:
-    """Exit status of one run of a command, and its CPU seconds."""
+    """Return the exit status of one run of a command, and its CPU seconds."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pipeline", *arguments]
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def by_seed(experiment: Path) -> dict[str, dict[str, Curve]]:
-    """Seed → domain → (epoch, percent) of every evaluation."""
+    """Return seed → domain → (epoch, percent) of every evaluation."""
     found: dict[str, dict[str, Curve]] = defaultdict(dict)
     for log in experiment.glob(f"*/{LOG}"):
         run = RunId.parse(log.parent.name)
@@ -69,19 +69,19 @@ def by_seed(experiment: Path) -> dict[str, dict[str, Curve]]:
 
 
 def seconds(experiment: Path, seed: str) -> float:
-    """Wall seconds of all epochs of all domains."""
+    """Return the wall seconds of all epochs of all domains."""
     return float(sum(pd.read_csv(path)["seconds"].sum() for path in experiment.glob(f"*-s{seed}/{SECONDS}")))
 
 
 def write(path: Path, curves: dict[str, Curve]) -> None:
-    """One row per evaluation."""
+    """Write one row for each evaluation."""
     columns = {domain: dict(curves[domain]) for domain in DOMAINS if domain in curves}
     table = pd.DataFrame({domain: pd.Series(values, dtype=float) for domain, values in columns.items()}).sort_index()
     table.to_csv(path, index_label="epoch", float_format="%.2f", lineterminator="\n")
 
 
 def show(title: str, curves: dict[str, Curve], wall_s: float) -> None:
-    """The summary of one seed, in Markdown."""
+    """Print the summary of one seed, in Markdown."""
     rows = {}
     for domain in DOMAINS:
         if len(curve := curves.get(domain, [])) > 1:
@@ -97,13 +97,13 @@ def show(title: str, curves: dict[str, Curve], wall_s: float) -> None:
 
 
 def stopped(curves: dict[str, Curve], stop: int) -> str:
-    """Means of ten domains, best and last, had the runs ended at this epoch."""
+    """Return the means of ten domains, best and last, for runs that had ended at this epoch."""
     values = [[value for epoch, value in curve if epoch <= stop] for curve in curves.values()]
     return f"{fmean(map(max, values)):.2f} / {fmean(v[-1] for v in values):.2f}"
 
 
 def show_line(title: str, rows: dict[str, tuple[float, int, float, float, float]]) -> None:
-    """A Markdown table."""
+    """Print a Markdown table with a row for each domain."""
     print(f"\n{title}\n\n| domain | best | (epoch) | last | mean of the last {LAST} | sd |\n|---|---|---|---|---|---|")
     for domain, (best, epoch, last, mean, sd) in rows.items():
         print(f"| {domain} | {best:.2f} | {epoch} | {last:.2f} | {mean:.2f} | {sd:.1f} |")
@@ -113,12 +113,12 @@ def show_line(title: str, rows: dict[str, tuple[float, int, float, float, float]
 
 
 def experiment_of(table: Path) -> str:
-    """The experiment of a CSV file that `main` wrote, `{experiment}-s{seed}.csv`."""
+    """Return the experiment of a CSV file that `main` wrote, `{experiment}-s{seed}.csv`."""
     return table.stem.rpartition("-s")[0]
 
 
 def compare(folder: Path) -> None:
-    """Experiments beside `v`, all domains, by the CSV files of a folder."""
+    """Compare the experiments in the CSV files of a folder with `v`, in all domains."""
     found: dict[str, list[Numbers]] = defaultdict(list)
     for path in sorted(folder.glob("*-s*.csv")):
         if numbers := read_numbers(path):
@@ -133,7 +133,7 @@ def compare(folder: Path) -> None:
 
 
 def read_numbers(path: Path) -> Numbers:
-    """Domain → best, last and mean of the last 50; empty where a domain or an evaluation is lacking."""
+    """Return domain → best, last and mean of the last 50. It is empty if a domain or an evaluation is missing."""
     table = pd.read_csv(path).reindex(columns=list(DOMAINS))
     if table.isna().any(axis=None):
         return {}
@@ -141,12 +141,12 @@ def read_numbers(path: Path) -> Numbers:
 
 
 def means_of(seeds: list[Numbers], k: int) -> list[float]:
-    """One number's mean of ten domains, seed by seed."""
+    """Return the mean of one number over ten domains, for each seed."""
     return [fmean(numbers[domain][k] for domain in DOMAINS) for numbers in seeds]
 
 
 def difference(ours: list[Numbers], base: list[Numbers], k: int) -> str:
-    """Mean over domains of ours minus base, and its standard error where both have several seeds."""
+    """Return the mean over domains of ours minus base, and its standard error if both have several seeds."""
     if not base:
         return ""
     mean = fmean(means_of(ours, k)) - fmean(means_of(base, k))

@@ -98,7 +98,8 @@ def main() -> None:
 
 
 def _show_in_products(name: str, steps: int, audio: int) -> None:
-    """Parameters, CPU seconds and products of a whole step in float32, optimizer included."""
+    """Print the number of parameters, the CPU seconds of a whole step in float32, optimizer included, and how many
+    products take as long."""
     training, a, b = Training(), torch.randn(2400, 2818), torch.randn(2818, 256)
     queries = [_rated(n, 75) for n in range(64)]
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +130,7 @@ def _show_in_products(name: str, steps: int, audio: int) -> None:
 
 
 def _show_methods(names: Sequence[str], steps: int, precisions: Sequence[str]) -> None:
-    """The ratios of whole steps, optimizer included, on QVHighlights' shapes and one thread."""
+    """Print the ratios of whole steps, optimizer included, for QVHighlights' shapes and one thread."""
     _show_head("one thread", precisions)
     queries = [_rated(n, 75) for n in range(64)]
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +171,8 @@ def _show_head(title: str, precisions: Sequence[str]) -> None:
 
 
 def _show_ratios(name: str, pairs: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> None:
-    """pairs: of each precision our and the plain loop's CPU and wall seconds."""
+    """Print the ratios of our time and the plain loop's. pairs: for each precision, CPU and wall seconds of ours and of
+    the plain loop."""
     columns = "".join(f"{plain[0] / ours[0]:16.2f}{plain[1] / ours[1]:8.2f}" for ours, plain in pairs)
     between = f"{pairs[0][0][1] / pairs[1][0][1]:16.2f}" if len(pairs) > 1 else ""
     print(f"{name:14}" + columns + between, flush=True)
@@ -206,7 +208,7 @@ def _show_row(name: str, row: np.ndarray) -> None:
 
 
 def _in_turns(works: Sequence[Callable[[], Times]], steps: int) -> list[Times]:
-    """Median of every part of every work, over `steps` turns after one that warms up."""
+    """Return the median of every part of every work, over `steps` turns after one turn that warms up."""
     rows = [[work() for work in works] for _ in range(steps + 1)][1:]
     return [
         {part: tuple(median(row[n][part][kind] for row in rows) for kind in (0, 1)) for part in rows[0][n]}
@@ -234,7 +236,7 @@ class _Loop:
         self.half = training.precision == "bfloat16"
 
     def step(self) -> Times:
-        """One step."""
+        """Take one step, and return the times of its parts."""
         with self.parts():
             self.model.train()
             times: Times = {}
@@ -303,7 +305,7 @@ class _MethodLoop:
         self.plain = self._plain(folder)
 
     def step(self) -> Times:
-        """One step."""
+        """Take one whole step, and return its time."""
         times: Times = {}
         with self.parts():
             _timed(times, "step", lambda: self.learner.step(self._batch()))
@@ -331,7 +333,7 @@ def _timed(times: Times, part: str, work: Callable[[], Any]) -> Any:
 
 
 def _rated(number: int, clips: int) -> Query:
-    """A row as QVHighlights has them: two windows, their clips rated."""
+    """Return a row like those of QVHighlights: two windows with rated clips."""
     rng = np.random.default_rng(number)
     ids = (*range(5, 15), *range(40, 60))
     ratings = tuple(map(tuple, rng.integers(0, 5, (len(ids), 3)).tolist()))
@@ -340,7 +342,7 @@ def _rated(number: int, clips: int) -> Query:
 
 
 def _labelled(domain: str, number: int, clips: int) -> Query:
-    """A row as TVSum has them."""
+    """Return a row like those of TVSum."""
     label = np.random.default_rng(number).integers(1, 6, (clips, 20)).astype(float)
     vid = f"{domain}{number}"
     return Query(vid, "words", vid, 2.0 * clips, domain=domain, label=tuple(map(tuple, label.tolist())))
@@ -356,7 +358,8 @@ def _made(
     apart: bool,
     audio: int = 0,
 ) -> Data:
-    """Random features: packed as ours, and as files for the plain loop. audio: width of the sound's rows, if any."""
+    """Return random features, packed as ours, and as files for the plain loop. audio: width of the sound's rows, if
+    any."""
     rng = np.random.default_rng(0)
     streams = (*families, *([audio] if audio else []))
     videos = [[rng.standard_normal((n, dim), dtype=np.float32) for dim in streams] for n in clips]

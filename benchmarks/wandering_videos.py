@@ -9,7 +9,7 @@ import numpy as np
 
 
 def made(folder: Path, width: int, height: int, seconds: int) -> Path:
-    """`seconds` of video in `folder`, made unless it is there."""
+    """Return a video of `seconds` seconds in `folder`. It is made if it does not exist."""
     path = folder / f"{width}x{height}-{seconds}s.mp4"
     if path.exists():
         return path

@@ -45,7 +45,7 @@ LEFT_OUT = 20
 
 
 class Plan(NamedTuple):
-    """What one dry run said and took."""
+    """The number of jobs that one dry run planned, and the time that it took."""
 
     jobs: int
     cpu_s: float
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def show(name: str, measured: Plan) -> None:
-    """One line of the table."""
+    """Print one line of the table."""
     print(
         f"{name:<44} {measured.jobs:>6} {measured.cpu_s:>6.1f} {measured.wall_s:>6.1f} {measured.mib:>5.0f}", flush=True
     )
@@ -115,7 +115,7 @@ def made_up(folder: Path, n_videos: int) -> config.Config:
 
 
 def readers(settings: config.Config) -> dict[str, list[str]]:
-    """The families made from raw, by reader."""
+    """Return the families that are made from raw videos, by reader."""
     wanted = {f for e in settings.experiments.values() if e.source == "raw" and e.features for f in e.features.all}
     found: dict[str, list[str]] = {}
     for family in sorted(wanted):
@@ -124,13 +124,14 @@ def readers(settings: config.Config) -> dict[str, list[str]]:
 
 
 def features(settings: config.Config) -> list[str]:
-    """The feature manifests of all shards."""
+    """Return the feature manifests of all shards."""
     shards = shard_names(settings.datasets["qvhighlights"].shards)
     return [str(feature_manifest(reader, shard)) for reader in readers(settings) for shard in shards]
 
 
 def make_everything_up_to_features(folder: Path, settings: config.Config, n_videos: int) -> None:
-    """Manifests as the stages leave them, and the files they list (empty: a plan looks at names, sizes and times)."""
+    """Write the manifests that the stages would write, and the files that they list. The files are empty, because a
+    plan looks at names, sizes and times only."""
     dataset, table = settings.datasets["qvhighlights"], sources.load()
     weights = {r: {w for f in made for w in FAMILIES[f].weights} for r, made in readers(settings).items()}
     with contextlib.chdir(folder):
@@ -174,39 +175,39 @@ def job(
     sections: Mapping[str, Any] | None = None,
     **about: str,
 ) -> StageJob[Any]:
-    """A job of a stage. sections: of its settings."""
+    """Return a job of a stage. sections: the sections of its settings."""
     given = {name: tuple(paths) for name, paths in (inputs or {}).items()}
     settings = STAGES[stage].settings_class()(**(sections or {}))
     return StageJob(RESULTS.results, Path("unused.json"), settings, about, given)
 
 
 def fetched(name: str) -> Path:
-    """The manifest of a source's `fetch`."""
+    """Return the manifest of a source's `fetch`."""
     return RESULTS.manifest("fetched", name=name)
 
 
 def unpacked(name: str) -> Path:
-    """The manifest of an archive's `unpack`."""
+    """Return the manifest of an archive's `unpack`."""
     return RESULTS.manifest("unpacked", name=name)
 
 
 def annotated(split: str) -> Path:
-    """The manifest of a split's `annotate`."""
+    """Return the manifest of a split's `annotate`."""
     return RESULTS.manifest("annotations", dataset="qvhighlights", split=split)
 
 
 def of_shard(kind: str, shard: str) -> Path:
-    """A shard's manifest of `videos` or `segments`."""
+    """Return a shard's manifest of `videos` or `segments`."""
     return RESULTS.manifest(kind, dataset="qvhighlights", shard=shard)
 
 
 def feature_manifest(reader: str, shard: str) -> Path:
-    """A shard's manifest of one reader."""
+    """Return a shard's manifest of one reader."""
     return RESULTS.manifest("features", dataset="qvhighlights", reader=reader, shard=shard)
 
 
 def remember_everything(folder: Path, settings: config.Config) -> None:
-    """Have Snakemake make its records of all manifests."""
+    """Let Snakemake make its records of all manifests."""
     snakemake(folder, folder / "config.yaml", "--touch", "--forceall", "--", *features(settings))
 
 

@@ -1,8 +1,9 @@
-"""The command line: one command per stage, `python -m pipeline STAGE …`, and a few that stand beside the stages.
+"""Run one stage of the pipeline, or one of its other commands: `python -m pipeline COMMAND …`.
 
-The commands of stages follow from the table in `stages.py`; what the others do stands in `commands/`. A stage takes the
-manifests it reads, resolved `--settings` as JSON and the `--manifest` it writes; the workflow's rules call these
-commands, and so can anybody. Errors a user can act on end in one line and exit code 1.
+There is one command for each stage, and some other commands. The commands of stages are made from the table in
+`stages.py`. The other commands are in `commands/`. A stage takes the manifests that it reads, its settings as JSON
+(`--settings`), and the path of the manifest that it writes (`--manifest`). The workflow's rules call the commands. A
+user can call them, too. If a user can correct an error, the command prints one line and ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pipeline.stages import STAGES, Input, Stage
 from pipeline.version import DISTRIBUTION, version
 
 SCRIPT = "tr-detr"
-"""The name of the console script that an installation brings."""
+"""The name of the console script that pip installs."""
 
 SPLITS = ("train", "val", "test")
 TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
@@ -62,11 +63,11 @@ ABOUT: dict[str, tuple[str, dict[str, Any]]] = {
     "reader": ("--reader", {"choices": ("frames224", "native", "sound", "words"), "required": True}),
     "part": ("--part", {"default": "1of1", "help": "KofN: every N-th run, from the K-th"}),
 }
-"""What tells one job of a stage from another (`about` of `stages.py`) → the argument of its command."""
+"""Name in `about` of `stages.py` → the argument of the command. These arguments distinguish the jobs of a stage."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse, run one command, and turn a PipelineError into one message on stderr and exit code 1."""
+    """Parse the arguments and run one command. A PipelineError becomes one message on stderr and exit code 1."""
     print_anywhere()
     _learn_datasets(arguments)
     options = build_parser().parse_args(arguments)
@@ -89,9 +90,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _learn_datasets(arguments: list[str] | None) -> None:
-    """Learn the datasets of one's own below the results folder, so that `--dataset` can name them.
+    """Register the user's own datasets that are below the results folder, so that `--dataset` can name them.
 
-    A workflow tells its jobs what the config says now, which may be newer than what lies in the folder.
+    A workflow passes the definitions of the config to its jobs. They may be newer than the files in the folder, so a
+    name that is already registered is skipped.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--results", type=Path, default=Path("results"))
@@ -106,9 +108,9 @@ def _learn_datasets(arguments: list[str] | None) -> None:
 
 
 def _refuse_names_that_are_no_text(options: argparse.Namespace) -> None:
-    """Raise PipelineError for a file whose name is no UTF-8: it cannot stand in a manifest, which is JSON.
+    """Raise PipelineError for a file whose name is no UTF-8.
 
-    A video's name stands in none, or is judged as a vid where it becomes one.
+    A manifest is JSON and cannot contain such a name. Names of videos are checked elsewhere.
     """
     for option, value in vars(options).items():
         for name in value if isinstance(value, list) else [value]:
@@ -125,7 +127,7 @@ def _is_text(name: str) -> bool:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands, in the order of the data flow."""
+    """Return the parser of all commands. `--help` lists them in the order of the data flow."""
     is_script = Path(sys.argv[0]).stem == SCRIPT
     parser = argparse.ArgumentParser(
         prog=SCRIPT if is_script else "python -m pipeline", description=__doc__.splitlines()[0]
@@ -316,7 +318,7 @@ def _plain(
 
 
 def _stage(parsers: argparse._SubParsersAction, stage: Stage) -> None:
-    """The command of a stage, as the table of stages says."""
+    """Add the command of a stage, with the arguments that the table of stages lists."""
     parser = _plain(parsers, stage.name, commands.stage, stage.help)
     _about_and_settings(parser, stage)
     for one in stage.inputs:
@@ -324,7 +326,10 @@ def _stage(parsers: argparse._SubParsersAction, stage: Stage) -> None:
 
 
 def _extract(parsers: argparse._SubParsersAction) -> tuple[argparse.ArgumentParser, argparse._ActionsContainer]:
-    """The command of `extract`, and the group of its weights. What a shard needs, a file of one's own does without."""
+    """Add the command `extract`. With `--video` the options of a shard are not needed.
+
+    Return its parser and the group of the options for weights.
+    """
     stage = STAGES["extract"]
     parser = _plain(parsers, "extract", features_commands.extract, stage.help)
     _about_and_settings(parser, stage, required=False)

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d+)$")]
-"""Which weights an encoder has: the released ones, or random ones from a seed."""
+"""The weights of an encoder: the released ones, or random ones from a seed."""
 
 S = TypeVar("S", bound="Strict")
 
@@ -68,7 +68,8 @@ class Acquire(Strict):
     largest_archive_gb: Annotated[float, Field(gt=0)] = 200.0
     """Largest archive in gigabytes (10⁹ bytes) that is fetched where the table of sources does not list its size."""
     largest_file_gb: Annotated[float, Field(gt=0)] = 20.0
-    """Largest other file that is fetched so: annotations, weights, or one video."""
+    """Largest file in gigabytes that is not an archive and whose size the table of sources does not list: annotations,
+    weights, or one video."""
     requests_per_minute: dict[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.-]+)$")], Annotated[float, Field(gt=0)]] = {}
     """Host (`www.youtube.com`) → the largest number of requests per minute, of all jobs on this machine together. `*`
     stands for every host that is not named. For YouTube a request is one video."""

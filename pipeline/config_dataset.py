@@ -44,7 +44,7 @@ class Dataset(Strict):
     """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether the
     video is used. Every title then says that no number is comparable. With null all videos are used."""
     missing: Literal["fail", "skip", "fill"] = "fail"
-    """What training does when videos of val, or of the split it reports, are missing or cannot be read. With `fail` the
+    """The rule for videos of val, or of the reported split, that are missing or cannot be read. With `fail` the
     training does not start. With `skip` their queries are left out, and every table says so. With `fill` the rows of
     missing videos of every split are taken from a released archive, and every table says how many videos these are.
     Videos that the archive lacks too are treated as with `fail`. Missing videos of train that nothing fills are always

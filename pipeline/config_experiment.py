@@ -64,8 +64,8 @@ class Training(Strict):
     max_tokens: Positive | None = 32
     """Largest number of tokens of a query. Tokens after that are cut off. With null all tokens are kept."""
     normalise_text: bool | None = None
-    """Whether the vector of each word is scaled to length 1. With null this follows the released systems: yes for
-    all datasets but TVSum."""
+    """If true, the vector of each word is scaled to length 1. With null this follows the released systems: true for all
+    datasets but TVSum."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of matrix products while training. bfloat16 uses torch's autocast."""
     max_windows: Positive = 5

@@ -57,11 +57,11 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
     command = os.environ.get(GO_ON_WITH) or f"python -m pipeline demo --cores {cores}"
     try:
-        with locks.lock(Layout(results).demo()):
+        with locks.lock(Layout(results).demo_lock()):
             end_what_was_left(results)
             _run(cores, results, command)
     except locks.BusyError as error:
-        if error.where != str(Layout(results).demo()):
+        if error.where != str(Layout(results).demo_lock()):
             raise
         raise PipelineError(
             "another demo is at work here", where=results, remedy=f"wait until it ends, then: {command}"

@@ -37,7 +37,7 @@ UNNAMED = "cuda"
 
 
 def is_required() -> bool:
-    """Whether a job that finds no GPU has to fail.
+    """Tell whether a job that finds no GPU has to fail.
 
     This is so if the switch says `required`, or if the switch is not set and Slurm gave the job a GPU.
     Raises PipelineError for an unknown value of the switch.

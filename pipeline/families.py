@@ -218,10 +218,10 @@ FAMILIES: dict[str, Family] = {
 
 
 def cost_of(name: str) -> Cost:
-    """What one row of a family costs: measured, or else assumed.
+    """Return the cost of one row.
 
-    Assumed is the cost of the dearest measured family with the same encoder; where there is none, of the dearest with
-    the same reader.
+    If nobody measured it, the cost of the most expensive measured family with the same encoder (or else the same
+    reader) is assumed.
     """
     family = FAMILIES[name]
     if family.cost is not None:
@@ -241,9 +241,9 @@ def choice_of(source: str, choices: Mapping[str, str]) -> str:
 
 
 def register(definitions: Mapping[str, own_families.Definition]) -> None:
-    """Let this process know the families of these definitions, and no others of that kind.
+    """Register the families of these definitions in this process, and remove all other families of the user's own.
 
-    Raises PipelineError for a definition that cannot be, and for a family that the pipeline has already.
+    Raises PipelineError for an invalid definition, and for a family that already exists.
     """
     made = {name: own_families.families_of(name, definition) for name, definition in definitions.items()}
     for name in [name for name, family in FAMILIES.items() if family.is_own]:
@@ -254,15 +254,15 @@ def register(definitions: Mapping[str, own_families.Definition]) -> None:
 
 
 def learn(definitions: Mapping[str, own_families.Definition]) -> None:
-    """Let this process know more definitions. Raises PipelineError where it knows another one of that name."""
+    """Register more definitions in this process. Raises PipelineError if another one of that name is registered."""
     for name, definition in definitions.items():
         if name not in _OWN:
             _add(name, definition, own_families.families_of(name, definition))
         elif _OWN[name] != definition:
             raise PipelineError(
-                "this process knows another family of that name",
+                "another family of that name is already registered in this process",
                 where=name,
-                remedy="use both in processes of their own",
+                remedy="use one process for each",
             )
 
 

@@ -17,12 +17,15 @@ from pipeline.errors import PipelineError, printable
 
 CHUNK_BYTES = 1 << 20
 FETCH_AGAIN = "fetch it again: a file that a stage fetched comes anew when it was deleted"
-"""What to do about a file that is not what it should be, and that a stage fetched or a user named."""
+"""The advice for a file with wrong content that a stage fetched or a user named."""
 SHOWN_BYTES = 1 << 28
 """From this size on, 256 MiB, the reading of a file is shown. A slow network file system reads so much in some
 seconds."""
 MADE_HERE = "delete it and run again"
 """The advice for a damaged file that one of our stages wrote. It is never given for a file of the user."""
+
+CHECK_FOLDER = "check that folder's permissions and free space, and your quota or limit on the size of files"
+"""The advice for a path that cannot be written."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the errors of a full disk, of a quota that is used up, and of a limit on the size of files."""
@@ -125,9 +128,7 @@ def _sync_folder(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> PipelineError:
     """Make the error for a path that cannot be written. All such errors have the same words."""
-    return PipelineError(
-        f"cannot be written ({error.strerror or error})", where=path, remedy="check that folder's permissions and space"
-    )
+    return PipelineError(f"cannot be written ({error.strerror or error})", where=path, remedy=CHECK_FOLDER)
 
 
 def cannot_read(path: Path | str, error: OSError) -> PipelineError:
@@ -137,7 +138,10 @@ def cannot_read(path: Path | str, error: OSError) -> PipelineError:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise PipelineError for a folder, a pipe or a device, whose reading may never end. Nothing at all passes."""
+    """Raise PipelineError for a folder, a pipe or a device, because reading a pipe or a device may never end.
+
+    A path that does not exist is accepted.
+    """
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a pipe or a device"
         raise PipelineError(f"is {kind} and no file", where=path, remedy="name a file")

@@ -19,7 +19,7 @@ from pipeline.programs import answer
 
 NVIDIA_SMI_LIMIT_S = 60.0
 TORCH_LIMIT_S = 300.0
-"""How long torch may take to answer. Its first import from a shared file system can take minutes."""
+"""The time that torch may take to answer. Its first import from a shared file system can take minutes."""
 
 SWITCH = "TR_DETR_GPU"
 """The environment variable that decides what a job does without a GPU.
@@ -37,7 +37,7 @@ for number in range(torch.cuda.device_count()):
 """
 
 TO_THE_CPU = f"set CUDA_VISIBLE_DEVICES= and {SWITCH}=optional to work on the CPU"
-"""What an error about a GPU advises."""
+"""The advice of an error about a GPU."""
 
 
 def foreseen(limit_s: float | None = None) -> int | None:
@@ -77,7 +77,7 @@ def visible_gpus() -> list[str]:
 
 
 def cpu_is_asked_for() -> bool:
-    """Whether CUDA_VISIBLE_DEVICES is set to nothing, or to -1."""
+    """Tell whether CUDA_VISIBLE_DEVICES is set to nothing, or to -1."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
 
 
@@ -112,7 +112,7 @@ def listed_gpus(limit_s: float | None = None) -> dict[str, list[str]] | None:
 
 
 def has_driver() -> bool:
-    """Whether CUDA's driver library can be loaded. This test takes no time on a machine without it."""
+    """Tell whether CUDA's driver library can be loaded. This test takes no time on a machine without it."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -15,7 +15,7 @@ the released ones have six at most."""
 
 
 TOO_DEEP = f"has more than {MOST_NESTED} lists and objects inside each other"
-"""What is wrong with JSON that is nested too deeply."""
+"""The text of the error for JSON that is nested too deeply."""
 
 _CONTAINERS = (list, dict)
 

@@ -110,7 +110,7 @@ def _no_locks(path: Path, error: OSError) -> PipelineError:
 
 
 def _is_still_there(handle: int, path: Path) -> bool:
-    """Whether the path still names the file that is open here. Another process may have removed or replaced it."""
+    """Tell whether the path still names the file that is open here. Another process may have removed or replaced it."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:

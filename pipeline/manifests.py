@@ -127,7 +127,7 @@ def begun(manifest: Path) -> Path:
 
 
 def is_whole(manifest: Mapping[str, Any], read_up_to: float = SMALL_BYTES) -> bool:
-    """Whether every file that a manifest lists exists with the size and the digest that the manifest gives.
+    """Tell whether every file that a manifest lists exists with the size and the digest that the manifest gives.
 
     read_up_to: of a file with more bytes the size alone is compared.
     """
@@ -135,12 +135,12 @@ def is_whole(manifest: Mapping[str, Any], read_up_to: float = SMALL_BYTES) -> bo
 
 
 def is_as_made(manifest: Mapping[str, Any], path: Path) -> bool:
-    """Whether a manifest lists this file, and the file has the digest that it gives."""
+    """Tell whether a manifest lists this file, and the file has the digest that the manifest gives."""
     return any(entry["path"] == str(path) and is_as_listed(entry) for entry in manifest.get("files", ()))
 
 
 def is_as_listed(entry: Mapping[str, Any], read_up_to: float = math.inf) -> bool:
-    """Whether a file exists with the size and the digest that its entry in a manifest gives.
+    """Tell whether a file exists with the size and the digest that its entry in a manifest gives.
 
     read_up_to: of a file with more bytes the size alone is compared.
     """

@@ -1,4 +1,4 @@
-"""Where memory is lacking, a command ends with one line, whichever thread or library finds it out."""
+"""Ends a command with one line if there is not enough memory, in whichever thread or library the error occurs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 FULL = (
     "the memory that this process may use is full → give the job more memory (`mem_mb`, or `ulimit -v`), and run again"
 )
-"""What a user is told."""
+"""The text of the error that a user reads."""
 
 ROOM = 16 << 20
 """A thread is started only if so many bytes are free: 8 MiB are for its stack, the others for its first steps."""
@@ -24,7 +24,7 @@ _SAID = re.compile(
     "|failed to map segment",
     re.IGNORECASE,
 )
-"""What libraries say where memory is lacking for numbers, for the stack of a thread, or for a library's own code."""
+"""Error texts of libraries if there is no memory for numbers, for the stack of a thread, or for a library's code."""
 
 
 def is_lacking(error: BaseException) -> bool:
@@ -45,8 +45,10 @@ def _has_room() -> bool:
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, and the errors during whose handling it came about: a thread that cannot begin cannot end either,
-    which is the error that is told."""
+    """Yield an error and the earlier errors behind it.
+
+    A thread that cannot start raises a second error, and only that one is reported.
+    """
     while error is not None:
         yield error
         error = error.__context__
@@ -54,7 +56,7 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def threads_watched(line: str) -> Iterator[None]:
-    """Within the block, a thread that finds no memory ends the whole process, with this line on stderr and code 1.
+    """End the whole process if a thread inside the block finds no memory, with this line on stderr and exit code 1.
 
     Python ends such a thread alone. If it has not yet begun, whoever started it waits for ever for it to begin. What
     the process was writing stays behind half written, as after a kill, and the next start deletes it.

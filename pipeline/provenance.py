@@ -37,7 +37,7 @@ STAGES: dict[str, int] = {"benchmark": 1} | {name: stage.revision for name, stag
 
 @dataclass
 class Outcome:
-    """What the work of a stage made.
+    """The results of the work of a stage.
 
     files: all files that it made and that a later stage may read. counts: numbers for the reader of the manifest.
     skipped: a row for each video or query that was skipped: `{"vid": …, "why": …}` (or `qid`).
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class StageRequest:
-    """What a stage is asked for, in the form in which its manifest will record it.
+    """The work that a stage has to do, in the form in which its manifest will record it.
 
     The stage passes it to `run_stage`, and the plan of the workflow compares it with the existing manifest. So both
     decide by the same rule. settings, inputs and only have the same meaning as in `run_stage`.
@@ -168,7 +168,7 @@ def _sweep(manifest: Path) -> None:
 
 
 def is_done(manifest: Path, header: Mapping[str, Any], snapshot: Snapshot | None = None) -> bool:
-    """Whether the manifest records exactly this work, and its files are there (`is_whole`).
+    """Tell whether the manifest records exactly this work, and its files exist (`is_whole`).
 
     If later work began and did not end, files may have been replaced by others of the same size. The digests of all are
     then compared.

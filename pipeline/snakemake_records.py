@@ -8,7 +8,7 @@ from pipeline import files
 from pipeline.errors import PipelineError
 
 FOLDER = Path(".snakemake")
-"""Where Snakemake keeps its records, in its working folder."""
+"""The folder of Snakemake's records, in its working folder."""
 LOCKS = FOLDER / "locks"
 """The folder in which Snakemake keeps a file for each start, with the names of the files that it locks."""
 KINDS = ("metadata", "incomplete", "locks")

@@ -115,7 +115,7 @@ class OwnFile(Strict):
     grid: Grid = "2s"
     """The grid of the rows."""
     weights: RandomOrReleased = "released"
-    """Whether the weights are the released ones or random ones, `random:SEED`."""
+    """The weights of the family's network: `released`, or random ones (`random:SEED`)."""
 
 
 def read(stage: str, text: str) -> Any:

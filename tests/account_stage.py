@@ -15,7 +15,7 @@ from pipeline.manifests import describe
 
 
 def make_video(path, seconds=2, options=None):
-    """A small H.264 MP4 at 10 frames per second."""
+    """Write a small H.264 MP4 at 10 frames per second, and return its path."""
     noise = np.random.default_rng(0)
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream("libx264", rate=10)
@@ -36,7 +36,8 @@ class AccountStage:
         self.acquire = Acquire(sources=str(folder / "sources.csv"), attempts=1, timeout_s=5)
 
     def __call__(self, *vids, kind="video", url="{server}/{vid}.mp4", also=(), then=(), **acquiring):
-        """kind, url: of the source of videos. also: more input manifests. then: sources that are asked after it."""
+        """Run the stage on these vids, and tell whether there was work. kind, url: of the source of videos. also: more
+        input manifests. then: sources that are asked after it."""
         file = "films.zip" if kind == "archive" else "{vid}.mp4"
         table = [COLUMNS, ["films", kind, file, url.replace("{server}", self.server_url), "", "", "", ""]]
         table += [[name, "video", "{vid}.mp4", f"{self.server_url}/{{vid}}.mp4", "", "", "", ""] for name in then]
@@ -51,6 +52,6 @@ class AccountStage:
         return stage_jobs.run("videos", self.results, self.manifest, inputs, settings, **about)
 
     def rows(self):
-        """The account, by vid."""
+        """Return the account, by vid."""
         with open(self.manifest.with_suffix(".csv"), newline="") as file:
             return {row["vid"]: row for row in csv.DictReader(file)}

@@ -30,9 +30,9 @@ FAULTS = (
     "says more bytes",
     "says fewer bytes",
 )
-"""What may happen to a request. `later` and `date` send a `Retry-After` of seconds and of a date."""
+"""The faults that may happen to a request. `later` and `date` send a `Retry-After` of seconds and of a date."""
 LIES = ("always from the start", "another range", "other bytes", "no ranges", "another tag each time")
-"""How a server may treat ranges. All these files come whole where no range is asked for."""
+"""The wrong ways in which a server may treat ranges. If no range is asked for, the files are sent completely."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile = self.rfile = _Nowhere()
 
     def _range(self, body):
-        """The range to send, or (None, None) for the whole file."""
+        """Return the range to send, or (None, None) for the whole file."""
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         is_same = self.headers.get("If-Range") in (None, self._tag(body))
         if not asked or not is_same or self.server.lie == "no ranges":
@@ -152,14 +152,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_):
-        """A client that hangs up is no news here."""
+        """Do nothing, because a client may close the connection."""
 
 
 @contextmanager
 def breaking(
     bodies: dict[str, bytes] | Path, fault_of: Callable[[str], str | None] = lambda _path: None
 ) -> Iterator[_Server]:
-    """A running server. bodies: path → content, or the folder with the files.
+    """Yield a running server. bodies: path → content, or the folder with the files.
 
     fault_of: what happens to the next request for a path; None answers it well. The server has `url`, `seen` (fault →
     number of requests), `asked` (path → number), and the settings `lie` (of LIES), `bytes_per_s` (per connection),

@@ -95,7 +95,7 @@ def set_pann_and_fail(workflow):
 
 
 def edit_a_video(workflow):
-    """One of the originals, all of which lie in another folder first: that alone changes nothing."""
+    """Copy all originals to another folder, which alone changes nothing, and replace one of them."""
     folder = workflow.folder / "own_videos"
     shutil.copytree(workflow.videos, folder)
     workflow.videos = folder
@@ -135,7 +135,7 @@ def raise_method(workflow):
 
 
 def add_method(workflow):
-    """As CONTRIBUTING.md says: one file, one line, and an experiment that names it."""
+    """Add a method as CONTRIBUTING.md says: one file, one line, and an experiment that names it."""
     line = '    "tr_detr": "pipeline.methods.tr_detr.settings:TrDetrSettings",\n'
     new = '    "toy": "pipeline.methods.toy:ToySettings",\n'
     change_code(workflow, "pipeline/methods/__init__.py", line, line + new)
@@ -144,7 +144,7 @@ def add_method(workflow):
 
 
 def add_family(workflow):
-    """As CONTRIBUTING.md says: a class, entries that name it, a row in sources.csv, and an experiment."""
+    """Add a family as CONTRIBUTING.md says: a class, entries that name it, a row in sources.csv, and an experiment."""
     table = "FAMILIES: dict[str, Family] = {"
     change_code(workflow, "pipeline/families.py", table, table + toy_encoder.ENTRIES)
     shutil.copy(toy_encoder.__file__, workflow.folder / "pipeline/encoders/toy.py")
@@ -254,7 +254,7 @@ def matrix():
 
 
 def as_text(work):
-    """Counted work as a cell of the document."""
+    """Return counted work as a cell of the document."""
     return ", ".join(f"{name} {count}" for name, count in work.items()) or "none"
 
 

@@ -47,7 +47,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real annotations, features, videos and golden tensors beside the checkout; tests that need them skip without."""
+    """Return the folder of real annotations, features, videos and golden tensors. Tests that need it are skipped
+    without it."""
     if not SHARED.is_dir():
         pytest.skip("no ../shared/data beside this checkout")
     return SHARED
@@ -55,7 +56,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def torch_one_thread():
-    """torch with one thread, so that sums have one order."""
+    """Return torch with one thread, so that sums have one order."""
     import torch
 
     torch.set_num_threads(1)
@@ -81,7 +82,7 @@ def _write_faults(terminalreporter):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, worker_id):
-    """A finished small workflow, to be copied, and the work it took. All processes of the tests share it."""
+    """Return a finished small workflow and its work. Tests copy it. All processes of the tests share it."""
     from small_workflow import finished_once
 
     mine = tmp_path_factory.getbasetemp()
@@ -104,5 +105,5 @@ def work_done(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def told_often(monkeypatch):
-    """Progress lines in a log come at once instead of every half a minute."""
+    """Let progress lines in a log come at once, and not every half a minute."""
     monkeypatch.setattr("pipeline.progress.EVERY_S", 0.0005)

@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(?:^\n?)((?:^ {4}\S.*\n)+)", re.MULTILINE)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
 LEFT_OPEN = re.compile(r"\[(--[^\]]*)\]|…")
-"""What a page writes around words that may be left out, and for words of the same kind."""
+"""The marks of a page for words that may be left out, and for further words of the same kind."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Command:
 
     @property
     def program(self) -> str:
-        """The first word."""
+        """The first word of the command line."""
         return self.words[0]
 
 

@@ -22,14 +22,14 @@ NOT_COMPARED = (
 
 
 def contents(results: Path) -> dict[str, str]:
-    """Path below results → SHA-256 of every file that is to be equal."""
+    """Return path below results → SHA-256, for every file that must be equal."""
     paths = [path for path in sorted(results.rglob("*")) if path.is_file()]
     names = {str(path.relative_to(results)): path for path in paths}
     return {name: files.sha256(path) for name, path in names.items() if not any(part in name for part in NOT_COMPARED)}
 
 
 def differences(quiet: dict[str, str], disturbed: dict[str, str]) -> list[str]:
-    """A line for each file that differs, sorted."""
+    """Return a line for each file that differs, sorted."""
     differ = sorted(name for name in quiet.keys() | disturbed.keys() if quiet.get(name) != disturbed.get(name))
     return [
         f"{name} ({'only one has it' if (name in quiet) != (name in disturbed) else 'other bytes'})" for name in differ

@@ -24,7 +24,7 @@ FAKES = {
 """The families of the small workflow, and the class that takes the place of each."""
 
 LIGHT = ("preprocessing", "sampling", "view", "batch", "rows_per_input")
-"""What a family says of its input; a fake says it as attributes of its class."""
+"""The fields with which a family describes its input. A fake has them as attributes of its class."""
 
 
 def take_the_place(encoders, setitem=dict.__setitem__):
@@ -34,7 +34,7 @@ def take_the_place(encoders, setitem=dict.__setitem__):
 
 
 def light(encoder):
-    """What a fake says of its input, by the fields of its family."""
+    """Return the fields with which a fake describes its input."""
     module, name = encoder.split(":")
     kind = getattr(import_module(module), name)
     return {key: getattr(kind, key) for key in LIGHT if hasattr(kind, key)}
@@ -117,5 +117,5 @@ class Loudness:
 
 
 def eights(facts, clip_s):
-    """Frames 8n … 8n + 7, each clip_s / 4 s."""
+    """Return the frames 8n … 8n + 7 of each row, which lasts clip_s / 4 s."""
     return np.arange(facts.n_frames // 8 * 8).reshape(-1, 8)

@@ -26,8 +26,8 @@ def rows(dim: int, lengths: dict[str, int], seed: int) -> dict[str, np.ndarray]:
     return {key: rng.normal(size=(n, dim)).astype(np.float32) for key, n in lengths.items()}
 
 
-class Shelf:
-    """Families on disk and what was read of them."""
+class FamiliesOnDisk:
+    """Writes stores of families below a folder, and reads them as a training does. `rows` has their rows."""
 
     def __init__(self, folder: Path, dtype: str = "float32") -> None:
         self.folder, self.dtype = folder, dtype
@@ -35,7 +35,7 @@ class Shelf:
         self.paths: list[Path] = []
         self.grids: dict[str, str] = {}
 
-    def put(self, family: str, dim: int, lengths: dict[str, int] = LENGTHS, grid: str = "2s") -> Shelf:
+    def put(self, family: str, dim: int, lengths: dict[str, int] = LENGTHS, grid: str = "2s") -> FamiliesOnDisk:
         made = rows(dim, lengths, seed=len(self.paths))
         path = self.folder / f"features/{grid}/{family}/00000.h5"
         self.paths.append(write_store(path, passport(family, dim, grid, self.dtype), made))
@@ -46,13 +46,13 @@ class Shelf:
     def load(self, features: config.Features, dataset: str = "qvhighlights", skipped=(), **cuts) -> Data:
         manifest = list_stores(self.folder / "manifest.json", self.paths, skipped)
         families = {family: StorePlace(family, self.grids[family]) for family in features.all}
-        with open_features(families, [manifest]) as shelf:
+        with open_features(families, [manifest]) as stores:
             normalisation = TrDetrSettings().normalisation(dataset)
-            return load(shelf, features, queries(), training=config.Training(**cuts), normalisation=normalisation)
+            return load(stores, features, queries(), training=config.Training(**cuts), normalisation=normalisation)
 
 
-def two_streams(folder: Path, **put) -> Shelf:
-    return Shelf(folder, **put).put("i3d-inception-rgb-tvsum", 6).put("i3d-inception-flow-tvsum", 4)
+def two_streams(folder: Path, **put) -> FamiliesOnDisk:
+    return FamiliesOnDisk(folder, **put).put("i3d-inception-rgb-tvsum", 6).put("i3d-inception-flow-tvsum", 4)
 
 
 VIDEO = ["i3d-inception-rgb-tvsum", "i3d-inception-flow-tvsum"]

@@ -32,30 +32,31 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # Threads that spin while t
 COMMAND = re.compile(r"python -P -s -m pipeline (?P<rest>--results results .*?)(?: 2> \S+)?$", re.MULTILINE)
 TARGETS = ("table1", "results/figures/seen.json")
 THREADS = 2
-"""What Snakemake gives a job of `train` on the two cores of the small workflow. Sums depend on it."""
+"""The number of threads that Snakemake gives a job of `train` on the two cores of the small workflow. Sums depend on
+it."""
 LONGEST_S = 120.0
 """A job that takes longer hangs."""
 
 
 def nothing() -> None:
-    """What a job without a fault does before it begins."""
+    """Do nothing. This is the fault of a job without a fault."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended. code: exit code, negative for a signal. said: what it wrote to its terminal or log."""
+    """The end of a job. code: exit code, negative for a signal. said: the text that it wrote to its terminal or log."""
 
     code: int
     said: str
 
     @property
     def line(self) -> str:
-        """The last line that it said."""
+        """The last line that the job printed."""
         return (self.said.strip().splitlines() or [""])[-1]
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it ended with a line that says what to do."""
+        """True if the job ended with a line that says what to do."""
         return self.code == 1 and "Traceback" not in self.said and "→" in self.line
 
 
@@ -69,7 +70,7 @@ class Job:
 
     @property
     def command(self) -> str:
-        """The first word of the command, with which its errors begin."""
+        """The first word of the command. Its errors begin with it."""
         return self.arguments[self.arguments.index("--results") + 2]
 
 
@@ -81,7 +82,8 @@ class Chain:
 
     @classmethod
     def of(cls, finished: Workflow) -> Chain:
-        """The chain of a copy of a finished workflow, with learning curves. Snakemake itself is asked for its commands.
+        """Return the chain of a copy of a finished workflow, with learning curves. Snakemake itself prints its
+        commands.
 
         The first process that asks for it makes the copy, and the others share it.
         """
@@ -99,7 +101,7 @@ class Chain:
         return cls(folder, jobs, contents(folder / "results"), finished.code / "workflow/Snakefile")
 
     def copy(self, folder: Path) -> Chain:
-        """An equal chain elsewhere, with all times."""
+        """Return an equal chain in another folder. All times are copied, too."""
         shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("checkout"))
         return Chain(folder, self.jobs, self.whole, self.snakefile)
 
@@ -108,7 +110,7 @@ class Chain:
         return self.folder / "results"
 
     def job(self, name: str) -> Job:
-        """The job whose name begins so."""
+        """Return the job whose name begins with this."""
         return next(job for job in self.jobs if job.name.startswith(name))
 
     def start(self, job: Job, before: Callable[[], None] = nothing, **env: str) -> int:
@@ -184,7 +186,7 @@ class Chain:
         return None
 
     def differences(self) -> list[str]:
-        """What differs from the undisturbed results."""
+        """Return the differences from the undisturbed results."""
         return differences(self.whole, contents(self.results))
 
     def forget(self, *names: str) -> None:
@@ -193,7 +195,7 @@ class Chain:
             (self.folder / self.job(name).manifest).unlink()
 
     def _log(self, child: int) -> Path:
-        """What a job says goes beside the folder, which a fault may have filled or closed."""
+        """Return the path of a job's log. It is outside the folder, because a fault may fill or close the folder."""
         return self.folder.with_name(f"{self.folder.name}.{child}.log")
 
 
@@ -240,7 +242,7 @@ def import_all() -> None:
 
 
 def when_work_begins(fault: Callable[[], None]) -> Callable[[], None]:
-    """A fault that happens when the stage has found that it has work."""
+    """Return a fault that happens when the stage has found that it has work."""
 
     def before() -> None:
         note = work_record.note
@@ -300,5 +302,5 @@ def no_memory_left(spare_bytes: int) -> Callable[[], None]:
 
 
 def listed(manifest: Path) -> list[Path]:
-    """The files that a manifest lists."""
+    """Return the files that a manifest lists."""
     return [Path(entry["path"]) for entry in files.read_json(manifest)["files"]]

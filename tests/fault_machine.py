@@ -61,7 +61,7 @@ def two_at_once(stage: str, chain: Chain, dice: random.Random) -> str:
 
 
 def clock(stage: str, chain: Chain, dice: random.Random) -> str:
-    """Whatever is there was written tomorrow, and the stage has its work to do."""
+    """Date all existing files a day into the future, and let the stage do its work again."""
     undo(chain, stage)
     for path in [*chain.results.rglob("*"), *chain.folder.glob("*.*")]:
         state = path.stat()
@@ -75,7 +75,7 @@ def clock(stage: str, chain: Chain, dice: random.Random) -> str:
 
 @contextmanager
 def mounted(chain: Chain, *options: str) -> Iterator[None]:
-    """The results on a file system of their own, for a while. Needs root."""
+    """Mount another file system at the folder of the results inside the block. This needs root."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     if subprocess.run(["mount", *options, str(chain.results)], capture_output=True, check=False).returncode:

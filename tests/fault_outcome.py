@@ -1,4 +1,4 @@
-"""What a fault at a place may come to, and how that is found out."""
+"""The possible outcomes of a fault at a place, and how a test finds out which one it is."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def undo(chain: Chain, stage: str, *, all_of_run: bool = True) -> None:
 
 
 def must_be_equal(chain: Chain, first: str = "", *, all_jobs: bool = False) -> None:
-    """The same commands, from this job on, come to a good end, and no byte of the results differs.
+    """Start the same commands again from this job on. They must end well, and all bytes of the results must be equal.
 
     all_jobs: start those too that come after the results are as they shall be.
     """
@@ -68,7 +68,7 @@ def must_be_equal(chain: Chain, first: str = "", *, all_jobs: bool = False) -> N
 
 
 def refused(chain: Chain, ended: Ended, cure: Callable[[], object], first: str = "") -> str:
-    """The outcome of a job that was refused: its line. cure: does what the line advises."""
+    """Return the outcome of a job that was refused, which is its line. cure: does what the line advises."""
     assert ended.is_refusal, ended
     cure()
     must_be_equal(chain, first)
@@ -76,7 +76,8 @@ def refused(chain: Chain, ended: Ended, cure: Callable[[], object], first: str =
 
 
 def plain(chain: Chain, line: str) -> str:
-    """A line without what differs from run to run: the folder, digests, process numbers, Snakemake's records."""
+    """Return a line without the parts that differ between runs: folder, digests, process numbers, Snakemake's
+    records."""
     line = line.replace(f"{chain.folder}/", "").replace(str(chain.folder), "")
     line = re.sub(r"\b[0-9a-f]{40,64}\b", "DIGEST", line)
     line = re.sub(r"(\.snakemake/\w+)/[^\s:]+:", r"\1/RECORD:", line)

@@ -28,7 +28,7 @@ WITHIN_S = 60.0
 
 
 def with_settings(job: Job, section: str, **changes: object) -> Job:
-    """The same job with other values in a section of its settings."""
+    """Return the same job with other values in a section of its settings."""
     arguments = list(job.arguments)
     place = arguments.index("--settings") + 1
     settings = json.loads(arguments[place])
@@ -37,7 +37,7 @@ def with_settings(job: Job, section: str, **changes: object) -> Job:
 
 
 def hang_in_account() -> None:
-    """The reader of facts comes to no end with one video."""
+    """Let the reading of the facts of one video never end."""
     from pipeline.video import looking
 
     facts_of = looking.facts_of
@@ -52,7 +52,7 @@ def hang_in_account() -> None:
 
 
 def hang_in_extract() -> None:
-    """The decoder of pictures comes to no end with one video."""
+    """Let the decoding of one video's pictures never end."""
     from pipeline.video import ahead, frame_grid
 
     samplings = dict(frame_grid.SAMPLINGS)
@@ -70,7 +70,7 @@ def hang_in_extract() -> None:
 
 
 def hanging_decoder(stage: str, chain: Chain, dice: random.Random) -> str:
-    """One of the shard's videos hangs. The others are done, and it is tried again at the next start."""
+    """Let one of the shard's videos hang. The others are finished, and it is tried again at the next start."""
     undo(chain, stage)
     job = chain.job(JOBS[stage])
     if stage == "extract":
@@ -87,7 +87,8 @@ def hanging_decoder(stage: str, chain: Chain, dice: random.Random) -> str:
 
 @contextmanager
 def served(chain: Chain) -> Iterator:
-    """The sources of a chain on a server. `server.dead`: it cuts the answer at hand in half and gives no other."""
+    """Yield a server with the sources of a chain. While `dead` is set, it cuts its first answer in half, and resets
+    every later connection."""
     folder = chain.folder / "served"
     folder.mkdir()
     with open(chain.folder / "sources.csv", newline="") as file:
@@ -121,7 +122,7 @@ def no_patience() -> None:
 
 
 def dying_server(stage: str, chain: Chain, dice: random.Random) -> str:
-    """The server dies in the middle of its first answer, and is there again when the same command is started again."""
+    """Let the server die in the middle of its first answer. It works again when the same command is started again."""
     undo(chain, stage)
     with served(chain) as server:
         if stage == "videos":

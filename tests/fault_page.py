@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
-BEGIN, END = "| fault | where | what comes of it |\n|---|---|---|\n", "\n## Limits"
+BEGIN, END = "| fault | where | what happens |\n|---|---|---|\n", "\n## Limits"
 
 
 def cells_of(text: str) -> dict[tuple[str, str], str]:
-    """(fault, place) → outcome, as the page has them."""
+    """Return (fault, place) → outcome, as the page has them."""
     lines = text.partition(BEGIN)[2].partition(END)[0].splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
     return {(fault, place): outcome for fault, place, outcome in rows}

@@ -25,7 +25,7 @@ RECORDS = {
     "Snakemake's markers of incomplete files": HOWS,
     "Snakemake's folder": ("deleted",),
 }
-"""Which records, all of a kind at once → what is done to them."""
+"""Records, all of one kind at once → the ways in which they are damaged."""
 TOP = 7
 """The bit of a byte with which a record is no text any more. Snakemake passes over text that is no JSON."""
 FOLDERS = {
@@ -37,7 +37,7 @@ FOLDERS = {
 LONGEST_S = 300.0
 """A Snakemake with its jobs that takes longer hangs."""
 EPOCHS = 4
-"""What the config asks for when the records are damaged. The weights that are there were trained for 2 epochs."""
+"""The number of epochs in the config when the records are damaged. The existing weights were trained for 2 epochs."""
 
 
 def held(chain: Chain, target: str, **env: str) -> int:
@@ -63,7 +63,7 @@ def kill_group(chain: Chain, child: int) -> None:
 
 
 def advised(ended: Ended, words: str) -> str:
-    """The line of a Snakemake that came to no end that says what to do."""
+    """Return the last line with these words in the output of a Snakemake that ended with an error."""
     assert ended.code == 1 and "Traceback" not in ended.said, ended.said
     lines = [line.strip() for line in ended.said.splitlines() if words in line]
     assert lines, ended.said
@@ -76,7 +76,7 @@ def run(chain: Chain, *arguments: str) -> Ended:
 
 
 def must_finish(chain: Chain, target: str) -> None:
-    """The same command comes to a good end, and no byte of the results differs."""
+    """Start the same command. It must end well, and all bytes of the results must be equal."""
     ended = run(chain, target)
     assert ended.code == 0, ended.said
     assert chain.differences() == [], chain.differences()
@@ -140,7 +140,7 @@ _interrupted: list[Interrupted] = []
 
 
 def interrupted(chain: Chain, folder: Path) -> Interrupted:
-    """One that is made of this chain, once for all cells of this process."""
+    """Return an interrupted workflow made from this chain. It is made once for all cells of this process."""
     if not _interrupted:
         target = chain.job(JOBS["train"]).manifest
         config = chain.folder / "config.yaml"

@@ -16,7 +16,7 @@ def luma(frame):
 
 
 def shown_by_ffmpeg(path, rate):
-    """(first n, for each grid frame the source indices that look like it), told apart by their pixels."""
+    """Return (first n, for each grid frame the source indices that look like it), found by their pixels."""
     source = defaultdict(list)
     for k, frame in enumerate(decoded(path)):
         source[luma(frame)].append(k)
@@ -25,7 +25,7 @@ def shown_by_ffmpeg(path, rate):
 
 
 def last_packet_end(path):
-    """Where today's FFmpeg ends its grid; the grid here ends at the stored duration."""
+    """Return the time at which today's FFmpeg ends its grid. The grid here ends at the stored duration."""
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
         ends = [(p.pts + p.duration) * p.time_base for p in file.demux(stream) if p.size]

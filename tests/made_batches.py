@@ -13,7 +13,7 @@ VIDEO, TEXT = 12, 7
 
 
 def make_batch(n_clips, n_words, *, length=None, words=None, seed=0):
-    """Random samples whose content depends on their place in the batch only, padded to `length`, `words`."""
+    """Return random samples, padded to `length` and `words`. Their content depends only on their place in the batch."""
     length, words = length or max(n_clips), words or max(n_words)
     samples = [torch.Generator().manual_seed(seed + n) for n in range(len(n_clips))]
     video, text = torch.zeros(len(n_clips), length, VIDEO + 2), torch.zeros(len(n_clips), words, TEXT)
@@ -29,6 +29,6 @@ def make_batch(n_clips, n_words, *, length=None, words=None, seed=0):
 
 
 def matched_losses(outputs, batch, settings, moments=True):
-    """TR-DETR's losses with the matching before them; without `moments` nothing is matched."""
+    """Return TR-DETR's losses after the matching. Without `moments` nothing is matched."""
     matches = match(*layers_of(outputs), labels_of(batch), settings.loss_weights) if moments else None
     return losses_of(outputs, batch, matches, settings)

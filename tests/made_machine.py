@@ -73,5 +73,5 @@ class Machine:
 
 
 def cuda_names_one():
-    """Whether the beginning of CUDA_VISIBLE_DEVICES is a GPU of a machine with less than seven."""
+    """Tell whether the start of CUDA_VISIBLE_DEVICES names a GPU of a machine with less than seven."""
     return not os.environ.get("CUDA_VISIBLE_DEVICES", "0").startswith("7")

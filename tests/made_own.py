@@ -18,7 +18,7 @@ SCORED = [
 
 
 def with_videos(folder):
-    """The folder, with empty files in place of its videos."""
+    """Return the folder, with empty files in place of its videos."""
     (folder / "videos").mkdir()
     for name in ("a.mp4", "b.mp4", "c.mkv", "d.mp4"):
         (folder / "videos" / name).write_bytes(b"")

@@ -49,14 +49,14 @@ class Made:
         return path
 
     def listed(self, stage: str, place: str, made: list, settings=None, inputs=()) -> Path:
-        """The manifest of files that are written before the stage begins: no older manifest may list them."""
+        """Return the manifest of files that are written before the stage begins. No older manifest may list them."""
         (self.results / place).unlink(missing_ok=True)
         work = lambda: provenance.Outcome(made)  # noqa: E731
         provenance.run_stage(stage, self.results / place, work, settings=settings or {}, inputs=inputs)
         return self.results / place
 
     def train(self, end: float = 20.0) -> None:
-        """Runs, predictions and scores, of which the first window ends at `end` seconds."""
+        """Write runs, predictions and scores. The first window ends at `end` seconds."""
         logs, predicted = [], []
         for seed in SEEDS:
             run = f"runs/mine/all-s{seed}"

@@ -47,14 +47,14 @@ class Results:
         self.logs.append(path)
 
     def manifests(self, experiments: dict) -> tuple[list, list]:
-        """One of the scores, and one of each experiment's training."""
+        """Return a manifest of the scores and one of the training, for each experiment."""
         scored = self.folder / "scored.json"
         files.write_json(scored, {"stage": "score", "files": [describe(path) for path in self.scored]})
         trained = {name: e for name, e in experiments.items() if e.source != "predictions"}
         return [scored], [self.train(name, e) for name, e in trained.items()]
 
     def train(self, name: str, e: config.Experiment) -> Path:
-        """The manifest of a training of all runs."""
+        """Return the manifest of a training of all runs."""
         manifest = self.folder / f"runs/{name}.1of1.json"
         logs = [describe(path) for path in self.logs if path.parent.parent.name == name]
         runs = {run: e.settings_of(run).recorded() for run in e.runs}

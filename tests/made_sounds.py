@@ -11,7 +11,7 @@ from pipeline.video.audio import read_sound
 
 
 def write_sound(path, channels, rate=44100, codec="pcm_s16le", form="s16", pieces=((0, None),), picture=False):
-    """A sound file, with a picture at second 0 or without; channels: float [n_channels, n] in -1 … 1.
+    """Write a sound file, with a picture at second 0 or without. channels: float [n_channels, n] in -1 … 1.
 
     pieces: (first sample's time in samples, length).
     """

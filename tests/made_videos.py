@@ -12,7 +12,7 @@ TIME_BASE = Fraction(1, 600)
 
 
 def picture(k: int, width: int, height: int) -> np.ndarray:
-    """A picture that moves with k and whose halves differ, so that every shift shows."""
+    """Return a picture that moves with k and whose halves differ, so that every shift can be seen."""
     image = np.zeros((height, width, 3), np.uint8)
     image[:, :, 0] = (np.arange(width) + 3 * k) % 256
     image[:, :, 1] = ((np.arange(height) * 2 + k) % 256)[:, None]
@@ -23,7 +23,7 @@ def picture(k: int, width: int, height: int) -> np.ndarray:
 def make_video(
     path: Path, ticks, width=64, height=48, sound_s: float = 0.0, codec="libx264", rate=30, base=TIME_BASE
 ) -> Path:
-    """An H.264 video whose frames stand at `ticks` (units of 1/600 s), with a tone of `sound_s` seconds."""
+    """Write an H.264 video with frames at `ticks` (units of 1/600 s) and a tone of `sound_s` seconds."""
     with av.open(str(path), "w") as file:
         video = file.add_stream(codec, rate=rate, options={"preset": "ultrafast"} if codec == "libx264" else {})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
@@ -44,7 +44,8 @@ def make_video(
 
 
 def cut_from(path: Path, source: Path, seconds: Fraction) -> Path:
-    """A stream copy that starts `seconds` late without decoding: an edit list hides the first frames.
+    """Return a stream copy that starts `seconds` late without decoding, because an edit list hides the first frames. If
+    `seconds` is negative, return the same file with all times later by that much.
 
     Of less than 0 seconds: the same file, its first times that much later.
     """
@@ -61,7 +62,7 @@ def cut_from(path: Path, source: Path, seconds: Fraction) -> Path:
 
 
 def with_subtitle(path: Path, source: Path, end_s: int) -> Path:
-    """The same streams and a subtitle that is shown from second 1 to `end_s`."""
+    """Copy the streams and add a subtitle that is shown from second 1 to `end_s`."""
     text = path.with_suffix(".srt")
     text.write_text(f"1\n00:00:01,000 --> 00:00:{end_s:02},000\nhello\n")
     with av.open(str(source)) as video, av.open(str(text)) as words, av.open(str(path), "w") as new:
@@ -75,7 +76,7 @@ def with_subtitle(path: Path, source: Path, end_s: int) -> Path:
 
 
 def with_hidden_frames(path: Path, source: Path, behind: range) -> Path:
-    """A VP8 video with a packet that is decoded and never shown behind some of its packets."""
+    """Write a VP8 video. Some of its packets are followed by a packet that is decoded and never shown."""
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
         copy = new.add_stream_from_template(old.streams.video[0])
         for k, packet in enumerate(old.demux(video=0)):
@@ -99,7 +100,7 @@ MIRROR = (-1, 0, 0, 1)
 
 
 def rotated(path: Path, source: Path, turn=QUARTER) -> Path:
-    """The same file with a display matrix that turns it, by 90 degrees unless another is named."""
+    """Return the same file with a display matrix that turns it, by 90 degrees unless another angle is named."""
     data = bytearray(source.read_bytes())
     place = data.index(b"tkhd") + 4 + 40
     a, b, c, d = (part * 0x10000 for part in turn)
@@ -110,12 +111,12 @@ def rotated(path: Path, source: Path, turn=QUARTER) -> Path:
 
 
 def start_of(file, stream) -> int:
-    """What FFmpeg's command line subtracts from the times of a stream: the start of the whole file."""
+    """Return the time that FFmpeg's command line subtracts from all times of a stream: the start of the file."""
     return round(file.start_time / av.time_base / stream.time_base)
 
 
 def decoded(path: Path) -> list[av.VideoFrame]:
-    """All frames in order of display. An AVI stores no presentation times: FFmpeg's guesses are put in order."""
+    """Return all frames in order of display. An AVI stores no presentation times, so FFmpeg's guesses are sorted."""
     with av.open(str(path)) as file:
         start = start_of(file, file.streams.video[0])
         frames = list(file.decode(file.streams.video[0]))
@@ -125,7 +126,7 @@ def decoded(path: Path) -> list[av.VideoFrame]:
 
 
 def filtered(path: Path, *filters: tuple[str, str]) -> list[av.VideoFrame]:
-    """All frames of a video after a chain of FFmpeg filters."""
+    """Return all frames of a video after a chain of FFmpeg filters."""
     with av.open(str(path)) as file:
         graph = av.filter.Graph()
         source = graph.add_buffer(template=file.streams.video[0])

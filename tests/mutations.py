@@ -18,7 +18,7 @@ from random import Random
 from pipeline.errors import PipelineError
 
 INTERESTING = (b"\0", b"\xff", b"\x7f", b"\x80", b"\n", b'"', b"9", b"-", b"{", b"[", b"\xff\xff\xff\x7f", b"\0" * 8)
-"""What a mutation puts in: ends of ranges, and bytes that mean something in many formats."""
+"""The values that a mutation inserts: ends of ranges, and bytes that mean something in many formats."""
 
 FEW = 100
 """Number of inputs of each parser in the ordinary suite."""
@@ -37,7 +37,8 @@ MOST_DEATHS = 20
 
 
 def mutated(dice: Random, content: bytes, interesting: Sequence[bytes] = INTERESTING) -> bytes:
-    """Bytes changed, doubled, cut out, moved or replaced by one that is interesting, at one to six places."""
+    """Return the bytes with changes at one to six places. Bytes are changed, repeated, cut out, cut off or replaced by
+    special ones."""
     changed = bytearray(content or b"\0")
     for _ in range(dice.randint(1, 6)):
         start = dice.randrange(len(changed))
@@ -61,7 +62,7 @@ def mutated(dice: Random, content: bytes, interesting: Sequence[bytes] = INTERES
 
 @dataclass
 class Told:
-    """What came of many inputs.
+    """The outcomes of many inputs.
 
     turn: the number of the next input. died: (input, how) of those that ended the process. faults: (input, what went
     wrong) of the first few others.

@@ -17,7 +17,8 @@ RATE = 10
 
 
 def numbered(k: int) -> np.ndarray:
-    """The picture that says k (below 4,096), uint8 RGB: a bit a block, Gray code so that a blend says a neighbour."""
+    """Return the picture that shows the number k (below 4,096), uint8 RGB. Each block is a bit of the Gray code, so
+    that a blend of two neighbours shows one of them."""
     code = k ^ (k >> 1)
     bits = np.array([code >> bit & 1 for bit in range(BITS)], np.uint8).reshape(HEIGHT // BLOCK, WIDTH // BLOCK)
     grey = np.kron(bits * 200 + 28, np.ones((BLOCK, BLOCK), np.uint8))
@@ -25,7 +26,8 @@ def numbered(k: int) -> np.ndarray:
 
 
 def number_of(picture: np.ndarray) -> int:
-    """What a picture says, at any size, or the centre square of it, which lacks half of the outer columns."""
+    """Return the number that a picture shows, at any size, or in the centre square, which lacks half of the outer
+    columns."""
     height, width = picture.shape[:2]
     side = height / (HEIGHT // BLOCK)
     left = (width - side * (WIDTH // BLOCK)) / 2
@@ -110,7 +112,7 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
 
 
 def written(path: Path, codec: str, ticks: list[int], first: int = 0) -> Path:
-    """A video of pictures `first`, `first` + 1, … at these ticks (1/600 s)."""
+    """Write a video of pictures `first`, `first` + 1, … at these ticks (1/600 s)."""
     kind = CODECS[codec]
     options = {"movflags": "frag_keyframe+empty_moov"} if path.name.endswith("frag.mp4") else {}
     with av.open(str(path), "w", options=options, format="mpegts" if path.suffix == ".m2ts" else None) as file:
@@ -134,13 +136,14 @@ def written(path: Path, codec: str, ticks: list[int], first: int = 0) -> Path:
 
 
 def steady(path: Path, n: int) -> list[int]:
-    """Ticks of n frames at the rate that `written` gives such a file."""
+    """Return the ticks of n frames at the rate that `written` gives such a file."""
     step = 24 if path.suffix in (".mxf", ".mpg") else 600 // RATE
     return [k * step for k in range(n)]
 
 
 def packets(file) -> list[av.Packet]:
-    """All packets of the video. Matroska stores no order of decoding: it is put back as FFmpeg's command line does."""
+    """Return all packets of the video. Matroska stores no order of decoding. It is restored as FFmpeg's command line
+    does."""
     found = [packet for packet in file.demux(video=0) if packet.size]
     if any(packet.dts is None for packet in found):
         times = sorted(packet.pts for packet in found)
@@ -151,7 +154,7 @@ def packets(file) -> list[av.Packet]:
 
 
 def copied(path: Path, source: Path, move: Callable[[int, av.Packet], int | None]) -> Path:
-    """A stream copy. move: (number of the packet, packet) → ticks of its stream to move it by, None to drop it."""
+    """Return a stream copy. move: (number of the packet, packet) → ticks to move it by, or None to drop it."""
     kind = "mpegts" if path.suffix == ".m2ts" else None
     with av.open(str(source)) as old, av.open(str(path), "w", format=kind) as new:
         copy = new.add_stream_from_template(old.streams.video[0])
@@ -164,7 +167,8 @@ def copied(path: Path, source: Path, move: Callable[[int, av.Packet], int | None
 
 
 def cut(path: Path, source: Path, seconds: Fraction) -> Path:
-    """What `ffmpeg -ss … -c copy` writes: packets from a key frame on, the times before `seconds` below 0."""
+    """Return the same file as `ffmpeg -ss … -c copy`: packets from a key frame on, with times below 0 before
+    `seconds`."""
     with av.open(str(source)) as old:
         start = Fraction(old.start_time or 0, av.time_base)
         times = {k: packet.pts * packet.time_base for k, packet in enumerate(packets(old)) if packet.is_keyframe}
@@ -175,18 +179,18 @@ def cut(path: Path, source: Path, seconds: Fraction) -> Path:
 
 
 def moved(path: Path, source: Path, seconds: Fraction) -> Path:
-    """The same file with all times that much later."""
+    """Return the same file with all times later by that much."""
     return copied(path, source, lambda k, p: round(seconds / p.time_base))
 
 
 def joined(path: Path, *parts: Path) -> Path:
-    """Pieces laid end to end byte by byte (MPEG)."""
+    """Return the pieces joined byte by byte (MPEG)."""
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
 
 
 def twice(path: Path, source: Path) -> Path:
-    """Some packets get the time of the one before them."""
+    """Give some packets the time of the packet before them."""
     with av.open(str(source)) as old:
         step = Fraction(1, RATE) / old.streams.video[0].time_base
     return copied(path, source, lambda k, p: -round(step) if k % 7 == 3 else 0)

@@ -16,7 +16,8 @@ SHA = hashlib.sha256(BODY).hexdigest()
 
 @dataclass
 class Offer:
-    """What the server does with one path. statuses: of the first answers; cut: where each file sent breaks off.
+    """The answers of the server for one path. statuses: of the first answers. cut: the byte at which each answer breaks
+    off.
 
     chunks: lengths in which the file is sent instead, its size unsaid. tags: of the first answers; the last one stays.
     """
@@ -90,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def offering() -> Iterator[ThreadingHTTPServer]:
-    """A running server with `url`, and with `offers`: path → Offer. Other paths are 404."""
+    """Yield a running server with `url`, and with `offers`: path → Offer. Other paths are 404."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.offers = {}
         running.url = f"http://127.0.0.1:{running.server_port}"

@@ -34,7 +34,7 @@ def hull_iou(p, g):
 
 
 def best_window(p, truth):
-    """The window of largest sum IoU: the first of equals, and the first NaN before all."""
+    """Return the window with the largest sum IoU: the first one of equals, and the first NaN before all."""
     best = truth[0]
     for g in truth:
         here, so_far = sum_iou(p, g), sum_iou(p, best)
@@ -48,7 +48,8 @@ def first_iou(predictions, truth):
 
 
 def visiting_order(p, truth):
-    """Indices of windows by decreasing sum IoU; of equals the later listed first, NaN first of all."""
+    """Return indices of windows by decreasing sum IoU. Of equals the one listed later is first, and NaN is first of
+    all."""
 
     def priority(index):
         iou = sum_iou(p, truth[index])
@@ -58,7 +59,7 @@ def visiting_order(p, truth):
 
 
 def hits(predictions, truth, threshold):
-    """For each of the first ten predictions as listed, best first: is it a true positive?"""
+    """Tell for each of the first ten predictions, the best first, whether it is a true positive."""
     taken = set()
     result = []
     for p in sorted(predictions[:10], key=lambda window: -window[2]):
@@ -103,7 +104,7 @@ def fitted(scores, n):
 
 
 def highlight_ap(labels, scores):
-    """Mean of interpolated precisions over the distinct scores whose clips include a positive."""
+    """Return the mean of interpolated precisions over the distinct scores whose clips include a positive."""
     if not any(labels):
         return 0.0
     levels = sorted(set(scores), reverse=True)
@@ -131,7 +132,7 @@ def is_hit(annotation, scores, level):
 
 
 def qvhighlights(predictions, annotations):
-    """All 104 numbers (or 90 without highlights) in percent, unrounded, in the official tree."""
+    """Return all 104 numbers (or 90 without highlights) in percent, unrounded, in the official tree."""
     rows = {row["qid"]: row for row in predictions}
     tree = {"brief": {}}
     if "saliency_scores" in annotations[0]:
@@ -173,7 +174,8 @@ def brief(tree):
 
 
 def top5_ap(scores, ratings):
-    """TVSum's average precision of one annotator: trapezoids over the five top clips, recall relative to those five."""
+    """Return TVSum's average precision of one annotator: trapezoids over the five top clips, with recall relative to
+    them."""
     n = len(ratings)
     scores = list(scores[:n])
     median = sorted(ratings)[(n - 1) // 2]
@@ -190,7 +192,7 @@ def top5_ap(scores, ratings):
 
 
 def tvsum(predictions, annotations):
-    """Mean over annotators, then over the videos of each domain, then over domains; fractions."""
+    """Return the mean over annotators, then over the videos of each domain, then over domains, as fractions."""
     rows = {row["qid"]: row["pred_saliency_scores"] for row in predictions}
     domains = {}
     for a in annotations:

@@ -14,5 +14,5 @@ needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="no decord
 
 
 def by_decord(facts, indices):
-    """The 224-frames at source indices, uint8 RGB [n, 224, 224, 3]."""
+    """Return the 224-frames at source indices, uint8 RGB [n, 224, 224, 3]."""
     return opened_by_decord(facts)(indices)

@@ -61,7 +61,7 @@ ORDER = [*STAGES[:3], "videos looked at", *STAGES[3:5], "rows", STAGES[5], "epoc
 
 
 def make_videos(folder: Path) -> Path:
-    """All videos, the new one too."""
+    """Write all videos, including the new one."""
     folder.mkdir()
     for vid in [*VIDS, NEW_VID]:
         make_video(folder / f"{vid}.mp4", range(0, 600 * SECONDS, 60), sound_s=SECONDS)
@@ -69,7 +69,7 @@ def make_videos(folder: Path) -> Path:
 
 
 def link_checkout(folder: Path, parts: tuple[str, ...] = ("workflow", "pipeline")) -> Path:
-    """A checkout with the hooks beside the package, where the jobs' Python finds them."""
+    """Make a checkout with the hooks beside the package, where the jobs' Python finds them."""
     folder.mkdir(exist_ok=True)
     for original in (*(ROOT / part for part in parts), *HOOKS.glob("*.py"), HOOKS.parent / "fake_encoders.py"):
         (folder / original.name).symlink_to(original)
@@ -90,7 +90,8 @@ class Workflow:
         return self
 
     def copy(self, folder: Path) -> Workflow:
-        """An equal workflow elsewhere, run by the same checkout, with all times and Snakemake's records."""
+        """Return an equal workflow in another folder, run by the same checkout, with all times and Snakemake's
+        records."""
         shutil.copytree(self.folder, folder, symlinks=True)
         copied = Workflow(folder, self.videos)
         copied.code = self.code
@@ -170,15 +171,16 @@ class Workflow:
         return self.folder / "results"
 
     def is_held(self) -> bool:
-        """Whether a job that was told to $HOLD has come that far."""
+        """Tell whether a job with $HOLD has reached that place."""
         return (self.folder / "held").exists()
 
     def imported_by_idle_jobs(self) -> dict[str, set[str]]:
-        """Stages whose jobs were started and had no work, and the packages these had imported when they knew it."""
+        """Return the stages whose jobs were started without work, and the packages that they had imported by then."""
         return {line["stage"]: set(line["imported"]) for line in read_work(self.log, "unchanged")}
 
     def done(self) -> dict[str, int]:
-        """What the jobs did since the last `forget`, sorted: stages with work, videos looked at, rows and epochs."""
+        """Return the work of the jobs since the last `forget`, sorted: stages with work, videos read, rows and
+        epochs."""
         done: Counter[str] = Counter()
         for line in read_work(self.log):
             if line["what"] == "began":
@@ -193,7 +195,7 @@ class Workflow:
 
 
 def finished_once(folder: Path) -> tuple[Workflow, dict[str, int]]:
-    """A finished workflow, to be copied, and the work it took. The first process that asks for the folder makes it."""
+    """Return a finished workflow and its work. Tests copy it. The first process that asks for the folder makes it."""
     with locks.lock(folder / "finished", wait=True):
         workflow, work = Workflow(folder / "finished", folder / "videos"), folder / "work.json"
         if not work.exists():

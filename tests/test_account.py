@@ -30,7 +30,7 @@ from pipeline.video.account import COLUMNS
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """One good video; copies of it stand for all others."""
+    """Return one good video. Its copies are used for all others."""
     return make_video(tmp_path_factory.mktemp("film") / "film.mp4", options={"movflags": "faststart"})
 
 
@@ -211,7 +211,7 @@ def test_failed_downloads_are_tried_again_and_finished_ones_are_not(stage, serve
 
 @pytest.fixture
 def looked_at(work_done):
-    """Vids whose files were read since it was called last."""
+    """Return a function that returns the vids whose files were read since its last call."""
     return lambda: [Path(line["path"]).stem for line in work_done("probed")]
 
 
@@ -273,7 +273,7 @@ def test_a_vid_that_is_no_file_name_is_refused(stage, vid):
 
 @pytest.fixture
 def unpacked(stage, film):
-    """The index and manifest that `unpack` leaves, for members that are copies of the film."""
+    """Return a function that makes the index and the manifest of `unpack`, for members that are copies of the film."""
 
     def make(*members):
         home = stage.results / "resources/films"

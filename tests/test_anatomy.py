@@ -92,7 +92,7 @@ truths = st.lists(window, min_size=1, max_size=4, unique_by=tuple)
 
 @st.composite
 def guesses(draw):
-    """Predictions with scores that all differ."""
+    """Return predictions with scores that all differ."""
     windows = draw(st.lists(window, min_size=1, max_size=10))
     return [[*bounds, 1 - place / 100] for place, bounds in enumerate(windows)]
 
@@ -116,7 +116,7 @@ def test_costs_equal_the_gain_of_a_file_that_was_repaired_by_hand(rows):
 
 
 def repaired_by_hand(kind, guessed, true, fates, target, threshold):
-    """The average precision of a repaired list. The matching is done again by the plain reference."""
+    """Return the average precision of a repaired list. The plain reference does the matching again."""
     right = [place for place, fate in enumerate(fates) if fate == "right"]
     if kind in ("elsewhere", "duplicate"):
         kept = [one for one, fate in zip(guessed, fates, strict=True) if fate != kind]
@@ -142,7 +142,7 @@ def repaired_by_hand(kind, guessed, true, fates, target, threshold):
 
 
 def free_windows(guessed, true, right, threshold):
-    """The places of the true windows that no prediction took: those that are taken one after the other."""
+    """Return the places of the true windows that no prediction took, if they are taken one after the other."""
     free = set(range(len(true)))
     for place in right:
         start, end, _ = guessed[place]

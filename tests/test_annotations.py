@@ -252,7 +252,9 @@ def test_an_empty_file_is_refused(tmp_path):
 def test_counts_that_differ_from_the_released_ones_are_an_error(tmp_path, monkeypatch):
     source = write(tmp_path, QVH_ROW)
     monkeypatch.setitem(qvhighlights.RELEASED, files.sha256(source), Released("val", 2, 1, 0.1))
-    with pytest.raises(PipelineError, match="read as 1 query on 1 video, it holds 2 on 1"):
+    with pytest.raises(
+        PipelineError, match="found 1 query of 1 video, but this released file has 2 queries of 1 video"
+    ):
         run(tmp_path, "qvhighlights", "val", source)
 
 

@@ -12,7 +12,7 @@ PARSER = build_parser()
 
 
 def in_every_order(parts, *, fixed):
-    """Every order of the parts in which the first `fixed` of them keep theirs among each other."""
+    """Yield every order of the parts in which the first `fixed` of them keep their order."""
     for order in permutations(range(len(parts))):
         if [place for place in order if place < fixed] == list(range(fixed)):
             yield [word for place in order for word in parts[place]]

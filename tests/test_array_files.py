@@ -22,7 +22,7 @@ from pipeline.features.exchange.layouts import Layout
 
 
 def npy(header, body=b"\0" * 64, version=(1, 0), length=None):
-    """A file with a header of our own words."""
+    """Return a file with a header of our own words."""
     text = header if isinstance(header, bytes) else header.encode("latin-1")
     size = struct.pack("<H" if version[0] == 1 else "<I", len(text) if length is None else length)
     return b"\x93NUMPY" + bytes(version) + size + text + body
@@ -132,7 +132,7 @@ def test_an_array_that_nobody_asks_for_does_no_harm(tmp_path):
 
 
 def bomb(path, n_bytes, name="features.npy"):
-    """Zeros, packed to a thousandth."""
+    """Write zeros that are packed to a thousandth."""
     header = io.BytesIO()
     shape = {"descr": "<f4", "fortran_order": False, "shape": (n_bytes // 32, 8)}
     np.lib.format.write_array_header_1_0(header, shape)

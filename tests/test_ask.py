@@ -55,7 +55,7 @@ def predicted(run, epoch="selected"):
 
 @pytest.fixture(scope="module", params=["tr_detr", *PEERS])
 def of_a_method(own, request):
-    """The folder of a run of each method, and the run."""
+    """Return the folder of a run of each method, and the run."""
     folder = own.run(f"of_{request.param}", model=PEERS.get(request.param, MODEL))
     return folder, Moments.load(folder)
 

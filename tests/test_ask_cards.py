@@ -27,7 +27,7 @@ def run(own):
 
 
 def with_card(run, tmp_path, **changes):
-    """A copy of a run's folder whose card says something else."""
+    """Return a copy of a run's folder with a changed card."""
     folder = tmp_path / "results/runs/other/all-s2017"
     folder.mkdir(parents=True)
     for name in ("selected.safetensors", "last.safetensors"):

@@ -46,7 +46,7 @@ def video(tmp_path_factory):
 
 
 def answer_about(video, query):
-    """An answer about 20 seconds of video."""
+    """Return an answer about 20 seconds of video."""
     windows = tuple(
         ScoredWindow(*row) for row in [(4.0, 9.5, 0.9), (4.5, 9.5, 0.8), (0.0, 2.0, 0.5), (16.0, 20.0, 0.1)]
     )

@@ -38,7 +38,7 @@ PIECES = [Piece(0, 10), Piece(5, 10)]
 
 
 def saliency(n_clips, **raised):
-    """Scores of clips, 0 but for those of `c3=0.5`."""
+    """Return scores of clips, which are 0 except those that are named, such as `c3=0.5`."""
     scores = np.zeros(n_clips)
     for clip, value in raised.items():
         scores[int(clip[1:])] = value

@@ -28,7 +28,7 @@ from pipeline.video.supervised import Failed
 
 
 def by_librosa(path):
-    """The whole track as the published extractor has it: mean of the channels, soxr_hq."""
+    """Return the whole track as the published extractor reads it: mean of the channels, soxr_hq."""
     librosa = pytest.importorskip("librosa")
     with av.open(str(path)) as file:
         frames = list(file.decode(file.streams.audio[0]))

@@ -37,7 +37,7 @@ def driver():
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A page of as many queries as QVHighlights val has, two files, strangers' text in query and label."""
+    """Return a page with as many queries as QVHighlights val, two files, and strangers' text in query and label."""
     folder = tmp_path_factory.mktemp("page")
     truth = [
         annotation(n, [[2 * (n % 50), 2 * (n % 50) + 10]], f"query {n} of a cat", f"v{n // 3}_0.0_150.0")
@@ -251,7 +251,7 @@ def test_released_predictions_are_there_for_people_to_look_at(driver, shared_dat
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """A report of two seeds and a prediction file."""
+    """Return a report of two seeds and a prediction file."""
     folder = tmp_path_factory.mktemp("report")
     before = Path.cwd()
     os.chdir(folder)
@@ -317,7 +317,7 @@ def test_the_report_fits_in_every_width(driver, index, tmp_path, width, scheme):
 
 @pytest.fixture(scope="module")
 def served_page(tmp_path_factory):
-    """A page whose answers are made up, served by a process of its own, of a video that a browser can play."""
+    """Yield a page with invented answers about a video that a browser can play. A process of its own serves it."""
     from made_videos import make_video
     from served_page import served
 

@@ -23,7 +23,7 @@ NAMES = ("numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype", "
 STRANGE = ("os system", "builtins eval", "numpy load", "numpy.core.multiarray scalar", "copyreg _reconstructor")
 OPCODES = tuple(op.code.encode("latin-1") for op in pickletools.opcodes)
 MADE_PER_BYTE = 100
-"""What a byte of a file may cost in memory: an empty table takes 64 bytes and its place on the stack 8."""
+"""The memory that a byte of a file may need: an empty table takes 64 bytes and its place on the stack 8."""
 
 
 def text(value):
@@ -50,13 +50,13 @@ EMPTY = call("numpy.core.multiarray _reconstruct", name("numpy ndarray"), ints(0
 
 
 def array(shape=(2,), data=b"\0\0\x80?\0\0\0@", dtype=DTYPE, fortran=b"\x89"):
-    """The instructions that stand for an array, after `_reconstruct`."""
+    """Return the instructions for an array, after `_reconstruct`."""
     held = b"T" + struct.pack("<i", len(data)) + data
     return EMPTY + b"(K\x01" + ints(*shape) + dtype + fortran + held + b"tb"
 
 
 def table(entry):
-    """A whole pickle: `{"blobs": {"a": entry}}`."""
+    """Return a whole pickle: `{"blobs": {"a": entry}}`."""
     return b"\x80\x02}" + text("blobs") + b"}" + text("a") + entry + b"ss."
 
 
@@ -152,7 +152,7 @@ def test_one_text_asked_for_as_bytes_a_thousand_times_costs_what_one_does(tmp_pa
 
 
 def measured(content, folder):
-    """(arrays, or the ValueError that a file ends in; the most memory taken at a time, bytes)."""
+    """Return (the arrays or the ValueError of a file, the largest memory in bytes)."""
     path = folder / "x.pkl"
     path.write_bytes(content)
     tracemalloc.start()
@@ -167,7 +167,8 @@ def measured(content, folder):
 
 
 def grown(dice, depth=0):
-    """Instructions that leave one value, mostly; of every kind that the reader knows and some that it does not."""
+    """Return random instructions that mostly leave one value. They are of every kind that the reader knows and of
+    others."""
     kinds = (leaf, leaf, shared, tabled, listed, tupled, called, told, arrayed)
     return dice.choice(kinds if depth < 5 else (leaf,))(dice, depth + 1)
 
@@ -234,7 +235,8 @@ def arrayed(dice, _):
 
 @pytest.fixture(scope="module")
 def watched():
-    """Names of what is imported, opened for writing or run while the fixture's list is armed."""
+    """Yield two lists, `seen` and `armed`. While `armed` has an entry, `seen` gets every import and every run of code
+    or of a program."""
     seen, armed = [], []
 
     def look(event, arguments):

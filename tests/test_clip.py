@@ -26,7 +26,7 @@ QUERIES = ["A dog, running!", "people   cook &amp; EAT", "word " * 40]
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, torch_one_thread):
-    """A small CLIP as open_clip builds it, and its weight file."""
+    """Return a small CLIP as open_clip builds it, and its weight file."""
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
@@ -99,7 +99,7 @@ def test_real_titles_have_the_archives_token_counts(reference, small, shared_dat
 
 
 def real_titles(shared_data):
-    """(title, the archive's tokens) of every TVSum video."""
+    """Return (title, the archive's tokens) of every TVSum video."""
     rows = [q for s in ("train", "val") for _, q in records.read_jsonl(shared_data / f"annotations/tvsum_{s}.jsonl")]
     folder = shared_data / "features/tvsum/query_features"
     return [(row["query"], np.load(folder / f"{row['vid']}.npz")["token"]) for row in rows]

@@ -23,7 +23,7 @@ BOTH = ("univtg", "umt")
 
 
 def made(dataset, inputs):
-    """Two videos, of 12 and 9 clips, with labels."""
+    """Return two videos, of 12 and 9 clips, with labels."""
     seeded = torch.Generator().manual_seed(0)
     lengths, words = [12, 9], [4, 3]
     masks = [(torch.arange(max(counts)) < torch.tensor(counts)[:, None]).float() for counts in (lengths, words)]

@@ -20,7 +20,7 @@ VIDS = {"-a": 12, "b_1": 7, "long name with spaces": 30}
 
 
 def video(n, seed, dim=DIM):
-    """Rows that change slowly, as a video's do, around a common mean: neighbours and strangers look alike."""
+    """Return rows that change slowly around a common mean, as a video's do. So neighbours and strangers look alike."""
     rng = np.random.default_rng(seed)
     return (np.cumsum(rng.standard_normal((n, dim)), axis=0) + 2 * np.arange(dim) % 5).astype(np.float32)
 

@@ -24,7 +24,7 @@ def results(tmp_path):
 
 
 def values_near(text: str, distance: float) -> list[float]:
-    """Three values with standard deviation 1 whose mean lies `distance` from a printed number."""
+    """Return three values with standard deviation 1 whose mean is `distance` away from a printed number."""
     return [float(text) + distance + step for step in (-1, 0, 1)]
 
 
@@ -122,7 +122,7 @@ def test_ten_domains_and_their_mean_are_eleven_comparisons(results):
 
 @pytest.fixture(scope="module")
 def two_files(shared_data, tmp_path_factory):
-    """Table 4 with the authors' predictions of row (j), and Moment-DETR's as if a run of ours had made them."""
+    """Return Table 4 with the authors' predictions of row (j), and Moment-DETR's as if a run of ours had made them."""
     results = Results(tmp_path_factory.mktemp("results"))
     annotations = shared_data / "annotations/qvhighlights_val.jsonl"
     files = {name: shared_data / f"predictions/{name}_qvhighlights_val.jsonl" for name in ("momentdetr", "trdetr")}

@@ -114,7 +114,7 @@ def toy_row(qid, vid):
 
 
 def add_dataset(workflow):
-    """As CONTRIBUTING.md says: one file, one line, rows in sources.csv, a section and an experiment in the config."""
+    """Add a dataset as CONTRIBUTING.md says: one file, one line, rows in sources.csv, and sections of the config."""
     registry = workflow.folder / "pipeline/datasets/__init__.py"
     registry.write_text(registry.read_text().replace('    "tvsum",\n', '    "tvsum",\n    "toy",\n', 1))
     shutil.copy(toy_dataset.__file__, workflow.folder / "pipeline/datasets/toy.py")

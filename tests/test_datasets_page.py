@@ -26,7 +26,7 @@ FILES = {
 
 
 def table():
-    """(dataset, split) → queries, videos, windows, hours, as the page has them."""
+    """Return (dataset, split) → queries, videos, windows, hours, as the page has them."""
     cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in PAGE.splitlines() if line[:1] == "|"]
     counts = [row for row in cells if row[0] in datasets.PAPERS]
     return {(row[0], row[1]): [float(cell.replace(",", "")) for cell in row[3:]] for row in counts}

@@ -26,7 +26,7 @@ from pipeline.video.views import size_224
 
 
 def reference(path, indices, turn=()):
-    """The 224-frames by FFmpeg's scale and crop filters, bilinear."""
+    """Return the 224-frames by FFmpeg's filters scale and crop, bilinear."""
     facts = probe(path)
     size = size_224(facts.width, facts.height)
     chain = (

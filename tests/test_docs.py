@@ -86,7 +86,7 @@ def _snakemake(command):
 
 
 def _parsed(command):
-    """What Snakemake itself reads in the words, in the repository's root."""
+    """Return what Snakemake itself reads in the words, in the repository's root."""
     snakemake_cli = pytest.importorskip("snakemake.cli")
     there = Path.cwd()
     os.chdir(ROOT)
@@ -98,7 +98,7 @@ def _parsed(command):
 
 
 def _apart(arguments):
-    """What makes a plan of its own necessary: the profile and the config file."""
+    """Return the parts of a command for which it needs its own plan: the profile and the config file."""
     names = (arguments.workflow_profile, *map(str, arguments.configfile or ()))
     return " ".join(str(name) for name in names if name)
 
@@ -214,5 +214,5 @@ def _hours(costs):
 
 
 def _points(raw, name):
-    """Number of jobs of one seed: one for each point of a sweep."""
+    """Return the number of jobs of one seed: one for each point of a sweep."""
     return max(1, len(raw["experiments"][name].get("sweep", {})))

@@ -26,7 +26,7 @@ FACTS = {"torch": "2", "cuda": "13", "available": False, "gpus": []}
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No import of torch, and one sample of each kind in place of all. test_doctor_machine.py tries both."""
+    """Leave out the import of torch, and use one sample of each kind. test_doctor_machine.py tries all."""
     monkeypatch.setattr(isolated, "run", lambda *_: FACTS)
     monkeypatch.setattr(drawn, "pictures", lambda: [drawn.SAMPLES / "h264.mp4"])
     monkeypatch.setattr(drawn, "sounds", lambda: [drawn.SAMPLES / "aac.m4a"])
@@ -36,7 +36,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def ready(finished, tmp_path, monkeypatch):
-    """A finished small workflow, in its folder. What its videos are copied from is kept."""
+    """Return a finished small workflow in its folder. The originals of its videos are kept."""
     original, _ = finished
     copied = original.copy(tmp_path / "copied")
     monkeypatch.chdir(copied.folder)
@@ -46,7 +46,7 @@ def ready(finished, tmp_path, monkeypatch):
 
 
 def doctor(capsys, *arguments):
-    """The exit code of the command, and what it printed."""
+    """Return the exit code of the command and the text that it printed."""
     code = 0
     try:
         cli.main(["doctor", *arguments])

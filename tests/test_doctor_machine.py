@@ -1,4 +1,5 @@
-"""What the doctor says of installations, decoders, GPUs, disks and locks, each of them whole and broken."""
+"""Tests of the doctor's findings about installations, decoders, GPUs, disks and locks, each of them whole and
+broken."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def levels(findings):
 
 
 def one_of(findings, check):
-    """The one finding of that name."""
+    """Return the one finding of that name."""
     (found,) = [finding for finding in findings if finding.check == check]
     return found
 

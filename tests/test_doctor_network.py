@@ -1,4 +1,5 @@
-"""What the doctor says of servers that answer, refuse, lie, crawl or are not there. The server is a local one."""
+"""Tests of the doctor's findings about servers that answer, refuse, lie, crawl or do not exist. The server is a local
+one."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ BODY = b"x" * 100
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What a path does stands in its name; what was asked is kept."""
+    """Answers a path as its name says, and keeps the requests."""
 
     def do_HEAD(self):
         self.answer("HEAD")

@@ -23,7 +23,7 @@ MADE = Path("results/annotations/charades_sta/train.json")
 
 @pytest.fixture
 def place(tmp_path):
-    """A working folder with a config and annotations, and nothing of the repository in it."""
+    """Return a working folder with a config and annotations, and nothing of the repository."""
     folder = tmp_path / "else where"  # a blank, as people have it
     folder.mkdir()
     table = ["name,kind,file,url,digest,bytes,licence,note"]
@@ -46,7 +46,7 @@ def place(tmp_path):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A checkout of its own without bytecode, which nobody may write to."""
+    """Yield a separate checkout without bytecode, to which nobody may write."""
     folder = tmp_path_factory.mktemp("read only") / "checkout"
     for part in ("workflow", "pipeline"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -44,7 +44,7 @@ def small(**experiments):
 
 
 def costs(**experiments):
-    """Every line by its label."""
+    """Return every line by its label."""
     return flat(estimate(config.load(small(**experiments)), sources.load()).costs)
 
 

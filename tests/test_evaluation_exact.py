@@ -178,7 +178,7 @@ def test_a_file_of_one_tvsum_domain_is_scored_on_that_domain(shared_data, tmp_pa
 
 @st.composite
 def whole_files(draw):
-    """Predictions and annotations of up to six queries as JSONL files hold them; some list more than ten windows."""
+    """Return predictions and annotations of up to six queries as JSONL. Some list more than ten windows."""
     window = st.tuples(st.integers(0, 160), st.integers(0, 160)).map(sorted)
     rating = st.lists(st.integers(0, 4), min_size=3, max_size=3)
     confidence = st.sampled_from([0.1, 0.5, 0.9])

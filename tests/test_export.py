@@ -207,7 +207,7 @@ def test_a_stand_in_takes_the_place_of_the_released_family_and_never_its_name(tm
     export([store], "tvsum", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out/video_features").iterdir()] == [f"{KEY}_opt.npy"]
     assert take_in(tmp_path / "as it is", "tvsum", RAFT, tmp_path / "out", 3).passport.family == RAFT
-    with pytest.raises(PipelineError, match=f"is {RAFT} in this archive, not {FLOW} → ask for {RAFT}"):
+    with pytest.raises(PipelineError, match=f"contains the family {RAFT}, not {FLOW} → name {RAFT}"):
         take_in(tmp_path, "tvsum", FLOW, tmp_path / "out", 3)
 
 
@@ -215,7 +215,7 @@ def test_what_is_released_is_no_stand_in(tmp_path):
     released = tmp_path / "out/video_features" / f"{KEY}_opt.npy"
     released.parent.mkdir(parents=True)
     np.save(released, rows_of(FLOW))
-    with pytest.raises(PipelineError, match=f"is {FLOW} in this archive, not {RAFT} → ask for {FLOW}"):
+    with pytest.raises(PipelineError, match=f"contains the family {FLOW}, not {RAFT} → name {FLOW}"):
         take_in(tmp_path, "tvsum", RAFT, tmp_path / "out", 3)
 
 

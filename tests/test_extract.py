@@ -141,7 +141,7 @@ def test_files_that_are_away_fail_the_job_with_all_others_kept_and_are_read_when
 
 
 def kill_the_decoder_of(vid, number, monkeypatch):
-    """The decoder of one video sends this signal to its process; forked, so that the process sees it."""
+    """Let the decoder of one video send this signal to its process. It is forked, so that it sees the change."""
 
     def sampling(facts, clip_s):
         if facts.path.stem == vid:

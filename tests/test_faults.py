@@ -20,7 +20,7 @@ WRITES = bool(os.environ.get("WRITE"))
 
 @pytest.fixture(scope="session")
 def chain(finished):
-    """The finished small workflow as a chain of commands that are forked from here."""
+    """Return the finished small workflow as a chain of commands that are forked from this process."""
     made = Chain.of(finished[0])
     fault_chain.import_all()
     return made

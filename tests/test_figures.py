@@ -20,7 +20,7 @@ from pipeline.reporting.figures import panels
 
 
 def trained(results: Path, runs: list[str], column: str = "MR-full-mAP") -> Path:
-    """Logs and cards as `train` leaves them, three evaluations a run, and their manifest."""
+    """Write logs and cards as `train` does, with three evaluations a run, and return their manifest."""
     made = []
     for number, run in enumerate(runs):
         folder = results / "runs/tiny" / run
@@ -35,7 +35,7 @@ def trained(results: Path, runs: list[str], column: str = "MR-full-mAP") -> Path
 
 
 def redrawn(results: Path, settings, runs: Path) -> bool:
-    """Whether there was work."""
+    """Tell whether there was work."""
     made, asked = results / "figures/tiny.json", {"experiment": settings}
     return stage_jobs.run("draw", results, made, {"runs": runs}, asked, experiment="tiny")
 

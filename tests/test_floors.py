@@ -85,7 +85,8 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS, start=1) for roo
 
 
 def imported(path):
-    """Rooms (or modules at the top) of `pipeline` that a file imports, but for annotations alone."""
+    """Yield the rooms (or modules at the top) of `pipeline` that a file imports, except imports for annotations
+    only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_annotations = {
         part
@@ -103,7 +104,7 @@ def imported(path):
 
 
 def room_of(module):
-    """The room of a module, named without `pipeline.`."""
+    """Return the room of a module. The name of the module has no `pipeline.`."""
     room, *rest = module.split(".")
     return SETTINGS if room == "methods" and (not rest or rest[-1] == "settings") else room
 

@@ -28,7 +28,8 @@ def frames(n, height, width):
 
 @pytest.fixture(scope="module")
 def state():
-    """RAFT's state with numbers in all places, the deltas small enough that twenty of them stay within the frame."""
+    """Return RAFT's state with numbers in all places. The deltas are so small that twenty of them stay within the
+    frame."""
     with torch.device("meta"):
         network = optical_flow.raft_large(weights=None)
     generator = torch.Generator().manual_seed(0)

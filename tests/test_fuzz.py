@@ -37,7 +37,7 @@ from pipeline.features.store.bulk import read_packed
 from pipeline.video.segment import read_segments, read_videos
 
 MEMORY = 400 << 20
-"""What the files of one parser may cost in memory at a time, beyond what its libraries take: 400 MiB."""
+"""The memory that the files of one parser may need at a time, in addition to that of its libraries: 400 MiB."""
 
 
 HDF5_LOOPS = 20
@@ -305,7 +305,7 @@ def read_checkpoint(path: Path) -> None:
 
 
 def videos() -> list[bytes]:
-    """Whole videos of half a second in the containers of the datasets and of strangers."""
+    """Return whole videos of half a second in the containers of the datasets and of strangers."""
     from made_videos import make_video
 
     kinds = {"mp4": "libx264", "mkv": "libx264", "ts": "libx264", "flv": "libx264", "avi": "mpeg4", "webm": "libvpx"}
@@ -348,7 +348,7 @@ def seeds_of(name: str) -> Sequence[bytes]:
 
 
 def content(name: str, turn: int) -> bytes:
-    """The input of a number. The first ones are whole."""
+    """Return the input with this number. The first ones are whole."""
     seeds = seeds_of(name)
     dice = random.Random(f"{name} {turn}")
     return seeds[turn] if turn < len(seeds) else mutated(dice, dice.choice(seeds))

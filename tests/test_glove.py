@@ -36,7 +36,7 @@ def zipped(folder, text=None, member=glove.MEMBER):
 
 
 def vectors(text):
-    """The lines read one by one, without a library."""
+    """Return the lines read one by one, without a library."""
     return {line.split(" ")[0]: np.array(line.split(" ")[1:], np.float32) for line in text.splitlines()}
 
 

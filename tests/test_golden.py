@@ -20,7 +20,7 @@ from pipeline.released.golden import verify
 
 COMPACT = sorted((Path(__file__).parent / "data" / "golden").glob("*.json"))
 OTHERS = sorted((Path(__file__).parent / "data" / "golden" / "methods").glob("*.json"))
-"""Of the methods beside TR-DETR."""
+"""The golden sets of the methods other than TR-DETR."""
 
 
 def failures(path):
@@ -75,7 +75,7 @@ def test_a_figure_that_is_off_is_reported(tmp_path, torch_one_thread, key, spoil
 
 @pytest.fixture(scope="module")
 def quick():
-    """Weights and inputs, which follow from names and shapes, are generated once."""
+    """Generate weights and inputs once, because they follow from names and shapes."""
     kept = cache(golden_compact.noise)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(golden_compact, "noise", kept)
@@ -87,7 +87,7 @@ TOLD = json.loads(SMALL.read_text())
 
 
 def shorter(value):
-    """The first array in a value without its last number."""
+    """Return a value whose first array lacks its last number."""
     if isinstance(value, dict):
         first = next((key for key, each in value.items() if isinstance(each, list)), None)
         return value if first is None else value | {first: shorter(value[first])}
@@ -95,7 +95,7 @@ def shorter(value):
 
 
 def unknown(value):
-    """A value with its first number replaced by one that is none."""
+    """Return a value whose first number is replaced by one that is no number."""
     if isinstance(value, dict):
         first = next(iter(value))
         return value | {first: unknown(value[first])}

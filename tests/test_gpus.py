@@ -1,4 +1,4 @@
-"""Which GPUs a process may use: shown with stand-ins for the driver's listing and for CUDA."""
+"""Tests which GPUs a process may use, with stand-ins for the driver's listing and for CUDA."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ WAYS = {"hangs": (lambda: time.sleep(60), "took longer than 0.5 s"), "crashes": 
 
 @pytest.fixture(params=WAYS)
 def why(request, monkeypatch):
-    """A file of the name `BAD` makes the reader of facts misbehave; returns what is said of it."""
+    """Return a function that returns the error of a file. A file of the name `BAD` makes the reader of facts
+    misbehave."""
     misbehave, why = WAYS[request.param]
 
     def opening(path):

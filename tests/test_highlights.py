@@ -56,7 +56,7 @@ def test_any_scores_score_like_the_reference(queries):
 
 
 def one(labels, scores):
-    """AP and hit of one query whose first annotator rates the labelled clips 4, the others nothing."""
+    """Return AP and hit of one query whose first annotator rates the labelled clips 4, and the others nothing."""
     clips = [clip for clip, label in enumerate(labels) if label]
     annotation = {
         "duration": 2 * len(labels),

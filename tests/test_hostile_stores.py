@@ -31,7 +31,7 @@ def rows(seed=0, n=4):
 
 
 def made(path, passport=PASSPORT, **changed):
-    """A store with `a` and a pooled vector, without an index."""
+    """Return a store with `a` and a pooled vector, without an index."""
     with h5py.File(path, "w") as file:
         for name, value in (asdict(passport) | changed).items():
             file.attrs[name] = value
@@ -169,7 +169,7 @@ HARM = {
 
 
 def read_all(path):
-    """Everything that reads a store, in all ways."""
+    """Read a store in all ways."""
     with Store([path]) as store:
         for key in store.keys():  # noqa: SIM118 - no dict
             store.entry(key)

@@ -16,14 +16,14 @@ torch = pytest.importorskip("torch")
 
 
 def stretched(path, inside=None):
-    """One number that stands for ten thousand million."""
+    """Write a file with one number that claims to be ten thousand million."""
     tensors = {"weight": torch.ones(1).expand(100_000, 100_000)}
     torch.save({inside: tensors} if inside else tensors, path)
     return path
 
 
 def packed(path, n_bytes=8 << 20):
-    """A whole file whose zeros were packed to a thousandth."""
+    """Write a whole file whose zeros are packed to a thousandth."""
     torch.save({"weight": torch.zeros(n_bytes // 4)}, path.with_suffix(".plain"))
     with zipfile.ZipFile(path.with_suffix(".plain")) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():

@@ -36,14 +36,14 @@ BRANCHES = {
 
 
 def layers(style):
-    """Names of the layers in a public file, in order."""
+    """Return the names of the layers in a public file, in order."""
     stem = ["conv3d_1a_7x7", "conv3d_2b_1x1", "conv3d_2c_3x3"]
     mixed = [f"mixed_{line.split()[0]}" for line in CHANNELS.split(";")]
     return [name if style == "hassony2" else name.capitalize() for name in stem + mixed]
 
 
 def public_state(style, n_channels=3, seed=0):
-    """A file's content: random numbers under the public names, small variances so that epsilon matters."""
+    """Return a file's content: random numbers under the public names. Variances are small so that epsilon matters."""
     units = dict(zip(layers(style)[:3], ((64, n_channels, 7), (64, 64, 1), (192, 64, 3)), strict=True))
     for layer, line in zip(layers(style)[3:], CHANNELS.split(";"), strict=True):
         width, a, b, c, d, e, f = map(int, line.split()[1:])
@@ -66,7 +66,8 @@ def public_state(style, n_channels=3, seed=0):
 
 
 def same(clips, kernel, stride, style, value=0.0):
-    """TensorFlow's SAME, from the number of windows; hassony2's, which supposes that the stride divides every size."""
+    """Pad as TensorFlow's SAME does, from the number of windows, or as hassony2 does, who supposes that the stride
+    divides every size."""
     pads = []
     for size, width, step in zip(clips.shape[2:], kernel, stride, strict=True):
         n_windows = ceil(size / step)
@@ -76,7 +77,8 @@ def same(clips, kernel, stride, style, value=0.0):
 
 
 def pooled(clips, kernel, stride, style):
-    """Maximum over zero-padded windows; with hassony2 those that begin inside and end outside count too."""
+    """Return the maximum over zero-padded windows. With hassony2 windows that begin inside and end outside count,
+    too."""
     clips = same(clips, kernel, stride, style)
     begun = [-(size - width) % step for size, width, step in zip(clips.shape[2:], kernel, stride, strict=True)]
     if style == "hassony2":
@@ -85,7 +87,7 @@ def pooled(clips, kernel, stride, style):
 
 
 def reference(state, style, clips):
-    """Mixed_5c as the public code computes it, from the file's entries."""
+    """Return Mixed_5c as the public code computes it, from the file's entries."""
     norm = "batch3d" if style == "hassony2" else "bn"
 
     def unit(name, clips, stride=1):

@@ -19,7 +19,7 @@ def frames(n):
 
 @pytest.fixture(scope="module")
 def plain(torch_one_thread):
-    """pytorchvideo's whole network with numbers in all places."""
+    """Return pytorchvideo's whole network with numbers in all places."""
     network = i3d_resnet.filled(Weights.named("random:3", None))
     generator = torch.Generator().manual_seed(4)
     for tensor in network.state_dict().values():

@@ -78,7 +78,7 @@ def test_the_sheet_shows_the_frame_before_each_clips_middle(tmp_path, video, mon
 
 
 def sheet_of(monkeypatch, store, video):
-    """The contact sheet of `x` as it is drawn, and its labels."""
+    """Return the contact sheet of `x` as it is drawn, and its labels."""
     drawn = []
     imshow = Axes.imshow
 

@@ -93,7 +93,7 @@ def git(folder, *words):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout with one commit that takes the place of this one."""
+    """Return a checkout with one commit that takes the place of this one."""
     monkeypatch.setattr(of, "PROJECT", tmp_path / "inside/pyproject.toml")
     (tmp_path / "inside").mkdir()
     of.PROJECT.write_text("one")

@@ -154,7 +154,7 @@ def test_luck_of_the_released_run(shared_data):
 
 
 def few(differences):
-    """Two files, one query a video, whose values differ by these."""
+    """Return two files with one query for each video. Their values differ by these numbers."""
     return tuple(rows([0.5 + sign * d / 2 for d in differences], map(str, range(len(differences)))) for sign in (1, -1))
 
 

@@ -114,12 +114,12 @@ def test_every_manifest_that_exists_is_found(tmp_path):
 
 
 def texts_in(node):
-    """The literal texts of an expression: of a string, of an f-string, of what stands beside them."""
+    """Return the literal texts of an expression: of a string, of an f-string, and of the expressions in it."""
     return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
 
 def built_by_hand(source):
-    """Expressions of a module that make a path below a results folder, or take the name of a run apart."""
+    """Yield the expressions of a module that make a path below a results folder, or split the name of a run."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             if any(text.strip("/").split("/")[0] in FOLDERS for text in texts_in(node.right)):
@@ -143,7 +143,7 @@ OTHER_NAMES = {
     "benchmarks/table3_curves.py: table.stem.rpartition('-s')": "a table of docs/table3",
     "benchmarks/start_up.py: Path(scratch) / 'videos'": "videos that the benchmark makes, beside the results",
 }
-"""What only looks like a path below the results or the name of a run."""
+"""Expressions that only look like a path below the results or the name of a run."""
 
 
 @pytest.mark.parametrize("room", ["pipeline", "benchmarks"])

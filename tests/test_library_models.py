@@ -85,7 +85,7 @@ def test_the_video_models_are_torchvisions_as_their_weights_say():
 
 
 def picture(width, height):
-    """A picture whose neighbours are close, as a decoder gives."""
+    """Return a picture with similar neighbours, as a decoder gives."""
     from PIL import Image
 
     noise = np.random.default_rng(width).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)

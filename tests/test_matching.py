@@ -33,7 +33,7 @@ def matched(logits, spans, targets):
 
 
 def cost_by_hand(logits, span, target):
-    """The cost as the released system's formula has it, on plain numbers."""
+    """Return the cost by the formula of the released system, on plain numbers."""
     (c, w), (tc, tw) = span.tolist(), target.tolist()
     start, end, tstart, tend = c - w / 2, c + w / 2, tc - tw / 2, tc + tw / 2
     inter = max(0.0, min(end, tend) - max(start, tstart))

@@ -52,8 +52,8 @@ def test_spans_are_fractions_of_what_was_seen(dataset):
 
 
 def test_only_what_is_longer_is_cut_and_queries_behind_the_cut_teach_nothing(tmp_path):
-    shelf = two_streams(tmp_path).put("clip-text", 3, TOKENS, "tokens")
-    data = shelf.load(WORDS, max_clips=5)
+    families = two_streams(tmp_path).put("clip-text", 3, TOKENS, "tokens")
+    data = families.load(WORDS, max_clips=5)
     assert data.cut < {query.vid for query in data.queries}
     assert all(n == 5 for query, n in zip(data.queries, data.n_clips, strict=True) if query.vid in data.cut)
 

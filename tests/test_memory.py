@@ -1,4 +1,4 @@
-"""Where memory or room on the disk is lacking, a command ends with one line, whoever finds it out."""
+"""Tests that a command ends with one line if memory or room on the disk is lacking, wherever the error occurs."""
 
 from __future__ import annotations
 

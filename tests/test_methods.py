@@ -200,7 +200,7 @@ def test_a_record_of_another_revision_or_of_a_method_that_is_gone_is_not_current
 
 
 def flat(section, prefix=""):
-    """Nested keys as dotted ones."""
+    """Return nested keys as dotted ones."""
     found = {}
     for key, value in section.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -208,7 +208,7 @@ def flat(section, prefix=""):
 
 
 def defaults():
-    """What a record leaves out, with the revision that stands for it."""
+    """Return the values that a record leaves out, with the revision that stands for them."""
     found = {
         name: {"revision": kind.revision, "defaults": flat(kind().model_dump(mode="json"))}
         for name, kind in ((name, methods.settings_class(name)) for name in methods.METHODS)

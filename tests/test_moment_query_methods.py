@@ -41,7 +41,7 @@ def small(name, *, moments=True, **settings):
 
 
 def labelled(batch):
-    """The batch with labels: a moment of each sample, and pairs of its clips."""
+    """Return the batch with labels: a moment of each sample, and pairs of its clips."""
     n, length = batch.video_mask.shape
     pairs = torch.tensor([[1, 2]] * n), torch.tensor([[3, 0]] * n)
     common = Labels(torch.tensor([[[0.4, 0.3]]] * n), [1] * n, batch.video_mask * 3, batch.video_mask, *pairs)
@@ -101,7 +101,8 @@ def test_padded_rows_that_are_spared_change_no_loss_and_no_gradient(name, moment
 
 
 def convolved_events(video, n_clips):
-    """EaTR's pseudo events by the release's way: the similarities of all clips, a 5 x 5 pattern, and loops."""
+    """Return EaTR's pseudo events as the release computes them: similarities of all clips, a 5 x 5 pattern, and
+    loops."""
     length, found = video.shape[1], []
     pattern = torch.tensor([1.0, 1, 0, -1, -1])
     for rows, n in zip(video, n_clips, strict=True):

@@ -24,7 +24,7 @@ from pipeline.released.golden_compact import compact
 
 
 def compact_name(path):
-    """A set's name as its case has it: some files have another hyphen."""
+    """Return a set's name in the form of its case, because some files have another hyphen."""
     return path.stem.replace("-", "_")
 
 
@@ -55,7 +55,7 @@ def test_a_golden_set_is_met(path):
 
 
 def spoilt_pairs(told):
-    """The matching of an earlier layer, or of some, with the last sample's first pair taken for another."""
+    """Return the matching of an earlier layer, or of some. The last sample's first pair is replaced by another."""
     *others, last = told
     return [*others, spoilt_pairs(last) if isinstance(last[0][0], list) else [[9], [0]]]
 
@@ -89,7 +89,7 @@ def test_a_network_has_the_parameters_it_should(case, released):
 
 @cache
 def released_weights(name):
-    """Tensors of the released names and shapes."""
+    """Return tensors with the released names and shapes."""
     held = dict(compact(QVHIGHLIGHTS[name]).weights)
     again = {key.removeprefix("transformer.decoder."): tensor for key, tensor in held.items()}
     return held | {key: tensor for key, tensor in again.items() if key.startswith(TWICE)}

@@ -82,7 +82,7 @@ def given_families(monkeypatch):
 
 
 def extracted(folder, paths, names, seconds_per_video=60):
-    """(family → vid → rows, what was skipped) of one run."""
+    """Return (family → vid → rows, what was skipped) of one run."""
     grids = {GRIDS[name]: grid_seconds(GRIDS[name]) for name in names}
     sources = []
     for vid, path in paths.items():
@@ -98,14 +98,14 @@ def extracted(folder, paths, names, seconds_per_video=60):
 
 
 def blues_at(path, seconds):
-    """Blue of the last frame that is shown before each time, decoded by PyAV."""
+    """Return the blue of the last frame that is shown before each time, decoded by PyAV."""
     shown = [(frame.pts * frame.time_base, frame) for frame in decoded(path) if frame.pts >= 0]
     before = [[frame for time, frame in shown if time < second] or [shown[0][1]] for second in seconds]
     return [frames[-1].to_ndarray(format="rgb24")[:, :, 2].mean() for frames in before]
 
 
 def grid_times(places, rate):
-    """Grid frame n shows the last source frame before (n + ½)/rate."""
+    """Return the times of the grid. Grid frame n shows the last source frame before (n + ½)/rate."""
     return [(n + Fraction(1, 2)) / rate for n in places]
 
 

@@ -70,7 +70,7 @@ def test_both_encoders_of_one_decode_equal_each_alone(tmp_path, stubbed):
 
 
 def extracted(folder, paths, families):
-    """Per family: vid → (rows, decoder), of one run."""
+    """Return for each family vid → (rows, decoder), of one run."""
     sources = [
         VideoFile(vid, path, files.sha256(path), {"2s": round(probe(path).duration / 2)}) for vid, path in paths.items()
     ]

@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def killed(tmp_path):
-    """The place of a lock, and the workers of a process that held it and was killed."""
+    """Return the place of a lock, and the workers of a process that held it and was killed."""
     script = tmp_path / "pool.py"
     script.write_text(POOL)
     root = Path(__file__).resolve().parents[1]

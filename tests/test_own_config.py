@@ -68,21 +68,22 @@ def test_a_dataset_may_be_learnt_twice_where_its_labels_are_equal(changes):
         (
             "mine",
             {"clip": "1s"},
-            r"known here as clips of 2s, rated by 1, and .* as clips of 1s, rated by 1",
+            r"\(clips of 2s, rated by 1; new: clips of 1s, rated by 1\)",
         ),
-        ("mine", {"raters": 0}, r"known here as clips of 2s, rated by 1, and .* as clips of 2s, not rated"),
+        ("mine", {"raters": 0}, r"\(clips of 2s, rated by 1; new: clips of 2s, not rated\)"),
         (
             "mine",
             {"raters": 3},
-            r"known here as clips of 2s, rated by 1, and is to be known as clips of 2s, rated by 3",
+            r"\(clips of 2s, rated by 1; new: clips of 2s, rated by 3\)",
         ),
-        ("tvsum", {}, r"known here as a dataset of the papers, and is to be known as clips of 2s, rated by 1"),
+        ("tvsum", {}, r"\(a dataset of the papers; new: clips of 2s, rated by 1\)"),
     ],
 )
 def test_another_dataset_of_a_known_name_is_refused_and_the_first_stays(name, changes, said):
     datasets.learn("mine", FACTS)
     before = dict(datasets.DATASETS)
-    with pytest.raises(PipelineError, match=f"dataset {name}: is {said} → work with the two in processes"):
+    expected = f"dataset {name}: is already registered with other labels {said} → use one process for each"
+    with pytest.raises(PipelineError, match=expected):
         datasets.learn(name, FACTS | changes)
     assert before == datasets.DATASETS
 

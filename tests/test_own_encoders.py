@@ -62,7 +62,7 @@ def weights_of(family):
 
 
 def model_as_open_clip_builds_it(model):
-    """open_clip's own model, its preparation of pictures and its tokenizer, filled with small random numbers."""
+    """Return open_clip's own model with small random numbers, its preparation of pictures and its tokenizer."""
     torch.manual_seed(0)
     built, _, preprocess = open_clip.create_model_and_transforms(model, pretrained_text=False)
     return built.eval(), preprocess
@@ -70,7 +70,7 @@ def model_as_open_clip_builds_it(model):
 
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory):
-    """A small model as open_clip builds it, and the file of its weights."""
+    """Return a small model as open_clip builds it, and the file of its weights."""
     built, _ = model_as_open_clip_builds_it("ViT-S-32-alt")
     return built, saved(built, tmp_path_factory.mktemp("vit") / "w.safetensors")
 
@@ -91,7 +91,7 @@ def native_frames(video, indices):
 
 
 def check_model(model, video, tmp_path):
-    """Rows of a real video, and of queries, are what open_clip computes of the pictures that it prepares itself.
+    """Check that rows of a real video, and of queries, are equal to those that open_clip computes of its own pictures.
 
     Returns whether there were queries.
     """
@@ -131,7 +131,7 @@ def check_model(model, video, tmp_path):
 
 @pytest.fixture(scope="module")
 def second(shared_data):
-    """A real video of one second, so of one row."""
+    """Return a real video of one second, which has one row."""
     return shared_data / "videos/big_buck_bunny_432_433.webm"
 
 

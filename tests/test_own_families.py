@@ -28,7 +28,7 @@ FEATURES = {"video": ["clip-vit-b32"], "text": "clip-text"}
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
-    """Every test ends without families of its own."""
+    """Remove all families of the user's own after every test."""
     monkeypatch.setenv(own_families.VARIABLE, "")
     yield
     families.register({})
@@ -250,7 +250,7 @@ def test_definitions_that_differ_in_weights_alone_are_two_families_with_two_pass
 def test_a_process_that_knows_one_definition_takes_no_other_of_its_name():
     families.learn({"weak": WEAK})
     families.learn({"weak": dict(WEAK)})
-    with pytest.raises(PipelineError, match="knows another family of that name"):
+    with pytest.raises(PipelineError, match="another family of that name is already registered"):
         families.learn({"weak": WEAK | {"weights": "random:4"}})
 
 

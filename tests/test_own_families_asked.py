@@ -24,7 +24,7 @@ FEATURES = {"video": ["weak"], "text": "weak-text"}
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    """The folder of a run that was trained on rows of `weak`, the weight file, and a video."""
+    """Yield the folder of a run that was trained on rows of `weak`, the weight file, and a video."""
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("own")

@@ -1,4 +1,4 @@
-"""Which clips a scored window of one's own rates: over clip lengths, places, and rests after the last whole clip.
+"""Tests which clips a scored window of one's own rates: over clip lengths, places, and rests after the last whole clip.
 
 The reference counts in whole milliseconds and tries every clip.
 """
@@ -20,7 +20,7 @@ RESTS = (0, 1, 3, 5, 9)
 
 
 def by_hand(start, end, duration, clip):
-    """Milliseconds in, the clips that a window rates out."""
+    """Return the clips that a window in milliseconds rates."""
     n = duration // clip
     with_middle = [k for k in range(n) if 2 * start <= (2 * k + 1) * clip <= 2 * end]
     if with_middle:
@@ -31,7 +31,7 @@ def by_hand(start, end, duration, clip):
 
 
 def cases(clip):
-    """Windows of five lengths, a tenth of a clip apart, in videos of three clips and a rest."""
+    """Yield windows of five lengths, a tenth of a clip apart, in videos of three clips and a rest."""
     step = clip // 10
     for rest in RESTS:
         duration = 3 * clip + rest * step

@@ -20,7 +20,7 @@ from pipeline.reporting.reproduced import METRIC_OF
 
 @pytest.fixture
 def files(tmp_path):
-    """Sixty queries of as many videos; the second file is wrong on every third."""
+    """Return sixty queries of as many videos. The second file is wrong on every third."""
     truth = [annotation(n, [[10, 20]]) for n in range(60)]
     good = [prediction(row, [[10, 20 + n % 4, 0.9]]) for n, row in enumerate(truth)]
     bad = [prediction(row, [[60, 70, 0.9] if n % 3 == 0 else [10, 24, 0.9]]) for n, row in enumerate(truth)]

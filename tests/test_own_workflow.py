@@ -38,7 +38,7 @@ experiments:
 
 @pytest.fixture(scope="module")
 def workflow(tmp_path_factory):
-    """A folder with six videos and a CSV, taken to metrics by Snakemake; the encoders are fakes."""
+    """Return a folder with six videos and a CSV, for which Snakemake made metrics. The encoders are fakes."""
     folder = tmp_path_factory.mktemp("own")
     videos = folder / "flow" / "videos"
     flow = Workflow(folder / "flow", videos).prepare()

@@ -20,7 +20,7 @@ from pipeline.reporting.page.scored_files import examine, named_files
 
 @pytest.fixture
 def two_files(tmp_path):
-    """Three queries, and two prediction files, of which the second is worse on the first query."""
+    """Return three queries and two prediction files. The second file is worse on the first query."""
     truth = [annotation(1, [[10, 20]], HOSTILE), annotation(2, [[40, 80]]), annotation(3, [[0, 6], [100, 110]])]
     good = [[[10, 20, 0.9], [60, 70, 0.2]], [[40, 82, 0.8]], [[0, 6, 0.7]]]
     bad = [[[60, 70, 0.9], [10, 20, 0.2]], [[40, 82, 0.8]], [[0, 6, 0.7]]]

@@ -1,4 +1,4 @@
-"""Who beats whom: methods in pairs on the same queries, tested by whole videos, in every form of the matrix."""
+"""Pairwise comparison of methods on the same queries, tested by whole videos, in every form of the matrix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def results(tmp_path):
 
 
 def queries(results, name, run, file, values, metric="MR-full-mAP", domain=None):
-    """Scores of one run, query by query. values: qid → 0 to 1; a video is a domain, or a qid's first letter."""
+    """Write the scores of one run, query by query. values: qid → 0 to 1. A video is a domain, or a qid's first
+    letter."""
     results.score(name, run, file, qvh_metrics(0.0, len(values)))
     rows = [{"qid": qid, "vid": qid, "video": domain or qid[0], metric: value} for qid, value in values.items()]
     path = results.scored[-1].with_suffix(".queries.jsonl")

@@ -34,7 +34,7 @@ def encoder(torch_one_thread):
 
 
 def pieces(n, seed=0):
-    """A tone of its own in each piece, and noise."""
+    """Return a different tone in each piece, and noise."""
     random = np.random.default_rng(seed)
     tones = np.sin(np.outer(random.uniform(0.01, 1, n), np.arange(PIECE)))
     return (0.3 * tones + 0.05 * random.normal(size=(n, PIECE))).astype(np.float32)

@@ -112,7 +112,7 @@ def test_equation_11_attention(features):
 
 
 def watched(model, batch):
-    """Inputs and outputs of t2v, encoder and score head, call by call."""
+    """Return inputs and outputs of t2v, encoder and score head, call by call."""
     calls = {"t2v": [], "encoder": [], "score": []}
     for name, kept in calls.items():
         getattr(model, name).register_forward_hook(lambda _m, i, o, kept=kept: kept.append((a(i[0]), a(o))))
@@ -136,7 +136,7 @@ def test_equations_12_13_and_16_cooperation():
 
 
 def gru(module, rows):
-    """The last state after `rows`, step by step."""
+    """Return the last state after `rows`, step by step."""
     state = np.zeros(rows.shape[1])
     weights = [a(x) for x in (module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0, module.bias_hh_l0)]
     for row in rows:
@@ -198,7 +198,7 @@ def make_labels(n_clips, length=None):
 
 
 def make_batch(n_clips, n_words, length=None, words=None):
-    """The same samples however far they are padded."""
+    """Return the same samples with any padding."""
     length, words = length or max(n_clips), words or max(n_words)
     video, text = torch.zeros(len(n_clips), length, 14), torch.zeros(len(n_clips), words, 7)
     for b, (clips, tokens) in enumerate(zip(n_clips, n_words, strict=True)):

@@ -30,7 +30,7 @@ KINDS = [("mp4", "h264 B"), ("mkv", "h264 open"), ("ts", "h264 closed"), ("webm"
 
 @pytest.fixture(scope="module", params=KINDS, ids=[" ".join(kind) for kind in KINDS])
 def video(request, tmp_path_factory):
-    """80 numbered pictures, 8 s."""
+    """Return a video of 80 numbered pictures, 8 s long."""
     container, codec = request.param
     path = tmp_path_factory.mktemp("part") / f"v.{container}"
     return written(path, codec, steady(path, 80))

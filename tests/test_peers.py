@@ -205,7 +205,7 @@ def study(monkeypatch):
 
 
 def curves(folder, name, seed, **of_domains):
-    """The CSV file of one seed: every domain has the same curve, but those that are named."""
+    """Write the CSV file of one seed. Every domain has the same curve, except those that are named."""
     rows = zip(*(of_domains.get(domain, of_domains["rest"]) for domain in DOMAINS), strict=True)
     lines = [",".join(map(str, [5 * (i + 1), *row])) for i, row in enumerate(rows)]
     (folder / f"{name}-s{seed}.csv").write_text("\n".join([f"epoch,{','.join(DOMAINS)}", *lines]) + "\n")

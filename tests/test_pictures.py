@@ -1,4 +1,5 @@
-"""Which picture every family is given: FFmpeg's, read from the start, in every container, codec, kind of GOP and cut.
+"""Tests which picture every family is given: FFmpeg's, read from the start, in every container, codec, kind of GOP and
+cut.
 
 Every picture carries its number. `decoded` is all that FFmpeg shows of a file, in order; what `read_frames` gives for
 an index has to be the picture at that place, sparse or dense, and in every view.
@@ -34,12 +35,12 @@ def wanted_of(name):
 
 
 def shown(path):
-    """The number of every picture that FFmpeg shows, in order."""
+    """Return the number of every picture that FFmpeg shows, in order."""
     return [number_of(frame.to_ndarray(format="rgb24")) for frame in decoded(path) if frame.pts >= 0]
 
 
 def read(path, families):
-    """By (view, source index): the number that the picture given for it carries; and the rows of each family."""
+    """Return (view, source index) → the number on the picture that is given for it, and the rows of each family."""
     facts = probe(path)
     wanted = {name: wanted_of(name) for name in families}
     rows = {name: SAMPLINGS[what.sampling](facts, what.clip_s) for name, what in wanted.items()}

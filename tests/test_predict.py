@@ -24,7 +24,7 @@ def benchmark(tmp_path_factory) -> Benchmark:
 
 @pytest.fixture(scope="module")
 def run(benchmark) -> Path:
-    """The folder of a run of six epochs, watched at each, with its predictions."""
+    """Return the folder of a run of six epochs with an evaluation at each, and with its predictions."""
     settings = experiment(training={"epochs": 6, "evaluate_every": 1, "evaluation_batch_size": 3})
     benchmark.train(settings)
     return benchmark.predict(settings) / "all-s2017"

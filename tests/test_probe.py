@@ -223,7 +223,8 @@ def test_sound_alone_is_no_video(tmp_path):
 
 
 def with_cover(path, sound, seconds=2):
-    """A song with a picture of its sleeve, as music shops and players write it; `sound` None: a film with a cover."""
+    """Return a song with a cover picture, as shops and players write it. If `sound` is None, it is a film with a
+    cover."""
     import av
     import numpy as np
     from made_videos import picture

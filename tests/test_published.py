@@ -54,7 +54,7 @@ def test_table_3s_averages_add_up_but_for_two_rows():
 
 
 def wrong_marks(number):
-    """Where the paper's marks differ from the computed ones, in words; Table 4 marks nothing."""
+    """Return in words where the paper's marks differ from the computed ones. Table 4 marks nothing."""
     computed = published.computed_marks(number)
     return [
         f"Table {number}, {row.key}, {column}: {row.values[column]} is marked {printed or 'not at all'}, "

@@ -66,7 +66,7 @@ def inputs_of(dataset, audio):
 
 
 def queries_of(dataset):
-    """Three queries on two videos of one source and one of another. With moments, each has three windows."""
+    """Return three queries on two videos of one source and one of another. With moments, each has three windows."""
     about, rng = datasets.get(dataset), np.random.default_rng(0)
     vids = ("a_0.0_16.0", "b_0.0_16.0", "b_16.0_32.0")
     windows = ((2.0, 5.0), (8.0, 10.5), (6.0, 7.5)) if about.moments else None
@@ -130,7 +130,7 @@ def outcome(settings, dataset, audio, training=TRAINING):
 
 
 def schedule_of(method, training):
-    """The learning rate of some epochs, the decay of weights, and the largest norm of gradients."""
+    """Return the learning rate of some epochs, the decay of weights, and the largest norm of gradients."""
     optimizer = method.optimizer(training, "cpu")
     schedule, rates = method.schedule(optimizer, training), []
     for _ in range(5):
@@ -141,18 +141,18 @@ def schedule_of(method, training):
 
 
 def differs(was, *run):
-    """Whether a run has another outcome. It is followed only as far as it takes to tell."""
+    """Tell whether a run has another outcome. It is computed only as far as is needed to tell."""
     return any(before != now for before, now in zip(was, outcome(*run), strict=True))
 
 
 def small(name, **changes):
-    """The settings of a small network."""
+    """Return the settings of a small network."""
     kind = methods.settings_class(name)
     return kind.model_validate({key: value for key, value in SMALL.items() if key in kind.model_fields} | changes)
 
 
 def another(key, value):
-    """Another value of a key."""
+    """Return another value of a key."""
     key = key.split(".")[-1]
     if key in OTHER:
         return OTHER[key]
@@ -162,7 +162,7 @@ def another(key, value):
 
 
 def changes_of(settings):
-    """Key with dots → the section `model` in which that key alone has another value."""
+    """Yield key with dots → the section `model` in which only that key has another value."""
     written = settings.model_dump(mode="json")
     single = len(type(settings).model_fields["formulation"].annotation.__args__) == 1
     weights = {f"loss_weights.{key}": value for key, value in written.pop("loss_weights").items()}
@@ -174,7 +174,7 @@ def changes_of(settings):
 
 
 def refused(name, dataset, audio, section, **training):
-    """What the config says of an experiment with these settings, or None where it takes them."""
+    """Return the config's error about an experiment with these settings, or None if it accepts them."""
     experiment = {
         "dataset": dataset,
         "features": {"video": ["clip-vit-b32"], "audio": ["pann-cnn14"] if audio else []},
@@ -195,7 +195,7 @@ def refused(name, dataset, audio, section, **training):
 
 
 def expected(name, dataset, audio, switches=()):
-    """Keys that change nothing, and keys that are refused by their name."""
+    """Return the keys that change nothing, and the keys that are refused by their name."""
     base = small(name, **dict(switches))
     was = list(outcome(base, dataset, audio))
     idle, named = set(), set()
@@ -226,7 +226,7 @@ def test_a_key_of_the_method_changes_the_run_or_is_refused(name, dataset, audio)
 
 
 def switches():
-    """Every method with every switch that it has, in its other position."""
+    """Yield every method with every switch that it has, in its other position."""
     for name in methods.METHODS:
         for key, section in changes_of(small(name)):
             if isinstance(section.get(key), bool) or key == "formulation":
@@ -254,7 +254,7 @@ READ: set[str] = set()
 
 @cache
 def keys_of_the_contract():
-    """The keys of `training` that a method is asked about: those that the methods' common base reads."""
+    """Return the keys of `training` that a method is asked about. The methods' common base reads them."""
     method = Method(None, inputs_of("qvhighlights", audio=True))
     method.network = torch.nn.Linear(1, 1)
     training = Noted()

@@ -20,7 +20,8 @@ def experiment(**lines):
 
 @pytest.fixture
 def made(tmp_path):
-    """Manifests of one experiment that belong together, to be spoilt: (experiments, metrics, predictions, runs)."""
+    """Return manifests of one experiment that belong together: (experiments, metrics, predictions, runs). Tests spoil
+    them."""
     one = experiment()
     of_run = {run: one.settings_of(run).recorded() for run in one.runs}
     settings = {"experiment": "one", "features": one.features.model_dump(mode="json"), "runs": of_run}

@@ -33,7 +33,7 @@ PROGRAMS = {
     "optional",
 }
 PROGRAMS |= {"_", "-", ".", "$", "~", "pipeline"}
-"""What is no key of ours: programs, the mount option `flock`, values of the switch, characters, the package."""
+"""Names that are no keys of ours: programs, the mount option `flock`, values of the switch, characters, the package."""
 ADVISES = re.compile(
     r"\b(add|correct|delete|extract|fetch|import|install|leave|make|name|pass|put|remove|rename|run|see|set|take|write)\b"
 )
@@ -44,7 +44,7 @@ FINDINGS = {"note", "problem", "kind", "Fault"}
 
 
 def remedies() -> Iterator[tuple[str, str]]:
-    """Place and text of everything that is advice: `remedy=` of a call and names that end in it, `{…}` for values."""
+    """Yield the place and the text of all advice: `remedy=` of a call and names that end in it, `{…}` for values."""
     for path in sorted((ROOT / "pipeline").rglob("*.py")):
         constants = {}
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -57,8 +57,8 @@ def remedies() -> Iterator[tuple[str, str]]:
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Place and text of all texts that quote something and tell the reader to do something, wherever they stand: errors
-    of the config are raised as ValueError, yielded as complaints, or returned by a function."""
+    """Yield the place and the text of all texts that quote something and tell the reader to do something. Errors of the
+    config are raised as ValueError, yielded as complaints, or returned by a function."""
     for path in sorted((ROOT / "pipeline").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         passed_over = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
@@ -94,7 +94,7 @@ def advice_of(node: ast.AST) -> list[ast.expr]:
 
 
 def text_of(node: ast.AST, constants: dict[str, str] | None = None) -> str:
-    """The text of an expression; a value that is only known at run time is {…}."""
+    """Return the text of an expression. A value that is only known at run time is {…}."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -111,7 +111,7 @@ def text_of(node: ast.AST, constants: dict[str, str] | None = None) -> str:
 
 
 def models(kind: Any, seen: set[Any]) -> set[type[BaseModel]]:
-    """Every model that an annotation reaches."""
+    """Return every model that an annotation reaches."""
     if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
         seen.add(kind)
         return {kind}.union(*(models(field.annotation, seen) for field in kind.model_fields.values()))
@@ -153,7 +153,7 @@ def targets() -> set[str]:
 
 
 def strange_parts(text: str) -> list[str]:
-    """What a remedy names and nothing here has."""
+    """Return the names in a remedy that do not exist here."""
     keys, known_commands = config_keys(), commands()
     strange = [f"option {name}" for name in OPTION.findall(text) if name not in options() | OF_SNAKEMAKE]
     strange += [

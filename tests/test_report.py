@@ -106,7 +106,7 @@ def test_a_story_tells_the_commit_of_its_runs_and_no_table_depends_on_it(made, t
 
 @pytest.fixture
 def kitchen():
-    """A dataset of one's own, which is forgotten afterwards."""
+    """Register a dataset of one's own, and remove it after the test."""
     datasets.learn("kitchen", {"annotations": "k.csv", "videos": "videos", "clip": "2s", "raters": 0})
     yield
     datasets.register({})

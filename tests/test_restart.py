@@ -21,7 +21,7 @@ FAMILIES = ("clip-vit-b32", "slowfast-r50-caffe2")
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory):
-    """A workflow that has done everything before extraction."""
+    """Return a workflow that has done everything before extraction."""
     folder = tmp_path_factory.mktemp("restart")
     workflow = Workflow(folder / "segmented", make_videos(folder / "videos")).prepare()
     workflow.run("results/segments/qvhighlights/00001.json", "results/annotations/qvhighlights/val.json")
@@ -38,12 +38,13 @@ def staging(workflow, family):
 
 
 def finished_in(workflow):
-    """Videos whose rows are on disk, by family."""
+    """Return the videos whose rows are on disk, by family."""
     return {family: len(list(staging(workflow, family).glob("[!.]*.npz"))) for family in FAMILIES}
 
 
 def extracting(workflow):
-    """Snakemake, held in the middle of the shard: of either family a video is finished, others are not."""
+    """Return Snakemake, held in the middle of the shard. In each family at least one video is finished, and others are
+    not."""
     workflow.forget()
     process = workflow.start(SEEN, HOLD="5")
     wait_for(lambda: workflow.is_held() and all(finished_in(workflow).values()))
@@ -55,13 +56,13 @@ def let_go(workflow):
 
 
 def job_of(process):
-    """The stage that a Snakemake is running."""
+    """Return the stage that a Snakemake is running."""
     below = psutil.Process(process.pid).children(recursive=True)
     return next(job for job in below if "python" in job.cmdline()[0] and "pipeline" in job.cmdline()[1:5])
 
 
 def failed(process):
-    """What a Snakemake said that ended with an error."""
+    """Return the output of a Snakemake that ended with an error."""
     said, _ = process.communicate()
     assert process.returncode == 1, said
     assert "Traceback" not in said
@@ -69,7 +70,7 @@ def failed(process):
 
 
 def must_finish(workflow, finished):
-    """The same command ends well and encodes the other videos only."""
+    """Start the same command. It must end well and encode the other videos only."""
     # Families run side by side, so one may have had all of its four videos when the other was killed.
     assert 0 < min(finished.values()) < 4
     left = {f"rows of {family}": 16 - 4 * n for family, n in finished.items() if n < 4}
@@ -139,7 +140,7 @@ def test_plans_beside_a_running_workflow_change_nothing_and_it_ends_well(workflo
 
 
 def state_of(workflow):
-    """Every file of the results that no running job writes, with its time."""
+    """Return every file of the results that no running job writes, with its time."""
     found = [path for path in workflow.results.rglob("*") if path.is_file() and "staging" not in str(path)]
     return {path: path.stat().st_mtime_ns for path in found}
 
@@ -159,7 +160,8 @@ def test_after_kill_9_of_a_training_only_the_epoch_at_hand_is_trained_again(fini
 
 @pytest.fixture
 def small_disk(workflow):
-    """Results on a disk of their own; `leave` fills it up to so many bytes."""
+    """Yield `leave` and a file. The results are on a small disk, and `leave` fills it with this file up to so many free
+    bytes."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     kept = workflow.results.rename(workflow.folder / "kept")

@@ -52,7 +52,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture
 def one_network(monkeypatch):
-    """Networks are built once and shared between runs: building costs more than the rows."""
+    """Build networks once and share them between runs, because building costs more than the rows."""
     built = {}
 
     def once(recipe, made_anew=Recipe.encoder.fget):

@@ -43,7 +43,7 @@ def annotate(folder, rows, split="train", **settings):
 
 
 def pieces(n):
-    """Two pieces of each of n videos."""
+    """Return two pieces of each of n videos."""
     starts = (60.0, 210.0)
     return [
         QVH_ROW | {"qid": 2 * i + k, "vid": f"{NAMES[i]}_{start}_{start + 150.0}", "duration": 150}

@@ -32,12 +32,12 @@ VIDEOS = ["charades.mp4", "test.avi", "v_GGSY1Qvo990.mp4", "big_buck_bunny_432_4
 
 
 def video_of(n_frames, fps):
-    """A video with a frame for every one of n grid frames, so that source indices are places on the grid."""
+    """Return a video with a frame for every one of n grid frames, so that source indices are places on the grid."""
     return facts_of(Fraction(n_frames, fps), fps=fps)
 
 
 def published_stacks_of_24_fps(t):
-    """Places of every stack as VSLNet's extractor has them."""
+    """Yield the places of every stack as VSLNet's extractor has them."""
     for start in range(0, t, 24):
         end = min(t - 1, start + 24)
         yield list(range(start if end - start == 24 else max(0, end - 24), end))
@@ -96,7 +96,7 @@ def test_on_real_videos_they_are_frames_of_ffmpegs_grid(shared_data, name):
 
 
 def grid_by_ffmpeg(path, rate):
-    """At each grid frame from 0 on, the source frames that look like the one that FFmpeg shows."""
+    """Return for each grid frame from 0 on the source frames that look like the one that FFmpeg shows."""
     first, candidates = shown_by_ffmpeg(path, rate)
     return [[0]] * first + candidates
 

@@ -20,11 +20,11 @@ RELEASED = {
     ("univtg", "charades_sta"): {"evaluation_batch_size": 4},
     ("eatr", "qvhighlights"): {"evaluation_batch_size": 50, "drop_learning_rate_after": 150},
 }
-"""By the specifications of the released systems."""
+"""The schedules in the specifications of the released systems."""
 
 
 def load(name, dataset="qvhighlights", section=None, own=None, sweep=None):
-    """The one experiment of a file. section: `training` of the dataset. own: `training` of the experiment."""
+    """Return the one experiment of a file. section: `training` of the dataset. own: `training` of the experiment."""
     experiment = {
         "dataset": dataset,
         "features": {"video": ["clip-vit-b32"]},

@@ -32,7 +32,8 @@ def fakes(monkeypatch):
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """plain: decord reads it rightly. moved: a cut by stream copy, in which it seeks to other pictures."""
+    """Return two videos. plain: decord reads it correctly. moved: a cut by stream copy, in which decord seeks to other
+    pictures."""
     folder = tmp_path_factory.mktemp("videos")
     plain = written(folder / "plain.mp4", "h264 closed", steady(folder / "plain.mp4", 64))
     return {"plain": plain, "moved": cut(folder / "moved.mp4", plain, Fraction(13, 10))}

@@ -1,4 +1,4 @@
-"""What was found, in one sentence for each experiment under a row: every verdict, table, source and form."""
+"""Tests of the sentence for each experiment under a row: every verdict, table, source and form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def results(tmp_path):
 
 
 def published(number, key):
-    """The numbers of a row that METRIC_OF knows, by column."""
+    """Return the numbers of a row that METRIC_OF knows, by column."""
     row = next(row for row in table(number) if row.key == key)
     return {column: float(row.values[column]) for column in COLUMNS if row.values.get(column)}
 
@@ -36,7 +36,8 @@ def metrics(values, queries):
 
 
 def found(results, number, key, offsets, *, queries=None, spread=0.3, split="test", **lines):
-    """Sentences of a table with one experiment under a row; its mean lies `offsets` points from what is published."""
+    """Return the sentences of a table with one experiment under a row. Its mean is `offsets` points from the published
+    one."""
     seeds = lines.setdefault("seeds", SEEDS)
     printed = published(number, key)
     for place, seed in enumerate(seeds):

@@ -22,7 +22,8 @@ SIZE = N_VIDEOS * CLIPS * DIM * 2
 
 @pytest.fixture
 def samples(tmp_path) -> tuple[Packed, Packed]:
-    """24 MB of float16 rows, read as a job with several workers reads them, and a few rows that are not shared."""
+    """Return 24 MB of float16 rows, read as a job with several workers reads them, and a few rows that are not
+    shared."""
     rows = np.random.default_rng(0).normal(size=(CLIPS, DIM)).astype(np.float16)
     videos = {f"v{n}": np.roll(rows, n, axis=0) for n in range(N_VIDEOS)}
     path = write_store(tmp_path / "0.h5", passport("clip-vit-b32", DIM, dtype="float16"), videos)
@@ -41,7 +42,7 @@ def sums(samples: tuple[Packed, Packed]) -> list[float]:
 
 
 def held_by_this() -> dict[str, int]:
-    """Bytes of the shared rows that this process maps, by the kernel's names for them."""
+    """Return the bytes of the shared rows that this process maps, found by the kernel's names for them."""
     blocks = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
     (ours,) = (block for block in blocks if "memfd:features" in block.partition("\n")[0])
     return {name: 1024 * int(size) for name, size in re.findall(r"^(\w+): +(\d+) kB$", ours, re.MULTILINE)}

@@ -39,7 +39,7 @@ def facts_of(duration, rate=Fraction(30), stored=True, pts=None):
 
 
 def transcribed(facts, clip_s):
-    """The published extractor step by step: the fps filter, whole seconds, whole clips, frames of a clip."""
+    """Return the published extractor's frames, step by step: the fps filter, whole seconds, whole clips."""
     ticks = [floor(30 * t * facts.time_base + Fraction(1, 2)) for t in facts.pts]
     frames = [max(0, bisect_right(ticks, n) - 1) for n in range(floor(30 * facts.duration + Fraction(1, 2)))]
     while len(frames) % 30:
@@ -124,7 +124,7 @@ def test_the_networks_input_is_ffmpegs_30_fps_grid(tmp_path, ticks):
 
 @pytest.fixture(scope="module")
 def plain(torch_one_thread):
-    """pytorchvideo's network with numbers in all 662 places."""
+    """Return pytorchvideo's network with numbers in all 662 places."""
     from pytorchvideo.models.hub import slowfast_r50
 
     with torch.device("meta"):
@@ -140,7 +140,8 @@ def plain(torch_one_thread):
 
 
 def caffe2_name(entry):
-    """The two renamings of the specification, pytorchvideo → PySlowFast → Caffe2, one rule a line."""
+    """Return a name after the two renamings of the specification, pytorchvideo → PySlowFast → Caffe2, one rule a
+    line."""
     for pattern, name in (
         (r"blocks\.6\.proj\.weight", "pred_w"),
         (r"blocks\.6\.proj\.bias", "pred_b"),

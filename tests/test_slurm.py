@@ -52,7 +52,7 @@ class Job:
     gpus: str
 
     def beside(self, other: Job) -> bool:
-        """Whether both ran at one moment."""
+        """Tell whether both ran at one moment."""
         return self.start < other.end and other.start < self.end
 
 
@@ -72,7 +72,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[dict[str, str]]:
-    """The environment of a running cluster; skips, or under CI=true fails, where there can be none."""
+    """Yield the environment of a running cluster. Without one the test is skipped, or fails under CI=true."""
     if reason := install():
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     with one_node() as env:
@@ -81,7 +81,8 @@ def cluster() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def run(cluster, tmp_path_factory) -> Run:
-    """The cut, run through the profile; the first GPU job is cancelled from outside while it works."""
+    """Return the small demo after it ran through the profile. The first GPU job is cancelled from outside while it
+    works."""
     folder = tmp_path_factory.mktemp("cut")
     cut_demo(folder)
     said = folder / "said.txt"
@@ -100,7 +101,7 @@ def run(cluster, tmp_path_factory) -> Run:
 
 
 def cut_demo(folder: Path) -> None:
-    """The demo's benchmark and config, cut to: text features of two shards, an account of videos, a short training."""
+    """Make the demo smaller: text features of two shards, an account of videos, and a short training."""
     for name in ("workflow", "pipeline"):
         (folder / name).symlink_to(ROOT / name)
     layout = Layout(folder / "results")
@@ -125,7 +126,7 @@ def start(folder: Path, env: dict[str, str], said: Path) -> subprocess.Popen[byt
 
 
 def queue(env: dict[str, str]) -> list[Job]:
-    """Every job, ended ones too, in order of submission."""
+    """Return every job in order of submission, including ended ones."""
     columns = ",".join(f"{column}|" for column in COLUMNS)
     lines = ask(env, "squeue", "--states=all", "--noheader", "--sort=i", "--Format", columns).splitlines()
     return [Job(*(field.strip() for field in line.split("|")[:-1])) for line in lines]

@@ -24,7 +24,7 @@ from pipeline.video.audio import RATE, read_sound
 from pipeline.video.probe import probe
 
 CALLS: list[np.ndarray] = []
-"""What networks were given, call by call."""
+"""The inputs of the networks, call by call."""
 
 
 class Listening(fake_encoders.Loudness):
@@ -51,7 +51,7 @@ def video(path, seconds, sound_s):
 
 
 def encode(store, *wanted, seconds=60.0):
-    """wanted: (path, grid, n_clips) of one grid."""
+    """Encode the videos of one grid. wanted: (path, grid, n_clips)."""
     grid = wanted[0][1]
     recipe = Recipe("pann-cnn14", grid, Weights.named("random:1", None), "float32")
     sources = [VideoFile(path.stem, path, files.sha256(path), {grid: n_clips}) for path, _, n_clips in wanted]

@@ -38,12 +38,12 @@ VALUES = {"dataset": "qvhighlights", "split": "val", "reader": "frames224", "tab
 
 
 def fitting(stage):
-    """Settings that fit a stage, every key of them named."""
+    """Return settings that fit a stage, with every key."""
     return {key: SECTIONS[key] for key in STAGES[stage].settings_class().model_fields}
 
 
 def command(stage, settings, manifest):
-    """A command line of a stage with every option that it needs."""
+    """Return a command line of a stage with every option that it needs."""
     row = STAGES[stage]
     flags = {key: (ABOUT[key][0], VALUES.get(key, "x")) for key in row.about}
     flags["part"] = ("--part", "1of1") if "part" in flags else None

@@ -23,7 +23,7 @@ class Results:
         self.folder, self.done, self.clips = folder, [], dict.fromkeys(SHARDS, 1)
 
     def asked(self):
-        """Manifest name → what its stage is asked for."""
+        """Return manifest name → the request of its stage."""
         revision = {"clip-text": {"revision": FAMILIES["clip-text"].revision}}
         shards = {n: StageRequest("extract", {"families": revision, "clip": c}) for n, c in self.clips.items()}
         train = StageRequest("train", {"families": {"clip-text": "/tokens/"}}, [self.manifest(name) for name in shards])
@@ -45,7 +45,7 @@ class Results:
         return provenance.Outcome([product])
 
     def with_work(self):
-        """Names whose manifests have work, after seeing that asking moved, made and touched nothing."""
+        """Return the names whose manifests have work. Check that asking moved, made and touched nothing."""
         before = self.state()
         found = [name for name, asked in self.asked().items() if stale.has_work(asked, self.manifest(name))]
         assert self.state() == before
@@ -56,7 +56,7 @@ class Results:
 
 
 def raise_revision(monkeypatch, name):
-    """Of a stage or a family."""
+    """Raise the revision of a stage or a family."""
     if name in provenance.STAGES:
         monkeypatch.setitem(provenance.STAGES, name, 99)
     else:

@@ -64,7 +64,7 @@ def made(n_clips, n_words, seed=0, device="cpu") -> Batch:
 
 
 def walk(take_step, device="cpu") -> list[dict[str, float]]:
-    """Losses of a step on every batch."""
+    """Return the losses of a step on every batch."""
     torch.manual_seed(1)
     losses = [take_step(made(*shape, seed=n, device=device)) for n, shape in enumerate(SHAPES)]
     return [{name: float(loss) for name, loss in row.items()} for row in losses]
@@ -177,7 +177,7 @@ def test_nothing_but_the_matching_looks_at_a_value(moments, model, monkeypatch):
 
 @pytest.fixture
 def as_in_production(monkeypatch):
-    """A GPU as training uses it."""
+    """Make a GPU compute as it does in training."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     be_exact("cuda")
     yield

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline import files
 from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features.store import Store
@@ -246,6 +247,6 @@ def test_a_disk_that_is_full_while_the_store_is_assembled_is_one_line_and_loses_
     environment = os.environ | {"PYTHONPATH": f"{here}:{os.path.dirname(here)}"}
     run = subprocess.run([sys.executable, "-c", script], env=environment, check=False, capture_output=True, text=True)
     last = run.stderr.splitlines()[-1]
-    assert last.endswith("a.h5: cannot be written (file too large) → check that folder's permissions and space")
+    assert last.endswith(f"a.h5: cannot be written (file too large) → {files.CHECK_FOLDER}")
     with StoreWriter(tmp_path / "a.h5", PASSPORT) as store:
         assert all(store.keep(f"v{k}") for k in range(9))

@@ -29,7 +29,7 @@ FAMILIES = {"frames224": "clip-vit-b32", "sound": "pann-cnn14"}
 
 @pytest.fixture(scope="module", autouse=True)
 def fakes():
-    """Encoders whose rows show what they were given."""
+    """Replace encoders by fakes whose rows show their inputs."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         fake_encoders.take_the_place(fake_encoders.FAKES, monkeypatch.setitem)
         yield
@@ -48,7 +48,8 @@ def run(results, segments, reader):
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory):
-    """All cases through account, segments and both readers, in one shard: (results, paths, manifest per reader)."""
+    """Return all cases after account, segments and both readers, in one shard: (results, paths, manifest per
+    reader)."""
     results, home = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("strangers")
     paths = {}
     for vid, case in VIDS.items():
@@ -67,7 +68,7 @@ def reasons(manifest):
 
 
 def middle_blues(path, n_clips):
-    """Blue of the last frame shown before each clip's middle, decoded by PyAV."""
+    """Return the blue of the last frame shown before each clip's middle, decoded by PyAV."""
     shown = [(frame.pts * frame.time_base, frame) for frame in decoded(path) if frame.pts >= 0]
     before = [[frame for time, frame in shown if time < 2 * n + 1] or [shown[0][1]] for n in range(n_clips)]
     return [frames[-1].to_ndarray(format="rgb24")[:, :, 2].mean() for frames in before]
@@ -166,8 +167,8 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
     manifests = [home / reader / "00000.json" for reader in (*FAMILIES, "words")]
     features = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
     asked = records.read_queries(results / "annotations" / "qvhighlights" / "val.jsonl")
-    with data.open_features(parts, manifests) as shelf:
-        loaded = data.load(shelf, features, asked, training=config.Training(), reading=Normalisation())
+    with data.open_features(parts, manifests) as stores:
+        loaded = data.load(stores, features, asked, training=config.Training(), normalisation=Normalisation())
     (line,) = loaded.skipped
     assert (line["qid"], line["vid"]) == ("2", "sound_cut_short")
     assert "1 row where its segments have 4 clips (its sound ends at 3.0" in line["why"]
@@ -179,7 +180,7 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
 
 
 def table(results, manifests):
-    """What every stranger came to, a line each, and the counts."""
+    """Return a line with the outcome of every stranger, and the counts."""
     account = read_videos(results / "videos" / "qvhighlights" / "00000.csv")
     lines = [f"{'video':<24} {'account':<8} {'frames224':<24} sound"]
     for vid, case in VIDS.items():

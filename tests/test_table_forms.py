@@ -141,7 +141,7 @@ def test_the_stage_writes_five_files_and_then_has_nothing_to_do(results):
 
 @pytest.fixture
 def full(results):
-    """Each table with two seeds under TR-DETR's row, so that every column has a spread."""
+    """Return each table with two seeds under TR-DETR's row, so that every column has a spread."""
     for seed in (0, 1):
         for name, split in (("one", "test"), ("two", "val"), ("four", "val")):
             results.score(name, f"all-s{seed}", f"{split}-selected", qvh_metrics(60.0 + seed))

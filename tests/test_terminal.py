@@ -19,7 +19,7 @@ ERROR = "train: runs/seen: the learning rate is 9 → write a smaller one"
 
 
 def told(*records, announce=False):
-    """A Terminal that heard these records, and what came through."""
+    """Return a Terminal that got these records, and the text that it printed."""
     listener = terminal.Terminal(announce=announce)
     through = []
     for record in records:
@@ -115,7 +115,7 @@ def test_a_long_list_is_cut():
 
 @pytest.fixture
 def two_bad_sources(tmp_path):
-    """A config whose two annotation files are not where its table of sources says."""
+    """Return a config whose two annotation files are not where its table of sources says."""
     table = ["name,kind,file,url,digest,bytes,licence,note"]
     table += [f"{split},file,{split}.jsonl,{(tmp_path / split).as_uri()},sha256:{'0' * 64},,," for split in ("a", "b")]
     (tmp_path / "sources.csv").write_text("\n".join(table) + "\n")

@@ -62,7 +62,7 @@ def in_the_communitys_order(predictions, annotations):
 
 
 def tiny_case(rng):
-    """A file of one to four queries with many windows and hits, so that sums are long and ties of rounding common."""
+    """Return a file of one to four queries with many windows and hits. So sums are long and ties of rounding common."""
     annotations, predictions = [], []
     for qid in range(rng.integers(1, 5)):
         n = int(rng.integers(1, 11))

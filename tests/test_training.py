@@ -34,7 +34,7 @@ def benchmark(tmp_path_factory) -> Benchmark:
 
 @pytest.fixture(scope="module")
 def trained(benchmark) -> Path:
-    """The folder of one finished run of four epochs."""
+    """Return the folder of one finished run of four epochs."""
     return benchmark.train(experiment()) / "all-s2017"
 
 
@@ -43,12 +43,12 @@ def bytes_of(run: Path) -> dict[str, bytes]:
 
 
 def curves_of(run: Path) -> list[tuple[str, int, float]]:
-    """What a reader of a folder's event files sees."""
+    """Return the curves that a reader of a folder's event files sees."""
     return scalars(EventAccumulator(str(run)).Reload())
 
 
 def scalars(reader: EventAccumulator) -> list[tuple[str, int, float]]:
-    """Tag, step and value of every scalar."""
+    """Return tag, step and value of every scalar."""
     return [(tag, event.step, event.value) for tag in reader.Tags()["scalars"] for event in reader.Scalars(tag)]
 
 

@@ -202,7 +202,7 @@ def test_clips_beyond_the_duration_are_left_out_where_the_method_says_so(tmp_pat
 
 
 def released_weights(layers, heads, audio=3):
-    """Seeded tensors under the released names and shapes."""
+    """Return seeded tensors with the released names and shapes."""
     dim, inner, shapes = 16, 8, {}
 
     def linear(name, out, into, *, bias=True):

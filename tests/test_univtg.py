@@ -73,7 +73,7 @@ def test_positives_are_drawn_from_all_that_fit_and_rows_are_padded():
 
 
 def one_by_one(windows, overlap, n_kept):
-    """The released rule, window by window."""
+    """Compute the released rule, window by window."""
     kept = []
     for window in windows:
         apart = all(
@@ -120,7 +120,7 @@ def test_a_path_is_dropped_whole_and_kept_in_the_mean():
 
 
 def released_weights():
-    """Seeded tensors under the released names and shapes, of a network with 6 + 2 video and 5 text columns."""
+    """Return seeded tensors with the released names and shapes, of a network with 6 + 2 video and 5 text columns."""
     dim, shapes = 32, {"token_type_embeddings.weight": (2, 32), "weightedpool.weight": (32, 1)}
     for n in range(2):
         layer = f"transformer.encoder.layers.{n}"

@@ -30,7 +30,7 @@ def read(raw):
 
 
 def changed(place, value):
-    """The shipped config with another value at a dotted place; `...` as a value takes the key away."""
+    """Return the shipped config with another value at a dotted place. The value `...` removes the key."""
     raw = copy.deepcopy(SHIPPED)
     *way, last = place.split(".")
     section = raw

@@ -38,7 +38,7 @@ def findings_of(rows, dataset="qvhighlights", annotations=ANNOTATIONS):
 
 
 def the_finding(middle, **more):
-    """The only finding when the second of three good rows is replaced."""
+    """Return the only finding after the second of three good rows was replaced."""
     _, findings = findings_of([prediction(7), middle, prediction(9)], **more)
     assert len(findings) == 1, findings
     return findings[0]

@@ -19,7 +19,7 @@ def frames(n):
 
 @pytest.fixture(scope="module")
 def network(torch_one_thread):
-    """The whole network, random, with biases that are not 0."""
+    """Return the whole network, random, with biases that are not 0."""
     network = vgg.filled(Weights.named("random:3", None))
     generator = torch.Generator().manual_seed(4)
     for name, tensor in network.state_dict().items():
@@ -55,7 +55,8 @@ def test_a_row_is_the_same_alone_and_in_a_batch(encoder):
 
 
 def write_constant(path, change=None):
-    """A weight file of the right shapes, all 0 but the bias of fc7, which is 3; a byte is stored for each number."""
+    """Write a weight file of the right shapes. All numbers are 0 except the bias of fc7, which is 3. Each number is
+    stored in one byte."""
     from torchvision.models import vgg16
 
     with torch.device("meta"):

@@ -25,13 +25,13 @@ def noise(width, height):
 
 
 def smooth(width, height):
-    """A picture whose neighbours are close, as a decoder gives."""
+    """Return a picture with similar neighbours, as a decoder gives."""
     small = Image.fromarray(noise(width // 8, height // 8))
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def reference(view, frame):
-    """The same by PIL alone, step by step from the specification."""
+    """Return the same picture made by PIL alone, step by step from the specification."""
     image = Image.fromarray(frame)
     short, long = sorted(image.size)
     if view == "crop224":
@@ -80,7 +80,7 @@ def test_a_crop_lets_go_of_the_frame():
 
 
 def read(path, wanted):
-    """View → (indices, frames), of one pass."""
+    """Return view → (indices, frames), of one pass."""
     found = {view: ([], []) for view in wanted}
     for chunk in read_frames(probe(path), wanted):
         assert chunk.frames.nbytes <= CHUNK or len(chunk.frames) == 1

@@ -27,7 +27,7 @@ def rows(*labels: np.ndarray) -> list[dict]:
 
 
 def by_brute_force(label: np.ndarray) -> list[float]:
-    """The score of every order of the clips, by the scorer itself."""
+    """Return the score of every order of the clips, computed by the scorer itself."""
     orders = permutations(range(len(label)))
     return [float(top5_average_precision(-np.argsort(order), label.tolist()).mean()) for order in orders]
 

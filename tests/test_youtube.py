@@ -30,7 +30,7 @@ def stage(tmp_path, monkeypatch):
 
 @pytest.fixture
 def library(monkeypatch, film):
-    """yt-dlp's place taken by one that notes what it is asked and writes the film, or raises what it is told to."""
+    """Replace yt-dlp by a fake that notes each request, and writes the film or raises the error that it is told to."""
 
     class Error(Exception):
         pass

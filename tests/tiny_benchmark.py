@@ -65,7 +65,7 @@ def experiment(**changes) -> config.Experiment:
 
 
 def log_of(run: Path) -> list[dict[str, str]]:
-    """The rows of a run's log."""
+    """Return the rows of a run's log."""
     with open(run / "log.csv", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -44,7 +44,7 @@ class Toy(Method):
         self.network = nn.Linear(inputs.video_columns + inputs.text_dim, 1)
 
     def outputs(self, batch: Batch) -> Tensor:
-        """Logits [B, L]."""
+        """Return the logits [B, L]."""
         import torch
 
         from pipeline.models.masking import masked_mean
@@ -53,7 +53,7 @@ class Toy(Method):
         return self.network(torch.cat((batch.video, words), dim=-1)).squeeze(-1)
 
     def losses(self, outputs: Tensor, batch: Batch, matches: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Cross-entropy of every valid clip: is it rated?"""
+        """Return the cross-entropy of every valid clip, which is rated or not."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         rated = (batch.labels.saliency > 0).float()
@@ -61,7 +61,8 @@ class Toy(Method):
         return {"rated": loss, "total": loss}
 
     def decode(self, outputs: Tensor, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Decoded:
-        """Chances as clip scores; rows of clips above the threshold as windows, scored with their mean."""
+        """Return probabilities as clip scores, and rows of clips above the threshold as windows, scored with their
+        mean."""
         chances = outputs.float().sigmoid().cpu().numpy()
         saliency = [row[:n] for row, n in zip(chances, n_clips, strict=True)]
         if not self.inputs.moments:
@@ -69,7 +70,7 @@ class Toy(Method):
         return Decoded([self._windows(row, q.duration) for row, q in zip(saliency, queries, strict=True)], saliency)
 
     def _windows(self, chances: np.ndarray, duration: float) -> np.ndarray:
-        """[k, 3], the best first; the likeliest clip alone where none lies above the threshold."""
+        """Return [k, 3], the best first. If no clip is above the threshold, it is the most probable clip alone."""
         above = chances > min(self.settings.threshold, chances.max() - 1e-6)
         edges = np.flatnonzero(np.diff(above.astype(int), prepend=0, append=0)).reshape(-1, 2)
         rows = [[a * self.inputs.clip_s, min(b * self.inputs.clip_s, duration), chances[a:b].mean()] for a, b in edges]

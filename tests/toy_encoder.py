@@ -38,7 +38,7 @@ ENTRIES = """
         preprocessing="frame before each clip's middle; standard deviation of each colour",
     ),
 """
-"""What is added to `FAMILIES` in pipeline/families.py: two families of one class."""
+"""The lines that are added to `FAMILIES` in pipeline/families.py: two families of one class."""
 
 
 class ToyEncoder:
@@ -56,7 +56,7 @@ class ToyEncoder:
         self._device, self._statistic = device, statistic
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Uint8 RGB [rows, 1, 224, 224, 3] → float32 [rows, 16]."""
+        """Turn uint8 RGB [rows, 1, 224, 224, 3] into float32 [rows, 16]."""
         import torch
 
         colours = getattr(frames[:, 0].astype(np.float32) / 255, self._statistic)(axis=(1, 2))

@@ -17,7 +17,7 @@ RATE = 32_000
 def make(
     path, seconds=6.0, sound_s=6.0, width=64, height=48, codec="libx264", pixels="yuv420p", ticks=None, sound="aac"
 ):
-    """A video whose blue tells the frame, with a tone that is n + 1 tenths loud in piece n."""
+    """Write a video whose blue shows the number of the frame, with a tone that is n + 1 tenths loud in piece n."""
     options = {"libx264": {"preset": "ultrafast"}, "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"}}
     with av.open(str(path), "w") as file:
         video = file.add_stream(codec, rate=30, options=options.get(codec, {}))
@@ -41,19 +41,19 @@ def make(
 
 
 def later(path, seconds=2):
-    """A copy, nothing encoded again, that an edit list starts `seconds` late, picture and sound."""
+    """Return a copy, without encoding, whose edit list starts picture and sound `seconds` late."""
     return cut_from(path, make(path.with_name("source.mp4"), 10, 10), Fraction(seconds))
 
 
 def half(path):
-    """The first half of a file."""
+    """Return the first half of a file."""
     whole = make(path.with_name(f"whole{path.suffix}"), 20, 20, 160, 120)
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     return path
 
 
 def with_bad_sound(path):
-    """Noise in the place of some sound packets."""
+    """Replace some sound packets by noise."""
     data = bytearray(make(path, 8, 8).read_bytes())
     with av.open(str(path)) as file:
         for packet in [packet for packet in file.demux(file.streams.audio[0]) if packet.size][40:80]:
@@ -63,7 +63,7 @@ def with_bad_sound(path):
 
 
 def only_sound(path):
-    """A tone, no picture."""
+    """Write a tone without a picture."""
     with av.open(str(path), "w") as file:
         track = file.add_stream("aac", rate=RATE, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, RATE), np.float32), "fltp", "mono")
@@ -74,7 +74,7 @@ def only_sound(path):
 
 
 def written(content: bytes):
-    """A file that is no video."""
+    """Write a file that is no video."""
 
     def write(path):
         path.write_bytes(content)

@@ -80,10 +80,10 @@ def check_released(dataset: str, split: str, source_file: Path, counts: dict[str
         )
     if (counts["queries"], counts["videos"]) != (known.queries, known.videos):
         raise PipelineError(
-            f"was read as {counted(counts['queries'], 'query')} on {counted(counts['videos'], 'video')},"
-            f" it holds {known.queries} on {known.videos}",
+            f"the reader found {counted(counts['queries'], 'query')} of {counted(counts['videos'], 'video')},"
+            f" but this released file has {counted(known.queries, 'query')} of {counted(known.videos, 'video')}",
             where=source_file,
-            remedy="report this: the reader is wrong",
+            remedy="report this as an error of the reader",
         )
 
 

@@ -81,7 +81,7 @@ def unpack(job: StageJob[Nothing]) -> bool:
         unpacking.add(archive, PurePosixPath())
         if not unpacking.members:
             why = "; ".join(sorted({left["why"] for left in unpacking.skipped})) or "it is empty"
-            remedy = f"remove {home}, with its pin.json, and name a mirror in the table of sources"
+            remedy = f"remove {home}, with its pin.json, and add another address in sources.csv or set acquire.mirror"
             raise PipelineError(f"it contains no file that can be unpacked ({why})", where=archive, remedy=remedy)
         write_index(layout.index(name), unpacking.members)
         counts = {"files": len(unpacking.members), "bytes": sum(unpacking.members.values())}

@@ -54,12 +54,15 @@ def _copy(source: Any, video: Path, copy: Any, window: ScoredWindow) -> None:
         time_s = float((packet.pts - starts[packet.stream.index]) * packet.time_base)
         is_main = packet.stream.index == main.index
         if begin_s is None:
+            # Pictures before the first key frame cannot be decoded without the packets that are left out.
             if not (is_main and packet.is_keyframe):
                 continue
             begin_s = time_s
         if time_s < begin_s:
             continue
         if time_s >= window.end_s:
+            # Packets come in the order of decoding. Until the next key frame, a later packet may still be shown inside
+            # the window.
             if is_main and packet.is_keyframe:
                 break
             continue

@@ -53,6 +53,7 @@ def longest_piece(max_clips: int | None, seen: int | None, usual_s: float, limit
     that was trained on videos of 20 seconds found nothing when it got 150 seconds at once.
     """
     n = seen or max_clips or round(usual_s / clip_s)
+    # A quotient of floating-point numbers may be just below a whole number, so a little is added before rounding down.
     return max(1, n if limit_s is None else min(n, floor(limit_s / clip_s + 1e-9)))
 
 
@@ -60,6 +61,7 @@ def pieces_of(n_clips: int, longest: int) -> list[Piece]:
     """Return the pieces of a video: one for a short video, or else pieces of equal length that overlap by half."""
     if n_clips <= longest:
         return [Piece(0, n_clips)]
+    # The last piece ends with the video and is as long as the others, so it may overlap by more than half.
     starts = [*range(0, n_clips - longest, max(1, longest // 2)), n_clips - longest]
     return [Piece(start, longest) for start in starts]
 
@@ -145,6 +147,7 @@ def _is_cut(window: np.ndarray, number: int, pieces: Sequence[Piece], clip_s: fl
     at_end = piece.end < pieces[-1].end and window[1] >= piece.end * clip_s
     if not (at_start or at_end):
         return False
+    # With negated times an end is like a beginning, so one function compares both sides.
     return any(
         _shows(other.start * clip_s, window[0], beyond=at_start)
         and _shows(-other.end * clip_s, -window[1], beyond=at_end)

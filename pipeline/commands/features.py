@@ -36,7 +36,7 @@ def _one_form(options: Namespace, needed: Sequence[str], foreign: Sequence[str])
     given = {name for name in (*needed, *foreign) if getattr(options, name) not in (None, [])}
     forms = "name a shard (--dataset --shard --reader --manifest), or a file of your own (--video --family --output)"
     if strange := [f"--{name}" for name in foreign if name in given]:
-        raise PipelineError(f"{', '.join(strange)} cannot stand beside --{needed[0]}", remedy=forms)
+        raise PipelineError(f"{', '.join(strange)} cannot be used together with --{needed[0]}", remedy=forms)
     if missing := [f"--{name}" for name in needed if name not in given]:
         raise PipelineError(f"{', '.join(missing)} not given", remedy=forms)
 

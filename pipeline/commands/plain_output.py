@@ -1,4 +1,4 @@
-"""Output that a terminal or a file of any encoding takes: a character that it lacks is written in plain ones."""
+"""Prints text in every encoding. A character that the terminal cannot show is replaced by plain characters."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ PLAIN = {
     "·": ".",
     "λ": "lambda",
 }
-"""What stands for a character that a terminal does not have; any other one is escaped."""
+"""Character → the plain characters that replace it where the terminal cannot show it. Any other one is escaped."""
 
 
 def print_anywhere() -> None:
-    """Let a terminal or file of any encoding take every character: what it has not is written in plain ones."""
+    """Let stdout and stderr accept every character, in any encoding.
+
+    A character that the terminal cannot show is replaced by plain characters.
+    """
     codecs.register_error("plainly", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

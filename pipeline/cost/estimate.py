@@ -17,7 +17,7 @@ from pipeline.families import FAMILIES, Cost, cost_of
 
 GB = 1e9
 SMALL_GB = 0.1
-"""Files smaller than this many bytes are added up in one line."""
+"""Files smaller than this many gigabytes are added up in one line."""
 
 NEGLIGIBLE = 1e-9
 """Amounts that differ by less than this are equal except for rounding."""
@@ -118,6 +118,7 @@ def _changed(lines: Sequence[Quantity], base: Sequence[Quantity]) -> list[Quanti
         replace(line, parts=_changed(line.parts, before.parts))
         for line in lines
         if line.label in different
+        # The second `for` has one value. It only gives this value a name.
         for before in (next((old for old in base if old.label == line.label), Quantity(line.label)),)
     ]
 

@@ -135,7 +135,8 @@ class DatasetNeeds:
         total = 0.0
         for experiment in self.trained:
             n_queries = sum(self.splits[split].queries for split in {"val", experiment.report} & set(self.splits))
-            weights_bytes = 4 * experiment.model.parameters
+            weights_bytes = 4 * experiment.model.parameters  # float32
+            # Weights and predictions are kept for two epochs, the selected and the last one.
             total += len(experiment.runs) * 2 * (weights_bytes + n_queries * rates.PREDICTED_BYTES)
         return total
 
@@ -152,6 +153,7 @@ class DatasetNeeds:
                 where=where,
                 remedy="add the key `train` there, with the name of the source that holds that file",
             )
+        # A run of a dataset with domains trains on the queries of one domain, which are about equally many.
         n_queries = self.splits["train"].queries // len(datasets.get(self.name).run_domains) if self.trained else 0
         clips = steps = 0.0
         for experiment in self.trained:

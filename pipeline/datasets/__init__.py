@@ -47,9 +47,9 @@ def learn(name: str, facts: Mapping[str, object]) -> None:
     known = DATASETS.setdefault(name, new)
     if own.labels(known) != own.labels(new):
         raise PipelineError(
-            f"is known here as {own.labels(known)}, and is to be known as {own.labels(new)}",
+            f"is already registered with other labels ({own.labels(known)}; new: {own.labels(new)})",
             where=f"dataset {name}",
-            remedy="work with the two in processes of their own: one process knows one dataset of a name",
+            remedy="use one process for each",
         )
 
 

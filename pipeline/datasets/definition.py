@@ -33,7 +33,7 @@ class Released(NamedTuple):
 
 @dataclass(frozen=True)
 class Highlights:
-    """How highlights are annotated and scored.
+    """The rules by which highlights are annotated and scored.
 
     clip: the grid of the clips that people rated.
     raters: the number of people who rated each clip.

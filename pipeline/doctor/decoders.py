@@ -36,7 +36,8 @@ TO_REPAIR = "install the environment again: `make clean`, then `make install`"
 
 @dataclass(frozen=True)
 class Compared:
-    """How close a sample is to what was drawn, as text, and whether it is close enough."""
+    """The result of comparing a sample with the picture or sound that was drawn, as text, and whether both are close
+    enough."""
 
     text: str
     is_near: bool

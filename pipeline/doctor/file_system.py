@@ -83,7 +83,7 @@ def _writing(folder: Path, place: Path) -> Finding:
             remedy = "set `results` to a folder of another file system"
             return problem(WRITING, f"{place}: a file that was renamed over another one did not replace it", remedy)
     except PipelineError as error:
-        return problem(WRITING, f"{place}: {error.what}", error.remedy or "check its permissions and space")
+        return problem(WRITING, f"{place}: {error.what}", error.remedy or files.CHECK_FOLDER)
     able = [what for what, can in (("hard links", _links(target)), ("reflinks", _makes_reflinks(target))) if can]
     kind = type_of(place)
     shared = ", shared with other machines perhaps" if kind in SHARED else ""

@@ -42,7 +42,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a file or a manifest. is_found: whether the next run finds it by itself."""
+    """A problem of a file or a manifest. is_found: whether the next run finds it by itself."""
 
     where: Path
     why: str

@@ -29,7 +29,10 @@ PATIENCE_S, LINKS_PATIENCE_S = 5.0, 15.0
 """Largest number of seconds that the doctor waits for an answer. The config may set a smaller number, and a download
 waits longer."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-TO_BRING = "put it into a folder named under acquire.local, or name a mirror in a table of your own (acquire.sources)"
+TO_BRING = (
+    "put it into a folder named under acquire.local, or add another address in a table of your own (acquire.sources),"
+    " or set acquire.mirror"
+)
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -131,7 +134,9 @@ def _of_source(
     if slow := [url for url, answer in answers.items() if answer.alive and answer.seconds > SLOW_S]:
         seconds = max(answers[url].seconds for url in slow)
         yield note(
-            LINKS, f"{source.name}: {named(slow)} answers after {seconds:.1f} s", "name a mirror before it, or go on"
+            LINKS,
+            f"{source.name}: {named(slow)} answers after {seconds:.1f} s",
+            "go on, or add another address before it in sources.csv, or set acquire.mirror",
         )
 
 

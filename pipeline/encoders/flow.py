@@ -1,9 +1,9 @@
-"""Optical flow between the frames of a stack, by torchvision's RAFT as the tool of the TVSum features uses RAFT today.
+"""Optical flow by torchvision's RAFT, with the settings of the tool that made the TVSum features.
 
     network        `raft_large`, weights C_T_SKHT_V1 (ported from RAFT's Sintel model), 20 updates, the last one taken
     input          RGB in -1 … 1, both sides padded to a multiple of 8 by repeating the edges, the odd one at the end
-    output         pixels, of the padded frames: that tool crops them as they are
-    as pictures    clamped to ±20, rounded to 0 … 256 (halves to even), brought to -1 … 1
+    output         pixels, of the padded frames; that tool does not remove the padding before it crops
+    as pictures    clamped to ±20, rounded to 0 … 256 (halves to even), scaled to -1 … 1
 
 The released flow rows were probably made with PWC-Net, whose code nobody can run any more
 (docs/features.md, "What cannot be made again").

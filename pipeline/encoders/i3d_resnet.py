@@ -1,6 +1,7 @@
 """pytorchvideo's I3D, a ResNet-50 of Kinetics-400: 2048 numbers, not the Inception I3D of the papers.
 
-sampling       8 of the 32 motion frames of a clip, those of SlowFast's slow pathway: nobody's features to follow
+sampling       8 of the 32 motion frames of a clip, those of SlowFast's slow pathway; nobody has
+               released such features, so this choice is ours
 resize, crop   short side 224, long side truncated, swscale bilinear; centre 224 × 224
 normalisation  RGB, (x/255 − 0.45)/0.225
 layer          the last stage, before dropout and classifier

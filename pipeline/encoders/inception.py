@@ -27,7 +27,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Conversion:
-    """How one public conversion differs from the other.
+    """The differences between one public conversion and the other.
 
     epsilon: ε of the batch normalisations.
     pads_by_size: whether padding depends on the actual size. Otherwise it is computed as if the stride divided the

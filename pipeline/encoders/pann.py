@@ -1,11 +1,13 @@
-"""PANN Cnn14: 2 s of sound to 2,048 numbers, as UMT's released features have them.
+"""PANN Cnn14 turns 2 s of sound into 2,048 numbers. UMT's released features are such numbers.
 
-Network: Cnn14 of `panns_inference`, trained on AudioSet at 32 kHz (there is one for 16 kHz: not this).
-Sampling: mono float in -1 … 1, pieces of 64,000 samples, each an input of its own; no overlap, the remainder dropped.
+Network: Cnn14 of `panns_inference`, trained on AudioSet at 32 kHz. The network for 16 kHz is not used.
+Sampling: mono float in -1 … 1, in pieces of 64,000 samples. Each piece is one input. Pieces do not overlap, and the
+last incomplete piece is dropped.
 Front end: STFT 1024, hop 320, Hann, centred with reflection; 64 mel bands 50 to 14,000 Hz; log power (reference 1,
-floor 1e-10, nothing cut below the loudest): 201 × 64 per piece. Its tensors are part of the weight file.
-Layer: `embedding` = ReLU(fc1(maximum over time + mean over time of the frequency-mean map)), so never negative; not the
-527 class scores. Pooling: in the layer. Not normalised.
+floor 1e-10, no lower limit relative to the maximum). This gives 201 × 64 numbers per piece. Its tensors are part of the
+weight file.
+Layer: `embedding` = ReLU(fc1(maximum over time + mean over time of the frequency-mean map)). Its numbers are never
+negative. They are not the 527 class scores. The layer itself pools over time. Rows are not normalised.
 Weights: `Cnn14_mAP=0.431.pth` of Zenodo record 3987831, CC BY 4.0, key `model`; 80,753,615 trained numbers.
 
 `panns_inference` does unwanted things when it is imported. The package itself downloads a table into the user's home

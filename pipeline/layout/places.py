@@ -1,4 +1,4 @@
-"""What the place of a file below a results folder says: of which store, run or split the file is.
+"""Find out from the path of a file below a results folder to which store, run or split the file belongs.
 
 `Layout` makes these places, and this is the way back. A results folder may itself have the name of any folder below it.
 So only the end of a path decides, and only whole names are compared.
@@ -15,7 +15,7 @@ from pipeline.layout.runs import EPOCHS, is_name_of_run
 
 @dataclass(frozen=True)
 class StorePlace:
-    """Which of a dataset's stores: a family on a grid, made here or imported from an archive.
+    """The stores of one family of a dataset on one grid. They were made here, or imported from an archive.
 
     `str()` gives the two folders that its stores lie in, `/{grid}/{folder}/`, as a manifest records it.
     """
@@ -29,28 +29,28 @@ class StorePlace:
 
     @property
     def folder(self) -> str:
-        """The name of its folder below the grid's."""
+        """The name of the stores' folder below the grid's folder."""
         return f"{self.family}+{self.archive}" if self.archive else self.family
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is a store of this family, grid and archive."""
+        """Tell whether a file is a store of this family, grid and archive."""
         return path.suffix == ".h5" and path.parts[-3:-1] == (self.grid, self.folder)
 
     def stores_among(self, paths: Iterable[Path]) -> list[Path]:
-        """Those of `paths` that are stores of this family, grid and archive, sorted."""
+        """Return the files among `paths` that are stores of this family, grid and archive, sorted."""
         return sorted(set(filter(self.holds, paths)))
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """Whose queries a file under `annotations/` holds."""
+    """The dataset and the split of a file with queries under `annotations/`."""
 
     dataset: str
     split: str
 
     @classmethod
     def of(cls, path: Path) -> AnnotationFile | None:
-        """What the place of an annotation file says; None for any other file."""
+        """Return the dataset and the split that this path names, or None if it is no annotation file."""
         if path.suffix != ".jsonl" or path.parts[-3:-2] != ("annotations",):
             return None
         return cls(path.parts[-2], path.stem)
@@ -58,14 +58,14 @@ class AnnotationFile:
 
 @dataclass(frozen=True)
 class RunFile:
-    """Whose weights, learning curve, card or predictions a file under `runs/` holds."""
+    """The experiment and the run of a file under `runs/`: weights, learning curve, card or predictions."""
 
     experiment: str
     run: str
 
     @classmethod
     def of(cls, path: Path) -> RunFile | None:
-        """What the place of a run's file says; None for a file that belongs to no run."""
+        """Return the experiment and the run that this path names, or None if the file belongs to no run."""
         folder = path.parent.parent if path.parent.name == "predictions" else path.parent
         if folder.parts[-3:-2] != ("runs",) or not is_name_of_run(folder.name):
             return None
@@ -74,7 +74,7 @@ class RunFile:
 
 @dataclass(frozen=True)
 class PredictionFile:
-    """Whose predictions a file under `runs/` holds."""
+    """The experiment, run, split and epoch of a prediction file under `runs/`."""
 
     experiment: str
     run: str
@@ -83,7 +83,8 @@ class PredictionFile:
 
     @classmethod
     def of(cls, path: Path) -> PredictionFile | None:
-        """What the place of a prediction file says; None for a file that holds no predictions of a run."""
+        """Return the experiment, run, split and epoch that this path names, or None if it is no prediction file of a
+        run."""
         of_run = RunFile.of(path)
         if of_run is None or path.parent.name != "predictions" or path.suffix != ".jsonl":
             return None
@@ -93,7 +94,7 @@ class PredictionFile:
 
 @dataclass(frozen=True)
 class MetricsFile:
-    """Whose metrics a file under `metrics/` holds. run: a run's name, or `RELEASED_RUN`."""
+    """The experiment, run, split and epoch of a file under `metrics/`. run: a run's name, or `RELEASED_RUN`."""
 
     experiment: str
     run: str
@@ -102,7 +103,7 @@ class MetricsFile:
 
     @classmethod
     def of(cls, path: Path) -> MetricsFile | None:
-        """What the place of a metrics file says; None for any other file."""
+        """Return the experiment, run, split and epoch that this path names, or None if it is no metrics file."""
         split, _, epoch = path.stem.partition("-")
         if path.suffix != ".json" or path.parts[-4:-3] != ("metrics",) or epoch not in EPOCHS:
             return None

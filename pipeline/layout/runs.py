@@ -1,4 +1,4 @@
-"""How a run is named, and which files lie in its folder."""
+"""The names of runs, and the files in the folder of a run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ EPOCHS = ("selected", "last")
 """The two epochs of a run whose weights, predictions and metrics are kept."""
 
 STATE, LOG, SECONDS, CARD = "state.pt", "log.csv", "seconds.csv", "card.json"
-"""Files in the folder of a run: the state it goes on from, its learning curve, wall seconds, and what it is."""
+"""Files in the folder of a run: the state from which training continues, the learning curve, the wall seconds of each
+epoch, and the card that describes the run."""
 COMMIT = "commit.txt"
-"""The file in the folder of a run with the commit of the code. No manifest lists it, because equal work gives equal
-bytes whatever commit did it."""
+"""The file in the folder of a run with the commit of the code. No manifest lists it, because the same work gives the
+same bytes with different commits."""
 
 _RUN = re.compile(r"(?:(?P<point>[A-Za-z0-9.]+)-)?(?P<domain>[A-Za-z]+)-s(?P<seed>\d+)")
 
 
 @dataclass(frozen=True)
 class RunId:
-    """The identity of one training: a seed, a domain (`all` where a dataset has none), a point of the sweep or none.
+    """The identity of one training: a seed, a domain (`all` if a dataset has none), and a point of the sweep, or ''.
 
     `str()` gives its name, `{point-}{domain}-s{seed}`, which is the run's folder; `parse` is the way back.
     """
@@ -42,7 +43,7 @@ class RunId:
 
     @classmethod
     def parse(cls, name: str) -> RunId:
-        """The run of that name. Raises PipelineError for a name that no run has."""
+        """Return the run with this name. Raises PipelineError if this is no name of a run."""
         parts = _RUN.fullmatch(name)
         if parts is None:
             raise PipelineError("is not the name of a run", where=name, remedy="name one like all-s2017 or a-all-s2017")
@@ -50,15 +51,15 @@ class RunId:
 
 
 def is_name_of_run(name: str) -> bool:
-    """Whether a run can have that name."""
+    """Tell whether this is a valid name of a run."""
     return _RUN.fullmatch(name) is not None
 
 
 def weights_of(folder: Path, epoch: str) -> Path:
-    """The weights of a run. folder: the run's; epoch: one of `EPOCHS`."""
+    """Return the path of the weights of a run. folder: the run's folder. epoch: one of `EPOCHS`."""
     return folder / f"{epoch}.safetensors"
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """The folders of finished runs at or below a folder, sorted."""
+    """Return the folders of finished runs at or below a folder, sorted."""
     return sorted(path.parent for path in folder.glob(f"**/{CARD}"))

@@ -34,7 +34,7 @@ class MomentQueryMethod(Method):
 
     settings: MomentQuerySettings
     within_duration: ClassVar[bool] = False
-    """Whether windows are clamped to the annotated duration before they are rounded."""
+    """If true, windows are clamped to the annotated duration before they are rounded."""
 
     def costs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
         """Return the costs of one matching, which covers all decoder layers at once. Without moments the tuple is

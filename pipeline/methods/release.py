@@ -126,7 +126,7 @@ class GoldenSet:
 
 @dataclass(frozen=True)
 class Release:
-    """How the files of a released system are read.
+    """The description of a released system's files, with which they are read.
 
     Checkpoints. title: the system's name in messages. tensors: the key of the weights in a checkpoint. names: the
     beginning of a released tensor's name (* is a layer's number) → ours; what follows the beginning is kept.

@@ -15,7 +15,7 @@ from pipeline.settings import Positive, Rate, Strict, Weight
 
 
 class Normalisation(NamedTuple):
-    """How the features are normalised before a method gets them.
+    """The normalisation of the features before a method gets them.
 
     video: which part of a clip's row is scaled to length 1. With `family` each family is scaled separately, with `one`
     all families of the video are scaled as one vector, and with `stored` the video is not scaled. Audio is always

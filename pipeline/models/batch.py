@@ -75,7 +75,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What a network with moment queries predicts for a batch (Q queries of the decoder). All float32.
+    """The predictions of a network with moment queries for a batch (Q queries of the decoder). All float32.
 
     logits: [B, Q, 2], index 0 = foreground. spans: [B, Q, 2], centre and width as fractions of the video. aux_logits,
     aux_spans: [decoder layers - 1, B, Q, 2], those of the earlier layers. saliency: [B, L], one unbounded score per

@@ -24,7 +24,8 @@ from pipeline.errors import PipelineError
 from pipeline.nouns import counted
 
 HEAD_BYTES = 512
-"""How many bytes at the start of a file are read to recognise its kind. The mark of a tar archive is at byte 257."""
+"""The number of bytes at the start of a file that are read to recognise its kind. The mark of a tar archive is at byte
+257."""
 
 SCALARS = {
     "b1": "?",
@@ -78,7 +79,7 @@ class Dtype:
 
 
 def scalar(dtype: Dtype, data: bytes) -> bool | int | float:
-    """Replaces the function by which NumPy rebuilds a scalar. Returns a number of Python.
+    """Do the work of the function by which NumPy rebuilds a scalar, and return a number of Python.
 
     Raises NotPlainError if the value is not a plain number.
     """
@@ -96,7 +97,8 @@ LET_IN: list[Any] = [
     (scalar, "numpy.core.multiarray.scalar"),
     (scalar, "numpy._core.multiarray.scalar"),
 ]
-"""What PyTorch's unpickler may build besides tensors and plain values. NumPy 2 renamed its module `core` to `_core`."""
+"""The objects that PyTorch's unpickler may build, besides tensors and plain values. NumPy 2 renamed its module `core`
+to `_core`."""
 
 
 def read(path: Path) -> dict[str, Any]:

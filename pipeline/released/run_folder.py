@@ -27,7 +27,7 @@ ENDPOINTS = 2
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What the user says about the training of a checkpoint. A value is None or empty if the user did not give it.
+    """The user's statements about the training of a checkpoint. A value is None or empty if the user did not give it.
 
     video, audio: the families, in the order in which the network reads them. text: the family of the words. grid: the
     grid of the clips.

@@ -108,10 +108,10 @@ def load_state(folder: Path, made_from: str, parts: Mapping[str, Stateful], devi
 
 
 def _whole(content: bytes) -> bytes:
-    """Return a state without the line of its digest, which it must fit: torch's reader checks no bits.
+    """Return a state without the line of its digest. The digest is checked here, because torch's reader checks no bits.
 
-    Raises ValueError if it does not. A state of before there were digests begins as every ZIP file does, and is
-    returned as it is.
+    Older states have no digest. They begin with the bytes of a ZIP file and are returned unchanged. Raises ValueError
+    if the state does not fit its digest.
     """
     if content.startswith(b"PK"):
         return content
@@ -175,5 +175,5 @@ def _write_commit(folder: Path) -> None:
     if found := commit():
         with files.atomic(folder / COMMIT) as file:
             file.write(f"{found}\n")
-    else:  # What an earlier training left there is not true of this one.
+    else:  # Delete the commit that an earlier training recorded.
         (folder / COMMIT).unlink(missing_ok=True)

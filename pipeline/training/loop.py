@@ -58,7 +58,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a step: the qids of its batch, and its losses, which stay on the device."""
+    """The results of a step that are kept: the qids of its batch, and its losses, which stay on the device."""
 
     qids: Sequence[int | str]
     losses: dict[str, Tensor]

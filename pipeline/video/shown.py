@@ -1,4 +1,4 @@
-"""What video files hold, as lines of a table for people and as data for programs.
+"""The facts of video files, as lines of a table for people and as data for programs.
 
 The widths of the columns are fixed, so that each line can be printed as soon as its file was read.
 """

@@ -22,7 +22,8 @@ from typing import Any, Literal, TypeVar
 from pipeline.errors import PipelineError
 
 START = multiprocessing.get_context("spawn")
-"""How processes are started. A forked process would have copies of torch's threads in any state, and could hang."""
+"""The way in which processes are started. A forked process would have copies of torch's threads in any state, and could
+hang."""
 
 
 _STARTING = threading.Lock()
@@ -38,7 +39,7 @@ Result = TypeVar("Result")
 
 
 BROKEN = "put a good copy in its place, or encode it again (ffmpeg -i OLD NEW.mp4)"
-"""What to do about a file that makes a decoder crash or hang."""
+"""The advice for a file that makes a decoder crash or hang."""
 
 Fault = Literal["file", "decoder", "outside"]
 """The cause of a failure. An error of the file itself will occur again. A decoder that crashed or took too long may

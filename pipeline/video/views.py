@@ -30,7 +30,7 @@ LEAST = 226
 
 
 class Size(NamedTuple):
-    """How a frame is scaled and cropped: scale to width × height, then crop 224 × 224 at (x, y)."""
+    """The sizes with which a frame is scaled and cropped: scale to width × height, then crop 224 × 224 at (x, y)."""
 
     width: int
     height: int

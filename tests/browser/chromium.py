@@ -32,7 +32,7 @@ def install() -> str:
 
 @contextmanager
 def browser(width: int = 1400, scheme: str = "light") -> Iterator[Any]:
-    """A browser whose window is so many CSS pixels wide and that prefers a colour scheme."""
+    """Yield a browser with a window of so many CSS pixels and a preferred colour scheme."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

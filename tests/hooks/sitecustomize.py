@@ -34,7 +34,7 @@ NOTED = count()
 
 
 def note(what, **fields):
-    """`work_record.note`, with the faults that are asked for."""
+    """Do what `work_record.note` does, and cause the faults that are asked for."""
     if what == "began":
         begin(fields["stage"])
     if what in ("encoded", "epoch") and next(NOTED) == int(os.environ.get("HOLD", "-1")):
@@ -53,7 +53,7 @@ def hold():
 
 
 def begin(stage):
-    """A stage has work and begins."""
+    """Break or hold a job as $BREAK says, when its stage has work and begins. `extract` gets fake encoders."""
     if f"{stage}:error" == BREAK:
         raise PipelineError("broken by the test")
     if f"{stage}:kill" == BREAK:

@@ -83,7 +83,7 @@ def configure(folder: Path) -> None:
 
 
 def free_ports() -> list[int]:
-    """Two ports of 127.0.0.1 that nobody listens on."""
+    """Return two ports of 127.0.0.1 on which nobody listens."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
@@ -117,7 +117,7 @@ def cancel_all(env: dict[str, str]) -> None:
 
 
 def ask(env: dict[str, str], *command: str) -> str:
-    """What a command of Slurm prints; nothing where it fails."""
+    """Return the output of a command of Slurm, or '' if the command fails."""
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=START_S).stdout
 
 

@@ -115,7 +115,7 @@ def growing(amount):
 def say_where_gpu_rules_run():
     """Print, once per invocation, whether rules with `gpu` run on a GPU or on the CPU."""
     if workflow.non_local_exec:
-        print("gpu rules ask the cluster for a GPU each", file=sys.stderr)
+        print("Each rule that uses a GPU requests one from the cluster.", file=sys.stderr)
         return
     if not any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
         return
@@ -125,10 +125,10 @@ def say_where_gpu_rules_run():
     except PipelineError as error:
         raise WorkflowError(str(error)) from None
     if found is None:
-        said = "no nvidia-smi here: each gpu job asks torch for a GPU"
+        said = "There is no nvidia-smi here. Each job that uses a GPU asks torch for one."
     elif found:
-        said = f"gpu rules run on {counted(found, 'GPU')}"
+        said = f"Rules that use a GPU run on {counted(found, 'GPU')}."
         os.environ.setdefault(gpus.SWITCH, "required")  # a job that finds none later says so and fails
     else:
-        said = "no GPU here: gpu rules run on the CPU"
+        said = "There is no GPU here. Rules that use a GPU run on the CPU."
     print(said, file=sys.stderr)

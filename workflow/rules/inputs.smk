@@ -196,10 +196,10 @@ def say_what_is_left_out():
     if targets and "all_tables" not in targets:
         return
     if left:
-        print(f"all_tables leaves out what has no `table`; targets of their own: {' '.join(left)}", file=sys.stderr)
+        print(f"These experiments are in no table. To run them, name: {' '.join(left)}", file=sys.stderr)
     if cfg.peers:
         print(
-            f"all_tables leaves out the {counted(len(cfg.peers), 'experiment')} under `peers`; their target: peers",
+            f"all_tables does not run the {counted(len(cfg.peers), 'experiment')} under `peers`. To run them, name: peers",
             file=sys.stderr,
         )
 

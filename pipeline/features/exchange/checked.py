@@ -33,7 +33,7 @@ ROWS_OFF = ("", "one row off", "two rows off")
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one file.
+    """A problem of one file.
 
     finding: `missing`, `broken` or `length` if the file is skipped, or one of `ROWS_OFF` if it is kept.
     file: path of the file below the archive's top.
@@ -48,7 +48,7 @@ class Finding:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether the file is skipped."""
+        """True if the file is skipped."""
         return self.finding not in ROWS_OFF
 
 
@@ -177,7 +177,7 @@ def _expected_files(queries: Sequence[records.Query], grid: str, layout: Layout,
 
 
 class _FileContent(NamedTuple):
-    """What one file holds. dtype: the dtype of its rows, or None if they cannot be used."""
+    """The content of one file. dtype: the dtype of its rows, or None if they cannot be used."""
 
     finding: str = ""
     detail: str = ""
@@ -217,7 +217,9 @@ def _passport(top: Path, archive: str, family: str, grid: str, layout: Layout) -
     there = next(iter(signed), place_of(family))
     if there != family:
         raise PipelineError(
-            f"{layout.file} is {there} in this archive, not {family}", where=archive, remedy=f"ask for {there}"
+            f"the archive's {layout.file} contains the family {there}, not {family}",
+            where=archive,
+            remedy=f"name {there} under `features`",
         )
     made, dim = f"as its publisher made it: {layout.file}", FAMILIES[family].dim
     published = Passport(family, FAMILIES[family].revision, archive, "released", grid, dim, layout.dtype, made)

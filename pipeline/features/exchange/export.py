@@ -25,7 +25,7 @@ from pipeline.nouns import counted
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written of one family.
+    """The result of the export of one family.
 
     rounded: number of files whose rows lost digits, because the archives store float16.
     """

@@ -26,7 +26,7 @@ from pipeline.video.account import refuse_unknown
 from pipeline.video.segment import OTHER_LENGTH
 
 SHOWN = 10
-"""How many skipped files are printed on stderr. The others are only counted."""
+"""The number of skipped files that are printed on stderr. The others are only counted."""
 
 REPORT_COLUMNS = ("family", "key", "finding", "file", "detail")
 

@@ -31,7 +31,7 @@ CONVINCING = 0.9
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the rows and columns of store A correspond to those of store B.
+    """The correspondence between the rows and columns of store A and those of store B.
 
     Row i of A is row i + lag of B. Column j of A is column j + turn of B, modulo the number of columns.
     """
@@ -113,7 +113,7 @@ def _common_keys(left: Store, right: Store, a: Path, b: Path) -> list[str]:
     names = ("dim", "grid")
     if differ := [text for text in passport_differences(left.passport, right.passport) if text.startswith(names)]:
         raise PipelineError(
-            f"cannot be laid beside {b}: {'; '.join(differ)} ({left.passport.family}, {right.passport.family})",
+            f"cannot be compared with {b}: {'; '.join(differ)} ({left.passport.family}, {right.passport.family})",
             where=a,
             remedy="compare stores of one family and grid",
         )

@@ -22,7 +22,7 @@ NO_SCALE = 0.01
 """Norms that differ by less than this share are not reported, because rounding to float16 can cause that."""
 
 SHOWN = 10
-"""How many of the worst vids the text lists. The CSV lists all vids."""
+"""The number of the worst vids that the text lists. The CSV lists all vids."""
 
 HEADINGS = ("rows A", "rows B", "cos min", "median", "pooled", "best lag", "turn", "scale")
 

@@ -1,4 +1,5 @@
-"""How the rows of a store are made, of which videos, and which videos still have to be encoded."""
+"""Describes how the rows of a store are made and from which videos, and finds the videos that still have to be
+encoded."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from pipeline.video.supervised import Fault
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the rows of one family are made: on which grid, with which weights, and in which dtype they are stored."""
+    """The recipe for the rows of one family: on which grid, with which weights, and in which dtype they are stored."""
 
     family: str
     grid: str
@@ -66,7 +67,7 @@ class VideoFile:
 
     @property
     def to_read(self) -> Path | Part:
-        """What is decoded: the file, or the part of it."""
+        """The file that is decoded, or the part of it."""
         return self.part or self.path
 
 

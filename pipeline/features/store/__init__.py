@@ -36,7 +36,7 @@ OPEN_S = 300.0
 
 @dataclass(frozen=True)
 class Entry:
-    """What a store holds under one key.
+    """The content of a store under one key.
 
     rows: [n, dim]. pooled: the vector of the whole query, of any length, or None. attributes: how the rows were made.
     """

@@ -76,7 +76,7 @@ def one_passport(passports: Mapping[Path, Passport]) -> Passport:
     for path, other in rest:
         if other != passport:
             raise PipelineError(
-                f"and {first} are of two kinds: {'; '.join(passport_differences(other, passport))}",
+                f"has another passport than {first}: {'; '.join(passport_differences(other, passport))}",
                 where=path,
                 remedy="never mix them: extract one of the two again",
             )

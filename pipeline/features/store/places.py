@@ -28,7 +28,7 @@ the number of rows of one key. The keys are sorted.
 
 
 class Place(NamedTuple):
-    """Where the `n` rows of one key lie in their file.
+    """The place of the `n` rows of one key in their file.
 
     offset: the position of their first byte, or None if they do not lie in one piece.
     """

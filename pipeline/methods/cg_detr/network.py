@@ -29,7 +29,7 @@ FIXED_DROPOUT = 0.1
 
 
 class Read(NamedTuple):
-    """What the network computes of a video and one query.
+    """The network's results for a video and one query.
 
     memory: [B, L, d]. saliency: [B, L]. share: [B, L], the words' share of the attention. attention: [B, L, D + N].
     picked: [B, P], 1 for the prompts that were chosen for the saliency token.

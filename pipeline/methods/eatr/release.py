@@ -1,4 +1,4 @@
-"""How the released files of EaTR are read: the names in its checkpoints and golden sets."""
+"""The names in the checkpoints and golden sets of EaTR. With them its released files are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the released files of QD-DETR are read: the names in its checkpoints and golden sets."""
+"""The names in the checkpoints and golden sets of QD-DETR. With them its released files are read."""
 
 from __future__ import annotations
 

@@ -34,18 +34,19 @@ class TrDetrSettings(MomentQuerySettings):
     name: Literal["tr_detr"] = "tr_detr"
     """The name of the method."""
     formulation: Literal["released", "paper"] = "released"  # type: ignore[assignment] # one more than other methods
-    """Whether the method computes as the released system does, or as the paper prints (docs/paper-vs-released.md)."""
+    """The formulas of the method: those of the released system, or those that the paper prints
+    (docs/paper-vs-released.md)."""
     plain_masks: bool = False
-    """Whether `formulation: released` uses a correct mask of the words. The released mask has a bug: samples of a batch
-    change each other's results (docs/paper-vs-released.md)."""
+    """If true, `formulation: released` uses a correct mask of the words. The released mask has a bug: samples of a
+    batch change each other's results (docs/paper-vs-released.md)."""
     alignment: bool = True
-    """Whether LGAM is used: the local and the global alignment loss."""
+    """If true, LGAM is used: the local and the global alignment loss."""
     refinement: bool = True
-    """Whether VFR is used: clips are refined by the words."""
+    """If true, VFR is used: clips are refined by the words."""
     mr2hd: bool = True
-    """Whether MR2HD is used: the highlight scores depend on the retrieved moment."""
+    """If true, MR2HD is used: the highlight scores depend on the retrieved moment."""
     hd2mr: bool = True
-    """Whether HD2MR is used: the moment retrieval depends on the highlight scores."""
+    """If true, HD2MR is used: the moment retrieval depends on the highlight scores."""
     t2v_layers: Positive = 2
     """Number of layers in which clips attend to words, before the encoder."""
     loss_weights: LossWeights = LossWeights()

@@ -45,7 +45,7 @@ class UmtSettings(NetworkSettings):
     name: Literal["umt"] = "umt"
     """The name of the method."""
     text_mask: bool = True
-    """Whether padded words are left out of the attention to words. The published weights were trained without this
+    """If true, padded words are left out of the attention to words. The published weights were trained without this
     mask. It was added to the released system later."""
     decoder_layers: Positive = 3
     """Number of layers of the decoder."""

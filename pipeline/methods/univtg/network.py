@@ -31,7 +31,7 @@ TEXT, VIDEO = range(2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipOutputs:
-    """What the network predicts for every clip. All tensors are float32.
+    """The network's predictions for every clip. All tensors are float32.
 
     foreground: [B, L], the probability that the clip belongs to a moment. offsets: [B, L, 2], the distances from the
     clip's time to the start and to the end of its moment, as fractions of the video; the first one is negative.

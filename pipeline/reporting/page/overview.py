@@ -24,7 +24,7 @@ STEPS = {"(a)": "neither", "(f)": "+ task cooperation", "(g)": "+ alignment (LGA
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of one table was reproduced.
+    """The part of one table that was reproduced.
 
     rows: the number of rows in the paper. with_runs: how many of them have runs here. sentence: the result of TR-DETR's
     row, or of the first row with runs. missing: the names of the rows of the paper's own method that have no runs here.
