@@ -113,7 +113,7 @@ def format_headline(result: Result) -> str:
     metrics = result.metrics
     numbers = dict(metrics.get("percent") or metrics["brief"])
     for name in datasets.get(result.dataset).also_scored:
-        numbers |= metrics[name]
+        numbers |= metrics.get(name, {})
     videos = len({row["video"] for row in result.queries})
     stands_on = f"{counted(metrics['n_queries']['all'], 'query')} of {counted(videos, 'video')}"
     lines = [f"{result.dataset}: {stands_on}, percent [95 % interval]"]
