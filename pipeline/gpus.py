@@ -179,4 +179,4 @@ def _driver_error(what: str) -> PipelineError:
 
 
 def _torch_error(what: str) -> PipelineError:
-    return PipelineError(what, where="torch, asked for the GPUs", remedy=f"see to the NVIDIA driver, or {TO_THE_CPU}")
+    return PipelineError(what, where="torch, asked for the GPUs", remedy=f"check the NVIDIA driver, or {TO_THE_CPU}")
