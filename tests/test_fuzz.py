@@ -1,7 +1,7 @@
 """Every parser of files from strangers against thousands of damaged ones: a value or a refusal, and nothing else.
 
 The ordinary suite tries a few of each; `make test-fuzz` ten thousand. Inputs are made by a grammar of each format or
-taken whole, and then mutated by the bytes. What the files of a parser may cost is told with each.
+taken whole, and then mutated by the bytes. The limits for the files of a parser are listed with each parser.
 """
 
 from __future__ import annotations

@@ -157,7 +157,8 @@ def test_where_recording_fails_it_is_said_once_and_steps_go_on(capsys):
     ids=lambda model: f"{model.name}-{model.formulation}",
 )
 def test_nothing_but_the_matching_looks_at_a_value(moments, model, monkeypatch):
-    """Meta tensors have none: whoever asks, as a wait for a GPU would, fails. They take the GPU's branches."""
+    """Take the branches of a GPU with meta tensors. They have no values, so code that reads one fails. On a GPU, such
+    code would wait."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
     with torch.device("meta"):
         method = methods.build(model, Inputs(VIDEO, 0, TEXT, 2.0, moments))
