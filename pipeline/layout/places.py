@@ -1,4 +1,4 @@
-"""Find out from the path of a file below a results folder to which store, run or split the file belongs.
+"""Finds out from the path of a file below a results folder to which store, run or split the file belongs.
 
 `Layout` makes these paths, and this module does the reverse. A results folder may itself have the name of any folder
 below it. So only the end of a path decides, and only whole names are compared.
