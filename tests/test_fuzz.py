@@ -41,7 +41,7 @@ MEMORY = 400 << 20
 
 
 HDF5_LOOPS = 20
-"""HDF5 reads texts from a heap of its own. It walks for ever through one whose object has no length."""
+"""HDF5 keeps texts in a heap. If an object in it has the length zero, HDF5 reads it again without end."""
 CRASHES_OF_FFMPEG = 3
 """The stage `videos` survives a file that crashes FFmpeg or makes it hang (`video/supervised.py`)."""
 

@@ -71,7 +71,7 @@ def walk(take_step, device="cpu") -> list[dict[str, float]]:
 
 
 class ByHeart:
-    """Stands in for CUDA graphs on a CPU: repeats the work itself, on the tensors it was noted down with."""
+    """A stand-in for CUDA graphs on a CPU. It repeats the work itself, on the tensors with which it was recorded."""
 
     def __init__(self) -> None:
         self.noted = 0
@@ -85,7 +85,7 @@ class ByHeart:
 
 
 class Watched(ByHeart):
-    """Notes where the tensors lie that a replayed forward pass reads, by name and shape."""
+    """Records the addresses of the tensors that a replayed forward pass reads, by name and shape."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -235,7 +235,7 @@ def test_the_first_step_that_is_not_finite_is_named_however_seldom_one_looks(mon
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_waits_for_a_gpu_only_to_match(benchmark, tmp_path, monkeypatch):
-    """Set-up and evaluation may wait; so may the looks at whether losses are finite, in loop.py."""
+    """Set-up and evaluation may wait for the GPU. So may the tests in loop.py whether losses are finite."""
 
     def watched(*args, epoch=loop.one_epoch):
         torch.cuda.set_sync_debug_mode("warn")
