@@ -1,4 +1,4 @@
-"""Measure whether `ask` finds one event in a row of ten held-out videos of the demo, after training on videos of 20 s.
+"""Measures whether `ask` finds one event in a row of ten held-out videos, after training on videos of 20 s.
 
     make demo                                            # the run of qvhighlights_v, and the rows of its videos
     python benchmarks/concatenations.py                  # prints the table of docs/own.md

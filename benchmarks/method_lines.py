@@ -1,4 +1,4 @@
-"""Count the lines of each method, and compute which share of the lines that it runs on is its own.
+"""Counts the lines of each method, and computes which share of the lines that it runs on is its own.
 
     python benchmarks/method_lines.py
 

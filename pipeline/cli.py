@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.run(options)
     except PipelineError as error:
         sys.exit(f"{options.command}: {error}")
-    except BrokenPipeError:  # somebody read enough (`… | head`)
+    except BrokenPipeError:  # The program that reads the output has closed it (`… | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (MemoryError, RuntimeError, OSError, ImportError, SystemError) as error:
         if memory.is_lacking(error):

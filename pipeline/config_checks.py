@@ -109,11 +109,11 @@ def _wrong_grids(place: str, experiment: Experiment, cfg: Config) -> Iterator[st
     if len(set(grids.values())) > 1:
         listed = ", ".join(f"{family} {grid}" for family, grid in grids.items())
         yield (
-            f"`{place}.features`: its families live on different grids ({listed}); name families of one grid,"
+            f"`{place}.features`: its families are on different grids ({listed}); name families of one grid,"
             f" or change `datasets.{name}.grids`"
         )
     elif (rated := _rated_grid(name)) and (grid := next(iter(grids.values()))) != rated:
         yield (
-            f"`{place}.features`: its families live on the grid {grid}, and the clips of {name} that people rated"
+            f"`{place}.features`: its families are on the grid {grid}, and the clips of {name} that people rated"
             f" have {rated}; put these families on {rated} under `datasets.{name}.grids`"
         )

@@ -57,7 +57,7 @@ class Dataset(Strict):
         for family, grid in self.grids.items():
             own = "tokens" if FAMILIES[family].reader == "words" else FAMILIES[family].grid
             if own not in (None, grid):
-                raise ValueError(f"`grids.{family}` is {grid}, and the family lives on {own} only")
+                raise ValueError(f"`grids.{family}` is {grid}, and this family exists only on {own}")
         if (self.missing == "fill") != (self.fill is not None):
             needs = "`missing: fill` needs `fill: {archive: NAME, beside: [FAMILY, …]}`"
             raise ValueError(f"{needs}, and `fill` needs `missing: fill`")

@@ -32,7 +32,7 @@ def resolved(raw: Mapping[str, Any], experiment: Any, of_all: Mapping[str, Any])
             if isinstance(point, bool) or not isinstance(point, str | int | float):
                 raise ValueError(f"`sweep`: YAML reads a point's name as {point!r}; write the name in quotes")  # noqa: TRY004
         if len({str(point) for point in sweep}) < len(sweep):
-            raise ValueError(f"`sweep`: two points have one name (of {', '.join(map(repr, sweep))})")
+            raise ValueError(f"`sweep`: two points have the same name (of {', '.join(map(repr, sweep))})")
         sweep = {str(p): _laid_over(base["model"], trainings, changes, experiment) for p, changes in sweep.items()}
     return {**of_all, **base, "sweep": sweep}
 

@@ -18,7 +18,7 @@ def readable(text: object) -> str:
     """
     try:
         return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half of a pair that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that represents no byte of a name
         return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

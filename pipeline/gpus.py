@@ -174,9 +174,9 @@ def _parts(listed: dict[str, list[str]]) -> list[str]:
 
 
 def _driver_error(what: str) -> PipelineError:
-    remedy = f"see to the NVIDIA driver (in a container: give it the GPU again), or {TO_THE_CPU}"
+    remedy = f"check the NVIDIA driver (in a container: give it the GPU again), or {TO_THE_CPU}"
     return PipelineError(what, where="nvidia-smi", remedy=remedy)
 
 
 def _torch_error(what: str) -> PipelineError:
-    return PipelineError(what, where="torch, asked for the GPUs", remedy=f"see to the NVIDIA driver, or {TO_THE_CPU}")
+    return PipelineError(what, where="torch, asked for the GPUs", remedy=f"check the NVIDIA driver, or {TO_THE_CPU}")

@@ -128,7 +128,7 @@ def _open_clip_model(definition: Definition, where: str) -> OpenClipModel:
     if len(rows) > 1 and not definition["weights"].startswith(RANDOM):
         kinds = "; or ".join(", ".join(row.pretrained) for row in rows)
         raise PipelineError(
-            f"the published weights of {name} want pictures that are prepared in {len(rows)} ways",
+            f"the published weights of {name} need pictures that are prepared in {len(rows)} ways",
             where=where,
             remedy=f"say which weights these are, or which they were trained from: `pretrained: TAG`, one of {kinds}",
         )

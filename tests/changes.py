@@ -67,7 +67,7 @@ def respell_results(workflow):
 
 
 def break_training(workflow, how, *arguments):
-    """Start the workflow, whose trainings come to no end; it says so."""
+    """Start the workflow, whose trainings fail. It must say so."""
     process = workflow.start("table1", *arguments, BREAK=f"train:{how}")
     said, _ = process.communicate()
     assert process.returncode == 1, said
@@ -244,7 +244,7 @@ ALL_START = {"the same, and Snakemake's own records lost"}
 STARTED_FOR_NOTHING = {c: set() for c in NOTHING_STARTS} | {
     c: {*STAGES} - {"fetch", "annotate", "draw"} for c in ALL_START
 }
-"""Stages without work whose jobs Snakemake starts all the same, where it matters."""
+"""Change → stages without work whose jobs Snakemake starts nevertheless. Only those that matter are listed."""
 
 
 def matrix():

@@ -36,7 +36,7 @@ LONGEST_FIRST = (
     "test_i3d.py",
     "test_originals.py",
 )
-"""Files that take longest, in the order in which they begin: a long one that began last would keep one core alone."""
+"""The test files that take longest. They begin first, in this order. A long one that began last would run alone."""
 
 
 def pytest_collection_modifyitems(items):

@@ -18,7 +18,7 @@ NOT_COMPARED = (
     "commit.txt",
     "report/",
 )
-"""Parts of paths of files that hold times, addresses or nothing."""
+"""Parts of the paths of files that contain times or addresses, or are empty. They need not be equal."""
 
 
 def contents(results: Path) -> dict[str, str]:

@@ -41,7 +41,7 @@ def light(encoder):
 
 
 class MeanColour:
-    """512 numbers: the mean colour of a row's frames, then zeros."""
+    """Makes rows of 512 numbers: the mean colour of a row's frames, then zeros."""
 
     preprocessing = "mean colour"
     sampling = "middle"
@@ -61,21 +61,21 @@ class MeanColour:
 
 
 class WideMeanColour(MeanColour):
-    """MeanColour, as wide as SlowFast."""
+    """The same encoder as MeanColour, with rows as wide as SlowFast's."""
 
     def encode(self, frames):
         return np.pad(super().encode(frames)[:, :4], ((0, 0), (0, 2304 - 4)))
 
 
 class EveryFrame(MeanColour):
-    """Rows of eight neighbouring frames, as a network of motion has."""
+    """Makes rows of eight neighbouring frames, as a network of motion does."""
 
     sampling = "eights"
     batch = 3
 
 
 class KillsItself(MeanColour):
-    """Dies without a word in its second batch."""
+    """Ends the process without a message in its second batch."""
 
     batch = 2
 
@@ -86,7 +86,7 @@ class KillsItself(MeanColour):
 
 
 class Letters:
-    """A token per word: its length; pooled: their sum."""
+    """Makes a row for each word with its length. The pooled vector is their sum."""
 
     preprocessing = "letters"
     batch = 2
@@ -101,7 +101,7 @@ class Letters:
 
 
 class Loudness:
-    """2048 numbers: the mean absolute sample of a piece of sound, the seed, then zeros."""
+    """Makes rows of 2048 numbers: the mean absolute sample of a piece of sound, the seed, then zeros."""
 
     preprocessing = "loudness"
     batch = 4

@@ -49,4 +49,4 @@ CELLS = [
         if reader
     ),
 ]
-"""A fetched video is looked at again when a stage reads it."""
+"""Every fault at every place. A fetched video is compared with its account again when a stage reads it."""

@@ -175,7 +175,7 @@ class Chain:
     def again(self, first: str = "", *, all_jobs: bool = False) -> Ended | None:
         """Start every job in order, from the one whose name begins with `first`, until nothing differs any more.
 
-        The later jobs have no work then, because their inputs are as they were. all_jobs: start them all the same.
+        The later jobs have no work then, because their inputs are equal. all_jobs: start them nevertheless.
         Returns how the first job ended that failed, or None.
         """
         for job in self.jobs[self.jobs.index(self.job(first)) :]:

@@ -32,7 +32,8 @@ cuda = SimpleNamespace(
 
 
 class Machine:
-    """No nvidia-smi on the path, no CUDA, no promise of a GPU, and locks in a place of this test's own, until told."""
+    """A machine without nvidia-smi, without CUDA and without the promise of a GPU, until a test says otherwise. Its
+    locks are in a separate folder."""
 
     def __init__(self, folder, monkeypatch, path=""):
         self.folder, self._monkeypatch = folder, monkeypatch

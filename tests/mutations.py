@@ -86,7 +86,7 @@ def fuzzed(
     name: str,
     refusals: tuple[type[Exception], ...] = (PipelineError,),
 ) -> Told:
-    """Let another process parse `count` files one after the other, and tell what came of it.
+    """Let another process parse `count` files one after the other, and return the outcomes.
 
     inputs: a file's content by its number. refusals: exceptions by which the parser may refuse. Any other exception and
     a file written outside the folder are faults. A crash ends the process, and so does an input that takes longer than

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOOKS = Path(__file__).with_name("hooks")
 SECONDS = 8
 VIDS = [f"{letter * 11}_0.0_{SECONDS}.0" for letter in "ABCDEF"]
-"""C and F are val's. A and C live in shard 0, the others in shard 1; the new one would live in shard 0."""
+"""C and F belong to val. A and C are in shard 0, and the others in shard 1. The new one would be in shard 0."""
 NEW_VID = f"{'G' * 11}_0.0_{SECONDS}.0"
 
 CONFIG = """
@@ -57,7 +57,7 @@ experiments:
 
 STAGES = ("fetch", "annotate", "videos", "segment", "extract", "train", "predict", "score", "tabulate", "draw")
 ORDER = [*STAGES[:3], "videos looked at", *STAGES[3:5], "rows", STAGES[5], "epochs", *STAGES[6:]]
-"""In which counted work is told."""
+"""The order in which counted work is listed."""
 
 
 def make_videos(folder: Path) -> Path:

@@ -42,7 +42,8 @@ def made(dataset, inputs):
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("dataset", ["qvhighlights", "charades_sta", "tvsum"])
 def test_a_step_looks_at_no_value_of_a_tensor(name, dataset, monkeypatch):
-    """Meta tensors have none: whoever asks, as a wait for a GPU would, fails. They take the GPU's branches."""
+    """Take the branches of a GPU with meta tensors. They have no values, so code that reads one fails. On a GPU, such
+    code would wait."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
     inputs = Inputs(6, 3, 5, 2.0, moments=dataset != "tvsum", highlights=dataset != "charades_sta")
     batch, queries = made(dataset, inputs)

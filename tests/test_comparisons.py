@@ -80,7 +80,7 @@ def test_a_table_counts_its_comparisons_and_marks_what_survives_holms_correction
 
 
 def test_the_correction_is_for_all_rows_of_a_table(results):
-    """The same p that survives among seven comparisons does not among fourteen."""
+    """A p that survives a correction for seven comparisons does not survive one for fourteen."""
     row, other = row_of(1, "TR-DETR V"), row_of(1, "TR-DETR V+A")
     shift = dict.fromkeys(METRIC_OF, 0.1) | {"R1@0.5": 15.0}
     alone = judge({1: {row.key: [reproduced(row, shift)]}})

@@ -26,7 +26,7 @@ REASONS = ("missing: no such file", "failed: HTTP 500", "corrupt: cut short", "d
 
 
 class Lacking(Benchmark):
-    """The tiny benchmark with videos that are listed as left out: vid → why."""
+    """The tiny benchmark with videos that are listed as left out. skipped: vid → reason."""
 
     def __init__(self, folder, skipped, **dataset):
         super().__init__(folder)

@@ -77,7 +77,7 @@ def test_what_the_page_says_of_qvhighlights_is_so(shared_data):
     told = {
         f"{len({youtube_video(query.vid) for query in every}):,} YouTube",
         f"{len({query.vid for query in every if query.duration < 150})} videos are shorter than 150 s",
-        f"begin with `-` stand in {sum(query.vid.startswith('-') for query in every)} queries",
+        f"{sum(query.vid.startswith('-') for query in every)} queries have an id that begins with `-`",
         f"{sum(len(query.relevant_windows) > 10 for query in splits['val'])} queries of val have more than ten windows",
     }
     assert {fact for fact in told if fact not in " ".join(PAGE.split())} == set()

@@ -104,13 +104,13 @@ def _apart(arguments):
 
 
 DRY_RUNS = ("", "docs/peers/study.yaml", "docs/table3/study.yaml", f"{SMALL} {SMALL}/small.yaml")
-"""Profiles and config files whose plans are made below, each once, with all targets that pages name for them."""
+"""Profiles and config files. Each is planned once below, with all targets that pages name for it."""
 ELSEWHERE = {
     "workflow/profiles/slurm": "test_workflow.py, test_slurm.py",
     "mine.yaml": "test_own_config.py, where it is made first",
 }
 TARGETS = {"experiment_NAME", "all_tables", "table1", "report", "leaderboards", "figures", "peers"}
-"""Targets that a sentence names. All but the first, which stands for any experiment, are planned below."""
+"""Targets that a sentence names. All are planned below except the first, which stands for any experiment."""
 
 
 @pytest.mark.parametrize("apart", DRY_RUNS)

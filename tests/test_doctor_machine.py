@@ -217,7 +217,7 @@ def test_a_gpu_that_torch_cannot_use_is_a_problem(machine, paper, monkeypatch):
 def test_a_driver_that_hangs_is_an_error_with_what_to_do(machine, paper, monkeypatch):
     machine.nvidia_smi("sleep 60")
     monkeypatch.setattr(gpu, "NVIDIA_SMI_S", 0.2)
-    with pytest.raises(PipelineError, match=r"nvidia-smi: does not answer for 0\.2 s → see to the NVIDIA driver"):
+    with pytest.raises(PipelineError, match=r"nvidia-smi: does not answer for 0\.2 s → check the NVIDIA driver"):
         list(gpu.check(paper))
 
 
@@ -318,7 +318,7 @@ def test_results_that_cannot_be_written_are_a_problem(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryDirectory", refuses)
     (found,) = file_system.check(at(tmp_path / "results"))
     assert (found.level, "cannot be written (Read-only file system)" in found.what) == ("problem", True)
-    assert "give yourself the right to write there" in found.remedy
+    assert "allow this user to write there" in found.remedy
 
 
 def test_locks_that_guard_nothing_are_a_problem(tmp_path, monkeypatch):

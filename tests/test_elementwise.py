@@ -112,7 +112,8 @@ def test_under_autocast_the_gru_stays_in_float32():
 
 @pytest.mark.parametrize("kind", [MomentSimilarity, PrintedMomentSimilarity])
 def test_elsewhere_than_on_a_cpu_the_gru_runs_in_float32_and_outside_autocast(kind, monkeypatch):
-    """Meta tensors take the GPU's branches; a GRU whose rows and weights differ in type is refused there, too."""
+    """Take the branches of a GPU with meta tensors. There, too, a GRU is refused if its rows and weights differ in
+    type."""
     entered = []
     monkeypatch.setattr(torch, "autocast", lambda device, enabled: entered.append((device, enabled)) or nullcontext())
     with torch.device("meta"):

@@ -106,7 +106,7 @@ def test_nothing_that_a_site_puts_in_pythons_way_reaches_a_job(place, variable):
 
 @pytest.mark.workflow
 def test_as_a_module_of_another_workflow(place):
-    """The way in which workflows of a catalogue are deployed."""
+    """Catalogues deploy workflows in this way."""
     (place / "Snakefile").write_text(f"""
 configfile: "config.yaml"
 

@@ -110,7 +110,7 @@ def test_no_figure_of_a_gpu_passes_for_measured():
 def test_a_file_whose_size_nobody_states_is_named():
     found = estimate(config.load(small(one=TVSUM)), sources.load())
     assert found.unsized == ["i3d-inception-rgb-kinetics"]
-    assert "of unknown size: i3d-inception-rgb-kinetics" in text(found, "c.yaml", "")
+    assert "Not counted, because the size is unknown: i3d-inception-rgb-kinetics" in text(found, "c.yaml", "")
 
 
 def test_annotations_that_nobody_released_are_named_instead_of_estimated():
@@ -119,7 +119,7 @@ def test_annotations_that_nobody_released_are_named_instead_of_estimated():
     found = estimate(config.load(raw), sources.load())
     assert found.unknown == ["tvsum"]
     page = text(found, "c.yaml", "")
-    assert "none of the released files: tvsum" in page
+    assert "the annotations are not the released files: tvsum" in page
     assert "GB" not in page
 
 

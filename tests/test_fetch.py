@@ -200,7 +200,7 @@ def test_a_local_folder_that_is_not_there_is_named(stage, tmp_path):
 
 @pytest.mark.parametrize("manifests", [("fetch.json", "fetch.json"), ("fetch.json", "other.json")])
 def test_two_jobs_that_fetch_one_file_wait_for_each_other(server, tmp_path, monkeypatch, capfd, manifests):
-    """Locks are of open files and not of processes, so two threads stand for two processes here."""
+    """Two threads are used here as two processes, because a lock belongs to an open file and not to a process."""
     offer = server.offers["/a"] = Offer()
     asked, go = threading.Event(), threading.Event()
     send = Handler.send_file

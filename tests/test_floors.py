@@ -16,7 +16,8 @@ from pipeline import methods
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = "the settings of methods"
-"""Part of the config, though they lie beside the networks: the registry, and every `settings.py` in `methods/`."""
+"""Modules that belong to the config, although they are beside the networks: the registry, and every `settings.py` in
+`methods/`."""
 FLOORS = (
     {
         "errors",
@@ -80,7 +81,8 @@ FLOORS = (
     {"cli", "commands", "demo", "__main__"},
 )
 ROOMS_OF_FEATURES = ("store", "making", "exchange", "looking")
-"""All read and write stores, and none of the last three knows another; `features/stage.py` is the door to them."""
+"""The folders that read and write stores. None of the last three imports another. Other code uses them through
+`features/stage.py`."""
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 
 
@@ -167,7 +169,8 @@ def test_no_room_but_that_of_the_methods_knows_one_by_name():
 
 
 def test_no_test_file_imports_another():
-    """A file of tests may be cut, renamed or run alone; what several need is in a module that is none."""
+    """A file of tests imports no other one, because it may be cut, renamed or run alone. Code that several need is in
+    another module."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
     modules = {name.removesuffix(".py") for name in texts if name.startswith("test_")}
     # Also inside a string, where a test gives code to another process.

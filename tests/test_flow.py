@@ -109,7 +109,7 @@ def test_a_file_of_another_flow_network_is_refused(state, tmp_path, change, why)
 
 
 class Sees(torch.nn.Module):
-    """In the network's place: keeps what it is given."""
+    """A stand-in for the network that keeps its inputs."""
 
     def forward(self, clips):
         self.given = clips
@@ -117,7 +117,7 @@ class Sees(torch.nn.Module):
 
 
 class Ramps:
-    """In RAFT's place: the flow of pair n is (n, row of the pixel) / 8 pixels on the padded frame."""
+    """A stand-in for RAFT. The flow of pair n is (n, row of the pixel) / 8 pixels on the padded frame."""
 
     def __init__(self, weights, device):
         self.weights = weights

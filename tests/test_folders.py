@@ -95,7 +95,7 @@ def test_what_may_lead_out_of_the_folder_is_refused_by_name(features, get, kind)
 @pytest.mark.parametrize("name", [b"a\nb", b"a\xffb", b"a\\b"])
 def test_names_that_are_no_plain_text_are_refused(features, get, name):
     (features / os.fsdecode(name)).write_bytes(b"1")
-    with pytest.raises(PipelineError, match="no name that every machine can take"):
+    with pytest.raises(PipelineError, match="not a valid file name on every machine"):
         get(f"{features.as_uri()}/")
 
 

@@ -1,7 +1,7 @@
 """Every parser of files from strangers against thousands of damaged ones: a value or a refusal, and nothing else.
 
 The ordinary suite tries a few of each; `make test-fuzz` ten thousand. Inputs are made by a grammar of each format or
-taken whole, and then mutated by the bytes. What the files of a parser may cost is told with each.
+taken whole, and then mutated by the bytes. The limits for the files of a parser are listed with each parser.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MEMORY = 400 << 20
 
 
 HDF5_LOOPS = 20
-"""HDF5 reads texts from a heap of its own. It walks for ever through one whose object has no length."""
+"""HDF5 keeps texts in a heap. If an object in it has the length zero, HDF5 reads it again without end."""
 CRASHES_OF_FFMPEG = 3
 """The stage `videos` survives a file that crashes FFmpeg or makes it hang (`video/supervised.py`)."""
 

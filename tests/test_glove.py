@@ -214,7 +214,7 @@ def test_the_families_say_which_rule_they_follow():
 def test_a_file_in_which_no_word_of_the_queries_is_found_is_refused(tmp_path, kind, text):
     weights = Weights.named("released", zipped(tmp_path, text))
     for _ in range(2):  # what was copied at the first time is not believed at the second
-        with pytest.raises(PipelineError, match=r"glove\.6B\.zip: .* holds none of the 3 words of the queries \(a …"):
+        with pytest.raises(PipelineError, match=r"glove\.6B\.zip: .* contains none of the 3 words of the queries \(a"):
             kind(weights, "cpu", ["the shelf", "a the"])
     kind(weights, "cpu", [" ", ""])  # texts without a word ask for none
 

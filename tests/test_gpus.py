@@ -83,7 +83,7 @@ def test_a_number_means_what_cuda_means_by_it(machine, monkeypatch, order, allow
 
 
 def test_an_nvidia_smi_that_cannot_be_killed_is_not_waited_for(machine, monkeypatch):
-    """A program in the kernel's hands outlives SIGKILL; here one that nobody sends it to."""
+    """A program that waits in the kernel survives SIGKILL. Here SIGKILL is simply not sent."""
     machine.nvidia_smi("exec /bin/sleep 3")
     sent = []
     monkeypatch.setattr(gpus, "NVIDIA_SMI_LIMIT_S", 0.2)

@@ -266,7 +266,7 @@ def as_bytes(content, **options):
 
 
 CUT = as_bytes({"a": torch.ones(5), "b": torch.ones(3)}, _use_new_zipfile_serialization=False)
-"""In the form that torch wrote before 2020, as the public files are; only what is left of it reaches the test."""
+"""A file in the form that torch wrote before 2020, as the public files are. The tests get only the beginning of it."""
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,8 @@ def test_random_weights_give_two_rows_that_differ_and_that_float16_holds(torch_o
 
 
 class Brightness(torch.nn.Module):
-    """In the network's place: 1,024 times the mean of each position's frames, its window of 16 each 8 further on."""
+    """A stand-in for the network: 1,024 times the mean of each position's frames. Its windows have 16 frames and begin
+    every 8 frames."""
 
     def forward(self, clips):
         means = clips.mean((1, 3, 4))

@@ -1,4 +1,4 @@
-"""One folder of the code knows where everything lies and what a run is called."""
+"""One folder of the code knows all paths and all names of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "pipeline" / "layout"
 FOLDERS = {pattern.split("/")[0] for pattern in (*MANIFESTS.values(), *LOGS.values())}
 FOLDERS |= {"files", "benchmark", "one_clip", "inspect"}
-"""Folders below a results folder, or below one of those."""
+"""Names of folders below a results folder, or below one of these folders."""
 
 RUNS = {
     "all-s2017": RunId(2017),

@@ -35,7 +35,8 @@ TABLE_4 = {
     "i": ("alignment refinement", 7_914_021),
     "j": ("alignment refinement mr2hd hd2mr", 8_308_773),
 }
-"""Modules that are on, and the parameters counted by the released system, 8,704 dead ones among them."""
+"""Modules that are on, and the number of parameters of the released system. It includes 8,704 that no output depends
+on."""
 DEAD = 8_704
 SWITCHES = ("alignment", "refinement", "mr2hd", "hd2mr")
 
@@ -107,7 +108,7 @@ def test_outputs_do_not_depend_on_mates_where_all_lengths_are_equal():
     st.integers(0, 3),
 )
 def test_padding_leaks_only_where_the_released_formulation_lets_it(mates, more_clips, more_words):
-    """With those places closed (words masked plainly; no HD2MR, no MR2HD), a sample is the same alone and padded."""
+    """Without these bugs (plain masks of words; no HD2MR, no MR2HD), a sample has the same result alone and padded."""
     model = small_model(hd2mr=False, mr2hd=False)
     n_clips, n_words = [6, *(c for c, _ in mates)], [4, *(w for _, w in mates)]
     whole = make_batch(n_clips, n_words, length=max(n_clips) + more_clips, words=max(n_words) + more_words)
@@ -160,7 +161,7 @@ def test_a_slice_of_rows_is_what_a_list_would_give(length, start, end):
 
 
 def test_mr2hd_slices_per_sample_as_a_plain_loop_does():
-    """With a GRU that remembers (large update-gate bias), so that a wrong slice shows."""
+    """The GRU has a large bias of the update gate. So it remembers, and a wrong slice changes the result."""
     torch.manual_seed(0)
     module, video = MomentSimilarity(16, 2.0), torch.randn(6, 20, 16)
     with torch.no_grad():
@@ -256,7 +257,7 @@ def test_padding_that_the_last_pass_is_spared_changes_no_valid_output_and_no_gra
 
 
 def test_the_released_mr2hd_forgets_the_moment_and_the_printed_one_does_not():
-    """Forty zero rows behind a moment leave nothing of it in the state (docs/paper-vs-released.md)."""
+    """After a moment and forty rows of zeros, the state contains nothing of the moment (docs/paper-vs-released.md)."""
     torch.manual_seed(0)
     released, printed = MomentSimilarity(256, 2.0), PrintedMomentSimilarity(256, 2.0)
     logits, video, valid = torch.zeros(1, 1, 2), torch.randn(1, 75, 256), torch.ones(1, 75)

@@ -185,7 +185,7 @@ def test_names_of_clips_cut_from_one_video_have_one_source():
     ],
 )
 def test_cg_detrs_own_ranks_count_from_two_samples_without_a_wrong_query_on(vids, counts):
-    """The rank of the first sample's clips among themselves, which no wrong query is part of."""
+    """Only the ranks of the first sample's clips are compared, because no wrong query has a part in them."""
     method = small("cg_detr", attention_weight=0.0).network.eval()
     batch = replace(make_batch([6, 6, 6, 6], [3, 3, 3, 3]), vids=vids)
     batch = labelled(batch)
@@ -233,7 +233,8 @@ def test_cg_detrs_further_weights_are_not_read_without_moments():
 
 
 def test_moment_detr_drops_where_its_release_does(monkeypatch):
-    """Four times 0.5 before the projections' layers, twenty times 0.1. Layers of a stack start with equal biases."""
+    """There are four dropouts of 0.5 before the projections' layers, and twenty of 0.1. Layers of a stack start with
+    equal biases."""
     rates, network = [], small("moment_detr").network.train()
     for place in (elementwise, attention):
         monkeypatch.setattr(place, "drop", lambda x, rate: rates.append(rate) or x)

@@ -35,7 +35,7 @@ SETS = [path for name in PEERS for path in sorted(GOLDEN.glob(f"{name.replace('_
 QVHIGHLIGHTS = {name: next(path for path in SETS if compact_name(path) == f"{name}_qvhighlights_v") for name in PEERS}
 DEAD = {"cg_detr": 141_056}
 TWICE = ("event_span_embed.", "moment_span_embed.")
-"""Heads that a checkpoint of EaTR holds a second time, under these names."""
+"""The names under which a checkpoint of EaTR contains some heads a second time."""
 PARAMETERS = {  # by the specification; the dead ones are counted
     ("moment_detr", 2816, 0): 4_823_305,
     ("moment_detr", 512, 0): 4_228_873,

@@ -30,11 +30,11 @@ from pipeline.video.probe import probe
 GRIDS = {"frames": "1-6s", "windows": "0.5s", "stacks": "2s", "flows": "2s", "clips": "2s"}
 
 CALLS: list[tuple[int, ...]] = []
-"""Shape of the frames of every call of `encode`."""
+"""The shape of the frames of every call of `encode`."""
 
 
 class Blues:
-    """8 numbers: first and last blue of the frames that a row stands for, then zeros."""
+    """Makes rows of 8 numbers: the first and the last blue of the frames of a row, then zeros."""
 
     preprocessing = "blues"
     sampling, view, batch, rows_per_input = "every4of24", "crop224of256", 16, 1
@@ -52,7 +52,7 @@ class Blues:
 
 
 class Windows(Blues):
-    """Two rows of half a window each."""
+    """Makes two rows for each window, one for each half."""
 
     sampling, view, batch, rows_per_input = "stacks24", "crop224", 2, 2
 
@@ -62,7 +62,7 @@ class Stacks(Blues):
 
 
 class Flows(Blues):
-    """Frames of the video's own shape."""
+    """Reads frames of the video's own shape."""
 
     sampling, view, batch = "stacks16-flow", "short256", 3
 

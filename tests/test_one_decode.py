@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch")
 
 
 class Pools(torch.nn.Module):
-    """Stands for the network: 2304 means of its input."""
+    """A stand-in for the network that returns 2304 means of its input."""
 
     def forward(self, streams):
         slow, fast = (stream.mean((3, 4)).flatten(1) for stream in streams)
@@ -36,7 +36,7 @@ class Pools(torch.nn.Module):
 
 
 class Remembers(fake_encoders.WideMeanColour):
-    """Keeps the memory of every batch, so that none of it can be freed and given out anew."""
+    """Keeps the memory of every batch, so that it is not freed and used again."""
 
     batch = 2
     batches: ClassVar[list[np.ndarray]] = []

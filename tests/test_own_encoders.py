@@ -32,7 +32,8 @@ open_clip = pytest.importorskip("open_clip")
 torch = pytest.importorskip("torch")
 
 LARGE = ["ViT-L-14", "ViT-B-16-SigLIP", "convnext_base", "ViT-B-16-quickgelu", "roberta-ViT-B-32"]
-"""Different kinds: a large ViT, SigLIP (timm, squashed pictures), a ConvNeXt, QuickGELU, and a foreign text tower."""
+"""Models of different kinds: a large ViT, SigLIP (timm, squashed pictures), a ConvNeXt, QuickGELU, and a foreign text
+tower."""
 SMALL = ["ViT-S-32-alt", "RN50", "MobileCLIP2-S0"]
 """A ViT, a ResNet, and a network of timm with a picture of 256."""
 VIDEO_KINDS = ["s3d", "r2plus1d_18", "mvit_v2_s", "swin3d_t"]

@@ -142,7 +142,7 @@ REFUSED = {
     "weights that differ in their pictures": (
         {"x": WEAK | {"model": "ViT-L-14", "weights": "w.safetensors"}},
         FEATURES,
-        r"weights of ViT-L-14 want pictures that are prepared in 2 ways → .*`pretrained: TAG`, one of .*laion2b_s32b",
+        r"weights of ViT-L-14 need pictures that are prepared in 2 ways → .*`pretrained: TAG`, one of .*laion2b_s32b",
     ),
     "a tag of the twin": (
         {"x": WEAK | {"model": "ViT-L-14", "pretrained": "openai"}},

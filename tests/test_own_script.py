@@ -45,7 +45,7 @@ SCRIPTS = {
     [("probe", "read 60"), ("sound", "read Ended"), ("frames", "read Done"), ("trainings", "read []")],
 )
 def test_a_script_without_a_guard_works_and_runs_once(tmp_path, script, last):
-    """A spawned process would run it again: it would print twice, and no process could be started from within it."""
+    """A spawned process would run the script again. It would print twice, and it could start no process itself."""
     make_video(tmp_path / "v.mp4", range(0, 1200, 20), sound_s=2)
     (tmp_path / "mine.py").write_text("print('begins')\n" + textwrap.dedent(SCRIPTS[script]))
     answer = subprocess.run(

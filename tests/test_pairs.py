@@ -85,7 +85,8 @@ def test_the_way_back_has_the_opposite_sign_in_every_form(results):
 
 
 def test_holms_correction_is_over_all_pairs_of_the_matrix(results):
-    """p 0.0312 of a single pair of six videos is below 0.05, and does not survive among three pairs."""
+    """The p of a single pair of six videos, 0.0312, is below 0.05. It does not survive the correction for three
+    pairs."""
     six = {f"{video}0": 0.1 for video in "abcdef"}
     queries(results, "one", "all-s1", "test-selected", {qid: v + 0.1 for qid, v in six.items()})
     queries(results, "two", "all-s1", "test-selected", six)

@@ -172,7 +172,8 @@ def test_a_run_of_a_row_beyond_the_paper_is_compared_with_what_its_own_paper_pri
 
 
 def test_a_run_stands_beside_the_released_predictions_of_its_own_split(results):
-    """The authors released val first and test second: the run on test is compared with those of test."""
+    """The first released file of the authors is val, and the second is test. Our run on test is compared with the
+    second."""
     for name, run, split, start, n in (
         ("val", "released", "val", 70.0, 1550),
         ("test", "released", "test", 65.43, 1542),

@@ -140,7 +140,7 @@ def test_two_frames_with_one_time(tmp_path, codec):
 
 @needs_decord
 def test_a_reader_that_seeks_would_be_noticed_here(tmp_path):
-    """decord, given the same files, gives pictures of another moment in some of them, without a word."""
+    """decord reads the same files. In some of them it gives pictures of another moment, without a message."""
     wrong = []
     for container, codec in (("mp4", "h264 closed"), ("ts", "h264 closed"), ("mkv", "mpeg2 open"), ("mp4", "vp9")):
         source = written(tmp_path / f"a.{container}", codec, steady(tmp_path / f"a.{container}", N))

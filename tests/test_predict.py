@@ -76,7 +76,7 @@ def test_a_tvsum_run_sees_its_own_domain_and_predicts_no_windows(tmp_path):
 
 
 class Tvsum:
-    """Two domains of five videos each, the last of them val."""
+    """There are two domains of five videos each. The last video of each is val."""
 
     def __init__(self, folder: Path) -> None:
         self.benchmark = Benchmark(folder, n_train=8, n_val=2)

@@ -15,7 +15,7 @@ from pipeline.training.pool import run_all
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock whose time passes only when the test says so."""
 
     def __init__(self):
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""A stage whose inputs, settings and revision did not change does no work."""
+"""A stage does no work if its inputs, its settings and its revision did not change."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_manifest_holds_what_was_made_counted_and_skipped_and_no_time(stage):
 
 
 def test_whatever_value_of_a_manifest_was_changed_the_work_is_done_again_and_nobody_reads_it(stage):
-    """Strings, numbers and keys all over a manifest get another character."""
+    """Strings, numbers and keys in all parts of a manifest are changed by one character."""
     stage()
     whole = stage.manifest.read_text()
     places = [place for place, letter in enumerate(whole) if letter.isalnum()]

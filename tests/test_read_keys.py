@@ -53,11 +53,11 @@ OTHER = {
     "overlap": 0.05,
     "saliency_margin": 9.0,
 }
-"""The other value of a key for which one more, or twice as much, is no good one."""
+"""Key → its other value, if its value plus one, or twice its value, cannot be used."""
 TRAINING = Training(max_windows=2, drop_learning_rate_after=3)
 CLIPS, WORDS, CLIP_S = (8, 6, 8), (4, 3, 4), 2.0
 DATA = [(dataset, True) for dataset in datasets.DATASETS] + [("qvhighlights", False)]
-"""Dataset, and whether there is audio."""
+"""The cases: a dataset, and whether it is used with audio."""
 
 
 def inputs_of(dataset, audio):

@@ -43,7 +43,8 @@ def test_evidence_re_derives_both_rows_from_local_copies(shared_data, tmp_path):
 
 @pytest.mark.slow
 def test_a_tvsum_domain_is_learned_from_the_released_features(shared_data, tmp_path):
-    """Stage by stage, as a user without Snakemake would: annotate, import, train, predict, score."""
+    """Run the stages one after the other, as a user without Snakemake would: annotate, import, train, predict,
+    score."""
     families = ["i3d-inception-rgb-tvsum", "i3d-inception-flow-tvsum"]
     dataset = {"shards": 4, "annotations": {"train": "tvsum-train", "val": "tvsum-val"}}
     experiment = {

@@ -1,4 +1,4 @@
-"""A table stands on runs, predictions and metrics that belong together, and prints what the runs were made with."""
+"""A table uses only runs, predictions and metrics that belong together, and prints the settings of the runs."""
 
 from __future__ import annotations
 

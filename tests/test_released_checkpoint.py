@@ -60,7 +60,7 @@ def test_every_name_of_the_table_is_used_and_every_tensor_of_ours_is_named(weigh
 
 
 class Hostile:
-    """Pickled, it would make a file when opened."""
+    """When this object is unpickled, it makes a file."""
 
     def __init__(self, sign):
         self.sign = sign

@@ -38,7 +38,8 @@ OF_FRAMES = [name for name, kind in FAMILIES.items() if kind.reader in ("frames2
 OF_SOUND = [name for name, kind in FAMILIES.items() if kind.reader == "sound"]
 OF_WORDS = [name for name, kind in FAMILIES.items() if kind.reader == "words"]
 TWINS = {"slowfast-r50-pytorchvideo": "slowfast-r50-caffe2", "pann-cnn14": "pann-cnn14-centred"}
-"""Families that another one stands for here: the same class, with other weights or other pieces of sound."""
+"""Families that are tested by another family here: it has the same class, with other weights or other pieces of
+sound."""
 ONE_AT_A_TIME = {"i3d-inception-flow-raft-tvsum"}
 """RAFT takes a minute a row. Its batch holds one row, so no other row is computed together with it."""
 SPARED = {*TWINS, *ONE_AT_A_TIME}

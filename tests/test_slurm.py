@@ -1,4 +1,5 @@
-"""A cut of the demo on a real Slurm: one GPU job at a time, a cancelled job, a job that outgrows its memory.
+"""A part of the demo on a real Slurm: one GPU job at a time, a cancelled job, and a job that needs more memory than it
+asked for.
 
 Only `make test-slurm` runs these tests, because they install Slurm if they may (root on Debian). Where it cannot run it
 is skipped with the reason, and failed under CI=true. The cut is one Snakemake run, made once, on which every test
@@ -40,7 +41,8 @@ WAIT_S = 600
 
 @dataclass(frozen=True)
 class Job:
-    """A job as squeue shows it. comment: the rule and its wildcards. Times to the second. gpus: as asked for."""
+    """A job as squeue shows it. comment: the rule and its wildcards. Times are exact to the second. gpus: the requested
+    number."""
 
     id: str
     comment: str
@@ -58,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: where, with which cluster, what Snakemake said, every job in order of submission."""
+    """A finished run: its folder, its cluster, the output of Snakemake, and every job in order of submission."""
 
     folder: Path
     env: dict[str, str]

@@ -28,7 +28,7 @@ CALLS: list[np.ndarray] = []
 
 
 class Listening(fake_encoders.Loudness):
-    """Loudness that keeps what it is given."""
+    """The fake encoder Loudness, which keeps its inputs."""
 
     def __init__(self, weights, device):
         super().__init__(weights, device)

@@ -1,4 +1,4 @@
-"""One table says what the stages are; their settings are refused where they do not fit, before anything is written."""
+"""One table defines the stages. Settings that do not fit are refused before anything is written."""
 
 from __future__ import annotations
 

@@ -155,7 +155,8 @@ def test_a_plan_reads_a_manifest_once(results, monkeypatch):
 
 
 def test_snakemake_decides_what_runs_where_the_workflow_expects_it():
-    """`workflow/rules/compare.smk` reaches into these; where Snakemake changes them, it has to be looked at again."""
+    """`workflow/rules/compare.smk` uses these parts of Snakemake. If Snakemake changes them, that file has to be
+    checked."""
     pytest.importorskip("snakemake.api")
     from snakemake.dag import DAG
     from snakemake.workflow import Workflow

@@ -71,7 +71,7 @@ def walk(take_step, device="cpu") -> list[dict[str, float]]:
 
 
 class ByHeart:
-    """Stands in for CUDA graphs on a CPU: repeats the work itself, on the tensors it was noted down with."""
+    """A stand-in for CUDA graphs on a CPU. It repeats the work itself, on the tensors with which it was recorded."""
 
     def __init__(self) -> None:
         self.noted = 0
@@ -85,7 +85,7 @@ class ByHeart:
 
 
 class Watched(ByHeart):
-    """Notes where the tensors lie that a replayed forward pass reads, by name and shape."""
+    """Records the addresses of the tensors that a replayed forward pass reads, by name and shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +157,8 @@ def test_where_recording_fails_it_is_said_once_and_steps_go_on(capsys):
     ids=lambda model: f"{model.name}-{model.formulation}",
 )
 def test_nothing_but_the_matching_looks_at_a_value(moments, model, monkeypatch):
-    """Meta tensors have none: whoever asks, as a wait for a GPU would, fails. They take the GPU's branches."""
+    """Take the branches of a GPU with meta tensors. They have no values, so code that reads one fails. On a GPU, such
+    code would wait."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta
     with torch.device("meta"):
         method = methods.build(model, Inputs(VIDEO, 0, TEXT, 2.0, moments))

@@ -97,7 +97,7 @@ def test_half_a_file_and_a_foreign_file_are_refused_with_their_names(tmp_path):
         with pytest.raises(PipelineError, match=message) as error:
             Store([tmp_path / f"{name}.h5"])
         assert f"{name}.h5" in str(error.value)
-        assert ("delete" in str(error.value)) == (name == "half")  # nobody is told to delete a file of their own
+        assert ("delete" in str(error.value)) == (name == "half")  # the advice is never to delete a user's own file
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tables: published and reproduced side by side, what each number stands on, and no number that nobody computed."""
+"""Tables compare published and reproduced numbers, name each number's settings, and print only computed numbers."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def test_the_first_step_that_is_not_finite_is_named_however_seldom_one_looks(mon
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_waits_for_a_gpu_only_to_match(benchmark, tmp_path, monkeypatch):
-    """Set-up and evaluation may wait; so may the looks at whether losses are finite, in loop.py."""
+    """Set-up and evaluation may wait for the GPU. So may the tests in loop.py whether losses are finite."""
 
     def watched(*args, epoch=loop.one_epoch):
         torch.cuda.set_sync_debug_mode("warn")
@@ -313,7 +313,7 @@ def test_a_damaged_state_is_named_with_its_remedy(benchmark, tmp_path):
 @pytest.mark.parametrize(("left_by", "begun_anew"), [("cpu", False), (None, False), ("cuda", True)])
 def test_a_state_left_by_another_kind_of_device_is_passed_over_and_that_is_said(tmp_path, capsys, left_by, begun_anew):
     checkpoint.save_state(tmp_path, "digest", {}, checkpoint.Progress(epoch=3), left_by)
-    if left_by is None:  # a state of before devices were noted down, when only CPUs had trained
+    if left_by is None:  # a state from before devices were recorded, when only CPUs had trained
         torch.save({"made_from": "digest", "progress": {"epoch": 3}}, tmp_path / "state.pt")
     assert checkpoint.load_state(tmp_path, "digest", {}, "cpu").epoch == (0 if begun_anew else 3)
     said = capsys.readouterr().err

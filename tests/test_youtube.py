@@ -1,4 +1,4 @@
-"""Videos of YouTube: whole or as parts of one, and what is gone is told from what did not come."""
+"""Videos of YouTube, whole or as parts of one. A video that is gone is distinguished from one that failed this time."""
 
 from __future__ import annotations
 

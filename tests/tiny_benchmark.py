@@ -34,7 +34,7 @@ PEERS: dict[str, MethodSettings] = {
     "univtg": UniVtgSettings(hidden_dim=32, heads=2, encoder_layers=1, feedforward_dim=32, warmup_epochs=3),
     "umt": UmtSettings(hidden_dim=32, heads=2, decoder_layers=1, feedforward_dim=32, positions=20),
 }
-"""The other methods, as small."""
+"""The other methods, with equally small networks."""
 DATASET = config.Dataset(clip="2s", shards=1, annotations={"train": "tiny", "val": "tiny"})
 FEATURES = config.Features(video=["clip-vit-b32"], text="clip-text")
 WITH_SOUND = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")

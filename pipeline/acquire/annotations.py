@@ -48,7 +48,7 @@ def sampled(dataset: str, split: str, queries: Sequence[records.Query], share: f
     kept = [query for query in queries if is_in_sample(video_of(query.vid), share)]
     if not kept:
         raise PipelineError(
-            f"a sample of {share:g} holds none of the {counted(count(queries)['videos'], 'video')} of {split}",
+            f"a sample of {share:g} contains none of the {counted(count(queries)['videos'], 'video')} of {split}",
             where=f"datasets.{dataset}.sample",
             remedy="name a larger share there",
         )

@@ -181,7 +181,7 @@ class Unpacking:
             raise PipelineError(
                 f"holds more than {self.allowed_bytes:,} bytes, over {LARGEST_RATIO} times its size",
                 where=f"{archive}, member {member.name}",
-                remedy="it was made to fill a disk: remove it and use another mirror",
+                remedy="it may have been made to fill a disk: remove it, and fetch it from another address",
             )
 
 
@@ -192,7 +192,7 @@ def safe_path(name: str, archive: Path) -> PurePosixPath:
         raise PipelineError(
             f"member {name!r} points outside the folder",
             where=archive,
-            remedy="it was made to do harm: remove it and use another mirror",
+            remedy="it may have been made to do harm: remove it, and fetch it from another address",
         )
     return path
 

@@ -179,7 +179,7 @@ def copy_checked(path: Path, wanted: Wanted) -> str:
     state = path.stat()
     wanted.check_size(state.st_size)
     if not os.access(path, os.R_OK):
-        raise PipelineError("cannot be read", where=wanted.where, remedy="give yourself the right to read that file")
+        raise PipelineError("cannot be read", where=wanted.where, remedy="allow this user to read that file")
     with files.atomic_path(wanted.target) as partial:
         copy(path, partial)
         sha256 = files.sha256(partial)

@@ -89,7 +89,7 @@ def _add(packed: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
         raise PipelineError(
             f"cannot be read ({error.strerror or error})",
             where=f"{name}: {path}",
-            remedy="see that you may read it and that nothing writes there, and run again",
+            remedy="check that you may read it and that no program writes there, and run again",
         ) from error
     if grew:
         raise PipelineError("grows while it is read", where=f"{name}: {path}", remedy="run again when it is complete")
@@ -113,7 +113,7 @@ def _members(folder: Path, name: str) -> Iterator[Path]:
             # Bytes of a name that are no UTF-8 become surrogates, which are not printable.
             if not entry.isprintable() or "\\" in entry:
                 raise PipelineError(
-                    f"{entry!a} is no name that every machine can take",
+                    f"{entry!a} is not a valid file name on every machine",
                     where=f"{name}: {ascii(parent)[1:-1]}",
                     remedy="rename it, or remove it from the folder",
                 )

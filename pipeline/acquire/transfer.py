@@ -152,7 +152,7 @@ def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partia
         if response.headers.get("Content-Range") == f"bytes */{partial.size}":
             return  # The server says that no byte is missing.
         partial.drop()
-        raise TransientError("the server has a shorter file than the part that is here already")
+        raise TransientError("the file on the server is shorter than the part that was fetched before")
     if status in GONE:
         raise NoSuchFileError(
             f"no such file ({answer})", where=wanted.where, remedy=f"correct the address, or {OTHER_ADDRESS}"

@@ -71,7 +71,7 @@ class RunCard:
 
     @property
     def grid(self) -> str:
-        """The grid that all families of the video live on."""
+        """The grid of all families of the video."""
         return self.passports[self.features.video[0]].grid
 
     @property

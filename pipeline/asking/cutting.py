@@ -31,6 +31,7 @@ def cut_out(video: Path, window: ScoredWindow, target: Path) -> Path:
         path = target.with_name(target.name + suffix)
         with files.atomic_path(path) as partial:
             try:
+                # FFmpeg would read the relative path `a:b.mp4` as a protocol. It never does so for an absolute path.
                 with av.open(str(partial.absolute()), "w") as copy:
                     _copy(source, video, copy, window)
             except (av.error.FFmpegError, ValueError) as error:

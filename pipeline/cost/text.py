@@ -12,15 +12,19 @@ LABEL, CELL = 40, 14
 WIDTH = 110
 
 HOW_KNOWN = """\
-exact      the table of sources states the size
-reported   others say so: sizes; the authors' log of QVHighlights V, 56 ms a step on an RTX 4090, evaluations included
-counted    from the released annotations
-measured   CPU seconds of one thread on a busy Zen 4 core (a quiet one needs down to half), random weights; decoding for
-           two sizes, since nobody states the videos'; training to the last epoch, without evaluations
-assumed    archives unpack to their own size; one whose size nobody states holds what is asked of it, and may hold more;
-           a GPU does 5·10¹² multiply-adds a second, and a step of any dataset takes it as long as one of QVHighlights;
-           a step of another method takes it as many times as long as one of TR-DETR as on a CPU, where it was measured.
-           No GPU was at hand: no GPU hour is measured, and decoding on few cores takes longer than encoding on a GPU"""
+exact      The table of sources states the size.
+reported   Others report the number: sizes, and 56 ms a step on an RTX 4090, evaluations included, from the
+           authors' log of QVHighlights V.
+counted    The number follows from the released annotations.
+measured   These are CPU seconds of one thread on a busy Zen 4 core with random weights. An idle core may need
+           only half. Decoding is given for two sizes, because nobody states the size of the videos. Training is
+           counted to the last epoch, without evaluations.
+assumed    An archive unpacks to its own size. An archive whose size nobody states has the size of the features
+           that are read from it, but it may be larger. A GPU does 5·10¹² multiply-adds a second. On a GPU, a step
+           of any dataset takes as long as a step of QVHighlights. The ratio of the steps of another method and of
+           TR-DETR is the same as on a CPU, where it was measured. No GPU was available, so no GPU hour is
+           measured. With few cores, decoding takes longer than encoding on a GPU."""
+"""The explanation of the last column, which says how each figure is known."""
 
 
 def text(estimate: Estimate, where: str, jobs: str = "") -> str:
@@ -29,9 +33,10 @@ def text(estimate: Estimate, where: str, jobs: str = "") -> str:
     datasets = list(dict.fromkeys(name for fact in estimate.facts for name in fact.amounts))
     remarks = [jobs] if jobs else []
     if estimate.unsized:
-        remarks.append(f"Not counted, of unknown size: {', '.join(estimate.unsized)}.")
+        remarks.append(f"Not counted, because the size is unknown: {', '.join(estimate.unsized)}.")
     if estimate.unknown:
-        remarks.append(f"Not estimated, its annotations are none of the released files: {', '.join(estimate.unknown)}.")
+        names = ", ".join(estimate.unknown)
+        remarks.append(f"Not estimated, because the annotations are not the released files: {names}.")
     table = "\n".join(_table(estimate, datasets)) if datasets else ""
     told = "\n".join(fill(remark, WIDTH) for remark in remarks)
     return "\n\n".join(filter(None, [where, table, told]))

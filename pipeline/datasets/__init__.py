@@ -2,7 +2,7 @@
 
 Each dataset is one frozen object in a file of its own. The package also holds the rules for ground truth and the
 layouts of released feature archives. The config takes the names of datasets from here, so this package imports nothing
-heavy. The benchmarks that the demo makes for itself (`synthetic*.py`) live here too.
+heavy. The benchmarks that the demo makes for itself (`synthetic*.py`) are here, too.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def check(case: Case) -> Iterator[Finding]:
     try:
         folder = tempfile.TemporaryDirectory(dir=place, prefix=PREFIX, ignore_cleanup_errors=True)
     except OSError as error:
-        remedy = "give yourself the right to write there, or set `results` to another folder"
+        remedy = "allow this user to write there, or set `results` to another folder"
         yield problem(WRITING, f"{place} cannot be written ({error.strerror})", remedy)
         return
     with folder as name:

@@ -90,7 +90,7 @@ def _usable(about: Mapping[str, Any], found: int | None) -> Finding:
     built = f"torch {about['torch']}, built for CUDA {about['cuda']}"
     if not about["available"]:
         if found is None:
-            return note(NAME, f"CUDA's driver is here, and {built} finds no GPU", f"see to the driver, or {ON_THE_CPU}")
+            return note(NAME, f"CUDA's driver is here, and {built} finds no GPU", f"check the driver, or {ON_THE_CPU}")
         what = (
             f"{counted(found, 'GPU')} of the driver{_driver()}, and {built} cannot use {'it' if found == 1 else 'them'}"
         )

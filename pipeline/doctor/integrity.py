@@ -185,7 +185,7 @@ def _of_digest(one: Listed) -> Fault | None:
     try:
         found = files.sha256(one.path)
     except PipelineError as error:
-        return Fault(one.path, error.what, "give yourself the right to read that file", False)
+        return Fault(one.path, error.what, "allow this user to read that file", False)
     if found == one.sha256:
         return None
     what = f"has other bytes than {one.by} says (digest {found[:12]}…, not {one.sha256[:12]}…)"

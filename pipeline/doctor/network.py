@@ -172,7 +172,8 @@ def _noted(layout: Layout, seen: Mapping[str, str], found: Mapping[str, Answer])
     try:
         files.write_json(layout.last_seen(), {**seen, **alive})
     except PipelineError as error:
-        yield note(LINKS, f"when they were alive is not noted down: {error.what}", "see the line of the results folder")
+        what = f"the times of the last answers cannot be written down: {error.what}"
+        yield note(LINKS, what, "see the line of the results folder")
 
 
 def askable(url: str) -> str:

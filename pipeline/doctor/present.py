@@ -180,7 +180,7 @@ def _original(case: Case, source: Source) -> Iterator[Finding]:
         try:
             has = files.digest(path, algorithm)
         except PipelineError as error:
-            yield problem(NAME, f"{source.name}: {path} {error.what}", "give yourself the right to read that file")
+            yield problem(NAME, f"{source.name}: {path} {error.what}", "allow this user to read that file")
             return
         if has != wanted:
             what = f"{source.name}: {path} has the {algorithm} digest {has[:16]}…, and {wanted[:16]}… is asked for"

@@ -78,7 +78,7 @@ class GloVe:
             self._vectors = _vectors_of(weights, weights.path, vocabulary)
             if vocabulary and not self._vectors:
                 raise PipelineError(
-                    f"{MEMBER} in it holds none of the {counted(len(vocabulary), 'word')} of the queries"
+                    f"{MEMBER} in it contains none of the {counted(len(vocabulary), 'word')} of the queries"
                     f" ({vocabulary[0]} …)",
                     where=weights.path,
                     remedy=f"see that the queries are English words; if they are, {files.FETCH_AGAIN}",

@@ -1,7 +1,7 @@
-"""Find out from the path of a file below a results folder to which store, run or split the file belongs.
+"""Finds out from the path of a file below a results folder to which store, run or split the file belongs.
 
-`Layout` makes these places, and this is the way back. A results folder may itself have the name of any folder below it.
-So only the end of a path decides, and only whole names are compared.
+`Layout` makes these paths, and this module does the reverse. A results folder may itself have the name of any folder
+below it. So only the end of a path decides, and only whole names are compared.
 """
 
 from __future__ import annotations

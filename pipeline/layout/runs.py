@@ -31,7 +31,7 @@ _RUN = re.compile(r"(?:(?P<point>[A-Za-z0-9.]+)-)?(?P<domain>[A-Za-z]+)-s(?P<see
 class RunId:
     """The identity of one training: a seed, a domain (`all` if a dataset has none), and a point of the sweep, or ''.
 
-    `str()` gives its name, `{point-}{domain}-s{seed}`, which is the run's folder; `parse` is the way back.
+    `str()` gives its name, `{point-}{domain}-s{seed}`, which is the run's folder. `parse` does the reverse.
     """
 
     seed: int

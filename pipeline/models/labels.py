@@ -71,8 +71,8 @@ def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str 
         raise PipelineError(
             f"has relevant clips up to {ids.max() if ids.size else None}, its features have {counted(n_clips, 'clip')}",
             where=f"qid {query.qid} (vid {query.vid})",
-            remedy="are the features cut short or on another grid? extract them again, or name the vid under `skip` of"
-            " its dataset",
+            remedy="extract them again, because they may be cut short or on another grid, or name the vid under `skip`"
+            " of its dataset",
         )
     return _from_ratings(spans, ids, np.asarray(query.saliency_scores).sum(1), n_clips, formulation == "released")
 

@@ -84,7 +84,7 @@ def _cheapest(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     if not np.isfinite(cost).all():
         raise PipelineError(
-            "a predicted or annotated span is not finite: the matching has no answer",
+            "a predicted or annotated span is not finite, so the matching cannot be computed",
             where="training",
             remedy="lower the learning rate, or look for features that are not finite",
         )

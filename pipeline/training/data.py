@@ -208,7 +208,7 @@ def load(
 def _clip_seconds(grids: Mapping[str, str]) -> float:
     if len(set(grids.values())) > 1:
         raise PipelineError(
-            f"families live on different grids ({', '.join(f'{family} {grid}' for family, grid in grids.items())})",
+            f"families are on different grids ({', '.join(f'{family} {grid}' for family, grid in grids.items())})",
             where="features",
             remedy="name families of one grid, or set `grids:` of the dataset",
         )
@@ -282,7 +282,7 @@ def _clip_counts(
         raise PipelineError(
             f"clip counts of {counted(len(apart), 'video')} differ by more than {ROWS_APART}: {_first(apart)}",
             where="features",
-            remedy="is a stream cut short, or on another grid? extract those videos again",
+            remedy="extract those videos again, because features may be cut short or on another grid",
         )
     return counts
 

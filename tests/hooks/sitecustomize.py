@@ -3,7 +3,7 @@
 Networks are replaced by fakes, so that a job takes little longer than its imports. Faults happen at moments that the
 jobs record (`pipeline.work_record`), just before the line is written.
 
-$BREAK: `STAGE:HOW`. The jobs of that stage come to no end: `error` raises one when the work begins, `kill` kills the
+$BREAK: `STAGE:HOW`. The jobs of that stage do not finish: `error` raises one when the work begins, `kill` kills the
 process then (as a machine out of memory does), `hold` lets it wait then for a file `go` and leaves a file `held`,
 `start` ends it before it knows what it is to do (no module, no environment). $RAISED: a stage or family whose revision
 is one higher. $HOLD: a job waits when so many batches or epochs are recorded (each with a state on disk) and goes on

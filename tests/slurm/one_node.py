@@ -18,10 +18,10 @@ from pathlib import Path
 PACKAGES = ["munge", "slurmctld", "slurmd", "slurm-client"]
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch"]
 GPU = "AutoDetect=off\nNodeName={host} Name=gpu File=/dev/null\n"
-"""The generic resource that stands in for a GPU. It needs a file: without one the node counts as broken."""
+"""The generic resource that is used as a GPU. It needs a file, because without one the node counts as broken."""
 
 SRUN = "#!/bin/sh\nSLURM_CONF='{folder}/slurm.conf' exec /usr/bin/srun \"$@\"\n"
-"""The executor's inner half drops SLURM_CONF before it calls srun; this puts it back."""
+"""The inner part of the executor removes SLURM_CONF before it calls srun. This line sets it again."""
 
 START_S, STOP_S = 30, 15
 

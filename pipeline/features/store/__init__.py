@@ -255,7 +255,7 @@ def _unopened(path: Path, error: OSError) -> tuple[str, str]:
     except FileNotFoundError:
         return "is missing", "extract or import its videos, or name a store that is there"
     except OSError as reason:
-        return f"cannot be read ({reason.strerror or reason})", "give yourself the right to read that file"
+        return f"cannot be read ({reason.strerror or reason})", "allow this user to read that file"
     if is_begun:
         return f"is no complete HDF5 file ({error})", "delete it and extract again"
     return "is no feature store: it does not begin as HDF5 files do", "name a store that `extract` or `import` wrote"
