@@ -164,7 +164,7 @@ def files_of_all(manifests: Iterable[Path]) -> list[Path]:
     return [path for manifest in manifests for path in files_of(manifest)]
 
 
-def files_behind(path: Path) -> list[Path]:
+def listed_or_itself(path: Path) -> list[Path]:
     """Return the files that a manifest lists, or the path itself if it is not a manifest.
 
     The content of the file decides whether it is a manifest, not its name.

@@ -24,7 +24,6 @@ from pipeline.video import ahead, audio
 from pipeline.video.ahead import sounds_ahead
 from pipeline.video.audio import RATE, Ended, read_sound
 from pipeline.video.pieces import PIECE, Pieces
-from pipeline.video.supervised import Failed
 
 
 def by_librosa(path):
@@ -183,7 +182,7 @@ def test_damaged_sound_costs_its_video_alone(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(data)
     first, (failure,), missing, last = events_of([good, tmp_path / "bad.mp4", tmp_path / "none.mp4", good])
     assert failure.why.startswith("its sound cannot be decoded")
-    assert missing == [Failed("no such video file", "outside")]
+    assert [(one.why, one.fault) for one in missing] == [("no such video file", "outside")]
     assert first[-1] == last[-1] == Ended(Fraction(63 * 1024, RATE))  # AAC ends with a whole frame
     np.testing.assert_array_equal(first[0], last[0])
 

@@ -244,7 +244,7 @@ def test_a_step_of_each_method_is_taken(torch_one_thread):
 
     assert steps.problems_by_method("cpu") == dict.fromkeys(methods.METHODS, "")
     assert steps.facts()["torch"] == torch_one_thread.__version__
-    assert steps.judged("moment_detr", "cpu") == steps.judged("moment_detr", "cpu")
+    assert steps.loss_of("moment_detr", "cpu") == steps.loss_of("moment_detr", "cpu")
 
 
 def test_a_method_that_breaks_is_named_and_the_others_are_tried(torch_one_thread, monkeypatch):

@@ -30,6 +30,8 @@ from pipeline.video.container import opened
 
 BAD = "bad"
 SECONDS = 4
+LIMIT_S = 4.0
+"""A good file is read within this time, also on a machine with much other work."""
 
 
 def crash():
@@ -37,7 +39,7 @@ def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-WAYS = {"hangs": (lambda: time.sleep(60), "took longer than 0.5 s"), "crashes": (crash, "crashed (SIGSEGV)")}
+WAYS = {"hangs": (lambda: time.sleep(60), "took longer than 4 s"), "crashes": (crash, "crashed (SIGSEGV)")}
 
 
 @pytest.fixture(params=WAYS)
@@ -55,7 +57,7 @@ def why(request, monkeypatch):
     for module in (looking, supervised):
         monkeypatch.setattr(module, "START", multiprocessing.get_context("fork"))  # so that the process sees it
     for module in (looking, rows, inspection, frames):
-        monkeypatch.setattr(module, "LONGEST_S", 0.5)
+        monkeypatch.setattr(module, "LONGEST_S", LIMIT_S)
     return why
 
 

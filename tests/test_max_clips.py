@@ -14,7 +14,7 @@ from pipeline import files, records
 from pipeline.models.labels import query_labels
 from pipeline.models.windows import scored_windows
 from pipeline.records import Query
-from pipeline.training.cut import clip_scores, within
+from pipeline.training.cut import clip_scores, cut_query
 
 RATED = Query(
     1, "q", "v", 24.0, relevant_windows=((2, 8), (12, 20)), relevant_clip_ids=(1, 2, 3, 6, 7, 8, 9),
@@ -23,7 +23,7 @@ RATED = Query(
 
 
 def test_moments_end_where_the_network_stops_seeing():
-    query = within(RATED, 8, 2.0)
+    query = cut_query(RATED, 8, 2.0)
     assert query.relevant_windows == ((2, 8), (12, 16))
     assert (query.relevant_clip_ids, len(query.saliency_scores)) == ((1, 2, 3, 6, 7), 5)
     labels = query_labels(query, 8, 2.0)
@@ -32,8 +32,8 @@ def test_moments_end_where_the_network_stops_seeing():
 
 
 def test_a_moment_behind_the_cut_is_left_out_and_one_on_another_grid_is_cut_too():
-    assert within(RATED, 4, 2.0).relevant_windows == ((2, 8),)
-    assert within(Query(1, "q", "v", 30.0, ((3.5, 20.25),)), 30, 1 / 6).relevant_windows == ((3.5, 5.0),)
+    assert cut_query(RATED, 4, 2.0).relevant_windows == ((2, 8),)
+    assert cut_query(Query(1, "q", "v", 30.0, ((3.5, 20.25),)), 30, 1 / 6).relevant_windows == ((3.5, 5.0),)
 
 
 def test_clips_that_were_hidden_are_ranked_last_and_those_behind_the_end_left_out():

@@ -16,7 +16,7 @@ from pipeline.cli import main
 from pipeline.encoders import glove
 from pipeline.encoders.base import Weights, encoder_of
 from pipeline.errors import PipelineError
-from pipeline.manifests import files_behind, files_of
+from pipeline.manifests import files_of, listed_or_itself
 
 ROWS = [
     {"qid": 1, "query": "a person sits", "vid": "AAAAA", "duration": 30.0, "relevant_windows": [[2, 9]]},
@@ -105,14 +105,14 @@ def test_a_manifest_is_known_by_its_content(tmp_path):
     made = write(tmp_path / "rows.jsonl", LINES)
     manifest = tmp_path / "manifest.of.rows"
     provenance.run_stage("annotate", manifest, lambda: provenance.Outcome([made]))
-    assert files_behind(manifest) == files_of(manifest) == [made]
-    assert files_behind(made) == [made]
+    assert listed_or_itself(manifest) == files_of(manifest) == [made]
+    assert listed_or_itself(made) == [made]
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "", '{\n"stage": "x"', LINES])
 def test_what_is_no_manifest_is_told_so_and_kept(tmp_path, text):
     path = write(tmp_path / "mine.json", text)
-    assert files_behind(path) == [path]
+    assert listed_or_itself(path) == [path]
     with pytest.raises(PipelineError, match="is no manifest of this pipeline") as refusal:
         files_of(path)
     assert "delete" not in str(refusal.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline import datasets, files, provenance, records, stage_requests
 from pipeline.datasets import rows
 from pipeline.errors import PipelineError
-from pipeline.manifests import files_behind
+from pipeline.manifests import listed_or_itself
 from pipeline.nouns import counted
 from pipeline.shards import is_in_sample
 from pipeline.stage_settings import Annotate
@@ -23,7 +23,7 @@ def annotate(job: StageJob[Annotate]) -> bool:
     """
     dataset, split = job.about["dataset"], job.about["split"]
     target = job.layout.annotations(dataset, split)
-    source_file = files_behind(job.input("fetched"))[0]
+    source_file = listed_or_itself(job.input("fetched"))[0]
 
     def work() -> provenance.Outcome:
         queries = rows.read(datasets.get(dataset), source_file)

@@ -12,7 +12,7 @@ from pipeline.commands import stage
 from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES
 from pipeline.layout import Layout
-from pipeline.manifests import files_behind
+from pipeline.manifests import listed_or_itself
 from pipeline.nouns import counted
 from pipeline.own_families import RANDOM
 
@@ -84,7 +84,7 @@ def _own_weights(own: stage_settings.OwnFile, options: Namespace) -> list[Weight
     if all(source.startswith(RANDOM) for source in sources) and not options.weights:
         return [Weights.named(source, None) for source in sources]
     originals = families.own_weight_files()
-    files = [files_behind(path)[0] for path in options.weights] or [
+    files = [listed_or_itself(path)[0] for path in options.weights] or [
         originals.get(name) or weights_file(name, options.results) for name in sources
     ]
     return [Weights.named("released", path) for path in files]

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.layout import unpacked_path_of
 from pipeline.layout.places import StorePlace
-from pipeline.manifests import files_of, known_digest, last_record
+from pipeline.manifests import files_of, known_digest, last_record, listed_or_itself
 from pipeline.names import name_problem
 from pipeline.provenance import Outcome
 from pipeline.stage_settings import Extract, ImportArchive
@@ -118,4 +118,4 @@ def _check_reader(family: str, reader: str) -> None:
 
 
 def _listed_in(paths: Sequence[Path]) -> list[Path]:
-    return [file for path in paths for file in files_of(path)]
+    return [file for path in paths for file in listed_or_itself(path)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import devices, provenance, recorded_settings, stage_requests
 from pipeline.layout import annotations_by_split
-from pipeline.manifests import files_behind, input_digests
+from pipeline.manifests import input_digests, listed_or_itself
 from pipeline.stage_settings import Predict, Train
 from pipeline.stages import StageJob
 
@@ -70,7 +70,7 @@ def _runs_of(job: StageJob[Train], made_from: Mapping[str, str], device: str) ->
         experiment=experiment,
         features=stage_requests.features_of(name, experiment),
         dataset=job.settings.dataset,
-        annotations={split: files_behind(path)[0] for split, path in annotations.items()},
+        annotations={split: listed_or_itself(path)[0] for split, path in annotations.items()},
         places=stage_requests.store_places(job),
         fill=stage_requests.fill_places(job),
         manifests=job.inputs["features"],
