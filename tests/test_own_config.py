@@ -10,6 +10,7 @@ from made_videos import make_video
 
 from pipeline import cli, config, datasets, files
 from pipeline.datasets import own
+from pipeline.doctor.needs import cut_to
 from pipeline.errors import PipelineError
 
 
@@ -41,6 +42,18 @@ def test_a_config_may_name_it_and_every_process_it_starts_knows_it(folder):
     assert cfg.datasets["mine"].annotations == dict.fromkeys(("test", "train", "val"), str(folder / "my.csv"))
     assert cfg.datasets["mine"].shards == 1
     assert own.known_here() == {"mine": datasets.OwnFiles(str(folder / "my.csv"), str(folder / "videos"), "1s", 1)}
+
+
+def test_the_doctor_knows_the_target_of_its_table(folder):
+    write(folder, GOOD)
+    content = raw(folder)
+    content["experiments"]["tvsum"] = {"dataset": "tvsum", "source": "predictions", "predictions": {"val": "p"}}
+    cfg = config.load(content | {"datasets": content["datasets"] | {"tvsum": {"annotations": {"val": "a"}}}})
+    assert list(cut_to(cfg, "table_mine").experiments) == ["first"]
+    with pytest.raises(
+        PipelineError, match=r"is no target of this workflow → name one of .*leaderboards, table_mine, or"
+    ):
+        cut_to(cfg, "table_yours")
 
 
 def test_a_config_without_it_forgets_it(folder):
@@ -140,6 +153,7 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
     cfg = config.load_file(tmp_path / "mine.yaml")
     assert cfg.datasets["mine"].clip == "1s"
     assert cfg.experiments["mine_clip"].seeds == [2017, 0, 1]
+    assert config.load_file(tmp_path / "mine.yaml", seeds=[5]).experiments["mine_clip"].seeds == [5]
     cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
     with pytest.raises(SystemExit, match=r"mine.yaml: is there already"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])

@@ -115,6 +115,7 @@ def _write(
     content = {
         "title": name,
         "results": str(options.results),
+        "seeds": list(SEEDS),
         "datasets": {
             name: {
                 "annotations": str(options.annotations.absolute()),
@@ -128,7 +129,6 @@ def _write(
                 "dataset": name,
                 "features": {"video": ["clip-vit-b32"], "text": "clip-text"},
                 "report": "test" if "test" in splits else "val",
-                "seeds": list(SEEDS),
             }
         },
     }

@@ -54,6 +54,12 @@ class Case:
         return self.needs.cfg.acquire.local if self.needs else ()
 
     @property
+    def mirror(self) -> Path | None:
+        """The folder that takes the place of every address, or None. A mirror on another machine is none."""
+        named = self.needs.cfg.acquire.mirror if self.needs else None
+        return Path(named) if named and "://" not in named else None
+
+    @property
     def timeout_s(self) -> float:
         """Seconds to wait for an answer of a server, from the config."""
         return self.needs.cfg.acquire.timeout_s if self.needs else config.Acquire().timeout_s
@@ -64,7 +70,7 @@ def read(invocation: Invocation) -> Case:
     try:
         raw = yaml_file.with_entries(yaml_file.read(invocation.configfile), invocation.entries)
         cfg = config.load(raw, str(invocation.configfile))
-        table = sources.load(cfg.acquire.sources)
+        table = sources.load(cfg.acquire.sources, cfg.acquire.mirror)
         feasible.check(cfg, table, str(invocation.configfile))
         needs = Needs.of(cfg, table, invocation.target)
     except PipelineError as error:

@@ -74,7 +74,8 @@ class Layout:
     def manifests(self) -> Iterator[Path]:
         """Every manifest that exists, kind by kind, sorted."""
         for pattern in MANIFESTS.values():
-            yield from sorted(self.results.glob(re.sub(r"\{\w+\}", "*", pattern)))
+            found = self.results.glob(re.sub(r"\{\w+\}", "*", pattern))
+            yield from sorted(path for path in found if not self._is_of_own_dataset(path))
 
     def resource(self, name: str) -> Path:
         """The folder of a source: the fetched file, its pin, and what came out of it."""
@@ -111,6 +112,10 @@ class Layout:
     def own_datasets(self) -> list[Path]:
         """The files of all datasets of one's own whose annotations were made, sorted."""
         return sorted(self.own_dataset("").parent.glob("*/dataset.json"))
+
+    def _is_of_own_dataset(self, path: Path) -> bool:
+        """Whether a file beside the manifests of annotations describes a dataset of one's own."""
+        return path in (self.own_dataset(path.parent.name), self.own_durations(path.parent.name))
 
     def account(self, dataset: str, shard: str) -> Path:
         """The table of a shard's videos: what came, what did not, and why."""
