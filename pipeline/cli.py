@@ -128,7 +128,9 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands, in the order of the data flow."""
     is_script = Path(sys.argv[0]).stem == SCRIPT
     parser = argparse.ArgumentParser(
-        prog=SCRIPT if is_script else "python -m pipeline", description=__doc__.splitlines()[0]
+        prog=SCRIPT if is_script else "python -m pipeline",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
@@ -302,7 +304,10 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     released.add_argument("--grid", type=_grid, help="length of its clips, if its options do not give it")
 
     cost = _plain(parsers, "estimate", commands.estimate, "estimate a run: gigabytes, core hours, GPU hours, jobs")
-    cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+    cost.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE")
+    cost.add_argument(
+        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="changes of the config, as for snakemake"
+    )
 
     _plain(parsers, "schema", commands.schema, "print the JSON schema of config.yaml")
 

@@ -150,4 +150,4 @@ def _bytes_of(path: Path) -> bytes:
 def _say_cost(output: Path) -> None:
     from pipeline.commands import estimate
 
-    estimate(Namespace(configfile=output))
+    estimate(Namespace(configfile=output, config=[]))

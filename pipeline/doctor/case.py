@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import config, yaml_file
+from pipeline import config
 from pipeline.acquire import sources
 from pipeline.acquire.sources import Sources
 from pipeline.doctor.needs import Needs
@@ -68,8 +68,7 @@ class Case:
 def read(invocation: Invocation) -> Case:
     """Read the config. One that cannot work is kept with its error, so that the rest of the machine is examined."""
     try:
-        raw = yaml_file.with_entries(yaml_file.read(invocation.configfile), invocation.entries)
-        cfg = config.load(raw, str(invocation.configfile))
+        cfg = config.load_with_entries(invocation.configfile, invocation.entries)
         table = sources.load(cfg.acquire.sources, cfg.acquire.mirror)
         feasible.check(cfg, table, str(invocation.configfile))
         needs = Needs.of(cfg, table, invocation.target)
