@@ -40,7 +40,8 @@ class Row:
 
 @dataclass
 class Table:
-    """The content of a file. files: vid → the video's file. complaints: a sentence for each mistake.
+    """The content of a file. files: vid → the video's file. twice: vid → the names of two videos that both have this
+    vid. complaints: a sentence for each mistake.
 
     bad: lines of the bad rows. raters: the number of people who rated a clip; 0 if nobody did.
     """
@@ -53,6 +54,7 @@ class Table:
     bad: set[int] = field(default_factory=set)
     n_rows: int = 0
     raters: int = 0
+    twice: Mapping[str, str] = field(default_factory=dict)
 
     def complain(self, line: int, column: str, value: object, why: str) -> None:
         """Add a complaint about a value."""
