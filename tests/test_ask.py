@@ -269,8 +269,34 @@ def test_the_command_prints_every_answer_and_names_its_files(own, run, encoded, 
         (["--top", "0"], r"ask: --top: is 0 → name a number from 1 on"),
         (["--weights", "clip"], r"ask: --weights clip: names no weight file"),
         (["--run", "nowhere"], r"ask: nowhere: holds no card.json"),
+        (["--output", __file__], r"ask: .*test_ask.py: is a file and no folder → name another folder"),
+        (["--output", f"{__file__}/below"], r"ask: .*test_ask.py: is a file and no folder → name another folder"),
     ],
 )
 def test_options_that_cannot_work_end_in_one_sentence(own, run, words, why):
     with pytest.raises(SystemExit, match=why):
         cli.main(["ask", str(own.videos[3]), "a dog", "--run", str(run), *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["v.mp4", "--serve", "--output", "out"], r"ask: --output: has nothing to write: .* → name a query, or leave"),
+        (["https://a.org/v.mp4", "a dog"], r"ask: https://a.org/v.mp4: is an address and no file → download it"),
+    ],
+)
+def test_what_can_never_be_answered_is_told_before_the_run_is_read(words, why):
+    with pytest.raises(SystemExit, match=why):
+        cli.main(["ask", *words, "--run", "nowhere"])
+
+
+def test_the_advice_about_a_broken_video_of_no_dataset_names_none(moments, tmp_path, capsys):
+    video = tmp_path / "a.mp4"
+    video.write_text("text")
+    with pytest.raises(PipelineError) as error:
+        moments.encode(video)
+    with pytest.raises(SystemExit):
+        cli.main(["probe", str(video)])
+    for said in (error.value.remedy, capsys.readouterr().out):
+        assert "put a good copy in its place" in said
+        assert "dataset" not in said
