@@ -28,10 +28,7 @@ from pipeline.grids import KNOWN, is_grid
 from pipeline.layout import OWN_TABLE, Layout
 from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
-from pipeline.version import DISTRIBUTION, version
-
-SCRIPT = "tr-detr"
-"""The name of the console script that an installation brings."""
+from pipeline.version import DISTRIBUTION, program, version
 
 SPLITS = ("train", "val", "test")
 TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
@@ -126,9 +123,8 @@ def _is_text(name: str) -> bool:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands, in the order of the data flow."""
-    is_script = Path(sys.argv[0]).stem == SCRIPT
     parser = argparse.ArgumentParser(
-        prog=SCRIPT if is_script else "python -m pipeline",
+        prog=program(),
         description=__doc__.splitlines()[0],
         allow_abbrev=False,
     )

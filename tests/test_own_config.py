@@ -8,7 +8,7 @@ import pytest
 from made_own import GOOD, HEADER, SCORED, with_videos, write
 from made_videos import make_video
 
-from pipeline import cli, config, datasets, files
+from pipeline import cli, config, datasets, files, version
 from pipeline.datasets import own
 from pipeline.doctor.needs import cut_to
 from pipeline.errors import PipelineError
@@ -161,6 +161,13 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
     with pytest.raises(SystemExit, match=r"videos: is a folder and no file"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--output", "videos"])
+    monkeypatch.setattr("sys.argv", ["/usr/bin/tr-detr"])
+    monkeypatch.setattr(version, "PROJECT", tmp_path / "pyproject.toml")
+    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
+    said = capsys.readouterr().out
+    assert "Training needs a checkout of the project: this installation has no workflow." in said
+    assert f"snakemake --cores 2 table_mine --configfile {tmp_path / 'mine.yaml'}" in said
+    assert '  tr-detr ask VIDEO "query"' in said
     (tmp_path / "$HOME.csv").write_text("")
     with pytest.raises(SystemExit, match=r"HOME.csv: holds a `\$`, .* → rename that file or folder"):
         cli.main(["new-dataset", "$HOME.csv", "--videos", "videos", "--name", "mine"])
