@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import subprocess
 import sys
+import textwrap
 import tomllib
 import zipfile
 from contextlib import redirect_stderr
@@ -171,6 +173,20 @@ def test_the_archive_of_features_that_a_page_makes_by_hand_is_one(tmp_path):
     subprocess.run([sys.executable, *command.words[1:]], cwd=tmp_path, check=True)
     with zipfile.ZipFile(tmp_path / command.words[4]) as made:
         assert "tvsum/a.npy" in made.namelist()
+
+
+def test_the_example_of_evaluate_in_the_report_page_prints_a_number(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs/report.md").read_text(encoding="utf-8")
+    example = textwrap.dedent("    import json\n" + page.partition("    import json\n")[2].partition("\n`result")[0])
+    assert "from pipeline import evaluate" in example
+    rated = {"relevant_windows": [[0, 4]], "relevant_clip_ids": [0, 1], "saliency_scores": [[4, 4, 4], [3, 3, 3]]}
+    shared = {"qid": 7, "query": "a dog", "vid": "a_b_c_0.0_20.0"}
+    found = {"pred_relevant_windows": [[0, 4, 0.9]], "pred_saliency_scores": [0.5] * 10}
+    (tmp_path / "A.jsonl").write_text(json.dumps(shared | found))
+    (tmp_path / "val.jsonl").write_text(json.dumps(shared | rated | {"duration": 20}))
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})  # noqa: S102 - this is the code of our own page
+    assert capsys.readouterr().out == "100.0 7\n"
 
 
 def test_a_command_that_nobody_tests_is_found():
