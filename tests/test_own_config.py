@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import textwrap
+from pathlib import Path
 
 import pytest
+import yaml
 from made_own import GOOD, HEADER, SCORED, with_videos, write
 from made_videos import make_video
 
@@ -54,6 +57,16 @@ def test_the_doctor_knows_the_target_of_its_table(folder):
         PipelineError, match=r"is no target of this workflow → name one of .*leaderboards, table_mine, or"
     ):
         cut_to(cfg, "table_yours")
+
+
+def test_the_lines_that_the_page_shows_for_a_config_of_ones_own_are_enough(folder, monkeypatch):
+    page = (Path(__file__).resolve().parents[1] / "docs/own.md").read_text(encoding="utf-8")
+    lines = page.partition("every other key has a default:\n\n")[2].partition("\n\n")[0]
+    write(folder, GOOD)
+    monkeypatch.chdir(folder)
+    cfg = config.load(yaml.safe_load(textwrap.dedent(lines).replace("FOLDER", "videos")))
+    assert list(cfg.experiments) == ["mine_clip"]
+    assert cfg.experiments["mine_clip"].seeds == [2017, 0, 1]
 
 
 def test_a_config_without_it_forgets_it(folder):

@@ -85,8 +85,8 @@ class Table:
 def split_of(table: Table) -> dict[str, str]:
     """Return vid → split. The file assigns the splits, or else a fixed hash of the vid does.
 
-    The videos are put in the order of their hash. The first tenths are train, the last ones val and test, which get at
-    least a video each.
+    The videos are put in the order of their hash. The first tenths are train, the last ones val and test. Of three
+    videos or more, val and test get at least one each. Of two, test gets none.
     """
     if any(row.split for row in table.rows):
         return {row.vid: str(row.split) for row in table.rows}
