@@ -37,7 +37,7 @@ from tiny_benchmark import Benchmark, list_stores
 
 from pipeline import config, records
 from pipeline.asking.moments import Moments
-from pipeline.asking.pieces import shared
+from pipeline.asking.pieces import iou
 from pipeline.asking.rows import Encoded, store_path
 from pipeline.datasets.synthetic_plan import COLOURS, HALVES, plan_qvhighlights
 from pipeline.demo import SEED
@@ -112,7 +112,7 @@ class Rows:
         begin = SECONDS * vids.index(query.vid)
         truth = [(begin + start, begin + end) for start, end in query.relevant_windows]
         windows = self.moments.ask(encoded, text).windows[:5]
-        found = [max(shared((w.start_s, w.end_s), event) for event in truth) >= 0.5 for w in windows]
+        found = [max(iou((w.start_s, w.end_s), event) for event in truth) >= 0.5 for w in windows]
         return found[0], any(found)
 
 

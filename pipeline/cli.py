@@ -29,10 +29,7 @@ from pipeline.grids import KNOWN, is_grid
 from pipeline.layout import OWN_TABLE, Layout
 from pipeline.methods import DEFAULT, METHODS
 from pipeline.stages import STAGES, Input, Stage
-from pipeline.version import DISTRIBUTION, version
-
-SCRIPT = "tr-detr"
-"""The name of the console script that pip installs."""
+from pipeline.version import DISTRIBUTION, program, version
 
 SPLITS = ("train", "val", "test")
 TABLES = (*(f"{kind}{n}" for kind in ("table", "peers") for n in range(1, 5)), "evidence")
@@ -128,9 +125,10 @@ def _is_text(name: str) -> bool:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. `--help` lists them in the order of the data flow."""
-    is_script = Path(sys.argv[0]).stem == SCRIPT
     parser = argparse.ArgumentParser(
-        prog=SCRIPT if is_script else "python -m pipeline", description=__doc__.splitlines()[0]
+        prog=program(),
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all outputs")
@@ -304,7 +302,10 @@ def _around(parsers: argparse._SubParsersAction) -> None:
     released.add_argument("--grid", type=_grid, help="length of its clips, if its options do not give it")
 
     cost = _plain(parsers, "estimate", commands.estimate, "estimate a run: gigabytes, core hours, GPU hours, jobs")
-    cost.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+    cost.add_argument("--configfile", type=Path, default=Path("config.yaml"), metavar="FILE")
+    cost.add_argument(
+        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="changes of the config, as for snakemake"
+    )
 
     _plain(parsers, "schema", commands.schema, "print the JSON schema of config.yaml")
 

@@ -9,7 +9,7 @@ the defaults of the dataset, and the keys of a sweep point take precedence over 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -230,6 +230,37 @@ def load_file(path: Path, **instead: Any) -> Config:
     PipelineError when the file cannot be read, is not YAML or does not fit.
     """
     return load(yaml_file.read(path) | instead, str(path))
+
+
+def load_with_entries(path: Path, entries: Sequence[str]) -> Config:
+    """Read and validate a YAML file with `KEY=VALUE` entries over its keys, as Snakemake's `--config` has them.
+
+    Raises PipelineError as `load_file` does. Its place is `--config` if the file alone fits.
+    """
+    raw = yaml_file.read(path)
+    return load_over(raw, yaml_file.with_entries(raw, entries), str(path), " ".join(entries))
+
+
+def load_over(raw: Mapping[str, Any], changed: Mapping[str, Any], where: str, entries: str) -> Config:
+    """Validate `changed`: the content of a file (`raw`) with changes from the command line (`entries`).
+
+    Raises PipelineError. If the file alone fits, its place is `--config`, and else the file.
+    """
+    try:
+        return load(changed, where)
+    except PipelineError as error:
+        if not entries or error.where != where or not _fits(raw, where):
+            raise
+        remedy = "correct it there and run again"
+        raise PipelineError(error.what, where=f"--config {entries}", remedy=remedy) from error
+
+
+def _fits(raw: Mapping[str, Any], where: str) -> bool:
+    try:
+        load(raw, where)
+    except PipelineError:
+        return False
+    return True
 
 
 def section(kind: type[S], text: str, remedy: str, where: str = "--settings") -> S:

@@ -146,14 +146,20 @@ def _merged(base: Any, over: Any) -> Any:
     return {**base, **{key: _merged(base.get(key), value) if key in base else value for key, value in over.items()}}
 
 
+_NO_SECTION = ("model_type", "model_attributes_type", "dict_type")
+"""pydantic's names of the error that something else stands where a section of keys must be."""
+
+
 def complaint(error: Any) -> str:
     """Describe one error of pydantic's in a line: the key, what is wrong, and the value found."""
     path, method = _place(error["loc"])
     key = ".".join(path)
     if error["type"] == "union_tag_invalid":
         return f"`{key}.name`: no such method, known are {', '.join(methods.METHODS)} (found {error['ctx']['tag']!r})"
-    if error["type"] == "union_tag_not_found":
+    if error["type"] == "union_tag_not_found" or error["type"] in _NO_SECTION:
         return f"`{key}`: must be a section of keys (found {error['input']!r})"
+    if error["type"] == "string_type":
+        return f"`{key}`: must be text; a number that is a name needs quotes (found {error['input']!r})"
     if error["type"] == "extra_forbidden":
         return f"`{key}` {_unknown(path, method)}"
     if error["type"] == "missing":

@@ -27,6 +27,7 @@ from pipeline.reporting.tables import texts
 from pipeline.stage_settings import OwnFile
 from pipeline.targets import TABLES
 from pipeline.terminal import GO_ON_WITH
+from pipeline.version import program
 
 SEED = 0
 PROFILE = "workflow/profiles/demo"
@@ -55,7 +56,7 @@ def run(cores: int, results: Path = Path("results/demo")) -> None:
     """
     if not Path(PROFILE).is_dir():
         raise PipelineError("no workflow here", where=PROFILE, remedy="run the demo from the repository's root")
-    command = os.environ.get(GO_ON_WITH) or f"python -m pipeline demo --cores {cores}"
+    command = os.environ.get(GO_ON_WITH) or f"{program()} demo --cores {cores}"
     try:
         with locks.lock(Layout(results).demo_lock()):
             end_what_was_left(results)

@@ -287,8 +287,13 @@ def own_definitions(families: Iterable[str]) -> dict[str, own_families.Definitio
 
 def own_weight_files() -> dict[str, Path]:
     """Return the weight files of this machine that definitions name: name of the source → path."""
+    return dict(weight_files_of_definitions().values())
+
+
+def weight_files_of_definitions() -> dict[str, tuple[str, Path]]:
+    """Return name of the definition → (name of its source, path of its weight file), for those that name a file."""
     return {
-        own_families.source_of(name): Path(definition["weights"])
+        name: (own_families.source_of(name), Path(definition["weights"]))
         for name, definition in _OWN.items()
         if own_families.is_file(definition["weights"])
     }

@@ -119,7 +119,8 @@ def _open_clip_model(definition: Definition, where: str) -> OpenClipModel:
             return found[0]
         others = [other for other in holders_of(tag) if other.startswith(name) or name.startswith(other)]
         known = sorted(known for row in rows for known in row.pretrained)
-        twin = f", and {' and '.join(others)} has it: it computes with the other activation" if others else ""
+        have = "has it: it computes" if len(others) == 1 else "have it: they compute"
+        twin = f", and {' and '.join(others)} {have} with the other activation" if others else ""
         raise PipelineError(
             f"`pretrained`: {name} has no weights {tag!r}{twin}",
             where=where,
@@ -209,9 +210,15 @@ def _mean_and_std(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
 
 
 def _unknown(name: str, known: Mapping[str, Any], library: str, where: str) -> PipelineError:
-    near = get_close_matches(name, known, n=3) or sorted(known)[:5]
+    plain = {_plain(one): one for one in sorted(known)}
+    near = [plain[one] for one in get_close_matches(_plain(name), plain, n=3)] or sorted(known)[:5]
     remedy = f"name one of its {len(known)} models, such as {', '.join(near)}"
     return PipelineError(f"{library} has no model {name!r}", where=where, remedy=remedy)
+
+
+def _plain(name: str) -> str:
+    """Return a model's name without what people write in different ways: capitals, `-` and `_`."""
+    return re.sub("[-_]", "", name.lower())
 
 
 def known_here() -> dict[str, Definition]:

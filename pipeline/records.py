@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from io import BufferedReader
 from math import isfinite
@@ -40,6 +40,9 @@ NO_TEXT = ("is not UTF-8", "holds half a character (an unpaired surrogate)")
 LONGEST_LINE = 1 << 24
 """Longest line in bytes, 16 MiB. A line holds one query. The ratings of 20 people for every second of a day take 4 MB.
 Memory grows with it: JSON can take twenty times the bytes that it is written in."""
+
+BEGINNING = 80
+"""Bytes of a line that an error quotes."""
 
 LONGEST_S = 1_000_000
 """Longest duration of a video, in seconds: 11 days. Work and memory of the scorer grow with it."""
@@ -141,6 +144,16 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
         raise PipelineError(
             f"cannot be read ({reason})", where=path, remedy="name a readable .jsonl or .jsonl.gz"
         ) from error
+
+
+def beginnings(path: Path | str, numbers: Collection[int]) -> dict[int, str]:
+    """Return line number → the first characters of that line, for errors about lines that are no rows."""
+    found = {}
+    with _opened(path) as file:
+        for number, line in enumerate(limits.lines_of(file.readline, LONGEST_LINE), start=1):
+            if number in numbers:
+                found[number] = line[:BEGINNING].decode("utf-8", "replace").strip()
+    return found
 
 
 def _opened(path: Path | str) -> gzip.GzipFile | BufferedReader:

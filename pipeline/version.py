@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 DISTRIBUTION = "tr-detr-pipeline"
+SCRIPT = "tr-detr"
+"""The name of the console script that an installation brings."""
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 LONGEST_S = 20
 """Largest number of seconds to wait for git, because a file system may be slow."""
@@ -24,6 +27,16 @@ def version() -> str:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def program() -> str:
+    """Return how this program was called, for commands that a message names."""
+    return SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m pipeline"
+
+
+def has_workflow() -> bool:
+    """Tell whether the workflow lies beside this package. An installation brings the package alone."""
+    return (PROJECT.parent / "workflow" / "Snakefile").is_file()
 
 
 def commit() -> str:

@@ -76,3 +76,18 @@ def test_what_no_argument_takes_is_named(capsys, words, said):
     with pytest.raises(SystemExit, match="2"):
         PARSER.parse_args(["ask", *words])
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "beginning"),
+    [
+        (["ask", "V.mp4", "q", "--ru", "x"], "--ru"),
+        (["estimate", "--configf", "x"], "--configf"),
+        (["features", "inspect", "S.h5", "--out", "O"], "--out"),
+    ],
+)
+def test_the_beginning_of_an_option_is_refused_by_name(words, beginning, capsys):
+    whole = {"ask": ["--run", "R"]}.get(words[0], [])
+    with pytest.raises(SystemExit):
+        PARSER.parse_args([*words, *whole])
+    assert f"{beginning}" in capsys.readouterr().err.splitlines()[-1]

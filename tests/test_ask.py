@@ -17,6 +17,7 @@ from tiny_benchmark import MODEL, N_CLIPS, PEERS, WITH_SOUND
 from pipeline import cli, files, records
 from pipeline.asking import rows as asking_rows
 from pipeline.asking import text, write
+from pipeline.asking.answer import scored
 from pipeline.asking.moments import Moments
 from pipeline.errors import PipelineError
 from pipeline.features.store import Store
@@ -162,12 +163,34 @@ def test_a_silent_video_is_answered_and_its_rows_of_zeros_are_told(own, tmp_path
 
 
 def test_a_video_of_any_name_is_answered_and_written(moments, tmp_path):
-    made = make_video(tmp_path / "plain.mp4", range(0, 600, 300), rate=2)
+    made = make_video(tmp_path / "plain.mp4", range(0, 1200, 300), rate=2)
     video = made.rename(tmp_path / os.fsdecode("-ein Hund \u2192 #1 & 50% ".encode() + b"caf\xe9.mp4"))
     answer = moments.ask(moments.encode(video), "a dog")
     assert len(answer.saliency) == 1
     paths = write.write([answer], tmp_path / "out")
     assert all(path.read_text(encoding="utf-8") for path in paths)
+
+
+def test_a_video_that_is_shorter_than_a_clip_is_refused_with_both_lengths(moments, tmp_path):
+    video = make_video(tmp_path / "blink.mp4", range(0, 600, 300), rate=2)
+    said = r"blink\.mp4: lasts 1 s, less than a clip of 2 s → ask about a longer video, or ask a run"
+    with pytest.raises(PipelineError, match=said):
+        moments.encode(video)
+    assert not list(tmp_path.glob("*.rows/*.h5"))
+
+
+def test_no_window_without_a_length_and_no_negative_zero_is_written(moments, encoded):
+    answer = replace(
+        moments.ask(encoded, "a dog"), windows=scored([(-0.0, 4.0, 0.9), (2.0, 2.0, 0.5), (-0.0, 0.0, 0.4)])
+    )
+    assert str(answer.to_row()["windows"]) == "[[0.0, 4.0, 0.9]]"
+
+
+def test_a_run_that_predicts_no_window_with_a_length_says_so(moments, encoded, monkeypatch):
+    monkeypatch.setattr(Moments, "_windows", lambda *_: [[2.0, 2.0, 0.5]])
+    answer = moments.ask(encoded, "a dog")
+    assert "No window that the run predicts has a length, so none is shown." in answer.notes
+    assert (answer.shown(), answer.to_row()["windows"]) == ([], [])
 
 
 @pytest.mark.parametrize("broken", ["no video", "missing", "unwritable"])
@@ -246,8 +269,34 @@ def test_the_command_prints_every_answer_and_names_its_files(own, run, encoded, 
         (["--top", "0"], r"ask: --top: is 0 → name a number from 1 on"),
         (["--weights", "clip"], r"ask: --weights clip: names no weight file"),
         (["--run", "nowhere"], r"ask: nowhere: holds no card.json"),
+        (["--output", __file__], r"ask: .*test_ask.py: is a file and no folder → name another folder"),
+        (["--output", f"{__file__}/below"], r"ask: .*test_ask.py: is a file and no folder → name another folder"),
     ],
 )
 def test_options_that_cannot_work_end_in_one_sentence(own, run, words, why):
     with pytest.raises(SystemExit, match=why):
         cli.main(["ask", str(own.videos[3]), "a dog", "--run", str(run), *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["v.mp4", "--serve", "--output", "out"], r"ask: --output: has nothing to write: .* → name a query, or leave"),
+        (["https://a.org/v.mp4", "a dog"], r"ask: https://a.org/v.mp4: is an address and no file → download it"),
+    ],
+)
+def test_what_can_never_be_answered_is_told_before_the_run_is_read(words, why):
+    with pytest.raises(SystemExit, match=why):
+        cli.main(["ask", *words, "--run", "nowhere"])
+
+
+def test_the_advice_about_a_broken_video_of_no_dataset_names_none(moments, tmp_path, capsys):
+    video = tmp_path / "a.mp4"
+    video.write_text("text")
+    with pytest.raises(PipelineError) as error:
+        moments.encode(video)
+    with pytest.raises(SystemExit):
+        cli.main(["probe", str(video)])
+    for said in (error.value.remedy, capsys.readouterr().out):
+        assert "put a good copy in its place" in said
+        assert "dataset" not in said

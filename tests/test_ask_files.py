@@ -190,4 +190,4 @@ def test_windows_that_lie_over_a_better_one_are_not_shown_but_kept():
     answer = Answer("a", Path("a.mp4"), 30.0, "a/b", 2.0, windows, (1.0, 3.0, 2.0))
     assert [(w.start_s, w.end_s) for w in answer.distinct()] == [(0, 10), (5, 15)]
     assert [(w.start_s, w.score) for w in answer.best_clips(2)] == [(2.0, 3.0), (4.0, 2.0)]
-    assert len(answer.to_row()["windows"]) == 4
+    assert answer.to_row()["windows"] == [[0, 10, 0.9], [1, 10, 0.8], [5, 15, 0.6]]

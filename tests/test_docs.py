@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import subprocess
 import sys
+import textwrap
 import tomllib
 import zipfile
 from contextlib import redirect_stderr
@@ -48,7 +51,7 @@ def test_every_weight_file_stands_in_the_features_page():
 
 
 @pytest.mark.parametrize("command", commands(), ids=str)
-def test_every_command_of_the_pages_is_one_that_is_understood_and_that_a_test_runs(command):
+def test_every_command_of_the_pages_is_understood_and_one_of_its_name_stands_in_a_test(command):
     KINDS[command.program](command)
 
 
@@ -71,7 +74,7 @@ def _python(command):
 
 
 def _pipeline(words):
-    """Let the program read the words, and find the test that runs the command for real."""
+    """Let the program read the words, and look for a test in which the command's name stands. Nothing is run."""
     known = ["tr_detr" if before == "--method" else word for before, word in pairwise(("", *words))]
     options = cli.build_parser().parse_args(known)
     names = {options.command, getattr(options, "features_command", options.command)}
@@ -127,6 +130,41 @@ def test_the_snakemake_commands_of_the_pages_can_be_planned_on_a_machine_that_ha
     assert targets and done.returncode == 0, done.stdout + done.stderr
 
 
+BENCHMARKS = sorted(
+    f"benchmarks/{path.name}"
+    for path in (ROOT / "benchmarks").glob("*.py")
+    if ".parse_args(" in path.read_text("utf-8")
+)
+
+
+def run_here(monkeypatch, script, *words):
+    """Run a script in this process, in which torch is imported only once."""
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+@pytest.mark.parametrize("script", BENCHMARKS)
+def test_every_benchmark_with_options_can_be_imported_and_says_what_they_are(script, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    with pytest.raises(SystemExit) as ended:
+        run_here(monkeypatch, script, "--help")
+    assert ended.value.code == 0
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_the_benchmarks_of_the_pages_are_among_those():
+    named = {c.words[1] for c in commands() if len(c.words) > 1 and c.words[1].startswith("benchmarks/")}
+    assert named <= set(BENCHMARKS)
+
+
+def test_a_cheap_benchmark_of_the_pages_runs_on_a_tiny_input(monkeypatch, capsys):
+    tiny = ("--trials", "2", "--resamples", "10", "--videos", "3", "--kinds", "hits")
+    run_here(monkeypatch, "benchmarks/few_videos.py", *tiny)
+    assert "| 3 | " in capsys.readouterr().out
+
+
 def test_the_archive_of_features_that_a_page_makes_by_hand_is_one(tmp_path):
     (command,) = (c for c in commands() if c.words[1:3] == ("-m", "zipfile"))
     (tmp_path / "UNPACKED/tvsum").mkdir(parents=True)
@@ -135,6 +173,20 @@ def test_the_archive_of_features_that_a_page_makes_by_hand_is_one(tmp_path):
     subprocess.run([sys.executable, *command.words[1:]], cwd=tmp_path, check=True)
     with zipfile.ZipFile(tmp_path / command.words[4]) as made:
         assert "tvsum/a.npy" in made.namelist()
+
+
+def test_the_example_of_evaluate_in_the_report_page_prints_a_number(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs/report.md").read_text(encoding="utf-8")
+    example = textwrap.dedent("    import json\n" + page.partition("    import json\n")[2].partition("\n`result")[0])
+    assert "from pipeline import evaluate" in example
+    rated = {"relevant_windows": [[0, 4]], "relevant_clip_ids": [0, 1], "saliency_scores": [[4, 4, 4], [3, 3, 3]]}
+    shared = {"qid": 7, "query": "a dog", "vid": "a_b_c_0.0_20.0"}
+    found = {"pred_relevant_windows": [[0, 4, 0.9]], "pred_saliency_scores": [0.5] * 10}
+    (tmp_path / "A.jsonl").write_text(json.dumps(shared | found))
+    (tmp_path / "val.jsonl").write_text(json.dumps(shared | rated | {"duration": 20}))
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})  # noqa: S102 - this is the code of our own page
+    assert capsys.readouterr().out == "100.0 7\n"
 
 
 def test_a_command_that_nobody_tests_is_found():

@@ -267,7 +267,9 @@ def test_a_disk_that_is_too_small_is_a_problem(paper, evidence, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 10**11))
     found = one_of(space.check(paper), space.DISK)
     assert (found.level, "set `results` in config.yaml" in found.remedy) == ("problem", True)
-    assert re.search(r"100\.0 GB free at .*; the run needs about 49\d\.\d GB more", found.what)
+    assert re.search(
+        r"100\.0 GB free at .*; the run writes about 49\d\.\d GB more.*, and 1 GB should be free beside", found.what
+    )
     assert one_of(space.check(evidence), space.DISK).level == "ok"
 
 

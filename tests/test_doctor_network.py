@@ -262,6 +262,51 @@ def test_a_local_file_of_another_name_is_known_by_its_digest(made, tmp_path):
     assert present.sources_at_hand(asked).offered == []
 
 
+@pytest.fixture
+def mirrored(made, tmp_path):
+    """Return a case whose files come from the folder `mirror`, in the layout of results/resources/."""
+    made("gone")
+    for name, file in (("predictions", "p.jsonl"), ("notes", "n.jsonl")):
+        (tmp_path / "mirror" / name).mkdir(parents=True)
+        (tmp_path / "mirror" / name / file).write_bytes(BODY)
+    return case.read(case.Invocation(target="experiment_e", entries=("acquire={mirror: mirror}",)))
+
+
+def test_a_mirror_folder_with_every_file_needs_no_server(mirrored, server):
+    assert found_by(mirrored)["network", "ok"].what == "not needed: every source is on this machine"
+    (said,) = present.check(mirrored)
+    assert (said.level, said.what) == ("ok", "0 of 2 are here; 2 copied from this machine")
+    assert server.asked == []
+
+
+def test_a_mirror_folder_that_lacks_a_file_is_a_problem_that_names_it(mirrored, tmp_path):
+    (tmp_path / "mirror/predictions/p.jsonl").unlink()
+    said, _ = present.check(mirrored)
+    assert (said.level, said.what) == ("problem", "acquire.mirror: mirror lacks 1 of 2 sources: predictions/p.jsonl")
+    assert said.remedy == "put them there under these names, or into a folder named under acquire.local"
+
+
+def test_a_mirror_folder_that_does_not_exist_is_one_problem(mirrored, tmp_path):
+    (tmp_path / "mirror").rename(tmp_path / "elsewhere")
+    said, _ = present.check(mirrored)
+    assert (said.level, said.what) == ("problem", "acquire.mirror: there is no folder mirror")
+
+
+def test_a_file_of_another_size_in_a_mirror_folder_is_a_problem(mirrored, tmp_path):
+    (tmp_path / "mirror/predictions/p.jsonl").write_bytes(BODY[1:])
+    said, _ = present.check(mirrored)
+    assert said.what == f"predictions: {tmp_path}/mirror/predictions/p.jsonl has 99 bytes, not 100"
+    assert said.remedy == "put the right file there, or name another folder as `acquire.mirror`"
+
+
+def test_an_address_as_mirror_is_the_only_one_that_is_asked(made, server):
+    made("gone", links=False)
+    host = f"http://127.0.0.1:{server.server_address[1]}"
+    asked = case.read(case.Invocation(target="experiment_e", links=True, entries=(f"acquire={{mirror: '{host}'}}",)))
+    assert found_by(asked)["links", "ok"].what == "2 of 2 addresses of 2 sources answer"
+    assert {path for _, path, _ in server.asked} == {"/predictions/p.jsonl", "/notes/n.jsonl"}
+
+
 def test_proxies_are_named_without_their_passwords(made, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy:3128")
     (found,) = network.proxies()

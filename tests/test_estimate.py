@@ -188,6 +188,27 @@ def test_a_config_of_one_seed_has_no_quick_pass(tmp_path, capsys):
     assert "quick pass" not in capsys.readouterr().out
 
 
+def test_the_command_takes_changes_of_the_config_as_snakemake_does(tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(small(one=TVSUM)))
+    for seeds, n in (("[5]", 10), ("[5, 6]", 20)):
+        cli.main(["estimate", "--config", f"seeds={seeds}", "--configfile", str(path)])
+        said = capsys.readouterr().out
+        runs = [line.split()[-1] for line in said.splitlines() if line.startswith("runs ")]
+        assert runs[0] == str(n), said
+        assert ("`--config 'seeds=[5]'`" in said) == (n == 20)
+
+
+def test_a_mistake_in_a_change_is_told_of_the_change_and_one_in_the_file_of_the_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(small(one=TVSUM)))
+    with pytest.raises(SystemExit, match=r"^estimate: --config seeds=\[1, 1\]: `seeds`"):
+        cli.main(["estimate", "--configfile", str(path), "--config", "seeds=[1, 1]"])
+    path.write_text(yaml.safe_dump(small(one=TVSUM | {"sources": 1})))
+    with pytest.raises(SystemExit, match=r"^estimate: .*c\.yaml: `experiments.one.sources` is an unknown key"):
+        cli.main(["estimate", "--configfile", str(path), "--config", "seeds=[1]"])
+
+
 def test_a_step_of_another_method_costs_what_was_measured_beside_one_of_tr_detr():
     first = costs(one=TVSUM)
     other = costs(one=TVSUM | {"model": {"name": "moment_detr"}})

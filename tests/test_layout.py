@@ -110,6 +110,8 @@ def test_every_manifest_that_exists_is_found(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     layout.account("d", "00000").touch()
+    for beside in (layout.own_dataset("d"), layout.own_durations("d")):
+        beside.touch()
     assert set(layout.manifests()) == made
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import textwrap
+from pathlib import Path
 
 import pytest
+import yaml
 from made_own import GOOD, HEADER, SCORED, with_videos, write
 from made_videos import make_video
 
-from pipeline import cli, config, datasets, files
+from pipeline import cli, config, datasets, files, version
 from pipeline.datasets import own
+from pipeline.doctor.needs import cut_to
 from pipeline.errors import PipelineError
 
 
@@ -41,6 +45,28 @@ def test_a_config_may_name_it_and_every_process_it_starts_knows_it(folder):
     assert cfg.datasets["mine"].annotations == dict.fromkeys(("test", "train", "val"), str(folder / "my.csv"))
     assert cfg.datasets["mine"].shards == 1
     assert own.known_here() == {"mine": datasets.OwnFiles(str(folder / "my.csv"), str(folder / "videos"), "1s", 1)}
+
+
+def test_the_doctor_knows_the_target_of_its_table(folder):
+    write(folder, GOOD)
+    content = raw(folder)
+    content["experiments"]["tvsum"] = {"dataset": "tvsum", "source": "predictions", "predictions": {"val": "p"}}
+    cfg = config.load(content | {"datasets": content["datasets"] | {"tvsum": {"annotations": {"val": "a"}}}})
+    assert list(cut_to(cfg, "table_mine").experiments) == ["first"]
+    with pytest.raises(
+        PipelineError, match=r"is no target of this workflow → name one of .*leaderboards, table_mine, or"
+    ):
+        cut_to(cfg, "table_yours")
+
+
+def test_the_lines_that_the_page_shows_for_a_config_of_ones_own_are_enough(folder, monkeypatch):
+    page = (Path(__file__).resolve().parents[1] / "docs/own.md").read_text(encoding="utf-8")
+    lines = page.partition("every other key has a default:\n\n")[2].partition("\n\n")[0]
+    write(folder, GOOD)
+    monkeypatch.chdir(folder)
+    cfg = config.load(yaml.safe_load(textwrap.dedent(lines).replace("FOLDER", "videos")))
+    assert list(cfg.experiments) == ["mine_clip"]
+    assert cfg.experiments["mine_clip"].seeds == [2017, 0, 1]
 
 
 def test_a_config_without_it_forgets_it(folder):
@@ -141,6 +167,7 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
     cfg = config.load_file(tmp_path / "mine.yaml")
     assert cfg.datasets["mine"].clip == "1s"
     assert cfg.experiments["mine_clip"].seeds == [2017, 0, 1]
+    assert config.load_file(tmp_path / "mine.yaml", seeds=[5]).experiments["mine_clip"].seeds == [5]
     cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
     with pytest.raises(SystemExit, match=r"mine.yaml: is there already"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "2s"])
@@ -148,6 +175,13 @@ def test_the_command_describes_a_file_and_writes_a_config_that_loads(tmp_path, m
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "tvsum"])
     with pytest.raises(SystemExit, match=r"videos: is a folder and no file"):
         cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--output", "videos"])
+    monkeypatch.setattr("sys.argv", ["/usr/bin/tr-detr"])
+    monkeypatch.setattr(version, "PROJECT", tmp_path / "pyproject.toml")
+    cli.main(["new-dataset", "my.csv", "--videos", "videos", "--name", "mine", "--clip", "1s"])
+    said = capsys.readouterr().out
+    assert "Training needs a checkout of the project: this installation has no workflow." in said
+    assert f"snakemake --cores 2 table_mine --configfile {tmp_path / 'mine.yaml'}" in said
+    assert '  tr-detr ask VIDEO "query"' in said
     (tmp_path / "$HOME.csv").write_text("")
     with pytest.raises(SystemExit, match=r"HOME.csv: holds a `\$`, .* → rename that file or folder"):
         cli.main(["new-dataset", "$HOME.csv", "--videos", "videos", "--name", "mine"])

@@ -160,10 +160,28 @@ def test_files_that_are_no_table_end_in_one_sentence(folder):
         own_table.read(write(folder, GOOD), folder / "nowhere")
 
 
-def test_two_videos_of_one_name_are_refused(folder):
+def test_a_row_that_names_two_videos_is_told_and_the_other_mistakes_too(folder):
     (folder / "videos/a.mkv").write_bytes(b"")
-    with pytest.raises(PipelineError, match=r"holds two videos of one name, a.mkv and a.mp4"):
-        table(folder)
+    with pytest.raises(PipelineError) as caught:
+        table(folder, [*GOOD, "b,q,4,2"]).refuse()
+    said = "names two videos, a.mkv and a.mp4 (rename one: a video is known by its name without the suffix)"
+    assert f"line 2, video: 'a.mp4' {said}\n  line 3, video: 'a' {said}\n  line 7, end: 2 is not" in str(caught.value)
+    table(folder, [row for row in GOOD if row[0] != "a"]).refuse()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('c,"a dog,1,2', r"""line 8, row: 'c,"a dog,1,2' \(a quote is opened and not closed, so the rows after it"""),
+        (
+            'c,"a "dog",1,2',
+            r"""line 8, row: 'c,"a "dog",1,2' \(a quote is in the wrong place \(.*\), so the rows after""",
+        ),
+    ],
+)
+def test_a_quote_without_an_end_is_told_by_line_and_so_are_the_mistakes_before_it(folder, row, said):
+    with pytest.raises(PipelineError, match=rf"2 of 7 rows .*\n  line 7, end: 2 is not .*\n  {said}"):
+        table(folder, [*GOOD, "b,q,4,2", row, "d,q,1,2", "d,r,1,2"]).refuse()
 
 
 def test_a_byte_order_mark_and_blanks_around_cells_are_no_mistake(folder):
@@ -201,7 +219,8 @@ def test_jsonl_with_rated_clips_keeps_every_raters_score(folder):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("{", r"line 4, row: .*is no JSON"),
+        ('{"query": "q", "vid": 1', r"""line 4, row: '{"query": "q", "vid": 1' is no JSON \(Expecting"""),
+        ("[1]", r"line 4, row: '\[1\]' is a list, not a JSON object"),
         ('{"query": "q", "vid": "a"}', r"line 4, relevant_windows: None holds no"),
         ('{"query": "q", "vid": "z", "relevant_windows": [[0, 1]]}', r"line 4, vid: 'z' is no video in the folder"),
         ('{"query": "q", "vid": "a", "relevant_windows": [[2, 1]]}', r"line 4, relevant_windows|line 4, end: 1"),

@@ -10,6 +10,7 @@ from made_videos import make_video
 from PIL import Image
 
 from pipeline import families, files
+from pipeline.encoders import state as state_module
 from pipeline.encoders.base import Weights, encoder_of
 from pipeline.encoders.workers import Workers
 from pipeline.errors import PipelineError
@@ -283,6 +284,11 @@ def test_weights_of_another_network_are_refused_by_name(own, vit, tmp_path, fami
     with pytest.raises(PipelineError, match=said) as error:
         encoder_of(family)(Weights.named("released", tmp_path / "w.safetensors"), "cpu")
     assert "\n" not in str(error.value)
+    own_file = tmp_path / "w.safetensors"
+    advice = f"put the right file at {own_file}, or name another one under `families.x.weights`"
+    assert error.value.remedy == advice
+    assert state_module.unfit(tmp_path / "x-weights/weights.safetensors", "it", "why").remedy == advice
+    assert "fetch it again" in state_module.unfit(tmp_path / "clip-vit-b32/ViT-B-32.pt", "it", "why").remedy
 
 
 def test_positions_that_a_video_model_computes_are_not_taken_from_a_file(own, tmp_path):

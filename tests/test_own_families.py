@@ -147,7 +147,8 @@ REFUSED = {
     "a tag of the twin": (
         {"x": WEAK | {"model": "ViT-L-14", "pretrained": "openai"}},
         FEATURES,
-        r"ViT-L-14 has no weights 'openai', and .*ViT-L-14-quickgelu.* it computes with the other activation",
+        r"ViT-L-14 has no weights 'openai', and .*ViT-L-14-quickgelu.* h(as|ave) it: "
+        r"(it computes|they compute) with the other activation",
     ),
     "an unknown tag": ({"x": WEAK | {"pretrained": "x"}}, FEATURES, r"ViT-S-32-alt has no weights 'x' → leave `pretr"),
     "words of Hugging Face's tower": (
@@ -183,6 +184,22 @@ def test_a_section_of_another_form_is_refused_in_a_line(section):
     with pytest.raises(PipelineError, match="`families") as refused:
         config.load(raw() | {"families": section})
     assert "\n" not in str(refused.value)
+    assert "Input should" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "near"),
+    [("vit_b_16", "ViT-B-16"), ("vit-l-14-quickgelu", "ViT-L-14-quickgelu"), ("COCA_VIT_B_32", "coca_ViT-B-32")],
+)
+def test_a_model_in_another_spelling_is_found_though_its_capitals_and_signs_differ(model, near):
+    with pytest.raises(PipelineError, match=rf"has no model '{model}' → name one of .*, such as {near}, "):
+        config.load(raw(x=WEAK | {"model": model}))
+
+
+def test_a_tag_that_several_models_have_is_told_in_the_plural(monkeypatch):
+    monkeypatch.setattr(own_families, "holders_of", lambda tag: ["ViT-S-32-alt-a", "ViT-S-32-alt-b"])
+    with pytest.raises(PipelineError, match=r"and ViT-S-32-alt-a and ViT-S-32-alt-b have it: they compute with the"):
+        config.load(raw(x=WEAK | {"pretrained": "x"}))
 
 
 def checked(cfg, table=None):

@@ -13,6 +13,7 @@ from small_workflow import Workflow
 
 from pipeline import datasets, files
 from pipeline.datasets import own
+from pipeline.doctor import case, results
 
 pytestmark = pytest.mark.workflow
 
@@ -79,6 +80,12 @@ def test_it_has_a_table_of_its_own_with_the_spread_over_seeds_and_an_interval(wo
     assert rows["reproduced"]["runs"] == "2 seeds (1, 2)"
     assert rows["reproduced"]["features"] == "clip-vit-b32 + clip-text"
     assert "Dataset mine" in (workflow.results / "tables/own_mine.md").read_text()
+
+
+def test_the_doctor_finds_nothing_to_say_of_the_files_of_a_finished_run(workflow, monkeypatch):
+    monkeypatch.chdir(workflow.folder)
+    found = list(results.check(case.read(case.Invocation(target="table_mine"))))
+    assert {finding.level for finding in found} == {"ok"}, found
 
 
 def test_nothing_is_done_twice_and_a_video_that_changed_is_read_again(workflow):

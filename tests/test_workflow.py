@@ -105,6 +105,13 @@ def test_a_config_that_does_not_fit_ends_before_anything_is_planned(tmp_path, ke
     assert "Traceback" not in text
 
 
+def test_a_mistake_after_config_is_told_of_the_command_line_and_not_of_the_file():
+    code, text = snakemake("--cores", 1, "-n", "--config", "seeds=[1,1]")
+    assert code == 1
+    assert "--config seeds: `seeds`: a seed is named twice" in text
+    assert "Traceback" not in text
+
+
 @pytest.fixture
 def words_only(tmp_path):
     """Return (config, targets). The config's cheapest gpu jobs are the text features of a two-shard dataset."""

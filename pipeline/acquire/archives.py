@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipeline import csv_file, files, progress, provenance, stage_requests
+from pipeline.acquire.transfer import ANOTHER_ADDRESS
 from pipeline.errors import PipelineError, printable
 from pipeline.layout import Layout
 from pipeline.manifests import files_of, input_digests
@@ -81,7 +82,7 @@ def unpack(job: StageJob[Nothing]) -> bool:
         unpacking.add(archive, PurePosixPath())
         if not unpacking.members:
             why = "; ".join(sorted({left["why"] for left in unpacking.skipped})) or "it is empty"
-            remedy = f"remove {home}, with its pin.json, and add another address in sources.csv or set acquire.mirror"
+            remedy = f"remove {home}, with its pin.json, and {ANOTHER_ADDRESS}"
             raise PipelineError(f"it contains no file that can be unpacked ({why})", where=archive, remedy=remedy)
         write_index(layout.index(name), unpacking.members)
         counts = {"files": len(unpacking.members), "bytes": sum(unpacking.members.values())}

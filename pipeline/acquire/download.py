@@ -23,9 +23,9 @@ from pipeline.acquire.partial import Partial
 from pipeline.acquire.parts import Parts
 from pipeline.acquire.sources import Source
 from pipeline.acquire.transfer import (
+    ANOTHER_ADDRESS,
     ANOTHER_FILE,
     ARCHIVE_SUFFIXES,
-    OTHER_ADDRESS,
     NoSuchFileError,
     TransientError,
     Wanted,
@@ -122,7 +122,7 @@ def _download(wanted: Wanted, acquire: Acquire) -> str:
                 raise PipelineError(
                     f"{trouble}; {counted(useless, 'try')} without progress",
                     where=wanted.where,
-                    remedy=f"run again to continue where it stopped, or {OTHER_ADDRESS}",
+                    remedy=f"run again to continue where it stopped, {ANOTHER_ADDRESS}",
                 ) from trouble
             refuse_long_wait(trouble, wanted, acquire)
             time.sleep(max(trouble.after_s, patience.backoff_s(useless)))
@@ -136,7 +136,7 @@ def refuse_long_wait(trouble: TransientError, wanted: Wanted, acquire: Acquire) 
             f"{trouble}, and asks to wait {duration_text(trouble.after_s)}; acquire.longest_wait_s allows"
             f" {duration_text(acquire.longest_wait_s)}",
             where=wanted.where,
-            remedy=f"run again in {duration_text(trouble.after_s)} to continue where it stopped, or {OTHER_ADDRESS}",
+            remedy=f"run again in {duration_text(trouble.after_s)} to continue where it stopped, {ANOTHER_ADDRESS}",
         ) from trouble
 
 

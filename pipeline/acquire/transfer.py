@@ -32,8 +32,10 @@ GZIP_CODINGS = ("gzip", "x-gzip")
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "tr-detr-pipeline"}
 PIECE_BYTES = 1 << 16
 """Number of bytes that are read at once. It is small, because a broken connection loses the piece being read."""
-OTHER_ADDRESS = "add another address in sources.csv or set acquire.mirror"
-ANOTHER_FILE = f"it is another file: {OTHER_ADDRESS}, or name a folder with the file under acquire.local"
+ANOTHER_ADDRESS = "add another address in sources.csv or set acquire.mirror"
+"""The advice for an address that does not give its file."""
+
+ANOTHER_FILE = f"it is another file: {ANOTHER_ADDRESS}, or name a folder with the file under acquire.local"
 
 
 class NoSuchFileError(PipelineError):
@@ -98,7 +100,7 @@ class Wanted:
             raise PipelineError(
                 f"has more than {limit_gb:g} GB, and the table of sources does not list its size",
                 where=self.where,
-                remedy=f"if it is the right file, raise acquire.{key}; otherwise {OTHER_ADDRESS}",
+                remedy=f"if it is the right file, raise acquire.{key}; otherwise {ANOTHER_ADDRESS}",
             )
 
 
@@ -155,14 +157,14 @@ def _refuse_no_file(response: requests.Response, wanted: Wanted, partial: Partia
         raise TransientError("the file on the server is shorter than the part that was fetched before")
     if status in GONE:
         raise NoSuchFileError(
-            f"no such file ({answer})", where=wanted.where, remedy=f"correct the address, or {OTHER_ADDRESS}"
+            f"no such file ({answer})", where=wanted.where, remedy=f"correct the address, {ANOTHER_ADDRESS}"
         )
     if status in RETRIED:
         raise TransientError(f"the server answers {answer}", asked_to_wait_s(response))
     raise PipelineError(
         f"the request was refused ({answer})",
         where=wanted.where,
-        remedy=f"{OTHER_ADDRESS}, or name a folder with the file under acquire.local",
+        remedy=f"{ANOTHER_ADDRESS}, or name a folder with the file under acquire.local",
     )
 
 
@@ -182,7 +184,7 @@ def _settle_coding(response: requests.Response, wanted: Wanted) -> None:
         raise PipelineError(
             f"the server sends it packed as {coding!r}, which cannot be unpacked here",
             where=wanted.where,
-            remedy=OTHER_ADDRESS,
+            remedy=ANOTHER_ADDRESS,
         )
 
 
@@ -274,12 +276,12 @@ def _refuse_web_page(first: bytes, content_type: str, wanted: Wanted) -> None:
         title = re.search(rb"<title>(.*?)</title>", first, re.DOTALL | re.IGNORECASE)
         said = f" ({' '.join(title[1].decode(errors='replace').split())[:80]})" if title else ""
         raise PipelineError(
-            f"the server sent a web page{said} instead of the file", where=wanted.where, remedy=OTHER_ADDRESS
+            f"the server sent a web page{said} instead of the file", where=wanted.where, remedy=ANOTHER_ADDRESS
         )
     is_archive = first.startswith(ARCHIVE_STARTS) or first[TAR_MAGIC_AT:].startswith(b"ustar")
     if wanted.target.name.endswith(ARCHIVE_SUFFIXES) and not is_archive:
         raise PipelineError(
-            "the server sent something that is not an archive", where=wanted.where, remedy=OTHER_ADDRESS
+            "the server sent something that is not an archive", where=wanted.where, remedy=ANOTHER_ADDRESS
         )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.manifests import files_of
+from pipeline.version import program
 
 
 def weights_file(name: str, results: Path) -> Path:
     """Return the fetched file of the source `name`. Raises PipelineError, with the command that fetches it, if it is
     missing."""
     manifest = Layout(results).manifest("fetched", name=name)
-    remedy = f"python -m pipeline --results {results} fetch {name} --manifest {manifest}"
+    remedy = f"{program()} --results {results} fetch {name} --manifest {manifest}"
     if not manifest.exists():
         raise PipelineError("these weights are not here", where=name, remedy=remedy)
     (path,) = files_of(manifest)

@@ -71,14 +71,14 @@ class Answer:
         return self.distinct(most) if self.windows else self.best_clips(most)
 
     def to_row(self) -> dict[str, Any]:
-        """Return the answer as a JSON object; times are in seconds."""
+        """Return the answer as a JSON object; times are in seconds. Windows without a length are left out."""
         return {
             "query": self.query,
             "video": readable(self.video),
             "duration_s": self.duration_s,
             "run": self.run,
             "clip_s": self.clip_s,
-            "windows": [[window.start_s, window.end_s, window.score] for window in self.windows],
+            "windows": [[w.start_s, w.end_s, w.score] for w in self.windows if w.end_s > w.start_s],
             "saliency": list(self.saliency),
             "pieces": self.n_pieces,
             "rule": self.rule,
@@ -87,5 +87,5 @@ class Answer:
 
 
 def scored(rows: Sequence[Sequence[float]]) -> tuple[ScoredWindow, ...]:
-    """Return rows of start, end and score as windows."""
-    return tuple(ScoredWindow(float(start), float(end), float(score)) for start, end, score in rows)
+    """Return rows of start, end and score as windows. A time of -0.0 becomes 0.0."""
+    return tuple(ScoredWindow(float(start) + 0.0, float(end) + 0.0, float(score)) for start, end, score in rows)

@@ -111,6 +111,8 @@ class Moments:
         saliency = merged_saliency(found.saliency, pieces, n_clips).tolist()
         if found.windows is None:
             notes.append("The run was trained without moments, so it scores clips and predicts no windows.")
+        if len(windows) and not any(end > start for start, end, _ in windows):
+            notes.append("No window that the run predicts has a length, so none is shown.")
         rule = RULE.format(seconds=pieces[0].n * self.card.clip_s, kept=len(windows)) if len(pieces) > 1 else ""
         return Answer(
             query=query,

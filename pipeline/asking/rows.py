@@ -28,7 +28,7 @@ from pipeline.features.making.recipe import Recipe, Skipped, VideoFile
 from pipeline.features.making.sound import SoundRowMaker, encode_sounds
 from pipeline.features.store import Store
 from pipeline.features.store.writer import StoreWriter
-from pipeline.grids import grid_seconds, n_clips
+from pipeline.grids import grid_seconds, n_clips, whole_clips
 from pipeline.video.container import opened
 from pipeline.video.looking import DOING, LONGEST_S
 from pipeline.video.probe import probe
@@ -88,13 +88,15 @@ def store_path(folder: Path, passport: Passport) -> Path:
 def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
     """Make the rows of one video that do not exist yet. Its pictures are decoded once for all families.
 
-    recipes: of the families of video and sound. Raises PipelineError for a file that cannot be read, for a name that
-    cannot be that of a store's array, for a folder that cannot be written, and for a video whose rows cannot be made.
+    recipes: of the families of video and sound. Raises PipelineError for a file that cannot be read, for a video that
+    is shorter than a clip, for a name that cannot be that of a store's array, for a folder that cannot be written, and
+    for a video whose rows cannot be made.
     """
     video = Path(video)
     vid = names.file_name(own_vid(video), "the name", video, "rename the file: its name is the key of its rows")
     note = _note_of(video, folder)
     duration = Fraction(note.duration_s)
+    _refuse_shorter_than_a_clip(video, duration, recipes)
     stores = {recipe.family: store_path(folder, recipe.passport) for recipe in recipes}
     clips = {recipe.grid: n_clips(duration, grid_seconds(recipe.grid)) for recipe in recipes}
     source = VideoFile(vid, video, note.sha256, clips)
@@ -106,6 +108,15 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
             if missing:
                 _make(source, missing, stores, max(Encoding().seconds_per_video, TIMES_REAL * float(duration)))
     return Encoded(video, folder, vid, float(duration), stores, note.title, _findings(stores, vid))
+
+
+def _refuse_shorter_than_a_clip(video: Path, duration: Fraction, recipes: Sequence[Recipe]) -> None:
+    longest = max((recipe.grid for recipe in recipes), key=grid_seconds, default=None)
+    if longest is None or whole_clips(float(duration), float(grid_seconds(longest))):
+        return
+    lasts = f"lasts {float(duration):.4g} s, less than a clip of {float(grid_seconds(longest)):.4g} s"
+    remedy = "ask about a longer video, or ask a run that was trained on shorter clips"
+    raise PipelineError(lasts, where=video, remedy=remedy)
 
 
 def _make(source: VideoFile, recipes: Sequence[Recipe], stores: Mapping[str, Path], seconds: float) -> None:

@@ -136,17 +136,18 @@ def estimate(options: Namespace) -> None:
     from pipeline.cost.text import HOW_KNOWN, text
     from pipeline.reporting.feasible import check
 
-    cfg = config.load_file(options.configfile)
+    cfg = config.load_with_entries(options.configfile, options.config)
     table = sources.load(cfg.acquire.sources)
     check(cfg, table, str(options.configfile))
     base = costs(without_peers(cfg), table)
-    print(text(base, f"{options.configfile}, from nothing to tables", planned_jobs(options.configfile)))
-    quick = config.load_file(options.configfile, seeds=cfg.seeds[:1])
+    print(text(base, f"{options.configfile}, from nothing to tables", planned_jobs(options.configfile, options.config)))
+    one_seed = [*(entry for entry in options.config if not entry.startswith("seeds=")), f"seeds={cfg.seeds[:1]}"]
+    quick = config.load_with_entries(options.configfile, one_seed)
     if (other := changed_lines(costs(without_peers(quick), table), base)).facts:
         print(text(other, f"\nThe quick pass, `--config 'seeds={quick.seeds}'`, costs the same but for:"))
     if cfg.peers:
         where = f"\nWhat `snakemake peers` adds: {counted(len(cfg.peers), 'experiment')} under `peers`"
-        print(text(additional_costs(costs(cfg, table), base), where, jobs_of_peers(options.configfile)))
+        print(text(additional_costs(costs(cfg, table), base), where, jobs_of_peers(options.configfile, options.config)))
     if base.facts:
         print(f"\n{HOW_KNOWN}")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from pipeline.asking.moments import Moments
     from pipeline.asking.rows import Encoded
     from pipeline.asking.served import Served
+
+
+ADDRESS = re.compile(r"(https?|ftp|file):/")
+"""The beginning of an address, after Path has made one slash of two."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +64,14 @@ def run(options: Namespace) -> None:
         raise PipelineError(f"is {options.top}", where="--top", remedy="name a number from 1 on")
     if options.port and not options.serve:
         raise PipelineError("is for a page", where="--port", remedy="add --serve")
+    if options.serve and options.output is not None and not options.query:
+        what = "has nothing to write: without a query on the command line the page waits for its first one"
+        raise PipelineError(what, where="--output", remedy="name a query, or leave --output out")
+    if ADDRESS.match(str(options.video)):
+        where = str(options.video).replace(":/", "://", 1)
+        raise PipelineError("is an address and no file", where=where, remedy="download it, and name that file")
+    if options.output is not None:
+        _refuse_what_is_no_folder(options.output)
     weights = _weights(options.weights)
     if not options.serve:
         _answer(options, weights)
@@ -96,6 +110,15 @@ def _served(moments: Moments, encoded: Encoded, answers: Sequence[Answer], most:
         return moments.ask(encoded, query)
 
     return Served(encoded.video, encoded.duration_s, moments.card.name, ask, answers, most)
+
+
+def _refuse_what_is_no_folder(output: Path) -> None:
+    """Raise PipelineError if no files can be written into this folder. This is asked before the video is encoded."""
+    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise PipelineError("is a file and no folder", where=nearest, remedy="name another folder: --output DIR")
+    if not os.access(nearest, os.W_OK):
+        raise PipelineError("cannot be written", where=nearest, remedy="name another folder: --output DIR")
 
 
 def _weights(given: list[str]) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from pipeline.layout import Layout
 from pipeline.layout.runs import RunId
 from pipeline.nouns import counted
 from pipeline.records import Query
+from pipeline.version import has_workflow, program
 
 USUAL_CLIPS = 75
 """Largest number of clips of a video that training keeps by default."""
@@ -68,10 +69,15 @@ def run(options: Namespace) -> None:
     output = options.output or Path(f"{name}.yaml")
     _write(output, options, name, durations, splits)
     print(f"\n{output}: a config with one experiment. Train and score it, see all of it on a page, and ask a run:")
+    if not has_workflow():
+        print(
+            "  (Training needs a checkout of the project: this installation has no workflow. Run these commands there.)"
+        )
+        output = output.absolute()
     print(f"  snakemake --cores 2 table_{name} --configfile {output}")
     print(f"  snakemake --cores 2 report --configfile {output}")
     run = Layout(options.results).run(f"{name}_clip", str(RunId(seed=SEEDS[0])))
-    print(f'  python -m pipeline ask VIDEO "query" --run {run} --output DIR\n')
+    print(f'  {program()} ask VIDEO "query" --run {run} --output DIR\n')
     _say_cost(output)
 
 
@@ -115,6 +121,7 @@ def _write(
     content = {
         "title": name,
         "results": str(options.results),
+        "seeds": list(SEEDS),
         "datasets": {
             name: {
                 "annotations": str(options.annotations.absolute()),
@@ -128,7 +135,6 @@ def _write(
                 "dataset": name,
                 "features": {"video": ["clip-vit-b32"], "text": "clip-text"},
                 "report": "test" if "test" in splits else "val",
-                "seeds": list(SEEDS),
             }
         },
     }
@@ -150,4 +156,4 @@ def _bytes_of(path: Path) -> bytes:
 def _say_cost(output: Path) -> None:
     from pipeline.commands import estimate
 
-    estimate(Namespace(configfile=output))
+    estimate(Namespace(configfile=output, config=[]))

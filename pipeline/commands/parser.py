@@ -16,6 +16,10 @@ class CommandParser(argparse.ArgumentParser):
     _has_commands = False
     _is_mixing = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The beginning of an option's name is refused: `--config` must never be read as `--configfile`.
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
     def add_subparsers(self, **kwargs: Any) -> Any:
         """Add commands below this one. What follows the name of such a command is read by its own parser."""
         self._has_commands = True

@@ -42,12 +42,12 @@ def run(options: Namespace) -> None:
 def _looked_at(paths: Sequence[Path]) -> Iterator[tuple[Path, Facts | PipelineError]]:
     """Yield each file with its facts, or with the reason why it cannot be used."""
     from pipeline.video.looking import Looking
-    from pipeline.video.supervised import BROKEN, Failed
+    from pipeline.video.supervised import Failed, of_one_file
 
     with Looking() as look:
         for path in paths:
             found = look(path)
             if isinstance(found, Failed):
-                yield path, PipelineError(found.why, where=path, remedy=found.remedy or BROKEN)
+                yield path, PipelineError(found.why, where=path, remedy=of_one_file(found.remedy))
             else:
                 yield path, found

@@ -29,7 +29,10 @@ def vid(value: str, line: int, column: str, table: Table) -> str:
     found = Path(name).stem if has_suffix else name
     there = table.files.get(found)
     is_another = has_suffix and there is not None and there.suffix.lower() != Path(name).suffix.lower()
-    if name != value or there is None or is_another:
+    if found in table.twice and name == value:
+        why = f"names two videos, {table.twice[found]} (rename one: a video is known by its name without the suffix)"
+        table.complain(line, column, value, why)
+    elif name != value or there is None or is_another:
         near = [there.name] if there and is_another else _near(name, table)
         why = f"is no video in the folder {table.folder}" + (f" (there is {near[0]})" if near else "")
         if not VID.fullmatch(found):

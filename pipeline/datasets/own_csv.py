@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline import csv_file
+from pipeline import csv_file, files
 from pipeline.datasets import own_cells as cells
 from pipeline.datasets.own_rows import Row, Table
 from pipeline.errors import PipelineError, printable
@@ -29,9 +31,29 @@ def rows_of(table: Table) -> Iterator[Row]:
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
         _check_header(header, table.path)
-        for raw in reader:
+        while True:
+            first = reader.line_num + 1
+            try:
+                raw = next(reader, None)
+            except csv.Error as error:
+                _complain_of_quotes(first, str(error), table)
+                return
+            if raw is None:
+                return
             if (row := _row_of(raw, reader.line_num, table)) is not None:
                 yield row
+
+
+def _complain_of_quotes(first: int, reason: str, table: Table) -> None:
+    """Add a complaint about quotes after which nothing more can be read. first: the line at which the row begins."""
+    table.n_rows += 1
+    with files.open_text(table.path) as file:
+        beginning = next(islice(file, first - 1, None), "").strip()
+    if "unexpected end" in reason:
+        why = "a quote is opened and not closed, so the rows after it cannot be read"
+    else:
+        why = f"a quote is in the wrong place ({reason}), so the rows after it cannot be read"
+    table.complain(first, "row", beginning, f"({why})")
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:

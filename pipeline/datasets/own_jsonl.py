@@ -21,11 +21,13 @@ def rows_of(table: Table) -> Iterator[Row]:
     Raises PipelineError for a file that cannot be read.
     """
     lines = list(records.read_lines(table.path))
+    unread = {line for line, raw, problem in lines if raw is None or problem}
+    beginnings = records.beginnings(table.path, unread) if unread else {}
     says_split = any("split" in raw for _, raw, _ in lines if raw is not None)
     for line, raw, problem in lines:
         table.n_rows += 1
         if raw is None or problem:
-            table.complain(line, "row", "", problem)
+            table.complain(line, "row", beginnings[line], problem)
             continue
         yield from _windows_of(raw, line, table, says_split=says_split)
 

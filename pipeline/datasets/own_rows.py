@@ -40,7 +40,8 @@ class Row:
 
 @dataclass
 class Table:
-    """The content of a file. files: vid → the video's file. complaints: a sentence for each mistake.
+    """The content of a file. files: vid → the video's file. twice: vid → the names of two videos that both have this
+    vid. complaints: a sentence for each mistake.
 
     bad: lines of the bad rows. raters: the number of people who rated a clip; 0 if nobody did.
     """
@@ -53,6 +54,7 @@ class Table:
     bad: set[int] = field(default_factory=set)
     n_rows: int = 0
     raters: int = 0
+    twice: Mapping[str, str] = field(default_factory=dict)
 
     def complain(self, line: int, column: str, value: object, why: str) -> None:
         """Add a complaint about a value."""
@@ -83,8 +85,8 @@ class Table:
 def split_of(table: Table) -> dict[str, str]:
     """Return vid → split. The file assigns the splits, or else a fixed hash of the vid does.
 
-    The videos are put in the order of their hash. The first tenths are train, the last ones val and test, which get at
-    least a video each.
+    The videos are put in the order of their hash. The first tenths are train, the last ones val and test. Of three
+    videos or more, val and test get at least one each. Of two, test gets none.
     """
     if any(row.split for row in table.rows):
         return {row.vid: str(row.split) for row in table.rows}

@@ -34,7 +34,8 @@ def read(path: Path | str, folder: Path | str) -> Table:
     if rows_of is None:
         remedy = "save it as CSV (UTF-8, comma) under a name that ends in .csv"
         raise PipelineError("is neither CSV nor JSONL by its name", where=path, remedy=remedy)
-    table = Table(Path(path), Path(folder), _videos_in(Path(folder)))
+    videos, twice = _videos_in(Path(folder))
+    table = Table(Path(path), Path(folder), videos, twice=twice)
     table.rows = list(rows_of(table))
     if not table.n_rows:
         raise PipelineError("holds no row", where=path, remedy=f"write rows of {','.join(own_csv.COLUMNS)}")
@@ -42,25 +43,23 @@ def read(path: Path | str, folder: Path | str) -> Table:
     return table
 
 
-def _videos_in(folder: Path) -> dict[str, Path]:
+def _videos_in(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return vid → file, and vid → the names of two files that both have this vid."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_file())
     except OSError as error:
         raise files.cannot_read(folder, error) from error
     found: dict[str, Path] = {}
+    twice: dict[str, str] = {}
     for name in names:
         path = folder / name
         if path.suffix.lower() not in SUFFIXES or not VID.fullmatch(path.stem):
             continue
         if path.stem in found:
-            raise PipelineError(
-                f"holds two videos of one name, {found[path.stem].name} and {name}",
-                where=folder,
-                remedy="rename one of them: a video is known by its name without the suffix",
-            )
-        found[path.stem] = path
-    return found
+            twice.setdefault(path.stem, f"{found[path.stem].name} and {name}")
+        found.setdefault(path.stem, path)
+    return found, twice
 
 
 def _check_together(table: Table) -> None:

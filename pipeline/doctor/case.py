@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import config, yaml_file
+from pipeline import config
 from pipeline.acquire import sources
 from pipeline.acquire.sources import Sources
 from pipeline.doctor.needs import Needs
@@ -54,6 +54,12 @@ class Case:
         return self.needs.cfg.acquire.local if self.needs else ()
 
     @property
+    def mirror(self) -> Path | None:
+        """The folder that takes the place of every address, or None. A mirror on another machine is none."""
+        named = self.needs.cfg.acquire.mirror if self.needs else None
+        return Path(named) if named and "://" not in named else None
+
+    @property
     def timeout_s(self) -> float:
         """Seconds to wait for an answer of a server, from the config."""
         return self.needs.cfg.acquire.timeout_s if self.needs else config.Acquire().timeout_s
@@ -62,9 +68,8 @@ class Case:
 def read(invocation: Invocation) -> Case:
     """Read the config. One that cannot work is kept with its error, so that the rest of the machine is examined."""
     try:
-        raw = yaml_file.with_entries(yaml_file.read(invocation.configfile), invocation.entries)
-        cfg = config.load(raw, str(invocation.configfile))
-        table = sources.load(cfg.acquire.sources)
+        cfg = config.load_with_entries(invocation.configfile, invocation.entries)
+        table = sources.load(cfg.acquire.sources, cfg.acquire.mirror)
         feasible.check(cfg, table, str(invocation.configfile))
         needs = Needs.of(cfg, table, invocation.target)
     except PipelineError as error:

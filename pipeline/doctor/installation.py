@@ -105,11 +105,11 @@ def stages_that_run(installed: Mapping[str, str]) -> Finding:
 
 
 def ffmpeg(case: Case) -> Finding:
-    """Look for FFmpeg's command line, with which yt-dlp cuts and joins. PyAV has its own libraries of FFmpeg."""
+    """Look for FFmpeg's command line, which joins what yt-dlp fetches. PyAV has its own libraries of FFmpeg."""
     is_needed = case.needs is not None and case.needs.asks_youtube
     if shutil.which("ffmpeg") is None:
         if is_needed:
-            what = "not installed, and a source of kind youtube is named: yt-dlp cuts and joins with it"
+            what = "not installed, and a source of kind youtube is named: yt-dlp joins pictures and sound with it"
             return problem("ffmpeg", what, "install ffmpeg (apt install ffmpeg), or leave that source out of `videos`")
         return ok("ffmpeg", "not installed, and not needed: no source of kind youtube is named")
     try:

@@ -15,9 +15,11 @@ from pipeline.config import Config
 from pipeline.cost import need
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
+from pipeline.layout import OWN_TABLE
 from pipeline.targets import TABLES, TARGETS
 
 OF_EXPERIMENT = "experiment_"
+OF_TABLE = "table_"
 LEADERBOARDS = "leaderboards"
 
 
@@ -97,9 +99,9 @@ def cut_to(cfg: Config, target: str) -> Config:
             )
         case "report":
             return cfg
-        case _ if target in TARGETS:
+        case _ if target in TARGETS or target in _own_targets(cfg):
             return _with(cfg, shown)
-    known = f"{', '.join(TARGETS)}, or {OF_EXPERIMENT}NAME for an experiment of the config"
+    known = f"{', '.join([*TARGETS, *_own_targets(cfg)])}, or {OF_EXPERIMENT}NAME for an experiment of the config"
     raise PipelineError("is no target of this workflow", where=f"--target {target}", remedy=f"name one of {known}")
 
 
@@ -110,8 +112,14 @@ def _compared(dataset: str, cfg: Config, table: Sources) -> list[str]:
 
 
 def _tables_of(cfg: Config, target: str) -> list[str]:
-    own = [f"own_{name}" for name in cfg.datasets if datasets.get(name).own]
-    return {"all_tables": [*TABLES, *own], "peers": [f"peers{n}" for n in range(1, 5)]}.get(target, [target])
+    own = _own_targets(cfg)
+    several = {"all_tables": [*TABLES, *own.values()], "peers": [f"peers{n}" for n in range(1, 5)]}
+    return several.get(target, [own.get(target, target)])
+
+
+def _own_targets(cfg: Config) -> dict[str, str]:
+    """Return target → name of the table, for the datasets of the user's own."""
+    return {f"{OF_TABLE}{name}": f"{OWN_TABLE}{name}" for name in cfg.datasets if datasets.get(name).own}
 
 
 def _with(cfg: Config, names: list[str]) -> Config:

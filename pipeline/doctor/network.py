@@ -30,7 +30,7 @@ PATIENCE_S, LINKS_PATIENCE_S = 5.0, 15.0
 waits longer."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 TO_BRING = (
-    "put it into a folder named under acquire.local, or add another address in a table of your own (acquire.sources),"
+    "put it into a folder named under acquire.local, add another address in a table of your own (acquire.sources),"
     " or set acquire.mirror"
 )
 
@@ -87,7 +87,8 @@ def _unreachable(lost: list[Source], silent: Mapping[str, Answer]) -> Finding:
         f"no host answers for {counted(len(lost), 'source')} still to fetch, {named(s.name for s in lost)}: {reasons}"
     )
     remedy = (
-        "connect this machine (a proxy: set https_proxy), or put these files into a folder named under acquire.local"
+        "connect this machine (a proxy: set https_proxy), put these files into a folder named under acquire.local,"
+        " or set acquire.mirror to a folder that has them"
     )
     return problem(NAME, what, remedy)
 
@@ -133,11 +134,7 @@ def _of_source(
         yield note(LINKS, f"{source.name}: {told}", remedy)
     if slow := [url for url, answer in answers.items() if answer.alive and answer.seconds > SLOW_S]:
         seconds = max(answers[url].seconds for url in slow)
-        yield note(
-            LINKS,
-            f"{source.name}: {named(slow)} answers after {seconds:.1f} s",
-            "go on, or add another address before it in sources.csv, or set acquire.mirror",
-        )
+        yield note(LINKS, f"{source.name}: {named(slow)} answers after {seconds:.1f} s", "set acquire.mirror, or go on")
 
 
 def _wrong(source: Source, answer: Answer) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pipeline import files
 from pipeline.acquire.download import find_local
@@ -20,6 +21,7 @@ from pipeline.doctor.findings import Finding, named, note, ok, problem
 from pipeline.errors import PipelineError
 from pipeline.layout import pin_path_of
 from pipeline.manifests import is_whole, last_record
+from pipeline.nouns import counted
 from pipeline.shards import shard_names
 
 NAME = "sources"
@@ -70,12 +72,37 @@ def check(case: Case) -> Iterator[Finding]:
     missing = [folder for folder in case.local if not Path(folder).is_dir()]
     if missing:
         yield problem(NAME, f"acquire.local: {named(missing)} is no folder", "correct `acquire.local` in the config")
+    yield from _mirror(case, found.on_disk)
     for source in found.on_disk:
         yield from _original(case, source)
     fetched = [source for source in found.here if source.kind in ("file", "archive")]
     for source in fetched:
         yield from _pin(case, source)
     yield ok(NAME, _summary(case, found))
+
+
+def _mirror(case: Case, asked: Iterable[Source]) -> Iterator[Finding]:
+    """Yield a problem if the folder of `acquire.mirror`, or a file that is to be copied from it, does not exist."""
+    needed = [source for source in asked if source.is_mirrored]
+    if case.mirror is None or not needed:
+        return
+    if not case.mirror.is_dir():
+        what = f"acquire.mirror: there is no folder {case.mirror}"
+        yield problem(
+            NAME, what, "correct `acquire.mirror` in the config, or create that folder and put the files there"
+        )
+        return
+    if lacking := [source for source in needed if not _at_mirror(source).exists()]:
+        shown = named(f"{_at_mirror(source).relative_to(case.mirror.resolve())}" for source in lacking)
+        what = f"acquire.mirror: {case.mirror} lacks {len(lacking)} of {counted(len(needed), 'source')}: {shown}"
+        remedy = "put them there under these names, or into a folder named under acquire.local"
+        yield problem(NAME, what, remedy)
+
+
+def _at_mirror(source: Source) -> Path:
+    """Return where a mirror folder has a source. For a source of single videos this is the folder with the videos."""
+    path = Path(unquote(urlsplit(source.addresses[0]).path))
+    return path if source.kind in ("file", "archive") else path.parent
 
 
 def _summary(case: Case, found: Present) -> str:
@@ -161,9 +188,11 @@ def _is_offered(source: Source, offered: Mapping[str, set[int]], folders: Sequen
 
 def _original(case: Case, source: Source) -> Iterator[Finding]:
     """Compare an original on this machine with the table of sources: whether it exists, its size and its digest."""
-    path = original_of(source)
+    path = _at_mirror(source) if source.is_mirrored else original_of(source)
     if path is None or source.kind in ("video", "youtube"):
         return
+    if source.is_mirrored and not path.exists():
+        return  # all of these are told together
     table = case.table.table if case.table else "the table of sources"
     if not path.exists():
         yield problem(NAME, f"{source.name}: {path} does not exist", f"bring it back, or correct `url` in {table}")
@@ -188,6 +217,8 @@ def _original(case: Case, source: Source) -> Iterator[Finding]:
 
 
 def _to_correct(source: Source, table: object) -> str:
+    if source.is_mirrored:
+        return "put the right file there, or name another folder as `acquire.mirror`"
     return f"put the right file there, or correct `digest` and `bytes` of {source.name} in {table}"
 
 

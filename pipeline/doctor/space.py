@@ -48,10 +48,11 @@ def _disk(case: Case, place: Path) -> Finding:
         total = GB * sum(quantity.total for quantity in found.costs if quantity.label == ON_DISK)
         unsized = [*found.unsized, *found.unknown]
     held = bytes_below(case.results)
-    needed = max(0.0, total - held) + LEAST_BYTES
+    written = max(0.0, total - held)
     left_out = f", without {named(unsized)}, of unknown size" if unsized else ""
-    text = f"{free / GB:,.1f} GB free at {place}; the run needs about {needed / GB:,.1f} GB more{left_out}"
-    if free < needed:
+    text = f"{free / GB:,.1f} GB free at {place}; the run writes about {written / GB:,.1f} GB more{left_out}"
+    text += f", and {LEAST_BYTES / GB:g} GB should be free beside"
+    if free < written + LEAST_BYTES:
         return problem(DISK, text, "make room there, or name another disk: set `results` in config.yaml")
     return ok(DISK, text)
 

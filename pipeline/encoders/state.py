@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipeline import files
+from pipeline import families, files
 from pipeline.acquire.archives import allowed_bytes
 from pipeline.encoders.base import Weights, randomise
 from pipeline.errors import PipelineError
@@ -151,4 +151,12 @@ def _fitting(
 def unfit(path: Path, called: str, reason: str) -> PipelineError:
     """Make the error for a file that does not hold what it should. called: what it should hold."""
     reason = " ".join(reason.split())[:300]
-    return PipelineError(f"does not hold {called} ({reason})", where=path, remedy=files.FETCH_AGAIN)
+    return PipelineError(f"does not hold {called} ({reason})", where=path, remedy=_remedy(path))
+
+
+def _remedy(path: Path) -> str:
+    """Return what to do about a weight file. One that a definition of the config names was never fetched."""
+    for name, (source, own) in families.weight_files_of_definitions().items():
+        if path.parent.name == source or path.absolute() == own.absolute():
+            return f"put the right file at {own}, or name another one under `families.{name}.weights`"
+    return files.FETCH_AGAIN

@@ -13,6 +13,9 @@ from pipeline.records import read_lines
 SHOWN_PLACES = 10
 """Largest number of places that an error message names for one fact. `validate` lists every one."""
 
+SHOWN_FACTS = 20
+"""Largest number of different facts that an error message lists."""
+
 REMEDY = "correct the file (`evaluate --despite-errors` scores what can be scored)"
 
 
@@ -46,6 +49,8 @@ def refuse_errors(findings: list[Finding], where: object) -> None:
     if not found:
         return
     listed = [line for _, line in _grouped(found, SHOWN_PLACES)]
+    if hidden := listed[SHOWN_FACTS:]:
+        listed = [*listed[:SHOWN_FACTS], f"and {len(hidden):,} lines more like these (`validate` prints them)"]
     if len(listed) > 1:
         listed = [counted(len(found), "error"), *(f"  {line}" for line in listed), ""]
     raise PipelineError("\n".join(listed), where=where, remedy=REMEDY)

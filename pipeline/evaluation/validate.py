@@ -91,8 +91,8 @@ def _identify(dataset: str, row: Row, truth: Truth) -> tuple[Qid | None, list[Re
     if is_vid:
         qid = given if isinstance(given, str) else None
     if qid is None:
-        found = "is missing" if given is None else f"is {given!r}"
-        return None, [("E", f"`qid` {found}; it must be {'the vid' if is_vid else 'an integer'}")]
+        found = "is missing; it must be" if given is None else "is not"
+        return None, [("E", f"`qid` {found} {'the vid' if is_vid else 'an integer'}")]
     if qid not in truth:
         return None, [("E", "is no query of the annotations")]
     remarks: list[Remark] = []

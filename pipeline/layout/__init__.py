@@ -74,7 +74,8 @@ class Layout:
     def manifests(self) -> Iterator[Path]:
         """Yield the paths of all manifests that exist, kind by kind, sorted."""
         for pattern in MANIFESTS.values():
-            yield from sorted(self.results.glob(re.sub(r"\{\w+\}", "*", pattern)))
+            found = self.results.glob(re.sub(r"\{\w+\}", "*", pattern))
+            yield from sorted(path for path in found if not self._is_of_own_dataset(path))
 
     def resource(self, name: str) -> Path:
         """Return the path of the folder of a source. It has the fetched file, its pin, and the files unpacked from
@@ -115,6 +116,10 @@ class Layout:
         """Return the paths of the definitions of all datasets of one's own that have annotations, sorted."""
         # With an empty name the path is `annotations/dataset.json`, whose folder has a folder for each dataset.
         return sorted(self.own_dataset("").parent.glob("*/dataset.json"))
+
+    def _is_of_own_dataset(self, path: Path) -> bool:
+        """Tell whether a file beside the manifests of annotations describes a dataset of one's own."""
+        return path in (self.own_dataset(path.parent.name), self.own_durations(path.parent.name))
 
     def account(self, dataset: str, shard: str) -> Path:
         """Return the path of the account of a shard's videos: which exist, which do not, and the reason."""

@@ -41,6 +41,9 @@ Result = TypeVar("Result")
 BROKEN = "put a good copy in its place, or encode it again (ffmpeg -i OLD NEW.mp4)"
 """The advice for a file that makes a decoder crash or hang."""
 
+LEAVE_OUT = ", or leave it out (`skip` of its dataset)"
+"""The end of the advice about a video of a dataset."""
+
 Fault = Literal["file", "decoder", "outside"]
 """The cause of a failure. An error of the file itself will occur again. A decoder that crashed or took too long may
 succeed the next time. A cause from outside (the file is not there, the decoder was killed) says nothing about the
@@ -141,8 +144,13 @@ def in_other_process(
     """
     [(_, found)] = one_by_one([task], partial(_only_event, work_on), seconds, doing, object)
     if isinstance(found, Failed):
-        raise PipelineError(found.why, where=where, remedy=found.remedy or BROKEN)
+        raise PipelineError(found.why, where=where, remedy=of_one_file(found.remedy))
     return found
+
+
+def of_one_file(remedy: str | None) -> str:
+    """Return the advice about a file that is in no dataset, so that it cannot be left out of one."""
+    return (remedy or BROKEN).removesuffix(LEAVE_OUT)
 
 
 def _only_event(work_on: Callable[[Task], Result], task: Task) -> Iterator[Result]:

@@ -67,9 +67,10 @@ try:
         yaml_file.check_command_line(sys.argv[1:])
         snakemake_records.refuse_damaged()
     configfiles = ", ".join(map(str, workflow.configfiles))
-    for configfile in workflow.configfiles:
-        yaml_file.read(configfile)  # Snakemake itself keeps the last of two equal keys without a message
-    cfg = typed.load(config, configfiles)
+    # Snakemake itself keeps the last of two equal keys without a message, so each file is read here, too.
+    files_alone = [yaml_file.read(configfile) for configfile in workflow.configfiles]
+    entries = " ".join(workflow.config_settings.config or ()) if len(files_alone) == 1 else ""
+    cfg = typed.load_over(files_alone[0] if entries else {}, config, configfiles, entries)
     SOURCES = source_table.load(cfg.acquire.sources, cfg.acquire.mirror)
     feasible.check(cfg, SOURCES, configfiles)
 except PipelineError as error:
