@@ -183,7 +183,7 @@ def test_damaged_sound_costs_its_video_alone(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(data)
     first, (failure,), missing, last = events_of([good, tmp_path / "bad.mp4", tmp_path / "none.mp4", good])
     assert failure.why.startswith("its sound cannot be decoded")
-    assert missing == [Failed("no such video file", "outside")]
+    assert missing == [Failed("no such video file", "outside", "bring it back, or name another file")]
     assert first[-1] == last[-1] == Ended(Fraction(63 * 1024, RATE))  # AAC ends with a whole frame
     np.testing.assert_array_equal(first[0], last[0])
 
