@@ -167,7 +167,7 @@ def test_a_video_whose_sound_is_cut_short_costs_training_its_queries_and_no_more
     features = config.Features(video=["clip-vit-b32"], audio=["pann-cnn14"], text="clip-text")
     asked = records.read_queries(results / "annotations" / "qvhighlights" / "val.jsonl")
     with data.open_features(parts, manifests) as shelf:
-        loaded = data.load(shelf, features, asked, training=config.Training(), reading=Normalisation())
+        loaded = data.load(shelf, features, asked, training=config.Training(), normalisation=Normalisation())
     (line,) = loaded.skipped
     assert (line["qid"], line["vid"]) == ("2", "sound_cut_short")
     assert "1 row where its segments have 4 clips (its sound ends at 3.0" in line["why"]
