@@ -26,7 +26,7 @@ help:  ## List the targets
 
 install: $(FULL)  ## Create the environment in .venv
 
-demo: $(FULL)  ## Make small benchmarks and run them from video files to Tables 1-4 (about 5 minutes on 2 cores)
+demo: $(FULL)  ## Make small benchmarks and run them from video files to Tables 1-4 (5 to 12 minutes on 2 cores)
 	@$(RUN) GO_ON_WITH="make demo" python -m pipeline demo --cores $(CORES)
 
 test: $(FULL)  ## Test every part and one whole workflow; reads ../shared/data if that exists, and never uses the network
