@@ -303,7 +303,9 @@ def test_the_command_for_a_file_of_ones_own_reads_the_definition_from_a_config(t
 
 def test_qvhighlights_with_a_stronger_encoder_is_planned_as_the_page_says(tmp_path):
     pytest.importorskip("snakemake")
-    (command,) = (c for c in commands() if c.program == "snakemake" and "families=" in str(c))
+    (command,) = (
+        c for c in commands() if c.program == "snakemake" and "families={vit-l14" in str(c) and "-n" in c.words
+    )
     words = [sys.executable, "-m", *command.words, f"results={tmp_path}"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipeline import csv_file, files, progress, provenance, stage_requests
-from pipeline.acquire.transfer import ANOTHER_ADDRESS
+from pipeline.acquire.sources import ANOTHER_ADDRESS
 from pipeline.errors import PipelineError, printable
 from pipeline.layout import Layout
 from pipeline.manifests import files_of, input_digests

@@ -21,9 +21,8 @@ from pipeline.acquire import folders, originals, patience, sources
 from pipeline.acquire.copying import copy
 from pipeline.acquire.partial import Partial
 from pipeline.acquire.parts import Parts
-from pipeline.acquire.sources import Source
+from pipeline.acquire.sources import ANOTHER_ADDRESS, Source
 from pipeline.acquire.transfer import (
-    ANOTHER_ADDRESS,
     ANOTHER_FILE,
     ARCHIVE_SUFFIXES,
     NoSuchFileError,

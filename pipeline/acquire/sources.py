@@ -38,6 +38,10 @@ SHARED = ("kind", "file", "digest", "bytes", REPORTED)
 """Columns in which mirrors of one name must agree: they offer the same file."""
 
 
+ANOTHER_ADDRESS = "add another address in sources.csv or set acquire.mirror"
+"""The advice for an address that does not give its file."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One thing that can be fetched.

@@ -18,6 +18,7 @@ import requests
 from pipeline import files
 from pipeline.acquire.partial import Partial
 from pipeline.acquire.patience import asked_to_wait_s
+from pipeline.acquire.sources import ANOTHER_ADDRESS
 from pipeline.config import Acquire
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress
@@ -32,9 +33,6 @@ GZIP_CODINGS = ("gzip", "x-gzip")
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "tr-detr-pipeline"}
 PIECE_BYTES = 1 << 16
 """Number of bytes that are read at once. It is small, because a broken connection loses the piece being read."""
-ANOTHER_ADDRESS = "add another address in sources.csv or set acquire.mirror"
-"""The advice for an address that does not give its file."""
-
 ANOTHER_FILE = f"it is another file: {ANOTHER_ADDRESS}, or name a folder with the file under acquire.local"
 
 
