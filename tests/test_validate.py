@@ -11,8 +11,6 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation import by_qid, check, evaluate, format_findings, load_predictions, score_files, validate_files
-from pipeline.evaluation.predictions import refuse_errors
-from pipeline.evaluation.validate import Finding
 
 
 def annotation(qid, /, **changes):
@@ -387,25 +385,3 @@ def test_an_output_that_is_there_and_no_plain_file_is_refused(tmp_path, inputs):
         with pytest.raises(PipelineError, match=f"{name}: exists and is not a plain file"):
             score_files("qvhighlights", *inputs, tmp_path / name)
     assert (tmp_path / "link.json").is_symlink()
-
-
-def test_a_file_of_another_dataset_is_told_in_few_lines(tmp_path):
-    rows = [prediction(f"video-{k}") for k in range(300)]
-    rows += [prediction(k, pred_relevant_windows=[[0, 1, f"{k}"]], pred_saliency_scores=[k, None]) for k in range(300)]
-    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, ANNOTATIONS)))
-    with pytest.raises(PipelineError) as error:
-        score_files("qvhighlights", tmp_path / "p.jsonl", tmp_path / "a.jsonl")
-    lines = str(error.value).splitlines()
-    assert len(lines) < 10
-    assert any(
-        "`qid` is not an integer (300 times): line 1, qid video-0; line 2, qid video-1" in line for line in lines
-    )
-
-
-def test_an_error_lists_no_more_facts_than_can_be_read():
-    findings = [Finding("E", line, 7, f"fact {line}") for line in range(1, 41)]
-    with pytest.raises(PipelineError) as error:
-        refuse_errors(findings, "p.jsonl")
-    assert len(str(error.value).splitlines()) == 23
-    assert "and 20 lines more like these (`validate` prints them)" in str(error.value)

@@ -20,7 +20,8 @@ from pipeline.targets import TABLES, TARGETS
 
 OF_EXPERIMENT = "experiment_"
 OF_TABLE = "table_"
-LEADERBOARDS = "leaderboards"
+OF_ALL_DATASETS = ("annotations", "leaderboards")
+"""Targets that need the annotations of every dataset, and no experiment."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Needs:
         """Return the needs of a target. Raises PipelineError for a target that the workflow does not have."""
         cut = cut_to(cfg, target)
         used = tuple(dict.fromkeys(experiment.dataset for experiment in cut.experiments.values()))
-        of_datasets = tuple(cfg.datasets) if target in ("annotations", LEADERBOARDS) else used
+        of_datasets = tuple(cfg.datasets) if target in OF_ALL_DATASETS else used
         names = [name for dataset in of_datasets for name in need.to_fetch(dataset, cut)]
-        if target == LEADERBOARDS:
+        if target == "leaderboards":
             names += [name for dataset in of_datasets for name in _compared(dataset, cfg, table)]
         names += [file.source.name for file in need.weights(cut, table)]
         return cls(cut, {name: table[name] for name in dict.fromkeys(names)}, of_datasets)
@@ -91,7 +92,7 @@ def cut_to(cfg: Config, target: str) -> Config:
             return _with(cfg, [name])
     shown = [name for table in _tables_of(cfg, target) for name in cfg.of_table(table)]
     match target:
-        case "annotations" | "leaderboards":
+        case _ if target in OF_ALL_DATASETS:
             return _with(cfg, [])
         case "figures":
             return _with(

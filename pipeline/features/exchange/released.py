@@ -48,10 +48,9 @@ def fill_from_archive(job: StageJob[ImportArchive], folder: Path, annotations: I
     findings = [with_other_families(finding, checked) for family in checked for finding in family.findings]
     report = job.layout.import_report(dataset, archive)
     _write_report(report, findings)
-    made = [report]
+    made, shards = [report], shard_names(job.settings.dataset.shards)
     for family in checked:
         place = StorePlace(family.family, family.passport.grid, archive)
-        shards = shard_names(job.settings.dataset.shards)
         made += _write(family, {shard: job.layout.store(dataset, place, shard) for shard in shards})
     counts = {name: count for family in checked for name, count in family.counts.items()}
     skipped = [{"vid": vid, "why": "skipped: named under `skip` of its dataset"} for vid in sorted(skip)]
