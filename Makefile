@@ -48,7 +48,7 @@ test-fuzz: $(FULL)  ## Give ten thousand damaged files to every parser (FUZZ=N: 
 	@$(RUN) FUZZ=$(or $(FUZZ),10000) python -m pytest -m fuzz -n $(CORES) -s -rs tests/test_fuzz.py tests/test_caffe2_file.py
 
 test-browser: $(FULL)  ## Test pages in a real Chromium (root on Debian installs it by apt); pictures in results/screenshots
-	@$(RUN) SCREENSHOTS=results/screenshots python -m pytest -m browser -s -rs tests/test_browser.py
+	@$(RUN) SCREENSHOTS=results/screenshots python -m pytest -m browser -s -rs tests/test_browser.py tests/test_browser_serve.py
 
 evidence: $(LIGHT)  ## Score the released TR-DETR predictions beside the paper's tables (EVIDENCE_FROM=DIR: local copies)
 	@$(RUN_LIGHT) GO_ON_WITH="make evidence$(if $(EVIDENCE_FROM), EVIDENCE_FROM=$(EVIDENCE_FROM))" snakemake --cores $(CORES) --quiet rules host reason $(if $(EVIDENCE_FROM),--config 'acquire={local: ["$(abspath $(EVIDENCE_FROM))"]}') -- evidence

@@ -107,3 +107,15 @@ def work_done(tmp_path_factory, monkeypatch):
 def told_often(monkeypatch):
     """Let progress lines in a log come at once, and not every half a minute."""
     monkeypatch.setattr("pipeline.progress.EVERY_S", 0.0005)
+
+
+@pytest.fixture(scope="module")
+def driver():
+    """Yield a real Chromium. Where it cannot run, tests are skipped with the reason, and fail under CI=true."""
+    from browser.chromium import browser, install
+
+    pytest.importorskip("selenium")
+    if why := install():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+    with browser() as found:
+        yield found
