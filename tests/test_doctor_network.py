@@ -307,6 +307,26 @@ def test_an_address_as_mirror_is_the_only_one_that_is_asked(made, server):
     assert {path for _, path, _ in server.asked} == {"/predictions/p.jsonl", "/notes/n.jsonl"}
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_mirror_that_does_not_answer_is_corrected_and_not_set(made, links):
+    made("gone", links=False)
+    entries = (f"acquire={{mirror: '{closed_port()}'}}",)
+    asked = case.read(case.Invocation(target="experiment_e", links=links, entries=entries))
+    ((key, found),) = found_by(asked).items()
+    assert key == ("network", "problem")
+    assert "correct `acquire.mirror`, or leave that key out" in found.remedy
+
+
+def test_a_file_that_a_mirror_lacks_is_put_there_and_no_address_is_said_to_answer(made, server):
+    made("file", links=False)
+    host = f"http://127.0.0.1:{server.server_address[1]}/gone-mirror"
+    asked = case.read(case.Invocation(target="experiment_e", links=True, entries=(f"acquire={{mirror: '{host}'}}",)))
+    ((key, found),) = found_by(asked).items()
+    assert key == ("links", "problem")
+    assert "404" in found.what
+    assert found.remedy.startswith("put it there (a mirror has the layout of results/resources/)")
+
+
 def test_proxies_are_named_without_their_passwords(made, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy:3128")
     (found,) = network.proxies()

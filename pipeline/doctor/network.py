@@ -33,6 +33,10 @@ TO_BRING = (
     "put it into a folder named under acquire.local, add another address in a table of your own (acquire.sources),"
     " or set acquire.mirror"
 )
+TO_MIRROR = (
+    "put it there (a mirror has the layout of results/resources/), correct `acquire.mirror`, or leave that key out, so"
+    " that the addresses of sources.csv are asked"
+)
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -86,8 +90,11 @@ def _unreachable(lost: list[Source], silent: Mapping[str, Answer]) -> Finding:
     what = (
         f"no host answers for {counted(len(lost), 'source')} still to fetch, {named(s.name for s in lost)}: {reasons}"
     )
+    connect = "connect this machine (a proxy: set https_proxy)"
+    if all(source.is_mirrored for source in lost):
+        return problem(NAME, what, f"{connect}, correct `acquire.mirror`, or leave that key out")
     remedy = (
-        "connect this machine (a proxy: set https_proxy), put these files into a folder named under acquire.local,"
+        f"{connect}, put these files into a folder named under acquire.local,"
         " or set acquire.mirror to a folder that has them"
     )
     return problem(NAME, what, remedy)
@@ -106,10 +113,9 @@ def _links(case: Case, wanted: list[Source], lacking: set[str]) -> Iterator[Find
     said = [finding for source in wanted for finding in _of_source(source, found, seen, source.name in lacking)]
     yield from said
     yield from _noted(case.layout, seen, found)
-    alive = sum(answer.alive for answer in found.values())
-    yield ok(
-        LINKS, f"{alive} of {counted(len(found), 'address', 'addresses')} of {counted(len(wanted), 'source')} answer"
-    )
+    if alive := sum(answer.alive for answer in found.values()):
+        addresses = counted(len(found), "address", "addresses")
+        yield ok(LINKS, f"{alive} of {addresses} of {counted(len(wanted), 'source')} answer")
 
 
 def _of_source(
@@ -125,7 +131,7 @@ def _of_source(
     if any(answers[url].is_busy for url in wrong):
         yield note(LINKS, f"{source.name}: {told}", "go on: a download waits as the server asks, and tries again")
     elif len(wrong) == len(source.addresses) and is_lacking and source.kind != "youtube":
-        yield problem(LINKS, f"{source.name}: no address gives it ({told})", TO_BRING)
+        yield problem(LINKS, f"{source.name}: no address gives it ({told})", TO_MIRROR if source.is_mirrored else TO_BRING)
     elif wrong:
         here = "it is here already" if not is_lacking else "another address gives it"
         remedy = (
