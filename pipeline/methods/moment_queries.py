@@ -66,11 +66,15 @@ class MomentQueryMethod(Method):
         return saliency_loss(outputs, labels_of(batch), batch.video_mask, self.settings.saliency_margin)
 
     def decode(self, outputs: Outputs, queries: Sequence[Query], n_clips: Sequence[int], dataset: str) -> Decoded:
-        """Return the windows of all moment queries, scored by softmax, and the clip scores, rounded to float16 as the
-        released systems do."""
+        """Return the windows of all moment queries, scored by softmax, and the clip scores.
+
+        The released systems write windows and scores into files, and they round the scores in them to float16. Without
+        moments they write no file and rank the scores as they are, so nothing is rounded.
+        """
         windows = None
+        scores = outputs.saliency.detach().float().cpu().numpy()
         if self.inputs.moments:
             found = outputs.logits, outputs.spans, queries, dataset, self.inputs.clip_s
             windows = list(scored_windows(*found, within_duration=self.within_duration))
-        scores = outputs.saliency.detach().float().cpu().numpy().astype(np.float16)
+            scores = scores.astype(np.float16)
         return Decoded(windows, [row[:n] for row, n in zip(scores, n_clips, strict=True)])

@@ -146,6 +146,7 @@ class MomentQuerySettings(NetworkSettings):
     The defaults are the values of the released systems, which are the same in all of them.
     """
 
+    revision: ClassVar[int] = 2
     needs: ClassVar[Mapping[str, str]] = {
         **{f"loss_weights.{name}": "moments" for name in MOMENT_LOSSES},
         # Without moments the decoder is never trained, and its predictions are never used.

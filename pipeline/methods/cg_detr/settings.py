@@ -30,7 +30,7 @@ class CgDetrSettings(MomentQuerySettings):
     Audio is put beside the video, as the released network expects it. No released checkpoint was trained with audio.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     implementation: ClassVar[str] = "pipeline.methods.cg_detr.method:CgDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.cg_detr.release:RELEASE"
     needs: ClassVar[Mapping[str, str]] = {
