@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pipeline import nouns
@@ -210,15 +211,20 @@ class Release:
     def renamed(
         self, released: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object = "checkpoint"
     ) -> dict[str, Tensor]:
-        """Return released tensors under our names, in our shapes (kernel-1 convolutions lose their last axis), as
-        float32.
+        """Return released tensors under our names, in our shapes, as float32. Axes of length 1 may be added or dropped
+        (the last axis of kernel-1 convolutions).
 
         expected: our state, for its names and shapes. Raises PipelineError, which names what is missing, unknown or of
-        another size.
+        another shape, or what the file holds twice with different values.
         """
-        renamed = {
-            ours: tensor for name, tensor in released.items() if (ours := self.our_name(name, where)) is not None
-        }
+        renamed: dict[str, Tensor] = {}
+        for name, tensor in released.items():
+            ours = self.our_name(name, where)
+            if ours is None:
+                continue
+            first = renamed.setdefault(ours, tensor)
+            if first is not tensor and not torch.equal(first.float(), tensor.float()):
+                raise self.wrong_file(f"holds two different tensors for `{ours}`, the second is `{name[:100]}`", where)
         if missing := sorted(expected.keys() - renamed.keys()):
             raise self.wrong_file(f"lacks {nouns.counted(len(missing), 'tensor')}, the first is `{missing[0]}`", where)
         if surplus := sorted(renamed.keys() - expected.keys()):
@@ -226,7 +232,7 @@ class Release:
                 f"holds {nouns.counted(len(surplus), 'tensor')} too many, the first is `{surplus[0]}`", where
             )
         for name, tensor in renamed.items():
-            if tensor.numel() != expected[name].numel():
+            if _without_ones(tensor) != _without_ones(expected[name]):
                 raise self.wrong_file(f"`{name}` has shape {_shape(tensor)}, expected {_shape(expected[name])}", where)
         return {name: renamed[name].float().reshape(tensor.shape) for name, tensor in expected.items()}
 
@@ -239,3 +245,8 @@ class Release:
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
+
+
+def _without_ones(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of a tensor without its axes of length 1."""
+    return tuple(length for length in tensor.shape if length != 1)
