@@ -145,7 +145,8 @@ class Release:
     options: our setting → the released option with its value; one option may give several of our settings. fitted: a
     function that returns the settings with the sizes of the released tensors, for sizes that no option gives; it raises
     KeyError, IndexError or ValueError. inputs_of: a function that returns the widths of the features that fit the
-    tensors; it raises KeyError or TypeError.
+    tensors; it raises KeyError or TypeError. cuts: whether the system cuts long videos and texts, as its options
+    `max_v_l` and `max_q_l` say.
 
     Golden sets. outputs, losses: a released name → the field of our outputs, or the name of our loss; losses that have
     one name of ours are added up. weights_apart: the loss weights that a set lists separately from the others, in its
@@ -170,6 +171,7 @@ class Release:
     options: Mapping[str, str] = field(default_factory=dict)
     weights_apart: tuple[str, ...] = ()
     fitted: Callable[[Any, Mapping[str, Tensor]], MethodSettings] = lambda settings, _: settings
+    cuts: bool = True
     rounding: float = 0.0
     columns: Mapping[str, int] = field(default_factory=lambda: {"pred_logits": 2, "pred_spans": 2})
     rows_of_set: Callable[[Mapping[str, Any]], tuple[Sequence[Query], Any]] | None = None

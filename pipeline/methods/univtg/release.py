@@ -139,6 +139,7 @@ RELEASE = Release(
     settings=UniVtgSettings,
     options=OPTIONS,
     inputs_of=inputs_of,
+    cuts=False,
     outputs={"pred_logits": "foreground", "pred_spans": "offsets"},
     losses=LOSSES,
     columns={"pred_spans": 2},
