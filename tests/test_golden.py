@@ -167,6 +167,13 @@ def test_a_place_without_a_set_is_named(tmp_path):
         verify(tmp_path)
 
 
+def test_a_set_of_a_method_that_is_not_here_is_named(tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({"system": "mh_detr"}))
+    with pytest.raises(PipelineError, match=r"other\.json: no released files of `mh_detr` are known here"):
+        verify(path)
+
+
 def test_a_set_that_lacks_a_key_is_refused(tmp_path):
     (tmp_path / "half.json").write_text(json.dumps({"case": "half"}))
     with pytest.raises(PipelineError, match="is incomplete"):
