@@ -54,8 +54,8 @@ class Training(Strict):
     """Number of epochs between two evaluations on val. The best evaluation selects the epoch. The last epoch is
     always evaluated."""
     evaluation_batch_size: Positive = 100
-    """Number of queries per batch when predicting. Under `formulation: released` it changes the numbers (the
-    released system uses 100)."""
+    """Number of queries per batch when predicting. Where the released system lets padding into its results, it
+    changes the numbers. Most released systems use 100. If a method uses another number, that is its default."""
     stop_after_evaluations_without_gain: Positive | None = None
     """Training stops after this many evaluations without a better one. With null it does not stop before the last
     epoch."""
@@ -64,8 +64,8 @@ class Training(Strict):
     max_tokens: Positive | None = 32
     """Largest number of tokens of a query. Tokens after that are cut off. With null all tokens are kept."""
     normalise_text: bool | None = None
-    """If true, the vector of each word is scaled to length 1. With null this follows the released systems: true for all
-    datasets but TVSum."""
+    """If true, the vector of each word is scaled to length 1. With null this follows the released system of the
+    method: most of them do it for all datasets but TVSum, UniVTG does it for all, and UMT for none."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of matrix products while training. bfloat16 uses torch's autocast."""
     max_windows: Positive = 5

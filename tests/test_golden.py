@@ -7,15 +7,19 @@ import math
 import shutil
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 from pipeline import cli
 from pipeline.errors import PipelineError
-from pipeline.released import golden_compact
+from pipeline.methods.release import close, near
+from pipeline.released import golden, golden_compact
 from pipeline.released.golden import verify
 
 COMPACT = sorted((Path(__file__).parent / "data" / "golden").glob("*.json"))
@@ -25,6 +29,23 @@ OTHERS = sorted((Path(__file__).parent / "data" / "golden" / "methods").glob("*.
 
 def failures(path):
     return [check for check in verify(path) if not check.ok]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_check_with_a_number_that_is_not_finite_fails(value):
+    assert near("x", 1.0, 1.0).ok
+    assert not near("x", 1.0, value).ok
+    assert not near("x", value, value).ok
+    assert not close("x", torch.ones(2), torch.tensor([1.0, value])).ok
+
+
+def test_a_gradient_norm_of_nan_is_no_rounding_error_of_zero():
+    network = torch.nn.ParameterDict({"a": torch.nn.Parameter(torch.zeros(2))})
+    network["a"].grad = torch.zeros(2)
+    release = SimpleNamespace(our_name=str, rounding=1e-5)
+    for norm, ok in ((1e-6, True), (math.nan, False)):
+        first, *_ = golden._check_gradients(SimpleNamespace(gradient_norms={"a": norm}), release, network)
+        assert first.ok == ok
 
 
 def without(section, key):
@@ -94,12 +115,12 @@ def shorter(value):
     return [shorter(value[0]), *value[1:]] if isinstance(value[0], list) else value[:-1]
 
 
-def unknown(value):
-    """Return a value whose first number is replaced by one that is no number."""
+def unknown(value, instead=math.nan):
+    """Return a value whose first number is replaced by one that is no number, or by `instead`."""
     if isinstance(value, dict):
         first = next(iter(value))
-        return value | {first: unknown(value[first])}
-    return [unknown(value[0]), *value[1:]] if isinstance(value, list) else math.nan
+        return value | {first: unknown(value[first], instead)}
+    return [unknown(value[0], instead), *value[1:]] if isinstance(value, list) else instead
 
 
 ARRAYS = [key for key, value in TOLD.items() if isinstance(value, list) or key == "outputs"]
@@ -110,6 +131,7 @@ SPOILT = [
     *(("lacks of outputs", key, TOLD | {"outputs": without(TOLD["outputs"], key)}) for key in TOLD["outputs"]),
     *(("lacks of losses", key, TOLD | {"losses": without(TOLD["losses"], key)}) for key in TOLD["losses"]),
     *(("not a number", key, TOLD | {key: unknown(TOLD[key])}) for key in FIGURES),
+    *(("infinite", key, TOLD | {key: unknown(TOLD[key], math.inf)}) for key in FIGURES),
 ]
 
 
@@ -143,6 +165,13 @@ def test_an_array_of_another_shape_in_a_plain_set_is_named(shared_data, tmp_path
 def test_a_place_without_a_set_is_named(tmp_path):
     with pytest.raises(PipelineError, match="there is no golden set here"):
         verify(tmp_path)
+
+
+def test_a_set_of_a_method_that_is_not_here_is_named(tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({"system": "mh_detr"}))
+    with pytest.raises(PipelineError, match=r"other\.json: no released files of `mh_detr` are known here"):
+        verify(path)
 
 
 def test_a_set_that_lacks_a_key_is_refused(tmp_path):

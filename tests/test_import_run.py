@@ -15,8 +15,9 @@ import torch
 from pipeline import cli, files
 from pipeline.asking.card import read_card
 from pipeline.errors import PipelineError
+from pipeline.released.checkpoint import release_of
 from pipeline.released.golden_compact import compact
-from pipeline.released.run_folder import TrainedOn, import_run
+from pipeline.released.run_folder import TrainedOn, import_run, training_of
 
 GOLDEN = Path(__file__).parent / "data" / "golden" / "tvsum_v.json"
 OPTIONS = {"hidden_dim": 256, "nheads": 8, "enc_layers": 2, "a_feat_dim": None}
@@ -43,7 +44,8 @@ def test_the_card_says_what_was_told_and_what_the_options_say(checkpoint, tmp_pa
     import_run(checkpoint(max_v_l=-1, max_q_l=20), folder, "tr_detr", TOLD)
     card = read_card(folder)
     assert (card.dataset, card.grid, card.widths()) == ("tvsum", "2s", (2048, 0, 512))
-    assert (card.settings.training.max_clips, card.settings.training.max_tokens) == (None, 20)
+    # The released loader cuts no words on TVSum, whatever the option says.
+    assert (card.settings.training.max_clips, card.settings.training.max_tokens) == (None, None)
     assert files.read_json(folder / "card.json")["selected"] == {"epoch": 155}
 
 
@@ -59,6 +61,20 @@ def test_an_imported_run_can_be_loaded_with_weights_named_one_by_one(checkpoint,
     assert moments.card.imported() == [*TOLD.video, TOLD.text]
     with pytest.raises(PipelineError, match=r"these weights are not here → .*fetch"):
         Moments.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "limits"),
+    [
+        ("moment_detr", "qvhighlights", (75, 40)),
+        ("qd_detr", "tvsum", (75, None)),
+        ("univtg", "charades_sta", (None, None)),
+        ("umt", "charades_sta", (None, None)),
+    ],
+)
+def test_a_video_is_cut_only_if_the_released_loader_cuts_it(method, dataset, limits):
+    training = training_of({"max_v_l": 75, "max_q_l": 40}, dataset, release_of(method).cuts)
+    assert (training.max_clips, training.max_tokens) == limits
 
 
 @pytest.mark.parametrize(

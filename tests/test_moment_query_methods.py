@@ -146,6 +146,17 @@ def test_more_events_than_slots_and_none_at_all_are_matched():
     assert all(bool(loss.isfinite()) for loss in losses.values())
 
 
+def test_an_event_that_goes_backwards_may_be_as_long_as_the_first_spans():
+    """In a batch of three the middle one has such an event: -0.5 wide here, and every span is 0.5 wide at the start."""
+    method = small("eatr")
+    batch = labelled(make_batch([9, 6, 4], [5, 2, 1]))
+    outputs = method.outputs(batch)
+    losses = method.losses(outputs, batch, method.match(method.costs(outputs, batch), batch.labels))
+    losses["total"].backward()
+    gradients = [p.grad for p in method.network.parameters() if p.grad is not None]
+    assert all(bool(x.isfinite().all()) for x in [*losses.values(), *gradients])
+
+
 def test_events_that_are_not_finite_stop_the_matching():
     method = small("eatr").network
     batch = labelled(make_batch([9, 9], [4, 4]))

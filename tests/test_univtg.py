@@ -15,7 +15,6 @@ from pipeline.errors import PipelineError
 from pipeline.methods.contract import Inputs
 from pipeline.methods.univtg.labels import ClipTargets, clip_range
 from pipeline.methods.univtg.method import suppressed
-from pipeline.methods.univtg.network import DropPath
 from pipeline.methods.univtg.release import RELEASE
 from pipeline.methods.univtg.settings import UniVtgSettings
 from pipeline.records import Query
@@ -107,16 +106,6 @@ def test_the_rate_rises_and_then_drops():
         schedule.step()
     assert rates[:12] == pytest.approx([1e-5 * min(n, 10) for n in range(1, 13)])
     assert [rates[n] for n in (79, 80, 159, 160)] == pytest.approx([1e-4, 1e-5, 1e-5, 1e-6])
-
-
-def test_a_path_is_dropped_whole_and_kept_in_the_mean():
-    torch.manual_seed(0)
-    path = DropPath(0.1).train()
-    dropped = path(torch.ones(4000, 2, 3))
-    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
-    assert sorted(set(dropped[:, 0, 0].tolist())) == pytest.approx([0, 1 / 0.9])
-    assert float(dropped.mean()) == pytest.approx(1, abs=0.02)
-    assert torch.equal(path.eval()(torch.ones(5, 2, 3)), torch.ones(5, 2, 3))
 
 
 def released_weights():

@@ -14,6 +14,7 @@ from pipeline.methods.settings import MomentQuerySettings
 from pipeline.models.batch import Batch, Outputs
 from pipeline.models.losses import (
     cross_entropy,
+    hinge,
     labels_of,
     layers_of,
     moment_losses,
@@ -78,3 +79,11 @@ class MomentQueryMethod(Method):
             windows = list(scored_windows(*found, within_duration=self.within_duration))
             scores = scores.astype(np.float16)
         return Decoded(windows, [row[:n] for row, n in zip(scores, n_clips, strict=True)])
+
+
+class PairedClipsMethod(MomentQueryMethod):
+    """A method with moment queries that learns clip scores only from the drawn pairs of clips."""
+
+    def saliency_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Return the hinge loss between the clips of each pair, a scalar."""
+        return hinge(outputs.saliency, labels_of(batch), self.settings.saliency_margin)

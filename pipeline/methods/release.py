@@ -5,6 +5,7 @@ The readers (`pipeline/released/`) know no method by name. Each method with a re
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pipeline import nouns
@@ -42,7 +44,12 @@ class Check(NamedTuple):
     quantity: str
     difference: float
     tolerance: float
-    ok: bool
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the difference is allowed. A difference that is infinite or NaN is never allowed: the tolerance
+        would be infinite, too, if the set held an infinite number."""
+        return math.isfinite(self.difference) and self.difference <= self.tolerance
 
 
 def close(name: str, ours: Tensor, reference: Tensor) -> Check:
@@ -54,17 +61,22 @@ def close(name: str, ours: Tensor, reference: Tensor) -> Check:
         return incomparable(f"{name}: shape {_shape(ours)}, in the set {_shape(reference)}")
     difference = float((ours.detach() - reference).abs().max())
     tolerance = RELATIVE * float(reference.abs().max())
-    return Check(name, difference, tolerance, difference <= tolerance)
+    return Check(name, difference, tolerance)
+
+
+def near(name: str, ours: float, reference: float, share: float = RELATIVE) -> Check:
+    """Compare two numbers. The tolerance is a share of the reference value."""
+    return Check(name, abs(ours - reference), share * abs(reference))
 
 
 def none_differ(name: str, wrong: int) -> Check:
     """Return the check of a number of things that differ. None may differ."""
-    return Check(name, float(wrong), 0.0, wrong == 0)
+    return Check(name, float(wrong), 0.0)
 
 
 def incomparable(name: str) -> Check:
     """Return the failed check of a quantity that cannot be compared at all."""
-    return Check(name, float("inf"), 0.0, False)
+    return Check(name, float("inf"), 0.0)
 
 
 def check_steps(
@@ -90,8 +102,7 @@ def check_steps(
             ("total", losses["total"], row["total"], totals),
             ("gradient norm", norm, row["grad_norm_before_clip"], norms),
         ):
-            difference = abs(float(value.detach()) - wanted)
-            yield Check(f"step {row['step']}: {name}", difference, share * wanted, difference <= share * wanted)
+            yield near(f"step {row['step']}: {name}", float(value.detach()), wanted, share)
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,8 @@ class Release:
     options: our setting → the released option with its value; one option may give several of our settings. fitted: a
     function that returns the settings with the sizes of the released tensors, for sizes that no option gives; it raises
     KeyError, IndexError or ValueError. inputs_of: a function that returns the widths of the features that fit the
-    tensors; it raises KeyError or TypeError.
+    tensors; it raises KeyError or TypeError. cuts: whether the system cuts long videos and texts, as its options
+    `max_v_l` and `max_q_l` say.
 
     Golden sets. outputs, losses: a released name → the field of our outputs, or the name of our loss; losses that have
     one name of ours are added up. weights_apart: the loss weights that a set lists separately from the others, in its
@@ -159,6 +171,7 @@ class Release:
     options: Mapping[str, str] = field(default_factory=dict)
     weights_apart: tuple[str, ...] = ()
     fitted: Callable[[Any, Mapping[str, Tensor]], MethodSettings] = lambda settings, _: settings
+    cuts: bool = True
     rounding: float = 0.0
     columns: Mapping[str, int] = field(default_factory=lambda: {"pred_logits": 2, "pred_spans": 2})
     rows_of_set: Callable[[Mapping[str, Any]], tuple[Sequence[Query], Any]] | None = None
@@ -200,15 +213,20 @@ class Release:
     def renamed(
         self, released: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object = "checkpoint"
     ) -> dict[str, Tensor]:
-        """Return released tensors under our names, in our shapes (kernel-1 convolutions lose their last axis), as
-        float32.
+        """Return released tensors under our names, in our shapes, as float32. Axes of length 1 may be added or dropped
+        (the last axis of kernel-1 convolutions).
 
         expected: our state, for its names and shapes. Raises PipelineError, which names what is missing, unknown or of
-        another size.
+        another shape, or what the file holds twice with different values.
         """
-        renamed = {
-            ours: tensor for name, tensor in released.items() if (ours := self.our_name(name, where)) is not None
-        }
+        renamed: dict[str, Tensor] = {}
+        for name, tensor in released.items():
+            ours = self.our_name(name, where)
+            if ours is None:
+                continue
+            first = renamed.setdefault(ours, tensor)
+            if first is not tensor and not torch.equal(first.float(), tensor.float()):
+                raise self.wrong_file(f"holds two different tensors for `{ours}`, the second is `{name[:100]}`", where)
         if missing := sorted(expected.keys() - renamed.keys()):
             raise self.wrong_file(f"lacks {nouns.counted(len(missing), 'tensor')}, the first is `{missing[0]}`", where)
         if surplus := sorted(renamed.keys() - expected.keys()):
@@ -216,7 +234,7 @@ class Release:
                 f"holds {nouns.counted(len(surplus), 'tensor')} too many, the first is `{surplus[0]}`", where
             )
         for name, tensor in renamed.items():
-            if tensor.numel() != expected[name].numel():
+            if _without_ones(tensor) != _without_ones(expected[name]):
                 raise self.wrong_file(f"`{name}` has shape {_shape(tensor)}, expected {_shape(expected[name])}", where)
         return {name: renamed[name].float().reshape(tensor.shape) for name, tensor in expected.items()}
 
@@ -229,3 +247,8 @@ class Release:
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
+
+
+def _without_ones(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of a tensor without its axes of length 1."""
+    return tuple(length for length in tensor.shape if length != 1)

@@ -1,4 +1,5 @@
-"""The encoder layers: one in which clips attend to words (t2v), and one in which clips attend to each other.
+"""The encoder layers: one in which clips attend to words (t2v), and one in which clips attend to each other. Clips and
+words can also be joined to one sequence.
 
 Axes: B samples, L clips, N tokens, d width.
 """
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pipeline.models.attention import FeedForward, MultiHeadAttention, xavier
+from pipeline.models.attention import FeedForward, MultiHeadAttention, clip_positions, xavier
 from pipeline.models.elementwise import Dropout, PReLU
 from pipeline.models.masking import keep_valid
 from pipeline.models.packing import Packing
@@ -79,6 +82,15 @@ class Stack(nn.Module):
         for layer in self.layers:
             clips = layer(clips, positions, *context)
         return clips
+
+
+def one_sequence(video: Tensor, text: Tensor, video_mask: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Join clips [B, L, d] and words [B, N, d] to one sequence, the clips first. video_mask: [B, L]. text_mask: [B, N].
+
+    Returns the rows [B, L + N, d], their positions [B, L + N, d] and their mask [B, L + N]. Words have no position.
+    """
+    positions = F.pad(clip_positions(video_mask, video.shape[-1]), (0, 0, 0, text.shape[1]))
+    return torch.cat((video, text), dim=1), positions, torch.cat((video_mask, text_mask), dim=1)
 
 
 def sparing_padding(stack: Stack, rows: Tensor, positions: Tensor, mask: Tensor) -> Tensor:

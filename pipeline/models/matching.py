@@ -97,11 +97,16 @@ def giou(spans: Tensor, others: Tensor) -> Tensor:
 
 
 def giou_of_ends(start: Tensor, end: Tensor, other_start: Tensor, other_end: Tensor) -> Tensor:
-    """Return the generalised IoU of intervals by their ends, elementwise over broadcast axes."""
+    """Return the generalised IoU of intervals by their ends, elementwise over broadcast axes.
+
+    Where union or hull has no length, its quotient counts as 0. An interval may go backwards (an event of EaTR), so the
+    lengths of two intervals can cancel each other.
+    """
     shared = (torch.minimum(end, other_end) - torch.maximum(start, other_start)).clamp(min=0)
     union = (end - start) + (other_end - other_start) - shared
     hull = (torch.maximum(end, other_end) - torch.minimum(start, other_start)).clamp(min=0)
-    return shared / union - (hull - union) / hull
+    empty = (hull - union) / hull.masked_fill(hull == 0, 1)
+    return shared / union.masked_fill(union == 0, 1) - empty.masked_fill(hull == 0, 0)
 
 
 def _bounds(spans: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,9 +28,10 @@ def scored_windows(
 
     They are scaled by the annotated duration, cut to 4 decimals, clamped, and rounded (half to even) to multiples of
     the clip. If the dataset has a `longest_s`, windows are clamped to 0 … `longest_s`, as released (QVHighlights). For
-    other datasets they are clamped to the duration after the rounding, because the duration may end between two clips;
-    nothing was released for Charades-STA. As released, windows of zero length and duplicates are kept. within_duration:
-    whether windows are also clamped to the annotated duration before all other steps.
+    other datasets they are clamped to the duration after the rounding, because the duration may end between two clips.
+    Of the systems that use this rule, only CG-DETR released one for Charades-STA. It clamps to 150 s before the
+    rounding, and never after it. As released, windows of zero length and duplicates are kept. within_duration: whether
+    windows are also clamped to the annotated duration before all other steps.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()
     duration = np.array([query.duration for query in queries], np.float32)[:, None, None]

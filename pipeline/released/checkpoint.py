@@ -51,14 +51,17 @@ class Released:
     dropped: tuple[str, ...]
 
 
-def release_of(method: str) -> Release:
-    """Return the description of a method's released files. Raises PipelineError if none are known for this method."""
+def release_of(method: str, where: object = "--method") -> Release:
+    """Return the description of a method's released files. Raises PipelineError if none are known for this method.
+
+    where: the option or the file that names the method, for the error.
+    """
     place = methods.settings_class(method).released if method in methods.METHODS else None
     if place is None:
         known = [name for name in methods.METHODS if methods.settings_class(name).released]
         raise PipelineError(
             f"no released files of `{method}` are known here",
-            where="--method",
+            where=where,
             remedy=f"name one of {', '.join(known)}",
         )
     return methods.imported(place)

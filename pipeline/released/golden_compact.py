@@ -33,7 +33,7 @@ def compact(path: Path) -> GoldenSet:
     Raises KeyError, ValueError or TypeError if the set lacks a key, or if an array has another size.
     """
     told = files.read_json(path)
-    release = release_of(_method_of(told))
+    release = release_of(_method_of(told), path)
     if release.rows_of_set:  # such sets lack the keys of what the method, or the dataset, does not have
         release = replace(release, outputs={k: v for k, v in release.outputs.items() if k in told["outputs"]})
         told = {"matcher": None, "global_weight": 0.0, "local_weight": 0.0} | told

@@ -44,7 +44,7 @@ MAX_WINDOWS = Training().max_windows
 def plain(folder: Path) -> GoldenSet:
     """Read a set of the form `plain`. folder: the folder of the set."""
     expected = files.read_json(folder / "released_expected.json")
-    release = release_of(expected.get("model", methods.DEFAULT))
+    release = release_of(expected.get("model", methods.DEFAULT), folder)
     options = expected["opt"]
     arrays = _arrays(folder / "released_forward.npz")
     video = [arrays[name] for name in ("src_vid", "src_aud") if name in arrays]
@@ -76,7 +76,7 @@ def plain(folder: Path) -> GoldenSet:
 def sharp(folder: Path) -> GoldenSet:
     """Read a set of the form `sharp`. Our own stores and loader make its batch from the raw rows."""
     expected = files.read_json(folder / "expected.json")
-    release = release_of(expected.get("model", methods.DEFAULT))
+    release = release_of(expected.get("model", methods.DEFAULT), folder)
     options, arrays = expected["options"], _arrays(folder / "forward.npz")
     dataset = _dataset(options)
     queries = tuple(query_from_row(row, f"{folder}, meta {n}") for n, row in enumerate(expected["metas"]))

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
 from pipeline.layout.runs import CARD, EPOCHS, weights_of
-from pipeline.released.checkpoint import Released, import_checkpoint, read_released
+from pipeline.released.checkpoint import Released, import_checkpoint, read_released, release_of
 
 ENDPOINTS = 2
 """Number of columns of temporal endpoints that are added to video and to audio."""
@@ -48,14 +48,14 @@ def import_run(source: Path, folder: Path, method: str, told: TrainedOn) -> Path
     """
     _refuse_trained(folder)
     released = read_released(source, method)
-    card = _card(released, folder, source, told)
+    card = _card(released, folder, source, told, cuts=release_of(method).cuts)
     weights = weights_of(folder, EPOCHS[0])
     import_checkpoint(source, weights, method)
     files.write_json(folder / CARD, seal.sealed(card | {"files": {weights.name: files.sha256(weights)}}))
     return folder / CARD
 
 
-def _card(released: Released, folder: Path, source: Path, told: TrainedOn) -> dict[str, Any]:
+def _card(released: Released, folder: Path, source: Path, told: TrainedOn, *, cuts: bool) -> dict[str, Any]:
     options = released.options
     dataset = told.dataset or _dataset_in(options)
     grid = told.grid or _grid_in(options)
@@ -81,7 +81,7 @@ def _card(released: Released, folder: Path, source: Path, told: TrainedOn) -> di
         "features": {family: asdict(_passport(family, str(grid))) for family in reads.all},
         "reads": reads.model_dump(mode="json"),
         "model": released.settings.model_dump(mode="json"),
-        "training": _training(options).model_dump(mode="json"),
+        "training": training_of(options, str(dataset), cuts).model_dump(mode="json"),
         "selected": {"epoch": released.epoch},
         "threads": 1,
     }
@@ -125,10 +125,18 @@ def _refuse_other_widths(reads: config.Features, released: Released, source: Pat
         )
 
 
-def _training(options: Mapping[str, Any]) -> config.Training:
-    """Return the limits of length of the training, as far as the options give them. As released, -1 means no limit."""
+def training_of(options: Mapping[str, Any], dataset: str, cuts: bool) -> config.Training:
+    """Return the limits of length of the training, as far as the options give them. As released, -1 means no limit.
+
+    cuts: as in `Release`. A system that cuts nothing may have these options, and still ignores them. All released
+    systems ignore the limit of the words on some datasets.
+    """
+    if not cuts:
+        return config.Training(max_clips=None, max_tokens=None)
     limits = {"max_clips": options.get("max_v_l"), "max_tokens": options.get("max_q_l")}
     known = {key: value for key, value in limits.items() if isinstance(value, int) and not isinstance(value, bool)}
+    if not datasets.get(dataset).options_cut_text:
+        known["max_tokens"] = -1
     return config.Training.model_validate({key: value if value > 0 else None for key, value in known.items()})
 
 

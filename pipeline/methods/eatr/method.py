@@ -11,13 +11,13 @@ from torch import Tensor
 from pipeline.methods.contract import Inputs
 from pipeline.methods.eatr.network import Eatr, EventOutputs
 from pipeline.methods.eatr.settings import EatrSettings
-from pipeline.methods.moment_queries import MomentQueryMethod
+from pipeline.methods.moment_queries import PairedClipsMethod
 from pipeline.models.batch import Batch
-from pipeline.models.losses import hinge, labels_of, span_losses
+from pipeline.models.losses import span_losses
 from pipeline.models.matching import solve, span_costs
 
 
-class EatrMethod(MomentQueryMethod):
+class EatrMethod(PairedClipsMethod):
     """EaTR, which learns clip scores only from the drawn pairs of clips. It learns events only if the dataset has
     moments."""
 
@@ -57,7 +57,3 @@ class EatrMethod(MomentQueryMethod):
             each = span_losses(found, events, matched, weights.event_span, weights.event_giou)
             losses |= {f"event_{name}": loss.sum() for name, loss in each.items()}
         return losses
-
-    def saliency_loss(self, outputs: EventOutputs, batch: Batch) -> Tensor:  # type: ignore[override]
-        """Return the hinge loss between the clips of each pair, a scalar."""
-        return hinge(outputs.saliency, labels_of(batch), self.settings.saliency_margin)

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from pipeline.methods.eatr.events import Slots, pseudo_events
 from pipeline.methods.eatr.settings import EatrSettings
-from pipeline.models.attention import Mlp, MultiHeadAttention, clip_positions, sine, xavier
+from pipeline.models.attention import Mlp, MultiHeadAttention, sine, xavier
 from pipeline.models.batch import Batch, Outputs
 from pipeline.models.decoder import DecoderLayer, MomentHeads, inverse_sigmoid
 from pipeline.models.elementwise import Dropout
-from pipeline.models.encoder import SelfLayer, Stack, sparing_padding
+from pipeline.models.encoder import SelfLayer, Stack, one_sequence, sparing_padding
 from pipeline.models.losses import needed
 from pipeline.models.masking import keep_valid
 from pipeline.models.projection import Projection
@@ -54,7 +54,6 @@ class Eatr(nn.Module):
         super().__init__()
         dim = settings.hidden_dim
         layer = (dim, settings.heads, settings.feedforward_dim, settings.dropout, nn.ReLU)
-        self.dim = dim
         self.encoder = Stack(SelfLayer(*layer), settings.encoder_layers)
         self.slots = Slots(dim, settings.queries, settings.slot_iterations)
         layers = [DecoderLayer(*layer), DecoderLayer(*layer)]
@@ -71,12 +70,9 @@ class Eatr(nn.Module):
     def forward(self, batch: Batch) -> EventOutputs:
         """Predict spans with foreground logits, clip scores and events for every query of the batch."""
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
-        mask = torch.cat((batch.video_mask, batch.text_mask), dim=1)
-        places = clip_positions(batch.video_mask, self.dim)
-        # Words have no position.
-        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)
-        memory = sparing_padding(self.encoder, torch.cat((video, text), dim=1), positions, mask)
-        slots = self.slots(video + places, batch.video_mask)
+        rows, positions, mask = one_sequence(video, text, batch.video_mask, batch.text_mask)
+        memory = sparing_padding(self.encoder, rows, positions, mask)
+        slots = self.slots(video + positions[:, : video.shape[1]], batch.video_mask)
         states, references = self.decoder(
             slots,
             self.event_span(slots).float().sigmoid(),

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.methods.moment_detr.settings import MomentDetrSettings
-from pipeline.models.attention import FeedForward, MultiHeadAttention, clip_positions, xavier
+from pipeline.models.attention import FeedForward, MultiHeadAttention, xavier
 from pipeline.models.batch import Batch, Outputs
 from pipeline.models.decoder import MomentHeads
 from pipeline.models.elementwise import Dropout
-from pipeline.models.encoder import SelfLayer, Stack, sparing_padding
+from pipeline.models.encoder import SelfLayer, Stack, one_sequence, sparing_padding
 from pipeline.models.masking import keep_valid
 from pipeline.models.projection import Projection
 
@@ -30,7 +30,6 @@ class MomentDetr(nn.Module):
         super().__init__()
         dim = settings.hidden_dim
         layer = (dim, settings.heads, settings.feedforward_dim, settings.dropout)
-        self.dim = dim
         self.encoder = Stack(SelfLayer(*layer, activation=nn.ReLU), settings.encoder_layers)
         self.decoder = PlainDecoder(PlainDecoderLayer(*layer), dim, settings.queries, settings.decoder_layers)
         self.moments = MomentHeads(dim)
@@ -41,11 +40,8 @@ class MomentDetr(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Predict spans with foreground logits, and clip scores, for every query of the batch."""
         video, text = self.video_projection(batch.video), self.text_projection(batch.text)
-        mask = torch.cat((batch.video_mask, batch.text_mask), dim=1)
-        places = clip_positions(batch.video_mask, self.dim)
-        # Words have no position.
-        positions = torch.cat((places, torch.zeros_like(text, dtype=places.dtype)), dim=1)
-        memory = sparing_padding(self.encoder, torch.cat((video, text), dim=1), positions, mask)
+        rows, positions, mask = one_sequence(video, text, batch.video_mask, batch.text_mask)
+        memory = sparing_padding(self.encoder, rows, positions, mask)
         logits, spans = self.moments(self.decoder(memory, positions, keep_valid(mask)))
         scores = self.score(memory[:, : video.shape[1]]).squeeze(-1)
         return Outputs.of_layers(logits, spans, saliency=scores)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluation.top5 import top5_average_precision
-from pipeline.methods.release import RELATIVE, Calls, Check, GoldenSet, check_steps, close, noise, none_differ
+from pipeline.methods.release import Calls, Check, GoldenSet, check_steps, close, near, noise, none_differ
 from pipeline.methods.umt.labels import PeakLabels, PeakTargets
 from pipeline.methods.umt.method import UmtMethod
 from pipeline.methods.umt.network import PeakOutputs, Umt
@@ -89,7 +89,7 @@ def _check_labels(labels: PeakLabels, told: Mapping[str, Any] | None, moments: b
     yield close("labels: heat", labels.heat, heat)
     yield none_differ("labels: clips of heat", int(((labels.heat > 0) != (heat > 0)).sum()))
     yield close("labels: widths", labels.window, marks[0])
-    yield Check("labels: offsets", gap := float((labels.offset - marks[1]).abs().max()), 1e-6, gap <= 1e-6)
+    yield Check("labels: offsets", float((labels.offset - marks[1]).abs().max()), 1e-6)
     yield none_differ("labels: centre clips", int((labels.centres != marks[2]).sum()))
     yield none_differ("labels: windows", int(labels.n_windows) - told["n_windows"])
 
@@ -120,9 +120,7 @@ def _check_without_text_mask(golden: GoldenSet, method: UmtMethod, network: Umt)
         network.text_mask = method.settings.text_mask
     for released, value in golden.expected["losses_without_text_mask"].items():
         name = {"center_loss": "centre"}.get(released, released.removesuffix("_loss"))
-        difference = abs(float(losses[name]) - value)
-        limit = RELATIVE * abs(value)
-        yield Check(f"loss {name} without a text mask", difference, limit, difference <= limit)
+        yield near(f"loss {name} without a text mask", float(losses[name]), value)
 
 
 def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
@@ -169,7 +167,7 @@ def _windows(name: str, ours: Sequence[np.ndarray], wanted: Sequence[Any]) -> Ch
     if any(found.shape != rows.shape for found, rows in pairs):
         return none_differ(f"{name}, samples with another number", sum(a.shape != b.shape for a, b in pairs))
     largest = float(np.max([np.abs(found - rows).max() for found, rows in pairs]))
-    return Check(name, largest, WINDOW, largest <= WINDOW)
+    return Check(name, largest, WINDOW)
 
 
 def _check_steps(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
@@ -185,11 +183,7 @@ def _check_steps(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
     yield from check_steps(method, golden, steps, **STEP)
     with torch.no_grad():
         total = float(method.losses(method.outputs(golden.batch), golden.batch, ())["total"])
-    yield _relative("total after the steps", total, told[-1][0], STEP["totals"])
+    yield near("total after the steps", total, told[-1][0], STEP["totals"])
     norms.append(float(table[unread["row"]].detach().norm()))  # type: ignore[index]
     for when, norm in zip(("before", "after"), norms, strict=True):
-        yield _relative(f"unread position {when} the steps: norm", norm, unread[f"norm_{when}"], 1e-6)
-
-
-def _relative(name: str, ours: float, wanted: float, share: float) -> Check:
-    return Check(name, abs(ours - wanted), share * abs(wanted), abs(ours - wanted) <= share * abs(wanted))
+        yield near(f"unread position {when} the steps: norm", norm, unread[f"norm_{when}"], 1e-6)

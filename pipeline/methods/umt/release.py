@@ -110,6 +110,7 @@ RELEASE = Release(
     outputs=OUTPUTS,
     losses=LOSSES,
     fitted=fitted,
+    cuts=False,
     rounding=1e-5,
     columns={},
     rows_of_set=rows_of_set,

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from pipeline.methods.contract import Inputs
 from pipeline.methods.univtg.settings import UniVtgSettings
-from pipeline.models.attention import FeedForward, clip_positions
+from pipeline.models.attention import FeedForward
 from pipeline.models.batch import Batch
-from pipeline.models.elementwise import drop
-from pipeline.models.encoder import SelfLayer, Stack
+from pipeline.models.elementwise import PathDropout
+from pipeline.models.encoder import SelfLayer, Stack, one_sequence
 from pipeline.models.masking import keep_valid, masked_softmax
 from pipeline.models.projection import Projection
 
@@ -46,28 +46,13 @@ class ClipOutputs:
     query: Tensor
 
 
-class DropPath(nn.Module):
-    """Dropout of whole branches. While training, a sample loses its branch with probability `rate`, and kept branches
-    are divided by 1 - rate."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """Return the branches [B, L, d], with zeros for those that were dropped."""
-        if not self.training or not self.rate:
-            return branch
-        return branch * drop(torch.ones(len(branch), 1, 1, device=branch.device), self.rate).to(branch.dtype)
-
-
 class PathLayer(SelfLayer):
     """The shared encoder layer with GELU, and with whole branches dropped instead of single values."""
 
     def __init__(self, dim: int, heads: int, feedforward_dim: int, dropout: float, drop_path: float) -> None:
         super().__init__(dim, heads, feedforward_dim, dropout)
         self.feedforward = FeedForward(dim, feedforward_dim, 0.0, nn.GELU)
-        self.dropout = DropPath(drop_path)
+        self.dropout = PathDropout(drop_path)
 
 
 class ClipHead(nn.Module):
@@ -107,10 +92,8 @@ class UniVtg(nn.Module):
         """Return the predictions for every clip of the batch."""
         video = self.video_projection(batch.video) + self.types[VIDEO]
         text = self.text_projection(batch.text) + self.types[TEXT]
-        places = clip_positions(batch.video_mask, video.shape[-1])
-        keep = keep_valid(torch.cat((batch.video_mask, batch.text_mask), dim=1))
-        joint = torch.cat((video, text), dim=1)
-        clips = self.encoder(joint, F.pad(places, (0, 0, 0, text.shape[1])), keep)[:, : video.shape[1]]
+        rows, positions, mask = one_sequence(video, text, batch.video_mask, batch.text_mask)
+        clips = self.encoder(rows, positions, keep_valid(mask))[:, : video.shape[1]]
         query = (masked_softmax(text @ self.pool, batch.text_mask, dim=1)[:, None] @ text).squeeze(1)
         video, query = video.float(), query.float()  # The cosine is computed in float32 under autocast, too.
         alike = F.cosine_similarity(video, query[:, None], dim=-1)

@@ -118,7 +118,7 @@ def _check_predictions(
         "windows, samples with another number", sum(map(lambda a, b: a.shape != b.shape, windows, wanted))
     )
     largest = float(np.max([np.abs(a - b).max() for a, b in zip(windows, wanted, strict=True)]))
-    yield Check("windows: ends and scores", largest, 1.01e-4, largest <= 1.01e-4)
+    yield Check("windows: ends and scores", largest, 1.01e-4)
     noise = RELATIVE * max(np.abs(row["pred_saliency_scores"]).max() for row in rows)
     steps = [
         np.max(
@@ -128,7 +128,7 @@ def _check_predictions(
         for ours, row, each in zip(saliency, rows, cosine, strict=True)
     ]
     largest = float(np.max(steps))
-    yield Check("predictions: saliency, in float16 steps", largest, 1.0 + RELATIVE, largest <= 1.0 + RELATIVE)
+    yield Check("predictions: saliency, in float16 steps", largest, 1.0 + RELATIVE)
 
 
 RELEASE = Release(
@@ -139,6 +139,7 @@ RELEASE = Release(
     settings=UniVtgSettings,
     options=OPTIONS,
     inputs_of=inputs_of,
+    cuts=False,
     outputs={"pred_logits": "foreground", "pred_spans": "offsets"},
     losses=LOSSES,
     columns={"pred_spans": 2},
