@@ -131,7 +131,9 @@ def _of_source(
     if any(answers[url].is_busy for url in wrong):
         yield note(LINKS, f"{source.name}: {told}", "go on: a download waits as the server asks, and tries again")
     elif len(wrong) == len(source.addresses) and is_lacking and source.kind != "youtube":
-        yield problem(LINKS, f"{source.name}: no address gives it ({told})", TO_MIRROR if source.is_mirrored else TO_BRING)
+        yield problem(
+            LINKS, f"{source.name}: no address gives it ({told})", TO_MIRROR if source.is_mirrored else TO_BRING
+        )
     elif wrong:
         here = "it is here already" if not is_lacking else "another address gives it"
         remedy = (
