@@ -44,8 +44,11 @@ __all__ = [
     "section",
 ]
 
-RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d+)$")]
-"""The weights of an encoder: the released ones, or random ones from a seed."""
+RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d{1,18})$")]
+"""The weights of an encoder: the released ones, or random ones from a seed. torch takes seeds below 2⁶³."""
+
+Seconds = Annotated[float, Field(gt=0, le=1_000_000)]
+"""A time to wait. Systems count it in milliseconds of 32 bits, so it has at most 24 days."""
 
 S = TypeVar("S", bound="Strict")
 
@@ -60,7 +63,7 @@ class Acquire(Strict):
     """Path of another table of sources. With null the sources.csv of the package is used."""
     attempts: Positive = 5
     """Number of tries per file."""
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Seconds = 60.0
     """Seconds without an answer after which a connection is given up."""
     longest_wait_s: Annotated[float, Field(ge=0)] = 900.0
     """Largest number of seconds that a server may ask to wait (`Retry-After`). A server that asks for more ends the
@@ -89,7 +92,7 @@ class Encoding(Strict):
     """Number format of the stored features."""
     weights: dict[str, RandomOrReleased] = {}
     """Name of weights in sources.csv → `released`, or `random:SEED` (for the demo and tests only)."""
-    seconds_per_video: Annotated[float, Field(gt=0)] = 900.0
+    seconds_per_video: Seconds = 900.0
     """Seconds that decoding one video may take, and that reading its facts for the account may take. A video that takes
     longer is skipped and reported."""
     second_reader: Literal["decord"] | None = None
@@ -128,7 +131,7 @@ class Config(Strict):
     training: dict[DatasetName, Training]
     """Dataset → the training schedule of its experiments. A key that the method of an experiment never reads is ignored
     for this experiment."""
-    experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Experiment]
+    experiments: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,100}$")], Experiment]
     """Name of an experiment → its definition. The name is used in paths, targets and messages."""
     peers: list[str] = []
     """Names of the experiments that the target `peers` makes and that the tables of `all_tables` leave out: the rows of

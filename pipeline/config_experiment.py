@@ -165,7 +165,7 @@ class Experiment(Strict):
     """Settings that differ from the `model` of the file and of the dataset."""
     training: Training
     """Settings that differ from the `training` of the dataset."""
-    sweep: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+$")], SweepPoint] = {}
+    sweep: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9.]{1,100}$")], SweepPoint] = {}
     """Name of a sweep point → the settings that it changes in this experiment's `model` and `training`."""
     domains: list[DomainName] = []
     """The domains to run, of a dataset that is trained by domain (TVSum). An empty list means all of them."""

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,9 @@ MADE_HERE = "delete it and run again"
 
 CHECK_FOLDER = "check that folder's permissions and free space, and your quota or limit on the size of files"
 """The advice for a path that cannot be written."""
+
+OTHER_FOLDER = "name another folder, or give that file another name"
+"""The advice for a path below something that is no folder."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the errors of a full disk, of a quota that is used up, and of a limit on the size of files."""
@@ -60,7 +63,7 @@ def atomic(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
 
 
 @contextmanager
@@ -78,6 +81,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
+        _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """Remove a file that was not finished. If the disk refuses this, too, the first error is the one to be told."""
+    with suppress(OSError):
         partial.unlink(missing_ok=True)
 
 
@@ -128,6 +137,13 @@ def _sync_folder(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> PipelineError:
     """Make the error for a path that cannot be written. All such errors have the same words."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        # One of the names above it is a file, so neither permissions nor space would help.
+        for parent in Path(path).parents:
+            if os.path.lexists(parent) and not parent.is_dir():
+                return PipelineError(
+                    f"cannot be written, because {parent} is no folder", where=path, remedy=OTHER_FOLDER
+                )
     return PipelineError(f"cannot be written ({error.strerror or error})", where=path, remedy=CHECK_FOLDER)
 
 

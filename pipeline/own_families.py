@@ -81,11 +81,11 @@ def why_without_words(model: str) -> str:
 def _weights_name(name: str, weights: str, where: str) -> str:
     if is_file(weights):
         return source_of(name)
-    if not re.fullmatch(r"random:[0-9]+|[A-Za-z0-9][A-Za-z0-9-]*", weights):
+    if not re.fullmatch(r"random:[0-9]{1,18}|[A-Za-z0-9][A-Za-z0-9-]*", weights):
         raise PipelineError(
             f"`weights` is {weights!r}",
             where=where,
-            remedy="name a file, a row of sources.csv, or random:SEED with a whole number",
+            remedy="name a file, a row of sources.csv, or random:SEED with a whole number of at most 18 digits",
         )
     return weights
 

@@ -104,8 +104,8 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
     bad line.
 
     A row that contains NaN, Infinity or a key twice is yielded with its problem. A byte-order mark is skipped. Raises
-    PipelineError if the file cannot be read, if it has a line longer than LONGEST_LINE, or if it is one JSON list or
-    object over several lines.
+    PipelineError if the file cannot be read, if it is a pipe or written in UTF-16, if it has a line longer than
+    LONGEST_LINE, or if it is one JSON list or object over several lines.
     """
     odd: list[str] = []
     twice: list[str] = []
@@ -125,6 +125,8 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any] | None, s
         with _opened(path) as file:
             is_first = True
             for number, line in enumerate(limits.lines_of(file.readline, LONGEST_LINE), start=1):
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise PipelineError("is written in UTF-16", where=path, remedy="save it in the encoding UTF-8")
                 text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if text.strip():
                     odd.clear()
@@ -157,7 +159,11 @@ def beginnings(path: Path | str, numbers: Collection[int]) -> dict[int, str]:
 
 
 def _opened(path: Path | str) -> gzip.GzipFile | BufferedReader:
-    """Open a file, and unpack it if its first bytes are those of gzip, whatever its name is."""
+    """Open a file, and unpack it if its first bytes are those of gzip, whatever its name is.
+
+    Raises PipelineError for a pipe, which could be read only once and may never end.
+    """
+    files.refuse_special(Path(path))
     with open(path, "rb") as file:
         is_packed = file.read(len(GZIP)) == GZIP
     return gzip.open(path, "rb") if is_packed else open(path, "rb")

@@ -27,10 +27,10 @@ Grid = Annotated[str, AfterValidator(_known_grid), Field(json_schema_extra={"exa
 
 
 class Strict(BaseModel):
-    """A section of the config. Unknown keys are refused, and values never change after loading. The docstrings of keys
-    are written into the JSON schema."""
+    """A section of the config. Unknown keys and numbers that are not finite are refused, and values never change after
+    loading. The docstrings of keys are written into the JSON schema."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     def changes(self) -> dict[str, Any]:
         """Return the values that differ from the defaults, as JSON values.

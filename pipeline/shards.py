@@ -11,6 +11,9 @@ from hashlib import sha256
 
 from pipeline.errors import PipelineError
 
+MOST_NAMES = 100_000
+"""The largest number of shards: every path names a shard by five digits."""
+
 PARTS = 1_000_000
 """Number of parts into which videos are divided for a sample."""
 

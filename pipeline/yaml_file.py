@@ -35,6 +35,11 @@ second. The config of the paper has 3,000."""
 LIKE_OURS = "name a file that is built like config.yaml"
 """The advice for a file that no config of this project can be."""
 
+HALF = re.compile("[\ud800-\udfff]")
+"""Half a character. YAML does not join two of them, as JSON does, and no file can contain one."""
+
+HALF_A_CHARACTER = r"holds half a character: `\ud83d\ude00` is one character in JSON and two halves in YAML"
+
 _SHORT_CONFIG = re.compile(r"-[DFSafklnpt]*C(?P<value>.*)", re.DOTALL)
 """The pattern of `-C`: letters of options without a value may be before it (`-nC`), and its value may follow directly
 (`-Ca=1`)."""
@@ -199,6 +204,9 @@ def _read_yaml(text: str, path: Path | str) -> tuple[Any, list[str]]:
             if self.depth > limits.MOST_NESTED and self.check_event(yaml.CollectionStartEvent):
                 raise PipelineError(limits.TOO_DEEP, where=path, remedy=LIKE_OURS)
             node = super().compose_node(parent, index)
+            if isinstance(node, yaml.ScalarNode) and HALF.search(node.value):
+                where = f"{path}, line {node.start_mark.line + 1}"
+                raise PipelineError(HALF_A_CHARACTER, where=where, remedy="write the character itself")
             self.depth -= 1
             return node
 

@@ -130,6 +130,20 @@ def test_a_large_video_is_played_from_where_it_lies(monkeypatch, tmp_path):
     assert page.address_of(video, tmp_path / "out") == ("../a%20folder/mine%20%231.mp4", False)
 
 
+@pytest.mark.parametrize("name", ["answers.json", "windows.csv", "clips.csv", "index.html"])
+def test_a_file_that_no_answer_wrote_is_kept(video, tmp_path, name):
+    (tmp_path / name).write_text('{"mine": 1}', encoding="utf-8")
+    with pytest.raises(PipelineError, match=rf"{name}: is there already, and no answer wrote it → .*--output DIR"):
+        write.write([answer_about(video, "a dog")], tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"mine": 1}')]
+
+
+def test_an_answer_takes_the_place_of_an_earlier_one(video, tmp_path):
+    for query in ("a dog", "a cat"):
+        write.write([answer_about(video, query)], tmp_path)
+    assert "a cat" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
 def test_an_edit_list_counts_frames(tmp_path):
     windows = (ScoredWindow(1.5, 3.0, 0.9), ScoredWindow(62.0, 3602.5, 0.5))
     answer = Answer("a dog", Path("mine.mp4"), 4000.0, "a/b", 2.0, windows, (0.0,) * 2000)

@@ -144,6 +144,14 @@ def test_a_comparison_ends_in_its_verdict_and_lists_every_vid(tmp_path, video, c
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[1].startswith("-my clip,3,3,1.000000,")
 
 
+def test_a_comparison_is_not_written_over_a_store(tmp_path, video, capsys):
+    store = extract(video, tmp_path / "own.h5")
+    before = store.read_bytes()
+    said = fails(capsys, "features", "compare", store, store, "--output", store)
+    assert "own.h5: is no name for a CSV file → name a FILE.csv" in said
+    assert store.read_bytes() == before
+
+
 def test_a_store_of_one_video_is_drawn_without_naming_it(tmp_path, video, capsys):
     store = extract(video, tmp_path / "own.h5")
     run("--results", tmp_path, "features", "inspect", store, "--video", video)

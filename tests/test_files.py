@@ -46,9 +46,21 @@ def test_equal_values_give_equal_bytes(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_named_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PipelineError, match=r"file/x\.json: cannot be written .* → check") as caught:
-        files.write_json(tmp_path / "file" / "x.json", {})
-    assert "\n" not in str(caught.value)
+    for path in (tmp_path / "file" / "x.json", tmp_path / "file/deep/x.json"):
+        with pytest.raises(
+            PipelineError, match=r"x\.json: cannot be written, because .*/file is no folder → name"
+        ) as caught:
+            files.write_json(path, {})
+        assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_told_and_no_other_error_hides_it(tmp_path):
+    for writer in (files.atomic, files.atomic_path):
+        with (
+            pytest.raises(PipelineError, match=r"cannot be written \(File name too long\)"),
+            writer(tmp_path / ("x" * 250)) as partial,
+        ):
+            partial.write_text("")  # only `atomic_path` gets here
 
 
 def test_a_git_blob_digest_is_gits(tmp_path):

@@ -36,9 +36,9 @@ def test_two_files_without_a_metric_in_common_are_refused():
         compare(rows([1, 0], ["a", "b"]), other)
 
 
-@pytest.mark.parametrize(("resamples", "seed"), [(0, 0), (-5, 0), (10, -1)])
+@pytest.mark.parametrize(("resamples", "seed"), [(0, 0), (-5, 0), (10, -1), (10**11, 0)])
 def test_a_bootstrap_that_nobody_can_draw_is_refused(resamples, seed):
-    with pytest.raises(PipelineError, match=f"{resamples} resamples with seed {seed}"):
+    with pytest.raises(PipelineError, match=f"{resamples:,} resamples with seed {seed}"):
         compare(many(), many(1), resamples, seed)
 
 

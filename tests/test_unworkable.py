@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,6 +113,7 @@ MATRIX = [
     ("datasets.tvsum.annotations.dev", "tvsum-val", r"annotations.dev"),
     ("datasets.tvsum.videos", ["nowhere"], r"no source 'nowhere'"),
     ("datasets.tvsum.shards", 0, r"`datasets.tvsum.shards`"),
+    ("datasets.tvsum.shards", 100_001, r"`datasets.tvsum.shards`.*less than or equal to 100000"),
     ("datasets.tvsum.skip", ["a", "a"], r"`skip` names a vid twice"),
     ("datasets.tvsum.missing", "ignore", r"`datasets.tvsum.missing`: Input should be 'fail', 'skip' or 'fill'"),
     ("datasets.tvsum.missing", "fill", r"`missing: fill` needs `fill: \{archive: NAME, beside:"),
@@ -125,6 +127,15 @@ MATRIX = [
     ("acquire.connections", 100, r"`acquire.connections`"),
     ("acquire.requests_per_minute", {"host": 0}, r"requests_per_minute"),
     ("encoding.weights", {"clip": "random:0"}, r"no family has such weights"),
+    ("encoding.weights", {"clip-vit-b32": f"random:{2**63}"}, r"`encoding.weights.clip-vit-b32`: String should match"),
+    # numbers that nothing can be computed with, and names that no file can have
+    ("acquire.timeout_s", inf, r"`acquire.timeout_s`: Input should be a finite number"),
+    ("acquire.timeout_s", 1e10, r"`acquire.timeout_s`: Input should be less than or equal to 1000000"),
+    ("encoding.seconds_per_video", 1e10, r"`encoding.seconds_per_video`: Input should be less than or equal to"),
+    ("acquire.largest_archive_gb", inf, r"`acquire.largest_archive_gb`: Input should be a finite number"),
+    ("training.tvsum.learning_rate", inf, r"`training.tvsum.learning_rate`: Input should be a finite number"),
+    ("experiments." + "x" * 101, SHIPPED["experiments"]["qvhighlights_v"], r"x`: String should match pattern"),
+    ("experiments.qvhighlights_v.sweep", {"x" * 101: {}}, r"sweep\.x+`: String should match pattern"),
 ]  # fmt: skip
 
 

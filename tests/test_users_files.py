@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -81,6 +82,23 @@ def test_one_json_value_is_named_once_and_nobody_is_told_to_delete_it(tmp_path, 
             use()
         assert str(refusal.value).count("wrong") == 1  # the place
         assert "delete" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_told_once_with_the_encoding_to_save_it_in(tmp_path, encoding):
+    wrong, right = tmp_path / "wrong.jsonl", write(tmp_path / "right.jsonl", LINES)
+    wrong.write_bytes(f"\ufeff{LINES}".encode(encoding))
+    for given, truth in ((wrong, right), (right, wrong)):
+        with pytest.raises(SystemExit, match=r"wrong\.jsonl: is written in UTF-16 → save it in the encoding UTF-8$"):
+            scored("evaluate", given, truth)
+
+
+def test_rows_from_a_pipe_are_refused_and_waited_for_by_nobody(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    right = write(tmp_path / "right.jsonl", LINES)
+    for given, truth in ((tmp_path / "pipe", right), (right, tmp_path / "pipe")):
+        with pytest.raises(SystemExit, match=r"pipe: is a pipe or a device and no file → name a file"):
+            scored("evaluate", given, truth)
 
 
 def test_a_table_of_sources_may_begin_with_a_mark(tmp_path):

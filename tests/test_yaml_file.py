@@ -51,6 +51,15 @@ def test_nothing_that_is_written_is_lost_without_a_word(tmp_path, text, message)
         yaml_file.read(written(tmp_path, text))
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "config.json"])
+def test_a_character_that_json_escapes_in_two_halves_is_named_by_its_line(tmp_path, name):
+    path = written(tmp_path, '{"results": "r",\n "title": "\\ud83d\\ude00"}', name)
+    with pytest.raises(
+        PipelineError, match=rf"{name}, line 2: holds half a character: .* → write the character itself"
+    ):
+        yaml_file.read(path)
+
+
 @pytest.mark.parametrize("path", ["config.yaml", "workflow/profiles/demo/demo.yaml", "docs/table3/study.yaml"])
 def test_our_configs_are_read_as_yaml_reads_them(path):
     assert yaml_file.read(ROOT / path) == yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from typing import Any
 from pipeline import devices, files, locks, names
 from pipeline.config import Encoding
 from pipeline.encoders.workers import workers
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, readable
 from pipeline.families import FAMILIES, Passport
 from pipeline.features.making.encode import encode_videos
 from pipeline.features.making.frame_rows import FrameRowMaker
@@ -48,7 +48,7 @@ class Encoded:
 
     rows: the folder that they are kept in. vid: the key of its rows. duration_s: seconds, exact as a fraction.
     stores: family → the store of its rows. title: what the file calls itself, or else its name. notes: sentences about
-    rows that are not what one would expect, such as those of a video without sound.
+    rows that are not what one would expect, such as those of a video without sound. sha256: digest of the video.
     """
 
     video: Path
@@ -58,17 +58,22 @@ class Encoded:
     stores: Mapping[str, Path]
     title: str
     notes: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class VideoNote:
-    """Stored facts about a video, so that it need not be read again while size and time of the file are unchanged."""
+    """Stored facts about a video, so that it need not be read again while size and time of the file are unchanged.
+
+    video: its path, '' if an older version wrote the facts.
+    """
 
     bytes: int
     changed_ns: int
     sha256: str
     duration_s: str
     title: str
+    video: str = ""
 
 
 def rows_folder(video: Path) -> Path:
@@ -94,6 +99,7 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
     """
     video = Path(video)
     vid = names.file_name(own_vid(video), "the name", video, "rename the file: its name is the key of its rows")
+    _refuse_rows_of_another(video, folder)
     note = _note_of(video, folder)
     duration = Fraction(note.duration_s)
     _refuse_shorter_than_a_clip(video, duration, recipes)
@@ -107,7 +113,27 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
                 missing = [recipe for recipe in missing if not _is_there(stores[recipe.family], source)]
             if missing:
                 _make(source, missing, stores, max(Encoding().seconds_per_video, TIMES_REAL * float(duration)))
-    return Encoded(video, folder, vid, float(duration), stores, note.title, _findings(stores, vid))
+    return Encoded(video, folder, vid, float(duration), stores, note.title, _findings(stores, vid), note.sha256)
+
+
+def _refuse_rows_of_another(video: Path, folder: Path) -> None:
+    """Raise PipelineError for a folder that was named for the rows and holds those of another video, which is still
+    there. Its rows would be replaced, also while a page about it is served."""
+    if os.path.abspath(folder) == os.path.abspath(rows_folder(video)):
+        return
+    known = _remembered(folder / FACTS)
+    other = Path(known.video) if known else video
+    if other.is_file() and video.is_file() and not other.samefile(video):
+        remedy = "name another folder, for each video has one of its own: --rows FOLDER"
+        raise PipelineError(f"holds the rows of {other}", where=folder, remedy=remedy)
+
+
+def refuse_rows_of_another(encoded: Encoded, store: Store) -> None:
+    """Raise PipelineError if a store no longer holds the rows of this video, because another process replaced them."""
+    found = store.attributes(encoded.vid).get("source") if encoded.vid in store else ""
+    if encoded.sha256 and found not in (None, encoded.sha256):
+        what = "has no rows any more: the video was changed, or another one was encoded into the same folder"
+        raise PipelineError(what, where=encoded.video, remedy="encode it again (end this command, and start it again)")
 
 
 def _refuse_shorter_than_a_clip(video: Path, duration: Fraction, recipes: Sequence[Recipe]) -> None:
@@ -171,7 +197,9 @@ def _note_of(video: Path, folder: Path) -> VideoNote:
         if known is not None and (known.bytes, known.changed_ns) == (state.st_size, state.st_mtime_ns):
             return known
     duration, title = in_other_process(_duration_and_title, video, LONGEST_S, DOING, video)
-    note = VideoNote(state.st_size, state.st_mtime_ns, files.sha256(video), str(duration), title)
+    note = VideoNote(
+        state.st_size, state.st_mtime_ns, files.sha256(video), str(duration), title, readable(video.absolute())
+    )
     try:
         files.write_json(path, asdict(note))
     except PipelineError as error:
@@ -183,7 +211,8 @@ def _note_of(video: Path, folder: Path) -> VideoNote:
 def _remembered(path: Path) -> VideoNote | None:
     try:
         note = VideoNote(**files.read_json(path))
-        is_sound = isinstance(note.title, str) and isinstance(note.sha256, str) and Fraction(note.duration_s) > 0
+        texts = note.title, note.sha256, note.video
+        is_sound = all(isinstance(text, str) for text in texts) and Fraction(note.duration_s) > 0
     except (PipelineError, TypeError, ValueError, ZeroDivisionError):
         return None
     return note if is_sound else None

@@ -33,14 +33,15 @@ EDIT_RATES = (*map(Fraction, (24, 25, 30, 50, 60)), *(Fraction(1000 * n, 1001) f
 def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: int = SHOWN) -> list[Path]:
     """Write the files of answers about one video, and return their paths. cut: whether to cut clips out, too.
 
-    Raises PipelineError for a folder that cannot be written, for one that holds the video under the name of a file to
-    be written, and for a video whose streams cannot be copied.
+    Raises PipelineError for a folder that cannot be written, for one that holds the video or a file of the user under
+    the name of a file to be written, and for a video whose streams cannot be copied.
     """
     if not answers:
         return []
     video, rate = answers[0].video, edit_rate(answers[0].video)
     written = [folder / "answers.json", folder / "windows.csv", folder / "clips.csv"]
     _refuse_the_video(answers, folder, cut=cut, most=most)
+    _refuse_files_of_others(folder)
     files.write_json(written[0], [answer.to_row() for answer in answers])
     csv_file.write(
         written[1], ("query", "rank", "start_s", "end_s", "score"), spreadsheet.cells(_window_rows(answers, most))
@@ -102,6 +103,28 @@ def _refuse_the_video(answers: Sequence[Answer], folder: Path, *, cut: bool, mos
         names += [f"query-{number}-{rank}{suffix}" for rank in clips for suffix in SUFFIXES]
     if any((folder / name).exists() and (folder / name).samefile(video) for name in names):
         raise PipelineError("would be overwritten", where=video, remedy="name another folder: --output DIR")
+
+
+def _refuse_files_of_others(folder: Path) -> None:
+    """Raise PipelineError if a file to be written is there, and no earlier answer wrote it into this folder.
+
+    answers.json is written first, so a folder in which an answer wrote anything has it.
+    """
+    there = [name for name in ("answers.json", "windows.csv", "clips.csv", "index.html") if (folder / name).exists()]
+    if there and not _is_of_an_answer(folder / "answers.json"):
+        raise PipelineError(
+            "is there already, and no answer wrote it",
+            where=folder / there[0],
+            remedy="name another folder: --output DIR",
+        )
+
+
+def _is_of_an_answer(path: Path) -> bool:
+    try:
+        rows = files.read_json(path)
+    except PipelineError:
+        return False
+    return isinstance(rows, list) and all(isinstance(row, dict) and "saliency" in row for row in rows)
 
 
 def _window_rows(answers: Sequence[Answer], most: int) -> list[tuple[object, ...]]:

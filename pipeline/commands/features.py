@@ -103,6 +103,8 @@ def compare(options: Namespace) -> None:
     from pipeline.features.looking.compare import compare_stores
     from pipeline.features.looking.compare_text import text, write_csv
 
+    if options.output and options.output.suffix != ".csv":  # It may be the name of a store.
+        raise PipelineError("is no name for a CSV file", where=options.output, remedy="name a FILE.csv")
     comparison = compare_stores(options.a, options.b)
     if options.output:
         write_csv(comparison, options.output)

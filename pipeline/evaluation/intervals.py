@@ -32,6 +32,8 @@ NO_SPREAD = 1e-9
 """Shares that differ by less than this are equal except for rounding."""
 NO_POINTS = 0.005
 """Half of an interval below this many percent points is printed as 0.00, so it is no resolution."""
+MOST_RESAMPLES = 1_000_000
+"""Largest number of resamples. The means of all of them are held in memory, 0.2 GB for two files."""
 DRAWS = 1 << 20
 """Number of videos drawn at a time. The result of a seed depends on it."""
 
@@ -232,13 +234,13 @@ class _Sample:
     values: np.ndarray
 
     def resampled(self, resamples: int, seed: int) -> np.ndarray:
-        """Return bootstrap means, [resamples, columns]. Raises PipelineError for no resamples and for a seed below
-        0."""
-        if resamples < 1 or seed < 0:
+        """Return bootstrap means, [resamples, columns]. Raises PipelineError for no resamples, for too many to hold in
+        memory, and for a seed below 0."""
+        if not 1 <= resamples <= MOST_RESAMPLES or seed < 0:
             raise PipelineError(
-                f"{resamples} resamples with seed {seed}",
+                f"{resamples:,} resamples with seed {seed}",
                 where="bootstrap",
-                remedy="give `--resamples` of at least 1, and `--seed` of at least 0",
+                remedy=f"give `--resamples` of 1 to {MOST_RESAMPLES:,}, and `--seed` of at least 0",
             )
         if len(self.sums) < 2:
             return np.empty((0, self.sums.shape[1]))

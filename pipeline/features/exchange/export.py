@@ -89,6 +89,8 @@ def _sign(output: Path, passport: Passport, layout: Layout) -> None:
 def _count_rows(store: Store, path: Path) -> None:
     """Write the JSON file that says how many rows each array has. Entries of other shards in it are kept."""
     before = files.read_json(path) if path.exists() else {}
+    if not isinstance(before, dict):
+        raise PipelineError("lists no numbers of rows", where=path, remedy="export into another folder")
     files.write_json(path, before | {key: store.n_rows(key) for key in store.keys()})  # noqa: SIM118 - no dict
 
 

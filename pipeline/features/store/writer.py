@@ -5,6 +5,7 @@ The layout of the file is described in `pipeline/features/store/__init__.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -24,7 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.families import Passport
 from pipeline.features.store import POOLED, Entry, Store, rows_not_finite
 from pipeline.features.store.places import PLACES, write_index
-from pipeline.names import name_problem
+from pipeline.names import MOST_BYTES, name_problem
 from pipeline.nouns import counted
 
 
@@ -132,7 +133,9 @@ class StoreWriter:
             files.write_json(sign, asdict(self.passport))
 
     def _staged_path(self, key: str) -> Path:
-        return self._staging / f"{quote(key, safe='')}.npz"
+        quoted = quote(key, safe="")  # nine bytes for each letter of Chinese, so it may be too long for a file's name
+        name = quoted if len(quoted) <= MOST_BYTES else hashlib.sha256(key.encode()).hexdigest()
+        return self._staging / f"{name}.npz"
 
     def _read_staged(self, key: str) -> Entry | None:
         """Return an entry of the staging folder, or None if there is none or a power cut left only a part of it."""
