@@ -232,6 +232,32 @@ def test_cg_detrs_windows_are_clamped_to_the_duration_before_they_are_rounded():
     assert method.decode(given, [query], [50], "qvhighlights").windows[0][0, :2].tolist() == within
 
 
+@pytest.mark.parametrize(("duration", "plain", "within"), [(30.96, 30.96, 31.0), (31.33, 31.0, 31.0)])
+def test_cg_detrs_windows_on_charades_are_whole_seconds_also_at_the_end(duration, plain, within):
+    logits, spans = torch.zeros(1, 1, 2), torch.tensor([[[0.75, 0.5]]])
+    query = Query(qid=1, query="", vid="v", duration=duration)
+    ends = [
+        scored_windows(logits, spans, [query], "charades_sta", 1.0, within_duration=clamped)[0, 0, 1].item()
+        for clamped in (False, True)
+    ]
+    assert ends == [plain, within]
+
+
+@pytest.mark.parametrize(("moments", "kept"), [(True, -9.0), (False, -9.001)])
+def test_clip_scores_are_rounded_to_float16_only_where_files_are_released(moments, kept):
+    method = small("qd_detr", moments=moments)
+    nothing = torch.zeros(0, 1, 1, 2)
+    given = Outputs(
+        logits=torch.zeros(1, 1, 2),
+        spans=torch.full((1, 1, 2), 0.5),
+        aux_logits=nothing,
+        aux_spans=nothing,
+        saliency=torch.tensor([[-9.001]]),
+    )
+    (scores,) = method.decode(given, [Query(qid=1, query="", vid="v", duration=2.0)], [1], "qvhighlights").saliency
+    assert scores.tolist() == pytest.approx([kept], abs=1e-5)
+
+
 def test_more_prompts_picked_than_there_are_are_refused():
     with pytest.raises(ValidationError, match="`prompts_picked` is 11, and there are 10 `prompts`"):
         methods.settings_class("cg_detr")(prompts_picked=11)

@@ -29,9 +29,10 @@ def scored_windows(
     They are scaled by the annotated duration, cut to 4 decimals, clamped, and rounded (half to even) to multiples of
     the clip. If the dataset has a `longest_s`, windows are clamped to 0 … `longest_s`, as released (QVHighlights). For
     other datasets they are clamped to the duration after the rounding, because the duration may end between two clips.
-    Of the systems that use this rule, only CG-DETR released one for Charades-STA. It clamps to 150 s before the
-    rounding, and never after it. As released, windows of zero length and duplicates are kept. within_duration: whether
-    windows are also clamped to the annotated duration before all other steps.
+    As released, windows of zero length and duplicates are kept.
+
+    within_duration: whether windows are clamped to the annotated duration before all other steps, and never after the
+    rounding. CG-DETR does this. It also clamps windows of Charades-STA to 150 s, which no val video reaches.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()
     duration = np.array([query.duration for query in queries], np.float32)[:, None, None]
@@ -42,10 +43,9 @@ def scored_windows(
     bounds, scores = np.take_along_axis(bounds, order[..., None], 1), np.take_along_axis(scores, order, 1)
     bounds = np.round(bounds.astype(np.float64), 4).astype(np.float32).astype(np.float64)
     longest_s = datasets.get(dataset).longest_s
-    if longest_s is not None:
-        bounds = _on_grid(bounds.clip(0, longest_s), clip_s)
-    else:
-        bounds = _on_grid(bounds, clip_s).clip(0, np.array([query.duration for query in queries])[:, None, None])
+    bounds = _on_grid(bounds if longest_s is None else bounds.clip(0, longest_s), clip_s)
+    if longest_s is None and not within_duration:
+        bounds = bounds.clip(0, np.array([query.duration for query in queries])[:, None, None])
     return np.round(np.concatenate((bounds, scores.astype(np.float64)[..., None]), axis=-1), 4)
 
 
