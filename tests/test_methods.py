@@ -58,8 +58,14 @@ def test_with_two_methods_a_section_takes_the_keys_of_the_one_it_names():
     cases = [
         (raw({"name": "toy", "threshold": 0.4}), {"name": "toy", "revision": 1, "threshold": 0.4}),
         (raw({"name": "toy"}, top=tuned), {"name": "toy", "revision": 1}),
-        (raw({"dropout": 0.3}, top={"model": {"name": "tr_detr"}}), {"name": "tr_detr", "revision": 1, "dropout": 0.3}),
-        (raw(top=tuned), {"name": "tr_detr", "revision": 1, "dropout": 0.2, "loss_weights": {"saliency": 3.0}}),
+        (
+            raw({"dropout": 0.3}, top={"model": {"name": "tr_detr"}}),
+            {"name": "tr_detr", "revision": TrDetrSettings.revision, "dropout": 0.3},
+        ),
+        (
+            raw(top=tuned),
+            {"name": "tr_detr", "revision": TrDetrSettings.revision, "dropout": 0.2, "loss_weights": {"saliency": 3.0}},
+        ),
         (raw(top={"model": {"name": "toy", "threshold": 0.1}}), {"name": "toy", "revision": 1, "threshold": 0.1}),
         (raw({"name": "toy", "dropout": 0.1}), "`experiments.one.model.dropout` is no key of the method toy"),
         (raw({"threshold": 0.1}), "`experiments.one.model.threshold` is no key of the method tr_detr"),
@@ -161,7 +167,7 @@ def test_a_new_key_with_a_default_changes_no_record_and_a_value_does():
         another: float = 3.0
 
     assert Newer(dropout=0.2).recorded() == TrDetrSettings(dropout=0.2).recorded()
-    assert Newer(another=4.0).recorded() == {"name": "tr_detr", "revision": 1, "another": 4.0}
+    assert Newer(another=4.0).recorded() == {"name": "tr_detr", "revision": TrDetrSettings.revision, "another": 4.0}
     weights = LossWeights(saliency=2.0)
     assert TrDetrSettings(loss_weights=weights).recorded()["loss_weights"] == {"saliency": 2.0}
 
@@ -218,7 +224,7 @@ def defaults():
 
 
 def test_a_default_that_changes_raises_a_revision():
-    """Runs are recorded by what differs from the defaults. To write the file anew: python tests/test_methods.py."""
+    """Runs are recorded by what differs from the defaults. To write the file anew: PYTHONPATH=. python tests/test_methods.py."""
     for name, was in json.loads(DEFAULTS.read_text()).items():
         now = defaults()[name]
         if now["revision"] == was["revision"]:
