@@ -224,7 +224,10 @@ def defaults():
 
 
 def test_a_default_that_changes_raises_a_revision():
-    """Runs are recorded by what differs from the defaults. To write the file anew: PYTHONPATH=. python tests/test_methods.py."""
+    """Runs are recorded by what differs from the defaults.
+
+    To write the file anew: PYTHONPATH=. python tests/test_methods.py
+    """
     for name, was in json.loads(DEFAULTS.read_text()).items():
         now = defaults()[name]
         if now["revision"] == was["revision"]:
