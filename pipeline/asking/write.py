@@ -29,6 +29,9 @@ SUFFIXES = (".mp4", ".mkv")
 EDIT_RATES = (*map(Fraction, (24, 25, 30, 50, 60)), *(Fraction(1000 * n, 1001) for n in (24, 30, 60)))
 """The frame rates that an edit list may have."""
 
+FILES = ("answers.json", "windows.csv", "clips.csv", "index.html")
+"""The names of the files that every answer writes. The first is written first."""
+
 
 def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: int = SHOWN) -> list[Path]:
     """Write the files of answers about one video, and return their paths. cut: whether to cut clips out, too.
@@ -96,7 +99,7 @@ def edit_rate(video: Path) -> Fraction:
 def _refuse_the_video(answers: Sequence[Answer], folder: Path, *, cut: bool, most: int) -> None:
     """Raise PipelineError if a file to be written is the video itself, also under another path."""
     video = answers[0].video
-    names = ["answers.json", "windows.csv", "clips.csv", "index.html"]
+    names = [*FILES]
     for number, answer in enumerate(answers, 1):
         names.append(f"query-{number}.edl")
         clips = range(1, len(answer.shown(most)) + 1) if cut else ()
@@ -108,9 +111,9 @@ def _refuse_the_video(answers: Sequence[Answer], folder: Path, *, cut: bool, mos
 def _refuse_files_of_others(folder: Path) -> None:
     """Raise PipelineError if a file to be written is there, and no earlier answer wrote it into this folder.
 
-    answers.json is written first, so a folder in which an answer wrote anything has it.
+    A folder in which an answer wrote anything has answers.json.
     """
-    there = [name for name in ("answers.json", "windows.csv", "clips.csv", "index.html") if (folder / name).exists()]
+    there = [name for name in FILES if (folder / name).exists()]
     if there and not _is_of_an_answer(folder / "answers.json"):
         raise PipelineError(
             "is there already, and no answer wrote it",
