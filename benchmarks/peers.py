@@ -8,9 +8,10 @@ percent. The other arguments add the files of another study, `NAME=FOLDER/EXPERI
 used as far as they are.
 
 It prints the numbers of each method (best evaluation on the reported video, last evaluation, mean of the last 50,
-luck), the matrices of paired differences for the first three of them, the mean of the last 50 in every domain, and the
-number of evaluations that have exactly the value of equal scores for all clips. With `--page FILE` the same is written
-into the page, between the lines `<!-- figures -->` and `<!-- end of figures -->`.
+luck), the matrices of paired differences for the first three of them, the mean of the last 50 in every domain, the
+number of evaluations that have exactly the value of equal scores for all clips, and how many networks give all clips
+nearly the same score. With `--page FILE` the same is written into the page, between the lines `<!-- figures -->` and
+`<!-- end of figures -->`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 import pandas as pd
 
@@ -33,12 +34,15 @@ from pipeline.datasets.tvsum import DOMAINS
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.selection import luck
 from pipeline.layout import Layout
+from pipeline.layout.runs import EPOCHS, RunId
 from pipeline.manifests import files_of
 from pipeline.reporting import published, render
 from pipeline.reporting.paired import Contestant, Matrix
 from pipeline.reporting.paired_forms import as_table
 
 LAST = 50
+NARROW = 0.001
+"""Scores of all clips that lie within this are nearly equal."""
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 NUMBERS = {"best": "best evaluation", "last": "last evaluation", "level": f"mean of the last {LAST}"}
 """Name of a number → how it is called in a heading."""
@@ -70,7 +74,8 @@ def main() -> None:
         name, _, place = other.partition("=")
         found[name] = read(Path(place).parent.glob(f"{Path(place).name}-s*.csv"))
     found = {name: found[name] for name in sorted(found, key=list(ROW_OF).index) if found[name]}
-    text = "\n".join(page(found, spent, collapsed(options.results)))
+    spreads = {name: dict(spreads_of(Layout(options.results), name)) for name in found}
+    text = "\n".join([*page(found, spent, collapsed(options.results)), "", *nearly_equal(spreads)])
     print(text)
     if options.page:
         before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
@@ -170,6 +175,35 @@ def by_domain(found: Mapping[str, Sequence[Curves]], equal: Mapping[str, float])
         at = [d for d, value in values if abs(value - equal[d]) < 0.005]
         where = ", ".join(f"{d} {at.count(d)}" for d in DOMAINS if d in at)
         yield f"- {label}: {len(at)} of {len(values):,}" + (f" ({where})" if where else "")
+
+
+def spreads_of(layout: Layout, experiment: str) -> Iterator[tuple[tuple[str, str], float]]:
+    """Yield (run, epoch) → the difference between the highest and the lowest clip score of the run's val video. Runs
+    without predictions are left out."""
+    for folder in sorted(layout.runs(experiment).glob("*/")):
+        for epoch in EPOCHS:
+            path = layout.predictions(experiment, folder.name, "val", epoch)
+            if path.exists():
+                ((_, row),) = records.read_jsonl(path)
+                yield (folder.name, epoch), max(row["pred_saliency_scores"]) - min(row["pred_saliency_scores"])
+
+
+def nearly_equal(spreads: Mapping[str, Mapping[tuple[str, str], float]]) -> Iterator[str]:
+    """Yield the lines of a table: the networks that give all clips nearly the same score. spreads: method → (run,
+    epoch) → difference between its highest and its lowest score."""
+    yield f"Networks whose scores of all clips lie within {NARROW} of each other, with their domains:"
+    yield from ["", "| method | selected epoch | last epoch | highest - lowest score, last epoch, median |"]
+    yield "|:--|:--|:--|--:|"
+    for label, found in spreads.items():
+        cells = []
+        for epoch in EPOCHS:
+            of_epoch = {run: spread for (run, when), spread in found.items() if when == epoch}
+            narrow = [str(RunId.parse(run).domain) for run, spread in of_epoch.items() if spread < NARROW]
+            where = ", ".join(f"{d} {narrow.count(d)}" for d in DOMAINS if d in narrow)
+            cells.append(f"{len(narrow)} of {len(of_epoch)}" + (f" ({where})" if where else ""))
+        if found:
+            usual = median(spread for (_, when), spread in found.items() if when == EPOCHS[-1])
+            yield f"| {label} | {' | '.join(cells)} | {usual:.2g} |"
 
 
 if __name__ == "__main__":
