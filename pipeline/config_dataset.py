@@ -10,7 +10,7 @@ from pipeline.config_experiment import Experiment
 from pipeline.config_names import FamilyName
 from pipeline.families import FAMILIES
 from pipeline.settings import Grid, Strict
-from pipeline.shards import MOST_NAMES
+from pipeline.shards import MOST_SHARDS
 
 
 class Fill(Strict):
@@ -28,7 +28,7 @@ class Fill(Strict):
 class Dataset(Strict):
     """The settings of one dataset: its sources, the number of its jobs, and its grids."""
 
-    shards: Annotated[int, Field(gt=0, le=MOST_NAMES)] = 32
+    shards: Annotated[int, Field(gt=0, le=MOST_SHARDS)] = 32
     """Number of jobs among which its videos are divided."""
     clip: Grid = "2s"
     """The grid of its labels: the length of the clips that people rated."""

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from pipeline.errors import PipelineError
 
-MOST_NAMES = 100_000
+MOST_SHARDS = 100_000
 """The largest number of shards: every path names a shard by five digits."""
 
 PARTS = 1_000_000

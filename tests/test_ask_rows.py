@@ -47,13 +47,13 @@ def test_a_folder_with_the_rows_of_another_video_is_refused_and_they_stay(tmp_pa
 def test_a_served_video_that_was_changed_is_not_answered_with_the_rows_of_the_new_one(tmp_path):
     encoded = encode(video_at(tmp_path / "a/x.mp4"))
     with Store([encoded.stores[FAMILY]]) as store:
-        rows.refuse_rows_of_another(encoded, store)
+        rows.refuse_replaced_rows(encoded, store)
     encode(video_at(tmp_path / "a/x.mp4", first=900, seconds=6))
     with (
         Store([encoded.stores[FAMILY]]) as store,
         pytest.raises(PipelineError, match=r"a/x\.mp4: has no rows any more: .* → encode it again"),
     ):
-        rows.refuse_rows_of_another(encoded, store)
+        rows.refuse_replaced_rows(encoded, store)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pipeline.asking.answer import Answer, scored
 from pipeline.asking.card import RunCard, read_card, weights_file_of
 from pipeline.asking.pieces import RULE, Piece, longest_piece, merged_saliency, merged_windows, pieces_of
 from pipeline.asking.recipes import recipes_of
-from pipeline.asking.rows import Encoded, encode, refuse_rows_of_another, rows_folder, store_path
+from pipeline.asking.rows import Encoded, encode, refuse_replaced_rows, rows_folder, store_path
 from pipeline.asking.words import LONGEST, Words, qid_of, query_text
 from pipeline.errors import PipelineError, printable
 from pipeline.features.making.recipe import Recipe
@@ -166,7 +166,7 @@ class Moments:
         with ExitStack() as stack:
             stores = {family: stack.enter_context(Store([paths[family]])) for family in self.card.features.all}
             for family in self.card.visual:
-                refuse_rows_of_another(encoded, stores[family])
+                refuse_replaced_rows(encoded, stores[family])
             normalisation = self.card.settings.model.normalisation(self.card.dataset)
             yield load(
                 OpenFeatures(stores, {}), self.card.features, [asked], training=training, normalisation=normalisation

@@ -99,7 +99,7 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
     """
     video = Path(video)
     vid = names.file_name(own_vid(video), "the name", video, "rename the file: its name is the key of its rows")
-    _refuse_rows_of_another(video, folder)
+    _refuse_folder_of_another(video, folder)
     note = _note_of(video, folder)
     duration = Fraction(note.duration_s)
     _refuse_shorter_than_a_clip(video, duration, recipes)
@@ -116,7 +116,7 @@ def encode(video: Path, recipes: Sequence[Recipe], folder: Path) -> Encoded:
     return Encoded(video, folder, vid, float(duration), stores, note.title, _findings(stores, vid), note.sha256)
 
 
-def _refuse_rows_of_another(video: Path, folder: Path) -> None:
+def _refuse_folder_of_another(video: Path, folder: Path) -> None:
     """Raise PipelineError for a folder that was named for the rows and holds those of another video, which is still
     there. Its rows would be replaced, also while a page about it is served."""
     if os.path.abspath(folder) == os.path.abspath(rows_folder(video)):
@@ -128,7 +128,7 @@ def _refuse_rows_of_another(video: Path, folder: Path) -> None:
         raise PipelineError(f"holds the rows of {other}", where=folder, remedy=remedy)
 
 
-def refuse_rows_of_another(encoded: Encoded, store: Store) -> None:
+def refuse_replaced_rows(encoded: Encoded, store: Store) -> None:
     """Raise PipelineError if a store no longer holds the rows of this video, because another process replaced them."""
     found = store.attributes(encoded.vid).get("source") if encoded.vid in store else ""
     if encoded.sha256 and found not in (None, encoded.sha256):
