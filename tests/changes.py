@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from small_workflow import NEW_VID, SECONDS, STAGES, VIDS
 
 from pipeline import files
+from pipeline.methods.tr_detr.settings import TrDetrSettings
 
 MATRIX = Path(__file__).resolve().parents[1] / "docs" / "reruns.md"
 TRAIN_VIDS = [VIDS[0], VIDS[1], VIDS[3], VIDS[4]]
@@ -131,7 +132,7 @@ def add_setting(workflow):
 
 def raise_method(workflow):
     name = '    name: Literal["tr_detr"]'
-    change_code(workflow, TR_DETR, name, f"    revision: ClassVar[int] = 2\n{name}")
+    change_code(workflow, TR_DETR, name, f"    revision: ClassVar[int] = {TrDetrSettings.revision + 1}\n{name}")
 
 
 def add_method(workflow):
