@@ -130,18 +130,21 @@ def test_a_large_video_is_played_from_where_it_lies(monkeypatch, tmp_path):
     assert page.address_of(video, tmp_path / "out") == ("../a%20folder/mine%20%231.mp4", False)
 
 
-@pytest.mark.parametrize("name", ["answers.json", "windows.csv", "clips.csv", "index.html"])
+@pytest.mark.parametrize("name", [*write.FILES, "query-1.edl", "query-1-2.mp4", "query-1-1.mkv"])
 def test_a_file_that_no_answer_wrote_is_kept(video, tmp_path, name):
     (tmp_path / name).write_text('{"mine": 1}', encoding="utf-8")
     with pytest.raises(PipelineError, match=rf"{name}: is there already, and no answer wrote it → .*--output DIR"):
-        write.write([answer_about(video, "a dog")], tmp_path)
+        write.write([answer_about(video, "a dog")], tmp_path, cut=True)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"mine": 1}')]
 
 
 def test_an_answer_takes_the_place_of_an_earlier_one(video, tmp_path):
-    for query in ("a dog", "a cat"):
-        write.write([answer_about(video, query)], tmp_path)
+    (tmp_path / "query-notes.txt").write_text("mine")
+    write.write([answer_about(video, query) for query in ("a dog", "a bird")], tmp_path, cut=True, most=3)
+    asked_about = shutil.copy(tmp_path / "query-2-1.mp4", tmp_path / "query-9-1.mp4")
+    written = write.write([answer_about(asked_about, "a cat")], tmp_path, cut=True, most=1)
     assert "a cat" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert {*tmp_path.iterdir()} == {*written, asked_about, tmp_path / "query-notes.txt"}
 
 
 def test_an_edit_list_counts_frames(tmp_path):

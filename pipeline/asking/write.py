@@ -10,6 +10,7 @@ index.html      the page
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -32,9 +33,14 @@ EDIT_RATES = (*map(Fraction, (24, 25, 30, 50, 60)), *(Fraction(1000 * n, 1001) f
 FILES = ("answers.json", "windows.csv", "clips.csv", "index.html")
 """The names of the files that every answer writes. The first is written first."""
 
+OF_A_QUERY = re.compile(r"query-[1-9]\d*(\.edl|-[1-9]\d*(\.mp4|\.mkv))")
+"""The names of the files of one query."""
+
 
 def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: int = SHOWN) -> list[Path]:
     """Write the files of answers about one video, and return their paths. cut: whether to cut clips out, too.
+
+    The files of an earlier answer in this folder go, so that no file there is about another query than the page.
 
     Raises PipelineError for a folder that cannot be written, for one that holds the video or a file of the user under
     the name of a file to be written, and for a video whose streams cannot be copied.
@@ -43,8 +49,9 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
         return []
     video, rate = answers[0].video, edit_rate(answers[0].video)
     written = [folder / "answers.json", folder / "windows.csv", folder / "clips.csv"]
-    _refuse_the_video(answers, folder, cut=cut, most=most)
-    _refuse_files_of_others(folder)
+    names = _names(answers, cut=cut, most=most)
+    _refuse_the_video(video, folder, names)
+    _refuse_files_of_others(folder, names)
     files.write_json(written[0], [answer.to_row() for answer in answers])
     csv_file.write(
         written[1], ("query", "rank", "start_s", "end_s", "score"), spreadsheet.cells(_window_rows(answers, most))
@@ -63,6 +70,7 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
     written.append(folder / "index.html")
     with files.atomic(written[-1]) as file:
         file.write(page.html(answers, folder, most))
+    _remove_earlier(folder, {*written, video})
     return written
 
 
@@ -96,30 +104,41 @@ def edit_rate(video: Path) -> Fraction:
     return min(EDIT_RATES, key=lambda usual: abs(usual - rate))
 
 
-def _refuse_the_video(answers: Sequence[Answer], folder: Path, *, cut: bool, most: int) -> None:
-    """Raise PipelineError if a file to be written is the video itself, also under another path."""
-    video = answers[0].video
+def _names(answers: Sequence[Answer], *, cut: bool, most: int) -> list[str]:
+    """Return the names of the files that may be written."""
     names = [*FILES]
     for number, answer in enumerate(answers, 1):
         names.append(f"query-{number}.edl")
         clips = range(1, len(answer.shown(most)) + 1) if cut else ()
         names += [f"query-{number}-{rank}{suffix}" for rank in clips for suffix in SUFFIXES]
+    return names
+
+
+def _refuse_the_video(video: Path, folder: Path, names: Sequence[str]) -> None:
+    """Raise PipelineError if a file to be written is the video itself, also under another path."""
     if any((folder / name).exists() and (folder / name).samefile(video) for name in names):
         raise PipelineError("would be overwritten", where=video, remedy="name another folder: --output DIR")
 
 
-def _refuse_files_of_others(folder: Path) -> None:
+def _refuse_files_of_others(folder: Path, names: Sequence[str]) -> None:
     """Raise PipelineError if a file to be written is there, and no earlier answer wrote it into this folder.
 
     A folder in which an answer wrote anything has answers.json.
     """
-    there = [name for name in FILES if (folder / name).exists()]
-    if there and not _is_of_an_answer(folder / "answers.json"):
+    there = [name for name in names if (folder / name).exists()]
+    if there and not _is_of_an_answer(folder / FILES[0]):
         raise PipelineError(
             "is there already, and no answer wrote it",
             where=folder / there[0],
             remedy="name another folder: --output DIR",
         )
+
+
+def _remove_earlier(folder: Path, kept: set[Path]) -> None:
+    """Remove the files of queries that this answer did not write: an earlier one had more queries, windows or clips."""
+    for path in folder.iterdir():
+        if OF_A_QUERY.fullmatch(path.name) and path.is_file() and not any(path.samefile(one) for one in kept):
+            path.unlink()
 
 
 def _is_of_an_answer(path: Path) -> bool:
