@@ -92,6 +92,8 @@ def test_the_published_number_stands_beside_a_curve_where_the_paper_reports_val(
     assert figures.published_beside(on_val, RunId(0, point="a")) == 38.03
     on_test = experiment(dataset="qvhighlights", table=1, row="TR-DETR V", report="test")
     assert figures.published_beside(on_test, RunId(0)) is None
+    beyond = experiment(dataset="tvsum", table=3, row="CG-DETR V", report="val")
+    assert figures.published_beside(beyond, RunId(0, domain="VT")) == 86.9
 
 
 def test_a_run_without_training_is_said_to_be_one_and_has_no_empty_axis(tmp_path):

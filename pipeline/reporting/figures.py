@@ -123,7 +123,7 @@ def published_beside(experiment: Experiment, run: RunId) -> float | None:
         return None
     key = published.keys_of(experiment).get(run.point)
     column = run.domain if experiment.about.domains else COLUMN_OF.get(experiment.about.selected_by, "")
-    values = {row.key: row.values for row in published.table(experiment.table)}.get(key or "", {})
+    values = {row.key: row.values for row in published.known(experiment.table)}.get(key or "", {})
     return float(values[column]) if values.get(column) else None
 
 

@@ -28,6 +28,7 @@ class Coverage:
 
     rows: the number of rows in the paper. with_runs: how many of them have runs here. sentence: the result of TR-DETR's
     row, or of the first row with runs. missing: the names of the rows of the paper's own method that have no runs here.
+    beyond: the names of the rows with runs here that the paper does not have.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Coverage:
     with_runs: int
     sentence: str
     missing: list[str]
+    beyond: list[str]
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,15 @@ class Step:
 def coverage(number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapping[Key, Judged]) -> Coverage:
     """Return which part of one table was reproduced."""
     every = published.table(number)
-    rows_of = {row.key: row for row in every}
-    key = next((k for k in (ABOUT[number].ours, *rows) if k in rows_of and k in rows), None)
+    rows_of = {row.key: row for row in published.known(number)}
+    beyond = [row.key for row in published.beyond(number) if row.key in rows]
+    key = next((k for k in (ABOUT[number].ours, *rows) if k in rows), None)
     method = rows_of[ABOUT[number].ours].method
     ours = [row.key for row in every if row.method == method or number == 4]
     said = [sentence(number, rows_of[key], one, judged[key, one.label]) for one in rows[key]] if key else []
     missing = [name for name in ours if name not in rows]
-    return Coverage(number, ABOUT[number].subject, len(every), len(rows), " ".join(filter(None, said)), missing)
+    with_runs = len(rows) - len(beyond)
+    return Coverage(number, ABOUT[number].subject, len(every), with_runs, " ".join(filter(None, said)), missing, beyond)
 
 
 def steps(rows: Mapping[str, Sequence[Reproduced]]) -> list[Step]:

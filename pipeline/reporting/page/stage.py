@@ -119,7 +119,7 @@ def _own(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Experimen
 def _stories(
     job: StageJob[Page], number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapping[Key, Judged]
 ) -> Iterator[tuple[Key, dict[str, Any]]]:
-    values = {row.key: row.values for row in published.table(number)}
+    values = {row.key: row.values for row in published.known(number)}
     for key, founds in rows.items():
         for found in founds:
             about = (judged[key, found.label], job.layout, job.layout.report())
