@@ -16,30 +16,11 @@ SEEDS = (2017, 1)
 PASSPORT = {"dim": 512, "grid": "2s", "origin": "raw", "weights": "w", "revision": 3, "preprocessing": "one frame"}
 
 
-class Made:
-    """A results folder with two seeds of one experiment of Table 4, and a prediction file, as the stages leave them.
-
-    The file is scored for a row of Table 4, and for one of Table 1 that the paper does not have.
-    """
+class Folder:
+    """A results folder. Its files are written here, and their manifests are those that a stage would write."""
 
     def __init__(self, folder: Path) -> None:
         self.results = folder / "results"
-        self.truth = [annotation(n, [[10, 20]], HOSTILE if n == 0 else f"query {n}") for n in range(6)]
-        self.mine = experiment(table=4, row="(j)", report="val", seeds=list(SEEDS))
-        lines = {"source": "predictions", "predictions": {"val": "theirs"}, "table": 4, "row": "(j)", "report": "val"}
-        beyond = experiment(**lines | {"table": 1, "row": "CG-DETR V"})
-        self.experiments = {"mine": self.mine, "theirs": experiment(**lines), "beyond": beyond}
-        self.annotations = self.listed(
-            "annotate",
-            "annotations/qvhighlights/val.json",
-            [self.write("annotations/qvhighlights/val.jsonl", self.truth)],
-        )
-        guessed = [prediction(row, [[10, 20 + 2 * n, 0.9]]) for n, row in enumerate(self.truth)]
-        self.released = self.listed(
-            "fetch", "resources/theirs/fetch.json", [self.write("resources/theirs/p.jsonl", guessed)]
-        )
-        self.train()
-        self.figures = self.listed("draw", "figures/mine.json", [self.text("figures/mine.svg", "<svg/>")])
 
     def write(self, place: str, rows: list) -> Path:
         path = self.results / place
@@ -58,6 +39,35 @@ class Made:
         work = lambda: provenance.Outcome(made)  # noqa: E731
         provenance.run_stage(stage, self.results / place, work, settings=settings or {}, inputs=inputs)
         return self.results / place
+
+    def page(self, name: str) -> Outline:
+        return Outline((self.results / "report" / name).read_text())
+
+
+class Made(Folder):
+    """A results folder with two seeds of one experiment of Table 4, and a prediction file, as the stages leave them.
+
+    The file is scored for a row of Table 4, and for one of Table 1 that the paper does not have.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.truth = [annotation(n, [[10, 20]], HOSTILE if n == 0 else f"query {n}") for n in range(6)]
+        self.mine = experiment(table=4, row="(j)", report="val", seeds=list(SEEDS))
+        lines = {"source": "predictions", "predictions": {"val": "theirs"}, "table": 4, "row": "(j)", "report": "val"}
+        beyond = experiment(**lines | {"table": 1, "row": "CG-DETR V"})
+        self.experiments = {"mine": self.mine, "theirs": experiment(**lines), "beyond": beyond}
+        self.annotations = self.listed(
+            "annotate",
+            "annotations/qvhighlights/val.json",
+            [self.write("annotations/qvhighlights/val.jsonl", self.truth)],
+        )
+        guessed = [prediction(row, [[10, 20 + 2 * n, 0.9]]) for n, row in enumerate(self.truth)]
+        self.released = self.listed(
+            "fetch", "resources/theirs/fetch.json", [self.write("resources/theirs/p.jsonl", guessed)]
+        )
+        self.train()
+        self.figures = self.listed("draw", "figures/mine.json", [self.text("figures/mine.svg", "<svg/>")])
 
     def train(self, end: float = 20.0) -> None:
         """Write runs, predictions and scores. The first window ends at `end` seconds."""
@@ -92,6 +102,3 @@ class Made:
         }  # fmt: skip
         settings = {"title": f"Demo {HOSTILE}", "experiments": self.experiments}
         return stage_jobs.run("page", self.results, self.results / "report/report.json", inputs, settings)
-
-    def page(self, name: str) -> Outline:
-        return Outline((self.results / "report" / name).read_text())
