@@ -202,8 +202,8 @@ def nearly_equal(spreads: Mapping[str, Mapping[tuple[str, str], float]]) -> Iter
             where = ", ".join(f"{d} {narrow.count(d)}" for d in DOMAINS if d in narrow)
             cells.append(f"{len(narrow)} of {len(of_epoch)}" + (f" ({where})" if where else ""))
         if found:
-            usual = median(spread for (_, when), spread in found.items() if when == EPOCHS[-1])
-            yield f"| {label} | {' | '.join(cells)} | {usual:.2g} |"
+            last = [spread for (_, when), spread in found.items() if when == EPOCHS[-1]]
+            yield f"| {label} | {' | '.join(cells)} | {f'{median(last):.2g}' if last else ''} |"
 
 
 if __name__ == "__main__":

@@ -93,8 +93,7 @@ class Encoding(Strict):
     weights: dict[str, RandomOrReleased] = {}
     """Name of weights in sources.csv → `released`, or `random:SEED` (for the demo and tests only)."""
     seconds_per_video: Seconds = 900.0
-    """Seconds that decoding one video may take, and that reading its facts for the account may take. A video that takes
-    longer is skipped and reported."""
+    """Seconds that decoding one video may take. A video that takes longer is skipped and reported."""
     second_reader: Literal["decord"] | None = None
     """`decord` reads every 224-frame once more and compares it with PyAV's, byte by byte. In both cases rows are made
     with PyAV. The log names the videos in which decord finds other pictures, and the manifests of the features count

@@ -93,6 +93,7 @@ def with_entries(raw: Mapping[str, Any], entries: Sequence[str]) -> dict[str, An
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             why = f"is no YAML ({' '.join(str(error).split())})"
             raise PipelineError(why, where=f"--config {name}", remedy="put quotes around the entry") from error
+        _refuse_half_a_character(value, f"--config {name}")
         if not equals or not name:
             remedy = "write KEY=VALUE, with quotes around all of it if a value has blanks"
             raise PipelineError("is no KEY=VALUE", where=f"--config {entry}", remedy=remedy)
@@ -257,7 +258,14 @@ def _read_json(text: str, path: Path | str, not_yaml: Exception) -> tuple[Any, l
         raise PipelineError(what, where=path, remedy="correct the place that this reason names") from not_yaml
     if limits.is_too_deep(value):
         raise PipelineError(limits.TOO_DEEP, where=path, remedy=LIKE_OURS)
+    _refuse_half_a_character(value, path)
     return value, complaints
+
+
+def _refuse_half_a_character(value: Any, where: object) -> None:
+    """Raise PipelineError if a text in a value, at any depth, contains half a character."""
+    if HALF.search(json.dumps(value, ensure_ascii=False)):
+        raise PipelineError(HALF_A_CHARACTER, where=where, remedy="write the character itself")
 
 
 def _complaints(node: Any, place: str, seen: set[int]) -> Iterator[str]:

@@ -9,11 +9,12 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from fault_chain import Chain, killed_at, no_memory_left, nothing, when_work_begins
+from fault_chain import LONGEST_S, Chain, killed_at, no_memory_left, nothing, when_work_begins
 from fault_outcome import AGAIN, EQUAL, JOBS, must_be_equal, refused, undo
 
 from pipeline.memory import FULL
@@ -42,8 +43,10 @@ def two_at_once(stage: str, chain: Chain, dice: random.Random) -> str:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     first = chain.start(chain.job(JOBS[stage]), when_work_begins(hold))
+    end = time.monotonic() + LONGEST_S
     while not held.exists():
-        pass
+        assert time.monotonic() < end, f"it did not come to that: {chain.wait(first, 0, kill=True).said}"
+        time.sleep(0.002)
     held.unlink()
     second = chain.start(chain.job(JOBS[stage]))
     if stage == "fetch":  # it waits for the first

@@ -138,6 +138,18 @@ def test_a_file_that_no_answer_wrote_is_kept(video, tmp_path, name):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"mine": 1}')]
 
 
+def test_a_file_like_those_of_an_answer_is_kept_where_no_earlier_answer_is(video, tmp_path):
+    for name in ("query-2.edl", "query-3-1.mp4"):  # this answer writes neither of them
+        (tmp_path / name).write_text("mine")
+    write.write([answer_about(video, "a dog")], tmp_path)
+    assert [(tmp_path / name).read_text() for name in ("query-2.edl", "query-3-1.mp4")] == ["mine", "mine"]
+
+
+def test_a_folder_that_no_disk_can_name_is_refused_in_one_line(video, tmp_path):
+    with pytest.raises(PipelineError, match=r"cannot be written \(File name too long\)"):
+        write.write([answer_about(video, "a dog")], tmp_path / ("x" * 300))
+
+
 def test_an_answer_takes_the_place_of_an_earlier_one(video, tmp_path):
     (tmp_path / "query-notes.txt").write_text("mine")
     write.write([answer_about(video, query) for query in ("a dog", "a bird")], tmp_path, cut=True, most=3)

@@ -42,6 +42,10 @@ def test_a_folder_with_the_rows_of_another_video_is_refused_and_they_stay(tmp_pa
     assert encoded.stores[FAMILY].read_bytes() == before
     first.rename(tmp_path / "a/z.mp4")  # the same video under another name may have them
     assert encode(tmp_path / "a/z.mp4", tmp_path / "rows").duration_s == 4
+    video_at(first, first=1800)  # another video under the old name does not own the rows now
+    assert encode(tmp_path / "a/z.mp4", tmp_path / "rows").duration_s == 4
+    with pytest.raises(PipelineError, match=r"rows: holds the rows of .*a/z\.mp4 → "):
+        encode(first, tmp_path / "rows")
 
 
 def test_a_served_video_that_was_changed_is_not_answered_with_the_rows_of_the_new_one(tmp_path):

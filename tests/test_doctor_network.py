@@ -317,6 +317,15 @@ def test_a_mirror_that_does_not_answer_is_corrected_and_not_set(made, links):
     assert "correct `acquire.mirror`, or leave that key out" in found.remedy
 
 
+def test_nobody_is_told_to_set_a_mirror_that_is_set_and_slow(made, server, monkeypatch):
+    monkeypatch.setattr(network, "SLOW_S", 0.0)
+    made("file", links=False)
+    host = f"http://127.0.0.1:{server.server_address[1]}"
+    asked = case.read(case.Invocation(target="experiment_e", links=True, entries=(f"acquire={{mirror: '{host}'}}",)))
+    assert "acquire.mirror" in found_by(made("file"))["links", "note"].remedy
+    assert found_by(asked)["links", "note"].remedy == "go on"
+
+
 def test_a_file_that_a_mirror_lacks_is_put_there_and_no_address_is_said_to_answer(made, server):
     made("file", links=False)
     host = f"http://127.0.0.1:{server.server_address[1]}/gone-mirror"

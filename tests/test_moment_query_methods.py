@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from tiny_benchmark import PEERS as ALL_PEERS
 from tiny_benchmark import Benchmark, experiment, log_of
 
-from pipeline import methods
+from pipeline import datasets, methods
+from pipeline.datasets import own
 from pipeline.errors import PipelineError
 from pipeline.methods.cg_detr import criterion
 from pipeline.methods.cg_detr.labels import SourceLabels
@@ -241,6 +242,18 @@ def test_cg_detrs_windows_on_charades_are_whole_seconds_also_at_the_end(duration
         for clamped in (False, True)
     ]
     assert ends == [plain, within]
+
+
+def test_no_window_of_cg_detr_ends_after_a_video_of_ones_own(monkeypatch):
+    monkeypatch.setenv(own.VARIABLE, "")
+    logits, spans = torch.zeros(1, 1, 2), torch.tensor([[[0.75, 0.5]]])
+    query = Query(qid=1, query="", vid="v", duration=26.0)
+    datasets.learn("mine", {"annotations": "my.csv", "videos": "videos", "clip": "10s", "raters": 0})
+    try:
+        ((window,),) = scored_windows(logits, spans, [query], "mine", 10.0, within_duration=True)
+    finally:
+        datasets.register({})
+    assert window[:2].tolist() == [10.0, 26.0]
 
 
 @pytest.mark.parametrize(("moments", "kept"), [(True, -9.0), (False, -9.001)])

@@ -227,6 +227,26 @@ def test_the_page_of_the_study_says_what_is_best_last_and_level_and_who_stands_a
     assert "- umt_va: 0 of 30" in text
 
 
+def test_networks_with_nearly_equal_scores_are_counted_also_if_no_training_has_ended(study):
+    ended = {("BK-s0", "selected"): 0.0005, ("BK-s0", "last"): 0.25, ("VT-s0", "last"): 0.75}
+    *_, first, second = study.nearly_equal({"umt_va": ended, "cg_detr_v": {("VU-s1", "selected"): 0.3}, "x": {}})
+    assert first == "| umt_va | 1 of 1 (BK 1) | 0 of 2 | 0.5 |"
+    assert second == "| cg_detr_v | 0 of 1 | 0 of 0 |  |"
+
+
+def test_the_figures_of_the_page_are_those_of_the_curves_beside_it(study):
+    """The counts of equal scores are not compared, because they need the annotations, nor are the times."""
+    page = (ROOT / "docs/peers.md").read_text(encoding="utf-8").splitlines()
+    folders = {"tr_detr_v": ROOT / "docs/table3/v", "tr_detr_va": ROOT / "docs/table3/va"}
+    folders |= {name: ROOT / f"docs/peers/{name}" for name in study.names_in(ROOT / "docs/peers")}
+    found = {name: study.read(folders[name].parent.glob(f"{folders[name].name}-s*.csv")) for name in study.ROW_OF}
+    lines = "\n".join(study.page(found, {}, dict.fromkeys(DOMAINS, -1.0))).splitlines()
+    assert len(lines) > 60
+    made = [line.rpartition(" | ")[0] if line.endswith(" |  |") else line for line in lines if line[:1] in ("|", "#")]
+    shown = {*page, *(line.rpartition(" | ")[0] for line in page)}
+    assert [line for line in made if line not in shown and not line.startswith("| equal scores")] == []
+
+
 def test_a_domain_that_is_still_going_is_taken_as_far_as_it_came(study, tmp_path):
     header = f"epoch,{','.join(DOMAINS)}\n"
     (tmp_path / "v-s0.csv").write_text(header + "5" + ",50.0" * 10 + "\n10" + ",60.0" * 9 + ",\n")

@@ -40,7 +40,8 @@ def test_the_whole_paper_is_planned_from_raw_video_on_a_machine_that_has_nothing
     jobs = planned(text)
     assert {"fetch", "unpack", "videos", "segment", "extract", "train", "predict", "score", "tabulate"} <= set(jobs)
     assert sum(jobs.values()) <= JOBS_OF_THE_PAPER
-    assert "all_tables does not run the 53 experiments under `peers`. To run them, name: peers" in text
+    n_peers = len(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["peers"])
+    assert f"all_tables does not run the {n_peers} experiments under `peers`. To run them, name: peers" in text
 
 
 def test_the_peers_have_a_target_of_their_own_that_makes_the_other_rows_of_their_tables_too(tmp_path):

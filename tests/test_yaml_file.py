@@ -60,6 +60,17 @@ def test_a_character_that_json_escapes_in_two_halves_is_named_by_its_line(tmp_pa
         yaml_file.read(path)
 
 
+@pytest.mark.parametrize("half", [r'{"title": "\ud83d"}', r'{"\ude00": "title"}'])
+def test_half_a_character_is_named_in_json_that_tabs_indent_and_after_config_too(tmp_path, half):
+    said = "holds half a character: .* → write the character itself"
+    with pytest.raises(PipelineError, match=rf"config.json: {said}"):
+        yaml_file.read(written(tmp_path, f"\t{half}", "config.json"))
+    with pytest.raises(PipelineError, match=rf"--config acquire: {said}"):
+        yaml_file.with_entries({}, [f"acquire={half}"])
+    whole = written(tmp_path, '\t{"title": "\\ud83d\\ude00"}', "config.json")
+    assert yaml_file.read(whole) == {"title": "\N{GRINNING FACE}"}
+
+
 @pytest.mark.parametrize("path", ["config.yaml", "workflow/profiles/demo/demo.yaml", "docs/table3/study.yaml"])
 def test_our_configs_are_read_as_yaml_reads_them(path):
     assert yaml_file.read(ROOT / path) == yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))

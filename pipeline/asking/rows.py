@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -123,7 +123,7 @@ def _refuse_folder_of_another(video: Path, folder: Path) -> None:
         return
     known = _remembered(folder / FACTS)
     other = Path(known.video) if known else video
-    if other.is_file() and video.is_file() and not other.samefile(video):
+    if os.path.isfile(other) and os.path.isfile(video) and not other.samefile(video):
         remedy = "name another folder, for each video has one of its own: --rows FOLDER"
         raise PipelineError(f"holds the rows of {other}", where=folder, remedy=remedy)
 
@@ -185,21 +185,24 @@ def _findings(stores: Mapping[str, Path], vid: str) -> tuple[str, ...]:
 
 
 def _note_of(video: Path, folder: Path) -> VideoNote:
-    """Return facts about a video. They are stored ones if the file has the same size and time, or else they are
-    read."""
+    """Return facts about a video. They are stored ones if the file has the same size and time, or else they are read.
+
+    If the video has another path than before, the new one is stored, so that the folder belongs to it.
+    """
     try:
         state = os.stat(video)
     except OSError as error:
         raise files.cannot_read(video, error) from error
-    path = folder / FACTS
+    path, here = folder / FACTS, readable(video.absolute())
     if path.is_file():
         known = _remembered(path)
         if known is not None and (known.bytes, known.changed_ns) == (state.st_size, state.st_mtime_ns):
+            if known.video != here:
+                with suppress(PipelineError):  # a folder that cannot be written may be read
+                    files.write_json(path, asdict(known) | {"video": here})
             return known
     duration, title = in_other_process(_duration_and_title, video, LONGEST_S, DOING, video)
-    note = VideoNote(
-        state.st_size, state.st_mtime_ns, files.sha256(video), str(duration), title, readable(video.absolute())
-    )
+    note = VideoNote(state.st_size, state.st_mtime_ns, files.sha256(video), str(duration), title, here)
     try:
         files.write_json(path, asdict(note))
     except PipelineError as error:

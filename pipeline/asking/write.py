@@ -10,6 +10,7 @@ index.html      the page
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -51,7 +52,9 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
     written = [folder / "answers.json", folder / "windows.csv", folder / "clips.csv"]
     names = _names(answers, cut=cut, most=most)
     _refuse_the_video(video, folder, names)
-    _refuse_files_of_others(folder, names)
+    is_of_an_answer = _is_of_an_answer(folder / FILES[0])
+    if not is_of_an_answer:
+        _refuse_files_of_others(folder, names)
     files.write_json(written[0], [answer.to_row() for answer in answers])
     csv_file.write(
         written[1], ("query", "rank", "start_s", "end_s", "score"), spreadsheet.cells(_window_rows(answers, most))
@@ -70,7 +73,8 @@ def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: i
     written.append(folder / "index.html")
     with files.atomic(written[-1]) as file:
         file.write(page.html(answers, folder, most))
-    _remove_earlier(folder, {*written, video})
+    if is_of_an_answer:
+        _remove_earlier(folder, {*written, video})
     return written
 
 
@@ -116,17 +120,15 @@ def _names(answers: Sequence[Answer], *, cut: bool, most: int) -> list[str]:
 
 def _refuse_the_video(video: Path, folder: Path, names: Sequence[str]) -> None:
     """Raise PipelineError if a file to be written is the video itself, also under another path."""
-    if any((folder / name).exists() and (folder / name).samefile(video) for name in names):
+    if any(os.path.exists(folder / name) and (folder / name).samefile(video) for name in names):
         raise PipelineError("would be overwritten", where=video, remedy="name another folder: --output DIR")
 
 
 def _refuse_files_of_others(folder: Path, names: Sequence[str]) -> None:
-    """Raise PipelineError if a file to be written is there, and no earlier answer wrote it into this folder.
-
-    A folder in which an answer wrote anything has answers.json.
-    """
-    there = [name for name in names if (folder / name).exists()]
-    if there and not _is_of_an_answer(folder / FILES[0]):
+    """Raise PipelineError if a file to be written is in this folder, in which no earlier answer wrote anything."""
+    # os.path.exists and not Path.exists, which raises OSError for a folder with a long name or without permission.
+    there = [name for name in names if os.path.exists(folder / name)]
+    if there:
         raise PipelineError(
             "is there already, and no answer wrote it",
             where=folder / there[0],
@@ -135,13 +137,17 @@ def _refuse_files_of_others(folder: Path, names: Sequence[str]) -> None:
 
 
 def _remove_earlier(folder: Path, kept: set[Path]) -> None:
-    """Remove the files of queries that this answer did not write: an earlier one had more queries, windows or clips."""
+    """Remove the files of queries that this answer did not write: an earlier one had more queries, windows or clips.
+
+    Only for a folder in which an earlier answer wrote. In another one, files with such names are the user's.
+    """
     for path in folder.iterdir():
         if OF_A_QUERY.fullmatch(path.name) and path.is_file() and not any(path.samefile(one) for one in kept):
             path.unlink()
 
 
 def _is_of_an_answer(path: Path) -> bool:
+    """Tell whether an answer wrote this answers.json. It is the first file that an answer writes into a folder."""
     try:
         rows = files.read_json(path)
     except PipelineError:

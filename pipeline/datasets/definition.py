@@ -92,7 +92,7 @@ class Dataset:
     to_percent: the factor that turns this number into percent.
     selected_by_label: the name of this number on a figure.
     longest_s: if it is a number, predicted windows are clamped to this many seconds and then rounded to clips. If it is
-    None, they are rounded first and then clamped to the annotated duration.
+    None, they are rounded first and then clamped to the annotated duration (CG-DETR clamps them first).
     one_video_vector: whether the rows of all video families are normalised together, as one vector.
     normalise_text: whether the vectors of words are scaled to length 1 unless the config says otherwise.
     padded_s: average length in seconds that samples are padded to in a training batch. `estimate` uses it.

@@ -142,7 +142,8 @@ def _of_source(
         yield note(LINKS, f"{source.name}: {told}", remedy)
     if slow := [url for url, answer in answers.items() if answer.alive and answer.seconds > SLOW_S]:
         seconds = max(answers[url].seconds for url in slow)
-        yield note(LINKS, f"{source.name}: {named(slow)} answers after {seconds:.1f} s", "set acquire.mirror, or go on")
+        remedy = "go on" if source.is_mirrored else "set acquire.mirror, or go on"
+        yield note(LINKS, f"{source.name}: {named(slow)} answers after {seconds:.1f} s", remedy)
 
 
 def _wrong(source: Source, answer: Answer) -> str:

@@ -35,7 +35,7 @@ class MomentQueryMethod(Method):
 
     settings: MomentQuerySettings
     within_duration: ClassVar[bool] = False
-    """If true, windows are clamped to the annotated duration before they are rounded."""
+    """If true, windows are clamped to the annotated duration before they are rounded, as `scored_windows` says."""
 
     def costs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
         """Return the costs of one matching, which covers all decoder layers at once. Without moments the tuple is

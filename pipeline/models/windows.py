@@ -31,8 +31,10 @@ def scored_windows(
     other datasets they are clamped to the duration after the rounding, because the duration may end between two clips.
     As released, windows of zero length and duplicates are kept.
 
-    within_duration: whether windows are clamped to the annotated duration before all other steps, and never after the
-    rounding. CG-DETR does this. It also clamps windows of Charades-STA to 150 s, which no val video reaches.
+    within_duration: whether windows are clamped to the annotated duration before all other steps, and not after the
+    rounding. CG-DETR does this. It also clamps windows of Charades-STA to 150 s, which no val video reaches. In a
+    user's own dataset, for which nothing was released, windows are clamped after the rounding, too, so that none ends
+    after its video.
     """
     scores = logits.detach().float().softmax(-1)[..., 0].cpu().numpy()
     duration = np.array([query.duration for query in queries], np.float32)[:, None, None]
@@ -42,9 +44,10 @@ def scored_windows(
     order = np.argsort(-scores, axis=1, kind="stable")
     bounds, scores = np.take_along_axis(bounds, order[..., None], 1), np.take_along_axis(scores, order, 1)
     bounds = np.round(bounds.astype(np.float64), 4).astype(np.float32).astype(np.float64)
-    longest_s = datasets.get(dataset).longest_s
+    about = datasets.get(dataset)
+    longest_s = about.longest_s
     bounds = _on_grid(bounds if longest_s is None else bounds.clip(0, longest_s), clip_s)
-    if longest_s is None and not within_duration:
+    if longest_s is None and (about.own or not within_duration):
         bounds = bounds.clip(0, np.array([query.duration for query in queries])[:, None, None])
     return np.round(np.concatenate((bounds, scores.astype(np.float64)[..., None]), axis=-1), 4)
 
