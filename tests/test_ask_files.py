@@ -150,6 +150,14 @@ def test_a_folder_that_no_disk_can_name_is_refused_in_one_line(video, tmp_path):
         write.write([answer_about(video, "a dog")], tmp_path / ("x" * 300))
 
 
+def test_an_empty_list_of_the_user_is_no_earlier_answer(video, tmp_path):
+    (tmp_path / "answers.json").write_text("[]")
+    (tmp_path / "query-7.edl").write_text("mine")
+    with pytest.raises(PipelineError, match="no answer wrote it"):
+        write.write([answer_about(video, "a dog")], tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"answers.json": "[]", "query-7.edl": "mine"}
+
+
 def test_an_answer_takes_the_place_of_an_earlier_one(video, tmp_path):
     (tmp_path / "query-notes.txt").write_text("mine")
     write.write([answer_about(video, query) for query in ("a dog", "a bird")], tmp_path, cut=True, most=3)

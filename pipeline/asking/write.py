@@ -41,7 +41,7 @@ OF_A_QUERY = re.compile(r"query-[1-9]\d*(\.edl|-[1-9]\d*(\.mp4|\.mkv))")
 def write(answers: Sequence[Answer], folder: Path, *, cut: bool = False, most: int = SHOWN) -> list[Path]:
     """Write the files of answers about one video, and return their paths. cut: whether to cut clips out, too.
 
-    The files of an earlier answer in this folder go, so that no file there is about another query than the page.
+    Files of an earlier answer in this folder are removed, so that every file there is about the queries of the page.
 
     Raises PipelineError for a folder that cannot be written, for one that holds the video or a file of the user under
     the name of a file to be written, and for a video whose streams cannot be copied.
@@ -152,7 +152,8 @@ def _is_of_an_answer(path: Path) -> bool:
         rows = files.read_json(path)
     except PipelineError:
         return False
-    return isinstance(rows, list) and all(isinstance(row, dict) and "saliency" in row for row in rows)
+    # An answer never writes an empty list.
+    return isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) and "saliency" in row for row in rows)
 
 
 def _window_rows(answers: Sequence[Answer], most: int) -> list[tuple[object, ...]]:
