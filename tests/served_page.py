@@ -1,11 +1,13 @@
 """Serves a page with invented answers about a video, in a separate process.
 
-A query says what happens: `slow 2` takes two seconds, `refused` and `broken` end in errors of both kinds.
+A query says what happens: `until PATH` is answered when this file exists, `refused` and `broken` end in errors of both
+kinds. A note says the position of each answer among all.
 """
 
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -17,21 +19,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DURATION_S = 20.0
+COUNT = itertools.count(1)
 
 
 def answer(video, query):
     from pipeline.asking.answer import Answer, ScoredWindow
     from pipeline.errors import PipelineError
 
-    if query.startswith("slow "):
-        time.sleep(float(query.removeprefix("slow ")))
+    if query.startswith("until "):
+        while not Path(query.removeprefix("until ")).exists():
+            time.sleep(0.01)
     if query == "refused":
         raise PipelineError("has a second\n  line", where="query", remedy="ask something else")
     if query == "broken":
         raise ValueError(query)
     windows = (ScoredWindow(4.0, 8.0, 0.9), ScoredWindow(12.0, 14.0, 0.5))
     scores = tuple(float(clip % 4) for clip in range(10))
-    return Answer(query, video, DURATION_S, "first/all-s1", 2.0, windows, scores, notes=("A note.",))
+    notes = (f"Answer number {next(COUNT)}.",)
+    return Answer(query, video, DURATION_S, "first/all-s1", 2.0, windows, scores, notes=notes)
 
 
 def main(video, question_s):
@@ -53,8 +58,9 @@ class Page:
         self.path = f"/{self.path}"
         self.port = int(self.host.partition(":")[2])
 
-    def get(self, place="", *, method="GET", body=None, **headers):
-        """Send a request as a browser would. A header of None is not sent. Returns the response and its body."""
+    def get(self, place="", *, method="GET", body=None, whole=True, **headers):
+        """Send a request as a browser would. A header of None is not sent. Returns the response and its body (None if
+        it is not read as a whole)."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         path = place if place.startswith("/") else self.path + place
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -66,13 +72,21 @@ class Page:
                 connection.putheader(name, value)
         connection.endheaders(body)
         response = connection.getresponse()
-        return response, response.read()
+        return response, response.read() if whole else None
+
+    def post(self, query, **headers):
+        """Ask a query, and return the response as soon as its status is known."""
+        return self.get("ask", method="POST", body=json.dumps({"query": query}).encode(), whole=False, **headers)[0]
+
+    def begin(self, query, **headers):
+        """Ask a query, and return the lines that the page gets, each when it comes."""
+        response = self.post(query, **headers)
+        assert response.status == 200, response.read()
+        return map(json.loads, response)
 
     def ask(self, query, **headers):
-        """Ask a query. Returns the lines that the page gets."""
-        response, body = self.get("ask", method="POST", body=json.dumps({"query": query}).encode(), **headers)
-        assert response.status == 200, body
-        return [json.loads(line) for line in body.splitlines()]
+        """Ask a query, and return the lines that the page gets."""
+        return list(self.begin(query, **headers))
 
     def end(self):
         """End it as Ctrl-C does. Returns the exit status and what it said."""

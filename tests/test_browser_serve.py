@@ -94,18 +94,15 @@ def test_serve_moves_along_the_curve_by_clicks_and_by_arrow_keys(asked):
     assert asked.get_log("browser") == []
 
 
-def test_serve_says_errors_and_turns_in_one_line(asked, served_page):
-    import threading
-
+def test_serve_says_errors_and_turns_in_one_line(asked, served_page, tmp_path):
     type_query(asked, "refused")
     until(asked, f"{STATE} === 'query: has a second line → ask something else'")
-    other = threading.Thread(target=lambda: served_page.ask("slow 2"))
-    other.start()
-    time.sleep(0.4)
+    other = served_page.begin(f"until {tmp_path / 'go'}")
     type_query(asked, "a dog")
     until(asked, f"{STATE} === 'Questions are answered one at a time. Questions before yours: 1.'")
+    (tmp_path / "go").touch()
     until(asked, f"{STATE}.startsWith('Answered in ')")
-    other.join()
+    assert "section" in list(other)[-1]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
