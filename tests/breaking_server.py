@@ -18,6 +18,10 @@ from pathlib import Path
 
 STALL_S = 30.0
 """Seconds for which a stalling server sends nothing, unless the client hangs up earlier."""
+GATHER_S = 30.0
+"""Seconds after which a server that waits for more requests sends the bodies without them."""
+GATHERED_BYTES = 4096
+"""A smaller body is sent at once. A client asks for such ones to learn what the server can do."""
 
 FAULTS = (
     "500",
@@ -103,7 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         half = part[: len(part) // 2]
         if fault is None:
-            self._crawl(part)
+            if len(part) >= GATHERED_BYTES:
+                self.server.gather()
+            self.wfile.write(part)
             return
         self.close_connection = True
         if fault == "says more bytes":
@@ -115,16 +121,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         if fault == "stall":
             self.server.over.wait(STALL_S)
-
-    def _crawl(self, part):
-        if not self.server.bytes_per_s:
-            self.wfile.write(part)
-            return
-        step = max(1, self.server.bytes_per_s // 20)
-        for k in range(0, len(part), step):
-            self.wfile.write(part[k : k + step])
-            self.wfile.flush()
-            time.sleep(0.05)
 
     def log_message(self, *_):
         pass
@@ -162,13 +158,15 @@ def breaking(
     """Yield a running server. bodies: path → content, or the folder with the files.
 
     fault_of: what happens to the next request for a path; None answers it well. The server has `url`, `seen` (fault →
-    number of requests), `asked` (path → number), and the settings `lie` (of LIES), `bytes_per_s` (per connection),
-    `later_s` (what it asks to wait) and `says_size` (of what it sends).
+    number of requests), `asked` (path → number), and the settings `lie` (of LIES), `at_once` (no large body is sent
+    before so many requests wait for theirs; then `gathered` is set), `later_s` (what it asks to wait) and `says_size`
+    (of what it sends).
     """
     with _Server(("127.0.0.1", 0), _Handler) as server:
         guard = threading.Lock()
         server.seen, server.asked = Counter(), Counter()
-        server.lie, server.bytes_per_s, server.over, server.later_s = None, 0, threading.Event(), 1
+        server.lie, server.over, server.later_s = None, threading.Event(), 1
+        server.at_once, server.gathered, waiting = 0, threading.Event(), []
         server.says_size = True
         server.url = f"http://127.0.0.1:{server.server_port}"
 
@@ -187,7 +185,16 @@ def breaking(
                 server.seen[fault or "none"] += 1
                 server.asked[path] += 1
 
-        server.body_of, server.fault_of, server.count = body_of, guarded, count
+        def gather():
+            with guard:
+                waiting.append(1)
+                if len(waiting) >= server.at_once:
+                    server.gathered.set()
+            server.gathered.wait(GATHER_S)
+            with guard:
+                waiting.pop()
+
+        server.body_of, server.fault_of, server.count, server.gather = body_of, guarded, count, gather
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield server

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 from browser.chromium import look, screenshot
-from browser.pages import CONTRASTS, SCHEMES, WIDTHS, press, script
+from browser.pages import CONTRASTS, SCHEMES, WIDTHS, press, script, until
 from made_predictions import HOSTILE
 
 pytestmark = pytest.mark.browser
@@ -40,15 +39,6 @@ def type_query(driver, text):
 
     script(driver, "document.activeElement.blur()")
     press(driver, "/", text, Keys.ENTER)
-
-
-def until(driver, text, seconds=40):
-    """Wait until an expression in the page is true, and return its value."""
-    end = time.monotonic() + seconds
-    while not (value := script(driver, f"return {text}")):
-        assert time.monotonic() < end, f"{text} was never true"
-        time.sleep(0.05)
-    return value
 
 
 STATE = "document.getElementById('state').textContent"

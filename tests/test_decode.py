@@ -5,13 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from hanging import hang
 from made_videos import HALF, MIRROR, cut_from, filtered, make_video, rotated, with_hidden_frames
 from second_reader import RefusedError, by_decord, needs_decord
 
@@ -185,10 +185,9 @@ def test_a_bad_video_costs_itself_alone(tmp_path):
     assert "cannot be read as video" in failure.why
 
 
-def hang(facts, clip_s):
+def hanging(facts, clip_s):
     if "bad" in facts.path.name:
-        while True:
-            time.sleep(1)
+        hang()
     return middle_frames(facts, clip_s)
 
 
@@ -198,12 +197,12 @@ def crash(facts, clip_s):
     return middle_frames(facts, clip_s)
 
 
-@pytest.mark.parametrize(("misbehave", "why"), [(hang, "took longer than 2 s"), (crash, "was killed (SIGKILL)")])
+@pytest.mark.parametrize(("misbehave", "why"), [(hanging, "took longer than 60 s"), (crash, "was killed (SIGKILL)")])
 def test_a_hanging_or_crashing_video_costs_itself_alone(tmp_path, monkeypatch, misbehave, why):
     good = make_video(tmp_path / "good.mp4", range(0, 3600, 20))
     bad = make_video(tmp_path / "bad.mp4", range(0, 3600, 20))
     start_in_the_child(monkeypatch, misbehave)
-    first, second, third = events_of([good, bad, good], seconds=2)
+    first, second, third = events_of([good, bad, good])
     assert isinstance(first[-1], Done)
     assert isinstance(third[-1], Done)
     assert isinstance(second[-1], Failed)

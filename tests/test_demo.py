@@ -63,7 +63,7 @@ def test_a_workflow_left_behind_is_told_to_end_and_its_jobs_are_waited_for(place
     job = start(BUSY, "-m", "pipeline", "--results", str(RESULTS), "train", "ablation")
     demo.end_what_was_left(RESULTS)
     assert sorted((place / "ended").read_text().split()) == ["job", "workflow"]
-    assert {process.wait(5) for process in (workflow, job)} == {0}
+    assert {process.wait(60) for process in (workflow, job)} == {0}
     assert "waiting for the end of 2 processes of it" in capsys.readouterr().out
 
 

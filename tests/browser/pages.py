@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 WIDTHS = (400, 900, 1400)
@@ -13,6 +14,16 @@ CONTRASTS = (Path(__file__).with_name("contrasts.js")).read_text()
 def script(driver, text, *arguments):
     """Run a script in the page and return its result."""
     return driver.execute_script(text, *arguments)
+
+
+def until(driver, text, seconds=40):
+    """Wait until an expression in the page is true, and return its value. A page does much of its work after the event
+    that asks for it."""
+    end = time.monotonic() + seconds
+    while not (value := script(driver, f"return {text}")):
+        assert time.monotonic() < end, f"{text} was never true"
+        time.sleep(0.05)
+    return value
 
 
 def press(driver, *keys):
