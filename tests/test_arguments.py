@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from pipeline.cli import build_parser
+from pipeline.commands.arguments import build_parser
 
 PARSER = build_parser()
 

@@ -19,8 +19,9 @@ import pytest
 from documented import ROOT, commands, in_page
 from made_configs import shipped
 
-from pipeline import cli, config
+from pipeline import config
 from pipeline.acquire import sources
+from pipeline.commands.arguments import build_parser
 from pipeline.cost.estimate import estimate
 from pipeline.families import FAMILIES
 
@@ -76,7 +77,7 @@ def _python(command):
 def _pipeline(words):
     """Let the program read the words, and look for a test in which the command's name stands. Nothing is run."""
     known = ["tr_detr" if before == "--method" else word for before, word in pairwise(("", *words))]
-    options = cli.build_parser().parse_args(known)
+    options = build_parser().parse_args(known)
     names = {options.command, getattr(options, "features_command", options.command)}
     tests = "".join(path.read_text(encoding="utf-8") for path in TESTS)
     assert {name for name in names if f'"{name}"' not in tests} == set()
