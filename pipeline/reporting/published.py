@@ -34,7 +34,8 @@ class About:
     """Facts about a table. decimals: as the paper prints. queries: the number of queries of the published values. ours:
     the row of TR-DETR. headline: the column that sentences name, and by which methods are compared in pairs. note: a
     remark about its protocol. unit: what is counted. It is `video` if the table has a column for each domain, because
-    each domain has a video of its own, and `query` otherwise."""
+    each domain has a video of its own, and `query` otherwise. split: the split of the published values, by its
+    name here."""
 
     subject: str
     decimals: int
@@ -43,6 +44,7 @@ class About:
     headline: str
     note: str = ""
     unit: Literal["query", "video"] = "query"
+    split: Literal["val", "test"] = "val"
 
 
 ABOUT = {
@@ -54,6 +56,7 @@ ABOUT = {
         "mAP Avg.",
         "The ground truth of test is public today: reproduced numbers are scored by ourselves, published ones were by "
         "the competition's server.",
+        split="test",
     ),
     2: About("Charades-STA test, moment retrieval", 2, 3720, "TR-DETR SF+C", "R1@0.5"),
     3: About("TVSum val, highlight detection, top-5 mAP of each domain", 1, 10, "TR-DETR V", "Avg.", unit="video"),
