@@ -149,8 +149,8 @@ def keys_of(experiment: Experiment) -> dict[str, str]:
 
 
 def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
-    """Raise one PipelineError for all experiments whose table does not have their row. They would run, but no table
-    would show them."""
+    """Raise one PipelineError for all experiments whose table does not have their row, or whose row belongs to another
+    method. They would run, but no table would show them, or one would show them as the results of that method."""
     complaints = []
     for name, experiment in experiments.items():
         keys = _keys(experiment.table) if experiment.table else []
@@ -160,9 +160,36 @@ def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
             + ", ".join(map(repr, get_close_matches(key, keys) or keys))
             for key in unknown
         ]
+        complaints += _of_other_methods(name, experiment)
     if complaints:
         remedy = "name a row of that table, or leave `table` out"
         raise PipelineError("; ".join(complaints), where=where, remedy=remedy)
+
+
+def _of_other_methods(name: str, experiment: Experiment) -> list[str]:
+    """Return a complaint for each row that belongs to another method than the one that is trained for it.
+
+    A method without a row in the table may stand in any row, and the table names it there.
+    """
+    if not experiment.table or experiment.source == "predictions":
+        return []
+    lines = [line for path in (PUBLISHED, BEYOND) for line in _lines(path, experiment.table)]
+    method_of = {line["row"]: _registered(line["method"]) for line in lines}
+    complaints = []
+    for point, key in keys_of(experiment).items():
+        trained = experiment.sweep[point].model.name if point else experiment.model.name
+        own = [row for row, method in method_of.items() if method == trained]
+        if own and key in method_of and key not in own:
+            complaints.append(
+                f"`experiments.{name}.row` is {key!r}, and the method that is trained is {trained}, whose rows are"
+                f" {', '.join(map(repr, own))}: correct `row`, or `model: {{name: ...}}`"
+            )
+    return complaints
+
+
+def _registered(printed: str) -> str:
+    """Return the name in config.yaml of a method that the paper prints."""
+    return {"MDETR": "moment_detr"}.get(printed, printed.lower().replace("-", "_"))
 
 
 def group(number: int, row: Row) -> str:
