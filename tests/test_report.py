@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
 from urllib.parse import unquote
 
 import pytest
@@ -12,7 +13,8 @@ from made_predictions import Outline, annotation, prediction, write
 from made_report import Made
 from made_results import experiment
 
-from pipeline import datasets
+from pipeline import commands, datasets, files
+from pipeline.errors import PipelineError
 from pipeline.manifests import files_of
 from pipeline.reporting import published
 from pipeline.reporting.page import figure_queries, overview
@@ -33,6 +35,28 @@ def test_it_lists_its_pages_and_is_made_again_only_after_a_change(made):
     assert made.report() is False
     made.train(end=24.0)
     assert made.report() is True
+
+
+@pytest.mark.parametrize("option", ["released", "metrics"])
+def test_files_of_an_experiment_that_were_not_named_are_asked_for(made, option):
+    inputs = {"metrics": made.metrics, "predictions": made.predictions, "released": made.released, "runs": made.runs}
+    settings = {"title": "Demo", "experiments": made.experiments}
+    with pytest.raises(PipelineError, match=f"no manifest that `--{option}` names lists the {option} of "):
+        stage_jobs.run("page", made.results, made.results / "other.json", inputs | {option: []}, settings)
+
+
+def test_numbers_that_were_changed_after_they_were_made_are_not_shown(made, capsys):
+    (manifest,) = [path for path in made.metrics if path.name == "mine.val.json"]
+    show = commands.show
+    show(Namespace(manifest=[manifest]))
+    assert "all-s2017, qvhighlights: 6 queries" in capsys.readouterr().out
+    scores = made.results / "metrics/mine/all-s1/val-selected.json"
+    scores.write_text(scores.read_text().replace('"MR-full-mAP": 9', '"MR-full-mAP": 8'))
+    with pytest.raises(PipelineError, match=r"val-selected\.json: was changed or damaged"):
+        show(Namespace(manifest=[manifest]))
+    files.write_json(manifest, {"stage": "score", "settings": None, "files": []})
+    with pytest.raises(PipelineError, match="does not say from which dataset its numbers are"):
+        show(Namespace(manifest=[manifest]))
 
 
 @pytest.mark.parametrize("name", ["index.html", "qvhighlights-val.html"])
