@@ -19,6 +19,7 @@ from pipeline.manifests import files_of
 from pipeline.reporting import published
 from pipeline.reporting.page import figure_queries, overview
 from pipeline.reporting.page.scored_files import examine
+from pipeline.stages import STAGES
 
 
 @pytest.fixture
@@ -108,6 +109,18 @@ def test_a_reproduced_number_tells_its_story(made):
     said = "clip-vit-b32: 512 numbers on a grid of 2s, origin raw, weights w, revision 3; one frame"
     assert story["families"] == [said]
     assert story["command"].endswith("experiment_mine")
+    assert story["revisions"] == ", ".join(f"{name} {STAGES[name].revision}" for name in ("train", "predict", "score"))
+
+
+def test_a_story_tells_the_revisions_that_made_its_numbers_and_none_of_a_training_that_was_not_here(made):
+    (manifest,) = made.results.glob("runs/mine.*.json")
+    content = files.read_json(manifest)
+    files.write_json(manifest, {key: value for key, value in content.items() if key != "seal"} | {"revision": 1})
+    (made.results / "report/report.json").unlink()
+    assert made.report()
+    stories = stories_of(made.page("index.html"))
+    assert stories["mine, (j) of Table 4"]["revisions"].startswith("train 1, predict ")
+    assert stories["theirs, (j) of Table 4"]["revisions"] == f"score {STAGES['score'].revision}"
 
 
 @pytest.mark.parametrize(
