@@ -1,9 +1,10 @@
 """Finds the settings with which predictions, metrics and tables were made. They come from manifests, not from the
 config.
 
-A table depends on three stages, and each manifest says what it was made from: metrics name the predictions that they
-score, predictions name the weights that they were made with, and runs name their settings. If these do not fit
-together, numbers of different runs could be in one row, so no table is made.
+A table depends on three stages, and each manifest says what it was made from: metrics name the predictions and the
+annotations that they were computed from, predictions name the weights that they were made with, and runs name their
+settings. If these do not fit together, numbers of different runs could be in one row, or rows on different annotations
+could be compared, so no table is made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from pipeline import files
 from pipeline.config import Experiment, Features, SweepPoint
 from pipeline.errors import PipelineError
-from pipeline.layout.places import RunFile
+from pipeline.layout.places import AnnotationFile, RunFile
 
 
 def skipped_in(card: Mapping[str, Any]) -> Mapping[str, list[dict[str, str]]]:
@@ -37,8 +38,8 @@ def recorded_settings(name: str, experiment: Experiment, runs: Iterable[Path]) -
     than the experiment has now, or that is in no manifest.
     """
     made: dict[str, SweepPoint] = {}
-    for manifest in runs:
-        settings = files.read_json(manifest).get("settings") or {}
+    for manifest, content in _read(runs).items():
+        settings = content.get("settings", {})
         if settings.get("experiment") != name:
             continue
         remedy = _again(manifest)
@@ -69,12 +70,16 @@ def check_chain(
 ) -> None:
     """Compare the manifests of score, predict and train, experiment by experiment.
 
-    Raises PipelineError, which names both manifests, if metrics were not computed from the present predictions, or if
-    predictions were not made by the present runs.
+    Raises PipelineError, which names both manifests, if metrics were not computed from the present predictions, if
+    predictions were not made by the present runs, or if metrics were computed from different annotations or with
+    different revisions of `score`. Released predictions must be those that the experiment names.
     """
     scored, predicted, trained = _read(metrics), _read(predictions), _read(runs)
+    _check_alike({path: content for name in experiments for path, content in scored.items() if _is_of(name, content)})
     for name, experiment in experiments.items():
         if experiment.source == "predictions":
+            for path in _of(name, scored):
+                _check_released(path, scored[path], name, experiment)
             continue
         recorded_settings(name, experiment, trained)
         for path in _of(name, scored):
@@ -84,11 +89,48 @@ def check_chain(
 
 
 def _read(manifests: Iterable[Path]) -> dict[Path, dict[str, Any]]:
-    return {Path(path): files.read_json(path) for path in manifests}
+    """Return the content of each manifest. Raises PipelineError for a file that is none."""
+    contents: dict[Path, dict[str, Any]] = {}
+    for path in map(Path, manifests):
+        content = contents[path] = files.read_json(path, _again(path))
+        sections = [content.get(key, {}) for key in ("settings", "inputs")] if isinstance(content, dict) else [content]
+        if not all(isinstance(section, dict) for section in sections):
+            raise PipelineError("is no manifest of this pipeline", where=path, remedy=_again(path))
+    return contents
 
 
 def _of(name: str, manifests: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
-    return [path for path, content in manifests.items() if content.get("settings", {}).get("experiment") == name]
+    return [path for path, content in manifests.items() if _is_of(name, content)]
+
+
+def _is_of(name: str, content: Mapping[str, Any]) -> bool:
+    return bool(content.get("settings", {}).get("experiment") == name)
+
+
+def _check_alike(scored: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Raise PipelineError if metrics were computed from different annotations of one split, or by different revisions
+    of `score`. scored: manifest of `score` → its content."""
+    first: dict[object, tuple[Path, Any]] = {}
+    for path, content in scored.items():
+        read = {file: sha256 for file, sha256 in content.get("inputs", {}).items() if AnnotationFile.of(Path(file))}
+        for what, made_from in {**read, "the revision of `score`": content.get("revision")}.items():
+            other, theirs = first.setdefault(what, (path, made_from))
+            if made_from != theirs:
+                remedy = f"make them again: snakemake --cores 1 {other} {path}"
+                raise PipelineError(
+                    f"cannot be compared with {other}, because {what} differs", where=path, remedy=remedy
+                )
+
+
+def _check_released(path: Path, content: Mapping[str, Any], name: str, experiment: Experiment) -> None:
+    """Raise PipelineError if metrics were not computed from the released predictions that an experiment names."""
+    named = experiment.predictions.get(content["settings"].get("split", ""))
+    read = [Path(file) for file in content.get("inputs", {}) if not AnnotationFile.of(Path(file))]
+    if named and named not in [file.parent.name for file in read]:
+        found = f"was computed from {', '.join(map(str, read)) or 'no predictions'}"
+        raise PipelineError(
+            f"{found}, and `experiments.{name}.predictions` names {named}", where=path, remedy=_again(path)
+        )
 
 
 def _check_link(

@@ -92,6 +92,8 @@ def test_the_published_number_stands_beside_a_curve_where_the_paper_reports_val(
     assert figures.published_beside(on_val, RunId(0, point="a")) == 38.03
     on_test = experiment(dataset="qvhighlights", table=1, row="TR-DETR V", report="test")
     assert figures.published_beside(on_test, RunId(0)) is None
+    of_test = experiment(dataset="qvhighlights", table=1, row="TR-DETR V", report="val")  # Table 1 prints test alone
+    assert figures.published_beside(of_test, RunId(0)) is None
     beyond = experiment(dataset="tvsum", table=3, row="CG-DETR V", report="val")
     assert figures.published_beside(beyond, RunId(0, domain="VT")) == 86.9
 

@@ -56,6 +56,16 @@ def test_every_experiment_trains_the_method_of_its_row(shipped):
     assert [e.row for e in trained if e.model.name != method_of(e.row)] == []
 
 
+def test_a_row_whose_authors_released_no_options_says_so_in_its_note(shipped):
+    of_charades = [e for e in shipped.experiments.values() if e.table == 2 and e.source != "predictions"]
+    without = [e for e in of_charades if e.model.name in ("tr_detr", "qd_detr")]
+    assert len(without) == 16
+    assert all("options for this dataset were " in (e.note or "") for e in without)
+    assert not [e.row for e in of_charades if e not in without and "options for this dataset" in (e.note or "")]
+    audio = [e for e in shipped.experiments.values() if e.table == 3 and e.row == "TR-DETR V+A"]
+    assert [e.note for e in audio if "16 pairs of loss weights" not in (e.note or "")] == []
+
+
 def test_a_row_from_raw_and_from_an_archive_differ_in_their_features_alone(shipped):
     def rest(name):
         return shipped.experiments[name].model_dump(exclude={"source", "archive", "features"})

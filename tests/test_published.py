@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from made_results import experiment
 
 from pipeline.errors import PipelineError
 from pipeline.reporting import published
@@ -116,6 +117,18 @@ def test_a_row_that_no_table_has_is_refused_with_the_closest(experiments, name, 
         published.check_rows(experiments | {name: changed}, "config.yaml")
     assert str(refusal.value).startswith("config.yaml: ")
     assert said in str(refusal.value)
+
+
+def test_a_row_of_another_method_is_refused_and_a_method_without_a_row_is_not():
+    def asked(method, row, table=1):
+        return {"mine": experiment(table=table, row=row, report="val", model={"name": method})}
+
+    for method, row in (("tr_detr", "QD-DETR V"), ("qd_detr", "MDETR V"), ("moment_detr", "MCN V")):
+        with pytest.raises(PipelineError, match=f"`experiments.mine.row` is '{row}', and the method .* is {method},"):
+            published.check_rows(asked(method, row), "config.yaml")
+    published.check_rows(asked("moment_detr", "MDETR V"), "config.yaml")
+    published.check_rows(asked("cg_detr", "CG-DETR V"), "config.yaml")
+    published.check_rows(asked("qd_detr", "(j)", table=4), "config.yaml")
 
 
 def test_without_a_table_no_row_is_asked_for(experiments):

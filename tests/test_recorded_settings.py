@@ -102,10 +102,49 @@ def test_runs_of_an_older_revision_of_their_method_are_refused(made):
         recorded_settings("one", experiments["one"], runs)
 
 
-def test_released_predictions_stand_on_no_runs(made):
+RELEASED = {"results/resources/theirs/val.jsonl": "t", "results/annotations/qvhighlights/val.jsonl": "a"}
+
+
+def test_released_predictions_stand_on_no_runs_and_are_those_that_are_named(made):
     _, metrics, predictions, runs = made
+    spoil(metrics, lambda content: content.update(settings={"experiment": "one", "split": "val"}, inputs=RELEASED))
     released = experiment(source="predictions", predictions={"val": "theirs"})
     check_chain({"one": released}, metrics, predictions, runs)
+    others = experiment(source="predictions", predictions={"val": "others"})
+    with pytest.raises(PipelineError, match=r"theirs/val.jsonl, and `experiments.one.predictions` names others"):
+        check_chain({"one": others}, metrics, predictions, runs)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"inputs": RELEASED | {"results/annotations/qvhighlights/val.jsonl": "b"}}, "qvhighlights/val.jsonl differs"),
+        ({"revision": 2}, "the revision of `score` differs"),
+    ],
+)
+def test_numbers_on_other_annotations_or_of_another_scorer_are_not_compared(tmp_path, changed, said):
+    """Both experiments have the same queries, so their matrix would show a difference that the methods do not have."""
+    released = experiment(source="predictions", predictions={"val": "theirs"})
+    metrics = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path in metrics:
+        settings = {"experiment": path.stem, "split": "val"}
+        files.write_json(path, {"revision": 3, "settings": settings, "inputs": RELEASED, "files": []})
+    check_chain({"a": released, "b": released}, metrics, [], [])
+    spoil(metrics[1:], lambda content: content.update(changed))
+    with pytest.raises(PipelineError, match=said) as error:
+        check_chain({"a": released, "b": released}, metrics, [], [])
+    assert all(str(path) in str(error.value) for path in metrics)
+    check_chain({"a": released}, metrics, [], [])
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("content", [[], None, {"settings": None}, {"settings": {}, "inputs": []}])
+def test_what_is_no_manifest_is_refused_with_the_command_that_makes_it(made, stage, content):
+    (path,) = made[stage]
+    files.write_json(path, content)
+    with pytest.raises(PipelineError, match="is no manifest of this pipeline") as error:
+        check_chain(*made)
+    assert f"snakemake --cores 1 {path}" in str(error.value)
 
 
 @pytest.mark.parametrize("word", ["skipped", "left_out"])

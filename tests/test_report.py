@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
 from urllib.parse import unquote
 
 import pytest
@@ -12,11 +13,13 @@ from made_predictions import Outline, annotation, prediction, write
 from made_report import Made
 from made_results import experiment
 
-from pipeline import datasets
+from pipeline import commands, datasets, files
+from pipeline.errors import PipelineError
 from pipeline.manifests import files_of
 from pipeline.reporting import published
 from pipeline.reporting.page import figure_queries, overview
 from pipeline.reporting.page.scored_files import examine
+from pipeline.stages import STAGES
 
 
 @pytest.fixture
@@ -33,6 +36,28 @@ def test_it_lists_its_pages_and_is_made_again_only_after_a_change(made):
     assert made.report() is False
     made.train(end=24.0)
     assert made.report() is True
+
+
+@pytest.mark.parametrize("option", ["released", "metrics"])
+def test_files_of_an_experiment_that_were_not_named_are_asked_for(made, option):
+    inputs = {"metrics": made.metrics, "predictions": made.predictions, "released": made.released, "runs": made.runs}
+    settings = {"title": "Demo", "experiments": made.experiments}
+    with pytest.raises(PipelineError, match=f"no manifest that `--{option}` names lists the {option} of "):
+        stage_jobs.run("page", made.results, made.results / "other.json", inputs | {option: []}, settings)
+
+
+def test_numbers_that_were_changed_after_they_were_made_are_not_shown(made, capsys):
+    (manifest,) = [path for path in made.metrics if path.name == "mine.val.json"]
+    show = commands.show
+    show(Namespace(manifest=[manifest]))
+    assert "all-s2017, qvhighlights: 6 queries" in capsys.readouterr().out
+    scores = made.results / "metrics/mine/all-s1/val-selected.json"
+    scores.write_text(scores.read_text().replace('"MR-full-mAP": 9', '"MR-full-mAP": 8'))
+    with pytest.raises(PipelineError, match=r"val-selected\.json: was changed or damaged"):
+        show(Namespace(manifest=[manifest]))
+    files.write_json(manifest, {"stage": "score", "settings": None, "files": []})
+    with pytest.raises(PipelineError, match="does not say from which dataset its numbers are"):
+        show(Namespace(manifest=[manifest]))
 
 
 @pytest.mark.parametrize("name", ["index.html", "qvhighlights-val.html"])
@@ -84,6 +109,18 @@ def test_a_reproduced_number_tells_its_story(made):
     said = "clip-vit-b32: 512 numbers on a grid of 2s, origin raw, weights w, revision 3; one frame"
     assert story["families"] == [said]
     assert story["command"].endswith("experiment_mine")
+    assert story["revisions"] == ", ".join(f"{name} {STAGES[name].revision}" for name in ("train", "predict", "score"))
+
+
+def test_a_story_tells_the_revisions_that_made_its_numbers_and_none_of_a_training_that_was_not_here(made):
+    (manifest,) = made.results.glob("runs/mine.*.json")
+    content = files.read_json(manifest)
+    files.write_json(manifest, {key: value for key, value in content.items() if key != "seal"} | {"revision": 1})
+    (made.results / "report/report.json").unlink()
+    assert made.report()
+    stories = stories_of(made.page("index.html"))
+    assert stories["mine, (j) of Table 4"]["revisions"].startswith("train 1, predict ")
+    assert stories["theirs, (j) of Table 4"]["revisions"] == f"score {STAGES['score'].revision}"
 
 
 @pytest.mark.parametrize(

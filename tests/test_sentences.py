@@ -81,6 +81,16 @@ def test_other_queries_give_no_verdict(results):
     assert "no verdict, because it has 1,529 queries and the published row has 1,542: mAP Avg. 42.72 against" in said
 
 
+def test_another_split_gives_no_verdict_even_if_it_has_as_many_queries(results):
+    """QVHighlights val has 1,550 queries. If the videos of eight are missing, it has as many as test."""
+    (said,) = found(results, 1, "TR-DETR V", {"": 0.1}, split="val")
+    assert "no verdict, because it is of val and the published row is of test: mAP Avg. 42.72 against" in said
+    lines = {"table": 1, "row": "TR-DETR V", "report": "val", "seeds": SEEDS}
+    table = results.build("table1", {"mine": experiment(**lines)})
+    (line,) = [line for line in table.lines if line.kind == "reproduced"]
+    assert line.facts["queries"] == "1,542 queries of val (published: 1,542 of test; not comparable)"
+
+
 @pytest.mark.parametrize(
     ("offsets", "words"),
     [

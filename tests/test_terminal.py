@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import files, terminal
+from pipeline.manifests import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 ERROR = "train: runs/seen: the learning rate is 9 → write a smaller one"
@@ -201,7 +202,7 @@ ENCODINGS = [
 @pytest.mark.parametrize("env", ENCODINGS, ids=str)
 def test_every_command_prints_on_a_terminal_of_any_encoding(tmp_path, env):
     (tmp_path / "table1.txt").write_text("a → b ± 1 é 映\n", encoding="utf-8")
-    listed = {"stage": "tabulate", "files": [{"path": str(tmp_path / "table1.txt"), "bytes": 1, "sha256": ""}]}
+    listed = {"stage": "tabulate", "files": [describe(tmp_path / "table1.txt")]}
     files.write_json(tmp_path / "t.json", listed)
     row = {"qid": 1, "query": "a → b", "vid": "v", "duration": 10}
     truth = row | {"relevant_windows": [[0, 4]], "relevant_clip_ids": [0, 1], "saliency_scores": [[1, 2, 3]] * 2}

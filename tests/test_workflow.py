@@ -291,3 +291,9 @@ def test_a_misspelt_target_is_named_with_those_it_may_mean(outside_tables):
     assert "error: there is no target experiment_bee_keping; is it experiment_bee_keeping" in text
     assert "error: there is no target tables; is it table" in text
     assert "there is no target" not in at(outside_tables, "-n", "experiment_bee_keeping")[1]
+
+
+def test_a_config_without_peers_is_named_as_the_reason_that_there_is_no_such_target(outside_tables):
+    code, text = at(outside_tables, "-n", "peers")
+    assert code == 1
+    assert "error: there is no target peers, because the config lists no experiment under `peers`" in text

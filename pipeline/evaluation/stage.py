@@ -13,7 +13,7 @@ from pipeline.evaluation.scoring import Result
 from pipeline.layout import queries_path_of
 from pipeline.layout.places import MetricsFile, PredictionFile
 from pipeline.layout.runs import RELEASED_RUN
-from pipeline.manifests import files_of
+from pipeline.manifests import files_of, refuse_damaged
 from pipeline.stage_settings import Score
 from pipeline.stages import StageJob
 
@@ -57,8 +57,16 @@ def _skipped(experiment: Experiment, predictions: Path, truth: Path, skip: Colle
 
 
 def texts(manifest: Path) -> str:
-    """Return the headline numbers of every run behind a manifest of `score`, at its selected epoch, for a terminal."""
-    dataset = files.read_json(manifest)["settings"]["dataset"]
+    """Return the headline numbers of every run behind a manifest of `score`, at its selected epoch, for a terminal.
+
+    Raises PipelineError for a manifest that does not name its dataset, and if a file that it lists was changed.
+    """
+    try:
+        dataset = files.read_json(manifest)["settings"]["dataset"]
+    except (KeyError, TypeError) as error:
+        what = "does not say from which dataset its numbers are"
+        raise PipelineError(what, where=manifest, remedy=files.MADE_HERE) from error
+    refuse_damaged([manifest])
     shown = []
     for path in files_of(manifest):
         of_run = MetricsFile.of(path)

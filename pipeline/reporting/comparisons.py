@@ -130,7 +130,7 @@ def _verdicts(number: int, row: Row, found: Reproduced) -> dict[str, str]:
     # Each domain has one video of its own, whatever number of domains was run.
     is_of_domains = ABOUT[number].unit == "video"
     expected = sum(domain in both for domain in DOMAINS) if is_of_domains else ABOUT[number].queries
-    if found.n_queries != expected:
+    if found.n_queries != expected or found.experiment.report != ABOUT[number].split:
         return dict.fromkeys(both, verdict.OTHER_QUERIES)
     if found.experiment.source == "predictions":
         return {column: verdict.against_predictions(row.values[column], values[0]) for column, values in both.items()}

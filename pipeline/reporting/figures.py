@@ -119,7 +119,7 @@ def published_beside(experiment: Experiment, run: RunId) -> float | None:
 
     This is the number of its row in the metric that selects the epoch, if the paper reports val. Otherwise it is None.
     """
-    if not experiment.table or experiment.report != "val":
+    if not experiment.table or not experiment.report == published.ABOUT[experiment.table].split == "val":
         return None
     key = published.keys_of(experiment).get(run.point)
     column = run.domain if experiment.about.domains else COLUMN_OF.get(experiment.about.selected_by, "")

@@ -52,8 +52,9 @@ class Matrix:
 
     name: the name of its files. column: the name of the metric in tables. pairs: (label of the row, label of the
     column) → row - column, in percent, for the pairs in the order of the contestants; the reverse direction has the
-    opposite sign. survives: pairs that survive Holm's correction. left_out: sentences about experiments that were
-    scored on other queries.
+    opposite sign. survives: pairs that survive Holm's correction. left_out: sentences about experiments that are not in
+    the matrix: they were scored on other queries, or have no value of the metric. of_last_epoch: the name of the matrix
+    of the same split at the last epoch, or '' if there is none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Matrix:
     pairs: Mapping[tuple[str, str], Comparison]
     survives: frozenset[tuple[str, str]]
     left_out: Sequence[str] = ()
+    of_last_epoch: str = ""
 
     @classmethod
     def of(
@@ -78,6 +80,7 @@ class Matrix:
         split: str,
         epoch: str,
         left_out: Sequence[str] = (),
+        of_last_epoch: str = "",
     ) -> Matrix:
         """Compare every two contestants. All of them must have been scored on the same queries, and have the metric.
 
@@ -85,7 +88,7 @@ class Matrix:
         pairs = {(a.label, b.label): _compared(a, b, metric) for a, b in combinations(contestants, 2)}
         kept = holm([one.p for one in pairs.values()])
         survives = frozenset(pair for pair, survives in zip(pairs, kept, strict=True) if survives)
-        return cls(name, title, split, epoch, metric, column, contestants, pairs, survives, left_out)
+        return cls(name, title, split, epoch, metric, column, contestants, pairs, survives, left_out, of_last_epoch)
 
     def between(self, row: str, column: str) -> tuple[Comparison, float]:
         """Return the comparison of two contestants, and 1 or -1: the sign that makes it row - column."""
@@ -109,14 +112,18 @@ def matrices(
     metric = METRIC_OF.get(column, TOP5)
     for split in ("test", "val"):
         of_split = {name: e for name, e in experiments.items() if e.table == number and e.report == split}
+        of_epochs: dict[str, tuple[list[Contestant], list[str]]] = {}
         for epoch in EPOCHS if split == "val" else EPOCHS[:1]:
             found = [c for name, e in of_split.items() for c in _contestants(name, e, split, epoch, metric, scored)]
-            alike, left_out = _on_the_same_queries(found)
-            if len(alike) < 2:
-                continue
-            name = matrix_name(number, split, epoch)
-            heading = _title(number, title, split, epoch, column, len(alike[0].values))
-            yield Matrix.of(name, heading, alike, metric, column, split, epoch, left_out)
+            alike, left_out = _on_the_same_queries(number, found)
+            if len(alike) > 1:
+                of_epochs[epoch] = alike, left_out
+        for epoch, (alike, left_out) in of_epochs.items():
+            n = len(alike[0].values)
+            heading = _title(number, title, split, epoch, column, n)
+            last = matrix_name(number, split, EPOCHS[1]) if epoch == EPOCHS[0] and EPOCHS[1] in of_epochs else ""
+            name, shown = matrix_name(number, split, epoch), column if _is_whole(number, n) else f"mean of {n}"
+            yield Matrix.of(name, heading, alike, metric, shown, split, epoch, left_out, last)
 
 
 def _contestants(
@@ -136,9 +143,9 @@ def _contestants(
         seeds = [{row["qid"]: row for path in paths for _, row in records.read_jsonl(path)} for paths in complete]
         shared = [qid for qid in seeds[0] if all(qid in rows for rows in seeds)]
         means = {qid: _mean([rows[qid].get(metric) for rows in seeds]) for qid in shared}
-        if values := {qid: seeds[0][qid] | {metric: mean} for qid, mean in means.items() if mean is not None}:
-            trained = 0 if experiment.source == "predictions" else len(complete)
-            yield Contestant(f"{name} {point}" if experiment.sweep else name, key, trained, values)
+        values = {qid: seeds[0][qid] | {metric: mean} for qid, mean in means.items() if mean is not None}
+        trained = 0 if experiment.source == "predictions" else len(complete)
+        yield Contestant(f"{name} {point}" if experiment.sweep else name, key, trained, values)
 
 
 def _runs(experiment: Experiment, point: str) -> dict[str, int]:
@@ -154,20 +161,27 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def _on_the_same_queries(found: Sequence[Contestant]) -> tuple[list[Contestant], list[str]]:
+def _on_the_same_queries(number: int, found: Sequence[Contestant]) -> tuple[list[Contestant], list[str]]:
     """Return the largest group of contestants that were scored on the same queries, and a sentence for each of the
     others."""
     groups: dict[frozenset[Any], list[Contestant]] = {}
     for one in found:
-        groups.setdefault(frozenset(one.values), []).append(one)
+        if one.values:
+            groups.setdefault(frozenset(one.values), []).append(one)
     alike = max(groups.values(), key=len, default=[])
-    here = len(alike[0].values) if alike else 0
-    return alike, [
-        f"{one.label} is left out, because it was scored on {counted(len(one.values), 'query')}, which are not the"
-        f" {counted(here, 'query')} of this matrix."
-        for one in found
-        if one not in alike
-    ]
+    return alike, [_why_left_out(number, one, alike[0]) for one in found if alike and one not in alike]
+
+
+def _why_left_out(number: int, one: Contestant, shown: Contestant) -> str:
+    unit = ABOUT[number].unit
+    if not one.values:
+        return (
+            f"{one.label} is left out, because its predictions give no value of {ABOUT[number].headline.rstrip('.')}."
+        )
+    return (
+        f"{one.label} is left out, because it was scored on {counted(len(one.values), unit)}, and this matrix is about"
+        f" {counted(len(shown.values), unit)}: they are not the same."
+    )
 
 
 def _compared(a: Contestant, b: Contestant, metric: str) -> Comparison:
@@ -176,7 +190,14 @@ def _compared(a: Contestant, b: Contestant, metric: str) -> Comparison:
     return found
 
 
+def _is_whole(number: int, n: int) -> bool:
+    """Tell whether a mean of `n` queries may be called as the paper's. A mean over a part of the domains may not."""
+    return ABOUT[number].unit == "query" or n == ABOUT[number].queries
+
+
 def _title(number: int, title: str, split: str, epoch: str, column: str, n_queries: int) -> str:
     name = "mean over domains" if column == "Avg." else column
+    if not _is_whole(number, n_queries):
+        name = f"mean over {n_queries} of the {ABOUT[number].queries} domains"
     stands_on = f"{split}, {epoch} epoch, {counted(n_queries, ABOUT[number].unit)}"
     return " ".join(f"{title}, Table {number} in pairs: row - column, {name} in points, {stands_on}".split())

@@ -72,21 +72,30 @@ def _star(matrix: Matrix, row: str, column: str) -> str:
 
 
 def _notes(matrix: Matrix) -> list[str]:
-    n = len(matrix.pairs)
     videos = {one.videos for one in matrix.pairs.values()}
-    survive = [f"{row} - {column}" for row, column in matrix.pairs if (row, column) in matrix.survives]
     selected = (
-        "The epoch of every trained run was selected on this very split, so the numbers are too high by its luck; the"
-        f" matrix of the last epoch is {matrix.name}-last."
+        "The epoch of every trained run was selected on this very split, so the numbers are too high by its luck"
+        + (f"; the matrix of the last epoch is {matrix.of_last_epoch}." if matrix.of_last_epoch else ".")
     )
     return [
         "A number above 0 says that the method of the row is better than that of the column with that number. Intervals"
         f" are those of 95 %. Methods with several seeds enter with the mean over them. {_test(videos)}",
-        f"Pairs: {n}. If no method differed, p < 0.05 would be expected in {n * (1 - LEVEL):.2g} of them. * p < 0.05;"
-        f" ** also after Holm's correction for all {n}: {'; '.join(survive) or 'none'}.",
+        _significance(matrix),
         *([selected] if matrix.split == "val" and matrix.epoch == "selected" and _any_trained(matrix) else []),
         *matrix.left_out,
     ]
+
+
+def _significance(matrix: Matrix) -> str:
+    """Return a sentence about the number of pairs, and about which of them differ after Holm's correction."""
+    n = len(matrix.pairs)
+    if all(one.smallest_p is None or one.smallest_p >= 1 - LEVEL for one in matrix.pairs.values()):
+        return f"Pairs: {n}. With so few videos no p can be below 0.05."
+    survive = [f"{row} - {column}" for row, column in matrix.pairs if (row, column) in matrix.survives]
+    return (
+        f"Pairs: {n}. If no method differed, p < 0.05 would be expected in {n * (1 - LEVEL):.2g} of them. * p < 0.05;"
+        f" ** also after Holm's correction for all {n}: {'; '.join(survive) or 'none'}."
+    )
 
 
 def _any_trained(matrix: Matrix) -> bool:
@@ -96,6 +105,8 @@ def _any_trained(matrix: Matrix) -> bool:
 def _test(videos: set[int]) -> str:
     """Return a sentence that says how p and the interval are computed. videos: the numbers of videos of the pairs."""
     n = max(videos)
+    if n < 2:
+        return "There is one video, so there is no interval and no p."
     if n >= FEW:
         return f"Interval and p come from a bootstrap over {counted(n, 'video')}, paired."
     if n <= ENUMERATED:

@@ -34,7 +34,8 @@ class About:
     """Facts about a table. decimals: as the paper prints. queries: the number of queries of the published values. ours:
     the row of TR-DETR. headline: the column that sentences name, and by which methods are compared in pairs. note: a
     remark about its protocol. unit: what is counted. It is `video` if the table has a column for each domain, because
-    each domain has a video of its own, and `query` otherwise."""
+    each domain has a video of its own, and `query` otherwise. split: the split of the published values, by its
+    name here."""
 
     subject: str
     decimals: int
@@ -43,6 +44,7 @@ class About:
     headline: str
     note: str = ""
     unit: Literal["query", "video"] = "query"
+    split: Literal["val", "test"] = "val"
 
 
 ABOUT = {
@@ -54,6 +56,7 @@ ABOUT = {
         "mAP Avg.",
         "The ground truth of test is public today: reproduced numbers are scored by ourselves, published ones were by "
         "the competition's server.",
+        split="test",
     ),
     2: About("Charades-STA test, moment retrieval", 2, 3720, "TR-DETR SF+C", "R1@0.5"),
     3: About("TVSum val, highlight detection, top-5 mAP of each domain", 1, 10, "TR-DETR V", "Avg.", unit="video"),
@@ -146,8 +149,8 @@ def keys_of(experiment: Experiment) -> dict[str, str]:
 
 
 def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
-    """Raise one PipelineError for all experiments whose table does not have their row. They would run, but no table
-    would show them."""
+    """Raise one PipelineError for all experiments whose table does not have their row, or whose row belongs to another
+    method. They would run, but no table would show them, or one would show them as the results of that method."""
     complaints = []
     for name, experiment in experiments.items():
         keys = _keys(experiment.table) if experiment.table else []
@@ -157,9 +160,36 @@ def check_rows(experiments: Mapping[str, Experiment], where: str) -> None:
             + ", ".join(map(repr, get_close_matches(key, keys) or keys))
             for key in unknown
         ]
+        complaints += _of_other_methods(name, experiment)
     if complaints:
         remedy = "name a row of that table, or leave `table` out"
         raise PipelineError("; ".join(complaints), where=where, remedy=remedy)
+
+
+def _of_other_methods(name: str, experiment: Experiment) -> list[str]:
+    """Return a complaint for each row that belongs to another method than the one that is trained for it.
+
+    A method without a row in the table may stand in any row, and the table names it there.
+    """
+    if not experiment.table or experiment.source == "predictions":
+        return []
+    lines = [line for path in (PUBLISHED, BEYOND) for line in _lines(path, experiment.table)]
+    method_of = {line["row"]: _registered(line["method"]) for line in lines}
+    complaints = []
+    for point, key in keys_of(experiment).items():
+        trained = experiment.sweep[point].model.name if point else experiment.model.name
+        own = [row for row, method in method_of.items() if method == trained]
+        if own and key in method_of and key not in own:
+            complaints.append(
+                f"`experiments.{name}.row` is {key!r}, and the method that is trained is {trained}, whose rows are"
+                f" {', '.join(map(repr, own))}: correct `row`, or `model: {{name: ...}}`"
+            )
+    return complaints
+
+
+def _registered(printed: str) -> str:
+    """Return the name in config.yaml of a method that the paper prints."""
+    return {"MDETR": "moment_detr"}.get(printed, printed.lower().replace("-", "_"))
 
 
 def group(number: int, row: Row) -> str:

@@ -33,6 +33,8 @@ def _verdict(number: int, found: Reproduced, judged: Judged) -> str:
     """Return the verdict of the headline column, or, for a prediction file, of all columns together."""
     kinds = list(judged.verdicts.values())
     if verdict.OTHER_QUERIES in kinds:
+        if (ours := found.experiment.report) != (theirs := ABOUT[number].split):
+            return f"no verdict, because it is of {ours} and the published row is of {theirs}"
         has, expected = counted(found.n_queries, ABOUT[number].unit), ABOUT[number].queries
         return f"no verdict, because it has {has} and the published row has {expected:,}"
     if found.experiment.source == "predictions":

@@ -28,8 +28,10 @@ def facts(number: int, row: published.Row, found: Reproduced, judged: Judged) ->
     instead = [f"stand-in: {used} for {released}" for used, released in stand_ins(found.experiment).items()]
     experiment, n = found.experiment, found.n_queries
     prediction = experiment.predictions.get(experiment.report, "")
-    expected = ABOUT[number].queries
+    expected, split = ABOUT[number].queries, ABOUT[number].split
     other = "" if n == expected else f" (published: {expected:,}; not comparable)"
+    if experiment.report != split:
+        other = f" of {experiment.report} (published: {expected:,} of {split}; not comparable)"
     return {
         "luck": f"{fmean(found.luck):.2f}" if found.luck else "still rising" if found.still_rising else "",
         "runs": "" if experiment.source == "predictions" else _seeds(found.seeds),

@@ -17,7 +17,7 @@ from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 from pipeline.evaluation.yardsticks import yardsticks
 from pipeline.layout import OWN_TABLE, Layout
-from pipeline.manifests import files_of
+from pipeline.manifests import files_of, refuse_damaged
 from pipeline.nouns import counted
 from pipeline.recorded_settings import check_chain
 from pipeline.reporting import comparisons, own, paired, paired_forms, published, render, verdict
@@ -93,7 +93,8 @@ def _written(layout: Layout, name: str, table: T, formats: Mapping[str, Callable
 
 
 def texts(manifest: Path) -> str:
-    """Return the text form of the table behind a manifest, for a terminal. Raises PipelineError for any other file."""
+    """Return the text form of the table behind a manifest, for a terminal. Raises PipelineError for any other file, and
+    if the text was changed."""
     try:
         found = [path for path in files_of(manifest) if path.suffix == ".txt"]
     except (KeyError, TypeError):
@@ -104,6 +105,7 @@ def texts(manifest: Path) -> str:
             where=manifest,
             remedy="name the manifest of a table, for example results/tables/table1.json",
         )
+    refuse_damaged([manifest], found.__contains__)
     try:
         return "\n".join(path.read_text("utf-8") for path in found)
     except OSError as error:

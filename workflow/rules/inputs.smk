@@ -208,7 +208,9 @@ def say_what_was_meant():
     """Print the targets that the user may have meant. Snakemake only says that there is no such rule."""
     known = [rule.name for rule in workflow.rules]
     for target in getattr(workflow.dag_settings, "targets", ()):
-        if target not in known and "/" not in target and not Path(target).exists():
+        if target == "peers" and not cfg.peers:
+            print("error: there is no target peers, because the config lists no experiment under `peers`", file=sys.stderr)
+        elif target not in known and "/" not in target and not Path(target).exists():
             near = get_close_matches(target, known, n=3) or ["all_tables"]
             print(
                 f"error: there is no target {target}; is it {' or '.join(near)}? `snakemake --list` names all of them",

@@ -42,14 +42,12 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Step:
-    """A row of Table 4 as a step of the waterfall, mAP Avg. in percent. spread: standard deviation over seeds, 0 for
-    one seed."""
+    """A row of Table 4 as a step of the waterfall, mAP Avg. in percent."""
 
     key: str
     name: str
     published: float
     reproduced: float | None
-    spread: float
 
 
 def coverage(number: int, rows: Mapping[str, Sequence[Reproduced]], judged: Mapping[Key, Judged]) -> Coverage:
@@ -73,9 +71,8 @@ def steps(rows: Mapping[str, Sequence[Reproduced]]) -> list[Step]:
     for key, name in STEPS.items():
         trained = [one for one in rows.get(key, ()) if one.experiment.source != "predictions"]
         values = trained[0].selected.get("mAP Avg.", []) if trained else []
-        spread = max(values) - min(values) if len(values) > 1 else 0.0
         printed = float(of[key].values["mAP Avg."])
-        found.append(Step(key, name, printed, fmean(values) if values else None, spread))
+        found.append(Step(key, name, printed, fmean(values) if values else None))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import csv_file, datasets, provenance, records, stage_requests, version
 from pipeline.config import Experiment
+from pipeline.errors import PipelineError
 from pipeline.layout import OWN_TABLE, queries_path_of, sources_by_name
 from pipeline.layout.places import AnnotationFile, MetricsFile, PredictionFile
 from pipeline.layout.runs import RELEASED_RUN, RunId
@@ -126,6 +127,14 @@ def _stories(
             yield (key, found.label), stories.of_row(number, key, found, *about, values[key])
 
 
+def _given(files: Mapping[Any, Path], wanted: object, option: str, experiment: str) -> Path:
+    """Return a file from those that the job was given with an option. Raises PipelineError if it is not among them."""
+    if wanted not in files:
+        what = f"no manifest that `--{option}` names lists the {option} of {experiment}"
+        raise PipelineError(what, where="page", remedy="name all of them (the workflow does: snakemake report)")
+    return files[wanted]
+
+
 def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
     """Return (dataset, split) → the prediction files to show: the first seed of each experiment and sweep point. The
     files of TR-DETR's row come first. Files after the first `MOST_FILES` are left out.
@@ -140,10 +149,12 @@ def _shown(job: StageJob[Page]) -> dict[tuple[str, str], Shown]:
         if len(shown.predictions) == MOST_FILES:
             continue
         if experiment.source == "predictions":
-            shown.predictions[label] = [released[experiment.predictions[split]]]
+            shown.predictions[label] = [_given(released, experiment.predictions[split], "released", name)]
         else:
-            shown.predictions[label] = [predictions[PredictionFile(name, run, split, "selected")] for run in runs]
-        scored = (queries_path_of(metrics[MetricsFile(name, run, split, "selected")]) for run in runs)
+            files = [PredictionFile(name, run, split, "selected") for run in runs]
+            shown.predictions[label] = [_given(predictions, file, "predictions", name) for file in files]
+        scores = [MetricsFile(name, run, split, "selected") for run in runs]
+        scored = (queries_path_of(_given(metrics, file, "metrics", name)) for file in scores)
         shown.scored[label] = {str(row["qid"]) for path in scored for _, row in records.read_jsonl(path)}
     return found
 

@@ -4,13 +4,15 @@ report."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
+from pipeline.config import Experiment
 from pipeline.layout import LOGS, Layout
 from pipeline.layout.runs import CARD, COMMIT, RunId
+from pipeline.manifests import last_record
 from pipeline.reporting import own, published
 from pipeline.reporting.comparisons import Judged
 from pipeline.reporting.page.build import number as number_text
@@ -18,7 +20,6 @@ from pipeline.reporting.page.build import signed
 from pipeline.reporting.page.own import address
 from pipeline.reporting.published import ABOUT
 from pipeline.reporting.reproduced import Reproduced
-from pipeline.stages import STAGES
 
 
 def of_row(
@@ -73,7 +74,7 @@ def _story(
         "queries": found.n_queries,
         "notes": found.notes,
         "families": _families(cards),
-        "revisions": ", ".join(f"{name} {STAGES[name].revision}" for name in ("train", "predict", "score")),
+        "revisions": ", ".join(_revisions(found.experiment, name, layout)),
         "command": f"snakemake --cores 8 experiment_{name}",
         "commits": _commits(cards, name, layout),
         "links": _links(name, found, layout, page),
@@ -87,6 +88,18 @@ def _cards(found: Reproduced, name: str, points: Sequence[str], layout: Layout) 
     runs = [run for run in found.experiment.runs if RunId.parse(run).point in points]
     paths = {run: layout.run(name, run) / CARD for run in runs}
     return {run: files.read_json(path, files.MADE_HERE) for run, path in paths.items() if path.is_file()}
+
+
+def _revisions(experiment: Experiment, name: str, layout: Layout) -> Iterator[str]:
+    """Yield each stage that made the numbers, with its revision when it did. The manifests of the stages say it."""
+    metrics = layout.manifest("metrics", experiment=name, split=experiment.report)
+    made = {"score": [metrics]}
+    if experiment.source != "predictions":
+        runs = [layout.manifest("runs", experiment=name, part=part) for part in experiment.parts]
+        made = {"train": runs, "predict": [layout.manifest("predictions", experiment=name)], **made}
+    for stage, manifests in made.items():
+        found = {str(last_record(path).get("revision", "not recorded")) for path in manifests}
+        yield f"{stage} {' and '.join(sorted(found))}"
 
 
 def _epoch(card: Mapping[str, Any]) -> str:
