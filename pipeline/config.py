@@ -24,7 +24,7 @@ from pipeline.config_layers import complaint, over_model, resolved, unread_setti
 from pipeline.config_names import DOMAINS, DatasetName, FamilyName, LocalPath, Mirror, Model, ResultsFolder
 from pipeline.errors import PipelineError
 from pipeline.layout import OWN_TABLE
-from pipeline.settings import Positive, Strict
+from pipeline.settings import NO_SWITCH, Positive, Strict
 
 __all__ = [
     "DOMAINS",
@@ -47,7 +47,7 @@ __all__ = [
 RandomOrReleased = Annotated[str, Field(pattern=r"^(released|random:\d{1,18})$")]
 """The weights of an encoder: the released ones, or random ones from a seed. torch takes seeds below 2⁶³."""
 
-Seconds = Annotated[float, Field(gt=0, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=1_000_000), NO_SWITCH]
 """A time to wait. Systems count it in milliseconds of 32 bits, so it has at most 24 days."""
 
 S = TypeVar("S", bound="Strict")
@@ -65,18 +65,20 @@ class Acquire(Strict):
     """Number of tries per file."""
     timeout_s: Seconds = 60.0
     """Seconds without an answer after which a connection is given up."""
-    longest_wait_s: Annotated[float, Field(ge=0)] = 900.0
+    longest_wait_s: Annotated[float, Field(ge=0), NO_SWITCH] = 900.0
     """Largest number of seconds that a server may ask to wait (`Retry-After`). A server that asks for more ends the
     download, and the error says when to run again."""
-    largest_archive_gb: Annotated[float, Field(gt=0)] = 200.0
+    largest_archive_gb: Annotated[float, Field(gt=0), NO_SWITCH] = 200.0
     """Largest archive in gigabytes (10⁹ bytes) that is fetched where the table of sources does not list its size."""
-    largest_file_gb: Annotated[float, Field(gt=0)] = 20.0
+    largest_file_gb: Annotated[float, Field(gt=0), NO_SWITCH] = 20.0
     """Largest file in gigabytes that is not an archive and whose size the table of sources does not list: annotations,
     weights, or one video."""
-    requests_per_minute: dict[Annotated[str, Field(pattern=r"^(\*|[a-z0-9.-]+)$")], Annotated[float, Field(gt=0)]] = {}
+    requests_per_minute: dict[
+        Annotated[str, Field(pattern=r"^(\*|[a-z0-9.-]+)$")], Annotated[float, Field(gt=0), NO_SWITCH]
+    ] = {}
     """Host (`www.youtube.com`) → the largest number of requests per minute, of all jobs on this machine together. `*`
     stands for every host that is not named. For YouTube a request is one video."""
-    connections: Annotated[int, Field(ge=1, le=16)] = 1
+    connections: Annotated[int, Field(ge=1, le=16), NO_SWITCH] = 1
     """Number of connections over which a large file is fetched at the same time, for servers that send slowly. It is
     used only if the server can send parts of the file."""
     mirror: Mirror | None = None

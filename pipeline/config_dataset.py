@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.config_experiment import Experiment
 from pipeline.config_names import FamilyName
 from pipeline.families import FAMILIES
-from pipeline.settings import Grid, Strict
+from pipeline.settings import NO_SWITCH, Grid, Strict
 from pipeline.shards import MOST_SHARDS
 
 
@@ -28,7 +28,7 @@ class Fill(Strict):
 class Dataset(Strict):
     """The settings of one dataset: its sources, the number of its jobs, and its grids."""
 
-    shards: Annotated[int, Field(gt=0, le=MOST_SHARDS)] = 32
+    shards: Annotated[int, Field(gt=0, le=MOST_SHARDS), NO_SWITCH] = 32
     """Number of jobs among which its videos are divided."""
     clip: Grid = "2s"
     """The grid of its labels: the length of the clips that people rated."""
@@ -41,7 +41,7 @@ class Dataset(Strict):
     skip: list[str] = []
     """Vids that no stage uses. Their queries are left out everywhere, and every table says how many queries its
     numbers stand on."""
-    sample: Annotated[float, Field(gt=0, lt=1)] | None = None
+    sample: Annotated[float, Field(gt=0, lt=1), NO_SWITCH] | None = None
     """Share of the videos that a rehearsal works on, such as 0.01. A hash of the name of a video decides whether the
     video is used. Every title then says that no number is comparable. With null all videos are used."""
     missing: Literal["fail", "skip", "fill"] = "fail"

@@ -12,7 +12,7 @@ from pipeline.config_names import DatasetName, DomainName, FamilyName, Model
 from pipeline.datasets import DATASETS, definition
 from pipeline.families import FAMILIES
 from pipeline.layout.runs import RunId
-from pipeline.settings import Positive, Strict, Weight
+from pipeline.settings import NO_SWITCH, Positive, Strict, Weight
 
 
 def _each_once(seeds: list[int]) -> list[int]:
@@ -21,7 +21,9 @@ def _each_once(seeds: list[int]) -> list[int]:
     return seeds
 
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1), AfterValidator(_each_once)]
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**63), NO_SWITCH]], Field(min_length=1), AfterValidator(_each_once)
+]
 
 SEEDS = [2017, 0, 1]
 """The default seeds of an experiment. There are as many as a verdict needs (`docs/statistics.md`)."""
@@ -36,18 +38,18 @@ A family that exists only in an archive has no reader, so this table does not gi
 class Training(Strict):
     """One training schedule. It counts epochs, not steps."""
 
-    epochs: Annotated[int, Field(ge=0)] = 200
+    epochs: Annotated[int, Field(ge=0), NO_SWITCH] = 200
     """Number of epochs to train. With 0 the untrained network is used."""
     batch_size: Positive = 32
     """Number of queries per step. The last batch of an epoch may be smaller and is used too."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0), NO_SWITCH] = 1e-4
     """Learning rate at the start, or after the warm-up of a method that has one."""
     weight_decay: Weight = 1e-4
     """Weight decay of the optimizer. The optimizer of the method decides how it is applied."""
     drop_learning_rate_after: Positive = 400
     """Number of epochs after which the learning rate is divided by ten. It is divided again after each further period
     of this length."""
-    gradient_clip: Annotated[float, Field(gt=0)] | None = 0.1
+    gradient_clip: Annotated[float, Field(gt=0), NO_SWITCH] | None = 0.1
     """Largest norm of all gradients together. Gradients with a larger norm are scaled down to it. With null no gradient
     is scaled."""
     evaluate_every: Positive = 5
@@ -147,7 +149,7 @@ class Experiment(Strict):
 
     model_config = ConfigDict(json_schema_extra=_as_written)
 
-    table: Annotated[Literal[1, 2, 3, 4], BeforeValidator(_number)] | None = None
+    table: Annotated[Literal[1, 2, 3, 4], BeforeValidator(_number), NO_SWITCH] | None = None
     """The table of the paper that shows the experiment. With null no table shows it."""
     row: str | None = None
     """Key of the row in published.csv. `{point}` stands for the name of the sweep point."""

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.grids import GRIDS, KNOWN, is_grid
 
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not true or false")  # noqa: TRY004 - pydantic reports ValueError
+    return value
+
+
+NO_SWITCH = BeforeValidator(_no_switch)
+"""Refuses true and false, which pydantic would read as the numbers 1 and 0. Every number of the config has it."""
+
+Positive = Annotated[int, Field(gt=0), NO_SWITCH]
+Weight = Annotated[float, Field(ge=0), NO_SWITCH]
+Rate = Annotated[float, Field(ge=0, lt=1), NO_SWITCH]
 
 
 def _known_grid(name: str) -> str:

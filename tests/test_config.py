@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 
 import jsonschema
 import pytest
 import yaml
 from made_configs import ROOT, shipped, small
+from pydantic import ValidationError
 
 from pipeline import config
 from pipeline.errors import PipelineError
 from pipeline.layout.runs import RunId
+from pipeline.settings import Strict
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 
@@ -105,6 +108,30 @@ def test_words_that_no_archive_has_are_made_beside_an_archive():
     features = {"video": ["vgg16-charades"], "text": "glove-6b-300d"}
     one = config.load(small(source="features", archive="a", features=features)).experiments["one"]
     assert (one.archived, one.made) == (["vgg16-charades"], ["glove-6b-300d"])
+
+
+def sections(base=Strict):
+    for section in base.__subclasses__():
+        yield from (section, *sections(section))
+
+
+NUMBERS = [
+    (section, key)
+    for section in sections()
+    if section.__module__.startswith("pipeline.")
+    for key, field in section.model_fields.items()
+    if re.search(r"\b(int|float|Literal\[1)\b", str(field)) and "bool" not in str(field)
+]
+"""Every key of the config whose value is a number, or holds numbers."""
+
+
+@pytest.mark.parametrize(("section", "key"), NUMBERS, ids=lambda one: getattr(one, "__name__", one))
+def test_true_is_no_number(section, key):
+    """YAML's `true` would be a 1: one epoch, one job, the seed 1."""
+    for value in (True, [True], {"saliency": True, "a": True}):
+        with pytest.raises(ValidationError) as refused:
+            section.model_validate({key: value})
+        assert key in {error["loc"][0] for error in refused.value.errors()}, value
 
 
 @pytest.mark.parametrize("spelt", ["results", "./results", "results/", "a/../results"])
