@@ -96,11 +96,25 @@ def test_options_that_are_not_plain_are_refused(tmp_path, weights):
     ("change", "complaint"),
     [
         ({"vid_position.weight": torch.zeros(1)}, "`vid_position.weight` that TR-DETR does not have"),
-        ({"saliency_proj1.weight": torch.zeros(4, 4)}, "`score.linear.weight` has shape"),
-        ({"saliency_proj1.bias": torch.full((256,), torch.nan)}, "no finite"),
-        ({"saliency_proj1.bias": "text"}, "no finite"),
-        ({7: torch.zeros(1)}, "no finite"),
-        ({"transformer.decoder.layers.2.norm1.weight": torch.zeros(256)}, "1 tensor too many"),
+        (
+            {"saliency_proj1.weight": torch.zeros(4, 4)},
+            r"`saliency_proj1.weight` has shape \(4, 4\), expected \(256, 256\) →",
+        ),
+        ({"saliency_proj1.bias": torch.full((256,), torch.nan)}, "`saliency_proj1.bias` holds NaN"),
+        (
+            {"saliency_proj1.bias": torch.full((256,), 1e300, dtype=torch.float64)},
+            "`saliency_proj1.bias` .*beyond float32",
+        ),
+        ({"saliency_proj1.bias": torch.zeros(256, dtype=torch.float8_e4m3fn)}, "is stored as strided float8_e4m3fn"),
+        ({"saliency_proj1.bias": torch.zeros(256).to_sparse()}, "is stored as sparse_coo float32, and"),
+        ({"saliency_proj1.bias": torch.zeros(256).long()}, "is stored as strided int64"),
+        ({"saliency_proj1.bias": torch.zeros(0)}, "`saliency_proj1.bias` holds no numbers"),
+        ({"saliency_proj1.bias": "text"}, "`saliency_proj1.bias` is of type str"),
+        ({7: torch.zeros(1)}, "names a tensor '7', which is no text"),
+        (
+            {"transformer.decoder.layers.2.norm1.weight": torch.zeros(256)},
+            "1 tensor too many, the first is `transformer.decoder.layers.2.norm1.weight`",
+        ),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complaint):
@@ -108,9 +122,47 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complain
         read_released(write(tmp_path / "odd.ckpt", weights | change))
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"hidden_dim": 0}, "`hidden_dim` is 0: Input should be greater than 0"),
+        ({"nheads": 3}, "`heads` must divide `hidden_dim`"),
+        ({"enc_layers": 10**7}, r"`enc_layers` is 10000000, and the tensors allow \d+ at most"),
+        ({"hidden_dim": 8 * 10**30}, r"`hidden_dim` is 80+, and the tensors allow \d+ at most"),
+        ({"num_queries": 10**19}, "`num_queries` is 10+, and"),
+        ({"num_queries": 11}, r"`query_embed.weight` has shape \(10, 2\), expected \(11, 2\)"),
+        ({"use_txt_pos": True}, "switches `use_txt_pos` on"),
+    ],
+)
+def test_options_of_another_network_are_named(tmp_path, weights, options, complaint):
+    given = {"hidden_dim": 256, "nheads": 8, "enc_layers": 2} | options
+    with pytest.raises(PipelineError, match=complaint):
+        read_released(write(tmp_path / "odd.ckpt", weights, opt=argparse.Namespace(**given)))
+
+
+def test_sizes_that_no_option_gives_are_told_to_be_the_released_ones(tmp_path, weights):
+    other = weights | {"saliency_proj1.weight": torch.zeros(4, 4)}
+    with pytest.raises(PipelineError, match="by the released sizes, because the file has no options"):
+        read_released(write(tmp_path / "odd.ckpt", other, opt=None))
+
+
+def test_tensors_in_another_place_are_found_there_and_not_called_damaged(tmp_path, weights):
+    torch.save(weights, tmp_path / "alone.ckpt")
+    with pytest.raises(PipelineError, match=rf"but {len(weights)} tensors outside of any entry → .*\{{\"model\": "):
+        read_released(tmp_path / "alone.ckpt")
+    torch.save({"state_dict": weights, "opt": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(PipelineError, match="no tensors under `model`, but only `state_dict`, `opt`"):
+        read_released(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("epoch", [True, -5, "9", 9.0, torch.tensor(3)])
+def test_an_epoch_that_is_no_count_is_not_told(tmp_path, weights, epoch):
+    assert read_released(write(tmp_path / "a.ckpt", weights, epoch=epoch)).epoch is None
+
+
 def test_a_missing_tensor_is_named(tmp_path, weights):
     less = {name: tensor for name, tensor in weights.items() if name != "gru_extractor.gru.bias_hh_l0"}
-    with pytest.raises(PipelineError, match=r"lacks 1 tensor, the first is `mr2hd\.gru\.bias_hh_l0`"):
+    with pytest.raises(PipelineError, match=r"lacks 1 tensor, the first is `gru_extractor\.gru\.bias_hh_l0`"):
         read_released(write(tmp_path / "odd.ckpt", less))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline import files, methods
@@ -23,10 +24,20 @@ from pipeline.encoders.state import is_whole
 from pipeline.errors import PipelineError
 from pipeline.methods.release import Release
 from pipeline.methods.settings import MethodSettings
+from pipeline.nouns import counted
 from pipeline.released import container
 
 PREFIXES = ("module.", "_orig_mod.")
 """The prefixes that DataParallel and torch.compile put before the name of every tensor."""
+
+KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The kinds of numbers that weights may have."""
+
+ORIGIN = "released"
+"""The origin in the metadata of every file that an import wrote."""
+
+UNSIZED = " by the released sizes, because the file has no options under `opt`"
+"""The addition to an expected shape that no option of the file gives."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +84,19 @@ def import_checkpoint(source: Path | str, target: Path | str, method: str = meth
     The metadata of the file hold the epoch, the settings of the network and the options.
     Raises PipelineError as `read_released` does, if `target` is the same file as `source`, and if it cannot be written.
     """
+    released = read_released(source, method)
+    write_weights(released, source, target)
+    return released
+
+
+def write_weights(released: Released, source: Path | str, target: Path | str) -> None:
+    """Write the tensors of a checkpoint `source` into the safetensors file `target`, as `import_checkpoint` does.
+    """
     from safetensors.torch import save
 
     _must_be_another_file(Path(source), Path(target))
-    released = read_released(source, method)
     told = {
-        "origin": "released",
+        "origin": ORIGIN,
         "epoch": str(released.epoch),
         "model": released.settings.model_dump_json(),
         "options": json.dumps(released.options, sort_keys=True),
@@ -86,7 +104,6 @@ def import_checkpoint(source: Path | str, target: Path | str, method: str = meth
     weights = {name: tensor.contiguous() for name, tensor in released.weights.items()}
     with files.atomic(target, "wb") as file:
         file.write(save(weights, metadata=told))
-    return released
 
 
 def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
@@ -98,32 +115,29 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     """
     path, release = Path(path), release_of(method)
     held = container.read(path)
-    tensors = held.get(release.tensors)
-    if not isinstance(tensors, dict) or not all(isinstance(n, str) and _is_weight(t) for n, t in tensors.items()):
-        raise release.wrong_file(f"holds no finite floating-point tensors under `{release.tensors}`", path)
-    tensors = _without_prefixes(tensors, release, path)
+    tensors = _without_prefixes(_weights(held, release, path), release, path)
     options = _plain_options(held.get("opt"), release, path)
-    try:
-        settings = release.settings_of(options)
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise release.wrong_file(
-            f"`opt` describes a network that this pipeline cannot build ({reason})", path
-        ) from error
+    settings = _settings(options, tensors, release, path)
     try:
         settings, inputs = release.fitted(settings, tensors), release.inputs_of(tensors)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise release.wrong_file("lacks the input projections of video and text", path) from error
+    except KeyError as error:
+        raise release.wrong_file(f"lacks the tensor `{error.args[0]}`", path) from error
+    except (TypeError, IndexError) as error:
+        raise release.wrong_file(
+            "holds tables of positions or input projections with another number of axes", path
+        ) from error
+    except ValueError as error:
+        raise release.wrong_file(f"its tensors have sizes that no network has: {_reason(error)}", path) from error
     # Tensors on the device "meta" have shapes but no memory. Only names and shapes are needed here.
     with torch.device("meta"):
         expected = methods.build(settings, inputs).network.state_dict()
     epoch = held.get("epoch")
     return Released(
-        weights=release.renamed(tensors, expected, where=path),
+        weights=release.renamed(tensors, expected, where=path, sized_by="" if options else UNSIZED),
         settings=settings,
         input_dim=inputs.video_columns,
         text_dim=inputs.text_dim,
-        epoch=epoch + 1 if isinstance(epoch, int) else None,
+        epoch=epoch + 1 if type(epoch) is int and epoch >= 0 else None,
         options=options,
         dropped=tuple(name for name in release.unused_tensors if name in tensors),
     )
@@ -152,10 +166,84 @@ def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Pat
     return inner
 
 
-def _is_weight(tensor: object) -> bool:
-    return (
-        isinstance(tensor, Tensor) and is_whole(tensor) and tensor.is_floating_point() and bool(tensor.isfinite().all())
-    )
+def _weights(held: Mapping[str, Any], release: Release, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint. Raises PipelineError for the first that cannot be a weight, by its name."""
+    found = held.get(release.tensors)
+    if not isinstance(found, dict):
+        raise PipelineError(
+            f"holds no tensors under `{release.tensors}`, but {_described(held)}",
+            where=path,
+            remedy=f"name a checkpoint of the released {release.title}, or save its tensors under"
+            f' `{release.tensors}`: torch.save({{"{release.tensors}": TENSORS}}, FILE)',
+        )
+    for name, tensor in found.items():
+        if not isinstance(name, str):
+            raise release.wrong_file(f"names a tensor {str(name)[:100]!r}, which is no text", path)
+        if why := _unfit(tensor):
+            raise release.wrong_file(f"`{name[:100]}` {why}", path)
+    return found
+
+
+def _described(held: Mapping[str, Any]) -> str:
+    """Return what a file holds, for the error about a file without the entry of the weights."""
+    if held and all(isinstance(value, Tensor) for value in held.values()):
+        return f"{counted(len(held), 'tensor')} outside of any entry"
+    return f"only {', '.join(f'`{str(name)[:40]}`' for name in list(held)[:5])}" if held else "nothing"
+
+
+def _unfit(tensor: object) -> str | None:
+    """Return why a value of a checkpoint is no weight, or None if it is one."""
+    if not isinstance(tensor, Tensor):
+        return f"is of type {type(tensor).__name__}, and no tensor"
+    if tensor.dtype not in KINDS or tensor.layout != torch.strided:
+        kinds = ", ".join(map(_short, KINDS))
+        return f"is stored as {_short(tensor.layout)} {_short(tensor.dtype)}, and weights as strided {kinds}"
+    if not is_whole(tensor):
+        return "claims more numbers than the file holds"
+    if not tensor.numel():
+        return "holds no numbers"
+    if not tensor.float().isfinite().all():
+        return "holds NaN or infinite numbers" + ", or numbers beyond float32" * (tensor.dtype == torch.float64)
+    return None
+
+
+def _short(kind: object) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _settings(
+    options: Mapping[str, Any], tensors: Mapping[str, Tensor], release: Release, path: Path
+) -> MethodSettings:
+    """Return the settings that the options name. Raises PipelineError for values that do not fit the tensors."""
+    for name in release.must_be_off:
+        if options.get(name) in (True, "True"):
+            raise release.wrong_file(f"`opt` switches `{name}` on, and this pipeline computes without it", path)
+    try:
+        settings = release.settings_of(options)
+    except (ValueError, TypeError) as error:
+        raise release.wrong_file(
+            f"`opt` describes a network that this pipeline cannot build: {_reason(error, release)}", path
+        ) from error
+    # A larger size would be found later, too, but only after a network of that size was built.
+    widest = max((length for tensor in tensors.values() for length in tensor.shape), default=0)
+    for ours, theirs in release.options.items():
+        size, most = getattr(settings, ours), len(tensors) if ours.endswith("_layers") else widest
+        if theirs in options and isinstance(size, int) and size > most:
+            raise release.wrong_file(
+                f"`opt` says that `{theirs}` is {str(size)[:30]}, and the tensors allow {most} at most", path
+            )
+    return settings
+
+
+def _reason(error: Exception, release: Release | None = None) -> str:
+    """Return the first complaint about settings in one line, with the released name of an option."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    first = error.errors()[0]
+    ours = ".".join(map(str, first["loc"]))
+    name = release.options.get(ours, ours) if release else ours
+    found = f"`{name}` is {repr(first['input'])[:40]}: " if ours else ""
+    return found + first["msg"].removeprefix("Value error, ")
 
 
 def _plain_options(options: object, release: Release, path: object) -> dict[str, Any]:
