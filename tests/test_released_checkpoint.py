@@ -160,6 +160,22 @@ def test_an_epoch_that_is_no_count_is_not_told(tmp_path, weights, epoch):
     assert read_released(write(tmp_path / "a.ckpt", weights, epoch=epoch)).epoch is None
 
 
+def test_weights_are_written_over_only_if_they_are_the_same_import(tmp_path, weights):
+    source, target = write(tmp_path / "a.ckpt", weights), tmp_path / "out.safetensors"
+    import_checkpoint(source, target)
+    import_checkpoint(source, target)
+    before = target.read_bytes()
+    changed = write(tmp_path / "b.ckpt", weights | {"saliency_proj1.bias": torch.zeros(256)})
+    with pytest.raises(PipelineError, match="holds the weights of another import; nothing was written over"):
+        import_checkpoint(changed, target)
+    assert target.read_bytes() == before
+    for content in (safetensors_bytes(), b"any other file"):
+        target.write_bytes(content)
+        with pytest.raises(PipelineError, match="exists, and no import wrote it"):
+            import_checkpoint(source, target)
+        assert target.read_bytes() == content
+
+
 def test_a_missing_tensor_is_named(tmp_path, weights):
     less = {name: tensor for name, tensor in weights.items() if name != "gru_extractor.gru.bias_hh_l0"}
     with pytest.raises(PipelineError, match=r"lacks 1 tensor, the first is `gru_extractor\.gru\.bias_hh_l0`"):

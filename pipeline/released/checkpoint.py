@@ -82,7 +82,8 @@ def import_checkpoint(source: Path | str, target: Path | str, method: str = meth
     """Read a released checkpoint and write its tensors under our names into the safetensors file `target`.
 
     The metadata of the file hold the epoch, the settings of the network and the options.
-    Raises PipelineError as `read_released` does, if `target` is the same file as `source`, and if it cannot be written.
+    Raises PipelineError as `read_released` does, if `target` is the same file as `source` or holds anything but these
+    tensors, and if it cannot be written.
     """
     released = read_released(source, method)
     write_weights(released, source, target)
@@ -91,10 +92,13 @@ def import_checkpoint(source: Path | str, target: Path | str, method: str = meth
 
 def write_weights(released: Released, source: Path | str, target: Path | str) -> None:
     """Write the tensors of a checkpoint `source` into the safetensors file `target`, as `import_checkpoint` does.
+
+    Raises PipelineError if that would destroy anything but an earlier import of the same tensors.
     """
     from safetensors.torch import save
 
     _must_be_another_file(Path(source), Path(target))
+    _must_not_be_lost(Path(target), released)
     told = {
         "origin": ORIGIN,
         "epoch": str(released.epoch),
@@ -153,6 +157,26 @@ def _must_be_another_file(source: Path, target: Path) -> None:
         raise PipelineError("is the checkpoint itself", where=target, remedy="name another file for the output")
     if target.is_dir():
         raise PipelineError("is a folder", where=target, remedy="name a file for the output")
+
+
+def _must_not_be_lost(target: Path, released: Released) -> None:
+    """Raise PipelineError if `target` exists and is no earlier import of the same tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    if not target.exists():
+        return
+    try:
+        with safe_open(target, "pt") as file:
+            is_import = (file.metadata() or {}).get("origin") == ORIGIN
+            is_same = is_import and set(file.keys()) == set(released.weights)
+            is_same = is_same and all(torch.equal(file.get_tensor(n), t) for n, t in released.weights.items())
+    except (OSError, SafetensorError):
+        is_import = is_same = False
+    if not is_same:
+        what = "holds the weights of another import" if is_import else "exists, and no import wrote it"
+        raise PipelineError(
+            f"{what}; nothing was written over", where=target, remedy="name another output, or move that file away"
+        )
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Path) -> dict[str, Tensor]:

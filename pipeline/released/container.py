@@ -45,7 +45,8 @@ SCALARS = {
 
 SAVE_PLAIN = (
     "on the machine where the file was made, save it again with only tensors and plain values: "
-    'torch.save({"model": model.state_dict(), "opt": {k: str(v) for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
+    'torch.save({"model": model.state_dict(), "opt": {k: v if isinstance(v, (int, float)) else str(v)'
+    ' for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
 )
 
 
