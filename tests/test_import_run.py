@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from tiny_benchmark import Benchmark, experiment
 
 from pipeline import cli, files, methods
-from pipeline.asking.card import read_card
+from pipeline.asking.card import read_card, weights_file_of
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Inputs
 from pipeline.methods.umt.settings import UmtSettings
@@ -197,6 +198,38 @@ def test_a_dataset_whose_heads_the_checkpoint_lacks_is_refused(tmp_path, kinds, 
     assert not (tmp_path / "run").exists()
     own = next(name for name, has in KINDS.items() if has == kinds)
     assert import_run(tmp_path / "umt.pth", tmp_path / "run", "umt", replace(TOLD, dataset=own)).is_file()
+
+
+def test_a_damaged_import_is_imported_again_and_not_trained_again(checkpoint, tmp_path):
+    folder = tmp_path / "run"
+    import_run(checkpoint(), folder, "tr_detr", TOLD)
+    card = read_card(folder)
+    with pytest.raises(PipelineError, match=r"is an imported checkpoint, which has no epoch `last` → ask with"):
+        weights_file_of(card, "last")
+    damaged = bytearray((folder / "selected.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (folder / "selected.safetensors").write_bytes(damaged)
+    with pytest.raises(PipelineError, match=r"was changed or damaged .*→ delete this file, and import the checkpoint"):
+        weights_file_of(card, "selected")
+    (folder / "selected.safetensors").unlink()
+    with pytest.raises(PipelineError, match=r"is missing .*→ import the checkpoint again"):
+        weights_file_of(card, "selected")
+    content = files.read_json(folder / "card.json")
+    files.write_json(folder / "card.json", content | {"dataset": "qvhighlights"})
+    with pytest.raises(PipelineError, match=r"card.json: .*→ delete this file, and import the checkpoint"):
+        read_card(folder)
+    import_run(checkpoint(), folder, "tr_detr", TOLD)
+    assert weights_file_of(read_card(folder), "selected").is_file()
+
+
+def test_a_training_does_not_write_over_an_import(checkpoint, tmp_path):
+    benchmark = Benchmark(tmp_path, n_train=4, n_val=2)
+    folder = benchmark.results / "runs/tiny/all-s2017"
+    import_run(checkpoint(), folder, "tr_detr", TOLD)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(PipelineError, match=r"all-s2017: holds an imported checkpoint.*move that folder"):
+        benchmark.train(experiment(training={"epochs": 1}))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_the_card_names_the_folder_that_a_dot_means(checkpoint, tmp_path, monkeypatch):

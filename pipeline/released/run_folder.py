@@ -21,7 +21,7 @@ from pipeline import config, datasets, files, methods, seal
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
-from pipeline.layout.runs import CARD, EPOCHS, LOG, STATE, weights_of
+from pipeline.layout.runs import CARD, EPOCHS, IMPORTED, LOG, STATE, is_imported, weights_of
 from pipeline.methods.release import Release
 from pipeline.released.checkpoint import Released, read_released, release_of, write_weights
 from pipeline.training.predict import inputs_for
@@ -92,7 +92,7 @@ def _card(released: Released, folder: Path, source: Path, told: TrainedOn, relea
         "experiment": place.parent.name,
         "run": place.name,
         "dataset": dataset,
-        "origin": f"released checkpoint {source.name}",
+        "origin": f"{IMPORTED} {source.name}",
         "features": {family: asdict(_passport(family, str(grid))) for family in reads.all},
         "reads": reads.model_dump(mode="json"),
         "model": released.settings.model_dump(mode="json"),
@@ -232,8 +232,7 @@ def _refuse_trained(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise PipelineError("is no folder", where=folder, remedy="name a folder, or a FILE.safetensors")
     if (folder / CARD).is_file():
-        card = files.read_json(folder / CARD, OTHER)
-        is_import = isinstance(card, dict) and str(card.get("origin", "")).startswith("released checkpoint")
+        is_import = is_imported(files.read_json(folder / CARD, OTHER))
     else:
         is_import = not any((folder / name).exists() for name in (STATE, LOG, weights_of(folder, EPOCHS[1]).name))
     if not is_import:
