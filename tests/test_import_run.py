@@ -138,6 +138,11 @@ def test_a_run_that_was_trained_here_is_not_written_over(checkpoint, tmp_path, f
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files_there
 
 
+def test_a_folder_with_an_impossible_name_is_told(checkpoint, tmp_path):
+    with pytest.raises(PipelineError, match="cannot be written"):
+        import_run(checkpoint(), tmp_path / ("n" * 300), "tr_detr", TOLD)
+
+
 def test_an_import_may_be_repeated_and_is_not_replaced_by_another(checkpoint, weights, tmp_path):
     folder = tmp_path / "run"
     import_run(checkpoint(), folder, "tr_detr", TOLD)

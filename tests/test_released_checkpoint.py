@@ -122,6 +122,13 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complain
         read_released(write(tmp_path / "odd.ckpt", weights | change))
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused(tmp_path, weights):
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    with pytest.raises(PipelineError, match="`saliency_proj1.bias` is stored as nested float32"):
+        read_released(write(tmp_path / "odd.ckpt", weights | {"saliency_proj1.bias": nested}))
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -151,8 +158,28 @@ def test_tensors_in_another_place_are_found_there_and_not_called_damaged(tmp_pat
     with pytest.raises(PipelineError, match=rf"but {len(weights)} tensors outside of any entry → .*\{{\"model\": "):
         read_released(tmp_path / "alone.ckpt")
     torch.save({"state_dict": weights, "opt": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(PipelineError, match="no tensors under `model`, but only `state_dict`, `opt`"):
+    with pytest.raises(PipelineError, match="no tensors by name under `model`, but only `state_dict`, `opt`"):
         read_released(tmp_path / "other.ckpt")
+    with pytest.raises(PipelineError, match="no tensors by name under `model`, but a value of type list"):
+        read_released(write(tmp_path / "list.ckpt", [1]))
+
+
+def test_tensors_that_share_their_memory_are_written_one_by_one(tmp_path, weights):
+    from safetensors.torch import load_file
+
+    row = weights["transformer.encoder.layers.0.norm2.weight"] + 1
+    both = torch.cat([row, row])
+    tied = {"transformer.encoder.layers.0.norm1.weight": both[:256], "transformer.encoder.layers.0.norm2.weight": row}
+    tied |= {"transformer.encoder.layers.1.norm1.weight": row, "transformer.encoder.layers.0.norm1.bias": both[9:265]}
+    import_checkpoint(write(tmp_path / "tied.ckpt", weights | tied), tmp_path / "ours.safetensors")
+    found = load_file(tmp_path / "ours.safetensors")
+    assert all(torch.equal(found[RELEASE.our_name(name)], tensor) for name, tensor in tied.items())
+
+
+def test_a_name_with_the_end_of_a_line_stays_on_one_line(tmp_path, weights):
+    with pytest.raises(PipelineError, match="a tensor `") as caught:
+        read_released(write(tmp_path / "odd.ckpt", weights | {"\x1b[31mred\nx": torch.zeros(1)}))
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("epoch", [True, -5, "9", 9.0, torch.tensor(3)])
@@ -300,6 +327,15 @@ def test_an_output_that_is_the_input_is_refused_and_the_input_stays(tmp_path, we
 def test_a_folder_as_output_is_refused(tmp_path, weights):
     with pytest.raises(PipelineError, match="is a folder"):
         import_checkpoint(write(tmp_path / "a.ckpt", weights), tmp_path)
+
+
+def test_an_output_with_an_impossible_name_or_that_is_a_pipe_is_refused(tmp_path, weights):
+    source = write(tmp_path / "a.ckpt", weights)
+    with pytest.raises(PipelineError, match="cannot be written"):
+        import_checkpoint(source, tmp_path / ("n" * 300 + ".safetensors"))
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(PipelineError, match="is no file"):
+        import_checkpoint(source, tmp_path / "pipe.safetensors")
 
 
 def test_a_missing_file_is_named(tmp_path):

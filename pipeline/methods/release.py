@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline import nouns
 from pipeline.config import Training
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.methods.contract import Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.models.batch import Batch
@@ -263,7 +263,7 @@ class Release:
     def wrong_file(self, what: str, where: object) -> PipelineError:
         """Return the error for a file that is not of this system."""
         return PipelineError(
-            what, where=where, remedy=f"name a checkpoint of the released {self.title}, all its modules on"
+            printable(what), where=where, remedy=f"name a checkpoint of the released {self.title}, all its modules on"
         )
 
 

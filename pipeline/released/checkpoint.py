@@ -105,7 +105,8 @@ def write_weights(released: Released, source: Path | str, target: Path | str) ->
         "model": released.settings.model_dump_json(),
         "options": json.dumps(released.options, sort_keys=True),
     }
-    weights = {name: tensor.contiguous() for name, tensor in released.weights.items()}
+    # safetensors writes no tensors that share their memory, so each gets memory of its own.
+    weights = {n: tensor.clone(memory_format=torch.contiguous_format) for n, tensor in released.weights.items()}
     with files.atomic(target, "wb") as file:
         file.write(save(weights, metadata=told))
 
@@ -155,7 +156,7 @@ def _must_be_another_file(source: Path, target: Path) -> None:
         same = False  # one of the two files does not exist
     if same or os.path.realpath(source) == os.path.realpath(target):
         raise PipelineError("is the checkpoint itself", where=target, remedy="name another file for the output")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise PipelineError("is a folder", where=target, remedy="name a file for the output")
 
 
@@ -163,8 +164,10 @@ def _must_not_be_lost(target: Path, released: Released) -> None:
     """Raise PipelineError if `target` exists and is no earlier import of the same tensors."""
     from safetensors import SafetensorError, safe_open
 
-    if not target.exists():
+    if not os.path.exists(target):  # unlike `Path.exists`, this raises nothing; a bad path is told when it is written
         return
+    if not os.path.isfile(target):
+        raise PipelineError("is no file", where=target, remedy="name a file for the output")
     try:
         with safe_open(target, "pt") as file:
             is_import = (file.metadata() or {}).get("origin") == ORIGIN
@@ -195,7 +198,7 @@ def _weights(held: Mapping[str, Any], release: Release, path: Path) -> dict[str,
     found = held.get(release.tensors)
     if not isinstance(found, dict):
         raise PipelineError(
-            f"holds no tensors under `{release.tensors}`, but {_described(held)}",
+            f"holds no tensors by name under `{release.tensors}`, but {_described(held, release.tensors)}",
             where=path,
             remedy=f"name a checkpoint of the released {release.title}, or save its tensors under"
             f' `{release.tensors}`: torch.save({{"{release.tensors}": TENSORS}}, FILE)',
@@ -208,8 +211,10 @@ def _weights(held: Mapping[str, Any], release: Release, path: Path) -> dict[str,
     return found
 
 
-def _described(held: Mapping[str, Any]) -> str:
-    """Return what a file holds, for the error about a file without the entry of the weights."""
+def _described(held: Mapping[str, Any], entry: str) -> str:
+    """Return what a file holds, for the error about a file without weights under `entry`."""
+    if entry in held:
+        return f"a value of type {type(held[entry]).__name__}"
     if held and all(isinstance(value, Tensor) for value in held.values()):
         return f"{counted(len(held), 'tensor')} outside of any entry"
     return f"only {', '.join(f'`{str(name)[:40]}`' for name in list(held)[:5])}" if held else "nothing"
@@ -219,9 +224,10 @@ def _unfit(tensor: object) -> str | None:
     """Return why a value of a checkpoint is no weight, or None if it is one."""
     if not isinstance(tensor, Tensor):
         return f"is of type {type(tensor).__name__}, and no tensor"
-    if tensor.dtype not in KINDS or tensor.layout != torch.strided:
+    if tensor.dtype not in KINDS or tensor.layout != torch.strided or tensor.is_nested:
         kinds = ", ".join(map(_short, KINDS))
-        return f"is stored as {_short(tensor.layout)} {_short(tensor.dtype)}, and weights as strided {kinds}"
+        form = "nested" if tensor.is_nested else _short(tensor.layout)
+        return f"is stored as {form} {_short(tensor.dtype)}, and weights as strided {kinds}"
     if not is_whole(tensor):
         return "claims more numbers than the file holds"
     if not tensor.numel():

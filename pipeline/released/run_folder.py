@@ -229,11 +229,11 @@ def _grid_in(options: Mapping[str, Any]) -> str | None:
 def _refuse_trained(folder: Path) -> None:
     """Raise PipelineError for a folder with files of a run that was trained here, complete or not: they must not be
     lost."""
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise PipelineError("is no folder", where=folder, remedy="name a folder, or a FILE.safetensors")
-    if (folder / CARD).is_file():
+    if os.path.isfile(folder / CARD):
         is_import = is_imported(files.read_json(folder / CARD, OTHER))
     else:
-        is_import = not any((folder / name).exists() for name in (STATE, LOG, weights_of(folder, EPOCHS[1]).name))
+        is_import = not any(os.path.exists(folder / name) for name in (STATE, LOG, weights_of(folder, EPOCHS[1]).name))
     if not is_import:
         raise PipelineError("holds a run that was trained here", where=folder, remedy=OTHER)
