@@ -88,8 +88,16 @@ def test_a_plain_pickle_is_not_unpickled(tmp_path):
 
 def test_options_that_are_not_plain_are_refused(tmp_path, weights):
     path = write(tmp_path / "odd.ckpt", weights, opt=argparse.Namespace(table=torch.zeros(2)))
-    with pytest.raises(PipelineError, match="more than plain values"):
+    with pytest.raises(PipelineError, match=r"more than plain values \(a Tensor\) → .*save it again"):
         read_released(path)
+    with pytest.raises(PipelineError, match=r"`opt` is a list, and no options by name → .*save it again"):
+        read_released(write(tmp_path / "list.ckpt", weights, opt=[1]))
+
+
+def test_the_advice_to_save_again_names_the_entry_of_the_method(tmp_path):
+    torch.save({"state_dict": {}, "meta": Fraction(1, 2)}, tmp_path / "odd.pth")
+    with pytest.raises(PipelineError, match=r"save it again .*\{\"state_dict\": model.state_dict\(\)"):
+        read_released(tmp_path / "odd.pth", "umt")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complain
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_a_nested_tensor_is_refused(tmp_path, weights):
     nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
-    with pytest.raises(PipelineError, match="`saliency_proj1.bias` is stored as nested float32"):
+    with pytest.raises(PipelineError, match=r"`saliency_proj1.bias` is stored as nested float32"):
         read_released(write(tmp_path / "odd.ckpt", weights | {"saliency_proj1.bias": nested}))
 
 

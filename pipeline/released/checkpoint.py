@@ -119,7 +119,7 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     The error names the first tensor that is missing, unknown, of another size, or not finite.
     """
     path, release = Path(path), release_of(method)
-    held = container.read(path)
+    held = container.read(path, release.tensors)
     tensors = _without_prefixes(_weights(held, release, path), release, path)
     options = _plain_options(held.get("opt"), release, path)
     settings = _settings(options, tensors, release, path)
@@ -282,9 +282,15 @@ def _plain_options(options: object, release: Release, path: object) -> dict[str,
         return {}
     found = vars(options) if isinstance(options, argparse.Namespace) else options
     if not isinstance(found, dict):
-        raise release.wrong_file(f"`opt` is a {type(found).__name__}", path)
+        what = f"`opt` is a {type(found).__name__}, and no options by name"
+        raise PipelineError(what, where=path, remedy=container.save_plain(release.tensors))
     named = {str(key): str(value) if isinstance(value, torch.device) else value for key, value in found.items()}
     try:
-        return dict(json.loads(json.dumps(named)))
+        return dict(json.loads(json.dumps(named, default=_refuse_value)))
     except (TypeError, ValueError, RecursionError) as error:
-        raise release.wrong_file(f"`opt` holds more than plain values ({error})", path) from error
+        what = f"`opt` holds more than plain values ({error})"
+        raise PipelineError(what, where=path, remedy=container.save_plain(release.tensors)) from error
+
+
+def _refuse_value(value: object) -> Any:
+    raise TypeError(f"a {type(value).__name__}")

@@ -43,13 +43,6 @@ SCALARS = {
 }
 """The kinds of numbers that are accepted: NumPy's name of a kind, and the name that `struct` has for it."""
 
-SAVE_PLAIN = (
-    "on the machine where the file was made, save it again with only tensors and plain values: "
-    'torch.save({"model": model.state_dict(), "opt": {k: v if isinstance(v, (int, float)) else str(v)'
-    ' for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
-)
-
-
 NAMED = [
     re.compile(pattern)
     for pattern in (
@@ -102,8 +95,17 @@ LET_IN: list[Any] = [
 to `_core`."""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read the content of a checkpoint.
+def save_plain(entry: str) -> str:
+    """Return how to save a checkpoint again so that it can be read here. entry: the key of its weights."""
+    return (
+        "on the machine where the file was made, save it again with only tensors and plain values: "
+        f'torch.save({{"{entry}": model.state_dict(), "opt": {{k: v if isinstance(v, (int, float)) else str(v)'
+        ' for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
+    )
+
+
+def read(path: Path, entry: str = "model") -> dict[str, Any]:
+    """Read the content of a checkpoint. entry: the key of its weights, for the advice in errors.
 
     Raises PipelineError for a file that is not a checkpoint (the error says what it is instead), for a file that
     unpacks to far more bytes than an honest file of its size, and for a file that holds anything but plain values.
@@ -123,30 +125,30 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise files.cannot_read(path, error) from error
     except Exception as error:  # a file of unknown origin can make the unpickler raise any exception
-        raise _refused(path, error) from error
+        raise _refused(path, error, save_plain(entry)) from error
     if not isinstance(held, dict):
         raise PipelineError(
             f"holds a value of type {type(held).__name__}, not a dict in which the weights have a name",
             where=path,
-            remedy=SAVE_PLAIN,
+            remedy=save_plain(entry),
         )
     return held
 
 
-def _refused(path: Path, error: Exception) -> PipelineError:
-    """Make an error that names the refused class, or says that the file is damaged.
+def _refused(path: Path, error: Exception, remedy: str) -> PipelineError:
+    """Make an error that names the refused class, or says that the file is damaged. remedy: what to do without it.
 
     PyTorch's own message is not shown, because it advises to load the file without any restriction.
     """
     reason = error.__context__ if isinstance(error.__context__, pickle.UnpicklingError) else error
     said = str(reason)
     if isinstance(reason, NotPlainError):
-        return PipelineError(f"{said}; nothing in it was executed", where=path, remedy=SAVE_PLAIN)
+        return PipelineError(f"{said}; nothing in it was executed", where=path, remedy=remedy)
     if name := next((found for pattern in NAMED if (found := pattern.search(said))), None):
         return PipelineError(
             f"holds {name[1][:100]}, which is no tensor and no plain value; nothing in it was executed",
             where=path,
-            remedy=SAVE_PLAIN,
+            remedy=remedy,
         )
     return PipelineError(
         f"is damaged, or was not written by torch.save ({type(error).__name__}); nothing in it was executed",
