@@ -234,6 +234,24 @@ def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path, cut):
         read_released(tmp_path / "cut.ckpt")
 
 
+def test_a_bit_that_was_turned_round_makes_no_other_weight(tmp_path, weights):
+    content = bytearray(write(tmp_path / "whole.ckpt", weights).read_bytes())
+    row = weights["saliency_proj1.bias"].numpy().tobytes()
+    content[content.index(row) + 9] ^= 1
+    (tmp_path / "turned.ckpt").write_bytes(content)
+    with pytest.raises(PipelineError, match=r"whole/data/\d+ was changed or damaged .* → compare its size and digest"):
+        read_released(tmp_path / "turned.ckpt")
+
+
+def test_a_checkpoint_that_was_written_without_checksums_is_read(tmp_path, weights):
+    torch.serialization.set_crc32_options(False)
+    try:
+        write(tmp_path / "a.ckpt", weights)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_released(tmp_path / "a.ckpt").weights
+
+
 def safetensors_bytes():
     from safetensors.torch import save
 
@@ -349,6 +367,8 @@ def test_an_output_with_an_impossible_name_or_that_is_a_pipe_is_refused(tmp_path
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PipelineError, match="cannot be read"):
         read_released(tmp_path / "nowhere.ckpt")
+    with pytest.raises(PipelineError, match="cannot be read"):
+        read_released(tmp_path / ("n" * 300))
 
 
 def test_an_archive_that_is_no_checkpoint_is_refused(tmp_path):

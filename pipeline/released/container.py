@@ -13,6 +13,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ SCALARS = {
     "f8": "d",
 }
 """The kinds of numbers that are accepted: NumPy's name of a kind, and the name that `struct` has for it."""
+
+COMPARE = "compare its size and digest with those at its source, and fetch it again if they differ"
 
 NAMED = [
     re.compile(pattern)
@@ -113,9 +116,9 @@ def read(path: Path, entry: str = "model") -> dict[str, Any]:
     _must_be_a_checkpoint(path)
     try:
         refuse_bomb(path)
+        _refuse_changed(path)
     except ValueError as error:
-        remedy = "compare its size and digest with those at its source, and fetch it again if they differ"
-        raise PipelineError(f"is refused: {error}; nothing in it was executed", where=path, remedy=remedy) from error
+        raise PipelineError(f"is refused: {error}; nothing in it was executed", where=path, remedy=COMPARE) from error
     except OSError as error:
         raise files.cannot_read(path, error) from error
     try:
@@ -133,6 +136,29 @@ def read(path: Path, entry: str = "model") -> dict[str, Any]:
             remedy=save_plain(entry),
         )
     return held
+
+
+def _refuse_changed(path: Path) -> None:
+    """Raise ValueError if an entry of a checkpoint does not fit its checksum. PyTorch's reader compares no checksums,
+    so a bit that a disk turned round would become another weight.
+
+    A file whose checksums are all 0 was written without them. Files in PyTorch's old format have none, either.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if not any(entry.CRC for entry in entries):
+            return
+        for entry in entries:
+            try:
+                with archive.open(entry) as content:
+                    while content.read(files.CHUNK_BYTES):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                raise ValueError(
+                    f"its entry {entry.filename[:100]} was changed or damaged after it was written"
+                ) from error
 
 
 def _refused(path: Path, error: Exception, remedy: str) -> PipelineError:
@@ -153,14 +179,14 @@ def _refused(path: Path, error: Exception, remedy: str) -> PipelineError:
     return PipelineError(
         f"is damaged, or was not written by torch.save ({type(error).__name__}); nothing in it was executed",
         where=path,
-        remedy="compare its size and digest with those at its source, and fetch it again if they differ",
+        remedy=COMPARE,
     )
 
 
 def _must_be_a_checkpoint(path: Path) -> None:
     """Raise PipelineError if the first bytes are not those of a checkpoint. The error says what the file is instead."""
-    files.refuse_special(path)
     try:
+        files.refuse_special(path)
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
