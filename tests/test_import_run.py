@@ -158,6 +158,25 @@ def test_an_import_may_be_repeated_and_is_not_replaced_by_another(checkpoint, we
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_what_no_option_gives_and_no_tensor_shows_is_said(checkpoint, weights, tmp_path, capsys):
+    import_run(checkpoint(max_v_l=1000, max_q_l=32), tmp_path / "all", "tr_detr", TOLD)
+    assert capsys.readouterr().err == ""
+    torch.save({"model": weights}, tmp_path / "bare.ckpt")
+    import_run(tmp_path / "bare.ckpt", tmp_path / "bare", "tr_detr", TOLD)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split("taken are ")[1] for line in said] == ["`nheads` 8", "`max_v_l` 75, `max_q_l` without limit"]
+
+
+def test_a_dataset_and_a_grid_that_the_options_contradict_are_said(checkpoint, tmp_path, capsys):
+    options = {"max_v_l": 75, "max_q_l": 32, "dset_name": "hl", "clip_length": 1}
+    import_run(checkpoint(**options), tmp_path / "run", "tr_detr", TOLD)
+    said = [line.split(".ckpt: ")[1] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "its options say qvhighlights; --dataset tvsum is taken",
+        "its options say 1s; --grid 2s is taken",
+    ]
+
+
 def test_options_that_were_saved_as_text_mean_the_same(checkpoint, tmp_path):
     given = {"max_v_l": 50, "max_q_l": 20, "clip_length": 2, "dset_name": "hl"}
     limits = {"max_clips": 50, "max_tokens": 20}

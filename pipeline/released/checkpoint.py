@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from pipeline import files, methods
 from pipeline.encoders.state import is_whole
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.methods.release import Release
 from pipeline.methods.settings import MethodSettings
 from pipeline.nouns import counted
@@ -32,6 +33,9 @@ PREFIXES = ("module.", "_orig_mod.")
 
 KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The kinds of numbers that weights may have."""
+
+UNSEEN = ("heads", "prompts_picked")
+"""The settings that change what a network computes, and no size of its tensors."""
 
 ORIGIN = "released"
 """The origin in the metadata of every file that an import wrote."""
@@ -51,6 +55,7 @@ class Released:
     epoch: the epoch after which the weights were saved, counted from 1 as in our logs, or None if it is not stored.
     options: the options of the released program. They are plain values only.
     dropped: names of tensors that were not imported, because no output depends on them.
+    assumed: released options that neither the file nor a size of its tensors gives → the released value, which is used.
     """
 
     weights: dict[str, Tensor]
@@ -60,6 +65,7 @@ class Released:
     epoch: int | None
     options: dict[str, Any]
     dropped: tuple[str, ...]
+    assumed: dict[str, Any]
 
 
 def release_of(method: str, where: object = "--method") -> Release:
@@ -109,6 +115,14 @@ def write_weights(released: Released, source: Path | str, target: Path | str) ->
     weights = {n: tensor.clone(memory_format=torch.contiguous_format) for n, tensor in released.weights.items()}
     with files.atomic(target, "wb") as file:
         file.write(save(weights, metadata=told))
+    say_assumed(source, released.assumed)
+
+
+def say_assumed(source: Path | str, assumed: Mapping[str, Any]) -> None:
+    """Print a line for the user about options that a file does not give, with the values that are used instead."""
+    if assumed:
+        values = ", ".join(f"`{name}` {'without limit' if value is None else value}" for name, value in assumed.items())
+        print(f"{printable(source)}: its options do not give all that is needed; taken are {values}", file=sys.stderr)
 
 
 def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
@@ -145,6 +159,11 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
         epoch=epoch + 1 if type(epoch) is int and epoch >= 0 else None,
         options=options,
         dropped=tuple(name for name in release.unused_tensors if name in tensors),
+        assumed={
+            theirs: getattr(settings, ours)
+            for ours, theirs in release.options.items()
+            if ours in UNSEEN and theirs not in options
+        },
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -18,13 +19,16 @@ import torch
 from pydantic import ValidationError
 
 from pipeline import config, datasets, files, methods, seal
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
 from pipeline.layout.runs import CARD, EPOCHS, IMPORTED, LOG, STATE, is_imported, weights_of
 from pipeline.methods.release import Release
-from pipeline.released.checkpoint import Released, read_released, release_of, write_weights
+from pipeline.released.checkpoint import Released, read_released, release_of, say_assumed, write_weights
 from pipeline.training.predict import inputs_for
+
+LIMITS = {"max_clips": "max_v_l", "max_tokens": "max_q_l"}
+"""A limit of length of a training → the released option that gives it."""
 
 OTHER = "name another folder"
 
@@ -58,6 +62,11 @@ def import_run(source: Path, folder: Path, method: str, told: TrainedOn) -> Path
     card = _card(released, folder, source, told, release_of(method))
     weights = weights_of(folder, EPOCHS[0])
     write_weights(released, source, weights)
+    taken = {
+        option: card["training"][key] for key, option in LIMITS.items() if _number(released.options, option) is None
+    }
+    say_assumed(source, taken if release_of(method).cuts else {})
+    _say_contradictions(source, released.options, told)
     files.write_json(folder / CARD, seal.sealed(card | {"files": {weights.name: files.sha256(weights)}}))
     return folder / CARD
 
@@ -100,6 +109,16 @@ def _card(released: Released, folder: Path, source: Path, told: TrainedOn, relea
         "selected": {"epoch": released.epoch},
         "threads": 1,
     }
+
+
+def _say_contradictions(source: Path, options: Mapping[str, Any], told: TrainedOn) -> None:
+    """Print a line for each of the user's statements that takes the place of another one in the options."""
+    for flag, ours, theirs in (
+        ("--dataset", told.dataset, _dataset_in(options)),
+        ("--grid", told.grid, _grid_in(options)),
+    ):
+        if ours and theirs and ours != theirs:
+            print(f"{printable(source)}: its options say {theirs}; {flag} {ours} is taken", file=sys.stderr)
 
 
 def _features(told: TrainedOn) -> config.Features:
@@ -187,7 +206,7 @@ def training_of(options: Mapping[str, Any], dataset: str, cuts: bool) -> config.
     """
     if not cuts:
         return config.Training(max_clips=None, max_tokens=None)
-    limits = {"max_clips": _number(options, "max_v_l"), "max_tokens": _number(options, "max_q_l")}
+    limits = {key: _number(options, option) for key, option in LIMITS.items()}
     known: dict[str, Any] = {
         key: int(value) if value > 0 else None for key, value in limits.items() if value is not None
     }
