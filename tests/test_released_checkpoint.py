@@ -198,8 +198,11 @@ def test_an_epoch_that_is_no_count_is_not_told(tmp_path, weights, epoch):
 def test_weights_are_written_over_only_if_they_are_the_same_import(tmp_path, weights):
     source, target = write(tmp_path / "a.ckpt", weights), tmp_path / "out.safetensors"
     import_checkpoint(source, target)
-    import_checkpoint(source, target)
     before = target.read_bytes()
+    import_checkpoint(source, target)
+    assert target.read_bytes() == before
+    with pytest.raises(PipelineError, match="holds the weights of another import"):
+        import_checkpoint(write(tmp_path / "heads.ckpt", weights, opt={"nheads": 4}), target)
     changed = write(tmp_path / "b.ckpt", weights | {"saliency_proj1.bias": torch.zeros(256)})
     with pytest.raises(PipelineError, match="holds the weights of another import; nothing was written over"):
         import_checkpoint(changed, target)

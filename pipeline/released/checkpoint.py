@@ -114,8 +114,19 @@ def write_weights(released: Released, source: Path | str, target: Path | str) ->
     # safetensors writes no tensors that share their memory, so each gets memory of its own.
     weights = {n: tensor.clone(memory_format=torch.contiguous_format) for n, tensor in released.weights.items()}
     with files.atomic(target, "wb") as file:
-        file.write(save(weights, metadata=told))
+        file.write(_in_order(save(weights, metadata=told)))
     say_assumed(source, released.assumed)
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file with the names in its header sorted, so that equal imports have equal bytes.
+
+    The library writes metadata in another order each time.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the numbers begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def say_assumed(source: Path | str, assumed: Mapping[str, Any]) -> None:
@@ -180,7 +191,7 @@ def _must_be_another_file(source: Path, target: Path) -> None:
 
 
 def _must_not_be_lost(target: Path, released: Released) -> None:
-    """Raise PipelineError if `target` exists and is no earlier import of the same tensors."""
+    """Raise PipelineError if `target` exists and is no earlier import of the same network."""
     from safetensors import SafetensorError, safe_open
 
     if not os.path.exists(target):  # unlike `Path.exists`, this raises nothing; a bad path is told when it is written
@@ -189,8 +200,10 @@ def _must_not_be_lost(target: Path, released: Released) -> None:
         raise PipelineError("is no file", where=target, remedy="name a file for the output")
     try:
         with safe_open(target, "pt") as file:
-            is_import = (file.metadata() or {}).get("origin") == ORIGIN
-            is_same = is_import and set(file.keys()) == set(released.weights)
+            told = file.metadata() or {}
+            is_import = told.get("origin") == ORIGIN
+            is_same = is_import and told.get("model") == released.settings.model_dump_json()
+            is_same = is_same and set(file.keys()) == set(released.weights)
             is_same = is_same and all(torch.equal(file.get_tensor(n), t) for n, t in released.weights.items())
     except (OSError, SafetensorError):
         is_import = is_same = False
