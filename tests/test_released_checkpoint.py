@@ -108,7 +108,7 @@ def test_the_advice_to_save_again_names_the_entry_of_the_method(tmp_path):
             {"saliency_proj1.weight": torch.zeros(4, 4)},
             r"`saliency_proj1.weight` has shape \(4, 4\), expected \(256, 256\) →",
         ),
-        ({"saliency_proj1.bias": torch.full((256,), torch.nan)}, "`saliency_proj1.bias` holds NaN"),
+        ({"saliency_proj1.bias": torch.full((256,), torch.nan)}, "`saliency_proj1.bias` holds NaN .* → name another"),
         (
             {"saliency_proj1.bias": torch.full((256,), 1e300, dtype=torch.float64)},
             "`saliency_proj1.bias` .*beyond float32",

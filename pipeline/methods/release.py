@@ -263,7 +263,10 @@ class Release:
     def wrong_file(self, what: str, where: object) -> PipelineError:
         """Return the error for a file that is not of this system."""
         return PipelineError(
-            printable(what), where=where, remedy=f"name a checkpoint of the released {self.title}, all its modules on"
+            printable(what),
+            where=where,
+            remedy=f"name a checkpoint of the released {self.title}, all its modules on; or, with --method, the method"
+            " that this one belongs to",
         )
 
 

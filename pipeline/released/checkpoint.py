@@ -34,6 +34,8 @@ PREFIXES = ("module.", "_orig_mod.")
 KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The kinds of numbers that weights may have."""
 
+ANOTHER = "name another checkpoint, or save this one again from a network whose weights are whole and finite"
+
 UNSEEN = ("heads", "prompts_picked")
 """The settings that change what a network computes, and no size of its tensors."""
 
@@ -237,9 +239,9 @@ def _weights(held: Mapping[str, Any], release: Release, path: Path) -> dict[str,
         )
     for name, tensor in found.items():
         if not isinstance(name, str):
-            raise release.wrong_file(f"names a tensor {str(name)[:100]!r}, which is no text", path)
+            raise PipelineError(f"names a tensor {str(name)[:100]!r}, which is no text", where=path, remedy=ANOTHER)
         if why := _unfit(tensor):
-            raise release.wrong_file(f"`{name[:100]}` {why}", path)
+            raise PipelineError(printable(f"`{name[:100]}` {why}"), where=path, remedy=ANOTHER)
     return found
 
 
