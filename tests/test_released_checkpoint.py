@@ -90,7 +90,7 @@ def test_options_that_are_not_plain_are_refused(tmp_path, weights):
     path = write(tmp_path / "odd.ckpt", weights, opt=argparse.Namespace(table=torch.zeros(2)))
     with pytest.raises(PipelineError, match=r"more than plain values \(a Tensor\) → .*save it again"):
         read_released(path)
-    with pytest.raises(PipelineError, match=r"`opt` is a list, and no options by name → .*save it again"):
+    with pytest.raises(PipelineError, match=r"`opt` is a list, not a table of options → .*save it again"):
         read_released(write(tmp_path / "list.ckpt", weights, opt=[1]))
 
 

@@ -316,14 +316,18 @@ def _plain_options(options: object, release: Release, path: object) -> dict[str,
         return {}
     found = vars(options) if isinstance(options, argparse.Namespace) else options
     if not isinstance(found, dict):
-        what = f"`opt` is a {type(found).__name__}, and no options by name"
-        raise PipelineError(what, where=path, remedy=container.save_plain(release.tensors))
+        raise PipelineError(
+            f"`opt` is a {type(found).__name__}, not a table of options",
+            where=path,
+            remedy=container.save_plain(release.tensors),
+        )
     named = {str(key): str(value) if isinstance(value, torch.device) else value for key, value in found.items()}
     try:
         return dict(json.loads(json.dumps(named, default=_refuse_value)))
     except (TypeError, ValueError, RecursionError) as error:
-        what = f"`opt` holds more than plain values ({error})"
-        raise PipelineError(what, where=path, remedy=container.save_plain(release.tensors)) from error
+        raise PipelineError(
+            f"`opt` holds more than plain values ({error})", where=path, remedy=container.save_plain(release.tensors)
+        ) from error
 
 
 def _refuse_value(value: object) -> Any:
