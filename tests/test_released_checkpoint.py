@@ -88,19 +88,41 @@ def test_a_plain_pickle_is_not_unpickled(tmp_path):
 
 def test_options_that_are_not_plain_are_refused(tmp_path, weights):
     path = write(tmp_path / "odd.ckpt", weights, opt=argparse.Namespace(table=torch.zeros(2)))
-    with pytest.raises(PipelineError, match="more than plain values"):
+    with pytest.raises(PipelineError, match=r"more than plain values \(a Tensor\) → .*save it again"):
         read_released(path)
+    with pytest.raises(PipelineError, match=r"`opt` is a list, not a table of options → .*save it again"):
+        read_released(write(tmp_path / "list.ckpt", weights, opt=[1]))
+
+
+def test_the_advice_to_save_again_names_the_entry_of_the_method(tmp_path):
+    torch.save({"state_dict": {}, "meta": Fraction(1, 2)}, tmp_path / "odd.pth")
+    with pytest.raises(PipelineError, match=r"save it again .*\{\"state_dict\": model.state_dict\(\)"):
+        read_released(tmp_path / "odd.pth", "umt")
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
         ({"vid_position.weight": torch.zeros(1)}, "`vid_position.weight` that TR-DETR does not have"),
-        ({"saliency_proj1.weight": torch.zeros(4, 4)}, "`score.linear.weight` has shape"),
-        ({"saliency_proj1.bias": torch.full((256,), torch.nan)}, "no finite"),
-        ({"saliency_proj1.bias": "text"}, "no finite"),
-        ({7: torch.zeros(1)}, "no finite"),
-        ({"transformer.decoder.layers.2.norm1.weight": torch.zeros(256)}, "1 tensor too many"),
+        (
+            {"saliency_proj1.weight": torch.zeros(4, 4)},
+            r"`saliency_proj1.weight` has shape \(4, 4\), expected \(256, 256\) →",
+        ),
+        ({"saliency_proj1.bias": torch.full((256,), torch.nan)}, "`saliency_proj1.bias` holds NaN .* → name another"),
+        (
+            {"saliency_proj1.bias": torch.full((256,), 1e300, dtype=torch.float64)},
+            "`saliency_proj1.bias` .*beyond float32",
+        ),
+        ({"saliency_proj1.bias": torch.zeros(256, dtype=torch.float8_e4m3fn)}, "is stored as strided float8_e4m3fn"),
+        ({"saliency_proj1.bias": torch.zeros(256).to_sparse()}, "is stored as sparse_coo float32, and"),
+        ({"saliency_proj1.bias": torch.zeros(256).long()}, "is stored as strided int64"),
+        ({"saliency_proj1.bias": torch.zeros(0)}, "`saliency_proj1.bias` holds no numbers"),
+        ({"saliency_proj1.bias": "text"}, "`saliency_proj1.bias` is of type str"),
+        ({7: torch.zeros(1)}, "names a tensor '7', which is no text"),
+        (
+            {"transformer.decoder.layers.2.norm1.weight": torch.zeros(256)},
+            "1 tensor too many, the first is `transformer.decoder.layers.2.norm1.weight`",
+        ),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complaint):
@@ -108,9 +130,93 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path, weights, change, complain
         read_released(write(tmp_path / "odd.ckpt", weights | change))
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused(tmp_path, weights):
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    with pytest.raises(PipelineError, match=r"`saliency_proj1.bias` is stored as nested float32"):
+        read_released(write(tmp_path / "odd.ckpt", weights | {"saliency_proj1.bias": nested}))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"hidden_dim": 0}, "`hidden_dim` is 0: Input should be greater than 0"),
+        ({"nheads": 3}, "`heads` must divide `hidden_dim`"),
+        ({"enc_layers": 10**7}, r"`enc_layers` is 10000000, and the tensors allow \d+ at most"),
+        ({"hidden_dim": 8 * 10**30}, r"`hidden_dim` is 80+, and the tensors allow \d+ at most"),
+        ({"num_queries": 10**19}, "`num_queries` is 10+, and"),
+        ({"num_queries": 11}, r"`query_embed.weight` has shape \(10, 2\), expected \(11, 2\)"),
+        ({"use_txt_pos": True}, "switches `use_txt_pos` on"),
+    ],
+)
+def test_options_of_another_network_are_named(tmp_path, weights, options, complaint):
+    given = {"hidden_dim": 256, "nheads": 8, "enc_layers": 2} | options
+    with pytest.raises(PipelineError, match=complaint):
+        read_released(write(tmp_path / "odd.ckpt", weights, opt=argparse.Namespace(**given)))
+
+
+def test_sizes_that_no_option_gives_are_told_to_be_the_released_ones(tmp_path, weights):
+    other = weights | {"saliency_proj1.weight": torch.zeros(4, 4)}
+    with pytest.raises(PipelineError, match="by the released sizes, because the file has no options"):
+        read_released(write(tmp_path / "odd.ckpt", other, opt=None))
+
+
+def test_tensors_in_another_place_are_found_there_and_not_called_damaged(tmp_path, weights):
+    torch.save(weights, tmp_path / "alone.ckpt")
+    with pytest.raises(PipelineError, match=rf"but {len(weights)} tensors outside of any entry → .*\{{\"model\": "):
+        read_released(tmp_path / "alone.ckpt")
+    torch.save({"state_dict": weights, "opt": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(PipelineError, match="no tensors by name under `model`, but only `state_dict`, `opt`"):
+        read_released(tmp_path / "other.ckpt")
+    with pytest.raises(PipelineError, match="no tensors by name under `model`, but a value of type list"):
+        read_released(write(tmp_path / "list.ckpt", [1]))
+
+
+def test_tensors_that_share_their_memory_are_written_one_by_one(tmp_path, weights):
+    from safetensors.torch import load_file
+
+    row = weights["transformer.encoder.layers.0.norm2.weight"] + 1
+    both = torch.cat([row, row])
+    tied = {"transformer.encoder.layers.0.norm1.weight": both[:256], "transformer.encoder.layers.0.norm2.weight": row}
+    tied |= {"transformer.encoder.layers.1.norm1.weight": row, "transformer.encoder.layers.0.norm1.bias": both[9:265]}
+    import_checkpoint(write(tmp_path / "tied.ckpt", weights | tied), tmp_path / "ours.safetensors")
+    found = load_file(tmp_path / "ours.safetensors")
+    assert all(torch.equal(found[RELEASE.our_name(name)], tensor) for name, tensor in tied.items())
+
+
+def test_a_name_with_the_end_of_a_line_stays_on_one_line(tmp_path, weights):
+    with pytest.raises(PipelineError, match="a tensor `") as caught:
+        read_released(write(tmp_path / "odd.ckpt", weights | {"\x1b[31mred\nx": torch.zeros(1)}))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("epoch", [True, -5, "9", 9.0, torch.tensor(3)])
+def test_an_epoch_that_is_no_count_is_not_told(tmp_path, weights, epoch):
+    assert read_released(write(tmp_path / "a.ckpt", weights, epoch=epoch)).epoch is None
+
+
+def test_weights_are_written_over_only_if_they_are_the_same_import(tmp_path, weights):
+    source, target = write(tmp_path / "a.ckpt", weights), tmp_path / "out.safetensors"
+    import_checkpoint(source, target)
+    before = target.read_bytes()
+    import_checkpoint(source, target)
+    assert target.read_bytes() == before
+    with pytest.raises(PipelineError, match="holds the weights of another import"):
+        import_checkpoint(write(tmp_path / "heads.ckpt", weights, opt={"nheads": 4}), target)
+    changed = write(tmp_path / "b.ckpt", weights | {"saliency_proj1.bias": torch.zeros(256)})
+    with pytest.raises(PipelineError, match="holds the weights of another import; nothing was written over"):
+        import_checkpoint(changed, target)
+    assert target.read_bytes() == before
+    for content in (safetensors_bytes(), b"any other file"):
+        target.write_bytes(content)
+        with pytest.raises(PipelineError, match="exists, and no import wrote it"):
+            import_checkpoint(source, target)
+        assert target.read_bytes() == content
+
+
 def test_a_missing_tensor_is_named(tmp_path, weights):
     less = {name: tensor for name, tensor in weights.items() if name != "gru_extractor.gru.bias_hh_l0"}
-    with pytest.raises(PipelineError, match=r"lacks 1 tensor, the first is `mr2hd\.gru\.bias_hh_l0`"):
+    with pytest.raises(PipelineError, match=r"lacks 1 tensor, the first is `gru_extractor\.gru\.bias_hh_l0`"):
         read_released(write(tmp_path / "odd.ckpt", less))
 
 
@@ -129,6 +235,24 @@ def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path, cut):
     (tmp_path / "cut.ckpt").write_bytes(whole[: int(len(whole) * cut)])
     with pytest.raises(PipelineError, match="half of a zip file, not a checkpoint → fetch it again"):
         read_released(tmp_path / "cut.ckpt")
+
+
+def test_a_bit_that_was_turned_round_makes_no_other_weight(tmp_path, weights):
+    content = bytearray(write(tmp_path / "whole.ckpt", weights).read_bytes())
+    row = weights["saliency_proj1.bias"].numpy().tobytes()
+    content[content.index(row) + 9] ^= 1
+    (tmp_path / "turned.ckpt").write_bytes(content)
+    with pytest.raises(PipelineError, match=r"whole/data/\d+ was changed or damaged .* → compare its size and digest"):
+        read_released(tmp_path / "turned.ckpt")
+
+
+def test_a_checkpoint_that_was_written_without_checksums_is_read(tmp_path, weights):
+    torch.serialization.set_crc32_options(False)
+    try:
+        write(tmp_path / "a.ckpt", weights)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_released(tmp_path / "a.ckpt").weights
 
 
 def safetensors_bytes():
@@ -234,9 +358,20 @@ def test_a_folder_as_output_is_refused(tmp_path, weights):
         import_checkpoint(write(tmp_path / "a.ckpt", weights), tmp_path)
 
 
+def test_an_output_with_an_impossible_name_or_that_is_a_pipe_is_refused(tmp_path, weights):
+    source = write(tmp_path / "a.ckpt", weights)
+    with pytest.raises(PipelineError, match="cannot be written"):
+        import_checkpoint(source, tmp_path / ("n" * 300 + ".safetensors"))
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(PipelineError, match="is no file"):
+        import_checkpoint(source, tmp_path / "pipe.safetensors")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PipelineError, match="cannot be read"):
         read_released(tmp_path / "nowhere.ckpt")
+    with pytest.raises(PipelineError, match="cannot be read"):
+        read_released(tmp_path / ("n" * 300))
 
 
 def test_an_archive_that_is_no_checkpoint_is_refused(tmp_path):

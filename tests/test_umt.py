@@ -284,10 +284,10 @@ def test_released_checkpoints_of_every_dataset_become_ours(tmp_path, layers, hea
     [
         ({"query_dec.decoder.0.norm4.weight": torch.zeros(16)}, "1 tensor too many"),
         ({"query_emb.weight": torch.zeros(16)}, r"`query_emb\.weight` that UMT does not have"),
-        ({"query_gen.mapping.linear.weight": None}, "lacks the input projections"),
-        ({"query_dec.q_pos_enc.pe": torch.zeros(16)}, "lacks the input projections"),
-        ({"query_gen.mapping.linear.weight": torch.zeros(7, 5)}, "lacks the input projections"),
-        ({"cross_enc.norm.bias": None}, "lacks 1 tensor, the first is `fused_norm.bias`"),
+        ({"query_gen.mapping.linear.weight": None}, "lacks the tensor `query_gen.mapping.linear.weight`"),
+        ({"query_dec.q_pos_enc.pe": torch.zeros(16)}, "input projections with another number of axes"),
+        ({"query_gen.mapping.linear.weight": torch.zeros(7, 5)}, "sizes that no network has: `heads` must divide"),
+        ({"cross_enc.norm.bias": None}, "lacks 1 tensor, the first is `cross_enc.norm.bias`"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path, change, complaint):

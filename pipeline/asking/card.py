@@ -22,7 +22,7 @@ from pipeline.families import FAMILIES, Passport
 from pipeline.features.store.passports import passport_from
 from pipeline.grids import grid_seconds
 from pipeline.layout import Layout, results_folder_of
-from pipeline.layout.runs import CARD, EPOCHS, runs_below, weights_of
+from pipeline.layout.runs import CARD, EPOCHS, is_imported, runs_below, weights_of
 from pipeline.own_families import checked
 
 NO_CARD = "name the folder of a finished run, such as results/runs/EXPERIMENT/RUN"
@@ -30,6 +30,9 @@ WHOLE_AGAIN = (
     "copy the folder of the run anew from where it is whole; or delete this file and run the workflow again, which"
     " trains that run again"
 )
+
+
+IMPORT_AGAIN = "delete this file, and import the checkpoint again with `import-checkpoint`"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class RunCard:
     which the network reads them. passports: family → passport of the rows that it was trained on. threads: number of
     CPU threads among which sums were divided. longest_clips: number of clips of the longest video in training; None if
     the card does not give it. digests: name of a file of the run → its SHA-256; empty if an older version wrote the
-    card.
+    card. is_import: whether the run is an imported checkpoint, which has the selected epoch only.
     """
 
     folder: Path
@@ -52,6 +55,7 @@ class RunCard:
     threads: int
     longest_clips: int | None
     digests: Mapping[str, str]
+    is_import: bool = False
 
     @property
     def name(self) -> str:
@@ -105,7 +109,7 @@ def read_card(folder: Path | str) -> RunCard:
     if not isinstance(raw, dict):
         raise PipelineError("is no card of a run", where=path, remedy=NO_CARD)
     if seal.is_broken(raw):
-        raise PipelineError(manifests.CHANGED, where=path, remedy=WHOLE_AGAIN)
+        raise PipelineError(manifests.CHANGED, where=path, remedy=IMPORT_AGAIN if is_imported(raw) else WHOLE_AGAIN)
     card = _card(raw, Path(os.path.abspath(folder)), path)  # absolute, so that `.` has its experiment above it
     if complaints := list(_unmakeable(card)):
         raise PipelineError(
@@ -126,12 +130,19 @@ def weights_file_of(card: RunCard, epoch: str) -> Path:
             f"there is no epoch `{epoch}`", where=card.folder, remedy=f"name one of {', '.join(EPOCHS)}"
         )
     path = weights_of(card.folder, epoch)
+    if card.is_import and epoch != EPOCHS[0]:
+        raise PipelineError(
+            f"is an imported checkpoint, which has no epoch `{epoch}`",
+            where=card.folder,
+            remedy=f"ask with the epoch `{EPOCHS[0]}`",
+        )
     if not path.is_file():
-        raise PipelineError("is missing beside the run's card", where=path, remedy="train that run again")
+        remedy = "import the checkpoint again" if card.is_import else "train that run again"
+        raise PipelineError("is missing beside the run's card", where=path, remedy=remedy)
     digest = card.digests.get(path.name)
     if digest is not None and (found := files.sha256(path)) != digest:
         why = f"was changed or damaged after it was made: its SHA-256 is {found}, and {CARD} beside it gives {digest}"
-        raise PipelineError(why, where=path, remedy=WHOLE_AGAIN)
+        raise PipelineError(why, where=path, remedy=IMPORT_AGAIN if card.is_import else WHOLE_AGAIN)
     return path
 
 
@@ -155,6 +166,7 @@ def _card(raw: Mapping[str, Any], folder: Path, path: Path) -> RunCard:
             threads=_count(raw.get("threads", 1), "threads"),
             longest_clips=None if (longest := raw.get("longest_clips")) is None else _count(longest, "longest_clips"),
             digests={str(name): str(digest) for name, digest in dict(raw.get("files", {})).items()},
+            is_import=is_imported(raw),
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         what = error.args[0] if isinstance(error, KeyError) else str(error).splitlines()[0]

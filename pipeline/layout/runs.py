@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import PipelineError
 
@@ -13,6 +14,9 @@ EVERYTHING = "all"
 
 RELEASED_RUN = "released"
 """The run name that stands for a prediction file that its authors released."""
+
+IMPORTED = "released checkpoint"
+"""The beginning of `origin` in the card of a run that is an imported checkpoint. The card of a trained run has none."""
 
 EPOCHS = ("selected", "last")
 """The two epochs of a run whose weights, predictions and metrics are kept."""
@@ -53,6 +57,11 @@ class RunId:
 def is_name_of_run(name: str) -> bool:
     """Tell whether this is a valid name of a run."""
     return _RUN.fullmatch(name) is not None
+
+
+def is_imported(card: Any) -> bool:
+    """Tell whether the content of a card is that of an imported checkpoint."""
+    return isinstance(card, dict) and str(card.get("origin", "")).startswith(IMPORTED)
 
 
 def weights_of(folder: Path, epoch: str) -> Path:

@@ -95,6 +95,9 @@ OPTIONS = {
 }
 """The table of options: our setting → the released option with its value."""
 
+MUST_BE_OFF = ("use_txt_pos",)
+"""The released switches that our networks lack. This one adds the text's own content as its position."""
+
 T2V_LAYERS = {"t2v_layers": "enc_layers"}
 """An addition to the table, for systems whose option counts the layers before the encoder together with those of the
 encoder."""
@@ -160,6 +163,8 @@ def moment_query_release(
         unused_tensors=DEAD + unused_tensors,
         settings=settings,
         options=OPTIONS | dict(options),
+        must_be_off=MUST_BE_OFF,
+        options_scale=True,
         inputs_of=inputs_of,
         outputs=OUTPUTS | dict(outputs),
         losses=LOSSES | dict(losses),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline import nouns
 from pipeline.config import Training
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.methods.contract import Inputs, Method
 from pipeline.methods.settings import MethodSettings
 from pipeline.models.batch import Batch
@@ -142,11 +142,13 @@ class Release:
     Checkpoints. title: the system's name in messages. tensors: the key of the weights in a checkpoint. names: the
     beginning of a released tensor's name (* is a layer's number) → ours; what follows the beginning is kept.
     unused_tensors: the released tensors that no output depends on. settings: the class of the method's settings.
-    options: our setting → the released option with its value; one option may give several of our settings. fitted: a
+    options: our setting → the released option with its value; one option may give several of our settings. must_be_off:
+    released switches that change what a network computes and none of its tensors, and that our network lacks. fitted: a
     function that returns the settings with the sizes of the released tensors, for sizes that no option gives; it raises
     KeyError, IndexError or ValueError. inputs_of: a function that returns the widths of the features that fit the
     tensors; it raises KeyError or TypeError. cuts: whether the system cuts long videos and texts, as its options
-    `max_v_l` and `max_q_l` say.
+    `max_v_l` and `max_q_l` say. options_scale: whether the options `no_norm_vfeat` and `no_norm_tfeat` say that
+    features were not scaled to length 1.
 
     Golden sets. outputs, losses: a released name → the field of our outputs, or the name of our loss; losses that have
     one name of ours are added up. weights_apart: the loss weights that a set lists separately from the others, in its
@@ -170,8 +172,10 @@ class Release:
     losses: Mapping[str, str]
     options: Mapping[str, str] = field(default_factory=dict)
     weights_apart: tuple[str, ...] = ()
+    must_be_off: tuple[str, ...] = ()
     fitted: Callable[[Any, Mapping[str, Tensor]], MethodSettings] = lambda settings, _: settings
     cuts: bool = True
+    options_scale: bool = False
     rounding: float = 0.0
     columns: Mapping[str, int] = field(default_factory=lambda: {"pred_logits": 2, "pred_spans": 2})
     rows_of_set: Callable[[Mapping[str, Any]], tuple[Sequence[Query], Any]] | None = None
@@ -210,38 +214,59 @@ class Release:
                 return ours.replace("*", match[1] if match.lastindex else "*") + released[match.end() :]
         raise self.wrong_file(f"holds a tensor `{released[:100]}` that {self.title} does not have", where)
 
+    def their_name(self, ours: str) -> str:
+        """Return the released name of one of our tensors, or our name if the table does not have it."""
+        for theirs, beginning in self.names.items():
+            pattern = re.escape(beginning).replace(r"\*", r"(\d+)")
+            if match := re.match(pattern, ours):
+                return theirs.replace("*", match[1] if match.lastindex else "*") + ours[match.end() :]
+        return ours
+
     def renamed(
-        self, released: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object = "checkpoint"
+        self,
+        released: Mapping[str, Tensor],
+        expected: Mapping[str, Tensor],
+        where: object = "checkpoint",
+        sized_by: str = "",
     ) -> dict[str, Tensor]:
         """Return released tensors under our names, in our shapes, as float32. Axes of length 1 may be added or dropped
         (the last axis of kernel-1 convolutions).
 
-        expected: our state, for its names and shapes. Raises PipelineError, which names what is missing, unknown or of
-        another shape, or what the file holds twice with different values.
+        expected: our state, for its names and shapes. sized_by: the end of the sentence about a shape: where the
+        expected one comes from. Raises PipelineError, which names what is missing, unknown or of another shape, or what
+        the file holds twice with different values. All names in errors are released ones.
         """
         renamed: dict[str, Tensor] = {}
+        name_of: dict[str, str] = {}
         for name, tensor in released.items():
             ours = self.our_name(name, where)
             if ours is None:
                 continue
-            first = renamed.setdefault(ours, tensor)
+            first, first_name = renamed.setdefault(ours, tensor), name_of.setdefault(ours, name)
             if first is not tensor and not torch.equal(first.float(), tensor.float()):
-                raise self.wrong_file(f"holds two different tensors for `{ours}`, the second is `{name[:100]}`", where)
-        if missing := sorted(expected.keys() - renamed.keys()):
+                raise self.wrong_file(
+                    f"holds one tensor twice with different values, as `{first_name}` and as `{name}`", where
+                )
+        if missing := sorted(map(self.their_name, expected.keys() - renamed.keys())):
             raise self.wrong_file(f"lacks {nouns.counted(len(missing), 'tensor')}, the first is `{missing[0]}`", where)
-        if surplus := sorted(renamed.keys() - expected.keys()):
+        if surplus := sorted(name_of[ours] for ours in renamed.keys() - expected.keys()):
             raise self.wrong_file(
                 f"holds {nouns.counted(len(surplus), 'tensor')} too many, the first is `{surplus[0]}`", where
             )
-        for name, tensor in renamed.items():
-            if _without_ones(tensor) != _without_ones(expected[name]):
-                raise self.wrong_file(f"`{name}` has shape {_shape(tensor)}, expected {_shape(expected[name])}", where)
+        for ours, tensor in renamed.items():
+            if _without_ones(tensor) != _without_ones(expected[ours]):
+                raise self.wrong_file(
+                    f"`{name_of[ours]}` has shape {_shape(tensor)}, expected {_shape(expected[ours])}{sized_by}", where
+                )
         return {name: renamed[name].float().reshape(tensor.shape) for name, tensor in expected.items()}
 
     def wrong_file(self, what: str, where: object) -> PipelineError:
         """Return the error for a file that is not of this system."""
         return PipelineError(
-            what, where=where, remedy=f"name a checkpoint of the released {self.title}, all its modules on"
+            printable(what),
+            where=where,
+            remedy=f"name a checkpoint of the released {self.title}, all its modules on; or, with --method, the method"
+            " that this one belongs to",
         )
 
 

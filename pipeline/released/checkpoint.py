@@ -10,23 +10,40 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline import files, methods
 from pipeline.encoders.state import is_whole
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 from pipeline.methods.release import Release
 from pipeline.methods.settings import MethodSettings
+from pipeline.nouns import counted
 from pipeline.released import container
 
 PREFIXES = ("module.", "_orig_mod.")
 """The prefixes that DataParallel and torch.compile put before the name of every tensor."""
+
+KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The kinds of numbers that weights may have."""
+
+ANOTHER = "name another checkpoint, or save this one again from a network whose weights are whole and finite"
+
+UNSEEN = ("heads", "prompts_picked")
+"""The settings that change what a network computes, and no size of its tensors."""
+
+ORIGIN = "released"
+"""The origin in the metadata of every file that an import wrote."""
+
+UNSIZED = " by the released sizes, because the file has no options under `opt`"
+"""The addition to an expected shape that no option of the file gives."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,7 @@ class Released:
     epoch: the epoch after which the weights were saved, counted from 1 as in our logs, or None if it is not stored.
     options: the options of the released program. They are plain values only.
     dropped: names of tensors that were not imported, because no output depends on them.
+    assumed: released options that neither the file nor a size of its tensors gives → the released value, which is used.
     """
 
     weights: dict[str, Tensor]
@@ -49,6 +67,7 @@ class Released:
     epoch: int | None
     options: dict[str, Any]
     dropped: tuple[str, ...]
+    assumed: dict[str, Any]
 
 
 def release_of(method: str, where: object = "--method") -> Release:
@@ -71,22 +90,52 @@ def import_checkpoint(source: Path | str, target: Path | str, method: str = meth
     """Read a released checkpoint and write its tensors under our names into the safetensors file `target`.
 
     The metadata of the file hold the epoch, the settings of the network and the options.
-    Raises PipelineError as `read_released` does, if `target` is the same file as `source`, and if it cannot be written.
+    Raises PipelineError as `read_released` does, if `target` is the same file as `source` or holds anything but these
+    tensors, and if it cannot be written.
+    """
+    released = read_released(source, method)
+    write_weights(released, source, target)
+    return released
+
+
+def write_weights(released: Released, source: Path | str, target: Path | str) -> None:
+    """Write the tensors of a checkpoint `source` into the safetensors file `target`, as `import_checkpoint` does.
+
+    Raises PipelineError if that would destroy anything but an earlier import of the same tensors.
     """
     from safetensors.torch import save
 
     _must_be_another_file(Path(source), Path(target))
-    released = read_released(source, method)
+    _must_not_be_lost(Path(target), released)
     told = {
-        "origin": "released",
+        "origin": ORIGIN,
         "epoch": str(released.epoch),
         "model": released.settings.model_dump_json(),
         "options": json.dumps(released.options, sort_keys=True),
     }
-    weights = {name: tensor.contiguous() for name, tensor in released.weights.items()}
+    # safetensors writes no tensors that share their memory, so each gets memory of its own.
+    weights = {n: tensor.clone(memory_format=torch.contiguous_format) for n, tensor in released.weights.items()}
     with files.atomic(target, "wb") as file:
-        file.write(save(weights, metadata=told))
-    return released
+        file.write(_in_order(save(weights, metadata=told)))
+    say_assumed(source, released.assumed)
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file with the names in its header sorted, so that equal imports have equal bytes.
+
+    The library writes metadata in another order each time.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the numbers begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def say_assumed(source: Path | str, assumed: Mapping[str, Any]) -> None:
+    """Print a line for the user about options that a file does not give, with the values that are used instead."""
+    if assumed:
+        values = ", ".join(f"`{name}` {'without limit' if value is None else value}" for name, value in assumed.items())
+        print(f"{printable(source)}: its options do not give all that is needed; taken are {values}", file=sys.stderr)
 
 
 def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
@@ -97,35 +146,37 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     The error names the first tensor that is missing, unknown, of another size, or not finite.
     """
     path, release = Path(path), release_of(method)
-    held = container.read(path)
-    tensors = held.get(release.tensors)
-    if not isinstance(tensors, dict) or not all(isinstance(n, str) and _is_weight(t) for n, t in tensors.items()):
-        raise release.wrong_file(f"holds no finite floating-point tensors under `{release.tensors}`", path)
-    tensors = _without_prefixes(tensors, release, path)
+    held = container.read(path, release.tensors)
+    tensors = _without_prefixes(_weights(held, release, path), release, path)
     options = _plain_options(held.get("opt"), release, path)
-    try:
-        settings = release.settings_of(options)
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise release.wrong_file(
-            f"`opt` describes a network that this pipeline cannot build ({reason})", path
-        ) from error
+    settings = _settings(options, tensors, release, path)
     try:
         settings, inputs = release.fitted(settings, tensors), release.inputs_of(tensors)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise release.wrong_file("lacks the input projections of video and text", path) from error
+    except KeyError as error:
+        raise release.wrong_file(f"lacks the tensor `{error.args[0]}`", path) from error
+    except (TypeError, IndexError) as error:
+        raise release.wrong_file(
+            "holds tables of positions or input projections with another number of axes", path
+        ) from error
+    except ValueError as error:
+        raise release.wrong_file(f"its tensors have sizes that no network has: {_reason(error)}", path) from error
     # Tensors on the device "meta" have shapes but no memory. Only names and shapes are needed here.
     with torch.device("meta"):
         expected = methods.build(settings, inputs).network.state_dict()
     epoch = held.get("epoch")
     return Released(
-        weights=release.renamed(tensors, expected, where=path),
+        weights=release.renamed(tensors, expected, where=path, sized_by="" if options else UNSIZED),
         settings=settings,
         input_dim=inputs.video_columns,
         text_dim=inputs.text_dim,
-        epoch=epoch + 1 if isinstance(epoch, int) else None,
+        epoch=epoch + 1 if type(epoch) is int and epoch >= 0 else None,
         options=options,
         dropped=tuple(name for name in release.unused_tensors if name in tensors),
+        assumed={
+            theirs: getattr(settings, ours)
+            for ours, theirs in release.options.items()
+            if ours in UNSEEN and theirs not in options
+        },
     )
 
 
@@ -137,8 +188,32 @@ def _must_be_another_file(source: Path, target: Path) -> None:
         same = False  # one of the two files does not exist
     if same or os.path.realpath(source) == os.path.realpath(target):
         raise PipelineError("is the checkpoint itself", where=target, remedy="name another file for the output")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise PipelineError("is a folder", where=target, remedy="name a file for the output")
+
+
+def _must_not_be_lost(target: Path, released: Released) -> None:
+    """Raise PipelineError if `target` exists and is no earlier import of the same network."""
+    from safetensors import SafetensorError, safe_open
+
+    if not os.path.exists(target):  # unlike `Path.exists`, this raises nothing; a bad path is told when it is written
+        return
+    if not os.path.isfile(target):
+        raise PipelineError("is no file", where=target, remedy="name a file for the output")
+    try:
+        with safe_open(target, "pt") as file:
+            told = file.metadata() or {}
+            is_import = told.get("origin") == ORIGIN
+            is_same = is_import and told.get("model") == released.settings.model_dump_json()
+            is_same = is_same and set(file.keys()) == set(released.weights)
+            is_same = is_same and all(torch.equal(file.get_tensor(n), t) for n, t in released.weights.items())
+    except (OSError, SafetensorError):
+        is_import = is_same = False
+    if not is_same:
+        what = "holds the weights of another import" if is_import else "exists, and no import wrote it"
+        raise PipelineError(
+            f"{what}; nothing was written over", where=target, remedy="name another output, or move that file away"
+        )
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Path) -> dict[str, Tensor]:
@@ -152,10 +227,87 @@ def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Pat
     return inner
 
 
-def _is_weight(tensor: object) -> bool:
-    return (
-        isinstance(tensor, Tensor) and is_whole(tensor) and tensor.is_floating_point() and bool(tensor.isfinite().all())
-    )
+def _weights(held: Mapping[str, Any], release: Release, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint. Raises PipelineError for the first that cannot be a weight, by its name."""
+    found = held.get(release.tensors)
+    if not isinstance(found, dict):
+        raise PipelineError(
+            f"holds no tensors by name under `{release.tensors}`, but {_described(held, release.tensors)}",
+            where=path,
+            remedy=f"name a checkpoint of the released {release.title}, or save its tensors under"
+            f' `{release.tensors}`: torch.save({{"{release.tensors}": TENSORS}}, FILE)',
+        )
+    for name, tensor in found.items():
+        if not isinstance(name, str):
+            raise PipelineError(f"names a tensor {str(name)[:100]!r}, which is no text", where=path, remedy=ANOTHER)
+        if why := _unfit(tensor):
+            raise PipelineError(printable(f"`{name[:100]}` {why}"), where=path, remedy=ANOTHER)
+    return found
+
+
+def _described(held: Mapping[str, Any], entry: str) -> str:
+    """Return what a file holds, for the error about a file without weights under `entry`."""
+    if entry in held:
+        return f"a value of type {type(held[entry]).__name__}"
+    if held and all(isinstance(value, Tensor) for value in held.values()):
+        return f"{counted(len(held), 'tensor')} outside of any entry"
+    return f"only {', '.join(f'`{str(name)[:40]}`' for name in list(held)[:5])}" if held else "nothing"
+
+
+def _unfit(tensor: object) -> str | None:
+    """Return why a value of a checkpoint is no weight, or None if it is one."""
+    if not isinstance(tensor, Tensor):
+        return f"is of type {type(tensor).__name__}, and no tensor"
+    if tensor.dtype not in KINDS or tensor.layout != torch.strided or tensor.is_nested:
+        kinds = ", ".join(map(_short, KINDS))
+        form = "nested" if tensor.is_nested else _short(tensor.layout)
+        return f"is stored as {form} {_short(tensor.dtype)}, and weights as strided {kinds}"
+    if not is_whole(tensor):
+        return "claims more numbers than the file holds"
+    if not tensor.numel():
+        return "holds no numbers"
+    if not tensor.float().isfinite().all():
+        return "holds NaN or infinite numbers" + ", or numbers beyond float32" * (tensor.dtype == torch.float64)
+    return None
+
+
+def _short(kind: object) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _settings(
+    options: Mapping[str, Any], tensors: Mapping[str, Tensor], release: Release, path: Path
+) -> MethodSettings:
+    """Return the settings that the options name. Raises PipelineError for values that do not fit the tensors."""
+    for name in release.must_be_off:
+        if options.get(name) in (True, "True"):
+            raise release.wrong_file(f"`opt` switches `{name}` on, and this pipeline computes without it", path)
+    try:
+        settings = release.settings_of(options)
+    except (ValueError, TypeError) as error:
+        raise release.wrong_file(
+            f"`opt` describes a network that this pipeline cannot build: {_reason(error, release)}", path
+        ) from error
+    # A larger size would be found later, too, but only after a network of that size was built.
+    widest = max((length for tensor in tensors.values() for length in tensor.shape), default=0)
+    for ours, theirs in release.options.items():
+        size, most = getattr(settings, ours), len(tensors) if ours.endswith("_layers") else widest
+        if theirs in options and isinstance(size, int) and size > most:
+            raise release.wrong_file(
+                f"`opt` says that `{theirs}` is {str(size)[:30]}, and the tensors allow {most} at most", path
+            )
+    return settings
+
+
+def _reason(error: Exception, release: Release | None = None) -> str:
+    """Return the first complaint about settings in one line, with the released name of an option."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    first = error.errors()[0]
+    ours = ".".join(map(str, first["loc"]))
+    name = release.options.get(ours, ours) if release else ours
+    found = f"`{name}` is {repr(first['input'])[:40]}: " if ours else ""
+    return found + first["msg"].removeprefix("Value error, ")
 
 
 def _plain_options(options: object, release: Release, path: object) -> dict[str, Any]:
@@ -164,9 +316,19 @@ def _plain_options(options: object, release: Release, path: object) -> dict[str,
         return {}
     found = vars(options) if isinstance(options, argparse.Namespace) else options
     if not isinstance(found, dict):
-        raise release.wrong_file(f"`opt` is a {type(found).__name__}", path)
+        raise PipelineError(
+            f"`opt` is a {type(found).__name__}, not a table of options",
+            where=path,
+            remedy=container.save_plain(release.tensors),
+        )
     named = {str(key): str(value) if isinstance(value, torch.device) else value for key, value in found.items()}
     try:
-        return dict(json.loads(json.dumps(named)))
+        return dict(json.loads(json.dumps(named, default=_refuse_value)))
     except (TypeError, ValueError, RecursionError) as error:
-        raise release.wrong_file(f"`opt` holds more than plain values ({error})", path) from error
+        raise PipelineError(
+            f"`opt` holds more than plain values ({error})", where=path, remedy=container.save_plain(release.tensors)
+        ) from error
+
+
+def _refuse_value(value: object) -> Any:
+    raise TypeError(f"a {type(value).__name__}")

@@ -13,6 +13,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,7 @@ SCALARS = {
 }
 """The kinds of numbers that are accepted: NumPy's name of a kind, and the name that `struct` has for it."""
 
-SAVE_PLAIN = (
-    "on the machine where the file was made, save it again with only tensors and plain values: "
-    'torch.save({"model": model.state_dict(), "opt": {k: str(v) for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
-)
-
+COMPARE = "compare its size and digest with those at its source, and fetch it again if they differ"
 
 NAMED = [
     re.compile(pattern)
@@ -101,8 +98,17 @@ LET_IN: list[Any] = [
 to `_core`."""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read the content of a checkpoint.
+def save_plain(entry: str) -> str:
+    """Return how to save a checkpoint again so that it can be read here. entry: the key of its weights."""
+    return (
+        "on the machine where the file was made, save it again with only tensors and plain values: "
+        f'torch.save({{"{entry}": model.state_dict(), "opt": {{k: v if isinstance(v, (int, float)) else str(v)'
+        ' for k, v in vars(opt).items()}, "epoch": epoch}, FILE)'
+    )
+
+
+def read(path: Path, entry: str = "model") -> dict[str, Any]:
+    """Read the content of a checkpoint. entry: the key of its weights, for the advice in errors.
 
     Raises PipelineError for a file that is not a checkpoint (the error says what it is instead), for a file that
     unpacks to far more bytes than an honest file of its size, and for a file that holds anything but plain values.
@@ -110,9 +116,9 @@ def read(path: Path) -> dict[str, Any]:
     _must_be_a_checkpoint(path)
     try:
         refuse_bomb(path)
+        _refuse_changed(path)
     except ValueError as error:
-        remedy = "compare its size and digest with those at its source, and fetch it again if they differ"
-        raise PipelineError(f"is refused: {error}; nothing in it was executed", where=path, remedy=remedy) from error
+        raise PipelineError(f"is refused: {error}; nothing in it was executed", where=path, remedy=COMPARE) from error
     except OSError as error:
         raise files.cannot_read(path, error) from error
     try:
@@ -122,42 +128,65 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise files.cannot_read(path, error) from error
     except Exception as error:  # a file of unknown origin can make the unpickler raise any exception
-        raise _refused(path, error) from error
+        raise _refused(path, error, save_plain(entry)) from error
     if not isinstance(held, dict):
         raise PipelineError(
             f"holds a value of type {type(held).__name__}, not a dict in which the weights have a name",
             where=path,
-            remedy=SAVE_PLAIN,
+            remedy=save_plain(entry),
         )
     return held
 
 
-def _refused(path: Path, error: Exception) -> PipelineError:
-    """Make an error that names the refused class, or says that the file is damaged.
+def _refuse_changed(path: Path) -> None:
+    """Raise ValueError if an entry of a checkpoint does not fit its checksum. PyTorch's reader compares no checksums,
+    so a bit that a disk turned round would become another weight.
+
+    A file whose checksums are all 0 was written without them. Files in PyTorch's old format have none, either.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if not any(entry.CRC for entry in entries):
+            return
+        for entry in entries:
+            try:
+                with archive.open(entry) as content:
+                    while content.read(files.CHUNK_BYTES):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                raise ValueError(
+                    f"its entry {entry.filename[:100]} was changed or damaged after it was written"
+                ) from error
+
+
+def _refused(path: Path, error: Exception, remedy: str) -> PipelineError:
+    """Make an error that names the refused class, or says that the file is damaged. remedy: what to do without it.
 
     PyTorch's own message is not shown, because it advises to load the file without any restriction.
     """
     reason = error.__context__ if isinstance(error.__context__, pickle.UnpicklingError) else error
     said = str(reason)
     if isinstance(reason, NotPlainError):
-        return PipelineError(f"{said}; nothing in it was executed", where=path, remedy=SAVE_PLAIN)
+        return PipelineError(f"{said}; nothing in it was executed", where=path, remedy=remedy)
     if name := next((found for pattern in NAMED if (found := pattern.search(said))), None):
         return PipelineError(
             f"holds {name[1][:100]}, which is no tensor and no plain value; nothing in it was executed",
             where=path,
-            remedy=SAVE_PLAIN,
+            remedy=remedy,
         )
     return PipelineError(
         f"is damaged, or was not written by torch.save ({type(error).__name__}); nothing in it was executed",
         where=path,
-        remedy="compare its size and digest with those at its source, and fetch it again if they differ",
+        remedy=COMPARE,
     )
 
 
 def _must_be_a_checkpoint(path: Path) -> None:
     """Raise PipelineError if the first bytes are not those of a checkpoint. The error says what the file is instead."""
-    files.refuse_special(path)
     try:
+        files.refuse_special(path)
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:

@@ -6,20 +6,31 @@ them. The user has to give the rest (the families and the dataset), which is com
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
-from pipeline import config, datasets, files, seal
-from pipeline.errors import PipelineError
+from pipeline import config, datasets, files, methods, seal
+from pipeline.errors import PipelineError, printable
 from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
-from pipeline.layout.runs import CARD, EPOCHS, weights_of
-from pipeline.released.checkpoint import Released, import_checkpoint, read_released, release_of
+from pipeline.layout.runs import CARD, EPOCHS, IMPORTED, LOG, STATE, is_imported, weights_of
+from pipeline.methods.release import Release
+from pipeline.released.checkpoint import Released, read_released, release_of, say_assumed, write_weights
+from pipeline.training.predict import inputs_for
+
+LIMITS = {"max_clips": "max_v_l", "max_tokens": "max_q_l"}
+"""A limit of length of a training → the released option that gives it."""
+
+OTHER = "name another folder"
 
 ENDPOINTS = 2
 """Number of columns of temporal endpoints that are added to video and to audio."""
@@ -44,18 +55,23 @@ def import_run(source: Path, folder: Path, method: str, told: TrainedOn) -> Path
     """Write `selected.safetensors` and `card.json` of a released checkpoint into a folder, and return the card's path.
 
     Raises PipelineError as `import_checkpoint` does, for facts that are neither given nor in the checkpoint (all in one
-    error), for families whose widths are not those of its tensors, and for a folder with a trained run.
+    error), for families and a dataset that do not fit its tensors, and for a folder with a trained run.
     """
     _refuse_trained(folder)
     released = read_released(source, method)
-    card = _card(released, folder, source, told, cuts=release_of(method).cuts)
+    card = _card(released, folder, source, told, release_of(method))
     weights = weights_of(folder, EPOCHS[0])
-    import_checkpoint(source, weights, method)
+    write_weights(released, source, weights)
+    taken = {
+        option: card["training"][key] for key, option in LIMITS.items() if _number(released.options, option) is None
+    }
+    say_assumed(source, taken if release_of(method).cuts else {})
+    _say_contradictions(source, released.options, told)
     files.write_json(folder / CARD, seal.sealed(card | {"files": {weights.name: files.sha256(weights)}}))
     return folder / CARD
 
 
-def _card(released: Released, folder: Path, source: Path, told: TrainedOn, *, cuts: bool) -> dict[str, Any]:
+def _card(released: Released, folder: Path, source: Path, told: TrainedOn, release: Release) -> dict[str, Any]:
     options = released.options
     dataset = told.dataset or _dataset_in(options)
     grid = told.grid or _grid_in(options)
@@ -73,18 +89,36 @@ def _card(released: Released, folder: Path, source: Path, told: TrainedOn, *, cu
         )
     reads = _features(told)
     _refuse_other_widths(reads, released, source)
+    _refuse_other_labels(reads, released, str(dataset), source)
+    _refuse_other_grid(reads, str(grid), source)
+    training = training_of(options, str(dataset), release.cuts)
+    if release.options_scale:
+        _refuse_other_features(options, source)
+        if _is_on(options, "no_norm_tfeat"):
+            training = training.model_copy(update={"normalise_text": False})
+    place = Path(os.path.abspath(folder))  # `.` and `..` have no names of their own
     return {
-        "experiment": folder.absolute().parent.name,
-        "run": folder.name,
+        "experiment": place.parent.name,
+        "run": place.name,
         "dataset": dataset,
-        "origin": f"released checkpoint {source.name}",
+        "origin": f"{IMPORTED} {source.name}",
         "features": {family: asdict(_passport(family, str(grid))) for family in reads.all},
         "reads": reads.model_dump(mode="json"),
         "model": released.settings.model_dump(mode="json"),
-        "training": training_of(options, str(dataset), cuts).model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
         "selected": {"epoch": released.epoch},
         "threads": 1,
     }
+
+
+def _say_contradictions(source: Path, options: Mapping[str, Any], told: TrainedOn) -> None:
+    """Print a line for each of the user's statements that takes the place of another one in the options."""
+    for flag, ours, theirs in (
+        ("--dataset", told.dataset, _dataset_in(options)),
+        ("--grid", told.grid, _grid_in(options)),
+    ):
+        if ours and theirs and ours != theirs:
+            print(f"{printable(source)}: its options say {theirs}; {flag} {ours} is taken", file=sys.stderr)
 
 
 def _features(told: TrainedOn) -> config.Features:
@@ -125,6 +159,45 @@ def _refuse_other_widths(reads: config.Features, released: Released, source: Pat
         )
 
 
+def _refuse_other_labels(reads: config.Features, released: Released, dataset: str, source: Path) -> None:
+    """Raise PipelineError if a network for this dataset has other tensors. Some methods have heads for windows only
+    where there are windows, and for clip scores only where there are ratings."""
+    widths = [sum(FAMILIES[family].dim for family in group) for group in (reads.video, reads.audio, [reads.text])]
+    inputs = inputs_for((widths[0], widths[1], widths[2]), 2.0, dataset)
+    with torch.device("meta"):
+        expected = methods.build(released.settings, inputs).network.state_dict()
+    if other := sorted(expected.keys() ^ released.weights.keys()):
+        its = release_of(released.settings.name).their_name(other[0])
+        ours, theirs = ("has", "lacks") if other[0] in expected else ("lacks", "holds")
+        raise PipelineError(
+            f"{theirs} the tensor `{its}`, and a network for {dataset} {ours} it",
+            where=source,
+            remedy="name the dataset it was trained on with --dataset",
+        )
+
+
+def _refuse_other_grid(reads: config.Features, grid: str, source: Path) -> None:
+    """Raise PipelineError for a family that is never made on this grid."""
+    for family in (*reads.video, *reads.audio):
+        if FAMILIES[family].grid not in (None, grid):
+            raise PipelineError(
+                f"was trained on clips of {grid}, and {family} is made on {FAMILIES[family].grid} only",
+                where=source,
+                remedy="name the grid with --grid, or other families with --video and --audio",
+            )
+
+
+def _refuse_other_features(options: Mapping[str, Any], source: Path) -> None:
+    """Raise PipelineError if the options switch off the scaling of the video's features, which `ask` always does."""
+    if _is_on(options, "no_norm_vfeat"):
+        raise PipelineError(
+            "was trained on video features that were not scaled (`opt` switches `no_norm_vfeat` on), and the features"
+            " of a video that is asked about are scaled",
+            where=source,
+            remedy="name a FILE.safetensors to get only the weights",
+        )
+
+
 def training_of(options: Mapping[str, Any], dataset: str, cuts: bool) -> config.Training:
     """Return the limits of length of the training, as far as the options give them. As released, -1 means no limit.
 
@@ -133,11 +206,30 @@ def training_of(options: Mapping[str, Any], dataset: str, cuts: bool) -> config.
     """
     if not cuts:
         return config.Training(max_clips=None, max_tokens=None)
-    limits = {"max_clips": options.get("max_v_l"), "max_tokens": options.get("max_q_l")}
-    known = {key: value for key, value in limits.items() if isinstance(value, int) and not isinstance(value, bool)}
+    limits = {key: _number(options, option) for key, option in LIMITS.items()}
+    known: dict[str, Any] = {
+        key: int(value) if value > 0 else None for key, value in limits.items() if value is not None
+    }
     if not datasets.get(dataset).options_cut_text:
-        known["max_tokens"] = -1
-    return config.Training.model_validate({key: value if value > 0 else None for key, value in known.items()})
+        known["max_tokens"] = None
+    return config.Training.model_validate(known)
+
+
+def _is_on(options: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a switch is on. A file whose options were saved as text holds it as text."""
+    return options.get(name) in (True, "True")
+
+
+def _number(options: Mapping[str, Any], name: str) -> float | None:
+    """Return the number that an option has, or None. A file whose options were saved as text holds it as text."""
+    value = options.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _dataset_in(options: Mapping[str, Any]) -> str | None:
@@ -147,16 +239,20 @@ def _dataset_in(options: Mapping[str, Any]) -> str | None:
 
 def _grid_in(options: Mapping[str, Any]) -> str | None:
     """Return the grid whose clips are as long as the options say, to a hundredth of a second."""
-    length = options.get("clip_length")
-    if not isinstance(length, int | float):
+    length = _number(options, "clip_length")
+    if length is None:
         return None
     return next((g for g in GRIDS if abs(float(grid_seconds(g)) - length) < float(Fraction(1, 100))), None)
 
 
 def _refuse_trained(folder: Path) -> None:
-    """Raise PipelineError for a folder that holds a run which was trained here: its weights must not be lost."""
-    if folder.exists() and not folder.is_dir():
+    """Raise PipelineError for a folder with files of a run that was trained here, complete or not: they must not be
+    lost."""
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise PipelineError("is no folder", where=folder, remedy="name a folder, or a FILE.safetensors")
-    card = folder / CARD
-    if card.is_file() and not str(files.read_json(card).get("origin", "")).startswith("released checkpoint"):
-        raise PipelineError("holds a run that was trained here", where=folder, remedy="name another folder")
+    if os.path.isfile(folder / CARD):
+        is_import = is_imported(files.read_json(folder / CARD, OTHER))
+    else:
+        is_import = not any(os.path.exists(folder / name) for name in (STATE, LOG, weights_of(folder, EPOCHS[1]).name))
+    if not is_import:
+        raise PipelineError("holds a run that was trained here", where=folder, remedy=OTHER)

@@ -17,7 +17,7 @@ from pipeline.families import own_definitions
 from pipeline.files import MADE_HERE, read_json
 from pipeline.layout import Layout
 from pipeline.layout.places import StorePlace
-from pipeline.layout.runs import CARD, EPOCHS, RunId
+from pipeline.layout.runs import CARD, EPOCHS, RunId, is_imported
 from pipeline.nouns import counted
 from pipeline.provenance import Outcome
 from pipeline.recorded_settings import skipped_in
@@ -180,12 +180,14 @@ class Job:
 def train_all(job: Job, runs: Sequence[str]) -> Outcome:
     """Train those of `runs` that are not complete yet.
 
-    Raises PipelineError before the first run for missing videos that the config does not allow, and after all others
-    when a run failed.
+    Raises PipelineError before the first run for missing videos that the config does not allow and for a folder with an
+    imported checkpoint, and after all others when a run failed.
     """
     job.refuse_missing()
     folders = {run: job.folder(run) for run in runs}
     missing = [run for run in runs if not checkpoint.is_complete(folders[run], job.made_from[run])]
+    for run in missing:
+        _refuse_imported(folders[run])
     processes, threads = pool.processes_and_threads(len(runs), job.device)
     epochs = sum(job.experiment.settings_of(run).training.epochs for run in missing)
     if epochs and any(job.experiment.settings_of(run).training.precision == "bfloat16" for run in missing):
@@ -201,6 +203,16 @@ def train_all(job: Job, runs: Sequence[str]) -> Outcome:
         counts={"runs": len(runs), **_n_filled(cards)},
         skipped=_once(row for card in cards for rows in skipped_in(card).values() for row in rows),
     )
+
+
+def _refuse_imported(folder: Path) -> None:
+    """Raise PipelineError for a folder with an imported checkpoint: a training here would write over it."""
+    if (folder / CARD).is_file() and is_imported(read_json(folder / CARD, MADE_HERE)):
+        raise PipelineError(
+            "holds an imported checkpoint, and the training of this run would write over it",
+            where=folder,
+            remedy="move that folder out of the folder of the experiment, and run again",
+        )
 
 
 def _n_filled(cards: Sequence[Mapping[str, Any]]) -> dict[str, int]:
