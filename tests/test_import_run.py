@@ -273,3 +273,13 @@ def test_the_command_writes_weights_alone_or_a_run(checkpoint, tmp_path, capsys)
     cli.main(["import-checkpoint", str(source), str(tmp_path / "run"), *told])
     assert read_card(tmp_path / "run").dataset == "tvsum"
     assert capsys.readouterr().out.strip() == str(tmp_path / "run/card.json")
+
+
+@pytest.mark.parametrize("name", ["ours.safetensors", "OURS.SAFETENSORS"])
+def test_facts_about_a_run_are_refused_for_weights_alone(checkpoint, tmp_path, name):
+    told = ["--dataset", "tvsum", "--video", "clip-vit-b32", "--grid", "2s"]
+    with pytest.raises(SystemExit, match=r"--dataset, --video, --grid: are facts about a run"):
+        cli.main(["import-checkpoint", str(checkpoint()), str(tmp_path / name), *told])
+    assert not (tmp_path / name).exists()
+    cli.main(["import-checkpoint", str(checkpoint()), str(tmp_path / name)])
+    assert (tmp_path / name).is_file()

@@ -116,9 +116,15 @@ def verify_golden(options: Namespace) -> None:
 
 def import_checkpoint(options: Namespace) -> None:
     """Convert a released checkpoint to our weights, or to a run that can be asked. Nothing in it is executed."""
-    if options.output.suffix == ".safetensors":
+    if options.output.suffix.lower() == ".safetensors":
         from pipeline.released.checkpoint import import_checkpoint as convert
 
+        if of_run := [f"--{name}" for name in ("dataset", "video", "audio", "text", "grid") if getattr(options, name)]:
+            raise PipelineError(
+                "are facts about a run, and a .safetensors file holds weights alone",
+                where=", ".join(of_run),
+                remedy="name the folder of a run as the output, or leave them out",
+            )
         convert(options.checkpoint, options.output, options.method)
         return
     from pipeline.released.run_folder import TrainedOn, import_run
