@@ -118,7 +118,7 @@ def sections(base=Strict):
 NUMBERS = [
     (section, key)
     for section in sections()
-    if section.__module__.startswith("pipeline.")
+    if section.__module__.startswith(("pipeline.config", "pipeline.methods"))
     for key, field in section.model_fields.items()
     if re.search(r"\b(int|float|Literal\[1)\b", str(field)) and "bool" not in str(field)
 ]

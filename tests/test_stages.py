@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import provenance, stage_requests, stage_settings
-from pipeline.cli import ABOUT, build_parser, main
+from pipeline.cli import main
+from pipeline.commands.arguments import ABOUT, build_parser
 from pipeline.settings import Strict
 from pipeline.stages import STAGES
 

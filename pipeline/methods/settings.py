@@ -34,16 +34,18 @@ class MethodSettings(Strict):
     """The section `model` of one method. A subclass defines `name: Literal["…"] = "…"` and the method's keys.
 
     revision: a number that is raised when the same settings give other numbers than before, or when a default changes.
-    implementation: the place of the `Method`, `module:Class`. released: the place of the `Release`, which says how the
-    method's released checkpoints and golden sets are read (`release.py`), `module:name`; None where nothing was
-    released. switched: a key (with dots) → the switch of the method that must be on, or the key is never read. needs: a
-    key (with dots) → what an experiment must have, or the key is never read: `moments`, `highlights` (rated clips) or
+    printed: the method's name in published tables ('' if it has no row there). implementation: the place of the
+    `Method`, `module:Class`. released: the place of the `Release`, which says how the method's released checkpoints and
+    golden sets are read (`release.py`), `module:name`; None where nothing was released. switched: a key (with dots) →
+    the switch of the method that must be on, or the key is never read. needs: a key (with dots) → what an experiment
+    must have, or the key is never read: `moments`, `highlights` (rated clips) or
     `audio`. parameters: the number of weights of the network for QVHighlights (UMT with sound), for `estimate`.
     step_cost: the CPU time of a training step there, in steps of TR-DETR, for `estimate`. `benchmarks/training.py
     --method NAME` measures both. For a method without these two, `estimate` uses the values of TR-DETR.
     """
 
     revision: ClassVar[int] = 1
+    printed: ClassVar[str] = ""
     implementation: ClassVar[str]
     released: ClassVar[str | None] = None
     switched: ClassVar[Mapping[str, str]] = {}

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pipeline import csv_file
+from pipeline import csv_file, methods
 from pipeline.config import Experiment
 from pipeline.errors import PipelineError
 
@@ -174,7 +174,9 @@ def _of_other_methods(name: str, experiment: Experiment) -> list[str]:
     if not experiment.table or experiment.source == "predictions":
         return []
     lines = [line for path in (PUBLISHED, BEYOND) for line in _lines(path, experiment.table)]
-    method_of = {line["row"]: _registered(line["method"]) for line in lines}
+    # The first of a name counts: the settings of a new method may be made from those of another one.
+    registered = {methods.settings_class(name).printed: name for name in reversed(methods.METHODS)}
+    method_of = {line["row"]: registered.get(line["method"]) for line in lines}
     complaints = []
     for point, key in keys_of(experiment).items():
         trained = experiment.sweep[point].model.name if point else experiment.model.name
@@ -185,11 +187,6 @@ def _of_other_methods(name: str, experiment: Experiment) -> list[str]:
                 f" {', '.join(map(repr, own))}: correct `row`, or `model: {{name: ...}}`"
             )
     return complaints
-
-
-def _registered(printed: str) -> str:
-    """Return the name in config.yaml of a method that the paper prints."""
-    return {"MDETR": "moment_detr"}.get(printed, printed.lower().replace("-", "_"))
 
 
 def group(number: int, row: Row) -> str:

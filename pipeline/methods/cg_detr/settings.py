@@ -31,6 +31,7 @@ class CgDetrSettings(MomentQuerySettings):
     """
 
     revision: ClassVar[int] = 3
+    printed: ClassVar[str] = "CG-DETR"
     implementation: ClassVar[str] = "pipeline.methods.cg_detr.method:CgDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.cg_detr.release:RELEASE"
     needs: ClassVar[Mapping[str, str]] = {

@@ -23,6 +23,7 @@ class EatrSettings(MomentQuerySettings):
     """The settings of EaTR. The defaults are the released values. The released system has options only for QVHighlights
     and reads no audio. Here audio is put beside the video, as in other systems."""
 
+    printed: ClassVar[str] = "EaTR"
     implementation: ClassVar[str] = "pipeline.methods.eatr.method:EatrMethod"
     released: ClassVar[str | None] = "pipeline.methods.eatr.release:RELEASE"
     needs: ClassVar[Mapping[str, str]] = {

@@ -12,6 +12,7 @@ class MomentDetrSettings(MomentQuerySettings):
     """The settings of Moment-DETR. The defaults are the released values. The released system has options only for
     QVHighlights and reads no audio. Here audio is put beside the video, as in later systems."""
 
+    printed: ClassVar[str] = "MDETR"
     implementation: ClassVar[str] = "pipeline.methods.moment_detr.method:MomentDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.moment_detr.release:RELEASE"
     parameters: ClassVar[int] = 4_814_601

@@ -12,6 +12,7 @@ class QdDetrSettings(MomentQuerySettings):
     """The settings of QD-DETR. The defaults are the released values. They are the same for all datasets of the released
     system."""
 
+    printed: ClassVar[str] = "QD-DETR"
     implementation: ClassVar[str] = "pipeline.methods.qd_detr.method:QdDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.qd_detr.release:RELEASE"
     parameters: ClassVar[int] = 7_576_869

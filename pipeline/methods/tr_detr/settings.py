@@ -23,6 +23,7 @@ class LossWeights(MomentLossWeights):
 class TrDetrSettings(MomentQuerySettings):
     """The settings of TR-DETR. The defaults are the released values. The switches are the columns of Table 4."""
 
+    printed: ClassVar[str] = "TR-DETR"
     implementation: ClassVar[str] = "pipeline.methods.tr_detr.method:TrDetrMethod"
     released: ClassVar[str | None] = "pipeline.methods.tr_detr.release:RELEASE"
 

@@ -30,6 +30,7 @@ class UmtSettings(NetworkSettings):
     """The settings of UMT. The defaults are the released values for QVHighlights and Charades-STA. On TVSum the
     released system has one decoder layer."""
 
+    printed: ClassVar[str] = "UMT"
     implementation: ClassVar[str] = "pipeline.methods.umt.method:UmtMethod"
     released: ClassVar[str | None] = "pipeline.methods.umt.release:RELEASE"
     needs: ClassVar[Mapping[str, str]] = {

@@ -35,6 +35,7 @@ class UniVtgSettings(NetworkSettings):
     """The settings of UniVTG, trained without pre-training. The defaults are those of the released script for
     QVHighlights."""
 
+    printed: ClassVar[str] = "UniVTG"
     implementation: ClassVar[str] = "pipeline.methods.univtg.method:UniVtgMethod"
     released: ClassVar[str | None] = "pipeline.methods.univtg.release:RELEASE"
     needs: ClassVar[Mapping[str, str]] = {
