@@ -18,9 +18,10 @@ from pipeline import methods
 from pipeline.errors import PipelineError
 from pipeline.methods.contract import Inputs
 from pipeline.methods.settings import MomentQuerySettings
-from pipeline.released.checkpoint import import_checkpoint, read_released, release_of
+from pipeline.released.checkpoint import read_released, release_of
 from pipeline.released.golden import verify
 from pipeline.released.golden_compact import compact
+from pipeline.released.weights_file import import_checkpoint
 
 
 def compact_name(path):

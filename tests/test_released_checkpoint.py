@@ -22,8 +22,9 @@ from pipeline.methods.tr_detr.network import TrDetr
 from pipeline.methods.tr_detr.release import RELEASE
 from pipeline.methods.tr_detr.settings import TrDetrSettings as Model
 from pipeline.released import container
-from pipeline.released.checkpoint import import_checkpoint, read_released
+from pipeline.released.checkpoint import read_released
 from pipeline.released.golden_compact import compact
+from pipeline.released.weights_file import import_checkpoint
 
 GOLDEN = Path(__file__).parent / "data" / "golden" / "tvsum_v.json"
 

@@ -26,7 +26,8 @@ from pipeline.methods.umt.method import peak_windows, softly_suppressed
 from pipeline.methods.umt.settings import UmtSettings
 from pipeline.models.batch import Batch
 from pipeline.records import Query
-from pipeline.released.checkpoint import import_checkpoint, read_released
+from pipeline.released.checkpoint import read_released
+from pipeline.released.weights_file import import_checkpoint
 from pipeline.training.data import OpenFeatures, load
 
 CASES = json.loads((Path(__file__).parent / "data/umt_cases.json").read_text())

@@ -18,7 +18,7 @@ from pipeline.methods.univtg.method import suppressed
 from pipeline.methods.univtg.release import RELEASE
 from pipeline.methods.univtg.settings import UniVtgSettings
 from pipeline.records import Query
-from pipeline.released.checkpoint import import_checkpoint
+from pipeline.released.weights_file import import_checkpoint
 
 TINY = UniVtgSettings(hidden_dim=32, heads=2, encoder_layers=2, feedforward_dim=16)
 

@@ -117,7 +117,7 @@ def verify_golden(options: Namespace) -> None:
 def import_checkpoint(options: Namespace) -> None:
     """Convert a released checkpoint to our weights, or to a run that can be asked. Nothing in it is executed."""
     if options.output.suffix.lower() == ".safetensors":
-        from pipeline.released.checkpoint import import_checkpoint as convert
+        from pipeline.released.weights_file import import_checkpoint as convert
 
         if of_run := [f"--{name}" for name in ("dataset", "video", "audio", "text", "grid") if getattr(options, name)]:
             raise PipelineError(

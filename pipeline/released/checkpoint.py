@@ -1,4 +1,4 @@
-"""Turns released checkpoints into ours. Nothing in a released file is executed.
+"""Reads released checkpoints. Nothing in a released file is executed.
 
 A released file is a pickled dict. It holds the tensors under the names that the released program uses, `epoch` (counted
 from 0), `opt` (an argparse.Namespace), and the states of optimizer and schedule, which are not imported. Each method
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from pipeline import files, methods
+from pipeline import methods
 from pipeline.encoders.state import is_whole
 from pipeline.errors import PipelineError, printable
 from pipeline.methods.release import Release
@@ -38,9 +36,6 @@ ANOTHER = "name another checkpoint, or save this one again from a network whose 
 
 UNSEEN = ("heads", "prompts_picked")
 """The settings that change what a network computes, and no size of its tensors."""
-
-ORIGIN = "released"
-"""The origin in the metadata of every file that an import wrote."""
 
 UNSIZED = " by the released sizes, because the file has no options under `opt`"
 """The addition to an expected shape that no option of the file gives."""
@@ -86,58 +81,6 @@ def release_of(method: str, where: object = "--method") -> Release:
     return methods.imported(place)
 
 
-def import_checkpoint(source: Path | str, target: Path | str, method: str = methods.DEFAULT) -> Released:
-    """Read a released checkpoint and write its tensors under our names into the safetensors file `target`.
-
-    The metadata of the file hold the epoch, the settings of the network and the options.
-    Raises PipelineError as `read_released` does, if `target` is the same file as `source` or holds anything but these
-    tensors, and if it cannot be written.
-    """
-    released = read_released(source, method)
-    write_weights(released, source, target)
-    return released
-
-
-def write_weights(released: Released, source: Path | str, target: Path | str) -> None:
-    """Write the tensors of a checkpoint `source` into the safetensors file `target`, as `import_checkpoint` does.
-
-    Raises PipelineError if that would destroy anything but an earlier import of the same tensors.
-    """
-    from safetensors.torch import save
-
-    _must_be_another_file(Path(source), Path(target))
-    _must_not_be_lost(Path(target), released)
-    told = {
-        "origin": ORIGIN,
-        "epoch": str(released.epoch),
-        "model": released.settings.model_dump_json(),
-        "options": json.dumps(released.options, sort_keys=True),
-    }
-    # safetensors writes no tensors that share their memory, so each gets memory of its own.
-    weights = {n: tensor.clone(memory_format=torch.contiguous_format) for n, tensor in released.weights.items()}
-    with files.atomic(target, "wb") as file:
-        file.write(_in_order(save(weights, metadata=told)))
-    say_assumed(source, released.assumed)
-
-
-def _in_order(content: bytes) -> bytes:
-    """Return a safetensors file with the names in its header sorted, so that equal imports have equal bytes.
-
-    The library writes metadata in another order each time.
-    """
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # the numbers begin at a multiple of 8 bytes
-    return len(header).to_bytes(8, "little") + header + content[end:]
-
-
-def say_assumed(source: Path | str, assumed: Mapping[str, Any]) -> None:
-    """Print a line for the user about options that a file does not give, with the values that are used instead."""
-    if assumed:
-        values = ", ".join(f"`{name}` {'without limit' if value is None else value}" for name, value in assumed.items())
-        print(f"{printable(source)}: its options do not give all that is needed; taken are {values}", file=sys.stderr)
-
-
 def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     """Read a released checkpoint without executing anything in it.
 
@@ -178,42 +121,6 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
             if ours in UNSEEN and theirs not in options
         },
     )
-
-
-def _must_be_another_file(source: Path, target: Path) -> None:
-    """Raise PipelineError if writing `target` would destroy `source`. Links and other names of `source` count, too."""
-    try:
-        same = os.path.samefile(source, target)
-    except OSError:
-        same = False  # one of the two files does not exist
-    if same or os.path.realpath(source) == os.path.realpath(target):
-        raise PipelineError("is the checkpoint itself", where=target, remedy="name another file for the output")
-    if os.path.isdir(target):
-        raise PipelineError("is a folder", where=target, remedy="name a file for the output")
-
-
-def _must_not_be_lost(target: Path, released: Released) -> None:
-    """Raise PipelineError if `target` exists and is no earlier import of the same network."""
-    from safetensors import SafetensorError, safe_open
-
-    if not os.path.exists(target):  # unlike `Path.exists`, this raises nothing; a bad path is told when it is written
-        return
-    if not os.path.isfile(target):
-        raise PipelineError("is no file", where=target, remedy="name a file for the output")
-    try:
-        with safe_open(target, "pt") as file:
-            told = file.metadata() or {}
-            is_import = told.get("origin") == ORIGIN
-            is_same = is_import and told.get("model") == released.settings.model_dump_json()
-            is_same = is_same and set(file.keys()) == set(released.weights)
-            is_same = is_same and all(torch.equal(file.get_tensor(n), t) for n, t in released.weights.items())
-    except (OSError, SafetensorError):
-        is_import = is_same = False
-    if not is_same:
-        what = "holds the weights of another import" if is_import else "exists, and no import wrote it"
-        raise PipelineError(
-            f"{what}; nothing was written over", where=target, remedy="name another output, or move that file away"
-        )
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Path) -> dict[str, Tensor]:

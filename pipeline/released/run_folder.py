@@ -24,7 +24,8 @@ from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
 from pipeline.layout.runs import CARD, EPOCHS, IMPORTED, LOG, STATE, is_imported, weights_of
 from pipeline.methods.release import Release
-from pipeline.released.checkpoint import Released, read_released, release_of, say_assumed, write_weights
+from pipeline.released.checkpoint import Released, read_released, release_of
+from pipeline.released.weights_file import say_assumed, write_weights
 from pipeline.training.predict import inputs_for
 
 LIMITS = {"max_clips": "max_v_l", "max_tokens": "max_q_l"}
