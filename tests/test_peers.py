@@ -78,6 +78,12 @@ def test_a_row_from_raw_and_from_an_archive_differ_in_their_features_alone(shipp
     assert [a for a, b in pairs if rest(a) != rest(b)] == []
 
 
+def test_only_cg_detr_looks_up_the_last_word_of_a_sentence_with_its_full_stop(shipped):
+    words = {name: e.features.text for name, e in shipped.experiments.items() if e.features}
+    kept = {name for name, text in words.items() if text == "glove-6b-300d-kept-stop"}
+    assert kept == {"cg_detr_charades_vgg", "cg_detr_charades_vgg_released"}
+
+
 def test_the_tables_of_the_paper_show_no_peer_and_those_of_peers_show_all(shipped):
     for number in (1, 2, 3):
         ours, theirs = shipped.of_table(f"table{number}"), shipped.of_table(f"peers{number}")
