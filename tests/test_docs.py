@@ -19,11 +19,12 @@ import pytest
 from documented import ROOT, commands, in_page
 from made_configs import shipped
 
-from pipeline import config
+from pipeline import config, methods
 from pipeline.acquire import sources
 from pipeline.commands.arguments import build_parser
 from pipeline.cost.estimate import estimate
 from pipeline.families import FAMILIES
+from pipeline.methods.settings import MethodSettings
 
 FEATURES = (ROOT / "docs/features.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -223,6 +224,17 @@ KINDS = {
     ".": _activate,
 }
 """Program → what is asked of its commands. A program that is not here fails, so that it gets a test."""
+
+
+def test_the_features_page_names_the_methods_that_normalise_otherwise():
+    page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
+    section = page.partition("## Normalised when they are loaded")[2].partition("\n## ")[0]
+    released = ("qvhighlights", "charades_sta", "tvsum")
+    settings = [methods.settings_class(name)() for name in methods.METHODS]
+    own = {s.name for s in settings for d in released if s.normalisation(d) != MethodSettings.normalisation(s, d)}
+    assert own == {"umt", "univtg"}
+    assert "UMT divides" in section
+    assert "UniVTG divides" in section
 
 
 # ---- figures of README
