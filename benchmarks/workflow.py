@@ -110,6 +110,7 @@ def made_up(folder: Path, n_videos: int) -> config.Config:
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     raw["datasets"]["qvhighlights"]["shards"] = -(-n_videos // VIDEOS_A_SHARD)
     raw["experiments"] = {k: e for k, e in raw["experiments"].items() if e["dataset"] == "qvhighlights"}
+    raw["peers"] = [name for name in raw["peers"] if name in raw["experiments"]]
     (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return config.load(raw)
 
