@@ -169,10 +169,12 @@ def test_a_cheap_benchmark_of_the_pages_runs_on_a_tiny_input(monkeypatch, capsys
 
 def test_the_benchmark_of_plans_makes_a_config_that_can_be_planned(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
-    made_up = runpy.run_path(str(ROOT / "benchmarks/workflow.py"))["made_up"]
-    settings = made_up(tmp_path, 1_000)
+    benchmark = runpy.run_path(str(ROOT / "benchmarks/workflow.py"))
+    settings = benchmark["made_up"](tmp_path, 1_000)
     assert {experiment.dataset for experiment in settings.experiments.values()} == {"qvhighlights"}
     assert settings == config.load_file(tmp_path / "config.yaml")
+    benchmark["make_everything_up_to_features"](tmp_path, settings, 1_000)
+    assert all((tmp_path / manifest).exists() for manifest in benchmark["features"](settings))
 
 
 def test_the_archive_of_features_that_a_page_makes_by_hand_is_one(tmp_path):
