@@ -167,6 +167,16 @@ def test_a_cheap_benchmark_of_the_pages_runs_on_a_tiny_input(monkeypatch, capsys
     assert "| 3 | " in capsys.readouterr().out
 
 
+def test_the_one_command_of_the_page_on_table_3_trains_twenty_runs_from_released_features():
+    page = (ROOT / "docs/table3.md").read_text(encoding="utf-8")
+    command = page.partition("## One command\n\n")[2].splitlines()[0].split()
+    names = [word.removeprefix("experiment_") for word in command if word.startswith("experiment_")]
+    experiments = [config.load(shipped() | {"seeds": [2017]}).experiments[name] for name in names]
+    assert "'seeds=[2017]'" in command
+    assert {experiment.source for experiment in experiments} == {"features"}
+    assert [len(experiment.runs) for experiment in experiments] == [10, 10]
+
+
 def test_the_benchmark_of_plans_makes_a_config_that_can_be_planned(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     benchmark = runpy.run_path(str(ROOT / "benchmarks/workflow.py"))
