@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import re
 import subprocess
@@ -40,6 +41,8 @@ RESULTS = Layout(Path("results"))
 QVHIGHLIGHTS = {"dataset": "qvhighlights"}
 VIDEOS_A_SHARD = 317
 """QVHighlights: 10,148 in 32 shards."""
+OF_NOTHING = hashlib.sha256(b"").hexdigest()
+"""The digest of an empty file. A plan compares the digests of small files."""
 LEFT_OUT = 20
 """One video of so many is missing, and named in every manifest of its shard."""
 
@@ -110,6 +113,7 @@ def made_up(folder: Path, n_videos: int) -> config.Config:
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     raw["datasets"]["qvhighlights"]["shards"] = -(-n_videos // VIDEOS_A_SHARD)
     raw["experiments"] = {k: e for k, e in raw["experiments"].items() if e["dataset"] == "qvhighlights"}
+    raw["peers"] = [name for name in raw["peers"] if name in raw["experiments"]]
     (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return config.load(raw)
 
@@ -157,7 +161,8 @@ def make_everything_up_to_features(folder: Path, settings: config.Config, n_vide
             sections = {"dataset": dataset, "acquire": settings.acquire}
             want = stage_requests.videos(job("videos", {"inputs": annotations + archives}, sections, **place))
             leave(want, account, [RESULTS.account("qvhighlights", shard)], skipped)
-            want = stage_requests.segment(job("segment", {"videos": [account]}, **place, grids="2s", clip=dataset.clip))
+            sections = {"grids": ("2s",), "clip": dataset.clip}
+            want = stage_requests.segment(job("segment", {"videos": [account]}, sections, **place))
             leave(want, clips, [RESULTS.segments("qvhighlights", "2s", shard)], skipped)
             for reader, families in readers(settings).items():
                 inputs = {"inputs": annotations if reader == "words" else [clips]}
@@ -216,7 +221,7 @@ def leave(want: StageRequest, manifest: Path, made: Sequence[Path], skipped: Seq
     for path in made:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    listed = [{"path": str(path), "bytes": 0, "sha256": "0" * 64} for path in made]
+    listed = [{"path": str(path), "bytes": 0, "sha256": OF_NOTHING} for path in made]
     files.write_json(manifest, want.header() | {"files": listed, "counts": {}, "skipped": list(skipped)})
 
 

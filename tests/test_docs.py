@@ -19,11 +19,12 @@ import pytest
 from documented import ROOT, commands, in_page
 from made_configs import shipped
 
-from pipeline import config
+from pipeline import config, methods
 from pipeline.acquire import sources
 from pipeline.commands.arguments import build_parser
 from pipeline.cost.estimate import estimate
 from pipeline.families import FAMILIES
+from pipeline.methods.settings import MethodSettings
 
 FEATURES = (ROOT / "docs/features.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -166,6 +167,26 @@ def test_a_cheap_benchmark_of_the_pages_runs_on_a_tiny_input(monkeypatch, capsys
     assert "| 3 | " in capsys.readouterr().out
 
 
+def test_the_one_command_of_the_page_on_table_3_trains_twenty_runs_from_released_features():
+    page = (ROOT / "docs/table3.md").read_text(encoding="utf-8")
+    command = page.partition("## One command\n\n")[2].splitlines()[0].split()
+    names = [word.removeprefix("experiment_") for word in command if word.startswith("experiment_")]
+    experiments = [config.load(shipped() | {"seeds": [2017]}).experiments[name] for name in names]
+    assert "'seeds=[2017]'" in command
+    assert {experiment.source for experiment in experiments} == {"features"}
+    assert [len(experiment.runs) for experiment in experiments] == [10, 10]
+
+
+def test_the_benchmark_of_plans_makes_a_config_that_can_be_planned(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    benchmark = runpy.run_path(str(ROOT / "benchmarks/workflow.py"))
+    settings = benchmark["made_up"](tmp_path, 1_000)
+    assert {experiment.dataset for experiment in settings.experiments.values()} == {"qvhighlights"}
+    assert settings == config.load_file(tmp_path / "config.yaml")
+    benchmark["make_everything_up_to_features"](tmp_path, settings, 1_000)
+    assert all((tmp_path / manifest).exists() for manifest in benchmark["features"](settings))
+
+
 def test_the_archive_of_features_that_a_page_makes_by_hand_is_one(tmp_path):
     (command,) = (c for c in commands() if c.words[1:3] == ("-m", "zipfile"))
     (tmp_path / "UNPACKED/tvsum").mkdir(parents=True)
@@ -223,6 +244,17 @@ KINDS = {
     ".": _activate,
 }
 """Program → what is asked of its commands. A program that is not here fails, so that it gets a test."""
+
+
+def test_the_features_page_names_the_methods_that_normalise_otherwise():
+    page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
+    section = page.partition("## Normalised when they are loaded")[2].partition("\n## ")[0]
+    released = ("qvhighlights", "charades_sta", "tvsum")
+    settings = [methods.settings_class(name)() for name in methods.METHODS]
+    own = {s.name for s in settings for d in released if s.normalisation(d) != MethodSettings.normalisation(s, d)}
+    assert own == {"umt", "univtg"}
+    assert "UMT divides" in section
+    assert "UniVTG divides" in section
 
 
 # ---- figures of README

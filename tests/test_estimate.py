@@ -12,7 +12,7 @@ from pipeline import cli, config, datasets, methods
 from pipeline.acquire import sources
 from pipeline.cost import planned, rates
 from pipeline.cost.estimate import Quantity, additional_costs, estimate, without_peers
-from pipeline.cost.text import text
+from pipeline.cost.text import HOW_KNOWN, text
 from pipeline.errors import PipelineError
 from pipeline.families import FAMILIES
 from pipeline.methods.contract import Inputs
@@ -105,6 +105,15 @@ def test_no_figure_of_a_gpu_passes_for_measured():
     lines = flat(estimate(config.load(shipped()), sources.load()).costs)
     of_gpu = {line.known for label, line in lines.items() if "GPU" in label and not line.parts}
     assert of_gpu == {"assumed", "reported, assumed"}
+
+
+def test_the_page_says_that_more_frequent_evaluations_take_longer_than_it_counts():
+    raw = shipped()
+    often = {name: raw["experiments"][name] | {"training": {"evaluate_every": 1}} for name in ["qvhighlights_v"]}
+    usual = {name: raw["experiments"][name] for name in often}
+    costs = [estimate(config.load(raw | {"experiments": e, "peers": []}), sources.load()).costs for e in (often, usual)]
+    assert costs[0] == costs[1]
+    assert "With `evaluate_every: 1` or smaller batches they take longer." in HOW_KNOWN
 
 
 def test_a_file_whose_size_nobody_states_is_named():

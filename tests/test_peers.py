@@ -78,6 +78,39 @@ def test_a_row_from_raw_and_from_an_archive_differ_in_their_features_alone(shipp
     assert [a for a, b in pairs if rest(a) != rest(b)] == []
 
 
+def test_only_cg_detr_looks_up_the_last_word_of_a_sentence_with_its_full_stop(shipped):
+    words = {name: e.features.text for name, e in shipped.experiments.items() if e.features}
+    kept = {name for name, text in words.items() if text == "glove-6b-300d-kept-stop"}
+    assert kept == {"cg_detr_charades_vgg", "cg_detr_charades_vgg_released"}
+
+
+NOTED = {
+    "cg_detr_charades_sf_clip": "selects the epoch by the mean of R1@0.5 and R1@0.7, and here",
+    "cg_detr_charades_vgg": "selects the epoch by the mean of R1@0.5 and R1@0.7, and here",
+    "univtg_charades_sf_clip": "selects the epoch by R1@0.3, and here it",
+    "umt_charades_vgg_audio": "UMT read the original sentences",
+    "qd_detr_charades_i3d": "the words (GloVe) are those of TR-DETR here",
+}
+"""Experiment of Table 2 -> what differs from its authors' protocol or was chosen here, which its note has to say."""
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_a_row_says_where_it_departs_from_the_protocol_of_its_authors(shipped, name):
+    for each in (name, f"{name}_released"):
+        assert NOTED[name] in shipped.experiments[each].note
+    assert shipped.experiments[name].about.selected_by_label == "mAP Avg."
+
+
+def test_every_released_file_of_qd_detrs_rows_says_that_the_weights_of_the_published_row_were_lost(shipped):
+    for name in ("released_qd_detr_val", "released_qd_detr_va_val"):
+        assert "not the weights of the published row, which were lost" in shipped.experiments[name].note
+
+
+def test_univtg_is_evaluated_on_charades_sta_as_in_the_one_copy_of_its_options(shipped):
+    training = shipped.experiments["univtg_charades_sf_clip"].training
+    assert (training.evaluate_every, training.evaluation_batch_size) == (1, 4)
+
+
 def test_the_tables_of_the_paper_show_no_peer_and_those_of_peers_show_all(shipped):
     for number in (1, 2, 3):
         ours, theirs = shipped.of_table(f"table{number}"), shipped.of_table(f"peers{number}")

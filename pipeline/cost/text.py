@@ -22,8 +22,10 @@ measured   These are CPU seconds of one thread on a busy Zen 4 core with random 
 assumed    An archive unpacks to its own size. An archive whose size nobody states has the size of the features
            that are read from it, but it may be larger. A GPU does 5·10¹² multiply-adds a second. On a GPU, a step
            of any dataset takes as long as a step of QVHighlights. The ratio of the steps of another method and of
-           TR-DETR is the same as on a CPU, where it was measured. No GPU was available, so no GPU hour is
-           measured. With few cores, decoding takes longer than encoding on a GPU."""
+           TR-DETR is the same as on a CPU, where it was measured. Evaluations cost what those of QVHighlights V do
+           (every fifth epoch, batches of 100 queries). With `evaluate_every: 1` or smaller batches they take longer.
+           No GPU was available, so no GPU hour is measured. With few cores, decoding takes longer than encoding on a
+           GPU."""
 """The explanation of the last column, which says how each figure is known."""
 
 
