@@ -147,6 +147,80 @@ def test_a_set_that_is_spoilt_anywhere_is_a_failure_with_a_name(tmp_path, torch_
         assert bad
 
 
+def set_at(told, place, value):
+    """Return a copy of a set in which the value at a place is replaced, or removed if the new value is `GONE`."""
+    first, *rest = place
+    copy = dict(told) if isinstance(told, dict) else list(told)
+    if rest:
+        copy[first] = set_at(copy[first], rest, value)
+    elif value is GONE:
+        del copy[first]
+    else:
+        copy[first] = value
+    return copy
+
+
+GONE = object()
+EATR, UMT = "eatr-qvhighlights_v", "umt_tvsum_va"
+UNNOTICED = [  # what once passed, or ended with an error of Python
+    (EATR, ["matcher"], None, "matching: the set has 0 layers"),
+    (EATR, ["aux_matchers"], GONE, "matcher_aux0 or aux_matchers"),
+    (EATR, ["aux_matchers", 0], GONE, "matching: the set has 2 layers"),
+    (EATR, ["losses", "class_error_1"], GONE, "loss class_error_1: only ours has it"),
+    (EATR, ["losses", "loss_giou"], 10**400, "OverflowError"),
+    (EATR, ["loss_weights", "loss_span_1"], 11, "the weight of `loss_span_1` is 11"),
+    (EATR, ["loss_weights", "loss_event_giou"], GONE, "`loss_weights` lacks loss_event_giou"),
+    (EATR, ["global_weight"], math.nan, "EaTR has no weights beside its list of losses"),
+    (EATR, ["saliency", 0], GONE, "`saliency` says 2 samples"),
+    (EATR, ["clip_mask", 0, 0], math.nan, "not finite"),
+    (EATR, ["n_parameters"], None, "TypeError"),
+    (EATR, ["batch"], 9, "`batch` says 9 samples"),
+    (EATR, ["dataset"], "elsewhere", "`dataset` 'elsewhere' names no known dataset"),
+    (EATR, ["gradient_norms", 0], -1.0, "gradient norms"),
+    ("cg-detr-tvsum_v", ["real_negatives", 0], 7, "samples that have a wrong query"),
+    (UMT, ["alone"], [], "samples alone that one side lacks"),
+    (UMT, ["alone", 0, "top5_map"], GONE, "sample 0 alone: keys that one side lacks"),
+    (UMT, ["losses_without_text_mask", "saliency_loss"], GONE, "losses that one side lacks without"),
+    (UMT, ["probes", "decoder_0"], GONE, "probes that one side lacks"),
+    (UMT, ["text_lengths", 0], 99, "the lengths are from 1 to"),
+    (UMT, ["clip_length_s"], math.nan, "`clip_length_s` is nan"),
+    ("umt_charades_va", ["targets", "n_windows"], 3, "labels: windows"),
+    ("umt_charades_va", ["alone", 0, "suppressed", 9], GONE, "sample 0 alone: number of picks"),
+    ("univtg_tvsum_v", ["outputs", "pred_spans"], GONE, "outputs that the set lacks"),
+    ("univtg_tvsum_v", ["steps_eval_mode", "trajectory"], [], "optimizer steps: the set has none"),
+]
+
+
+@pytest.mark.parametrize(("name", "place", "value", "said"), UNNOTICED, ids=lambda value: str(value)[:30])
+def test_nothing_in_a_set_of_another_method_can_be_changed_unnoticed(
+    tmp_path, torch_one_thread, quick, name, place, value, said
+):
+    told = json.loads(next(path for path in OTHERS if path.stem == name).read_text())
+    path = tmp_path / "spoilt.json"
+    path.write_text(json.dumps(set_at(told, place, value)))
+    try:
+        bad = failures(path)
+    except PipelineError as error:
+        assert str(path) in str(error)
+        assert said in str(error)
+    else:
+        assert any(check.quantity.startswith(said) for check in bad)
+
+
+def test_an_error_in_a_folder_of_sets_names_the_file(tmp_path):
+    shutil.copy(SMALL, tmp_path / "a.json")
+    (tmp_path / "b.json").write_text("[]")
+    with pytest.raises(PipelineError, match=r"b\.json: is incomplete"):
+        verify(tmp_path)
+
+
+def test_a_tensor_that_is_not_of_the_method_is_an_error_of_the_set(tmp_path, torch_one_thread, quick):
+    path = tmp_path / "spoilt.json"
+    path.write_text(json.dumps(TOLD | {"parameter_shapes": TOLD["parameter_shapes"] | {"none.weight": [2]}}))
+    with pytest.raises(PipelineError, match=r"spoilt\.json: .*`none.weight` that TR-DETR does not have → .*fetch the"):
+        verify(path)
+
+
 def test_an_array_of_another_shape_in_a_plain_set_is_named(shared_data, tmp_path, torch_one_thread):
     for file in (shared_data / "golden").glob("released_*"):
         shutil.copy(file, tmp_path)

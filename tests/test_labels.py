@@ -88,7 +88,7 @@ def test_pairs_never_point_beyond_the_features():
     ("query", "n_clips", "complaint"),
     [
         (RATED, 6, "clips up to 7, its features have 6"),
-        (replace(RATED, relevant_clip_ids=(), saliency_scores=()), 10, "clips up to None"),
+        (replace(RATED, relevant_clip_ids=(), saliency_scores=()), 10, "no relevant clip to learn from"),
         (replace(RATED, relevant_windows=((8.0, 4.0),)), 10, "ends before it starts"),
         (replace(RATED, relevant_windows=None), 10, "no windows and no labels"),
     ],

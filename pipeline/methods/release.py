@@ -71,7 +71,7 @@ def near(name: str, ours: float, reference: float, share: float = RELATIVE) -> C
 
 def none_differ(name: str, wrong: int) -> Check:
     """Return the check of a number of things that differ. None may differ."""
-    return Check(name, float(wrong), 0.0)
+    return Check(name, abs(float(wrong)), 0.0)
 
 
 def incomparable(name: str) -> Check:
@@ -90,6 +90,8 @@ def check_steps(
     """
     training = Training(learning_rate=told["lr"], weight_decay=told["weight_decay"], gradient_clip=told["clip"])
     optimizer, batch = method.optimizer(training, "cpu"), golden.batch
+    if not told["trajectory"]:
+        yield incomparable("optimizer steps: the set has none")
     for row in told["trajectory"]:
         outputs = method.outputs(batch)
         losses = method.losses(outputs, batch, method.match(method.costs(outputs, batch), batch.labels))
@@ -195,11 +197,16 @@ class Release:
     def settings_of_set(self, told: Mapping[str, float], *apart: float) -> MethodSettings:
         """Return the settings that a golden set was made with. Only the loss weights differ from the defaults.
 
-        told: released name of a loss → its weight. A weight of an earlier decoder layer is left out, because it equals
-        that of the last layer. apart: the values of `weights_apart`; they are ignored if the system has no such losses.
+        told: released name of a loss → its weight. apart: the values of `weights_apart`, or zeros if the system has no
+        such losses. Raises ValueError if a weight of an earlier decoder layer differs from that of the last layer, and
+        for a weight that the system does not have.
         """
-        named = {self.losses[name]: weight for name, weight in told.items()}
-        weights = {ours: weight for ours, weight in named.items() if not ours.startswith("aux_")}
+        weights = {ours: weight for name, weight in told.items() if not (ours := self.losses[name]).startswith("aux_")}
+        for name, weight in told.items():
+            if weight != (last := weights.get(self.losses[name].removeprefix("aux_"))):
+                raise ValueError(f"the weight of `{name}` is {weight}, and that of the last layer is {last}")
+        if not self.weights_apart and any(apart):
+            raise ValueError(f"{self.title} has no weights beside its list of losses, and the set gives {apart}")
         weights |= dict(zip(self.weights_apart, apart, strict=False))
         return self.settings.model_validate({"loss_weights": weights})
 

@@ -67,9 +67,15 @@ def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str 
         places = [(round(start / clip_s, 6), round(end / clip_s, 6)) for start, end in query.relevant_windows]
         return labels_from_windows(spans, places, n_clips)
     ids = np.asarray(query.relevant_clip_ids, dtype=np.int64)
-    if not ids.size or ids.max() > n_clips:
+    if not ids.size:
         raise PipelineError(
-            f"has relevant clips up to {ids.max() if ids.size else None}, its features have {counted(n_clips, 'clip')}",
+            "has no relevant clip to learn from",
+            where=f"qid {query.qid} (vid {query.vid})",
+            remedy="correct `relevant_clip_ids` and `saliency_scores` of that row, or remove the row",
+        )
+    if ids.max() > n_clips:
+        raise PipelineError(
+            f"has relevant clips up to {ids.max()}, its features have {counted(n_clips, 'clip')}",
             where=f"qid {query.qid} (vid {query.vid})",
             remedy="extract them again, because they may be cut short or on another grid, or name the vid under `skip`"
             " of its dataset",

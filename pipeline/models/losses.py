@@ -134,6 +134,17 @@ def cross_entropy(logits: Tensor, matched: Tensor) -> Tensor:
     return torch.where(matched, -chance[..., 0], -BACKGROUND_WEIGHT * chance[..., 1]).mean((-1, -2))
 
 
+def entropy_of(chance: Tensor, target: Tensor, *, mean: bool = False) -> Tensor:
+    """Return the cross-entropy of every probability and its target, in the shape of both, or their mean, a scalar. It
+    is NaN for NaN.
+
+    torch's own function ends with an error if a probability is NaN, and on a GPU nothing can be computed after it. So a
+    NaN is kept from it, and the loss, which is then NaN, is named by the training.
+    """
+    known = F.binary_cross_entropy(chance.nan_to_num(0.5), target, reduction="mean" if mean else "none")
+    return known.masked_fill(chance.isnan().any() if mean else chance.isnan(), torch.nan)
+
+
 def saliency_loss(outputs: Outputs, labels: Labels, video_mask: Tensor, margin: float) -> Tensor:
     """Return the hinge loss over the drawn pairs plus the rank-contrastive loss over all clips, a scalar.
 

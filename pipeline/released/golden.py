@@ -32,13 +32,15 @@ from pipeline.methods.release import (
     none_differ,
 )
 from pipeline.models.matching import NONE
+from pipeline.nouns import counted
 from pipeline.released.checkpoint import release_of
 from pipeline.released.golden_compact import compact
 from pipeline.released.golden_sets import plain, sharp
 from pipeline.training.predict import predictions
 
-ODD = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, OSError)
-"""The exceptions that reading and comparing raise if a set is incomplete, or an array has another shape or dtype."""
+ODD = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError, OSError)
+"""The exceptions that reading and comparing raise if a set is incomplete, an array has another shape or dtype, or a
+number is too large."""
 
 _REMEDY = (
     "fetch the set again; the docstrings of pipeline/released/golden_sets.py and golden_compact.py say which files and"
@@ -66,6 +68,9 @@ def _checks(golden: GoldenSet, path: Path | str) -> list[Check]:
     try:
         for check in _verify(golden, release_of(golden.settings.name)):
             made.append(check)  # noqa: PERF402 - the error below names the last quantity that was compared
+    except PipelineError as error:  # what is wrong is right, but its remedy is for a checkpoint or a training
+        remedy = f"a name, a shape or a number of the set is wrong: {_REMEDY}"
+        raise PipelineError(f"{golden.name}: {error.what}", where=path, remedy=remedy) from error
     except ODD as error:
         raise PipelineError(
             f"{golden.name}: cannot be compared after `{made[-1].quantity if made else 'the weights'}` "
@@ -110,12 +115,17 @@ def _check_losses(golden: GoldenSet, release: Release, method: Method, outputs: 
     losses["total"].backward()
     found = {name: float(loss.detach()) for name, loss in losses.items()}
     logged = release.logged(outputs, matches)
-    for layer, pairs in enumerate(golden.matches):
+    layers = len(matches[0]) if matches else 0
+    if len(golden.matches) not in ((1, layers) if layers else (0,)):
+        yield incomparable(
+            f"matching: the set has {counted(len(golden.matches), 'layer')}, and our network has {layers}"
+        )
+    for layer, pairs in enumerate(golden.matches[:layers]):
         name = f"matching{' of the earlier layer' if layer else ''}, samples that differ"
         ours = list(map(_as_pairs, matches[0][layer]))
         wrong = sum(a != b for a, b in zip(ours, pairs, strict=False)) + abs(len(ours) - len(pairs))
         yield none_differ(name, wrong)
-    for name in [*found, *(name for name in golden.losses if name not in found)]:
+    for name in dict.fromkeys([*found, *logged, *golden.losses]):
         both = (found | logged).get(name), golden.losses.get(name)
         if both[0] is None or both[1] is None:
             yield incomparable(f"loss {name}: only {'the set' if both[0] is None else 'ours'} has it")
@@ -138,7 +148,7 @@ def _check_gradients(golden: GoldenSet, release: Release, network: nn.Module) ->
         if gradient is not None and reference is not None:
             norm = float(gradient.norm())
             if not (norm < release.rounding and reference < release.rounding):
-                shares.append(abs(norm - reference) / (1e-4 * reference + 2e-6))
+                shares.append(abs(norm - reference) / (1e-4 * abs(reference) + 2e-6))
     worst = float(np.max(shares))  # unlike Python's max, NumPy's returns NaN if one of the values is NaN
     yield Check("gradient norms, share of the tolerance 1e-4·norm + 2e-6", worst, 1.0)
     yield none_differ("tensors with a gradient on one side only", one_sided)
@@ -210,13 +220,14 @@ def read_sets(path: Path | str) -> list[GoldenSet]:
     """
     path = Path(path)
     try:
-        if (path / "released_expected.json").is_file():
-            return [plain(path)]
-        if (path / "expected.json").is_file():
-            return [sharp(path)]
-        cases = [path] if path.is_file() else sorted(path.glob("*.json"))
-        if cases:
-            return [compact(each) for each in cases]
+        for name, form in (("released_expected.json", plain), ("expected.json", sharp)):
+            if (path / name).is_file():
+                return [form(path)]
+        sets, cases = [], [path] if path.is_file() else sorted(path.glob("*.json"))
+        for path in cases:  # an error names the file, not the folder
+            sets.append(compact(path))
+        if sets:
+            return sets
     except (*ODD, EOFError, BadZipFile) as error:
         raise PipelineError(
             f"is incomplete ({type(error).__name__}: {' '.join(str(error).split())[:200]})",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline import datasets, files, methods
 from pipeline.methods.contract import Inputs
-from pipeline.methods.release import GoldenSet, noise
+from pipeline.methods.release import GoldenSet, Release, noise
 from pipeline.models.batch import Labels, padded_spans
 from pipeline.records import Query
 from pipeline.released.checkpoint import release_of
@@ -25,6 +25,12 @@ from pipeline.released.golden_sets import MAX_WINDOWS, named_losses, named_outpu
 from pipeline.training.batches import collate
 from pipeline.training.data import Data
 from pipeline.training.packed import Packed
+
+OF_EACH_SAMPLE = (
+    *("text_lengths", "windows_seconds", "saliency", "clip_mask", "saliency_pos", "saliency_neg", "saliency_sums"),
+    *("annotators", "annotations", "ratings", "durations_seconds", "vids", "real_negatives"),
+)
+"""The keys whose lists have an entry for each sample. No form has all of them."""
 
 
 def compact(path: Path) -> GoldenSet:
@@ -37,6 +43,7 @@ def compact(path: Path) -> GoldenSet:
     if release.rows_of_set:  # such sets lack the keys of what the method, or the dataset, does not have
         release = replace(release, outputs={k: v for k, v in release.outputs.items() if k in told["outputs"]})
         told = {"matcher": None, "global_weight": 0.0, "local_weight": 0.0} | told
+    _refuse_other_counts(told)
     case, shapes, clip_s = told["case"], told["parameter_shapes"], float(told["clip_length_s"])
     text_dim = told.get("text_dim", 512)
     parts = [_rows(told, "video", told["clips"], told["video_dim"])]
@@ -65,6 +72,10 @@ def compact(path: Path) -> GoldenSet:
     }
     weights = {name: _generated(case, name, tuple(shape), release.unscaled) for name, shape in shapes.items()}
     named = release.settings_of_set(told["loss_weights"], told["global_weight"], told["local_weight"])
+    if unweighted := [
+        name for name in told["losses"] if name in release.losses and not _has_weight(release, name, told)
+    ]:
+        raise ValueError(f"`loss_weights` lacks {', '.join(unweighted)}")
     settings = type(named)(**release.settings_of(told.get("options", {})).changes() | named.changes())
     dataset = _dataset_of(told["dataset"])
     widths = told["video_dim"], told["audio_dim"], text_dim
@@ -75,7 +86,7 @@ def compact(path: Path) -> GoldenSet:
         settings=release.fitted(settings, weights),
         max_windows=MAX_WINDOWS,
         weights=weights,
-        n_parameters=told["n_parameters"],
+        n_parameters=int(told["n_parameters"]),
         batch=collate(data, range(len(queries)), release.labels_of_set(labels, told)),
         outputs=named_outputs(release, outputs, ""),
         losses=named_losses(release, told["losses"]),
@@ -87,8 +98,12 @@ def compact(path: Path) -> GoldenSet:
 
 
 def _dataset_of(name: str) -> str:
-    """Return our name of a dataset. Released programs may have another name for it."""
-    return next((ours for ours, about in datasets.DATASETS.items() if name in (ours, about.name_in_options)), name)
+    """Return our name of a dataset. Released programs may have another name for it. Raises ValueError for a name that
+    is not known."""
+    found = next((ours for ours, about in datasets.DATASETS.items() if name in (ours, about.name_in_options)), None)
+    if not name or found is None:
+        raise ValueError(f"`dataset` {name!r} names no known dataset")
+    return found
 
 
 def _method_of(told: Mapping[str, Any]) -> str:
@@ -101,6 +116,27 @@ def _method_of(told: Mapping[str, Any]) -> str:
     return told.get("model") or told.get("system") or next(named, methods.DEFAULT)
 
 
+def _refuse_other_counts(told: Mapping[str, Any]) -> None:
+    """Raise ValueError if lists that have an entry for each sample have different lengths, if a sample is longer than
+    its array, and for a clip without a length."""
+    n = len(told["video_lengths"])
+    found = {name: len(told[name]) for name in OF_EACH_SAMPLE if isinstance(told.get(name), list)}
+    for name, count in (found | {"batch": told.get("batch", n)}).items():
+        if count != n:
+            raise ValueError(f"`{name}` says {count} samples, and `video_lengths` has {n}")
+    for name, most in (("video_lengths", told["clips"]), ("text_lengths", told["tokens"])):
+        if not all(isinstance(length, int) and 0 < length <= most for length in told[name]):
+            raise ValueError(f"`{name}` holds {told[name]}, and the lengths are from 1 to {most}")
+    if not 0 < float(told["clip_length_s"]) < float("inf"):
+        raise ValueError(f"`clip_length_s` is {told['clip_length_s']}")
+
+
+def _has_weight(release: Release, loss: str, told: Mapping[str, Any]) -> bool:
+    """Tell whether a set gives the weight of a loss. The total needs none, and some weights are listed separately."""
+    ours = release.losses[loss]
+    return ours == "total" or ours in release.weights_apart or loss in told["loss_weights"]
+
+
 def _rows_of(told: Mapping[str, Any]) -> tuple[list[Query], Labels]:
     """Read queries and labels in the form that the sets of most systems have.
 
@@ -108,9 +144,13 @@ def _rows_of(told: Mapping[str, Any]) -> tuple[list[Query], Labels]:
     """
     clip_s = float(told["clip_length_s"])
     windows = told["windows_seconds"] or [[] for _ in told["video_lengths"]]
+    shape = len(told["video_lengths"]), told["clips"]
+    per_clip = [_shaped(name, told[name], shape) for name in ("saliency", "clip_mask")]
+    if not all(rows.isfinite().all() for rows in per_clip):
+        raise ValueError("`saliency` or `clip_mask` holds a number that is not finite")
     labels = Labels(
         *padded_spans(spans_in_seconds(windows, told["video_lengths"], clip_s)),
-        *(torch.tensor(told[name], dtype=torch.float32) for name in ("saliency", "clip_mask")),
+        *per_clip,
         *(torch.tensor(told[name]) for name in ("saliency_pos", "saliency_neg")),
     )
     queries = [
@@ -127,9 +167,12 @@ def _without_layer(name: str) -> str:
 def _matchings(told: Mapping[str, Any]) -> list[Any]:
     """Return the matchings of a set: that of the last layer, then those of earlier layers if the set has them.
 
-    A set stores either one earlier matching (`matcher_aux0`) or a list of them (`aux_matchers`).
+    A set stores either one earlier matching (`matcher_aux0`) or a list of them (`aux_matchers`). Only the sets of the
+    default method store none. Raises KeyError if another set stores none.
     """
-    earlier = [told["matcher_aux0"]] if "matcher_aux0" in told else told.get("aux_matchers", [])
+    earlier = [told["matcher_aux0"]] if "matcher_aux0" in told else told.get("aux_matchers") or []
+    if not earlier and _method_of(told) != methods.DEFAULT:
+        raise KeyError("matcher_aux0 or aux_matchers")
     return [told["matcher"], *earlier]
 
 
@@ -141,12 +184,12 @@ def _by_name(norms: Mapping[str, float | None] | list[float | None], shapes: Map
     return norms if isinstance(norms, Mapping) else dict(zip(shapes, norms, strict=True))
 
 
-def _shaped(name: str, values: list[float], shape: tuple[int, ...]) -> Tensor:
+def _shaped(name: str, values: list[Any], shape: tuple[int, ...]) -> Tensor:
     """Return the values as float32 of this shape. Raises ValueError, naming the array, if their number is wrong."""
     try:
         return torch.tensor(values, dtype=torch.float32).view(shape)
-    except RuntimeError as error:
-        raise ValueError(f"`{name}` has {len(values)} numbers, which do not fill an array of shape {shape}") from error
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"`{name}` does not fill an array of shape {shape} ({error})") from error
 
 
 def _packed(samples: list[list[np.ndarray]]) -> Packed:

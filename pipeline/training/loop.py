@@ -6,6 +6,7 @@ continues after a kill, at any epoch, draws the same numbers.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation import by_qid, evaluate_on
 from pipeline.evaluation.truth import Truth
 from pipeline.methods.contract import Method
-from pipeline.records import Query
+from pipeline.nouns import counted
+from pipeline.records import Prediction, Query
 from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
 from pipeline.training.cut import cut_query
-from pipeline.training.data import Data
+from pipeline.training.data import SHOWN, Data
 from pipeline.training.pool import Tell
 from pipeline.training.predict import method_for, predict
 from pipeline.training.replay import CudaGraphs, Replays
@@ -39,6 +41,9 @@ result."""
 
 CHECK_EVERY = 32
 """Number of steps between two checks that losses are finite. A check waits for the GPU."""
+
+LOOK = "look at the features of those queries, or lower `learning_rate`"
+"""The advice for numbers that are not finite."""
 
 ORDER, LABELS, DROPOUT = range(3)
 """Names of the random streams of a run."""
@@ -94,7 +99,7 @@ def train(run: Run, data: Data, watched: Data, card: dict[str, Any], *, device: 
             row["learning_rate"] = learning_rate(schedule)
             schedule.step()
             if progress.epoch % training.evaluate_every == 0 or progress.epoch == training.epochs:
-                metrics = _metrics(run, method, watched, truth)
+                metrics = _metrics(run, method, watched, truth, progress.epoch)
                 progress.judge(metrics[datasets.get(run.dataset).selected_by], method.network)
                 row |= metrics
             progress.log.append(row)
@@ -136,7 +141,7 @@ def one_epoch(run: Run, method: Method, take_step: TakeStep, data: Data, targets
             steps.append(Kept(batch.qids, take_step(batch)))
         except PipelineError as error:
             must_be_finite(run, epoch, steps)
-            raise _stopped(run, epoch, len(steps), batch.qids, error.what) from error
+            raise _stopped(run, epoch, len(steps), batch.qids, error.what, error.remedy) from error
         if len(steps) % CHECK_EVERY == 0:
             must_be_finite(run, epoch, steps)
     must_be_finite(run, epoch, steps)
@@ -154,22 +159,39 @@ def must_be_finite(run: Run, epoch: int, steps: Sequence[Kept]) -> None:
     raise _stopped(run, epoch, number, step.qids, f"the loss is not finite ({values})")
 
 
-def _stopped(run: Run, epoch: int, n_before: int, qids: Sequence[int | str], what: str) -> PipelineError:
+def _stopped(
+    run: Run, epoch: int, n_before: int, qids: Sequence[int | str], what: str, remedy: str | None = None
+) -> PipelineError:
     return PipelineError(
         f"{what} at epoch {epoch}, step {n_before + 1}; qids of the batch: {', '.join(map(str, qids))}",
         where=f"run {run.name} ({run.folder})",
-        remedy="look at the features of those queries, or lower `learning_rate`",
+        remedy=remedy or LOOK,
     )
 
 
-def _metrics(run: Run, method: Method, watched: Data, truth: Truth) -> dict[str, float]:
+def _metrics(run: Run, method: Method, watched: Data, truth: Truth, epoch: int) -> dict[str, float]:
     """Return the headline numbers of the watched split, with official names and rounding.
 
-    truth: the ground truth of its queries.
+    truth: the ground truth of its queries. epoch: the epoch that ended. Raises PipelineError, which names epoch and
+    qids, if a prediction is not finite: the last step of an epoch may have made the weights so.
     """
     predictions = predict(method, watched, dataset=run.dataset, batch_size=run.settings.training.evaluation_batch_size)
+    lost = [row.qid for row in predictions if not _is_finite(row)]
+    if lost:
+        raise PipelineError(
+            f"predictions of {counted(len(lost), 'query')} of {counted(len(predictions), 'query')} are not finite after"
+            f" epoch {epoch}; the first are qid {', '.join(map(str, lost[:SHOWN]))}",
+            where=f"run {run.name} ({run.folder})",
+            remedy=LOOK,
+        )
     result = evaluate_on(run.dataset, list(map(records.to_row, predictions)), truth)
     return {name: value for name, value in result.metrics["brief"].items() if value is not None}
+
+
+def _is_finite(row: Prediction) -> bool:
+    """Tell whether all windows and scores of a prediction are finite."""
+    windows = (value for window in row.pred_relevant_windows or () for value in window)
+    return all(map(math.isfinite, (*windows, *(row.pred_saliency_scores or ()))))
 
 
 def _as_seen(data: Data) -> list[Query]:

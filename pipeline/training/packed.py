@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.errors import PipelineError
 from pipeline.features.store import Store
 from pipeline.features.store.bulk import read_packed
+from pipeline.nouns import counted
 from pipeline.training.shared import SharedArray, is_worth_sharing
 
 NORM_EPSILON = 1e-5
 SMALLEST_NORM = 1e-12
+SHOWN = 10
+"""Number of samples that an error names."""
 PIECE = 1024
 """Number of rows whose norms are computed at a time. For all rows at once, full precision would need twice their
 memory."""
@@ -71,7 +76,7 @@ def pack(
     """Read samples, families side by side, at the stores' precision (the round trip through float16 is exact).
 
     lengths: rows to keep of each key. norm: what a row of a given length is divided by; None for rows that are
-    used as stored. shared: as in `data.load`.
+    used as stored. shared: as in `data.load`. Raises PipelineError as `_refuse_not_finite` does.
     """
     half = all(store.dtypes == {"float16"} for store in stores)
     ends = np.cumsum(lengths)
@@ -83,6 +88,7 @@ def pack(
         read_packed(store, keys, lengths, out=rows[:, left:right])
     starts = ends - np.asarray(lengths)
     norms = _norms(rows, blocks, norm) if norm else np.ones((len(rows), len(blocks)), np.float32)
+    _refuse_not_finite(rows, norms, keys, ends, stores, columns)
     return Packed(
         rows=torch.from_numpy(rows),
         blocks=blocks,
@@ -90,6 +96,37 @@ def pack(
         starts=torch.from_numpy(starts),
         lengths=torch.tensor(lengths),
         shared=memory,
+    )
+
+
+def _refuse_not_finite(
+    rows: np.ndarray,
+    norms: np.ndarray,
+    keys: Sequence[str],
+    ends: np.ndarray,
+    stores: Sequence[Store],
+    columns: np.ndarray,
+) -> None:
+    """Raise PipelineError, which names the samples and the file of the first, for rows that hold NaN or infinity, or
+    numbers so large that their length is infinite. Divided by it, such a row would silently become zero.
+
+    ends: the end of each sample in `rows`. columns: the borders of the columns of each store.
+    """
+    bad = ~np.isfinite(norms).all(axis=1)
+    for start in range(0, len(rows), PIECE):
+        bad[start : start + PIECE] |= ~np.isfinite(rows[start : start + PIECE]).all(axis=1)
+    if not bad.any():
+        return
+    found = list(dict.fromkeys(keys[at] for at in np.searchsorted(ends, np.flatnonzero(bad), side="right")))
+    row = rows[int(bad.argmax())].astype(np.float32)
+    parts = [row[left:right] for left, right in pairwise(columns)]
+    with np.errstate(over="ignore"):
+        worst = next((n for n, part in enumerate(parts) if not np.isfinite(np.linalg.norm(part))), 0)
+    raise PipelineError(
+        f"rows of {counted(len(found), 'sample')} are not finite, or too large: {', '.join(found[:SHOWN])}"
+        f"{' and others' if len(found) > SHOWN else ''}",
+        where=stores[worst].file_of(found[0]),
+        remedy="extract or import them again, or name their vids under `skip` of the dataset",
     )
 
 
@@ -110,7 +147,8 @@ def _norms(rows: np.ndarray, blocks: Sequence[int], norm: Norm) -> np.ndarray:
     for start in range(0, len(rows), PIECE):
         piece = rows[start : start + PIECE].astype(np.float32)
         for block, part in enumerate(np.split(piece, edges, axis=1)):
-            norms[start : start + PIECE, block] = norm(np.linalg.norm(part, axis=1))
+            with np.errstate(over="ignore"):  # an infinite length is refused, see above
+                norms[start : start + PIECE, block] = norm(np.linalg.norm(part, axis=1))
     return norms
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pipeline.methods.cg_detr.labels import SourceLabels
 from pipeline.methods.cg_detr.network import CorrelatedOutputs
-from pipeline.models.losses import RANKS, hinge, needed, rank_terms
+from pipeline.models.losses import RANKS, entropy_of, hinge, needed, rank_terms
 
 
 def saliency_loss(
@@ -36,9 +36,9 @@ def saliency_loss(
     share, wrong = outputs.share, needed(outputs.negative_share)
     part = hinge(share, labels, margin) + _ranks(share, wrong, labels, video_mask)
     part = part + _own_ranks(share, labels, video_mask) * nobody
-    never = F.binary_cross_entropy(wrong, torch.zeros_like(wrong), reduction="none")
+    never = entropy_of(wrong, torch.zeros_like(wrong))
     part = part + _mean((never * video_mask).sum(1), among)
-    return loss + attention_weight * (part + F.binary_cross_entropy(share, labels.saliency.clamp(max=1)))
+    return loss + attention_weight * (part + entropy_of(share, labels.saliency.clamp(max=1), mean=True))
 
 
 def _ranks(scores: Tensor, wrong: Tensor, labels: SourceLabels, video_mask: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def alignment(outputs: CorrelatedOutputs, relevant: Tensor, video_mask: Tensor) 
     to_sentences = torch.cat((moment @ sentence.T, other @ sentence.T), dim=1)
     to_dummies = torch.cat((moment @ rest.T, other @ rest.T), dim=1)
     alike = torch.einsum("bld,bd->bl", needed(outputs.chosen_clips), needed(outputs.moment)).sigmoid()
-    clips = F.binary_cross_entropy(alike, relevant.float(), reduction="none") * video_mask
+    clips = entropy_of(alike, relevant.float()) * video_mask
     return F.cross_entropy(to_sentences, place) + F.cross_entropy(to_dummies, (place == 0).long()) + clips.mean()
 
 

@@ -74,7 +74,7 @@ def correlation(golden: GoldenSet, method: Method, calls: Calls, outputs: Correl
     told, labels = golden.expected, golden.batch.labels
     among = labels.other_source > 0
     yield none_differ(
-        "samples that have a wrong query", int((among != (torch.tensor(told["real_negatives"]) > 0)).sum())
+        "samples that have a wrong query", int((among.long() != torch.tensor(told["real_negatives"])).sum())
     )
     for name, ours in (
         ("saliency_scores_neg", needed(outputs.negative_saliency)[among]),

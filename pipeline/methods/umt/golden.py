@@ -28,6 +28,9 @@ STEP = {"totals": 1e-3, "norms": 5e-3}
 WINDOW = 1e-4
 """The amount by which ends (in seconds) and scores of windows may differ."""
 
+PICKS = 10
+"""The number of picks of the soft suppression that a set holds."""
+
 PROBED: dict[str, Callable[[Calls], Tensor]] = {
     "video_encoded": lambda calls: calls["video"][0],
     "audio_encoded": lambda calls: calls["audio"][0],
@@ -66,7 +69,7 @@ def further(golden: GoldenSet, method: UmtMethod, calls: Calls, outputs: PeakOut
     assert isinstance(network, Umt)  # noqa: S101 - for the type checker
     yield none_differ("outputs that one side lacks", len(golden.outputs.keys() ^ network.heads.keys()))
     yield from _check_labels(golden.batch.labels, told.get("targets"), method.inputs.moments)
-    yield from _check_between(calls, told)
+    yield from _check_between(calls, told, method.settings.decoder_layers)
     yield from _check_without_text_mask(golden, method, network)
     if method.inputs.moments:
         found = method.windows_at_peaks(outputs, golden.batch.n_clips) or ()
@@ -94,12 +97,13 @@ def _check_labels(labels: PeakLabels, told: Mapping[str, Any] | None, moments: b
     yield none_differ("labels: windows", int(labels.n_windows) - told["n_windows"])
 
 
-def _check_between(calls: Calls, told: Mapping[str, Any]) -> Iterator[Check]:
+def _check_between(calls: Calls, told: Mapping[str, Any], n_layers: int) -> Iterator[Check]:
     """Compare intermediate values by their products with one random direction, at some clips, or at the first and the
     last word of every sample."""
     probe = torch.from_numpy((noise(f"{told['case']}/probe", (256,)) / 16).astype(np.float32))
     layers = {name: name.removeprefix("decoder_") for name in told["probes"] if name.startswith("decoder_")}
-    yield none_differ("probes that are missing", len(PROBED.keys() - told["probes"].keys()) + (not layers))
+    wanted = {*PROBED, *(f"decoder_{layer}" for layer in range(n_layers))}
+    yield none_differ("probes that one side lacks", len(wanted ^ told["probes"].keys()))
     for name, values in told["probes"].items():
         found = calls[f"decoder.{layers[name]}"][0] if name in layers else PROBED[name](calls)
         if name == "text_mapped":
@@ -118,14 +122,27 @@ def _check_without_text_mask(golden: GoldenSet, method: UmtMethod, network: Umt)
             losses = method.losses(method.outputs(golden.batch), golden.batch, ())
     finally:
         network.text_mask = method.settings.text_mask
-    for released, value in golden.expected["losses_without_text_mask"].items():
+    told = golden.expected["losses_without_text_mask"]
+    yield none_differ(
+        "losses that one side lacks without a text mask", len(told.keys() ^ golden.expected["losses"].keys())
+    )
+    for released, value in told.items():
         name = {"center_loss": "centre"}.get(released, released.removesuffix("_loss"))
         yield near(f"loss {name} without a text mask", float(losses[name]), value)
 
 
 def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
     """Compare each sample without padding, which is how the released evaluation runs."""
+    wanted_keys = {
+        "saliency": method.inputs.highlights,
+        "windows": method.inputs.moments,
+        "suppressed": method.inputs.moments and not method.inputs.highlights,
+        "top5_map": not method.inputs.moments,
+    }
+    yield none_differ("samples alone that one side lacks", abs(len(golden.expected["alone"]) - len(golden.queries)))
     for n, told in enumerate(golden.expected["alone"]):
+        lacks = {key for key, wanted in wanted_keys.items() if wanted != (told.get(key) is not None)}
+        yield none_differ(f"sample {n} alone: keys that one side lacks", len(lacks))
         batch, query = alone(golden.batch, n), golden.queries[n : n + 1]
         with torch.no_grad():
             outputs = method.outputs(batch)
@@ -140,6 +157,7 @@ def _check_alone(golden: GoldenSet, method: UmtMethod) -> Iterator[Check]:
         if "suppressed" in told:
             picked = plain.windows or ()
             wanted = told["suppressed"]
+            yield none_differ(f"sample {n} alone: number of picks", len(wanted) - min(PICKS, len(picked[0])))
             yield _windows(f"sample {n} alone: suppressed windows", [picked[0][: len(wanted)]], [wanted])
         if "top5_map" in told:
             value = float(top5_average_precision(plain.saliency[0].tolist(), query[0].label or ()).mean())

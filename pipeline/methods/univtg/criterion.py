@@ -12,7 +12,7 @@ from pipeline.methods.univtg.labels import ClipLabels
 from pipeline.methods.univtg.network import EXCLUDED, ClipOutputs, times
 from pipeline.methods.univtg.settings import UniVtgSettings
 from pipeline.models.batch import Batch
-from pipeline.models.losses import BACKGROUND_WEIGHT, labels_of, with_total
+from pipeline.models.losses import BACKGROUND_WEIGHT, entropy_of, labels_of, with_total
 from pipeline.models.matching import giou_of_ends
 
 TEMPERATURE = 0.07
@@ -62,7 +62,7 @@ def boundary_losses(outputs: ClipOutputs, labels: ClipLabels, mask: Tensor, clip
 def foreground_loss(chance: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
     """Return the cross-entropy of the clips with a lower weight of the background, a mean over the valid clips of
     the batch. All tensors are [B, L]."""
-    entropy = F.binary_cross_entropy(chance, foreground, reduction="none")
+    entropy = entropy_of(chance, foreground)
     weight = torch.where(foreground > 0, 1.0, BACKGROUND_WEIGHT)
     return (entropy * weight * mask).sum() / mask.sum()
 

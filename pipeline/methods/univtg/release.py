@@ -87,6 +87,7 @@ def further(
 ) -> Iterator[Check]:
     """Compare cosines of valid and of padded clips, labels, predictions (on TVSum: its metric), and optimizer steps."""
     told, mask, labels = golden.expected, golden.batch.video_mask > 0, golden.batch.labels
+    yield none_differ("outputs that the set lacks", len(set(RELEASE.outputs.values()) - golden.outputs.keys()))
     reference = torch.tensor(told["outputs"]["saliency_scores"]).view(mask.shape)
     yield close("saliency of valid clips", outputs.saliency[mask], reference[mask])
     if not mask.all():
