@@ -153,14 +153,14 @@ def set_at(told, place, value):
     copy = dict(told) if isinstance(told, dict) else list(told)
     if rest:
         copy[first] = set_at(copy[first], rest, value)
-    elif value is GONE:
+    elif value == GONE:
         del copy[first]
     else:
         copy[first] = value
     return copy
 
 
-GONE = object()
+GONE = "gone"  # a text, so that the names of tests are equal in all processes
 EATR, UMT = "eatr-qvhighlights_v", "umt_tvsum_va"
 UNNOTICED = [  # what once passed, or ended with an error of Python
     (EATR, ["matcher"], None, "matching: the set has 0 layers"),
