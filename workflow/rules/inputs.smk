@@ -209,7 +209,9 @@ def say_what_was_meant():
     known = [rule.name for rule in workflow.rules]
     for target in getattr(workflow.dag_settings, "targets", ()):
         if target == "peers" and not cfg.peers:
-            print("error: there is no target peers, because the config lists no experiment under `peers`", file=sys.stderr)
+            print(
+                "error: there is no target peers, because the config lists no experiment under `peers`", file=sys.stderr
+            )
         elif target not in known and "/" not in target and not Path(target).exists():
             near = get_close_matches(target, known, n=3) or ["all_tables"]
             print(
