@@ -71,7 +71,7 @@ def query_labels(query: Query, n_clips: int, clip_s: float, *, formulation: str 
         raise PipelineError(
             "has no relevant clip to learn from",
             where=f"qid {query.qid} (vid {query.vid})",
-            remedy="correct `relevant_clip_ids` and `saliency_scores` of that row, or remove the row",
+            remedy="correct the relevant clips and the ratings of that row of the annotations, or remove the row",
         )
     if ids.max() > n_clips:
         raise PipelineError(
