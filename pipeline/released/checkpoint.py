@@ -123,6 +123,11 @@ def read_released(path: Path | str, method: str = methods.DEFAULT) -> Released:
     )
 
 
+def is_on(options: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a switch is on. A file whose options were saved as text holds it as text."""
+    return options.get(name) in (True, "True")
+
+
 def _without_prefixes(tensors: Mapping[str, Tensor], release: Release, path: Path) -> dict[str, Tensor]:
     """Return the tensors without the prefixes of wrappers. Wrappers may be nested in any order."""
     found = dict(tensors)
@@ -187,7 +192,7 @@ def _settings(
 ) -> MethodSettings:
     """Return the settings that the options name. Raises PipelineError for values that do not fit the tensors."""
     for name in release.must_be_off:
-        if options.get(name) in (True, "True"):
+        if is_on(options, name):
             raise release.wrong_file(f"`opt` switches `{name}` on, and this pipeline computes without it", path)
     try:
         settings = release.settings_of(options)

@@ -24,7 +24,7 @@ from pipeline.families import FAMILIES, Passport
 from pipeline.grids import GRIDS, grid_seconds
 from pipeline.layout.runs import CARD, EPOCHS, IMPORTED, LOG, STATE, is_imported, weights_of
 from pipeline.methods.release import Release
-from pipeline.released.checkpoint import Released, read_released, release_of
+from pipeline.released.checkpoint import Released, is_on, read_released, release_of
 from pipeline.released.weights_file import say_assumed, write_weights
 from pipeline.training.predict import inputs_for
 
@@ -95,7 +95,7 @@ def _card(released: Released, folder: Path, source: Path, told: TrainedOn, relea
     training = training_of(options, str(dataset), release.cuts)
     if release.options_scale:
         _refuse_other_features(options, source)
-        if _is_on(options, "no_norm_tfeat"):
+        if is_on(options, "no_norm_tfeat"):
             training = training.model_copy(update={"normalise_text": False})
     place = Path(os.path.abspath(folder))  # `.` and `..` have no names of their own
     return {
@@ -190,7 +190,7 @@ def _refuse_other_grid(reads: config.Features, grid: str, source: Path) -> None:
 
 def _refuse_other_features(options: Mapping[str, Any], source: Path) -> None:
     """Raise PipelineError if the options switch off the scaling of the video's features, which `ask` always does."""
-    if _is_on(options, "no_norm_vfeat"):
+    if is_on(options, "no_norm_vfeat"):
         raise PipelineError(
             "was trained on video features that were not scaled (`opt` switches `no_norm_vfeat` on), and the features"
             " of a video that is asked about are scaled",
@@ -214,11 +214,6 @@ def training_of(options: Mapping[str, Any], dataset: str, cuts: bool) -> config.
     if not datasets.get(dataset).options_cut_text:
         known["max_tokens"] = None
     return config.Training.model_validate(known)
-
-
-def _is_on(options: Mapping[str, Any], name: str) -> bool:
-    """Tell whether a switch is on. A file whose options were saved as text holds it as text."""
-    return options.get(name) in (True, "True")
 
 
 def _number(options: Mapping[str, Any], name: str) -> float | None:

@@ -26,12 +26,10 @@ from pipeline.methods.settings import Normalisation
 from pipeline.nouns import counted
 from pipeline.records import Query
 from pipeline.training.cut import cut_query, has_moments
-from pipeline.training.packed import Packed, as_array, as_tensor, exact, pack, released
+from pipeline.training.packed import SHOWN, Packed, as_array, as_tensor, exact, pack, released
 
 BY_CHOICE = ("skipped: ", "length: ")
 """Beginnings of the reasons that no fetching can remove: the config skips the vid, or its annotations do not fit it."""
-SHOWN = 10
-"""Number of complaints of one kind that an error lists. The others are only counted."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from pipeline.training import checkpoint, curves
 from pipeline.training.batches import collate
 from pipeline.training.checkpoint import Progress
 from pipeline.training.cut import cut_query
-from pipeline.training.data import SHOWN, Data
+from pipeline.training.data import Data
+from pipeline.training.packed import SHOWN
 from pipeline.training.pool import Tell
 from pipeline.training.predict import method_for, predict
 from pipeline.training.replay import CudaGraphs, Replays

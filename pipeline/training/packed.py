@@ -23,7 +23,7 @@ from pipeline.training.shared import SharedArray, is_worth_sharing
 NORM_EPSILON = 1e-5
 SMALLEST_NORM = 1e-12
 SHOWN = 10
-"""Number of samples that an error names."""
+"""Number of samples, queries or complaints of one kind that an error lists. The others are only counted."""
 PIECE = 1024
 """Number of rows whose norms are computed at a time. For all rows at once, full precision would need twice their
 memory."""
